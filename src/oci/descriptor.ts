@@ -1,0 +1,74 @@
+/** Descriptors of the OCI image specification ("Content Descriptors"), read from JSON that anybody may have written. */
+import { StowageError } from "../errors.ts";
+import { isDigest, isSha256Digest } from "./digest.ts";
+import { type JsonObject, isJsonObject } from "./json.ts";
+
+export interface Descriptor {
+  readonly mediaType: string;
+  readonly digest: string;
+  /** Length in bytes. */
+  readonly size: number;
+  readonly artifactType?: string;
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** Where else the bytes can be had; with a foreign layer, the only place. */
+  readonly urls?: readonly string[];
+}
+
+/**
+ * Checks one descriptor. `where` names its place in messages, such as `manifests[2] of index.json`.
+ * Throws `DIGEST_INVALID`, `SIZE_INVALID` or `MANIFEST_INVALID`, and `UNSUPPORTED` for another algorithm than SHA-256.
+ */
+export function parseDescriptor(value: unknown, where: string): Descriptor {
+  if (!isJsonObject(value)) {
+    throw new StowageError("MANIFEST_INVALID", `Cannot read ${where}: found ${kindOf(value)}, expected a descriptor`);
+  }
+  const { artifactType, annotations, urls, ...rest } = value;
+  return {
+    ...rest, // its platform, say: what Stowage does not read it still keeps
+    mediaType: parseMediaType(value["mediaType"], where),
+    digest: parseDigest(value["digest"], where),
+    size: parseSize(value["size"], where),
+    ...(typeof artifactType === "string" && { artifactType }),
+    ...(isJsonObject(annotations) && { annotations: stringsOf(annotations) }),
+    ...(Array.isArray(urls) && { urls: urls.filter((url) => typeof url === "string") }),
+  };
+}
+
+function parseMediaType(value: unknown, where: string): string {
+  if (typeof value === "string") return value;
+  if (value === undefined) return ""; // some writers leave it out; the bytes say what they are
+  throw new StowageError("MANIFEST_INVALID", `Cannot read the mediaType of ${where}: found ${kindOf(value)}`);
+}
+
+function parseDigest(value: unknown, where: string): string {
+  if (typeof value === "string" && isSha256Digest(value)) return value;
+  if (typeof value === "string" && isDigest(value) && !value.startsWith("sha256:")) {
+    throw new StowageError("UNSUPPORTED", `Cannot take ${where}: its digest is "${value}", only sha256 is supported`);
+  }
+  throw new StowageError(
+    "DIGEST_INVALID",
+    `Cannot read the digest of ${where}: found ${kindOf(value)}, expected "sha256:" and 64 lower-case hex digits`,
+  );
+}
+
+function parseSize(value: unknown, where: string): number {
+  if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value;
+  throw new StowageError(
+    "SIZE_INVALID",
+    `Cannot read the size of ${where}: found ${kindOf(value)}, expected a whole number of bytes from 0 to 2^53-1`,
+  );
+}
+
+function stringsOf(object: JsonObject): Record<string, string> {
+  const strings = Object.entries(object).filter((entry): entry is [string, string] => typeof entry[1] === "string");
+  return Object.fromEntries(strings);
+}
+
+/** What was found, for a message: short values themselves, others by their kind. */
+function kindOf(value: unknown): string {
+  if (value === undefined) return "nothing";
+  if (Array.isArray(value)) return "a list";
+  if (typeof value === "object" && value !== null) return "an object";
+  const text = JSON.stringify(value);
+  return text.length <= 100 ? text : `${text.slice(0, 100)}…`;
+}

@@ -1,0 +1,127 @@
+/**
+ * Manifests and indexes, told apart by their bytes rather than by what a descriptor says of them: linuxkit's own export
+ * calls a manifest an index.
+ */
+import { Buffer } from "node:buffer";
+import { StowageError, messageOf } from "../errors.ts";
+import { type Descriptor, parseDescriptor } from "./descriptor.ts";
+import { isJsonObject, parseJson } from "./json.ts";
+
+export const ociIndexType = "application/vnd.oci.image.index.v1+json";
+export const ociManifestType = "application/vnd.oci.image.manifest.v1+json";
+const dockerListType = "application/vnd.docker.distribution.manifest.list.v2+json";
+const dockerManifestType = "application/vnd.docker.distribution.manifest.v2+json";
+const indexTypes: ReadonlySet<string> = new Set([ociIndexType, dockerListType]);
+const manifestTypes: ReadonlySet<string> = new Set([ociManifestType, dockerManifestType]);
+
+/** An image index or a Docker manifest list. */
+export interface ImageIndex {
+  readonly kind: "index";
+  readonly mediaType: string;
+  /** The manifests that it names. */
+  readonly manifests: readonly Descriptor[];
+  readonly subject: Descriptor | undefined;
+}
+
+/** An image manifest, an artifact's included. */
+export interface ImageManifest {
+  readonly kind: "manifest";
+  readonly mediaType: string;
+  /** The config and the layers, in this order. */
+  readonly blobs: readonly Descriptor[];
+  readonly subject: Descriptor | undefined;
+}
+
+export type Manifest = ImageIndex | ImageManifest;
+
+/**
+ * Reads a manifest or an index (image specification, "Image Manifest" and "Image Index"; Docker's schema 2 alike).
+ * `name` names it in messages, by its digest or path. `declaredType` is the media type of its descriptor; it counts
+ * where the bytes do not say their own. Throws `MANIFEST_INVALID`, or what `parseDescriptor` throws.
+ */
+export function parseManifest(bytes: Uint8Array, name: string, declaredType?: string): Manifest {
+  const json = parseManifestJson(bytes, name);
+  if (json["schemaVersion"] !== 2) {
+    throw invalid(name, `its schemaVersion is ${JSON.stringify(json["schemaVersion"])}, expected 2`);
+  }
+  const { manifests, config, layers } = json;
+  if (Array.isArray(manifests) === (config !== undefined || layers !== undefined)) {
+    throw invalid(name, "expected either a list of manifests (an index) or a config and layers (a manifest)");
+  }
+  const subject =
+    json["subject"] === undefined ? undefined : parseDescriptor(json["subject"], `the subject of ${name}`);
+
+  if (Array.isArray(manifests)) {
+    return {
+      kind: "index",
+      mediaType: mediaTypeOf(json["mediaType"], { declaredType, name, allowed: indexTypes, fallback: ociIndexType }),
+      manifests: parseDescriptors(manifests, (i) => `manifests[${i}] of ${name}`),
+      subject,
+    };
+  }
+  if (!Array.isArray(layers)) throw invalid(name, "it has a config, but no list of layers");
+  return {
+    kind: "manifest",
+    mediaType: mediaTypeOf(json["mediaType"], {
+      declaredType,
+      name,
+      allowed: manifestTypes,
+      fallback: ociManifestType,
+    }),
+    blobs: [
+      parseDescriptor(config, `the config of ${name}`),
+      ...parseDescriptors(layers, (i) => `layers[${i}] of ${name}`),
+    ],
+    subject,
+  };
+}
+
+/** Could these bytes be a manifest or an index? A cheap look, so that a load keeps in memory what it will read again. */
+export function looksLikeManifest(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x7b && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes('"schemaVersion"');
+}
+
+/** Is a descriptor of this media type one of a manifest or an index? Where it has none, the bytes have to tell. */
+export function isManifestType(mediaType: string): boolean {
+  return mediaType === "" || indexTypes.has(mediaType) || manifestTypes.has(mediaType);
+}
+
+/** A layer that by its type need not be in the store: it may only be fetched from its `urls`. */
+export function isForeign(descriptor: Descriptor): boolean {
+  const urls = descriptor.urls ?? [];
+  return urls.length > 0 && /\.(?:foreign|nondistributable)\./.test(descriptor.mediaType);
+}
+
+function parseManifestJson(bytes: Uint8Array, name: string): Readonly<Record<string, unknown>> {
+  let json: unknown;
+  try {
+    json = parseJson(bytes);
+  } catch (error) {
+    throw new StowageError("MANIFEST_INVALID", `Cannot read ${name} as JSON: ${messageOf(error)}`, { cause: error });
+  }
+  if (!isJsonObject(json)) throw invalid(name, "expected a JSON object");
+  return json;
+}
+
+function parseDescriptors(values: readonly unknown[], where: (i: number) => string): Descriptor[] {
+  return values.map((value, i) => parseDescriptor(value, where(i)));
+}
+
+interface MediaTypeChoice {
+  readonly declaredType: string | undefined;
+  readonly name: string;
+  readonly allowed: ReadonlySet<string>;
+  readonly fallback: string;
+}
+
+function mediaTypeOf(own: unknown, { declaredType, name, allowed, fallback }: MediaTypeChoice): string {
+  if (own === undefined || own === "") {
+    return declaredType !== undefined && allowed.has(declaredType) ? declaredType : fallback;
+  }
+  if (typeof own === "string" && allowed.has(own)) return own;
+  throw invalid(name, `its mediaType is ${JSON.stringify(own)}, expected ${[...allowed].join(" or ")}`);
+}
+
+function invalid(name: string, reason: string): StowageError {
+  return new StowageError("MANIFEST_INVALID", `Cannot read ${name} as a manifest: ${reason}`);
+}

@@ -1,0 +1,80 @@
+import { describe, expect, it } from "vitest";
+import { parseName, parseReference, withoutLibrary } from "../../src/oci/reference.ts";
+
+const digest = `sha256:${"0".repeat(64)}`;
+
+describe("parseReference", () => {
+  it.each([
+    ["app", "app", "latest"],
+    ["app:1.4", "app", "1.4"],
+    ["team/app:1.4", "team/app", "1.4"],
+    ["docker.io/library/app:1.4", "app", "1.4"],
+    ["docker.io/team/app", "team/app", "latest"],
+    ["index.docker.io/library/app", "app", "latest"],
+    ["localhost/app:1", "app", "1"],
+    ["localhost:5000/team/app:1", "team/app", "1"],
+    ["127.0.0.1:8080/app", "app", "latest"],
+    ["registry.example:443/a/b/c:x", "a/b/c", "x"],
+    ["ghcr.io/acme/app:1", "ghcr.io/acme/app", "1"],
+    ["library/app:1", "library/app", "1"],
+    [`app@${digest}`, "app", undefined],
+    [`app:1@${digest}`, "app", "1"],
+  ])("reads %s", (text, repository, tag) => {
+    expect(parseReference(text)).toEqual({ repository, tag });
+  });
+
+  it.each([
+    "",
+    "App:1",
+    "a//b",
+    "-a",
+    "a/",
+    "/a",
+    "app:",
+    "app:-x",
+    "app:a b",
+    "app@sha256:12",
+    "a..b:1",
+    "../x:1",
+    "a:b:c",
+  ])("refuses %j", (text) => {
+    expect(() => parseReference(text)).toThrow(expect.objectContaining({ code: "NAME_INVALID" }) as Error);
+  });
+});
+
+describe("parseName", () => {
+  it("reads a repository with and without a tag", () => {
+    expect(parseName("team/app:1.4")).toEqual({ repository: "team/app", tag: "1.4" });
+    expect(parseName("team/app")).toEqual({ repository: "team/app", tag: undefined });
+  });
+
+  it("says what it found and what it expected", () => {
+    expect(() => parseName("Team/App:1")).toThrow(
+      'Cannot use "Team/App" as a repository name: expected at most 255 lower-case letters and digits, ' +
+        'separated by ".", "_", "-" or "/"',
+    );
+  });
+
+  it.each([
+    "a".repeat(256),
+    `${"a/".repeat(200)}a`,
+    "a:",
+    `a:${"b".repeat(129)}`,
+    "_layout",
+    "a/_layout/b",
+    ".stowage",
+  ])("refuses %j", (text) => {
+    expect(() => parseName(text)).toThrow(expect.objectContaining({ code: "NAME_INVALID" }) as Error);
+  });
+});
+
+describe("withoutLibrary", () => {
+  it("drops Docker Hub's library from a name of one part alone", () => {
+    expect(["library/app", "library/team/app", "app", "my/library/app"].map(withoutLibrary)).toEqual([
+      "app",
+      "library/team/app",
+      "app",
+      "my/library/app",
+    ]);
+  });
+});

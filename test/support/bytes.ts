@@ -1,0 +1,40 @@
+/** Bytes for tests: deterministic, split as a test wants them, and read back whole. */
+import { createHash } from "node:crypto";
+
+/** So many bytes that no compressor makes smaller, the same for the same seed. */
+export function randomBytes(length: number, seed = 1): Buffer {
+  const bytes = Buffer.alloc(length);
+  let state = seed * 2654435761;
+  for (let i = 0; i < length; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    bytes[i] = state >>> 24;
+  }
+  return bytes;
+}
+
+export function sha256(bytes: Uint8Array): string {
+  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+}
+
+/** The bytes in chunks of `size`. */
+export async function* chunksOf(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
+  for (let i = 0; i < bytes.length; i += size) yield bytes.subarray(i, i + size);
+}
+
+/** The bytes in two chunks, cut at `at`. */
+export async function* cutAt(bytes: Uint8Array, at: number): AsyncGenerator<Uint8Array> {
+  if (at > 0) yield bytes.subarray(0, at);
+  if (at < bytes.length) yield bytes.subarray(at);
+}
+
+export async function readAll(source: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of source) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+/** Yields the bytes and then nothing more, without an end: a client that is connected and silent. */
+export async function* stallAfter(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+  await new Promise(() => undefined);
+}

@@ -1,0 +1,153 @@
+import { describe, expect, it } from "vitest";
+import { abortable } from "../../src/streams/abortable.ts";
+import { ByteBudget } from "../../src/streams/byte-budget.ts";
+import { ByteReader } from "../../src/streams/byte-reader.ts";
+import { bytesToReadable, readableToBytes } from "../../src/streams/readable-stream.ts";
+import { verifyBytes } from "../../src/streams/verify-bytes.ts";
+import { chunksOf, randomBytes, readAll, sha256, stallAfter } from "../support/bytes.ts";
+
+const never = new AbortController().signal;
+
+describe("verifyBytes", () => {
+  const bytes = randomBytes(1000);
+  const right = { digest: sha256(bytes), size: bytes.length };
+
+  it.each([1, 7, 999, 1000])("passes right bytes in chunks of %i", async (size) => {
+    expect(await readAll(verifyBytes(chunksOf(bytes, size), right))).toEqual(bytes);
+  });
+
+  it.each([
+    ["a wrong digest", { ...right, digest: sha256(randomBytes(3)) }, "DIGEST_INVALID"],
+    ["too few bytes", { ...right, size: 1001 }, "SIZE_INVALID"],
+    ["too many bytes", { ...right, size: 999 }, "SIZE_INVALID"],
+  ])("throws on %s before it lets go of the last chunk", async (_, expected, code) => {
+    let passed = 0;
+    const read = async (): Promise<void> => {
+      for await (const chunk of verifyBytes(chunksOf(bytes, 100), expected)) passed += chunk.length;
+    };
+    await expect(read()).rejects.toMatchObject({ code });
+    expect(passed).toBeLessThan(bytes.length);
+  });
+
+  it("says what it found and what it expected", async () => {
+    const read = readAll(verifyBytes(chunksOf(bytes, 100), { ...right, size: 1200 }));
+    await expect(read).rejects.toThrow(`Cannot take blob "${right.digest}": received 1000 bytes, expected 1200`);
+  });
+
+  it("passes no bytes at all where none are expected", async () => {
+    const empty = new Uint8Array(0);
+    expect(await readAll(verifyBytes(chunksOf(empty, 1), { digest: sha256(empty), size: 0 }))).toHaveLength(0);
+  });
+});
+
+describe("ByteBudget", () => {
+  it("makes who comes later wait until bytes are given back, in order", async () => {
+    const budget = new ByteBudget(100);
+    const order: string[] = [];
+    const first = await budget.take(80, never);
+    const second = budget.take(50, never).then((release) => (order.push("second"), release));
+    const third = budget.take(10, never).then((release) => (order.push("third"), release));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(order).toEqual([]); // the third would fit, but must not overtake
+    first();
+    await Promise.all([second, third]);
+    expect(order).toEqual(["second", "third"]);
+  });
+
+  it("gives bytes back once, however often it is told to", async () => {
+    const budget = new ByteBudget(100);
+    const release = await budget.take(100, never);
+    release();
+    release();
+    await budget.take(100, never);
+    await expect(budget.take(1, AbortSignal.timeout(10))).rejects.toMatchObject({ name: "TimeoutError" });
+  });
+
+  it("lets the next one in when a waiting one is aborted", async () => {
+    const budget = new ByteBudget(100);
+    await budget.take(50, never);
+    const controller = new AbortController();
+    const large = budget.take(60, controller.signal);
+    const small = budget.take(50, never);
+    controller.abort(new Error("gone"));
+    await expect(large).rejects.toThrow("gone");
+    await expect(small).resolves.toBeTypeOf("function");
+  });
+
+  it("refuses what can never fit and names the limit", async () => {
+    await expect(new ByteBudget(100).take(101, never)).rejects.toMatchObject({
+      code: "LIMIT_EXCEEDED",
+      message: expect.stringContaining("maxBufferBytes allows 100") as string,
+    });
+  });
+});
+
+describe("abortable", () => {
+  it("ends a stalled source with the signal's reason, and lets go of it", async () => {
+    const controller = new AbortController();
+    const read = readAll(abortable(stallAfter(randomBytes(10)), controller.signal));
+    setTimeout(() => controller.abort(new Error("enough")), 10);
+    await expect(read).rejects.toThrow("enough");
+  });
+
+  it("ends a source that stalls after the signal has fired", async () => {
+    const controller = new AbortController();
+    const read = async (): Promise<void> => {
+      for await (const _ of abortable(stallAfter(randomBytes(10)), controller.signal))
+        controller.abort(new Error("now"));
+    };
+    await expect(read()).rejects.toThrow("now");
+  });
+
+  it("closes the source when the reader leaves early", async () => {
+    let closed = false;
+    async function* source(): AsyncGenerator<Uint8Array> {
+      try {
+        for (;;) yield new Uint8Array(1);
+      } finally {
+        closed = true;
+      }
+    }
+    for await (const _ of abortable(source(), never)) break;
+    expect(closed).toBe(true);
+  });
+});
+
+describe("ByteReader", () => {
+  const bytes = randomBytes(100);
+
+  it.each([1, 3, 64, 100])("peeks, reads and streams across chunks of %i", async (size) => {
+    const reader = new ByteReader(chunksOf(bytes, size));
+    expect(Buffer.from(await reader.peek(5))).toEqual(bytes.subarray(0, 5));
+    expect(Buffer.from(await reader.read(7))).toEqual(bytes.subarray(0, 7));
+    expect(await readAll(reader.stream(50))).toEqual(bytes.subarray(7, 57));
+    expect(await readAll(reader.stream())).toEqual(bytes.subarray(57));
+    expect(await reader.read(1)).toHaveLength(0);
+  });
+});
+
+describe("bytesToReadable", () => {
+  it("reads on only as fast as it is read, and ends the reading when it is cancelled", async () => {
+    let read = 0;
+    let closed = false;
+    async function* source(): AsyncGenerator<Uint8Array> {
+      try {
+        for (; ; read++) yield new Uint8Array(1);
+      } finally {
+        closed = true;
+      }
+    }
+    const reader = bytesToReadable(source()).getReader();
+    await reader.read();
+    await reader.read();
+    expect(read).toBeLessThanOrEqual(2);
+    await reader.cancel();
+    expect(closed).toBe(true);
+  });
+
+  it("gives back through readableToBytes what went in", async () => {
+    const bytes = randomBytes(1000);
+    expect(await readAll(readableToBytes(bytesToReadable(chunksOf(bytes, 77))))).toEqual(bytes);
+    expect(await readAll(readableToBytes(null))).toHaveLength(0);
+  });
+});

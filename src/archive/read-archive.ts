@@ -1,0 +1,106 @@
+/**
+ * Reads a tarball from front to back, once: its entries come out in the order in which they arrive, each with its body
+ * as a stream. Reading waits for whoever takes the entries, and so does the sender.
+ */
+import { pipeline } from "node:stream";
+import { extract as createExtract } from "tar-stream";
+import { StowageError, messageOf } from "../errors.ts";
+import { decompress } from "./decompress.ts";
+
+const blockBytes = 512;
+
+/** V7's headers have no magic, only a checksum. */
+const extractOptions = { allowUnknownFormat: true, highWaterMark: 64 * 1024 };
+
+export interface ArchiveEntry {
+  /** The path as it stands in the archive, without any `./` in front. */
+  readonly path: string;
+  /** What tar calls it: `file`, `directory`, `symlink`, … */
+  readonly type: string;
+  /** Length of the body in bytes. */
+  readonly size: number;
+  /** To be read to its end before the next entry is asked for; what is left unread is skipped. */
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+export interface ReadArchiveOptions {
+  /** Entries of the archive, directories included. */
+  readonly maxEntries: number;
+}
+
+/**
+ * Yields the entries of a tarball, plain or compressed (POSIX.1-2001 "pax", with ustar's, GNU's and V7's variants).
+ * Throws `ARCHIVE_INVALID` if it is none, is damaged or cut short, and `LIMIT_EXCEEDED`.
+ */
+export async function* readArchive(
+  source: AsyncIterable<Uint8Array>,
+  { maxEntries }: ReadArchiveOptions,
+): AsyncGenerator<ArchiveEntry> {
+  const place: Place = { received: 0, entries: 0, path: undefined, end: 0 };
+  const extract = createExtract(extractOptions);
+  let failure: unknown;
+  pipeline(tarBytes(source, place), extract, (error) => (failure = error));
+  try {
+    for await (const entry of extract) {
+      const { name, type, size } = entry.header;
+      const bodyBytes = type === "directory" ? 0 : size;
+      const path = name.replace(/^(?:\.\/+)+/, "");
+      place.path = path;
+      place.end = entry.offset + blockBytes + Math.ceil(bodyBytes / blockBytes) * blockBytes;
+      if (++place.entries > maxEntries) throw tooManyEntries(maxEntries);
+      yield { path, type: type ?? "unknown", size: bodyBytes, body: entry as AsyncIterable<Uint8Array> };
+      entry.resume();
+    }
+  } catch (error) {
+    throw asArchiveError(failure ?? error, place);
+  }
+}
+
+/** How far the reading has come. */
+interface Place {
+  /** Bytes of tar that have arrived. */
+  received: number;
+  entries: number;
+  /** The entry that was read last, and where it ends. */
+  path: string | undefined;
+  end: number;
+}
+
+/**
+ * The bytes of the tar, which must not end before a block of zeros has followed the last entry: an archive that was cut
+ * between two entries would look whole otherwise.
+ */
+async function* tarBytes(source: AsyncIterable<Uint8Array>, place: Place): AsyncGenerator<Uint8Array> {
+  for await (const chunk of decompress(source)) {
+    place.received += chunk.length;
+    yield chunk;
+  }
+  if (place.received < place.end + blockBytes) throw cutShort(place);
+}
+
+/** Tells what tar-stream found from errors of the source, which pass as they are. */
+function asArchiveError(error: unknown, place: Place): unknown {
+  if (!(error instanceof Error) || error instanceof StowageError) return error;
+  if (error.message === "Unexpected end of data") return cutShort(place);
+  if (!/^(?:Invalid|Header)/.test(error.message)) return error;
+  const where = place.path === undefined ? "its first entry" : `what follows "${place.path}"`;
+  return new StowageError("ARCHIVE_INVALID", `Cannot read ${where} in the archive: ${messageOf(error)}`, {
+    cause: error,
+  });
+}
+
+function cutShort({ received, path, end }: Place): StowageError {
+  const where = path === undefined ? "before its first entry" : `in or after "${path}"`;
+  return new StowageError(
+    "ARCHIVE_INVALID",
+    `Cannot read the archive: it is cut short ${where}, ${received} bytes arrived, ` +
+      `expected at least ${end + blockBytes} with the end-of-archive block`,
+    { detail: { received, expected: end + blockBytes } },
+  );
+}
+
+function tooManyEntries(maxEntries: number): StowageError {
+  return new StowageError("LIMIT_EXCEEDED", `Cannot read the archive: more than ${maxEntries} entries (maxEntries)`, {
+    detail: { limit: "maxEntries", expected: maxEntries },
+  });
+}

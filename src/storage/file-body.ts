@@ -1,0 +1,76 @@
+/** The bytes of an open file, or of a range of it. The file is closed with the last byte, or when the reader leaves. */
+import { Buffer } from "node:buffer";
+import type { FileHandle } from "node:fs/promises";
+import { StowageError } from "../errors.ts";
+import { guarded } from "./file-errors.ts";
+import type { CallOptions } from "./object-store.ts";
+
+/** Length of the chunks. */
+export const fileReadBytes = 256 * 1024;
+
+export interface FileRange extends CallOptions {
+  readonly start: number;
+  /** The first byte that is not read any more. */
+  readonly stop: number;
+  /** For messages: what is being done, such as `read "index.json" in file:./data`. */
+  readonly doing: string;
+}
+
+/** An iterator, and no generator: `return` of a generator that has not begun would not close the file. */
+export class FileBody implements AsyncIterableIterator<Uint8Array> {
+  readonly #file: FileHandle;
+  readonly #stop: number;
+  readonly #doing: string;
+  readonly #signal: AbortSignal | undefined;
+  #position: number;
+  #closed = false;
+
+  constructor(file: FileHandle, { start, stop, doing, signal }: FileRange) {
+    this.#file = file;
+    this.#position = start;
+    this.#stop = stop;
+    this.#doing = doing;
+    this.#signal = signal;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async next(): Promise<IteratorResult<Uint8Array>> {
+    if (this.#closed) return { done: true, value: undefined };
+    try {
+      this.#signal?.throwIfAborted();
+      const chunk = await this.#read();
+      if (this.#position >= this.#stop) await this.#close();
+      return chunk.length === 0 ? { done: true, value: undefined } : { done: false, value: chunk };
+    } catch (error) {
+      await this.#close();
+      throw error;
+    }
+  }
+
+  async return(): Promise<IteratorResult<Uint8Array>> {
+    await this.#close();
+    return { done: true, value: undefined };
+  }
+
+  async #read(): Promise<Uint8Array> {
+    const length = Math.max(0, Math.min(fileReadBytes, this.#stop - this.#position));
+    if (length === 0) return new Uint8Array();
+    const chunk = Buffer.allocUnsafe(length);
+    const { bytesRead } = await guarded(this.#doing, () => this.#file.read(chunk, 0, length, this.#position));
+    if (bytesRead === 0) {
+      const message = `Cannot ${this.#doing}: it ends after ${this.#position} bytes, expected ${this.#stop}`;
+      throw new StowageError("STORE_DAMAGED", message);
+    }
+    this.#position += bytesRead;
+    return chunk.subarray(0, bytesRead);
+  }
+
+  async #close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#file.close();
+  }
+}

@@ -1,0 +1,56 @@
+/** What the file system says when it fails, in Stowage's words: which of its errors are answers, and which are failures. */
+import { StowageError } from "../errors.ts";
+
+/**
+ * Does `work`. An error of the file system becomes `STORE_UNAVAILABLE`: "Cannot `doing`: ENOSPC: no space left on
+ * device". All others are passed on as they are, those of a blob's source (`fromSource`) among them.
+ */
+export async function guarded<Result>(doing: string, work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isSystemError(error) || sourceErrors.has(error)) throw error;
+    const [reason] = error.message.split(","); // what follows are paths
+    const hint = error.syscall === "link" && noHardLinkCodes.has(error.code) ? "; a store needs hard links" : "";
+    const detail = { code: error.code, call: error.syscall };
+    throw new StowageError("STORE_UNAVAILABLE", `Cannot ${doing}: ${reason}${hint}`, { cause: error, detail });
+  }
+}
+
+/** The chunks of a blob's source, whose errors are never taken for the store's: it may read files or sockets, too. */
+export async function* fromSource(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* chunks;
+  } catch (error) {
+    if (error instanceof Error) sourceErrors.add(error);
+    throw error;
+  }
+}
+
+/** Does the error say that there is no such file? A name that is too long, or lies below a file, has none either. */
+export function isAbsence(error: unknown): boolean {
+  return hasCode(error, "ENOENT", "ENOTDIR", "ENAMETOOLONG");
+}
+
+export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
+  return isSystemError(error) && codes.includes(error.code);
+}
+
+const sourceErrors = new WeakSet<Error>();
+/** How file systems without hard links refuse to make one. */
+const noHardLinkCodes: ReadonlySet<string> = new Set(["EPERM", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"]);
+
+interface SystemError extends Error {
+  readonly code: string;
+  readonly syscall: string;
+}
+
+function isSystemError(error: unknown): error is SystemError {
+  return (
+    error instanceof Error &&
+    "code" in error &&
+    typeof error.code === "string" &&
+    "syscall" in error &&
+    typeof error.syscall === "string"
+  );
+}

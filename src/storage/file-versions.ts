@@ -1,0 +1,204 @@
+/**
+ * Compare and swap of files, without a lock that a dead process could leave behind.
+ *
+ * An object that has never been swapped is a plain file under its key. Each swap makes a numbered version of it:
+ *
+ *     index.json                                 plain file, or else a copy of the newest version, for other tools
+ *     .stowage/versions/.index.json/7            newest version, a hard link of the same file: what readers read
+ *     .stowage/versions/.index.json/8.<uuid>     on its way to become version 8
+ *     .stowage/versions/.index.json/9/           a folder: deleted; from here on the plain file counts again
+ *
+ * A swap of version n
+ *
+ * 1. compares the ETag, writes `<n+1>.<uuid>` and flushes it;
+ * 2. looks again whether n is the newest version and has that ETag;
+ * 3. links `<n+1>.<uuid>` to `<n+1>`. A name can be linked once: this decides who won;
+ * 4. lists the folder, removes the files on their way to less than n+1, moves its own over the plain file, and removes
+ *    the versions before its own, oldest first.
+ *
+ * Why a number is never won twice, though it is removed in the end: the newest version is never removed, and a number is
+ * removed only by the winner of a later one, after it has listed the folder. Take a writer that slept anywhere. If its
+ * file was there when the folder was listed, it is gone, and step 3 finds nothing to link. If not, the later version
+ * was there before the file was, and step 2 finds it. No clock is asked, and a killed process leaves nothing but
+ * names which a later winner removes. The same list keeps an old copy from being moved over a newer one: whoever is late
+ * has nothing left to move. (A winner that is killed before its move leaves the copy one version behind, until the next.)
+ *
+ * Rejected: lock files, since a dead process keeps them; versions kept for a minute, since a writer may sleep longer.
+ */
+import { randomUUID } from "node:crypto";
+import type { BigIntStats } from "node:fs";
+import { mkdir, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { linkDurably, makeDirectory, syncDirectory, writeDurably } from "./durable-file.ts";
+import { hasCode } from "./file-errors.ts";
+import { readFolder, removeFile, statFile } from "./files.ts";
+import type { CallOptions } from "./object-store.ts";
+
+/** The file that is an object's current state. */
+export interface FoundFile {
+  readonly path: string;
+  readonly stats: BigIntStats;
+  readonly etag: string;
+  /** The newest version's number, also where the plain file counts; 0 where there has been none. */
+  readonly number: number;
+}
+
+export interface Swap extends CallOptions {
+  readonly key: string;
+  readonly bytes: Uint8Array;
+  /** The ETag of the state that is replaced. */
+  readonly etag: string;
+}
+
+interface Newest {
+  readonly number: number;
+  /** Is it a state, and not the mark of a deletion or of none at all? */
+  readonly live: boolean;
+}
+
+export class FileVersions {
+  readonly #root: string;
+  readonly #versions: string;
+
+  /** `root` is where the plain files lie, `versions` the folder of all versions. */
+  constructor(root: string, versions: string) {
+    this.#root = root;
+    this.#versions = versions;
+  }
+
+  async find(key: string): Promise<FoundFile | undefined> {
+    const path = join(this.#root, key);
+    for (;;) {
+      // In this order: a plain file that is read after the versions may already be the copy of a later one.
+      const plain = await statFile(path);
+      const { number, live } = await this.#newest(key);
+      if (!live) return plain && { path, number, stats: plain, etag: etagOf(plain) };
+      const version = join(this.#folder(key), String(number));
+      const stats = await statFile(version);
+      if (stats !== undefined) return { path: version, number, stats, etag: versionEtag(number, stats) };
+      // Replaced in between: somebody else's swap is done, look again.
+    }
+  }
+
+  async swap({ key, bytes, etag, signal }: Swap): Promise<{ readonly etag: string } | "conflict"> {
+    const base = await this.find(key);
+    if (base?.etag !== etag) return "conflict";
+    const number = base.number + 1;
+    const folder = this.#folder(key);
+    const temporary = join(folder, `${number}.${randomUUID()}`);
+    await makeDirectory(folder);
+    const written = await writeDurably(temporary, [bytes]);
+    try {
+      const again = await this.find(key);
+      if (again?.etag !== etag || again.number !== base.number) return "conflict";
+      signal?.throwIfAborted();
+      if (!(await linkUnlessGone(temporary, join(folder, String(number))))) return "conflict";
+      await this.#settle({ key, number, temporary });
+      return { etag: versionEtag(number, written) };
+    } finally {
+      await removeFile(temporary);
+    }
+  }
+
+  /**
+   * Deletes an object, swapped or not. What was there before the call is gone after it, and whoever is about to swap it
+   * loses; what is created and swapped anew meanwhile may go with it. An object that has been swapped leaves an empty
+   * folder under the next number, so that its numbers never begin anew.
+   */
+  async remove(key: string): Promise<void> {
+    const path = join(this.#root, key);
+    let found = false;
+    for (;;) {
+      const { number, live } = await this.#newest(key);
+      if (live && !(await this.#endVersions(key, number))) continue;
+      if ((await statFile(path)) !== undefined) {
+        found = true;
+        await removeFile(path);
+      }
+      await this.#removeUnfinished(key, Number.POSITIVE_INFINITY);
+      if (!(await this.#newest(key)).live) break;
+    }
+    if (found) await syncDirectory(dirname(path));
+  }
+
+  async #newest(key: string): Promise<Newest> {
+    let newest: Newest = { number: 0, live: false };
+    for (const entry of await readFolder(this.#folder(key))) {
+      const number = Number(entry.name);
+      if (number > newest.number) newest = { number, live: !entry.isDirectory() };
+    }
+    return newest;
+  }
+
+  /** Step 4: makes `number`, which exists, the only version. Without `temporary` the plain file is left as it is. */
+  async #settle({ key, number, temporary }: { key: string; number: number; temporary?: string }): Promise<void> {
+    const versions = await this.#removeUnfinished(key, number);
+    if (temporary !== undefined) await renameUnlessGone(temporary, join(this.#root, key));
+    const before = versions.filter((version) => version < number).toSorted((a, b) => a - b);
+    for (const version of before) await rm(join(this.#folder(key), String(version)), { recursive: true, force: true });
+  }
+
+  /** Removes the files on their way to less than `number`, and returns the versions that were there at the time. */
+  async #removeUnfinished(key: string, number: number): Promise<readonly number[]> {
+    const names = (await readFolder(this.#folder(key))).map(({ name }) => name);
+    const unfinished = names.filter((name) => name.includes(".") && Number.parseInt(name) < number);
+    for (const name of unfinished) await removeFile(join(this.#folder(key), name));
+    return names.map(Number).filter((version) => version > 0);
+  }
+
+  /** Makes the plain file count again, with the same bytes as version `number`; `false` if that is not the newest. */
+  async #endVersions(key: string, number: number): Promise<boolean> {
+    const folder = this.#folder(key);
+    const temporary = join(folder, `${number}.${randomUUID()}`);
+    try {
+      if (!(await linkUnlessGone(join(folder, String(number)), temporary))) return false;
+      await this.#settle({ key, number, temporary });
+      await mkdir(join(folder, String(number + 1)));
+      await syncDirectory(folder);
+      await this.#settle({ key, number: number + 1 });
+      return (await this.#newest(key)).number === number + 1; // or this number had been won and removed before
+    } catch (error) {
+      if (hasCode(error, "EEXIST")) return false;
+      throw error;
+    } finally {
+      await removeFile(temporary);
+    }
+  }
+
+  /** With a dot before the last segment, which no key has: `a` may be a key today and `a/7` tomorrow. */
+  #folder(key: string): string {
+    return join(this.#versions, dirname(key), `.${basename(key)}`);
+  }
+}
+
+/**
+ * The same for a plain file and for the temporary one that it was. Two plain files have one ETag only if the first was
+ * deleted and the second, of the same size, got its inode in the same tick of the file system's clock.
+ */
+export function etagOf({ ino, mtimeNs, size }: BigIntStats): string {
+  return [ino, mtimeNs, size].map((part) => part.toString(36)).join("-");
+}
+
+/** With its number: here the next file but one gets the same inode at once, often in the same tick of the clock. */
+function versionEtag(number: number, stats: BigIntStats): string {
+  return `${number}-${etagOf(stats)}`;
+}
+
+/** Links, unless the name is taken or a later winner has removed the file. */
+async function linkUnlessGone(from: string, to: string): Promise<boolean> {
+  try {
+    return await linkDurably(from, to);
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return false;
+    throw error;
+  }
+}
+
+/** Moves, unless a later winner has removed the file: it moves its own. */
+async function renameUnlessGone(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to);
+  } catch (error) {
+    if (!hasCode(error, "ENOENT")) throw error;
+  }
+}

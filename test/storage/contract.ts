@@ -1,0 +1,629 @@
+/**
+ * The contract of `ObjectStore`: every store passes this one suite, through the interface alone. After each test all
+ * objects are deleted and nothing may be left: no object, no temporary file, no open multipart upload.
+ */
+import { Buffer } from "node:buffer";
+import { createHash, randomBytes } from "node:crypto";
+import { EventEmitter, once } from "node:events";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { blobKey } from "../../src/storage/keys.ts";
+import type { BlobSource, ObjectInfo, ObjectStore, PutCondition } from "../../src/storage/object-store.ts";
+
+export interface StoreUnderTest {
+  /** Fresh and empty. */
+  readonly store: ObjectStore;
+  /** A second handle on the same data, as another process would have it. */
+  reopen(): ObjectStore | Promise<ObjectStore>;
+  /** Names everything that is neither an object nor the store's own bookkeeping: temporary files, open uploads. */
+  leftovers(): Promise<readonly string[]>;
+  /** Puts wrong bytes under a blob's key, behind the store's back where that is possible; else by `putIf`. */
+  damage?(key: string, bytes: Uint8Array): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface StoreContractOptions {
+  /** How many objects are listed; more than one page of the store's own. */
+  readonly listedObjects?: number;
+  /** How many writers race for one state of an object. */
+  readonly racers?: number;
+  /** False for a server that ignores conditions when a multipart upload is completed. */
+  readonly streamedIsCreateOnly?: boolean;
+  /** For each test. */
+  readonly timeoutMs?: number;
+}
+
+/** An abort must not wait for a body that stalls. */
+const promptMs = 5_000;
+
+export function describeStoreContract(
+  name: string,
+  open: () => StoreUnderTest | Promise<StoreUnderTest>,
+  { listedObjects = 1_100, racers = 20, streamedIsCreateOnly = true, timeoutMs = 60_000 }: StoreContractOptions = {},
+): void {
+  describe(`${name} keeps the contract of ObjectStore`, { timeout: timeoutMs }, () => {
+    let opened: StoreUnderTest;
+    let store: ObjectStore;
+
+    beforeEach(async () => {
+      opened = await open();
+      store = opened.store;
+    }, timeoutMs);
+
+    afterEach(async () => {
+      try {
+        const keys = await listKeys(store, "");
+        await inParallel(keys, (key) => store.delete(key));
+        expect(await listAll(store, ""), "objects are left after all were deleted").toEqual([]);
+        expect(await opened.leftovers(), "the backend keeps what is no object").toEqual([]);
+      } finally {
+        await opened.close();
+      }
+    }, timeoutMs);
+
+    /** What must hold after a blob could not be stored. */
+    async function expectNothingStored(digest: string): Promise<void> {
+      const why = "the backend returned an error but stored the blob anyway";
+      expect(await store.head(blobKey(digest)), why).toBeUndefined();
+      expect(await listAll(store, ""), why).toEqual([]);
+      expect(await opened.leftovers(), "the backend left something behind a failed blob").toEqual([]);
+    }
+
+    async function create(key: string, bytes: Uint8Array): Promise<string> {
+      return etagOf(await store.putIf(key, bytes, "absent"));
+    }
+
+    async function damage(key: string, bytes: Uint8Array): Promise<void> {
+      if (opened.damage === undefined) await create(key, bytes);
+      else await opened.damage(key, bytes);
+    }
+
+    describe("head and get", () => {
+      it("answer undefined for an object that is not there", async () => {
+        expect(await store.head("nothing/here")).toBeUndefined();
+        expect(await store.get("nothing/here")).toBeUndefined();
+        expect(await store.get("nothing/here", { range: { start: 0, end: 0 } })).toBeUndefined();
+      });
+
+      it("answer undefined for what is only the beginning of a key", async () => {
+        await create("a/b/c", text("1"));
+        expect(await store.head("a/b")).toBeUndefined();
+        expect(await store.get("a/b")).toBeUndefined();
+      });
+
+      it("agree with putIf and list about key, size and ETag", async () => {
+        const etag = await create("repositories/team/app/_layout/index.json", text("twelve bytes"));
+        const info: ObjectInfo = { key: "repositories/team/app/_layout/index.json", size: 12, etag };
+        expect(etag).toMatch(/^[^"]+$/);
+        expect(pick(await store.head(info.key))).toEqual(info);
+        expect(await listAll(store, "")).toEqual([info]);
+        const object = await store.get(info.key);
+        expect(pick(object)).toEqual(info);
+        expect(await read(object)).toEqual(text("twelve bytes"));
+      });
+
+      it("are the same through another handle", async () => {
+        const etag = await create("index.json", text("one"));
+        const other = await opened.reopen();
+        expect(pick(await other.head("index.json"))).toEqual({ key: "index.json", size: 3, etag });
+        expect(await read(await other.get("index.json"))).toEqual(text("one"));
+      });
+    });
+
+    describe("get", () => {
+      it.each([
+        ["the first byte", 0, 0],
+        ["the last byte", 999, 999],
+        ["a middle", 100, 899],
+        ["all", 0, 999],
+      ])("reads a range: %s", async (_, start, end) => {
+        const bytes = randomBytes(1_000);
+        await create("object", bytes);
+        const object = await store.get("object", { range: { start, end } });
+        expect(object?.size, "size is that of the whole object").toBe(1_000);
+        expect(await read(object)).toEqual(plain(bytes.subarray(start, end + 1)));
+      });
+
+      it("reads a range of a blob that was streamed", async () => {
+        const bytes = randomBytes(2 * store.partBytes + 1_000);
+        const blob = streamed(bytes, 100_000);
+        await store.putBlob(blob);
+        const [start, end] = [store.partBytes - 10, store.partBytes + 400_000];
+        const object = await store.get(blobKey(blob.digest), { range: { start, end } });
+        expect(object?.size).toBe(bytes.length);
+        expectSame(await read(object), bytes.subarray(start, end + 1));
+      });
+
+      it("reads an empty object", async () => {
+        await create("empty", new Uint8Array());
+        const object = await store.get("empty");
+        expect(object?.size).toBe(0);
+        expect(await read(object)).toEqual(new Uint8Array());
+      });
+
+      it("gives a body that can be left early, again and again", async () => {
+        const blob = streamed(randomBytes(store.partBytes + 1_000), 65_536);
+        await store.putBlob(blob);
+        for (let i = 0; i < 100; i++) {
+          const object = await store.get(blobKey(blob.digest));
+          // Stops at the first chunk.
+          for await (const chunk of object?.body ?? []) {
+            expect(chunk.length).toBeGreaterThan(0);
+            break;
+          }
+        }
+        expect((await read(await store.get(blobKey(blob.digest)))).length).toBe(blob.size);
+      });
+
+      it("reads on in the state that it began with while the object is replaced", async () => {
+        const [before, after] = [randomBytes(600_000), randomBytes(700_000)];
+        const etag = await create("object", before);
+        const body = (await store.get("object"))?.body[Symbol.asyncIterator]();
+        const chunks: Uint8Array[] = [];
+        for (let next = await body?.next(); next?.done === false; next = await body?.next()) {
+          if (chunks.length === 0) expect(await store.putIf("object", after, { etag })).not.toBe("conflict");
+          chunks.push(next.value);
+        }
+        expectSame(Buffer.concat(chunks), before);
+        expectSame(await read(await store.get("object")), after);
+      });
+
+      it("ends its body when the signal fires", async () => {
+        const blob = streamed(randomBytes(3 * store.partBytes), 1_000_000);
+        await store.putBlob(blob);
+        const controller = new AbortController();
+        const object = await store.get(blobKey(blob.digest), { signal: controller.signal });
+        const reason = new Error("stop reading");
+        const reading = (async () => {
+          for await (const _ of object?.body ?? []) controller.abort(reason);
+        })();
+        await expect(reading).rejects.toBe(reason);
+      });
+    });
+
+    describe("putBlob", () => {
+      it("stores a blob that is in memory", async () => {
+        const blob = whole(text("hello"));
+        expect(await store.putBlob(blob)).toEqual({ outcome: "written", parts: 0 });
+        expect((await store.head(blobKey(blob.digest)))?.size).toBe(5);
+        expect(await read(await store.get(blobKey(blob.digest)))).toEqual(text("hello"));
+      });
+
+      it("stores the empty blob", async () => {
+        const blob = whole(new Uint8Array());
+        expect((await store.putBlob(blob)).outcome).toBe("written");
+        expect((await store.head(blobKey(blob.digest)))?.size).toBe(0);
+      });
+
+      it("stores bytes that are a view into a larger buffer", async () => {
+        const blob = whole(randomBytes(10_000).subarray(3_000, 5_000));
+        await store.putBlob(blob);
+        expectSame(await read(await store.get(blobKey(blob.digest))), blob.body);
+      });
+
+      it.each([
+        ["of exactly two parts", 0, 1_048_576],
+        ["of a few bytes more than two parts, in chunks of an odd size", 7, 70_001],
+        ["in one chunk of more than a part", 1, Number.MAX_SAFE_INTEGER],
+      ])("streams a blob %s", async (_, extraBytes, chunkBytes) => {
+        const bytes = randomBytes(2 * store.partBytes + extraBytes);
+        const blob = streamed(bytes, chunkBytes);
+        expect((await store.putBlob(blob)).outcome).toBe("written");
+        const object = await store.get(blobKey(blob.digest));
+        expect(object?.size).toBe(bytes.length);
+        expectSame(await read(object), bytes);
+        expect(await opened.leftovers()).toEqual([]);
+      });
+
+      it("streams a blob whose chunks differ in size and are reused by their source", async () => {
+        const bytes = randomBytes(store.partBytes + 12_345);
+        const blob = { ...whole(bytes), body: reusedChunks(bytes) };
+        expect((await store.putBlob(blob)).outcome).toBe("written");
+        expectSame(await read(await store.get(blobKey(blob.digest))), bytes);
+      });
+
+      it("says so when the blob is present, and leaves it as it is", async () => {
+        const blob = whole(text("once"));
+        await store.putBlob(blob);
+        const before = await store.head(blobKey(blob.digest));
+        expect((await store.putBlob(blob)).outcome).toBe("present");
+        expect(await store.head(blobKey(blob.digest))).toEqual(before);
+      });
+
+      it("says so when a streamed blob is present", async () => {
+        const bytes = randomBytes(store.partBytes + 1);
+        const blob = streamed(bytes, 65_536);
+        await store.putBlob(blob);
+        const { outcome } = await store.putBlob(streamed(bytes, 65_536));
+        if (streamedIsCreateOnly) expect(outcome).toBe("present");
+        expectSame(await read(await store.get(blobKey(blob.digest))), bytes);
+        expect(await opened.leftovers()).toEqual([]);
+      });
+
+      it.each(["whole", "streamed"])("lets many store the same blob at once (%s)", async (kind) => {
+        const bytes = randomBytes(kind === "whole" ? 1_000 : store.partBytes + 1);
+        const handles = [store, await opened.reopen()];
+        const results = await Promise.all(
+          [0, 1, 2, 3].map((i) =>
+            at(handles, i % 2).putBlob(kind === "whole" ? whole(bytes) : streamed(bytes, 300_000 + i)),
+          ),
+        );
+        expect(results.map(({ outcome }) => outcome)).toContain("written");
+        expectSame(await read(await store.get(blobKey(digestOf(bytes)))), bytes);
+        expect(await opened.leftovers()).toEqual([]);
+      });
+
+      it.each(["whole", "streamed"])("replaces a damaged object by its ETag (%s)", async (kind) => {
+        const bytes = randomBytes(kind === "whole" ? 1_000 : store.partBytes + 1);
+        const key = blobKey(digestOf(bytes));
+        await damage(key, text("damaged"));
+        const replaces = (await store.head(key))?.etag;
+        const blob = kind === "whole" ? whole(bytes) : streamed(bytes, 65_536);
+        expect((await store.putBlob(blob, { replaces })).outcome).toBe("written");
+        expect((await store.head(key))?.size).toBe(bytes.length);
+        expect((await store.head(key))?.etag).not.toBe(replaces);
+        expectSame(await read(await store.get(key)), bytes);
+      });
+
+      it("replaces nothing but the object with that ETag", async () => {
+        const blob = whole(randomBytes(1_000));
+        const key = blobKey(blob.digest);
+        await damage(key, text("damaged"));
+        const replaces = (await store.head(key))?.etag;
+        expect((await store.putBlob(blob, { replaces })).outcome).toBe("written");
+        const repaired = await store.head(key);
+        expect((await store.putBlob(blob, { replaces })).outcome, "repaired by somebody else").toBe("present");
+        expect(await store.head(key)).toEqual(repaired);
+      });
+
+      it.each([
+        ["before its first byte", () => 0],
+        ["in its first part", () => 1_000],
+        ["in a later part", ({ partBytes }: ObjectStore) => Math.floor(1.5 * partBytes)],
+        ["before its last byte", ({ partBytes }: ObjectStore) => 2 * partBytes + 999],
+        ["after its last byte", ({ partBytes }: ObjectStore) => 2 * partBytes + 1_000],
+      ])("rejects with the error of a body that fails %s, and leaves nothing", async (_, failAt) => {
+        const bytes = randomBytes(2 * store.partBytes + 1_000);
+        const error = new Error("the body failed");
+        const blob = { ...whole(bytes), body: failing(bytes.subarray(0, failAt(store)), error) };
+        await expect(store.putBlob(blob)).rejects.toBe(error);
+        await expectNothingStored(blob.digest);
+      });
+
+      it("keeps a damaged object when the body of its replacement fails", async () => {
+        const bytes = randomBytes(store.partBytes + 1);
+        const key = blobKey(digestOf(bytes));
+        await damage(key, text("damaged"));
+        const replaces = (await store.head(key))?.etag;
+        const error = new Error("the body failed");
+        const blob = { ...whole(bytes), body: failing(bytes.subarray(0, 100), error) };
+        await expect(store.putBlob(blob, { replaces })).rejects.toBe(error);
+        expect((await store.head(key))?.etag).toBe(replaces);
+        expect(await opened.leftovers()).toEqual([]);
+      });
+
+      it.each([
+        ["at its beginning", 0],
+        ["in a later part", 1.5],
+      ])("ends at once when the signal fires while the body stalls %s, and leaves nothing", async (_, parts) => {
+        const bytes = randomBytes(2 * store.partBytes + 1_000);
+        const controller = new AbortController();
+        const stalled = stalling(bytes.subarray(0, Math.floor(parts * store.partBytes)));
+        const blob = { ...whole(bytes), body: stalled.body };
+        const storing = store.putBlob(blob, { signal: controller.signal });
+        const outcome = expect(storing).rejects.toThrow("stop storing");
+        await stalled.reached;
+        const abortedAt = Date.now();
+        controller.abort(new Error("stop storing"));
+        await outcome;
+        expect(Date.now() - abortedAt).toBeLessThan(promptMs);
+        await expectNothingStored(blob.digest);
+      });
+
+      it.each(["whole", "streamed"])("stores nothing when the signal has fired before (%s)", async (kind) => {
+        const bytes = randomBytes(kind === "whole" ? 1_000 : store.partBytes + 1);
+        const blob = kind === "whole" ? whole(bytes) : streamed(bytes, 65_536);
+        const reason = new Error("too late");
+        await expect(store.putBlob(blob, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+        await expectNothingStored(blob.digest);
+      });
+
+      it("can store a blob after an attempt that failed", async () => {
+        const bytes = randomBytes(store.partBytes + 1);
+        const error = new Error("the body failed");
+        const failed = { ...whole(bytes), body: failing(bytes.subarray(0, -1), error) };
+        await expect(store.putBlob(failed)).rejects.toBe(error);
+        expect((await store.putBlob(streamed(bytes, 65_536))).outcome).toBe("written");
+        expectSame(await read(await store.get(blobKey(failed.digest))), bytes);
+      });
+
+      it("says how much it holds while it streams", () => {
+        const bytes = store.streamBufferBytes(10 * store.partBytes);
+        expect(Number.isSafeInteger(bytes) && bytes >= 0, `found ${bytes}`).toBe(true);
+      });
+    });
+
+    describe("putIf", () => {
+      it("creates an object that is absent, once", async () => {
+        const etag = await create("index.json", text("one"));
+        expect(await store.putIf("index.json", text("two"), "absent")).toBe("conflict");
+        expect(pick(await store.head("index.json"))).toEqual({ key: "index.json", size: 3, etag });
+        expect(await read(await store.get("index.json"))).toEqual(text("one"));
+      });
+
+      it("replaces the state whose ETag it is given, and no other", async () => {
+        const first = await create("index.json", text("one"));
+        const second = etagOf(await store.putIf("index.json", text("three"), { etag: first }));
+        expect(await store.putIf("index.json", text("stale"), { etag: first })).toBe("conflict");
+        expect(pick(await store.head("index.json"))).toEqual({ key: "index.json", size: 5, etag: second });
+        expect(await read(await store.get("index.json"))).toEqual(text("three"));
+      });
+
+      it("replaces a state that another handle wrote", async () => {
+        const first = await create("index.json", text("one"));
+        const other = await opened.reopen();
+        const second = etagOf(await other.putIf("index.json", text("two"), { etag: first }));
+        expect(await store.putIf("index.json", text("stale"), { etag: first })).toBe("conflict");
+        etagOf(await store.putIf("index.json", text("three"), { etag: second }));
+        expect(await read(await other.get("index.json"))).toEqual(text("three"));
+      });
+
+      it("does not create an object where one with an ETag is expected", async () => {
+        const etag = await create("index.json", text("one"));
+        await store.delete("index.json");
+        expect(await store.putIf("index.json", text("two"), { etag })).toBe("conflict");
+        expect(await store.putIf("other.json", text("two"), { etag })).toBe("conflict");
+        expect(await listAll(store, ""), "the backend returned a conflict but stored the object anyway").toEqual([]);
+      });
+
+      it("creates anew what was deleted, also after it was replaced", async () => {
+        const first = await create("index.json", text("one"));
+        const second = etagOf(await store.putIf("index.json", text("two"), { etag: first }));
+        await store.delete("index.json");
+        expect(await store.head("index.json")).toBeUndefined();
+        expect(await store.get("index.json")).toBeUndefined();
+        const third = await create("index.json", text("three"));
+        expect(await store.putIf("index.json", text("stale"), { etag: second })).toBe("conflict");
+        etagOf(await store.putIf("index.json", text("four"), { etag: third }));
+        expect(await read(await store.get("index.json"))).toEqual(text("four"));
+      });
+
+      it("gives each state an ETag of its own", async () => {
+        const etags = [await create("counter", text("0"))];
+        for (let i = 1; i <= 9; i++) {
+          etags.push(etagOf(await store.putIf("counter", text(String(i)), { etag: at(etags, i - 1) })));
+        }
+        expect(new Set(etags).size).toBe(10);
+        expect((await store.head("counter"))?.etag).toBe(etags[9]);
+      });
+
+      it("writes nothing when the signal has fired before", async () => {
+        const reason = new Error("too late");
+        const signal = AbortSignal.abort(reason);
+        await expect(store.putIf("index.json", text("one"), "absent", { signal })).rejects.toBe(reason);
+        expect(await store.head("index.json")).toBeUndefined();
+      });
+
+      /** Races `racers` writers through two handles; expects one winner, and that the object is what it wrote. */
+      async function race(condition: PutCondition): Promise<void> {
+        const handles = [store, await opened.reopen()];
+        const results = await Promise.all(
+          Array.from({ length: racers }, (_, i) => at(handles, i % 2).putIf("raced", text(`writer ${i}`), condition)),
+        );
+        const winners = results.flatMap((result, i) => (result === "conflict" ? [] : [{ i, etag: result.etag }]));
+        expect(winners.length, `${winners.length} of ${racers} racing writers won, expected 1`).toBe(1);
+        const { i, etag } = at(winners, 0);
+        expect((await store.head("raced"))?.etag).toBe(etag);
+        expect(await read(await store.get("raced"))).toEqual(text(`writer ${i}`));
+        expect(await opened.leftovers()).toEqual([]);
+      }
+
+      it(`lets one of ${racers} racing creators win`, async () => {
+        await race("absent");
+      });
+
+      it(`lets one of ${racers} racing swappers win`, async () => {
+        await race({ etag: await create("raced", text("before")) });
+      });
+
+      it("loses no increment of a counter that 10 loops raise at once", async () => {
+        const handles = [store, await opened.reopen()];
+        await create("counter", text("0"));
+        await Promise.all(Array.from({ length: 10 }, (_, i) => increment(at(handles, i % 2), "counter", 5)));
+        expect(await read(await store.get("counter"))).toEqual(text("50"));
+      });
+    });
+
+    describe("list", () => {
+      it("lists nothing in an empty store", async () => {
+        expect(await listAll(store, "")).toEqual([]);
+        expect(await listAll(store, "blobs/")).toEqual([]);
+      });
+
+      it("lists whole keys by prefix, in the order of their bytes", async () => {
+        const keys = ["a-b", "a.b/c", "a/a/z", "a/b", "a/b-c", "a/c/d/e", "a0", "a_b", "b/a", "oci-layout"];
+        await inParallel(keys, (key) => create(key, text(key)));
+        expect(await listKeys(store, "")).toEqual(keys);
+        expect(await listKeys(store, "a")).toEqual(keys.slice(0, 8));
+        expect(await listKeys(store, "a/")).toEqual(["a/a/z", "a/b", "a/b-c", "a/c/d/e"]);
+        expect(await listKeys(store, "a/b")).toEqual(["a/b", "a/b-c"]);
+        expect(await listKeys(store, "a/b/")).toEqual([]);
+        expect(await listKeys(store, "a/c/d/e")).toEqual(["a/c/d/e"]);
+        expect(await listKeys(store, "nothing")).toEqual([]);
+        expect(await listKeys(store, "nothing/here/")).toEqual([]);
+      });
+
+      it(`lists ${listedObjects} objects, page after page`, async () => {
+        const keys = Array.from({ length: listedObjects }, (_, i) => `many/${String(i).padStart(5, "0")}`);
+        await inParallel(keys, (key) => create(key, text(key)));
+        const listed = await listAll(store, "many/");
+        expect(listed.map(({ key }) => key)).toEqual(keys);
+        expect(new Set(listed.map(({ size }) => size))).toEqual(new Set([10]));
+      });
+
+      it("can be left early", async () => {
+        await inParallel(["a", "b", "c"], (key) => create(key, text(key)));
+        for await (const { key } of store.list("")) {
+          expect(key).toBe("a");
+          break;
+        }
+      });
+    });
+
+    describe("delete", () => {
+      it("deletes one object, and none that is not there", async () => {
+        await create("a/b", text("1"));
+        await create("a/c", text("2"));
+        await store.delete("a/b");
+        await store.delete("a/b");
+        await store.delete("nothing/here");
+        expect(await store.get("a/b")).toBeUndefined();
+        expect(await listKeys(store, "")).toEqual(["a/c"]);
+      });
+
+      it("deletes no object of which it is given only the beginning", async () => {
+        await create("a/b/c", text("1"));
+        const etag = await create("a/b/d", text("2"));
+        await store.putIf("a/b/d", text("3"), { etag });
+        await store.delete("a/b");
+        await store.delete("a");
+        expect(await listKeys(store, "")).toEqual(["a/b/c", "a/b/d"]);
+      });
+
+      it("lets a blob be stored again", async () => {
+        const blob = whole(text("again"));
+        await store.putBlob(blob);
+        await store.delete(blobKey(blob.digest));
+        expect((await store.putBlob(blob)).outcome).toBe("written");
+      });
+    });
+
+    it("rejects each call whose signal has fired before with its reason", async () => {
+      await create("object", text("1"));
+      const reason = new Error("too late");
+      const signal = AbortSignal.abort(reason);
+      await expect(store.head("object", { signal })).rejects.toBe(reason);
+      await expect(store.get("object", { signal })).rejects.toBe(reason);
+      await expect(store.delete("object", { signal })).rejects.toBe(reason);
+      await expect(listAll(store, "", signal)).rejects.toBe(reason);
+      expect((await store.head("object"))?.size, "the backend returned an error but deleted anyway").toBe(1);
+    });
+  });
+}
+
+/** Raises the decimal number under `key` by 1, `times` times, by compare and swap. */
+export async function increment(store: ObjectStore, key: string, times: number): Promise<void> {
+  for (let done = 0; done < times;) {
+    const object = await store.get(key);
+    if (object === undefined) throw new Error(`Cannot increment "${key}": it is not there`);
+    const value = Number(new TextDecoder().decode(await read(object)));
+    if ((await store.putIf(key, text(String(value + 1)), { etag: object.etag })) !== "conflict") done++;
+  }
+}
+
+export function text(value: string): Uint8Array {
+  return new TextEncoder().encode(value);
+}
+
+export function digestOf(bytes: Uint8Array): string {
+  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+}
+
+/** A blob that is in memory. */
+export function whole(bytes: Uint8Array): BlobSource & { readonly body: Uint8Array } {
+  return { digest: digestOf(bytes), size: bytes.length, body: bytes };
+}
+
+/** A blob that comes in chunks. */
+export function streamed(bytes: Uint8Array, chunkBytes: number): BlobSource {
+  return { ...whole(bytes), body: inChunks(bytes, chunkBytes) };
+}
+
+/** Reads a body to its end. Fails if the object is not there. */
+export async function read(object: { readonly body: AsyncIterable<Uint8Array> } | undefined): Promise<Uint8Array> {
+  if (object === undefined) throw new Error("Cannot read an object: it is not there");
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of object.body) chunks.push(chunk);
+  return plain(Buffer.concat(chunks));
+}
+
+export async function listAll(store: ObjectStore, prefix: string, signal?: AbortSignal): Promise<ObjectInfo[]> {
+  const infos: ObjectInfo[] = [];
+  for await (const info of store.list(prefix, { signal }))
+    infos.push({ key: info.key, size: info.size, etag: info.etag });
+  return infos;
+}
+
+async function listKeys(store: ObjectStore, prefix: string): Promise<string[]> {
+  return (await listAll(store, prefix)).map(({ key }) => key);
+}
+
+async function* inChunks(bytes: Uint8Array, chunkBytes: number): AsyncGenerator<Uint8Array> {
+  for (let start = 0; start < bytes.length; start += chunkBytes) {
+    await Promise.resolve();
+    yield bytes.subarray(start, start + chunkBytes);
+  }
+}
+
+/** As readers do that fill one buffer again and again: a store that keeps a chunk must copy it. */
+async function* reusedChunks(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  const buffer = new Uint8Array(200_000);
+  for (let start = 0, length = 1; start < bytes.length; start += length, length = (length * 7) % 199_999) {
+    const chunk = bytes.subarray(start, start + length);
+    buffer.set(chunk);
+    await Promise.resolve();
+    yield buffer.subarray(0, chunk.length);
+    buffer.fill(0);
+  }
+}
+
+/** Gives these bytes, then throws. */
+async function* failing(bytes: Uint8Array, error: Error): AsyncGenerator<Uint8Array> {
+  yield* inChunks(bytes, 500_000);
+  throw error;
+}
+
+/** Gives these bytes, then nothing more and no end; `reached` resolves once it stalls. */
+function stalling(bytes: Uint8Array): { readonly body: AsyncIterable<Uint8Array>; readonly reached: Promise<void> } {
+  const events = new EventEmitter();
+  async function* body(): AsyncGenerator<Uint8Array> {
+    yield* inChunks(bytes, 500_000);
+    events.emit("stalled");
+    await once(events, "never");
+  }
+  return { body: body(), reached: once(events, "stalled").then(() => {}) };
+}
+
+/** Runs `work` for all items, some at a time. */
+async function inParallel<Item>(items: readonly Item[], work: (item: Item) => Promise<unknown>): Promise<void> {
+  const queue = items.values();
+  const worker = async () => {
+    for (const item of queue) await work(item);
+  };
+  await Promise.all(Array.from({ length: 32 }, worker));
+}
+
+function etagOf(result: { readonly etag: string } | "conflict"): string {
+  if (result === "conflict") throw new Error("Cannot write an object: found a conflict, expected none");
+  return result.etag;
+}
+
+function pick(info: ObjectInfo | undefined): ObjectInfo | undefined {
+  return info && { key: info.key, size: info.size, etag: info.etag };
+}
+
+/** Compares large byte arrays without printing them. */
+function expectSame(actual: Uint8Array, expected: Uint8Array): void {
+  expect(actual.length).toBe(expected.length);
+  expect(digestOf(actual)).toBe(digestOf(expected));
+}
+
+/** A plain Uint8Array, as `toEqual` tells it from a Buffer. */
+function plain(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes);
+}
+
+function at<Item>(items: readonly Item[], index: number): Item {
+  const item = items[index];
+  if (item === undefined) throw new Error(`Cannot take item ${index} of ${items.length}`);
+  return item;
+}

@@ -1,0 +1,224 @@
+import { cp, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { StowageError } from "../../src/errors.ts";
+import { DirectoryStore } from "../../src/storage/directory-store.ts";
+import { guarded } from "../../src/storage/file-errors.ts";
+import { blobKey } from "../../src/storage/keys.ts";
+import { describeStoreContract, listAll, read, streamed, text, whole } from "./contract.ts";
+
+describeStoreContract("DirectoryStore", async () => {
+  const root = await mkdtemp(join(tmpdir(), "stowage-directory-"));
+  return {
+    store: new DirectoryStore(root),
+    reopen: () => new DirectoryStore(root),
+    leftovers: () => leftovers(root),
+    damage: async (key, bytes) => {
+      await mkdir(dirname(join(root, key)), { recursive: true });
+      await writeFile(join(root, key), bytes);
+    },
+    close: () => rm(root, { recursive: true }),
+  };
+});
+
+describe("DirectoryStore", () => {
+  let root: string;
+  let store: DirectoryStore;
+
+  beforeEach(async () => {
+    root = await mkdtemp(join(tmpdir(), "stowage-directory-"));
+    store = new DirectoryStore(root);
+  });
+
+  afterEach(() => rm(root, { recursive: true }));
+
+  /** Writes the states one after the other and returns the last ETag. */
+  async function write(key: string, ...states: readonly string[]): Promise<string> {
+    let etag: string | undefined;
+    for (const state of states) {
+      const result = await store.putIf(key, text(state), etag === undefined ? "absent" : { etag });
+      if (result === "conflict") throw new Error(`Cannot write "${state}": found a conflict`);
+      etag = result.etag;
+    }
+    return etag ?? "";
+  }
+
+  it("is a plain layout for other tools", async () => {
+    const blob = whole(text("a blob"));
+    await store.putBlob(blob);
+    await write("oci-layout", "{}");
+    await write("index.json", "one", "two", "three");
+    expect((await readdir(root)).toSorted()).toEqual([".stowage", "blobs", "index.json", "oci-layout"]);
+    expect(await readFile(join(root, "index.json"), "utf8")).toBe("three");
+    expect(await readFile(join(root, blobKey(blob.digest)), "utf8")).toBe("a blob");
+  });
+
+  it("takes on a layout that another tool has written", async () => {
+    await writeFile(join(root, "index.json"), "theirs");
+    const before = await store.get("index.json");
+    expect(await read(before)).toEqual(text("theirs"));
+    expect(await store.putIf("index.json", text("ours"), "absent")).toBe("conflict");
+    expect(await store.putIf("index.json", text("ours"), { etag: before?.etag ?? "" })).not.toBe("conflict");
+    expect(await readFile(join(root, "index.json"), "utf8")).toBe("ours");
+  });
+
+  it("can be copied with any tool, with or without its own folder", async () => {
+    const etag = await write("index.json", "one", "two");
+    const copy = join(root, "copy");
+    await cp(join(root, ".stowage"), join(copy, ".stowage"), { recursive: true });
+    await cp(join(root, "index.json"), join(copy, "index.json"));
+    for (const remove of [() => Promise.resolve(), () => rm(join(copy, ".stowage"), { recursive: true })]) {
+      await remove();
+      const copied = await new DirectoryStore(copy).get("index.json");
+      expect(await read(copied)).toEqual(text("two"));
+      expect(copied?.etag).not.toBe(etag);
+    }
+  });
+
+  it("keeps one version of what is swapped again and again", async () => {
+    await write("index.json", ...Array.from({ length: 30 }, (_, i) => `state ${i}`));
+    expect(await readdir(join(root, ".stowage/versions/.index.json"))).toEqual(["29"]);
+    const [version, plain] = [join(root, ".stowage/versions/.index.json/29"), join(root, "index.json")];
+    expect((await stat(version)).ino, "the plain file is the version").toBe((await stat(plain)).ino);
+  });
+
+  it("shows the state of a process that was killed after it had won, and the next swap to other tools", async () => {
+    await write("index.json", "one", "two");
+    await writeFile(join(root, ".stowage/versions/.index.json/2"), "three");
+    await writeFile(join(root, ".stowage/versions/.index.json/2.unfinished"), "of the killed process");
+    expect(await readFile(join(root, "index.json"), "utf8")).toBe("two");
+    const object = await store.get("index.json");
+    expect(await read(object)).toEqual(text("three"));
+    expect(await listAll(store, "")).toEqual([{ key: "index.json", size: 5, etag: object?.etag }]);
+    expect(await store.putIf("index.json", text("four"), { etag: object?.etag ?? "" })).not.toBe("conflict");
+    expect(await readFile(join(root, "index.json"), "utf8")).toBe("four");
+    expect(await readdir(join(root, ".stowage/versions/.index.json"))).toEqual(["3"]);
+  });
+
+  it("deletes the state of a process that was killed after it had won", async () => {
+    await write("index.json", "one", "two");
+    await writeFile(join(root, ".stowage/versions/.index.json/2"), "three");
+    await store.delete("index.json");
+    expect(await store.head("index.json")).toBeUndefined();
+    expect(await readdir(root)).toEqual([".stowage"]);
+    await write("index.json", "four", "five");
+    expect(await readFile(join(root, "index.json"), "utf8")).toBe("five");
+    expect(await leftovers(root)).toEqual([]);
+  });
+
+  it.each(["", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b", ".stowage/tmp/a", "a\\b", "a\0b"])(
+    "refuses the key %j",
+    async (key) => {
+      const refused = { code: "INPUT_INVALID" };
+      await expect(store.head(key)).rejects.toMatchObject(refused);
+      await expect(store.get(key)).rejects.toMatchObject(refused);
+      await expect(store.delete(key)).rejects.toMatchObject(refused);
+      await expect(store.putIf(key, text("1"), "absent")).rejects.toMatchObject(refused);
+      await expect(store.putIf(key, text("1"), { etag: "1" })).rejects.toMatchObject(refused);
+      expect(await readdir(root)).toEqual([]);
+    },
+  );
+
+  it("lists neither its own files nor what lies outside", async () => {
+    await write("a/b", "one", "two");
+    await writeFile(join(root, ".hidden"), "");
+    await writeFile(join(root, "a/.hidden"), "");
+    expect((await listAll(store, "")).map(({ key }) => key)).toEqual(["a/b"]);
+    for (const prefix of [".", ".stowage/", "../", "a/../", "/"]) expect(await listAll(store, prefix)).toEqual([]);
+  });
+
+  it("lists in the order of UTF-8 bytes, not of UTF-16 units", async () => {
+    for (const key of ["\u{1f600}", "\uff5e", "z"]) await write(key, key);
+    expect((await listAll(store, "")).map(({ key }) => key)).toEqual(["z", "\uff5e", "\u{1f600}"]);
+  });
+
+  it.each([
+    ["shorter", "hell", "received 4 bytes, expected 5"],
+    ["longer", "hello!", "received more than 5 bytes, expected 5"],
+  ])("stores no blob whose body is %s than its size", async (_, body, message) => {
+    const { digest, size } = whole(text("hello"));
+    for (const { body: chunks } of [whole(text(body)), streamed(text(body), 2)]) {
+      await expect(store.putBlob({ digest, size, body: chunks })).rejects.toMatchObject({
+        code: "SIZE_INVALID",
+        message: `Cannot store blob "${digest}": ${message}`,
+      });
+    }
+    expect(await listAll(store, "")).toEqual([]);
+    expect(await leftovers(root)).toEqual([]);
+  });
+
+  it("tells the failure of a body that reads a file from its own", async () => {
+    const error = Object.assign(new Error("EIO: i/o error, read"), { code: "EIO", syscall: "read" });
+    // oxlint-disable-next-line require-yield
+    async function* body(): AsyncGenerator<Uint8Array> {
+      await Promise.resolve();
+      throw error;
+    }
+    await expect(store.putBlob({ ...whole(text("hello")), body: body() })).rejects.toBe(error);
+  });
+
+  it("says what it could not do, and where", async () => {
+    const file = join(root, "file");
+    await writeFile(file, "");
+    const inFile = new DirectoryStore(file);
+    expect(await inFile.head("index.json")).toBeUndefined();
+    await expect(inFile.putIf("index.json", text("1"), "absent")).rejects.toMatchObject({
+      name: "StowageError",
+      code: "STORE_UNAVAILABLE",
+      message: expect.stringMatching(/^Cannot write "index.json" in file:.*\/file: E[A-Z]+: [a-z ]+$/),
+    });
+  });
+
+  it("refuses to be opened without a path", () => {
+    expect(() => new DirectoryStore("")).toThrow(StowageError);
+  });
+
+  it("closes every file that it opens", async ({ skip }) => {
+    const openFiles = async () => (await readdir("/proc/self/fd")).length;
+    await openFiles().catch(() => skip("this system does not say which files are open"));
+    const blob = whole(new Uint8Array(1_000_000));
+    await store.putBlob(blob);
+    await write("empty", "");
+    const before = await openFiles();
+    for (let i = 0; i < 20; i++) {
+      await read(await store.get(blobKey(blob.digest)));
+      await read(await store.get("empty"));
+      for await (const _ of (await store.get(blobKey(blob.digest)))?.body ?? []) break;
+
+      const neverBegun = (await store.get(blobKey(blob.digest)))?.body[Symbol.asyncIterator]();
+      await neverBegun?.return?.();
+
+      const range = { start: 0, end: 9 };
+      const readExactly = (await store.get(blobKey(blob.digest), { range }))?.body[Symbol.asyncIterator]();
+      expect((await readExactly?.next())?.value).toHaveLength(10);
+    }
+    expect(await openFiles()).toBeLessThan(before + 20);
+  });
+});
+
+describe("guarded", () => {
+  it("says that a file system without hard links cannot hold a store", async () => {
+    const error = Object.assign(new Error("EPERM: operation not permitted, link 'a' -> 'b'"), {
+      code: "EPERM",
+      syscall: "link",
+    });
+    await expect(guarded('write "a" in file:./data', () => Promise.reject(error))).rejects.toMatchObject({
+      code: "STORE_UNAVAILABLE",
+      message: 'Cannot write "a" in file:./data: EPERM: operation not permitted; a store needs hard links',
+      cause: error,
+    });
+  });
+});
+
+/** Files under `.stowage` that are no object's newest version. */
+async function leftovers(root: string): Promise<string[]> {
+  const entries = await readdir(join(root, ".stowage"), { recursive: true, withFileTypes: true }).catch(() => []);
+  const files = entries.filter((entry) => entry.isFile()).map(({ name, parentPath }) => ({ name, folder: parentPath }));
+  return files
+    .filter(({ name, folder }) => {
+      const siblings = files.filter((file) => file.folder === folder).map((file) => Number(file.name));
+      return !(Number(name) > 0 && Number(name) === Math.max(...siblings.filter((number) => number > 0)));
+    })
+    .map(({ name, folder }) => join(folder, name));
+}

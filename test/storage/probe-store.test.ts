@@ -1,0 +1,127 @@
+import { describe, expect, it } from "vitest";
+import { MemoryStore } from "../../src/storage/memory-store.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
+import { probeStore } from "../../src/storage/probe-store.ts";
+import { makeS3Store } from "../servers/s3-bucket.ts";
+import { describeS3Servers } from "../servers/s3-servers.ts";
+
+type PutIf = ObjectStore["putIf"];
+
+describe("probeStore", () => {
+  it("marks a store that passes as a layout, and leaves nothing else", async () => {
+    const store = new MemoryStore();
+    await probeStore(store);
+    expect(await keysOf(store)).toEqual(["oci-layout"]);
+    expect(await textOf(store, "oci-layout")).toBe('{"imageLayoutVersion":"1.0.0"}');
+  });
+
+  it("asks a store that has passed with one request, and writes nothing", async () => {
+    const store = new MemoryStore();
+    await probeStore(store);
+    store.putIf = () => Promise.reject(new Error("asked to write"));
+    await probeStore(store);
+  });
+
+  it("passes when several probe at once", async () => {
+    const store = new MemoryStore();
+    await Promise.all([probeStore(store), probeStore(store), probeStore(store)]);
+    expect(await keysOf(store)).toEqual(["oci-layout"]);
+  });
+
+  const unsafe: { ignores: string; putIf: (putIf: PutIf, store: MemoryStore) => PutIf; says: string }[] = [
+    {
+      ignores: "every condition",
+      putIf: (putIf, store) => async (key, bytes) => overwrite(store, putIf, key, bytes),
+      says: "it ignores If-None-Match: 4 of 4 racing writers won, expected 1",
+    },
+    {
+      ignores: "If-Match",
+      putIf: (putIf, store) => async (key, bytes, condition) =>
+        condition === "absent" ? putIf(key, bytes, condition) : overwrite(store, putIf, key, bytes),
+      says: "it ignores If-Match: 4 of 4 racing writers won, expected 1",
+    },
+    {
+      ignores: "If-None-Match in a race, though not otherwise",
+      putIf: (putIf, store) => async (key, bytes, condition) => {
+        const present = await store.head(key);
+        await new Promise(setImmediate);
+        if (condition !== "absent") return putIf(key, bytes, condition);
+        return present === undefined ? overwrite(store, putIf, key, bytes) : "conflict";
+      },
+      says: "it ignores If-None-Match: 4 of 4 racing writers won, expected 1",
+    },
+    {
+      ignores: "If-None-Match on an object of some age",
+      putIf: (putIf, store) => async (key, bytes, condition) => {
+        const isReplaced = replaced.has(key);
+        if (condition !== "absent") replaced.add(key);
+        return isReplaced && condition === "absent"
+          ? overwrite(store, putIf, key, bytes)
+          : putIf(key, bytes, condition);
+      },
+      says: "it ignores If-None-Match: it took a write whose condition did not hold",
+    },
+    {
+      ignores: "whoever writes",
+      putIf: () => () => Promise.resolve("conflict"),
+      says: "it ignores If-None-Match: none of 4 racing writers won, expected 1",
+    },
+  ];
+  const replaced = new Set<string>();
+  it.for(unsafe)("refuses a store that ignores $ignores, and leaves nothing in it", async ({ putIf, says }) => {
+    const store = new MemoryStore();
+    store.putIf = putIf(store.putIf.bind(store), store);
+    await expect(probeStore(store)).rejects.toMatchObject({
+      code: "STORE_UNAVAILABLE",
+      message: `Cannot use ${store.url}: ${says}. Images loaded at the same time would be lost`,
+    });
+    expect(await keysOf(store)).toEqual([]);
+  });
+
+  it("tries again when a race has no winner", async () => {
+    const store = new MemoryStore();
+    const putIf = store.putIf.bind(store);
+    let refusals = 6; // all of one race, half of the next
+    store.putIf = (...args) => (refusals-- > 0 ? Promise.resolve("conflict") : putIf(...args));
+    await probeStore(store);
+    expect(await keysOf(store)).toEqual(["oci-layout"]);
+  });
+
+  it("rejects with the store's own error, and cleans up", async () => {
+    const store = new MemoryStore();
+    const putIf = store.putIf.bind(store);
+    const failure = new Error("the network is gone");
+    let writes = 0;
+    store.putIf = (...args) => (++writes === 3 ? Promise.reject(failure) : putIf(...args));
+    await expect(probeStore(store)).rejects.toBe(failure);
+    expect(await keysOf(store)).toEqual([]);
+  });
+});
+
+await describeS3Servers("probeStore", (server) => {
+  it("passes, with several at once too", async () => {
+    const store = await makeS3Store(server);
+    await Promise.all([probeStore(store), probeStore(store)]);
+    expect(await keysOf(store)).toEqual(["oci-layout"]);
+    await probeStore(store);
+  });
+});
+
+/** Writes whatever is there. */
+async function overwrite(store: MemoryStore, putIf: PutIf, key: string, bytes: Uint8Array): ReturnType<PutIf> {
+  const present = await store.head(key);
+  const answer = await putIf(key, bytes, present ? { etag: present.etag } : "absent");
+  return answer === "conflict" ? overwrite(store, putIf, key, bytes) : answer;
+}
+
+async function keysOf(store: ObjectStore): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of store.list("")) keys.push(key);
+  return keys;
+}
+
+async function textOf(store: ObjectStore, key: string): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of (await store.get(key))?.body ?? []) chunks.push(chunk);
+  return Buffer.concat(chunks).toString();
+}

@@ -1,0 +1,88 @@
+/**
+ * Takes the blobs of one load: each is read from the archive in turn, while those before it are still on their way into
+ * the store. Remembers what the rest of the load asks for: sizes, and the manifests themselves.
+ */
+import { looksLikeManifest } from "../oci/manifest.ts";
+import { verifyBytes } from "../streams/verify-bytes.ts";
+import type { BlobReceipt } from "./receipt.ts";
+import { type IncomingBlob, type StoreBlobOptions, storeBlob } from "./store-blob.ts";
+
+/** Blobs of one load on their way into the store. Measured: 32 at a time are as fast as 64, and four times 8. */
+const maxPendingBlobs = 32;
+
+/** Bytes of manifests that one load keeps in memory; beyond it they are read again from the store. */
+const maxKeptManifestBytes = 4 * 1024 * 1024;
+
+export interface BlobIntakeOptions extends StoreBlobOptions {
+  /** Called once, when a blob cannot be stored, so that the load can stop reading. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+export class BlobIntake {
+  readonly #options: BlobIntakeOptions;
+  readonly #sizes = new Map<string, number>();
+  readonly #manifests = new Map<string, Uint8Array>();
+  readonly #receipts: BlobReceipt[] = [];
+  readonly #pending = new Set<Promise<void>>();
+  #keptBytes = 0;
+  #failure: { readonly error: unknown } | undefined;
+
+  constructor(options: BlobIntakeOptions) {
+    this.#options = options;
+  }
+
+  /** Reads the blob's body to its end; it may be stored later, see `settled`. Throws if size or digest are wrong. */
+  async take(blob: IncomingBlob): Promise<void> {
+    if (this.#sizes.has(blob.digest)) return drain(verifyBytes(blob.body, blob)); // the same once more
+    this.#sizes.set(blob.digest, blob.size);
+    while (this.#pending.size >= maxPendingBlobs) await Promise.race(this.#pending);
+    const { bytes, stored } = await storeBlob(blob, this.#options);
+    if (bytes !== undefined) this.#keepManifest(blob.digest, bytes);
+    this.#follow(blob, stored);
+  }
+
+  /** Waits until every blob is in the store. Throws the first failure, once nothing is under way any more. */
+  async settled(): Promise<void> {
+    while (this.#pending.size > 0) await Promise.all(this.#pending);
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  /** The size in bytes of a blob that the archive brought. */
+  sizeOf(digest: string): number | undefined {
+    return this.#sizes.get(digest);
+  }
+
+  /** A manifest that the archive brought, if it was kept. */
+  manifest(digest: string): Uint8Array | undefined {
+    return this.#manifests.get(digest);
+  }
+
+  /** What became of each blob, once all are settled, in the archive's order. */
+  receipts(): readonly BlobReceipt[] {
+    const byDigest = new Map(this.#receipts.map((receipt) => [receipt.digest, receipt]));
+    return [...this.#sizes.keys()].flatMap((digest) => byDigest.get(digest) ?? []);
+  }
+
+  #follow({ digest, size }: IncomingBlob, stored: Promise<BlobReceipt["status"]>): void {
+    const task: Promise<void> = stored
+      .then(
+        (status) => void this.#receipts.push({ digest, size, status }),
+        (error: unknown) => {
+          this.#failure ??= { error };
+          this.#options.onFailure(error);
+        },
+      )
+      .finally(() => this.#pending.delete(task));
+    this.#pending.add(task);
+  }
+
+  #keepManifest(digest: string, bytes: Uint8Array): void {
+    if (this.#keptBytes + bytes.length > maxKeptManifestBytes || !looksLikeManifest(bytes)) return;
+    this.#manifests.set(digest, bytes);
+    this.#keptBytes += bytes.length;
+  }
+}
+
+async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const _ of source);
+}

@@ -1,0 +1,155 @@
+/**
+ * Closure: an image is published only if everything that it names is in the store with the right size, from this load
+ * or from before. An index may be sparse: manifests of other platforms may be missing as a whole, not all of them.
+ */
+import { StowageError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
+import { type ImageIndex, isForeign, isManifestType, parseManifest } from "../oci/manifest.ts";
+import { blobKey } from "../storage/keys.ts";
+import type { StoreReader } from "../storage/object-store.ts";
+import { readSmallObject } from "../storage/read-small-object.ts";
+import { concurrently } from "../streams/concurrently.ts";
+
+/** Blobs whose presence is asked for at the same time. */
+const maxConcurrentHeads = 32;
+
+export interface ClosureOptions {
+  readonly store: StoreReader;
+  readonly limits: Limits;
+  readonly signal?: AbortSignal | undefined;
+  /** What is known to be in the store already. */
+  readonly intake: {
+    sizeOf(digest: string): number | undefined;
+    manifest(digest: string): Uint8Array | undefined;
+  };
+}
+
+/** A root whose closure is in the store. Its media type is that of its bytes, whatever its descriptor called it. */
+export interface ClosedRoot extends Descriptor {
+  /** It says something about another manifest: a signature, an attestation. */
+  readonly hasSubject: boolean;
+  /** The manifests that are missing from it, if it is a sparse index. */
+  readonly absent: readonly Descriptor[];
+}
+
+/**
+ * Checks each root. Throws `MANIFEST_BLOB_UNKNOWN` if something is missing, `SIZE_INVALID` if it has another size,
+ * `MANIFEST_INVALID` if it cannot be read, and `LIMIT_EXCEEDED` if a manifest is too large or an index too deep.
+ */
+export async function checkClosure(roots: readonly Descriptor[], options: ClosureOptions): Promise<ClosedRoot[]> {
+  const check = new ClosureCheck(options);
+  const closed: ClosedRoot[] = [];
+  for (const root of roots) {
+    const visited = await check.visit(root, { namedBy: "index.json", depth: 1 });
+    if (visited === undefined) throw missing(root, "index.json");
+    closed.push({ ...root, ...visited });
+  }
+  return closed;
+}
+
+type Visited = Pick<ClosedRoot, "mediaType" | "size" | "hasSubject" | "absent">;
+
+interface Visit {
+  /** The manifest that names this one, for messages. */
+  readonly namedBy: string;
+  readonly depth: number;
+}
+
+class ClosureCheck {
+  readonly #options: ClosureOptions;
+  /** What has been visited, undefined where it is nowhere: an index can name the same manifest in a million ways. */
+  readonly #visited = new Map<string, Visited | undefined>();
+  readonly #sizes = new Map<string, number | undefined>();
+
+  constructor(options: ClosureOptions) {
+    this.#options = options;
+  }
+
+  /** Checks a manifest or an index and all below it; undefined if it is nowhere. */
+  async visit(descriptor: Descriptor, visit: Visit): Promise<Visited | undefined> {
+    const { digest } = descriptor;
+    if (!this.#visited.has(digest)) this.#visited.set(digest, await this.#visitOnce(descriptor, visit));
+    const visited = this.#visited.get(digest);
+    if (visited !== undefined) checkSize(descriptor, visited.size, visit.namedBy);
+    return visited;
+  }
+
+  async #visitOnce(descriptor: Descriptor, { depth }: Visit): Promise<Visited | undefined> {
+    const { digest, mediaType } = descriptor;
+    const bytes = await this.#read(digest);
+    if (bytes === undefined) return undefined;
+    const manifest = parseManifest(bytes, digest, mediaType);
+    const isIndex = manifest.kind === "index";
+    const absent = isIndex ? await this.#checkChildren(manifest, { namedBy: digest, depth: depth + 1 }) : [];
+    if (!isIndex) await this.#checkBlobs(manifest.blobs, digest);
+    return { mediaType: manifest.mediaType, size: bytes.length, hasSubject: manifest.subject !== undefined, absent };
+  }
+
+  /** Returns the manifests that are absent. */
+  async #checkChildren({ manifests }: ImageIndex, visit: Visit): Promise<readonly Descriptor[]> {
+    const { maxIndexDepth } = this.#options.limits;
+    if (visit.depth > maxIndexDepth + 1) {
+      throw new StowageError(
+        "LIMIT_EXCEEDED",
+        `Cannot take index "${visit.namedBy}": indexes are nested more than ${maxIndexDepth} deep (maxIndexDepth)`,
+        { detail: { limit: "maxIndexDepth", expected: maxIndexDepth } },
+      );
+    }
+    const absent: Descriptor[] = [];
+    const others = manifests.filter((child) => !isManifestType(child.mediaType));
+    await this.#checkBlobs(others, visit.namedBy);
+    for (const child of manifests.filter(({ mediaType }) => isManifestType(mediaType))) {
+      const visited = await this.visit(child, visit);
+      if (visited === undefined) absent.push(child);
+      else absent.push(...visited.absent);
+    }
+    const first = absent[0];
+    if (first !== undefined && manifests.every((child) => absent.includes(child))) throw missing(first, visit.namedBy);
+    return absent;
+  }
+
+  async #checkBlobs(blobs: readonly Descriptor[], namedBy: string): Promise<void> {
+    const needed = blobs.filter((blob) => !isForeign(blob));
+    await concurrently(needed, maxConcurrentHeads, async (blob) => {
+      checkSize(blob, await this.#sizeOf(blob.digest), namedBy);
+    });
+  }
+
+  async #sizeOf(digest: string): Promise<number | undefined> {
+    const known = this.#options.intake.sizeOf(digest) ?? this.#sizes.get(digest);
+    if (known !== undefined) return known;
+    const { store, signal } = this.#options;
+    const size = (await store.head(blobKey(digest), { signal }))?.size;
+    this.#sizes.set(digest, size);
+    return size;
+  }
+
+  async #read(digest: string): Promise<Uint8Array | undefined> {
+    const { store, signal, limits, intake } = this.#options;
+    const kept = intake.manifest(digest);
+    if (kept !== undefined) return kept;
+    return (await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal }))?.bytes;
+  }
+}
+
+function checkSize(descriptor: Descriptor, found: number | undefined, namedBy: string): void {
+  if (found === undefined) throw missing(descriptor, namedBy);
+  const { digest, size } = descriptor;
+  if (found === size) return;
+  throw new StowageError(
+    "SIZE_INVALID",
+    `Cannot take "${namedBy}": it names "${digest}" with ${size} bytes, which has ${found}`,
+    {
+      detail: { digest, found, expected: size },
+    },
+  );
+}
+
+function missing({ digest, size }: Descriptor, namedBy: string): StowageError {
+  return new StowageError(
+    "MANIFEST_BLOB_UNKNOWN",
+    `Cannot publish "${namedBy}": it names "${digest}" (${size} bytes), which is neither in the archive nor in the store`,
+    { detail: { digest } },
+  );
+}

@@ -1,0 +1,59 @@
+/** What each image of a load is to be called, from the request, from the archive's annotations, or by digest alone. */
+import { StowageError } from "../errors.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
+import { type ImageName, defaultRepository, isTag, parseReference } from "../oci/reference.ts";
+import { refNameAnnotation } from "../oci/repository-index.ts";
+import type { ClosedRoot } from "./check-closure.ts";
+
+/** Engines write the whole name of an image here (containerd, Docker, BuildKit). */
+const containerdNameAnnotation = "io.containerd.image.name";
+
+export interface NamedRoot extends ClosedRoot, ImageName {}
+
+/**
+ * Names the roots, each name once. In this order a name is: what the request says; containerd's whole name;
+ * `org.opencontainers.image.ref.name`, which may be a whole reference or a tag; the default repository.
+ * Throws `INDEX_INVALID` if two images would have one name, and `NAME_INVALID`.
+ */
+export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): NamedRoot[] {
+  if (requested?.tag !== undefined) checkOneImage(roots, requested);
+  const named = new Map<string, NamedRoot>();
+  for (const root of roots) {
+    const { repository, tag } = nameOf(root, requested);
+    const name = `${repository}:${tag ?? root.digest}`;
+    const before = named.get(name);
+    if (before !== undefined && before.digest !== root.digest) {
+      throw new StowageError(
+        "INDEX_INVALID",
+        `Cannot name two images "${name}": found ${before.digest} and ${root.digest}`,
+        { detail: { name, digests: [before.digest, root.digest] } },
+      );
+    }
+    named.set(name, { ...root, repository, tag });
+  }
+  return [...named.values()];
+}
+
+function nameOf(root: ClosedRoot, requested: ImageName | undefined): ImageName {
+  if (requested === undefined) return nameInArchive(root);
+  if (root.hasSubject) return { repository: requested.repository, tag: undefined }; // a referrer, found by its subject
+  return { repository: requested.repository, tag: requested.tag ?? nameInArchive(root).tag };
+}
+
+function nameInArchive({ annotations }: Descriptor): ImageName {
+  const wholeName = annotations?.[containerdNameAnnotation];
+  if (wholeName !== undefined) return parseReference(wholeName);
+  const refName = annotations?.[refNameAnnotation];
+  if (refName === undefined || isTag(refName)) return { repository: defaultRepository, tag: refName };
+  return parseReference(refName);
+}
+
+function checkOneImage(roots: readonly ClosedRoot[], { repository, tag }: ImageName): void {
+  const digests = new Set(roots.filter(({ hasSubject }) => !hasSubject).map(({ digest }) => digest));
+  if (digests.size === 1) return;
+  throw new StowageError(
+    "INDEX_INVALID",
+    `Cannot name the image "${repository}:${tag}": the archive holds ${digests.size} images, expected one`,
+    { detail: { digests: [...digests] } },
+  );
+}

@@ -1,0 +1,54 @@
+/** What a load answers. */
+import type { Descriptor } from "../oci/descriptor.ts";
+import type { ChangeOutcome } from "../oci/merge-index.ts";
+import type { RequestCounts } from "../storage/counting-store.ts";
+
+export interface Receipt {
+  readonly images: readonly ImageReceipt[];
+  readonly blobs: readonly BlobReceipt[];
+  readonly ignored: readonly IgnoredEntry[];
+  readonly bytes: {
+    /** Bytes of the body as it came, compressed or not. */
+    readonly received: number;
+    /** Bytes of the blobs that were written. */
+    readonly written: number;
+    /** Bytes of the blobs that were there already. */
+    readonly skipped: number;
+  };
+  /** What the load asked of the store. */
+  readonly requests: RequestCounts;
+}
+
+/** An image as it is called now. */
+export interface ImageReceipt extends ChangeOutcome {
+  readonly repository: string;
+  /** Its tag, or its digest where it has none. */
+  readonly reference: string;
+  readonly digest: string;
+  readonly mediaType: string;
+  /** Length of the manifest in bytes. */
+  readonly size: number;
+  /** The manifests of an index that neither the archive nor the store has: its other platforms. */
+  readonly absent?: readonly Descriptor[];
+}
+
+export interface BlobReceipt {
+  readonly digest: string;
+  /** Length in bytes. */
+  readonly size: number;
+  readonly status: BlobStatus;
+}
+
+/** `repaired`: the store had an object of another size under this digest; it was replaced. */
+export type BlobStatus = "written" | "present" | "repaired";
+
+/** An entry of the archive that no image needs. */
+export interface IgnoredEntry {
+  readonly path: string;
+  readonly reason: string;
+}
+
+/** Did the load change anything in the store? */
+export function hasChanges({ images, blobs }: Receipt): boolean {
+  return images.some(({ status }) => status !== "unchanged") || blobs.some(({ status }) => status !== "present");
+}

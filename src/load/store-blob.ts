@@ -1,0 +1,99 @@
+/**
+ * Brings one blob of a load into the store, unless it is there. A HEAD on its key runs while its first bytes are read; a
+ * small blob is held in memory and its write goes on behind the reading, a large one is streamed part by part.
+ */
+import { blobKey } from "../storage/keys.ts";
+import type { ObjectInfo, ObjectStore } from "../storage/object-store.ts";
+import type { ByteBudget, Release } from "../streams/byte-budget.ts";
+import { collectBytes } from "../streams/collect-bytes.ts";
+import { verifyBytes } from "../streams/verify-bytes.ts";
+import type { BlobStatus } from "./receipt.ts";
+
+export interface IncomingBlob {
+  /** `sha256:<64 hex>`, as the archive claims. */
+  readonly digest: string;
+  /** Length in bytes, as the archive claims. */
+  readonly size: number;
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+export interface StoreBlobOptions {
+  readonly store: ObjectStore;
+  readonly budget: ByteBudget;
+  readonly signal: AbortSignal;
+}
+
+/** A blob that has been read; the store may not have it yet. */
+export interface TakenBlob {
+  /** Its bytes, where they are in memory anyway. */
+  readonly bytes?: Uint8Array;
+  readonly stored: Promise<BlobStatus>;
+}
+
+/**
+ * Reads the blob to its end and verifies every byte, also of one that the store has: whether a tarball is taken does
+ * not depend on what was there before. Throws `SIZE_INVALID` or `DIGEST_INVALID`, and what the body throws.
+ */
+export async function storeBlob(blob: IncomingBlob, options: StoreBlobOptions): Promise<TakenBlob> {
+  return blob.size <= options.store.partBytes ? storeWhole(blob, options) : storeStreamed(blob, options);
+}
+
+async function storeWhole(blob: IncomingBlob, { store, budget, signal }: StoreBlobOptions): Promise<TakenBlob> {
+  const release = await budget.take(blob.size, signal);
+  const found = store.head(blobKey(blob.digest), { signal });
+  found.catch(() => undefined); // it may fail before anybody waits for it
+  let bytes: Uint8Array;
+  try {
+    bytes = await collectBytes(verifyBytes(blob.body, blob), blob.size);
+  } catch (error) {
+    await found.catch(() => undefined);
+    release();
+    throw error;
+  }
+  const write = async (): Promise<BlobStatus> => {
+    const present = await found;
+    if (present?.size === blob.size) return "present";
+    return put({ ...blob, body: bytes }, present, { store, signal });
+  };
+  return { bytes, stored: write().finally(release) };
+}
+
+async function storeStreamed(blob: IncomingBlob, { store, budget, signal }: StoreBlobOptions): Promise<TakenBlob> {
+  const body = verifyBytes(blob.body, blob);
+  const present = await store.head(blobKey(blob.digest), { signal });
+  if (present?.size === blob.size) {
+    for await (const _ of body);
+    return { stored: Promise.resolve("present") };
+  }
+  const release: Release = await budget.take(store.streamBufferBytes(blob.size), signal);
+  const { source, ended } = tellEnd(body);
+  const stored = put({ ...blob, body: source }, present, { store, signal }).finally(release);
+  await Promise.race([ended, stored]); // the archive can be read on while the last parts are still going out
+  return { stored };
+}
+
+/** Creates the blob, or replaces an object of the wrong size: whatever it is, it is not what its key says. */
+async function put(
+  blob: IncomingBlob | (Omit<IncomingBlob, "body"> & { readonly body: Uint8Array }),
+  damaged: ObjectInfo | undefined,
+  { store, signal }: Pick<StoreBlobOptions, "store" | "signal">,
+): Promise<BlobStatus> {
+  const { outcome } = await store.putBlob(blob, { signal, replaces: damaged?.etag });
+  return damaged !== undefined && outcome === "written" ? "repaired" : outcome;
+}
+
+interface WatchedSource {
+  readonly source: AsyncIterable<Uint8Array>;
+  /** Resolves once the source has been read to its end. */
+  readonly ended: Promise<void>;
+}
+
+function tellEnd(body: AsyncIterable<Uint8Array>): WatchedSource {
+  let tell: () => void = () => undefined;
+  const ended = new Promise<void>((resolve) => (tell = resolve));
+  async function* watched(): AsyncGenerator<Uint8Array> {
+    yield* body;
+    tell();
+  }
+  return { source: watched(), ended };
+}

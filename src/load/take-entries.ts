@@ -1,0 +1,95 @@
+/** The reading half of a load: goes through the archive once, hands on its blobs and keeps its index. */
+import { type ArchiveEntry, readArchive } from "../archive/read-archive.ts";
+import { StowageError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
+import { parseManifest } from "../oci/manifest.ts";
+import { collectBytes } from "../streams/collect-bytes.ts";
+import type { BlobIntake } from "./blob-intake.ts";
+import type { IgnoredEntry } from "./receipt.ts";
+
+/** What an archive holds besides blobs. */
+export interface ArchiveContents {
+  /** The descriptors of its `index.json`. */
+  readonly roots: readonly Descriptor[];
+  readonly ignored: readonly IgnoredEntry[];
+}
+
+export interface TakeOptions {
+  readonly intake: BlobIntake;
+  readonly limits: Limits;
+}
+
+/**
+ * Reads the archive to its end. Its index is looked at only then: its place in the archive is not guaranteed.
+ * Throws `ARCHIVE_INVALID`, `INDEX_INVALID`, `LIMIT_EXCEEDED`, or what a blob or a descriptor has wrong.
+ */
+export async function takeEntries(
+  source: AsyncIterable<Uint8Array>,
+  { intake, limits }: TakeOptions,
+): Promise<ArchiveContents> {
+  const ignored: IgnoredEntry[] = [];
+  let index: Uint8Array | undefined;
+  for await (const entry of readArchive(source, limits)) {
+    const digest = blobDigestOf(entry);
+    if (digest !== undefined) await intake.take({ digest, size: entry.size, body: entry.body });
+    else if (entry.path === "index.json" && isFile(entry)) index = await readIndex(entry, limits);
+    else if (entry.type !== "directory" && entry.path !== "oci-layout") ignored.push(ignore(entry));
+  }
+  if (index === undefined) throw withoutIndex(ignored);
+  return { roots: parseRoots(index), ignored };
+}
+
+function isFile({ type }: ArchiveEntry): boolean {
+  return type === "file" || type === "contiguous-file";
+}
+
+/** The digest that a file of the archive claims to have, by its path: known before any byte of it. */
+function blobDigestOf(entry: ArchiveEntry): string | undefined {
+  const match = /^blobs\/sha256\/([0-9a-f]{64})$/.exec(entry.path);
+  return match !== null && isFile(entry) ? `sha256:${match[1]}` : undefined;
+}
+
+async function readIndex(entry: ArchiveEntry, { maxManifestBytes }: Limits): Promise<Uint8Array> {
+  if (entry.size <= maxManifestBytes) return collectBytes(entry.body, entry.size);
+  throw new StowageError(
+    "LIMIT_EXCEEDED",
+    `Cannot read index.json: it has ${entry.size} bytes, at most ${maxManifestBytes} are allowed (maxManifestBytes)`,
+    { detail: { limit: "maxManifestBytes", found: entry.size, expected: maxManifestBytes } },
+  );
+}
+
+function ignore(entry: ArchiveEntry): IgnoredEntry {
+  const { path, type } = entry;
+  if (!isFile(entry)) return { path, reason: `a ${type}, not a file` };
+  if (path.startsWith("blobs/")) return { path, reason: "not named by a sha256 digest" };
+  if (path === "manifest.json" || path === "repositories")
+    return { path, reason: "says in Docker's way what index.json says" };
+  return { path, reason: "not part of an image layout" };
+}
+
+function withoutIndex(ignored: readonly IgnoredEntry[]): StowageError {
+  const isDockerArchive = ignored.some(({ path }) => path === "manifest.json");
+  const found = isDockerArchive
+    ? "only the manifest.json of a docker-archive; it takes an OCI layout, as written by `docker save` of Docker 25 or " +
+      "later, `podman save --format oci-archive` or `skopeo copy … oci-archive:…`"
+    : "no index.json at its top; expected an OCI image layout";
+  return new StowageError("INDEX_INVALID", `Cannot load the archive: found ${found}`);
+}
+
+function parseRoots(bytes: Uint8Array): readonly Descriptor[] {
+  const index = parseIndex(bytes);
+  if (index.kind !== "index")
+    throw new StowageError("INDEX_INVALID", "Cannot read index.json: found an image manifest");
+  if (index.manifests.length > 0) return index.manifests;
+  throw new StowageError("INDEX_INVALID", "Cannot load the archive: its index.json names no image");
+}
+
+function parseIndex(bytes: Uint8Array): ReturnType<typeof parseManifest> {
+  try {
+    return parseManifest(bytes, "index.json");
+  } catch (error) {
+    if (!(error instanceof StowageError) || error.code !== "MANIFEST_INVALID") throw error;
+    throw new StowageError("INDEX_INVALID", error.message, { cause: error });
+  }
+}

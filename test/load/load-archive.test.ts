@@ -1,0 +1,457 @@
+import { gzipSync } from "node:zlib";
+import { beforeEach, describe, expect, it } from "vitest";
+import { type LoadOptions, loadArchive } from "../../src/load/load-archive.ts";
+import type { Receipt } from "../../src/load/receipt.ts";
+import { defaultLimits } from "../../src/limits.ts";
+import { parseName } from "../../src/oci/reference.ts";
+import { MemoryStore } from "../../src/storage/memory-store.ts";
+import { blobKey } from "../../src/storage/keys.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
+import { ByteBudget } from "../../src/streams/byte-budget.ts";
+import { chunksOf, randomBytes, readAll, sha256, stallAfter } from "../support/bytes.ts";
+import {
+  type Layout,
+  indexFirst,
+  joinLayouts,
+  makeLayout,
+  reversed,
+  tarOf,
+  types,
+  withBadBlob,
+  withBlob,
+  withoutBlob,
+  withoutPlatform,
+} from "../support/layout.ts";
+
+/** Blobs larger than this are streamed. */
+const partBytes = 1000;
+const small = randomBytes(100, 1);
+const large = randomBytes(5000, 2);
+
+let store: MemoryStore;
+beforeEach(() => {
+  store = new MemoryStore({ partBytes });
+});
+
+type Options = Partial<Omit<LoadOptions, "name">> & { readonly name?: string };
+
+function load(bytes: Uint8Array | AsyncIterable<Uint8Array>, { name, ...options }: Options = {}): Promise<Receipt> {
+  const source = bytes instanceof Uint8Array ? chunksOf(bytes, 333) : bytes;
+  return loadArchive(source, {
+    store,
+    limits: defaultLimits,
+    budget: new ByteBudget(defaultLimits.maxBufferBytes),
+    name: name === undefined ? undefined : parseName(name),
+    ...options,
+  });
+}
+
+async function keysOf(objects: ObjectStore): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of objects.list("")) keys.push(key);
+  return keys;
+}
+
+async function bytesOf(key: string): Promise<Buffer> {
+  const object = await store.get(key);
+  return object === undefined ? Buffer.from("") : readAll(object.body);
+}
+
+const indexes = async (): Promise<string[]> => (await keysOf(store)).filter((key) => key.endsWith("index.json"));
+
+async function expectStored({ blobs }: Layout): Promise<void> {
+  for (const [digest, bytes] of blobs) expect(sha256(await bytesOf(blobKey(digest))), digest).toBe(sha256(bytes));
+}
+
+describe("loadArchive", () => {
+  const layout = makeLayout({ layers: [small, large], name: "docker.io/team/app:1.4" });
+
+  it("stores every blob and publishes the image under its name", async () => {
+    const receipt = await load(await tarOf(layout));
+    expect(receipt.images).toEqual([
+      {
+        repository: "team/app",
+        reference: "1.4",
+        digest: layout.digest,
+        mediaType: types.manifest,
+        size: layout.blobs.get(layout.digest)?.length,
+        status: "created",
+      },
+    ]);
+    expect(receipt.blobs.map(({ digest, status }) => [digest, status])).toEqual(
+      [...layout.blobs.keys()].map((digest) => [digest, "written"]),
+    );
+    await expectStored(layout);
+    expect(await indexes()).toEqual(["repositories/team/app/_layout/index.json"]);
+    expect(JSON.parse((await bytesOf("repositories/team/app/_layout/oci-layout")).toString())).toEqual({
+      imageLayoutVersion: "1.0.0",
+    });
+  });
+
+  it.each([
+    ["the index first", { order: indexFirst }],
+    ["everything backwards", { order: reversed }],
+    ["names with ./ and directories", { prefix: "./", directories: true }],
+    ["gzip", { compress: "gzip" as const }],
+  ])("takes an archive with %s", async (_, options) => {
+    const receipt = await load(await tarOf(layout, options));
+    expect(receipt.images[0]?.digest).toBe(layout.digest);
+    expect(receipt.ignored).toEqual([]);
+    await expectStored(layout);
+  });
+
+  it("counts the bytes as they came", async () => {
+    const bytes = gzipSync(await tarOf(layout));
+    const { bytes: counted } = await load(bytes);
+    const total = [...layout.blobs.values()].reduce((sum, blob) => sum + blob.length, 0);
+    expect(counted).toEqual({ received: bytes.length, written: total, skipped: 0 });
+  });
+
+  it("writes nothing when it is loaded again, and asks only for what is there", async () => {
+    await load(await tarOf(layout));
+    const { images, blobs, requests } = await load(await tarOf(layout));
+    expect(images).toMatchObject([{ status: "unchanged" }]);
+    expect(new Set(blobs.map(({ status }) => status))).toEqual(new Set(["present"]));
+    expect(requests).toEqual({ head: layout.blobs.size, get: 1, put: 0, part: 0, copy: 0, list: 0, delete: 0 });
+  });
+
+  it("moves a tag and says from where", async () => {
+    const next = makeLayout({ layers: [small], label: "next", name: "team/app:1.4" });
+    await load(await tarOf(layout));
+    expect((await load(await tarOf(next))).images).toMatchObject([
+      { reference: "1.4", digest: next.digest, status: "updated", previous: layout.digest },
+    ]);
+  });
+
+  it("replaces a damaged object and reports it", async () => {
+    await store.putIf(blobKey(layout.layers[0] ?? ""), Buffer.from("cut sh"), "absent");
+    await store.putIf(blobKey(layout.layers[1] ?? ""), Buffer.from("cut sh"), "absent");
+    const { blobs } = await load(await tarOf(layout));
+    expect(blobs.slice(0, 2).map(({ status }) => status)).toEqual(["repaired", "repaired"]);
+    await expectStored(layout);
+  });
+
+  it("stores a blob once that the archive holds twice", async () => {
+    const extra = [{ name: `blobs/${(layout.layers[0] ?? "").replace(":", "/")}`, bytes: small }];
+    const { blobs } = await load(await tarOf(layout, { extra }));
+    expect(blobs).toHaveLength(layout.blobs.size);
+  });
+
+  it("lists what no image needs", async () => {
+    const extra = [
+      { name: "manifest.json", bytes: Buffer.from("[]") },
+      { name: "blobs/sha256/short", bytes: small },
+      { name: "notes.txt", bytes: small },
+    ];
+    expect((await load(await tarOf(layout, { extra }))).ignored).toEqual([
+      { path: "manifest.json", reason: "says in Docker's way what index.json says" },
+      { path: "blobs/sha256/short", reason: "not named by a sha256 digest" },
+      { path: "notes.txt", reason: "not part of an image layout" },
+    ]);
+  });
+
+  it("takes what it lacks from the store", async () => {
+    await load(await tarOf(layout));
+    const next = makeLayout({ layers: [small, large, randomBytes(10, 3)], name: "team/app:2" });
+    const { images } = await load(await tarOf(withoutBlob(next, ...layout.layers)));
+    expect(images).toMatchObject([{ reference: "2", status: "created" }]);
+  });
+
+  it("takes layers that are only to be had elsewhere", async () => {
+    const foreign = {
+      mediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+      digest: sha256(randomBytes(9)),
+      size: 9,
+      urls: ["https://example.org/layer"],
+    };
+    const image = makeLayout({ refName: "w", manifest: { layers: [foreign] } });
+    expect((await load(await tarOf(withoutBlob(image, ...image.layers)))).images).toMatchObject([{ reference: "w" }]);
+  });
+
+  it("goes by a manifest's bytes, whatever its descriptor calls it", async () => {
+    const mislabeled = makeLayout({ refName: "linuxkit/init:1", root: { mediaType: types.index } });
+    expect((await load(await tarOf(mislabeled))).images).toMatchObject([
+      { repository: "linuxkit/init", mediaType: types.manifest },
+    ]);
+    const docker = makeLayout({ refName: "d", manifest: { mediaType: types.dockerManifest } });
+    expect((await load(await tarOf(docker))).images).toMatchObject([{ mediaType: types.dockerManifest }]);
+    const silent = makeLayout({ refName: "s", manifest: { mediaType: undefined } });
+    expect((await load(await tarOf(silent))).images).toMatchObject([{ mediaType: types.manifest }]);
+  });
+
+  it("holds no more at once than its budget", async () => {
+    const layers = Array.from({ length: 50 }, (_, i) => randomBytes(900, i));
+    const image = makeLayout({ layers, refName: "many" });
+    const held = watchPuts(store);
+    await load(await tarOf(image), { store: held.store, budget: new ByteBudget(4000) });
+    expect(held.mostBytes).toBeGreaterThan(2 * 900);
+    expect(held.mostBytes).toBeLessThanOrEqual(4000);
+    await expectStored(image);
+  });
+
+  it("stops reading while the store is slow", async () => {
+    const layers = Array.from({ length: 200 }, (_, i) => randomBytes(900, i));
+    const bytes = await tarOf(makeLayout({ layers, refName: "many" }));
+    let read = 0;
+    async function* source(): AsyncGenerator<Uint8Array> {
+      for await (const chunk of chunksOf(bytes, 2000)) {
+        read += chunk.length;
+        yield chunk;
+      }
+    }
+    const stuck: ObjectStore = decorate(store, { putBlob: () => new Promise(() => undefined) });
+    void load(source(), { store: stuck });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(read).toBeGreaterThan(32 * 900);
+    expect(read).toBeLessThan(bytes.length / 2);
+  });
+});
+
+describe("loadArchive, with an index of several platforms", () => {
+  const layout = makeLayout({ layers: [small], platforms: ["linux/amd64", "linux/arm64"], refName: "app:1" });
+
+  it("publishes the index", async () => {
+    const { images } = await load(await tarOf(layout));
+    expect(images).toMatchObject([
+      { repository: "app", reference: "1", digest: layout.digest, mediaType: types.index },
+    ]);
+    expect(images[0]).not.toHaveProperty("absent");
+  });
+
+  it("takes a sparse one and lists what is absent", async () => {
+    const { images } = await load(await tarOf(withoutPlatform(layout, 1)));
+    expect(images).toMatchObject([{ digest: layout.digest, absent: [{ digest: layout.manifests[1] }] }]);
+  });
+
+  it("refuses one of which nothing is there", async () => {
+    await expectRefused(withoutPlatform(withoutPlatform(layout, 0), 1), "MANIFEST_BLOB_UNKNOWN");
+  });
+
+  it("refuses one with a manifest that lacks a layer", async () => {
+    await expectRefused(withoutBlob(layout, layout.layers[2]), "MANIFEST_BLOB_UNKNOWN");
+  });
+
+  it("refuses indexes nested too deep", async () => {
+    await expect(
+      load(await tarOf(nested(4)), { limits: { ...defaultLimits, maxIndexDepth: 3 } }),
+    ).rejects.toMatchObject({
+      code: "LIMIT_EXCEEDED",
+    });
+    expect(
+      (await load(await tarOf(nested(3)), { limits: { ...defaultLimits, maxIndexDepth: 3 } })).images,
+    ).toHaveLength(1);
+  });
+
+  it("visits a manifest once that is named in a million ways", async () => {
+    expect((await load(await tarOf(nested(7, 10)))).images).toMatchObject([{ status: "created" }]);
+  });
+});
+
+describe("loadArchive, naming", () => {
+  const one = makeLayout({ layers: [small], name: "docker.io/library/app:1", refName: "1" });
+  const other = makeLayout({ layers: [large], name: "localhost:5000/other:2", refName: "2" });
+  const plain = makeLayout({ layers: [small], label: "plain" });
+  const namesOf = ({ images }: Receipt): string[] =>
+    images.map(({ repository, reference }) => `${repository}:${reference}`);
+
+  it.each([
+    ["containerd's name", one, undefined, "app:1"],
+    ["a reference as ref.name", makeLayout({ refName: "localhost/team/app:3" }), undefined, "team/app:3"],
+    [
+      "a reference with a foreign registry",
+      makeLayout({ refName: "ghcr.io/acme/app:3" }),
+      undefined,
+      "ghcr.io/acme/app:3",
+    ],
+    ["a tag as ref.name", makeLayout({ refName: "1.4" }), undefined, "images:1.4"],
+    ["no name at all", plain, undefined, `images:${plain.digest}`],
+    ["a repository in the request", one, "team/x", "team/x:1"],
+    ["a repository in the request, without a tag", plain, "team/x", `team/x:${plain.digest}`],
+    ["a whole name in the request", one, "team/x:9", "team/x:9"],
+    ["the default repository in the request", one, "images:9", "images:9"],
+  ])("goes by %s", async (_, layout, name, expected) => {
+    expect(namesOf(await load(await tarOf(layout), name === undefined ? {} : { name }))).toEqual([expected]);
+  });
+
+  it("publishes several images, each under its own name", async () => {
+    const receipt = await load(await tarOf(joinLayouts(one, other)));
+    expect(namesOf(receipt)).toEqual(["app:1", "other:2"]);
+    expect(await indexes()).toHaveLength(2);
+  });
+
+  it("publishes several names of one image, and writes each repository's index once", async () => {
+    const second = {
+      ...one,
+      roots: one.roots.map((root) => ({ ...root, annotations: { "io.containerd.image.name": "app:2" } })),
+    };
+    const { requests, ...receipt } = await load(await tarOf(joinLayouts(one, second, one)));
+    expect(namesOf(receipt as Receipt)).toEqual(["app:1", "app:2"]);
+    expect(requests.put).toBe(one.blobs.size + 2); // the repository's oci-layout and its index
+  });
+
+  it("refuses one name for two images, also where the request gives it", async () => {
+    await expectRefused(joinLayouts(one, makeLayout({ layers: [large], name: "app:1" })), "INDEX_INVALID");
+    await expectRefused(joinLayouts(one, other), "INDEX_INVALID", "team/x:1");
+  });
+
+  it("lets referrers go along by digest with an image that the request names", async () => {
+    const [subject] = one.roots;
+    const signature = makeLayout({ layers: [randomBytes(5)], ...(subject !== undefined && { subject }) });
+    const receipt = await load(await tarOf(joinLayouts(one, signature)), { name: "team/x:1" });
+    expect(namesOf(receipt)).toEqual(["team/x:1", `team/x:${signature.digest}`]);
+  });
+
+  it("refuses a name that is none", async () => {
+    await expectRefused(makeLayout({ name: "docker.io/Team/App:1" }), "NAME_INVALID");
+    await expectRefused(makeLayout({ refName: "a tag" }), "NAME_INVALID");
+  });
+});
+
+describe("loadArchive, of what is wrong", () => {
+  const layout = makeLayout({ layers: [small, large], name: "app:1" });
+  const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
+  const withIndex = async (bytes: Uint8Array): Promise<Buffer> =>
+    tarOf(layout, {
+      order: (entries) => entries.map((entry) => (entry.name === "index.json" ? { ...entry, bytes } : entry)),
+    });
+
+  it("refuses a small and a large blob whose digest lies, and stores neither", async () => {
+    for (const [i, digest] of layout.layers.entries()) {
+      await expectRefused(withBadBlob(layout, digest), "DIGEST_INVALID");
+      expect(await keysOf(store)).not.toContain(blobKey(layout.layers[i] ?? ""));
+    }
+  });
+
+  it("refuses a blob whose digest lies also where the store has the right one", async () => {
+    await load(await tarOf(layout));
+    await expect(load(await tarOf(withBadBlob(layout, layout.layers[1])))).rejects.toMatchObject({
+      code: "DIGEST_INVALID",
+    });
+    await expectStored(layout);
+  });
+
+  it("refuses a manifest that names what is nowhere, or with another size", async () => {
+    await expectRefused(withoutBlob(layout, layout.digest), "MANIFEST_BLOB_UNKNOWN");
+    const gone = makeLayout({ layers: [small, randomBytes(50, 9)], refName: "x" });
+    await expectRefused(withoutBlob(gone, gone.layers[1]), "MANIFEST_BLOB_UNKNOWN");
+    const layers = [{ mediaType: types.layer, digest: layout.layers[0], size: 99 }];
+    await expectRefused(makeLayout({ layers: [small], refName: "x", manifest: { layers } }), "SIZE_INVALID");
+    await expectRefused(makeLayout({ refName: "x", root: { size: 1 } }), "SIZE_INVALID");
+  });
+
+  it.each([
+    ["no JSON", Buffer.from("{"), "INDEX_INVALID"],
+    ["no object", json([]), "INDEX_INVALID"],
+    ["another schema", json({ schemaVersion: 1, manifests: [] }), "INDEX_INVALID"],
+    ["an image manifest", json({ schemaVersion: 2, config: layout.roots[0], layers: [] }), "INDEX_INVALID"],
+    ["no images", json({ schemaVersion: 2, manifests: [] }), "INDEX_INVALID"],
+    ["no digest", json({ schemaVersion: 2, manifests: [{ mediaType: types.manifest, size: 1 }] }), "DIGEST_INVALID"],
+    ["a short digest", json({ schemaVersion: 2, manifests: [{ digest: "sha256:ab", size: 1 }] }), "DIGEST_INVALID"],
+    [
+      "sha512",
+      json({ schemaVersion: 2, manifests: [{ digest: `sha512:${"a".repeat(128)}`, size: 1 }] }),
+      "UNSUPPORTED",
+    ],
+    ["a negative size", json({ schemaVersion: 2, manifests: [{ digest: layout.digest, size: -1 }] }), "SIZE_INVALID"],
+    ["half a byte", json({ schemaVersion: 2, manifests: [{ digest: layout.digest, size: 1.5 }] }), "SIZE_INVALID"],
+  ])("refuses an index.json with %s", async (_, bytes, code) => {
+    await expect(load(await withIndex(bytes))).rejects.toMatchObject({ code });
+    expect(await indexes()).toEqual([]);
+  });
+
+  it("refuses an index.json that is too large, and a manifest", async () => {
+    await expect(
+      load(await tarOf(layout), { limits: { ...defaultLimits, maxManifestBytes: 50 } }),
+    ).rejects.toMatchObject({
+      code: "LIMIT_EXCEEDED",
+    });
+    expect(await indexes()).toEqual([]);
+  });
+
+  it("refuses an archive without an index.json, and says what to do with a docker-archive", async () => {
+    await expect(load(await tarOf(layout, { omit: ["index.json"] }))).rejects.toThrow("found no index.json at its top");
+    const extra = [{ name: "manifest.json", bytes: Buffer.from("[]") }];
+    await expect(load(await tarOf(layout, { omit: ["index.json"], extra }))).rejects.toThrow(
+      /only the manifest.json of a docker-archive; it takes an OCI layout, as written by `docker save`/,
+    );
+  });
+
+  it("publishes nothing from an archive that is cut short anywhere, and goes on from there the next time", async () => {
+    const bytes = await tarOf(layout, { order: indexFirst });
+    for (let length = 0; length < bytes.length - 1024; length += 700) {
+      await expect(load(bytes.subarray(0, length))).rejects.toMatchObject({ code: "ARCHIVE_INVALID" });
+      expect(await indexes()).toEqual([]);
+    }
+    const { blobs } = await load(bytes);
+    expect(blobs.some(({ status }) => status === "present")).toBe(true);
+    await expectStored(layout);
+  });
+
+  it("publishes nothing if the store fails, ends the reading at once and passes the error", async () => {
+    for (const layer of [small, large]) {
+      const image = makeLayout({ layers: [layer, randomBytes(2000, 7)], refName: "x" });
+      const failing = decorate(store, { putBlob: () => Promise.reject(new Error("the disk is on fire")) });
+      const bytes = (await tarOf(image)).subarray(0, 8000); // and nothing more for now
+      await expect(load(stallAfter(bytes), { store: failing })).rejects.toThrow("the disk is on fire");
+      expect(await indexes()).toEqual([]);
+    }
+  });
+
+  it("ends a load that stalls when it is told to", async () => {
+    const controller = new AbortController();
+    const bytes = (await tarOf(withBlob(layout, randomBytes(9000, 4)))).subarray(0, 5000);
+    const loading = load(stallAfter(bytes), { signal: controller.signal });
+    setTimeout(() => controller.abort(new Error("the service stops")), 20);
+    await expect(loading).rejects.toThrow("the service stops");
+    expect(await indexes()).toEqual([]);
+  });
+});
+
+async function expectRefused(layout: Layout, code: string, name?: string): Promise<void> {
+  await expect(load(await tarOf(layout), name === undefined ? {} : { name })).rejects.toMatchObject({ code });
+  expect(await indexes()).toEqual([]);
+}
+
+/** An image in so many indexes, each of which names the one below it several times. */
+function nested(depth: number, times = 1): Layout {
+  let layout = makeLayout({ layers: [small] });
+  for (let level = 0; level < depth; level++) {
+    const manifests = Array.from({ length: times }, () => layout.roots[0]);
+    const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: types.index, manifests }));
+    const root = { mediaType: types.index, digest: sha256(bytes), size: bytes.length };
+    layout = { ...layout, roots: [root], digest: root.digest, blobs: new Map([...layout.blobs, [root.digest, bytes]]) };
+  }
+  return layout;
+}
+
+/** The store with some of its methods replaced. */
+function decorate(objects: ObjectStore, methods: Partial<ObjectStore>): ObjectStore {
+  return new Proxy(objects, {
+    get(target, name) {
+      const own: unknown = Reflect.get(methods, name) ?? Reflect.get(target, name);
+      return typeof own === "function" ? (own.bind(target) as unknown) : own;
+    },
+  });
+}
+
+/** Counts the bytes of the blobs that are in memory while they are written. */
+function watchPuts(objects: ObjectStore): { readonly store: ObjectStore; readonly mostBytes: number } {
+  let now = 0;
+  let most = 0;
+  const watched = decorate(objects, {
+    async putBlob(blob, options) {
+      const held = blob.body instanceof Uint8Array ? blob.size : 0;
+      most = Math.max(most, (now += held));
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      const result = await objects.putBlob(blob, options);
+      now -= held;
+      return result;
+    },
+  });
+  return {
+    store: watched,
+    get mostBytes() {
+      return most;
+    },
+  };
+}

@@ -1,0 +1,73 @@
+/** The settings, read from the environment once, with every problem reported at once. */
+import { StowageError } from "./errors.ts";
+import { type Limits, defaultLimits } from "./limits.ts";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface Config {
+  /** The store's URL, see `open-store.ts`. */
+  readonly storeUrl: string;
+  readonly host: string;
+  /** 0: any that is free. */
+  readonly port: number;
+  /** How long a service that is told to stop lets what runs finish. */
+  readonly stopSeconds: number;
+  readonly limits: Limits;
+}
+
+/** Reads the settings. Throws `INPUT_INVALID` with a line for each one that cannot be used. */
+export function parseConfig(env: Environment): Config {
+  const problems: string[] = [];
+  const read = <T>(name: string, parse: (text: string) => T | undefined, expected: string, fallback: T): T => {
+    const text = env[name];
+    if (text === undefined || text === "") return fallback;
+    const value = parse(text);
+    if (value === undefined) problems.push(`${name} is ${JSON.stringify(text)}, expected ${expected}`);
+    return value ?? fallback;
+  };
+  const bytes = "a number of bytes, such as 134217728 or 128MiB";
+  const config: Config = {
+    storeUrl: read("STOWAGE_STORE", parseStoreUrl, "a URL: file:…, s3://… or memory:", "file:./data"),
+    host: read("HOST", (text) => text, "an address", "127.0.0.1"),
+    port: read("PORT", (text) => parseCount(text, 65_535), "a port from 0 to 65535", 8080),
+    stopSeconds: read("STOWAGE_STOP_SECONDS", parseCount, "a whole number of seconds", 30),
+    limits: {
+      maxBufferBytes: read("STOWAGE_MAX_BUFFER_BYTES", parseBytes, bytes, defaultLimits.maxBufferBytes),
+      maxManifestBytes: read("STOWAGE_MAX_MANIFEST_BYTES", parseBytes, bytes, defaultLimits.maxManifestBytes),
+      maxEntries: read("STOWAGE_MAX_ENTRIES", parseCount, "a whole number", defaultLimits.maxEntries),
+      maxIndexDepth: read("STOWAGE_MAX_INDEX_DEPTH", parseCount, "a whole number", defaultLimits.maxIndexDepth),
+    },
+  };
+  const isOpen = read("STOWAGE_ALLOW_ANYONE", parseBoolean, "true or false", false);
+  if (!isLoopback(config.host) && !isOpen) {
+    problems.push(
+      `HOST is "${config.host}", where others can reach the service, and nothing asks them who they are: ` +
+        "set STOWAGE_ALLOW_ANYONE=true if whoever can reach it may load and pull",
+    );
+  }
+  if (problems.length === 0) return config;
+  throw new StowageError("INPUT_INVALID", `Cannot use the settings:\n${problems.map((p) => `  ${p}`).join("\n")}`);
+}
+
+function parseStoreUrl(text: string): string | undefined {
+  return /^(?:file:.|s3:\/\/.|memory:$)/.test(text) ? text : undefined;
+}
+
+function parseCount(text: string, max = Number.MAX_SAFE_INTEGER): number | undefined {
+  return /^\d+$/.test(text) && Number(text) <= max ? Number(text) : undefined;
+}
+
+const unitBytes: Readonly<Record<string, number>> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
+
+function parseBytes(text: string): number | undefined {
+  const [, count = "", unit = ""] = /^(\d+) ?([KMG]iB|)$/.exec(text) ?? [];
+  return count === "" ? undefined : parseCount(String(Number(count) * (unitBytes[unit] ?? 1)));
+}
+
+function parseBoolean(text: string): boolean | undefined {
+  return text === "true" ? true : text === "false" ? false : undefined;
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127(?:\.\d{1,3}){3}$/.test(host);
+}

@@ -1,0 +1,85 @@
+/** `GET` and `HEAD /v2/<name>/blobs/<digest>`, whole or a range (distribution specification, "Pulling blobs"). */
+import { type Context, Hono } from "hono";
+import { StowageError } from "../errors.ts";
+import { isDigest, isSha256Digest } from "../oci/digest.ts";
+import { blobKey } from "../storage/keys.ts";
+import type { ByteRange, ObjectInfo, ObjectStore, StoredObject } from "../storage/object-store.ts";
+import { bytesToReadable } from "../streams/readable-stream.ts";
+import type { Service } from "./app.ts";
+import { isFresh, parseRange, rangeHeader } from "./conditions.ts";
+import { contentHeaders, notModified, repositoryParam } from "./content.ts";
+import { errorResponse } from "./error-response.ts";
+
+export function blobRoutes({ store }: Service): Hono {
+  return new Hono().get("/:name{.+}/blobs/:digest", async (c) => {
+    repositoryParam(c.req.param("name")); // only its form matters: all repositories share their blobs
+    const digest = digestParam(c.req.param("digest"));
+    if (c.req.method === "HEAD" || hasConditions(c)) return answerConditions(c, digest, store);
+    return whole(digest, await getBlob(store, digest, c.req.raw.signal));
+  });
+}
+
+/** Answers without the bytes, or with a range of them: first of all the blob's size has to be known. */
+async function answerConditions(c: Context, digest: string, store: ObjectStore): Promise<Response> {
+  const { signal } = c.req.raw;
+  const info = await store.head(blobKey(digest), { signal });
+  if (info === undefined) throw unknownBlob(digest);
+  if (isFresh(c.req.header("If-None-Match"), digest)) return notModified(digest);
+  if (c.req.method === "HEAD") return new Response(null, { headers: blobHeaders(digest, info.size) });
+  const range = parseRange(rangeHeader(c, digest), info.size);
+  if (range === "unsatisfiable") return rangeNotSatisfiable(c.req.header("Range"), info);
+  if (range === undefined) return whole(digest, await getBlob(store, digest, signal));
+  return part(digest, await getBlob(store, digest, signal, range), range);
+}
+
+function hasConditions(c: Context): boolean {
+  return c.req.header("If-None-Match") !== undefined || c.req.header("Range") !== undefined;
+}
+
+async function getBlob(
+  store: ObjectStore,
+  digest: string,
+  signal: AbortSignal,
+  range?: ByteRange,
+): Promise<StoredObject> {
+  const object = await store.get(blobKey(digest), { range, signal });
+  if (object === undefined) throw unknownBlob(digest);
+  return object;
+}
+
+function whole(digest: string, { size, body }: StoredObject): Response {
+  return new Response(bytesToReadable(body), { headers: blobHeaders(digest, size) });
+}
+
+function part(digest: string, { size, body }: StoredObject, { start, end }: ByteRange): Response {
+  return new Response(bytesToReadable(body), {
+    status: 206,
+    headers: { ...blobHeaders(digest, end - start + 1), "Content-Range": `bytes ${start}-${end}/${size}` },
+  });
+}
+
+function rangeNotSatisfiable(found: string | undefined, { size }: ObjectInfo): Response {
+  const message = `Cannot send the range "${found}": the blob has ${size} bytes`;
+  return errorResponse(new StowageError("RANGE_INVALID", message), { headers: { "Content-Range": `bytes */${size}` } });
+}
+
+function blobHeaders(digest: string, length: number): Record<string, string> {
+  return {
+    ...contentHeaders(digest, length),
+    "Content-Type": "application/octet-stream",
+    "Accept-Ranges": "bytes",
+  };
+}
+
+function digestParam(text: string): string {
+  if (isSha256Digest(text)) return text;
+  if (isDigest(text) && !text.startsWith("sha256:")) {
+    throw new StowageError("UNSUPPORTED", `Cannot find blob "${text}": blobs are stored by sha256 alone`);
+  }
+  const expected = 'expected "sha256:" and 64 lower-case hex digits';
+  throw new StowageError("DIGEST_INVALID", `Cannot find a blob by ${JSON.stringify(text)}: ${expected}`);
+}
+
+function unknownBlob(digest: string): StowageError {
+  return new StowageError("BLOB_UNKNOWN", `Cannot find blob "${digest}"`, { detail: { digest } });
+}

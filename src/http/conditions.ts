@@ -1,0 +1,32 @@
+/** Conditional requests and ranges (RFC 9110, sections 13 and 14) of content whose ETag is its digest. */
+import type { Context } from "hono";
+import type { ByteRange } from "../storage/object-store.ts";
+
+/** Has the client this very content already? */
+export function isFresh(ifNoneMatch: string | undefined, digest: string): boolean {
+  if (ifNoneMatch === undefined) return false;
+  return ifNoneMatch.split(",").some((tag) => {
+    const etag = tag.trim().replace(/^W\//, "");
+    return etag === "*" || etag === `"${digest}"`;
+  });
+}
+
+/** The Range of a request, unless an If-Range says that it was meant for other content. */
+export function rangeHeader(c: Context, digest: string): string | undefined {
+  const ifRange = c.req.header("If-Range");
+  return ifRange === undefined || ifRange === `"${digest}"` ? c.req.header("Range") : undefined;
+}
+
+/**
+ * Reads a Range header of one range. Returns undefined where the whole content is to be sent: without a header, with
+ * another unit, with several ranges, or with one that cannot be read (RFC 9110, section 14.2, allows each).
+ */
+export function parseRange(header: string | undefined, size: number): ByteRange | "unsatisfiable" | undefined {
+  const match = /^bytes=(\d*)-(\d*)$/i.exec(header?.trim() ?? "");
+  const [first = "", last = ""] = match?.slice(1) ?? [];
+  if (first === "" && last === "") return undefined;
+  if (first !== "" && last !== "" && Number(first) > Number(last)) return undefined;
+  const start = first === "" ? Math.max(0, size - Number(last)) : Number(first);
+  const end = first === "" || last === "" ? size - 1 : Math.min(Number(last), size - 1);
+  return start > end ? "unsatisfiable" : { start, end };
+}

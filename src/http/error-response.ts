@@ -1,0 +1,50 @@
+/** The one place where an error becomes an HTTP answer (distribution specification, "Error Codes"). */
+import { type ErrorCode, StowageError } from "../errors.ts";
+
+const statusOf: Readonly<Record<ErrorCode, number>> = {
+  ARCHIVE_INVALID: 400,
+  BLOB_UNKNOWN: 404,
+  COMMIT_CONFLICT: 409,
+  DENIED: 403,
+  DIGEST_INVALID: 400,
+  INDEX_INVALID: 400,
+  INPUT_INVALID: 400,
+  INTERRUPTED: 503,
+  LIMIT_EXCEEDED: 413,
+  MANIFEST_BLOB_UNKNOWN: 400,
+  MANIFEST_INVALID: 400,
+  MANIFEST_UNKNOWN: 404,
+  NAME_INVALID: 400,
+  NAME_UNKNOWN: 404,
+  RANGE_INVALID: 416,
+  SIZE_INVALID: 400,
+  STORE_DAMAGED: 503,
+  STORE_UNAVAILABLE: 503,
+  TOOMANYREQUESTS: 429,
+  UNAUTHORIZED: 401,
+  UNSUPPORTED: 400,
+};
+
+export interface ErrorResponseOptions {
+  /** Where the code's own status does not fit. */
+  readonly status?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** `{"errors":[{"code","message","detail"}]}` and a line's end, so that it reads well below `curl`. */
+export function errorResponse(error: unknown, { status, headers }: ErrorResponseOptions = {}): Response {
+  const known = error instanceof StowageError ? error : undefined;
+  const body = {
+    errors: [
+      {
+        code: known?.code ?? "UNKNOWN",
+        message: known?.message ?? "The service failed; its log says why",
+        ...(known?.detail !== undefined && { detail: known.detail }),
+      },
+    ],
+  };
+  return new Response(`${JSON.stringify(body)}\n`, {
+    status: status ?? (known === undefined ? 500 : statusOf[known.code]),
+    headers: { "Content-Type": "application/json", ...headers },
+  });
+}

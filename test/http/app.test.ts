@@ -1,0 +1,320 @@
+import type { Hono } from "hono";
+import { beforeEach, describe, expect, it } from "vitest";
+import { createApp } from "../../src/http/app.ts";
+import { blobKey } from "../../src/storage/keys.ts";
+import { MemoryStore } from "../../src/storage/memory-store.ts";
+import { randomBytes, sha256 } from "../support/bytes.ts";
+import { type Layout, makeLayout, tarOf, types } from "../support/layout.ts";
+
+const layer = randomBytes(1000);
+const layout = makeLayout({ layers: [layer], name: "team/app:1.4" });
+const layerDigest = sha256(layer);
+
+let store: MemoryStore;
+let app: Hono;
+let log: string[];
+beforeEach(() => {
+  store = new MemoryStore({ partBytes: 400 });
+  log = [];
+  app = createApp({ store, log: (line) => log.push(line) });
+});
+
+async function put(image: Layout, path = "/v1/load"): Promise<Response> {
+  return app.request(path, { method: "PUT", body: await tarOf(image) });
+}
+
+async function get(path: string, headers: Record<string, string> = {}): Promise<Response> {
+  return app.request(path, { headers });
+}
+
+async function errorOf(response: Response): Promise<{ code: string; message: string }> {
+  const { errors } = (await response.json()) as { errors: { code: string; message: string }[] };
+  expect(errors).toHaveLength(1);
+  return errors[0] ?? { code: "", message: "" };
+}
+
+describe("PUT and POST /v1/load", () => {
+  it("answers 201 with the receipt, and 200 when nothing changed", async () => {
+    const first = await put(layout);
+    expect(first.status).toBe(201);
+    expect(first.headers.get("Content-Type")).toBe("application/json");
+    expect(await first.json()).toMatchObject({
+      images: [{ repository: "team/app", reference: "1.4", status: "created" }],
+    });
+    const second = await app.request("/v1/load", { method: "POST", body: await tarOf(layout) });
+    expect(second.status).toBe(200);
+    expect(await second.json()).toMatchObject({ images: [{ status: "unchanged" }] });
+  });
+
+  it.each([
+    ["/v1/load/a/b/c:9", "a/b/c", "9"],
+    ["/v1/load/a/b/c", "a/b/c", "1.4"],
+    ["/v1/load/a%2Fb:9", "a/b", "9"],
+  ])("takes the name from the path %s", async (path, repository, reference) => {
+    expect(await (await put(layout, path)).json()).toMatchObject({ images: [{ repository, reference }] });
+  });
+
+  it.each([
+    ["/v1/load/Team/App", "NAME_INVALID"],
+    ["/v1/load/a:b:c", "NAME_INVALID"],
+    ["/v1/load/a:", "NAME_INVALID"],
+    ["/v1/load/a%20b", "NAME_INVALID"],
+  ])("refuses %s", async (path, code) => {
+    const response = await put(layout, path);
+    expect(response.status).toBe(400);
+    expect(await errorOf(response)).toMatchObject({ code });
+  });
+
+  it.each([
+    ["no archive", "hello", 400, "ARCHIVE_INVALID"],
+    ["nothing", "", 400, "ARCHIVE_INVALID"],
+  ])("answers %s with an OCI error", async (_, body, status, code) => {
+    const response = await app.request("/v1/load", { method: "PUT", body });
+    expect(response.status).toBe(status);
+    expect(await errorOf(response)).toMatchObject({ code });
+  });
+
+  it("answers 413 where a limit is exceeded", async () => {
+    const limited = createApp({
+      store,
+      limits: { maxBufferBytes: 300, maxManifestBytes: 9999, maxEntries: 99, maxIndexDepth: 3 },
+    });
+    const image = makeLayout({ layers: [randomBytes(350)], refName: "x" });
+    const response = await limited.request("/v1/load", { method: "PUT", body: await tarOf(image) });
+    expect(response.status).toBe(413);
+    expect(await errorOf(response)).toMatchObject({ code: "LIMIT_EXCEEDED" });
+  });
+
+  it("answers 503 where the store fails or cannot be trusted, and logs it", async () => {
+    const careless = createApp({
+      store: Object.assign(new MemoryStore(), { putIf: () => Promise.resolve({ etag: "always" }) }),
+      log: (line) => log.push(line),
+    });
+    const response = await careless.request("/v1/load", { method: "PUT", body: await tarOf(layout) });
+    expect(response.status).toBe(503);
+    expect(await errorOf(response)).toMatchObject({ code: "STORE_UNAVAILABLE" });
+    expect(log).toEqual([expect.stringContaining("PUT /v1/load 503: STORE_UNAVAILABLE")]);
+  });
+
+  it("answers 500 to what nobody foresaw, and tells only the log", async () => {
+    const broken = createApp({
+      store: Object.assign(new MemoryStore(), { head: () => Promise.reject(new Error("secret detail")) }),
+      log: (line) => log.push(line),
+    });
+    const response = await broken.request("/v1/load", { method: "PUT", body: await tarOf(layout) });
+    expect(response.status).toBe(500);
+    expect((await errorOf(response)).message).not.toContain("secret");
+    expect(log.join()).toContain("secret detail");
+  });
+});
+
+describe("GET and HEAD /v2/<name>/manifests/<reference>", () => {
+  const manifest = layout.blobs.get(layout.digest) ?? Buffer.from("");
+  beforeEach(async () => {
+    await put(layout);
+  });
+
+  it.each([["1.4"], [layout.digest]])("serves %s", async (reference) => {
+    const response = await get(`/v2/team/app/manifests/${reference}`);
+    expect(response.status).toBe(200);
+    expect(Object.fromEntries(response.headers)).toMatchObject({
+      "content-type": types.manifest,
+      "content-length": String(manifest.length),
+      "docker-content-digest": layout.digest,
+      etag: `"${layout.digest}"`,
+    });
+    expect(Buffer.from(await response.arrayBuffer())).toEqual(manifest);
+    const head = await app.request(`/v2/team/app/manifests/${reference}`, { method: "HEAD" });
+    expect(head.status).toBe(200);
+    expect(head.headers.get("Content-Length")).toBe(String(manifest.length));
+    expect(await head.text()).toBe("");
+  });
+
+  it("serves manifests below an index", async () => {
+    const index = makeLayout({ platforms: ["linux/amd64", "linux/arm64"], refName: "multi:1" });
+    await put(index);
+    expect((await get("/v2/multi/manifests/1")).headers.get("Content-Type")).toBe(types.index);
+    expect((await get(`/v2/multi/manifests/${index.manifests[1]}`)).headers.get("Content-Type")).toBe(types.manifest);
+  });
+
+  it("answers 304 to whoever has it", async () => {
+    const etag = `"${layout.digest}"`;
+    for (const tag of [etag, `W/${etag}`, `"other", ${etag}`, "*"]) {
+      const response = await get("/v2/team/app/manifests/1.4", { "If-None-Match": tag });
+      expect(response.status).toBe(304);
+      expect(response.headers.get("ETag")).toBe(etag);
+    }
+    expect((await get("/v2/team/app/manifests/1.4", { "If-None-Match": '"other"' })).status).toBe(200);
+  });
+
+  it.each([
+    ["/v2/team/app/manifests/2", 404, "MANIFEST_UNKNOWN"],
+    [`/v2/team/app/manifests/${sha256(randomBytes(3))}`, 404, "MANIFEST_UNKNOWN"],
+    [`/v2/team/app/manifests/${layerDigest}`, 404, "MANIFEST_UNKNOWN"],
+    ["/v2/team/other/manifests/1.4", 404, "NAME_UNKNOWN"],
+    ["/v2/Team/manifests/1", 400, "NAME_INVALID"],
+  ])("answers %s with %i %s", async (path, status, code) => {
+    const response = await get(path);
+    expect(response.status).toBe(status);
+    expect(await errorOf(response)).toMatchObject({ code });
+  });
+
+  it("serves Docker Hub's library as if it had none", async () => {
+    await put(layout, "/v1/load/app:1");
+    expect((await get("/v2/library/app/manifests/1")).status).toBe(200);
+  });
+
+  it("says that the store is damaged where a tag's manifest is gone", async () => {
+    await store.delete(blobKey(layout.digest));
+    const response = await get("/v2/team/app/manifests/1.4");
+    expect(response.status).toBe(503);
+    expect(await errorOf(response)).toMatchObject({ code: "STORE_DAMAGED" });
+  });
+});
+
+describe("GET and HEAD /v2/<name>/blobs/<digest>", () => {
+  const path = `/v2/team/app/blobs/${layerDigest}`;
+  beforeEach(async () => {
+    await put(layout);
+  });
+
+  it("serves the whole blob", async () => {
+    const response = await get(path);
+    expect(response.status).toBe(200);
+    expect(Object.fromEntries(response.headers)).toMatchObject({
+      "accept-ranges": "bytes",
+      "content-type": "application/octet-stream",
+      "content-length": "1000",
+      "docker-content-digest": layerDigest,
+      etag: `"${layerDigest}"`,
+    });
+    expect(Buffer.from(await response.arrayBuffer())).toEqual(layer);
+    const head = await app.request(path, { method: "HEAD" });
+    expect([head.status, head.headers.get("Content-Length"), await head.text()]).toEqual([200, "1000", ""]);
+  });
+
+  it.each([
+    ["bytes=0-0", 0, 0],
+    ["bytes=10-19", 10, 19],
+    ["bytes=990-", 990, 999],
+    ["bytes=990-5000", 990, 999],
+    ["bytes=-10", 990, 999],
+    ["bytes=-5000", 0, 999],
+  ])("serves the range %s", async (range, start, end) => {
+    const response = await get(path, { Range: range });
+    expect(response.status).toBe(206);
+    expect(response.headers.get("Content-Range")).toBe(`bytes ${start}-${end}/1000`);
+    expect(response.headers.get("Content-Length")).toBe(String(end - start + 1));
+    expect(Buffer.from(await response.arrayBuffer())).toEqual(layer.subarray(start, end + 1));
+  });
+
+  it.each(["bytes=1000-", "bytes=1000-2000", "bytes=-0"])("answers 416 to the range %s", async (range) => {
+    const response = await get(path, { Range: range });
+    expect(response.status).toBe(416);
+    expect(response.headers.get("Content-Range")).toBe("bytes */1000");
+    expect(await errorOf(response)).toMatchObject({
+      code: "RANGE_INVALID",
+      message: expect.stringContaining("1000 bytes") as string,
+    });
+  });
+
+  it.each(["bytes=5-1", "bytes=", "bytes=-", "lines=1-2", "bytes=0-1,4-5", "nonsense"])(
+    "sends everything where it cannot use the range %j",
+    async (range) => {
+      const response = await get(path, { Range: range });
+      expect([response.status, response.headers.get("Content-Length")]).toEqual([200, "1000"]);
+    },
+  );
+
+  it("sends a range only of what If-Range names", async () => {
+    const range = { Range: "bytes=0-9" };
+    expect((await get(path, { ...range, "If-Range": `"${layerDigest}"` })).status).toBe(206);
+    expect((await get(path, { ...range, "If-Range": '"other"' })).status).toBe(200);
+  });
+
+  it("answers 304 to whoever has it", async () => {
+    expect((await get(path, { "If-None-Match": `"${layerDigest}"` })).status).toBe(304);
+    expect((await get(path, { "If-None-Match": '"other"' })).status).toBe(200);
+  });
+
+  it.each([
+    [sha256(randomBytes(3)), 404, "BLOB_UNKNOWN"],
+    ["sha256:abc", 400, "DIGEST_INVALID"],
+    [`sha256:${"A".repeat(64)}`, 400, "DIGEST_INVALID"],
+    ["nothing", 400, "DIGEST_INVALID"],
+    [`sha512:${"a".repeat(128)}`, 400, "UNSUPPORTED"],
+  ])("answers %s with %i %s, whatever is asked of it", async (digest, status, code) => {
+    const headers = [{}, { Range: "bytes=0-1" }, { "If-None-Match": `"${digest}"` }];
+    for (const header of headers) {
+      const response = await get(`/v2/team/app/blobs/${digest}`, header);
+      expect(response.status).toBe(status);
+      expect(await errorOf(response)).toMatchObject({ code });
+    }
+  });
+
+  it("ends the reading when the client goes away", async () => {
+    const controller = new AbortController();
+    const request = new Request(`http://localhost${path}`, { signal: controller.signal });
+    const reader = ((await app.request(request)).body as ReadableStream<Uint8Array>).getReader();
+    await reader.cancel();
+    await expect(reader.read()).resolves.toMatchObject({ done: true });
+  });
+});
+
+describe("GET /v2/_catalog and /v2/<name>/tags/list", () => {
+  beforeEach(async () => {
+    for (const name of ["b/b:2", "a:1", "a-b:1", "a/b:1", "b/b:10", "b/b:1"]) await put(layout, `/v1/load/${name}`);
+    await put(makeLayout({ refName: "in-the-default" }));
+    await put(makeLayout());
+  });
+
+  it("lists repositories and tags in order", async () => {
+    expect(await (await get("/v2/_catalog")).json()).toEqual({ repositories: ["a", "a-b", "a/b", "b/b", "images"] });
+    expect(await (await get("/v2/b/b/tags/list")).json()).toEqual({ name: "b/b", tags: ["1", "10", "2"] });
+    expect(await (await get("/v2/images/tags/list")).json()).toEqual({ name: "images", tags: ["in-the-default"] });
+  });
+
+  it("pages by n and last, with a link to the next page", async () => {
+    let path: string | undefined = "/v2/_catalog?n=2";
+    const pages: string[][] = [];
+    while (path !== undefined) {
+      const response = await get(path);
+      pages.push(((await response.json()) as { repositories: string[] }).repositories);
+      path = /^<(.*)>; rel="next"$/.exec(response.headers.get("Link") ?? "")?.[1];
+    }
+    expect(pages).toEqual([["a", "a-b"], ["a/b", "b/b"], ["images"]]);
+    expect(await (await get("/v2/b/b/tags/list?n=1&last=1")).json()).toEqual({ name: "b/b", tags: ["10"] });
+    expect(await (await get("/v2/b/b/tags/list?last=2")).json()).toEqual({ name: "b/b", tags: [] });
+    expect(await (await get("/v2/b/b/tags/list?n=0")).json()).toEqual({ name: "b/b", tags: [] });
+  });
+
+  it.each([
+    ["/v2/_catalog?n=many", 400, "INPUT_INVALID"],
+    ["/v2/b/b/tags/list?n=-1", 400, "INPUT_INVALID"],
+    ["/v2/nobody/tags/list", 404, "NAME_UNKNOWN"],
+  ])("answers %s with %i %s", async (path, status, code) => {
+    const response = await get(path);
+    expect(response.status).toBe(status);
+    expect(await errorOf(response)).toMatchObject({ code });
+  });
+});
+
+describe("createApp", () => {
+  it("says at /v2/ what it speaks", async () => {
+    const response = await get("/v2/");
+    expect([response.status, response.headers.get("Docker-Distribution-Api-Version")]).toEqual([200, "registry/2.0"]);
+  });
+
+  it("answers what it does not know with an OCI error", async () => {
+    const response = await app.request("/v2/team/app/blobs/uploads/", { method: "POST" });
+    expect(response.status).toBe(404);
+    expect(await errorOf(response)).toEqual({
+      code: "UNSUPPORTED",
+      message: "Cannot POST /v2/team/app/blobs/uploads/: there is no such route",
+    });
+  });
+
+  it("is healthy", async () => {
+    expect(await (await get("/healthz")).text()).toBe("ok\n");
+  });
+});

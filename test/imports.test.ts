@@ -1,0 +1,96 @@
+import { readFileSync, readdirSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { describe, expect, it } from "vitest";
+
+const source = new URL("../src", import.meta.url).pathname;
+
+/** What each folder, or file at the top, may import besides itself. */
+const allowed: Readonly<Record<string, readonly string[]>> = {
+  runtimes: ["http", "errors.ts"],
+  cli: [
+    "runtimes",
+    "http",
+    "load",
+    "pull",
+    "verify",
+    "storage",
+    "streams",
+    "oci",
+    "config.ts",
+    "open-store.ts",
+    "limits.ts",
+    "errors.ts",
+  ],
+  http: ["load", "pull", "oci", "storage", "streams", "limits.ts", "errors.ts"],
+  load: ["oci", "archive", "storage", "streams", "limits.ts", "errors.ts"],
+  pull: ["oci", "storage", "streams", "limits.ts", "errors.ts"],
+  verify: ["load", "pull", "oci", "storage", "streams", "limits.ts", "errors.ts"],
+  storage: ["oci", "streams", "errors.ts"],
+  archive: ["streams", "errors.ts"],
+  oci: ["errors.ts"],
+  streams: ["errors.ts"],
+  "open-store.ts": ["storage", "config.ts", "errors.ts"],
+  "config.ts": ["limits.ts", "errors.ts"],
+  "limits.ts": [],
+  "errors.ts": [],
+  "index.ts": ["http", "load", "storage", "streams", "limits.ts", "errors.ts", "open-store.ts"],
+};
+
+/** Capabilities see a store only as an `ObjectStore`, never one of its kinds. */
+const storeKinds = /storage\/(?:s3|directory|memory)-store\.ts$/;
+
+interface Import {
+  readonly from: string;
+  readonly to: string;
+}
+
+function importsOf(file: string): string[] {
+  const text = readFileSync(file, "utf8");
+  return [...text.matchAll(/(?:from|import|import\() ?"(\.[^"]+)"/g)].map(([, path = ""]) => join(dirname(file), path));
+}
+
+const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".ts"));
+const imports: Import[] = files.flatMap((from) =>
+  importsOf(join(source, from)).map((to) => ({ from, to: relative(source, to) })),
+);
+const placeOf = (path: string): string => path.split("/")[0] ?? path;
+
+describe("imports", () => {
+  it("are found at all", () => {
+    expect(imports.length).toBeGreaterThan(50);
+  });
+
+  it("go only downward", () => {
+    const wrong = imports.filter(({ from, to }) => {
+      const [here, there] = [placeOf(from), placeOf(to)];
+      return here !== there && !(allowed[here]?.includes(there) ?? false);
+    });
+    expect(wrong).toEqual([]);
+  });
+
+  it("name a kind of store only where one is opened", () => {
+    const wrong = imports.filter(
+      ({ from, to }) => storeKinds.test(to) && !["storage", "open-store.ts", "index.ts"].includes(placeOf(from)),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  it("of a platform's own stand only in its runtime and in the command line", () => {
+    const platforms =
+      /from "(?:@hono\/node-server|hono\/(?:aws-lambda|cloudflare-workers|deno|bun)|cloudflare:|node:http|node:https)/;
+    const wrong = files.filter(
+      (path) =>
+        !["runtimes", "cli"].includes(placeOf(path)) && platforms.test(readFileSync(join(source, path), "utf8")),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  it("reach no network or HTTP type below http/", () => {
+    const wrong = files.filter(
+      (path) =>
+        !["runtimes", "cli", "http", "index.ts"].includes(placeOf(path)) &&
+        /from "hono|\bnew Response\(|: Response\b/.test(readFileSync(join(source, path), "utf8")),
+    );
+    expect(wrong).toEqual([]);
+  });
+});

@@ -1,0 +1,24 @@
+/** The settings of the commands that work on a store in this process. */
+import { type Environment, parseConfig } from "../config.ts";
+import { StowageError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import { openStore } from "../open-store.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+
+export interface StoreSettings {
+  readonly store: ObjectStore;
+  readonly limits: Limits;
+}
+
+/** Opens the store that `--store` names, else that of the settings. Throws `INPUT_INVALID`. */
+export async function openSettings(env: Environment, storeUrl: string | undefined): Promise<StoreSettings> {
+  // An empty variable of a script must not end in the default store.
+  if (storeUrl === "") throw new StowageError("INPUT_INVALID", "--store is empty, expected a URL");
+  const { storeUrl: url, limits } = parseConfig({
+    ...env,
+    HOST: undefined, // where a service would listen is of no matter here
+    PORT: undefined,
+    ...(storeUrl !== undefined && { STOWAGE_STORE: storeUrl }),
+  });
+  return { store: await openStore(url, env), limits };
+}

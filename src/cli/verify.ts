@@ -1,0 +1,86 @@
+/** `stowage verify`: reads every byte of a store and tells what is wrong with it. */
+import { parseArgs } from "node:util";
+import { type VerifyReport, verifyStore } from "../verify/verify-store.ts";
+import type { Problem } from "../verify/problem.ts";
+import { checkCount } from "./arguments.ts";
+import { type Command, type CommandIo, exitCodes } from "./command.ts";
+import { formatBytes, formatCount, printable } from "./format.ts";
+import { type Progress, startProgress } from "./progress.ts";
+import { type StoreSettings, openSettings } from "./settings.ts";
+
+export const verify: Command = {
+  summary: "read every byte of a store and compare",
+  help: `Usage: stowage verify [--store URL] [--json]
+
+Reads every blob of a store and compares its bytes with its digest, then checks that
+each index can be read and that each image has everything that it needs. Changes
+nothing. Prints a line for each problem; exits with 1 if there is any.
+
+Options:
+  --store URL   the store, default STOWAGE_STORE, else file:./data
+  --json        print a report as JSON instead
+
+Examples:
+  stowage verify
+  stowage verify --store s3://my-bucket/images
+  stowage verify --json | jq -r '.problems[].where'
+`,
+  async run(args, io) {
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      options: { store: { type: "string" }, json: { type: "boolean" } },
+      allowPositionals: true,
+    });
+    checkCount(positionals, { min: 0, max: 0, usage: "options only" });
+    const settings = await openSettings(io.env, values.store);
+    const asJson = values.json === true;
+    const report = await verifyWithProgress(settings, io, asJson ? undefined : printProblem);
+    io.stdout.write(asJson ? `${JSON.stringify(report, undefined, 2)}\n` : summary(report, settings.store.url));
+    return report.problems.length === 0 ? exitCodes.ok : exitCodes.failed;
+  },
+};
+
+/** Problems are printed as they are found: reading everything can take hours. */
+async function verifyWithProgress(
+  settings: StoreSettings,
+  { stdout, stderr, signal }: CommandIo,
+  print: ((problem: Problem) => string) | undefined,
+): Promise<VerifyReport> {
+  let progress: Progress | undefined;
+  try {
+    return await verifyStore({
+      ...settings,
+      signal,
+      onStart(totalBytes) {
+        const title = `Verifying ${settings.store.url} (${formatBytes(totalBytes)})`;
+        progress = startProgress(stderr, { title, totalBytes });
+      },
+      onBytes: (bytes) => progress?.advance(bytes),
+      onProblem(problem) {
+        if (print !== undefined) progress?.aside(() => stdout.write(print(problem)));
+      },
+    });
+  } finally {
+    progress?.stop();
+  }
+}
+
+function printProblem({ where, message }: Problem): string {
+  return printable(`${where}: ${message.replaceAll("\n", " ")}\n`);
+}
+
+function summary({ repositories, images, blobs, bytes, unused, problems }: VerifyReport, url: string): string {
+  const whole = `${formatCount(blobs, "blob")} (${formatBytes(bytes)})`;
+  const named = `${formatCount(images, "image")} in ${formatCount(repositories, "repository", "repositories")}`;
+  const lines = [
+    problems.length === 0
+      ? `All is well in ${url}: ${named}, ${whole}`
+      : `Found ${formatCount(problems.length, "problem")} in ${url}: checked ${named}; ${whole} whole`,
+  ];
+  if (unused !== undefined && unused.blobs > 0) {
+    lines.push(
+      `${formatCount(unused.blobs, "blob")} (${formatBytes(unused.bytes)}) belong to no image: no problem, but space`,
+    );
+  }
+  return `${lines.join("\n")}\n`;
+}

@@ -1,0 +1,102 @@
+/** Reads every blob of a store and compares its bytes with its name. */
+import { createHash } from "node:crypto";
+import { StowageError } from "../errors.ts";
+import { blobsPrefix } from "../storage/keys.ts";
+import type { ObjectStore, StoredObject } from "../storage/object-store.ts";
+import { abortable } from "../streams/abortable.ts";
+import { concurrently } from "../streams/concurrently.ts";
+import type { Problem } from "./problem.ts";
+
+/** Blobs that are read at the same time: of each no more than a chunk is in memory. */
+const maxConcurrentBlobs = 16;
+/** With more blobs than this that cannot be read, it is the store that fails. */
+const maxUnreadable = 100;
+
+/** Whatever lies under `blobs/`, also what should not. */
+const allBlobsPrefix = "blobs/";
+
+export interface VerifyBlobsOptions {
+  readonly store: ObjectStore;
+  readonly signal?: AbortSignal | undefined;
+  /** Told of each problem as soon as it is found. */
+  readonly onProblem: (problem: Problem) => void;
+  /** Told how many bytes will be read, before the first is. */
+  readonly onStart?: ((totalBytes: number) => void) | undefined;
+  /** Told of bytes that have been read. */
+  readonly onBytes?: ((bytes: number) => void) | undefined;
+}
+
+export interface VerifiedBlobs {
+  /** Sizes in bytes of the blobs that are whole, by digest. Memory grows with their number, not with their bytes. */
+  readonly sizes: ReadonlyMap<string, number>;
+  /** Keys of blobs that are not what their name says. */
+  readonly damaged: ReadonlySet<string>;
+}
+
+/** Throws `STORE_UNAVAILABLE` if the store cannot be listed, or if blob after blob cannot be read. */
+export async function verifyBlobs(options: VerifyBlobsOptions): Promise<VerifiedBlobs> {
+  const { store, signal, onProblem } = options;
+  const keys: string[] = [];
+  let totalBytes = 0;
+  for await (const { key, size } of store.list(allBlobsPrefix, { signal })) {
+    keys.push(key);
+    totalBytes += size;
+  }
+  options.onStart?.(totalBytes);
+
+  const sizes = new Map<string, number>();
+  const damaged = new Set<string>();
+  let unreadable = 0;
+  await concurrently(keys, maxConcurrentBlobs, async (key) => {
+    signal?.throwIfAborted();
+    try {
+      const found = await verifyBlob(key, options);
+      if (found !== undefined) sizes.set(found.digest, found.size);
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!(error instanceof StowageError)) throw error;
+      if (error.code === "STORE_UNAVAILABLE" && ++unreadable > maxUnreadable) throw error;
+      damaged.add(key);
+      onProblem({ where: key, code: error.code, message: error.message });
+    }
+  });
+  return { sizes, damaged };
+}
+
+interface Found {
+  readonly digest: string;
+  readonly size: number;
+}
+
+/** Undefined if it has been deleted meanwhile. */
+async function verifyBlob(key: string, options: VerifyBlobsOptions): Promise<Found | undefined> {
+  const digest = digestOfKey(key);
+  if (digest === undefined) throw new StowageError("DIGEST_INVALID", "its name is not a sha256 digest");
+  const { store, signal } = options;
+  const object = await store.get(key, { signal });
+  if (object === undefined) return undefined;
+  const found = await hashObject(object, options);
+  if (found.size !== object.size) {
+    throw new StowageError("SIZE_INVALID", `it has ${found.size} bytes, the store says ${object.size}`);
+  }
+  if (found.digest !== digest) {
+    throw new StowageError("DIGEST_INVALID", `its ${found.size} bytes have the digest ${found.digest}`);
+  }
+  return found;
+}
+
+async function hashObject({ body }: StoredObject, { signal, onBytes }: VerifyBlobsOptions): Promise<Found> {
+  const hash = createHash("sha256");
+  let size = 0;
+  for await (const chunk of abortable(body, signal)) {
+    hash.update(chunk);
+    size += chunk.length;
+    onBytes?.(chunk.length);
+  }
+  return { digest: `sha256:${hash.digest("hex")}`, size };
+}
+
+function digestOfKey(key: string): string | undefined {
+  const hex = key.startsWith(blobsPrefix) ? key.slice(blobsPrefix.length) : "";
+  return /^[0-9a-f]{64}$/.test(hex) ? `sha256:${hex}` : undefined;
+}

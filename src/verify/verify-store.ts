@@ -1,0 +1,56 @@
+/** Reads a whole store and tells what is wrong with it: damaged blobs, unreadable indexes, images that are not whole. */
+import type { Limits } from "../limits.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import type { Problem } from "./problem.ts";
+import { verifyBlobs } from "./verify-blobs.ts";
+import { verifyImages } from "./verify-images.ts";
+
+export interface VerifyOptions {
+  readonly store: ObjectStore;
+  readonly limits: Limits;
+  readonly signal?: AbortSignal | undefined;
+  /** Told of each problem as soon as it is found. */
+  readonly onProblem?: ((problem: Problem) => void) | undefined;
+  /** Told how many bytes will be read, before the first is. */
+  readonly onStart?: ((totalBytes: number) => void) | undefined;
+  /** Told of bytes that have been read. */
+  readonly onBytes?: ((bytes: number) => void) | undefined;
+}
+
+/** What was found; `bytes` are those of the blobs that are whole. */
+export interface VerifyReport {
+  readonly repositories: number;
+  /** Tags, and images that are found by digest alone. */
+  readonly images: number;
+  readonly blobs: number;
+  readonly bytes: number;
+  /** Blobs that no image needs, which is no problem; left out where it is not known, since there are problems. */
+  readonly unused?: { readonly blobs: number; readonly bytes: number };
+  readonly problems: readonly Problem[];
+}
+
+/** Reads every blob, then every image. Changes nothing. Throws `STORE_UNAVAILABLE` if the store fails. */
+export async function verifyStore(options: VerifyOptions): Promise<VerifyReport> {
+  const problems: Problem[] = [];
+  const onProblem = (problem: Problem): void => {
+    problems.push(problem);
+    options.onProblem?.(problem);
+  };
+  const blobs = await verifyBlobs({ ...options, onProblem });
+  const { repositories, images, needed } = await verifyImages({ ...options, blobs, onProblem });
+
+  const sizes = [...blobs.sizes.values()];
+  const unusedSizes = [...blobs.sizes].filter(([digest]) => !needed.has(digest)).map(([, size]) => size);
+  return {
+    repositories,
+    images,
+    blobs: sizes.length,
+    bytes: sum(sizes),
+    ...(problems.length === 0 && { unused: { blobs: unusedSizes.length, bytes: sum(unusedSizes) } }),
+    problems,
+  };
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}

@@ -1,0 +1,196 @@
+import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
+import { type AddressInfo, type Socket, createServer } from "node:net";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { randomBytes } from "../support/bytes.ts";
+import { makeLayout, tarOf, withoutBlob } from "../support/layout.ts";
+import {
+  type RunningCommand,
+  type ServingCommand,
+  listFiles,
+  newFolder,
+  serveStowage,
+  startCommand,
+  stowage,
+  until,
+} from "../support/run-stowage.ts";
+
+const image = makeLayout({ layers: [randomBytes(9 * 1024 * 1024)], name: "docker.io/team/app:1.4" });
+
+describe("stowage load --to", () => {
+  let folder: string;
+  let tarball: string;
+  let service: ServingCommand;
+
+  beforeAll(async () => {
+    folder = await newFolder();
+    tarball = join(folder, "app.tar");
+    await writeFile(tarball, await tarOf(image));
+    service = await serveStowage(["--store", `file:${folder}/data`]);
+  });
+
+  afterAll(async () => {
+    service.kill("SIGTERM");
+    expect(await service.outcome).toMatchObject({ code: 0, stderr: "" });
+  });
+
+  it("loads a file and says how to pull it", async () => {
+    const { code, stdout, stderr } = await stowage(["load", tarball, "--to", service.url]);
+    const registry = service.url.slice("http://".length);
+    expect(stdout).toContain(
+      `team/app:1.4  created\n  digest  ${image.digest}\n  pull    docker pull ${registry}/team/app:1.4\n`,
+    );
+    expect(stderr).toBe(`Loading ${tarball} (9.01 MiB) into ${service.url}\n`);
+    expect(code).toBe(0);
+    expect((await fetch(`${service.url}/v2/team/app/manifests/1.4`)).status).toBe(200);
+  });
+
+  it("loads standard input under a name, and prints the service's receipt with --json", async () => {
+    const options = { input: await tarOf(image) };
+    const { code, stdout } = await stowage(["load", "-", "given:name", "--to", `${service.url}/`, "--json"], options);
+    expect(JSON.parse(stdout)).toMatchObject({
+      images: [{ repository: "given", reference: "name", digest: image.digest, status: "created" }],
+      bytes: { received: options.input.length },
+      requests: {},
+    });
+    expect(code).toBe(0);
+  });
+
+  it("shows what the service has against the archive, also long before its end", async () => {
+    const noTarball = Buffer.concat([Buffer.from("no tarball"), randomBytes(40 * 1024 * 1024)]);
+    const wrong: readonly (readonly [Uint8Array, RegExp])[] = [
+      [noTarball, /it answered 400 ARCHIVE_INVALID: Cannot read the body as an archive: it starts with "no tarball/],
+      [await tarOf(withoutBlob(image, image.layers[0])), /it answered 400 MANIFEST_BLOB_UNKNOWN: Cannot publish/],
+    ];
+    const emptyService = await serveStowage(["--store", "memory:"]);
+    for (const [input, message] of wrong) {
+      const { code, stdout, stderr } = await stowage(["load", "-", "--to", emptyService.url], { input });
+      expect(stderr).toMatch(message);
+      expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    }
+    emptyService.kill("SIGTERM");
+    expect((await emptyService.outcome).code).toBe(0);
+  });
+
+  it("ends on SIGTERM while its input stalls, and so does the load in the service", async () => {
+    const store = await newFolder();
+    const other = await serveStowage(["--store", `file:${store}`]);
+    const client = await startLoading(other.url, store);
+    client.kill("SIGTERM");
+    expect(await client.outcome).toMatchObject({ code: 143, stdout: "" });
+    await until(async () => ((await listFiles(store)).some(isTemporary) ? undefined : true));
+    other.kill("SIGTERM");
+    expect(await other.outcome).toMatchObject({ code: 0, stderr: "" });
+  });
+});
+
+describe("stowage load --to another server", () => {
+  const oneLine = '{"errors":[{"code":"DENIED","message":"you may \\u001b[31mnot"}]}';
+  const answers: readonly (readonly [string, string, RegExp])[] = [
+    ["an error of OCI's", reply("403 Forbidden", oneLine), /it answered 403 DENIED: you may \ufffd\[31mnot\n$/],
+    ["a proxy's page", reply("413 Too Large", `<h1>${"No ".repeat(500)}`), /it answered 413 <h1>No No .{280,300}…\n$/],
+    ["nothing to read", reply("502 Bad Gateway", ""), /it answered 502 and says no more\n$/],
+    [
+      "another address",
+      reply("308 Moved", "", "Location: https://x.example/"),
+      /and points to https:\/\/x\.example\/: use/,
+    ],
+    ["200 without a receipt", reply("200 OK", "hello"), /it answered 200 without a receipt: is this a Stowage\?\n$/],
+    ["no HTTP", "SSH-2.0-x\r\n", /the connection failed after \d+ bytes were sent: Parse Error/],
+    ["nothing", "", /the connection failed after \d+ bytes were sent: /],
+  ];
+
+  it.each(answers)("says what it found: %s", async (_, answer, message) => {
+    const server = createServer((socket) => void answerOnce(socket, answer)).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    const input = randomBytes(4 * 1024 * 1024);
+    const { code, stderr } = await stowage(["load", "-", "--to", `http://127.0.0.1:${port}`], { input });
+    server.close();
+    expect(stderr).toMatch(message);
+    expect(code).toBe(1);
+  });
+
+  it("asks below the path that the URL has, and shows no password", async () => {
+    const paths: string[] = [];
+    const server = createServer((socket) => {
+      socket.on("error", () => undefined);
+      socket.once("data", (head) => paths.push(String(head.toString("latin1").split(" ", 2)[1])));
+      void answerOnce(socket, reply("401 No", oneLine));
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    const url = `http://me:secret@127.0.0.1:${port}/images/`;
+    const { stderr } = await stowage(["load", "-", "team/app:1", "--to", url], { input: "" });
+    server.close();
+    expect(paths).toEqual(["/images/v1/load/team/app:1"]);
+    expect(stderr).toContain(`Cannot load into http://127.0.0.1:${port}/images: it answered 401 DENIED`);
+    expect(stderr).not.toContain("secret");
+  });
+
+  it("says that nobody listens", async () => {
+    const { code, stderr } = await stowage(["load", "-", "--to", "http://127.0.0.1:1"], { input: "" });
+    expect(stderr).toMatch(/Cannot load into http:\/\/127\.0\.0\.1:1: .*ECONNREFUSED/);
+    expect(code).toBe(1);
+  });
+});
+
+describe("stowage serve", () => {
+  it("finishes the loads that run when it gets SIGTERM", async () => {
+    const store = await newFolder();
+    const service = await serveStowage(["--store", `file:${store}`]);
+    const client = await startLoading(service.url, store);
+    service.kill("SIGTERM");
+    await until(() => (service.stdout().includes("Stopping") ? true : undefined));
+    client.stdin.end((await tarOf(image)).subarray(half));
+    expect(await client.outcome).toMatchObject({ code: 0 });
+    expect(await service.outcome).toMatchObject({ code: 0, stderr: "" });
+    expect(await listFiles(store)).toContain("repositories/team/app/_layout/index.json");
+  });
+
+  it.each([
+    ["after STOWAGE_STOP_SECONDS", "1", 1],
+    ["at once by a second signal", "60", 2],
+  ])("ends those that take too long %s", async (_, seconds, signals) => {
+    const store = await newFolder();
+    const service = await serveStowage(["--store", `file:${store}`], { STOWAGE_STOP_SECONDS: seconds });
+    const client = await startLoading(service.url, store);
+    for (let i = 0; i < signals; i++) {
+      service.kill("SIGTERM");
+      await until(() => (service.stdout().includes("Stopping") ? true : undefined));
+    }
+    expect((await client.outcome).stderr).toMatch(
+      /it answered 503 INTERRUPTED: Cannot finish: the service is stopping\n$/,
+    );
+    expect(await service.outcome).toMatchObject({ code: 0, stderr: "" });
+    expect(await listFiles(store)).toEqual(["oci-layout"]);
+  });
+});
+
+const half = 5 * 1024 * 1024;
+
+/** Starts a load that sends half of the image and then nothing more, and waits until the service stores it. */
+async function startLoading(url: string, store: string): Promise<RunningCommand> {
+  const client = await startCommand(["load", "-", "--to", url]);
+  client.stdin.write((await tarOf(image)).subarray(0, half));
+  await until(async () => ((await listFiles(store)).some(isTemporary) ? true : undefined));
+  return client;
+}
+
+function isTemporary(path: string): boolean {
+  return path.startsWith(".stowage/tmp/");
+}
+
+function reply(status: string, body: string, header = "Server: test"): string {
+  return `HTTP/1.1 ${status}\r\n${header}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
+}
+
+/** Answers the first bytes, whatever they are, and takes the rest without a word. */
+async function answerOnce(socket: Socket, answer: string): Promise<void> {
+  socket.on("error", () => undefined);
+  await once(socket, "data");
+  if (answer === "") socket.destroy();
+  else socket.write(answer);
+  socket.resume();
+}

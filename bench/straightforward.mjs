@@ -1,0 +1,30 @@
+// What one would write first: the web body that Hono hands out, tar-stream, and lib-storage with its defaults, one blob
+// after the other. It verifies nothing. The benchmark compares Stowage with it.
+import { PassThrough, Readable } from "node:stream";
+import { S3Client } from "@aws-sdk/client-s3";
+import { Upload } from "@aws-sdk/lib-storage";
+import { serve } from "@hono/node-server";
+import { Hono } from "hono";
+import { extract as createExtract } from "tar-stream";
+
+const client = new S3Client({ forcePathStyle: true });
+const app = new Hono();
+
+app.put("/v1/load/:name{.+}", async (c) => {
+  const extract = createExtract();
+  Readable.fromWeb(c.req.raw.body).pipe(extract);
+  for await (const entry of extract) {
+    const [, hex] = /blobs\/sha256\/([0-9a-f]{64})$/.exec(entry.header.name) ?? [];
+    if (hex === undefined) {
+      entry.resume();
+      continue;
+    }
+    const Body = entry.pipe(new PassThrough());
+    await new Upload({ client, params: { Bucket: "bench", Key: `blobs/sha256/${hex}`, Body } }).done();
+  }
+  return c.json({}, 201);
+});
+
+serve({ fetch: app.fetch, hostname: "127.0.0.1", port: 0 }, ({ port }) => {
+  process.stdout.write(`listens on http://127.0.0.1:${port}\n`);
+});

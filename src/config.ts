@@ -1,6 +1,7 @@
 /** The settings, read from the environment once, with every problem reported at once. */
 import { StowageError } from "./errors.ts";
 import { type Limits, defaultLimits } from "./limits.ts";
+import { isLoopback } from "./loopback.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -25,7 +26,7 @@ export function parseConfig(env: Environment): Config {
     if (value === undefined) problems.push(`${name} is ${JSON.stringify(text)}, expected ${expected}`);
     return value ?? fallback;
   };
-  const bytes = "a number of bytes, such as 134217728 or 128MiB";
+  const bytes = "a number of bytes, such as 67108864 or 64MiB";
   const config: Config = {
     storeUrl: read("STOWAGE_STORE", parseStoreUrl, "a URL: file:…, s3://… or memory:", "file:./data"),
     host: read("HOST", (text) => text, "an address", "127.0.0.1"),
@@ -66,8 +67,4 @@ function parseBytes(text: string): number | undefined {
 
 function parseBoolean(text: string): boolean | undefined {
   return text === "true" ? true : text === "false" ? false : undefined;
-}
-
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(?:\.\d{1,3}){3}$/.test(host);
 }

@@ -12,7 +12,7 @@ export interface Limits {
 }
 
 export const defaultLimits: Limits = {
-  maxBufferBytes: 128 * 1024 * 1024,
+  maxBufferBytes: 64 * 1024 * 1024,
   maxManifestBytes: 4 * 1024 * 1024,
   maxEntries: 100_000,
   maxIndexDepth: 8,

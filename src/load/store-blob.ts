@@ -6,7 +6,8 @@ import { blobKey } from "../storage/keys.ts";
 import type { ObjectInfo, ObjectStore } from "../storage/object-store.ts";
 import type { ByteBudget, Release } from "../streams/byte-budget.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
-import { verifyBytes } from "../streams/verify-bytes.ts";
+import { digestOf } from "../streams/digest-of.ts";
+import { checkDigest, checkSize, verifyBytes } from "../streams/verify-bytes.ts";
 import type { BlobStatus } from "./receipt.ts";
 
 export interface IncomingBlob {
@@ -32,7 +33,8 @@ export interface TakenBlob {
 
 /**
  * Reads the blob to its end and verifies every byte, also of one that the store has: whether a tarball is taken does
- * not depend on what was there before. Throws `SIZE_INVALID` or `DIGEST_INVALID`, and what the body throws.
+ * not depend on what was there before. It, or `stored`, rejects with `SIZE_INVALID` or `DIGEST_INVALID`, or with what the
+ * body throws.
  */
 export async function storeBlob(blob: IncomingBlob, options: StoreBlobOptions): Promise<TakenBlob> {
   return blob.size <= options.store.partBytes ? storeWhole(blob, options) : storeStreamed(blob, options);
@@ -44,14 +46,16 @@ async function storeWhole(blob: IncomingBlob, { store, budget, signal }: StoreBl
   found.catch(() => undefined); // it may fail before anybody waits for it
   let bytes: Uint8Array;
   try {
-    bytes = await collectBytes(verifyBytes(blob.body, blob), blob.size);
+    bytes = await collectBytes(blob.body, blob.size);
+    checkSize(blob, bytes.length);
   } catch (error) {
     await found.catch(() => undefined);
     release();
     throw error;
   }
   const write = async (): Promise<BlobStatus> => {
-    const present = await found;
+    const [present, digest] = await Promise.all([found, digestOf(bytes)]);
+    checkDigest(blob, digest);
     if (present?.size === blob.size) return "present";
     return put({ ...blob, body: bytes }, present, { store, signal });
   };
@@ -88,12 +92,19 @@ interface WatchedSource {
   readonly ended: Promise<void>;
 }
 
+/** Written out rather than as a generator: every byte passes here, and each generator on its way costs time. */
 function tellEnd(body: AsyncIterable<Uint8Array>): WatchedSource {
   let tell: () => void = () => undefined;
   const ended = new Promise<void>((resolve) => (tell = resolve));
-  async function* watched(): AsyncGenerator<Uint8Array> {
-    yield* body;
-    tell();
-  }
-  return { source: watched(), ended };
+  const chunks = body[Symbol.asyncIterator]();
+  const source: AsyncIterableIterator<Uint8Array> = {
+    [Symbol.asyncIterator]: () => source,
+    async next() {
+      const next = await chunks.next();
+      if (next.done === true) tell();
+      return next;
+    },
+    return: async () => (await chunks.return?.()) ?? { done: true, value: undefined },
+  };
+  return { source, ended };
 }

@@ -23,11 +23,14 @@ export interface RunningService {
   end(): void;
 }
 
+/** Read ahead of each upload. Measured: with Node's 64 KiB a load waits for its socket a little more often. */
+const socketBufferBytes = 256 * 1024;
+
 /** Serves until it is stopped. Throws what `listen` does, such as that the port is taken. */
 export async function serve({ host, port, stopSeconds, ...options }: ServeOptions): Promise<RunningService> {
   const ending = new AbortController();
   const app = createApp({ ...options, bodyOf: incomingOf, signal: ending.signal });
-  const server = createAdaptorServer({ fetch: app.fetch });
+  const server = createAdaptorServer({ fetch: app.fetch, serverOptions: { highWaterMark: socketBufferBytes } });
   if (!(server instanceof Server)) throw new TypeError("expected an HTTP/1.1 server");
   server.requestTimeout = 0; // an upload takes as long as it takes
   server.listen(port, host);

@@ -4,6 +4,7 @@
  */
 import { Buffer } from "node:buffer";
 import { S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
+import { isLoopback } from "../loopback.ts";
 import { isJsonObject } from "../oci/json.ts";
 
 /** Connections to the store at most; further requests wait for one. */
@@ -37,6 +38,7 @@ export function createS3Client(env: Readonly<Record<string, string | undefined>>
       httpAgent: { keepAlive: true, maxSockets },
       httpsAgent: { keepAlive: true, maxSockets },
     },
+    cacheMiddleware: true, // nothing changes it after this function
     expectContinueHeader: false,
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
@@ -60,19 +62,19 @@ function credentialsOf(env: Readonly<Record<string, string | undefined>>): Crede
 
 /**
  * Spares the SDK the hashing of a body for its signature. Where a request carries its SHA-256 as a checksum, that is the
- * signed payload hash too, and the store verifies it. Parts go unsigned over TLS, which guards them on their way; over
- * plain HTTP nothing else would, so there they are hashed once more.
+ * signed payload hash too, and the store verifies it. Parts go unsigned where nobody can touch them on their way: over
+ * TLS, and within this machine. Over plain HTTP elsewhere nothing but the signature guards them: they are hashed once more.
  */
 function presetPayloadHash(client: S3Client): void {
   client.middlewareStack.add(
     (next, { commandName }) =>
       (args) => {
         if (isSignable(args.request)) {
-          const { headers, protocol } = args.request;
+          const { headers } = args.request;
           const checksum = headers["x-amz-checksum-sha256"];
           if (typeof checksum === "string") {
             headers["x-amz-content-sha256"] = Buffer.from(checksum, "base64").toString("hex");
-          } else if (commandName === "UploadPartCommand" && protocol === "https:") {
+          } else if (commandName === "UploadPartCommand" && isGuarded(args.request)) {
             headers["x-amz-content-sha256"] = "UNSIGNED-PAYLOAD";
           }
         }
@@ -82,7 +84,17 @@ function presetPayloadHash(client: S3Client): void {
   );
 }
 
+interface SignableRequest {
+  readonly headers: Record<string, unknown>;
+  readonly protocol?: unknown;
+  readonly hostname?: unknown;
+}
+
 /** The SDK's middleware knows a request as `unknown`. */
-function isSignable(request: unknown): request is { headers: Record<string, unknown>; protocol: unknown } {
+function isSignable(request: unknown): request is SignableRequest {
   return isJsonObject(request) && isJsonObject(request["headers"]);
+}
+
+function isGuarded({ protocol, hostname }: SignableRequest): boolean {
+  return protocol === "https:" || (typeof hostname === "string" && isLoopback(hostname));
 }

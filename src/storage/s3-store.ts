@@ -36,6 +36,7 @@ import {
   wasRetried,
 } from "./s3-errors.ts";
 import { holds, infoOf, conditionHeaders, sizeOfRanged } from "./s3-headers.ts";
+import { withSignal } from "./s3-signal.ts";
 import { uploadStream } from "./s3-upload.ts";
 
 const defaultPartBytes = 8 * 1024 * 1024;
@@ -92,9 +93,8 @@ export class S3Store implements ObjectStore {
   async get(key: string, { range, signal }: GetOptions = {}): Promise<StoredObject | undefined> {
     const call = this.#call("GetObject", key);
     try {
-      const { Body, ContentLength, ContentRange, ETag } = await this.#client.send(
+      const { Body, ContentLength, ContentRange, ETag } = await withSignal(this.#client, signal).send(
         new GetObjectCommand({ ...this.#at(key), ...(range && { Range: `bytes=${range.start}-${range.end}` }) }),
-        sendOptions(signal),
       );
       const sent = infoOf({ key, size: ContentLength, etag: ETag }, call);
       const whole = range === undefined ? sent : infoOf({ ...sent, size: sizeOfRanged(ContentRange) }, call);
@@ -132,7 +132,7 @@ export class S3Store implements ObjectStore {
         Metadata: { [writeIdName]: writeId },
         ...conditionHeaders(condition),
       });
-      const { ETag } = await this.#client.send(command, sendOptions(signal));
+      const { ETag } = await withSignal(this.#client, signal).send(command);
       return { etag: infoOf({ key, size: bytes.length, etag: ETag }, call).etag };
     } catch (error) {
       signal?.throwIfAborted();
@@ -149,7 +149,7 @@ export class S3Store implements ObjectStore {
   async *list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
     const call = this.#call("ListObjectsV2", prefix);
     const input = { Bucket: this.#bucket, Prefix: this.#prefix + prefix };
-    const pages = paginateListObjectsV2({ client: this.#client }, input, sendOptions(signal));
+    const pages = paginateListObjectsV2({ client: withSignal(this.#client, signal) }, input);
     try {
       for await (const { Contents = [] } of pages) {
         for (const { Key = "", Size, ETag } of Contents) {
@@ -164,7 +164,7 @@ export class S3Store implements ObjectStore {
 
   async delete(key: string, { signal }: CallOptions = {}): Promise<void> {
     try {
-      await this.#client.send(new DeleteObjectCommand(this.#at(key)), sendOptions(signal));
+      await withSignal(this.#client, signal).send(new DeleteObjectCommand(this.#at(key)));
     } catch (error) {
       if (isAbsent(error)) return;
       signal?.throwIfAborted();
@@ -183,7 +183,7 @@ export class S3Store implements ObjectStore {
         ChecksumSHA256: Buffer.from(hexOf(blob.digest), "hex").toString("base64"),
         ...conditionHeaders(condition),
       });
-      await this.#client.send(command, sendOptions(signal));
+      await withSignal(this.#client, signal).send(command);
       return "written";
     } catch (error) {
       return this.#settle(error, blob, { operation: "PutObject", condition, signal });
@@ -240,7 +240,7 @@ export class S3Store implements ObjectStore {
     const call = this.#call("HeadObject", key);
     try {
       const command = new HeadObjectCommand(this.#at(key));
-      const { ContentLength, ETag, Metadata } = await this.#client.send(command, sendOptions(signal));
+      const { ContentLength, ETag, Metadata } = await withSignal(this.#client, signal).send(command);
       return { ...infoOf({ key, size: ContentLength, etag: ETag }, call), writeId: Metadata?.[writeIdName] };
     } catch (error) {
       if (isAbsent(error)) return undefined;
@@ -271,8 +271,4 @@ interface WriteOptions extends CallOptions {
 interface SettleOptions extends WriteOptions {
   /** What failed, for the message. */
   readonly operation: string;
-}
-
-function sendOptions(signal: AbortSignal | undefined): { abortSignal?: AbortSignal } {
-  return signal === undefined ? {} : { abortSignal: signal };
 }

@@ -31,7 +31,13 @@ export async function uploadStream(
   let bodyFailure: { readonly error: unknown } | undefined;
   async function* watched(): AsyncGenerator<Uint8Array> {
     try {
-      yield* exactly(size, abortable(body, signal));
+      let received = 0;
+      for await (const chunk of abortable(body, signal)) {
+        received += chunk.length;
+        if (received > size) break;
+        yield chunk;
+      }
+      if (received !== size) throw wrongSize(received, size);
     } catch (error) {
       bodyFailure = { error };
       throw error;
@@ -52,14 +58,7 @@ export async function uploadStream(
   }
 }
 
-async function* exactly(size: number, source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let received = 0;
-  for await (const chunk of source) {
-    received += chunk.length;
-    if (received > size) break;
-    yield chunk;
-  }
-  if (received === size) return;
+function wrongSize(received: number, size: number): StowageError {
   const found = received > size ? "more bytes" : `${received} bytes`;
-  throw new StowageError("SIZE_INVALID", `Cannot upload ${found}, expected ${size}`);
+  return new StowageError("SIZE_INVALID", `Cannot upload ${found}, expected ${size}`);
 }

@@ -15,30 +15,36 @@ export interface ExpectedBytes {
 /** Yields the bytes of `source`. Throws `SIZE_INVALID` or `DIGEST_INVALID` instead of the last chunk if they are wrong. */
 export async function* verifyBytes(
   source: AsyncIterable<Uint8Array>,
-  { digest, size }: ExpectedBytes,
+  expected: ExpectedBytes,
 ): AsyncGenerator<Uint8Array> {
   const hash = createHash("sha256");
   let received = 0;
   let held: Uint8Array | undefined;
   for await (const chunk of source) {
     received += chunk.length;
-    if (received > size) throw wrongSize({ digest, size }, `more than ${size} bytes`);
+    if (received > expected.size) break;
     hash.update(chunk);
     if (held !== undefined) yield held;
     held = chunk;
   }
-  if (received !== size) throw wrongSize({ digest, size }, `${received} bytes`);
-  const found = `sha256:${hash.digest("hex")}`;
-  if (found !== digest) {
-    throw new StowageError("DIGEST_INVALID", `Cannot take blob "${digest}": its ${size} bytes have digest "${found}"`, {
-      detail: { digest, found },
-    });
-  }
+  checkSize(expected, received);
+  checkDigest(expected, `sha256:${hash.digest("hex")}`);
   if (held !== undefined) yield held;
 }
 
-function wrongSize({ digest, size }: ExpectedBytes, found: string): StowageError {
-  return new StowageError("SIZE_INVALID", `Cannot take blob "${digest}": received ${found}, expected ${size}`, {
+/** Throws `SIZE_INVALID` unless so many bytes were expected. */
+export function checkSize({ digest, size }: ExpectedBytes, received: number): void {
+  if (received === size) return;
+  const found = received > size ? `more than ${size} bytes` : `${received} bytes`;
+  throw new StowageError("SIZE_INVALID", `Cannot take blob "${digest}": received ${found}, expected ${size}`, {
     detail: { digest, expected: size },
+  });
+}
+
+/** Throws `DIGEST_INVALID` unless this digest was expected. */
+export function checkDigest({ digest, size }: ExpectedBytes, found: string): void {
+  if (found === digest) return;
+  throw new StowageError("DIGEST_INVALID", `Cannot take blob "${digest}": its ${size} bytes have digest "${found}"`, {
+    detail: { digest, found },
   });
 }

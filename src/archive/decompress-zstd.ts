@@ -25,11 +25,15 @@ export function isZstd(head: Uint8Array): boolean {
 
 /** Yields the content of all frames. Throws `ARCHIVE_INVALID`, or an error with a code of zlib's. */
 export async function* decompressZstd(reader: ByteReader): AsyncGenerator<Uint8Array> {
-  for (let head = await reader.peek(8); head.length > 0; head = await reader.peek(8)) {
-    if (!isZstd(head)) throw invalid("other bytes follow the last frame");
-    if (uint32(head, 0) === frameMagic) yield* through(readFrame(reader), createFrameDecoder());
-    else if (head.length === 8) await skip(reader, 8 + uint32(head, 4));
-    else throw cutShort();
+  try {
+    for (let head = await reader.peek(8); head.length > 0; head = await reader.peek(8)) {
+      if (!isZstd(head)) throw invalid("other bytes follow the last frame");
+      if (uint32(head, 0) === frameMagic) yield* through(readFrame(reader), createFrameDecoder());
+      else if (head.length === 8) await skip(reader, 8 + uint32(head, 4));
+      else throw cutShort();
+    }
+  } finally {
+    await reader.close();
   }
 }
 

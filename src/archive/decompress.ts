@@ -14,18 +14,15 @@ const gunzipChunkBytes = 256 * 1024;
 /** Bytes of a tar header, the least that an archive has. */
 const tarHeaderBytes = 512;
 
-/** Yields the tar in `source`, which is plain, gzip or zstd. Throws `ARCHIVE_INVALID` for anything else. */
-export async function* decompress(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+/** Returns the tar in `source`, which is plain, gzip or zstd. Throws `ARCHIVE_INVALID` for anything else. */
+export async function decompress(source: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array>> {
   const reader = new ByteReader(source);
-  try {
-    const head = await reader.peek(tarHeaderBytes);
-    if (isGzip(head)) yield* orInvalid("gzip", through(reader.stream(), createGunzip({ chunkSize: gunzipChunkBytes })));
-    else if (isZstd(head)) yield* orInvalid("zstd", decompressZstd(reader));
-    else if (isTar(head)) yield* reader.stream();
-    else throw notAnArchive(head);
-  } finally {
-    await reader.close();
-  }
+  const head = await reader.peek(tarHeaderBytes);
+  if (isGzip(head)) return orInvalid("gzip", through(reader.rest(), createGunzip({ chunkSize: gunzipChunkBytes })));
+  if (isZstd(head)) return orInvalid("zstd", decompressZstd(reader));
+  if (isTar(head)) return reader.rest();
+  await reader.close();
+  throw notAnArchive(head);
 }
 
 function isGzip(head: Uint8Array): boolean {

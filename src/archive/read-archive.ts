@@ -71,7 +71,7 @@ interface Place {
  * between two entries would look whole otherwise.
  */
 async function* tarBytes(source: AsyncIterable<Uint8Array>, place: Place): AsyncGenerator<Uint8Array> {
-  for await (const chunk of decompress(source)) {
+  for await (const chunk of await decompress(source)) {
     place.received += chunk.length;
     yield chunk;
   }

@@ -1,6 +1,5 @@
 /** `PUT` or `POST /v1/load[/<name>[:<tag>]]`: the request's body is a tarball, the answer is the receipt. */
 import { type Context, Hono } from "hono";
-import { StowageError, messageOf } from "../errors.ts";
 import { loadArchive } from "../load/load-archive.ts";
 import { type Receipt, hasChanges } from "../load/receipt.ts";
 import { type ImageName, parseName } from "../oci/reference.ts";
@@ -8,7 +7,7 @@ import type { Service } from "./app.ts";
 
 export function loadRoutes(service: Service): Hono {
   const load = async (c: Context, name: ImageName | undefined): Promise<Response> => {
-    const receipt = await loadArchive(fromClient(service.bodyOf(c)), { ...service, name });
+    const receipt = await loadArchive(service.bodyOf(c), { ...service, name });
     service.log(summary(receipt));
     return c.body(`${JSON.stringify(receipt, undefined, 2)}\n`, hasChanges(receipt) ? 201 : 200, {
       "Content-Type": "application/json",
@@ -18,20 +17,6 @@ export function loadRoutes(service: Service): Hono {
   routes.on(["PUT", "POST"], "/load", (c) => load(c, undefined));
   routes.on(["PUT", "POST"], "/load/:name{.+}", (c) => load(c, parseName(c.req.param("name"))));
   return routes;
-}
-
-/** A body that breaks off is the client's doing; its platform's error says so only in its own words. */
-async function* fromClient(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let received = 0;
-  try {
-    for await (const chunk of body) {
-      received += chunk.length;
-      yield chunk;
-    }
-  } catch (error) {
-    const message = `Cannot read the body: the client went away after ${received} bytes (${messageOf(error)})`;
-    throw new StowageError("INTERRUPTED", message, { cause: error });
-  }
 }
 
 function summary({ images, bytes }: Receipt): string {

@@ -3,6 +3,7 @@
  * there, and all that they name, are the images published. What fails before that publishes nothing.
  */
 import { setMaxListeners } from "node:events";
+import { StowageError, messageOf } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { ImageName } from "../oci/reference.ts";
 import { CountingStore } from "../storage/counting-store.ts";
@@ -68,10 +69,17 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
   };
 }
 
+/** Counts the bytes. A source that breaks off is its sender's doing; its own error says so only in a platform's words. */
 async function* metered(source: AsyncIterable<Uint8Array>, meter: { bytes: number }): AsyncGenerator<Uint8Array> {
-  for await (const chunk of source) {
-    meter.bytes += chunk.length;
-    yield chunk;
+  try {
+    for await (const chunk of source) {
+      meter.bytes += chunk.length;
+      yield chunk;
+    }
+  } catch (error) {
+    if (error instanceof StowageError) throw error;
+    const message = `Cannot read on: the archive broke off after ${meter.bytes} bytes (${messageOf(error)})`;
+    throw new StowageError("INTERRUPTED", message, { cause: error });
   }
 }
 

@@ -43,7 +43,8 @@ export interface BlobSource {
   readonly size: number;
   /**
    * The bytes: whole where they are in memory and already verified, else a stream that throws *before* it lets go of
-   * its last bytes if size or digest are wrong (`streams/verify-bytes.ts`).
+   * its last bytes if size or digest are wrong (`streams/verify-bytes.ts`). Chunks are kept: their memory must not be
+   * used again by whoever made them.
    */
   readonly body: Uint8Array | AsyncIterable<Uint8Array>;
 }
@@ -97,7 +98,7 @@ export interface ObjectStore extends StoreReader {
     options?: CallOptions,
   ): Promise<{ readonly etag: string } | "conflict">;
 
-  /** The objects whose keys start with `prefix`, in the order of their keys' UTF-8 bytes. */
+  /** The objects whose keys start with `prefix`, in the store's own order: SeaweedFS lists `a/b` before `a-b`. */
   list(prefix: string, options?: CallOptions): AsyncIterable<ObjectInfo>;
 
   /** Deletes an object; one that is not there is no error. */

@@ -24,14 +24,27 @@ export class ByteReader {
     return bytes;
   }
 
-  /** The next `count` bytes as they come, all that is left where no count is given; fewer only at the end. */
-  async *stream(count = Infinity): AsyncGenerator<Uint8Array> {
+  /** The next `count` bytes as they come; fewer only at the end of the stream. */
+  async *stream(count: number): AsyncGenerator<Uint8Array> {
     let left = count;
     while (left > 0 && (this.#chunk.length > 0 || (await this.#pull()))) {
       const chunk = this.#chunk.subarray(0, left);
       this.#chunk = this.#chunk.subarray(chunk.length);
       left -= chunk.length;
       yield chunk;
+    }
+  }
+
+  /** All that is left. It ends with the source, and lets go of it when it is left early. */
+  async *rest(): AsyncGenerator<Uint8Array> {
+    try {
+      while (this.#chunk.length > 0 || (await this.#pull())) {
+        const chunk = this.#chunk;
+        this.#chunk = noBytes;
+        yield chunk;
+      }
+    } finally {
+      await this.close();
     }
   }
 

@@ -121,7 +121,7 @@ describe("ByteReader", () => {
     expect(Buffer.from(await reader.peek(5))).toEqual(bytes.subarray(0, 5));
     expect(Buffer.from(await reader.read(7))).toEqual(bytes.subarray(0, 7));
     expect(await readAll(reader.stream(50))).toEqual(bytes.subarray(7, 57));
-    expect(await readAll(reader.stream())).toEqual(bytes.subarray(57));
+    expect(await readAll(reader.rest())).toEqual(bytes.subarray(57));
     expect(await reader.read(1)).toHaveLength(0);
   });
 });

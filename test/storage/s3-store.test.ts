@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { ListMultipartUploadsCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { afterEach, describe, expect, it } from "vitest";
 import { blobKey } from "../../src/storage/keys.ts";
-import type { BlobSource, ObjectStore, StoredObject } from "../../src/storage/object-store.ts";
+import type { BlobSource, StoredObject } from "../../src/storage/object-store.ts";
 import { createS3Client } from "../../src/storage/s3-client.ts";
 import { S3Store } from "../../src/storage/s3-store.ts";
 import { collectBytes } from "../../src/streams/collect-bytes.ts";
@@ -25,8 +25,8 @@ await describeS3Servers("S3Store", (server) => {
       const store = await makeS3Store(server, { partBytes });
       const prefix = prefixOf(store);
       return {
-        store: asPromised(store),
-        reopen: () => asPromised(new S3Store({ client, bucket: testBucket, prefix, partBytes })),
+        store,
+        reopen: () => new S3Store({ client, bucket: testBucket, prefix, partBytes }),
         leftovers: () => openUploads(server, store),
         damage: (key, bytes) => putUnasked(server, store, { key, bytes }),
         close: async () => {},
@@ -417,35 +417,6 @@ class MultipartS3 {
 
 function s3Error(code: string, message: string): string {
   return `<Error><Code>${code}</Code><Message>${message}</Message></Error>`;
-}
-
-/**
- * Makes up for two things that the contract asks for and S3 does not give. SeaweedFS lists folder by folder (`a/b` before
- * `a-b`), not in the order of the keys' bytes. And lib-storage keeps a body's chunks until a part is full, so that their
- * source must not use the memory again; no source of a load does, and copying would take a tenth of the speed.
- */
-function asPromised(store: S3Store): ObjectStore {
-  async function* inOrder(...args: Parameters<ObjectStore["list"]>): ReturnType<S3Store["list"]> {
-    const infos = [];
-    for await (const info of store.list(...args)) infos.push(info);
-    yield* infos.toSorted((a, b) => Buffer.compare(Buffer.from(a.key), Buffer.from(b.key)));
-  }
-  return {
-    url: store.url,
-    partBytes: store.partBytes,
-    streamBufferBytes: (size) => store.streamBufferBytes(size),
-    head: (...args) => store.head(...args),
-    get: (...args) => store.get(...args),
-    putBlob: ({ body, ...blob }, options) =>
-      store.putBlob({ ...blob, body: body instanceof Uint8Array ? body : copied(body) }, options),
-    putIf: (...args) => store.putIf(...args),
-    list: inOrder,
-    delete: (...args) => store.delete(...args),
-  };
-}
-
-async function* copied(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  for await (const chunk of chunks) yield Buffer.from(chunk);
 }
 
 function digestOf(bytes: Uint8Array): string {

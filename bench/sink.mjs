@@ -18,7 +18,8 @@ const server = createServer(async (request, response) => {
   } else if (url.split("?")[0]?.endsWith("/oci-layout")) {
     response.writeHead(200, { ETag: '"e"', "Content-Length": layout.length }).end(method === "HEAD" ? "" : layout);
   } else {
-    response.writeHead(404).end(method === "HEAD" ? "" : "<Error><Code>NoSuchKey</Code></Error>");
+    const body = "<Error><Code>NoSuchKey</Code></Error>";
+    response.writeHead(404, { "Content-Length": body.length }).end(method === "HEAD" ? "" : body);
   }
 });
 server.listen(0, "127.0.0.1", () => {

@@ -1,7 +1,8 @@
-// What one would write first: the web body that Hono hands out, tar-stream, and lib-storage with its defaults, one blob
-// after the other. It verifies nothing. The benchmark compares Stowage with it.
-import { PassThrough, Readable } from "node:stream";
-import { S3Client } from "@aws-sdk/client-s3";
+// What one would write first: the web body that Hono hands out, tar-stream, and for one blob after the other a HEAD, a
+// Transform that hashes, and lib-storage with its defaults. The benchmark compares Stowage with it.
+import { createHash } from "node:crypto";
+import { Readable, Transform } from "node:stream";
+import { HeadObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
 import { serve } from "@hono/node-server";
 import { Hono } from "hono";
@@ -19,8 +20,20 @@ app.put("/v1/load/:name{.+}", async (c) => {
       entry.resume();
       continue;
     }
-    const Body = entry.pipe(new PassThrough());
-    await new Upload({ client, params: { Bucket: "bench", Key: `blobs/sha256/${hex}`, Body } }).done();
+    const target = { Bucket: "bench", Key: `blobs/sha256/${hex}` };
+    const present = await client.send(new HeadObjectCommand(target)).catch(() => undefined);
+    if (present?.ContentLength === entry.header.size) {
+      entry.resume();
+      continue;
+    }
+    const hash = createHash("sha256");
+    const Body = entry.pipe(
+      new Transform({
+        transform: (chunk, _, done) => (hash.update(chunk), done(null, chunk)),
+        flush: (done) => done(hash.digest("hex") === hex ? null : new Error(`${hex} has another digest`)),
+      }),
+    );
+    await new Upload({ client, params: { ...target, Body } }).done();
   }
   return c.json({}, 201);
 });

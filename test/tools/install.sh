@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# Installs the engines and clients that the tests use for real, on Debian 12. What is there already is left alone.
+#
+#     test/tools/install.sh             everything: some two minutes, and up to ten on a machine that has built no Go yet
+#     test/tools/install.sh packages    Debian's packages only
+#     test/tools/install.sh programs    what is built: crane, and a Docker engine 29 with a client
+#
+# Needs Go 1.26.3 or later, and for Debian's packages root or sudo. Programs go to $STOWAGE_TEST_TOOLS/bin, by default
+# ~/.cache/stowage-test-tools/bin, where the tests look first.
+set -euo pipefail
+
+crane_version=v0.22.1
+dockerd_version=v2.0.0-beta.24 # of the Go module github.com/moby/moby/v2: the engine 29
+
+# runc: dockerd does not start without it. podman takes crun, which also runs where runc cannot.
+packages=(buildah ca-certificates crun curl libarchive-tools podman runc skopeo umoci zstd)
+
+tools=${STOWAGE_TEST_TOOLS:-$HOME/.cache/stowage-test-tools}
+
+main() {
+  mkdir -p "$tools/bin"
+  exec 9>"$tools/.lock" # one installer at a time; a second one waits and then finds the work done
+  flock 9
+  case ${1:-all} in
+  packages) install_packages ;;
+  programs) install_programs ;;
+  all) install_packages && install_programs ;;
+  *) fail "found the argument \"$1\", expected packages, programs or nothing" ;;
+  esac
+}
+
+install_packages() {
+  local missing=() package
+  for package in "${packages[@]}"; do
+    dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+  done
+  if [ ${#missing[@]} -gt 0 ]; then
+    apt update
+    apt install --yes --no-install-recommends "${missing[@]}"
+  fi
+  say "Debian's packages are installed: ${packages[*]}"
+}
+
+install_programs() {
+  install_crane
+  install_dockerd
+  install_docker_client
+}
+
+install_crane() {
+  if is_built crane github.com/google/go-containerregistry "$crane_version"; then return; fi
+  CGO_ENABLED=0 GOBIN="$tools/bin" go install -ldflags='-s -w' \
+    "github.com/google/go-containerregistry/cmd/crane@$crane_version"
+  say "crane $crane_version is built, after $SECONDS s"
+}
+
+# In a module of its own, since the engine's own has `replace` lines, which `go install` refuses.
+install_dockerd() {
+  if is_built dockerd github.com/moby/moby/v2 "$dockerd_version"; then return; fi
+  local module
+  module=$(mktemp -d)
+  (
+    trap 'rm -rf "$module"' EXIT
+    cd "$module"
+    go mod init dockerd
+    go get "github.com/moby/moby/v2/cmd/dockerd@$dockerd_version"
+    CGO_ENABLED=0 go build -ldflags='-s -w' -o "$tools/bin/dockerd" github.com/moby/moby/v2/cmd/dockerd
+  )
+  say "dockerd $dockerd_version is built, after $SECONDS s"
+}
+
+# Any Docker client since 19.03 can talk to the engine. Where there is none (podman's stand-in is none), it is taken out of Debian's docker.io, without
+# installing that package's own engine.
+install_docker_client() {
+  if PATH=$tools/bin:$PATH docker --version 2>/dev/null | grep -q '^Docker version'; then return; fi
+  local folder
+  folder=$(mktemp -d)
+  (
+    trap 'rm -rf "$folder"' EXIT
+    cd "$folder"
+    apt-get "${apt_options[@]}" download docker.io || { apt update && apt-get "${apt_options[@]}" download docker.io; }
+    dpkg-deb --extract docker.io_*.deb .
+    install usr/bin/docker "$tools/bin/docker"
+  )
+  say "the Docker client is there: $("$tools/bin/docker" --version)"
+}
+
+# is_built PROGRAM MODULE VERSION
+is_built() {
+  go version -m "$tools/bin/$1" 2>/dev/null | awk -v module="$2" -v version="$3" \
+    '($1 == "mod" || $1 == "dep") && $2 == module && $3 == version { found = 1 } END { exit !found }' || return 1
+  say "$1 $3 is there"
+}
+
+apt_options=(-qq -o Acquire::Retries=3 -o Acquire::http::Timeout=30 -o DPkg::Lock::Timeout=300)
+
+apt() {
+  local sudo=()
+  if [ "$(id -u)" != 0 ]; then sudo=(sudo); fi
+  retry "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get "${apt_options[@]}" "$@" >&2
+}
+
+retry() {
+  local attempt
+  for attempt in 1 2 3; do
+    if timeout 600 "$@"; then return; fi
+    say "attempt $attempt of 3 failed: $*"
+    sleep $((attempt * 5))
+  done
+  return 1
+}
+
+say() { echo "install.sh: $*" >&2; }
+fail() { say "$@" && exit 2; }
+
+main "$@"

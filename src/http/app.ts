@@ -14,6 +14,7 @@ import { catalogRoutes } from "./catalog.ts";
 import { errorResponse } from "./error-response.ts";
 import { loadRoutes } from "./load.ts";
 import { manifestRoutes } from "./manifests.ts";
+import type { Service } from "./service.ts";
 
 export interface AppOptions {
   readonly store: ObjectStore;
@@ -24,16 +25,6 @@ export interface AppOptions {
   readonly signal?: AbortSignal | undefined;
   /** Told a line about each load and each failure of the service. */
   readonly log?: ((line: string) => void) | undefined;
-}
-
-/** What the routes need, with every choice made. */
-export interface Service {
-  readonly store: ObjectStore;
-  readonly limits: Limits;
-  readonly budget: ByteBudget;
-  readonly bodyOf: (c: Context) => AsyncIterable<Uint8Array>;
-  readonly signal: AbortSignal | undefined;
-  readonly log: (line: string) => void;
 }
 
 /** Makes the app: loading under `/v1`, the OCI distribution specification under `/v2`. */

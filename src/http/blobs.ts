@@ -5,10 +5,10 @@ import { isDigest, isSha256Digest } from "../oci/digest.ts";
 import { blobKey } from "../storage/keys.ts";
 import type { ByteRange, ObjectInfo, ObjectStore, StoredObject } from "../storage/object-store.ts";
 import { bytesToReadable } from "../streams/readable-stream.ts";
-import type { Service } from "./app.ts";
 import { isFresh, parseRange, rangeHeader } from "./conditions.ts";
 import { contentHeaders, notModified, repositoryParam } from "./content.ts";
 import { errorResponse } from "./error-response.ts";
+import type { Service } from "./service.ts";
 
 export function blobRoutes({ store }: Service): Hono {
   return new Hono().get("/:name{.+}/blobs/:digest", async (c) => {

@@ -4,8 +4,8 @@ import { StowageError } from "../errors.ts";
 import { listRepositories } from "../pull/list-repositories.ts";
 import { readRepository } from "../pull/read-repository.ts";
 import { tagOf } from "../oci/repository-index.ts";
-import type { Service } from "./app.ts";
 import { repositoryParam } from "./content.ts";
+import type { Service } from "./service.ts";
 
 export function catalogRoutes({ store }: Service): Hono {
   const routes = new Hono();

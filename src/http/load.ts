@@ -3,7 +3,7 @@ import { type Context, Hono } from "hono";
 import { loadArchive } from "../load/load-archive.ts";
 import { type Receipt, hasChanges } from "../load/receipt.ts";
 import { type ImageName, parseName } from "../oci/reference.ts";
-import type { Service } from "./app.ts";
+import type { Service } from "./service.ts";
 
 export function loadRoutes(service: Service): Hono {
   const load = async (c: Context, name: ImageName | undefined): Promise<Response> => {

@@ -1,9 +1,9 @@
 /** `GET` and `HEAD /v2/<name>/manifests/<reference>` (distribution specification, "Pulling manifests"). */
 import { Hono } from "hono";
 import { findManifest } from "../pull/find-manifest.ts";
-import type { Service } from "./app.ts";
 import { isFresh } from "./conditions.ts";
 import { contentHeaders, notModified, repositoryParam } from "./content.ts";
+import type { Service } from "./service.ts";
 
 export function manifestRoutes({ store, limits }: Service): Hono {
   return new Hono().get("/:name{.+}/manifests/:reference", async (c) => {

@@ -1,15 +1,6 @@
 /** Counts what one load asks of a store, for its receipt: a decorator over the same interface. */
-import type {
-  BlobSource,
-  CallOptions,
-  GetOptions,
-  ObjectInfo,
-  ObjectStore,
-  PutBlobOptions,
-  PutBlobResult,
-  PutCondition,
-  StoredObject,
-} from "./object-store.ts";
+import { ForwardingStore } from "./forwarding-store.ts";
+import type { ObjectStore } from "./object-store.ts";
 
 /**
  * Requests by kind, as a bucket would bill them. `put` has the two that open and complete an upload in parts, `part` its
@@ -25,66 +16,44 @@ export interface RequestCounts {
   readonly delete: number;
 }
 
-export class CountingStore implements ObjectStore {
-  readonly #store: ObjectStore;
+export class CountingStore extends ForwardingStore {
   readonly #requests = { head: 0, get: 0, put: 0, part: 0, copy: 0, list: 0, delete: 0 };
-
-  constructor(store: ObjectStore) {
-    this.#store = store;
-  }
 
   /** The counts as they are now. */
   get requests(): RequestCounts {
     return { ...this.#requests };
   }
 
-  get url(): string {
-    return this.#store.url;
-  }
-
-  get partBytes(): number {
-    return this.#store.partBytes;
-  }
-
-  streamBufferBytes(size: number): number {
-    return this.#store.streamBufferBytes(size);
-  }
-
-  head(key: string, options?: CallOptions): Promise<ObjectInfo | undefined> {
+  override head(...args: Parameters<ObjectStore["head"]>): ReturnType<ObjectStore["head"]> {
     this.#requests.head += 1;
-    return this.#store.head(key, options);
+    return super.head(...args);
   }
 
-  get(key: string, options?: GetOptions): Promise<StoredObject | undefined> {
+  override get(...args: Parameters<ObjectStore["get"]>): ReturnType<ObjectStore["get"]> {
     this.#requests.get += 1;
-    return this.#store.get(key, options);
+    return super.get(...args);
   }
 
   /** In how many parts a blob goes is known once it has gone, so it counts then. */
-  async putBlob(blob: BlobSource, options?: PutBlobOptions): Promise<PutBlobResult> {
-    const result = await this.#store.putBlob(blob, options);
+  override async putBlob(...args: Parameters<ObjectStore["putBlob"]>): ReturnType<ObjectStore["putBlob"]> {
+    const result = await super.putBlob(...args);
     this.#requests.put += result.parts === 0 ? 1 : 2;
     this.#requests.part += result.parts;
     return result;
   }
 
-  putIf(
-    key: string,
-    bytes: Uint8Array,
-    condition: PutCondition,
-    options?: CallOptions,
-  ): Promise<{ readonly etag: string } | "conflict"> {
+  override putIf(...args: Parameters<ObjectStore["putIf"]>): ReturnType<ObjectStore["putIf"]> {
     this.#requests.put += 1;
-    return this.#store.putIf(key, bytes, condition, options);
+    return super.putIf(...args);
   }
 
-  list(prefix: string, options?: CallOptions): AsyncIterable<ObjectInfo> {
+  override list(...args: Parameters<ObjectStore["list"]>): ReturnType<ObjectStore["list"]> {
     this.#requests.list += 1;
-    return this.#store.list(prefix, options);
+    return super.list(...args);
   }
 
-  delete(key: string, options?: CallOptions): Promise<void> {
+  override delete(...args: Parameters<ObjectStore["delete"]>): ReturnType<ObjectStore["delete"]> {
     this.#requests.delete += 1;
-    return this.#store.delete(key, options);
+    return super.delete(...args);
   }
 }

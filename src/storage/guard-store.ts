@@ -2,78 +2,41 @@
  * A store that nothing is written to before it has passed the probe: one that ignores conditional writes would lose
  * images in silence. Reads pass at once.
  */
-import type {
-  BlobSource,
-  CallOptions,
-  GetOptions,
-  ObjectInfo,
-  ObjectStore,
-  PutBlobOptions,
-  PutBlobResult,
-  PutCondition,
-  StoredObject,
-} from "./object-store.ts";
+import { ForwardingStore } from "./forwarding-store.ts";
+import type { ObjectStore } from "./object-store.ts";
 import { probeStore } from "./probe-store.ts";
 
 /** Wraps a store. The first write probes it, once for the process; a probe that failed is tried again by the next. */
 export function guardStore(store: ObjectStore): ObjectStore {
-  return new GuardedStore(store);
+  return store instanceof GuardedStore ? store : new GuardedStore(store);
 }
 
-class GuardedStore implements ObjectStore {
-  readonly #store: ObjectStore;
+class GuardedStore extends ForwardingStore {
+  readonly #unguarded: ObjectStore;
   #probe: Promise<void> | undefined;
 
   constructor(store: ObjectStore) {
-    this.#store = store;
+    super(store);
+    this.#unguarded = store;
   }
 
-  get url(): string {
-    return this.#store.url;
-  }
-
-  get partBytes(): number {
-    return this.#store.partBytes;
-  }
-
-  streamBufferBytes(size: number): number {
-    return this.#store.streamBufferBytes(size);
-  }
-
-  head(key: string, options?: CallOptions): Promise<ObjectInfo | undefined> {
-    return this.#store.head(key, options);
-  }
-
-  get(key: string, options?: GetOptions): Promise<StoredObject | undefined> {
-    return this.#store.get(key, options);
-  }
-
-  async putBlob(blob: BlobSource, options?: PutBlobOptions): Promise<PutBlobResult> {
+  override async putBlob(...args: Parameters<ObjectStore["putBlob"]>): ReturnType<ObjectStore["putBlob"]> {
     await this.#passed();
-    return this.#store.putBlob(blob, options);
+    return super.putBlob(...args);
   }
 
-  async putIf(
-    key: string,
-    bytes: Uint8Array,
-    condition: PutCondition,
-    options?: CallOptions,
-  ): Promise<{ readonly etag: string } | "conflict"> {
+  override async putIf(...args: Parameters<ObjectStore["putIf"]>): ReturnType<ObjectStore["putIf"]> {
     await this.#passed();
-    return this.#store.putIf(key, bytes, condition, options);
+    return super.putIf(...args);
   }
 
-  list(prefix: string, options?: CallOptions): AsyncIterable<ObjectInfo> {
-    return this.#store.list(prefix, options);
-  }
-
-  async delete(key: string, options?: CallOptions): Promise<void> {
+  override async delete(...args: Parameters<ObjectStore["delete"]>): ReturnType<ObjectStore["delete"]> {
     await this.#passed();
-    return this.#store.delete(key, options);
+    return super.delete(...args);
   }
 
   async #passed(): Promise<void> {
-    this.#probe ??= probeStore(this.#store);
+    this.#probe ??= probeStore(this.#unguarded);
     try {
       await this.#probe;
     } catch (error) {

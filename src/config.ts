@@ -27,13 +27,14 @@ export function parseConfig(env: Environment): Config {
     return value ?? fallback;
   };
   const bytes = "a number of bytes, such as 67108864 or 64MiB";
+  const atLeast = "at least 48MiB, which one streamed blob takes";
   const config: Config = {
     storeUrl: read("STOWAGE_STORE", parseStoreUrl, "a URL: file:…, s3://… or memory:", "file:./data"),
     host: read("HOST", (text) => text, "an address", "127.0.0.1"),
     port: read("PORT", (text) => parseCount(text, 65_535), "a port from 0 to 65535", 8080),
-    stopSeconds: read("STOWAGE_STOP_SECONDS", parseCount, "a whole number of seconds", 30),
+    stopSeconds: read("STOWAGE_STOP_SECONDS", (text) => parseCount(text, 86_400), "seconds, from 0 to 86400", 30),
     limits: {
-      maxBufferBytes: read("STOWAGE_MAX_BUFFER_BYTES", parseBytes, bytes, defaultLimits.maxBufferBytes),
+      maxBufferBytes: read("STOWAGE_MAX_BUFFER_BYTES", parseBufferBytes, atLeast, defaultLimits.maxBufferBytes),
       maxManifestBytes: read("STOWAGE_MAX_MANIFEST_BYTES", parseBytes, bytes, defaultLimits.maxManifestBytes),
       maxEntries: read("STOWAGE_MAX_ENTRIES", parseCount, "a whole number", defaultLimits.maxEntries),
       maxIndexDepth: read("STOWAGE_MAX_INDEX_DEPTH", parseCount, "a whole number", defaultLimits.maxIndexDepth),
@@ -63,6 +64,11 @@ const unitBytes: Readonly<Record<string, number>> = { "": 1, KiB: 2 ** 10, MiB: 
 function parseBytes(text: string): number | undefined {
   const [, count = "", unit = ""] = /^(\d+) ?([KMG]iB|)$/.exec(text) ?? [];
   return count === "" ? undefined : parseCount(String(Number(count) * (unitBytes[unit] ?? 1)));
+}
+
+function parseBufferBytes(text: string): number | undefined {
+  const bytes = parseBytes(text);
+  return bytes !== undefined && bytes >= 48 * 2 ** 20 ? bytes : undefined;
 }
 
 function parseBoolean(text: string): boolean | undefined {

@@ -1,6 +1,7 @@
 /** Opens the store that a URL names. Only the code of that store is loaded: the AWS SDK takes a quarter of a second. */
 import type { Environment } from "./config.ts";
 import { StowageError } from "./errors.ts";
+import { guardStore } from "./storage/guard-store.ts";
 import type { ObjectStore } from "./storage/object-store.ts";
 
 /**
@@ -10,9 +11,14 @@ import type { ObjectStore } from "./storage/object-store.ts";
  *     s3://bucket/prefix     a bucket; endpoint, region and credentials are the AWS SDK's own settings
  *     memory:                nothing is kept
  *
- * Throws `INPUT_INVALID` for any other.
+ * Nothing is written into a store before it has passed the probe (`storage/guard-store.ts`). Throws `INPUT_INVALID` for
+ * any other URL.
  */
 export async function openStore(url: string, env: Environment): Promise<ObjectStore> {
+  return guardStore(await openUnguarded(url, env));
+}
+
+async function openUnguarded(url: string, env: Environment): Promise<ObjectStore> {
   const [, scheme = "", rest = ""] = /^([a-z0-9]+):(.*)$/s.exec(url) ?? [];
   switch (scheme) {
     case "file": {

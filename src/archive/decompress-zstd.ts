@@ -10,9 +10,9 @@ import { StowageError, messageOf } from "../errors.ts";
 import type { ByteReader } from "../streams/byte-reader.ts";
 import { through } from "../streams/through.ts";
 
-/** What the `zstd` command takes without being told otherwise. */
-const maxWindowBytes = 128 * 1024 * 1024;
+/** The native decoder takes what the `zstd` command does; fzstd moves its whole window with each block, so it gets less. */
 const maxWindowLog = 27;
+const maxFzstdWindowLog = 23;
 /** Measured: at the default of 16 KiB it is four times as slow. */
 const outputChunkBytes = 256 * 1024;
 
@@ -80,6 +80,7 @@ function checkWindow(header: Uint8Array, flags: number): void {
     const base = 2 ** (10 + (descriptor >> 3));
     windowBytes = base + (base / 8) * (descriptor & 7);
   }
+  const maxWindowBytes = 2 ** (hasNativeZstd(zlib) ? maxWindowLog : maxFzstdWindowLog);
   if (windowBytes > maxWindowBytes) {
     throw new StowageError(
       "LIMIT_EXCEEDED",
@@ -107,7 +108,7 @@ function createFzstdTransform(): Transform {
     } catch (error) {
       return done(invalid(messageOf(error)));
     }
-    done();
+    setImmediate(done); // so that a hostile body does not keep everything else waiting
   };
   const transform = new Transform({
     transform: (chunk: Uint8Array, _encoding, done) => attempt(() => void decoder.push(chunk), done),

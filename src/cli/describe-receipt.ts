@@ -1,7 +1,6 @@
 /** Tells a person what a load has done. */
 import type { BlobReceipt, BlobStatus, ImageReceipt, Receipt } from "../load/receipt.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { isJsonObject } from "../oci/json.ts";
 import { formatBytes, formatCount, formatName, formatSeconds } from "./format.ts";
 
 /** Of a list that may be long, so many items are shown. */
@@ -59,9 +58,8 @@ function blobLine(blobs: readonly BlobReceipt[]): string {
 
 /** `linux/arm64/v8`, where the descriptor says so. */
 function platformOf(descriptor: Descriptor): string {
-  const platform: unknown = Reflect.get(descriptor, "platform");
-  const { os, architecture, variant } = isJsonObject(platform) ? platform : {};
-  const parts = [os, architecture, variant].filter((part) => typeof part === "string");
+  const { os, architecture, variant } = descriptor.platform ?? {};
+  const parts = [os, architecture, variant].filter((part) => part !== undefined);
   return parts.length >= 2 ? parts.join("/") : descriptor.digest;
 }
 

@@ -4,7 +4,6 @@ import { StowageError } from "../errors.ts";
 import { loadArchive } from "../load/load-archive.ts";
 import type { Receipt } from "../load/receipt.ts";
 import { type ImageName, parseName } from "../oci/reference.ts";
-import { guardStore } from "../storage/guard-store.ts";
 import { ByteBudget } from "../streams/byte-budget.ts";
 import { checkCount, readName } from "./arguments.ts";
 import { type Command, type CommandIo, exitCodes } from "./command.ts";
@@ -81,7 +80,7 @@ interface TargetOptions {
 async function openTarget({ store: storeUrl, to }: TargetOptions, { env }: CommandIo): Promise<Target> {
   if (to === undefined) {
     const { store, limits } = await openSettings(env, storeUrl);
-    const options = { store: guardStore(store), limits, budget: new ByteBudget(limits.maxBufferBytes) };
+    const options = { store, limits, budget: new ByteBudget(limits.maxBufferBytes) };
     return { url: store.url, load: (source, request) => loadArchive(source, { ...options, ...request }) };
   }
   if (storeUrl !== undefined) {

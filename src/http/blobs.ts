@@ -1,18 +1,19 @@
 /** `GET` and `HEAD /v2/<name>/blobs/<digest>`, whole or a range (distribution specification, "Pulling blobs"). */
 import { type Context, Hono } from "hono";
+import { parseRepositoryName } from "../oci/reference.ts";
 import { StowageError } from "../errors.ts";
 import { isDigest, isSha256Digest } from "../oci/digest.ts";
 import { blobKey } from "../storage/keys.ts";
 import type { ByteRange, ObjectInfo, ObjectStore, StoredObject } from "../storage/object-store.ts";
 import { bytesToReadable } from "../streams/readable-stream.ts";
 import { isFresh, parseRange, rangeHeader } from "./conditions.ts";
-import { contentHeaders, notModified, repositoryParam } from "./content.ts";
+import { contentHeaders, notModified } from "./content.ts";
 import { errorResponse } from "./error-response.ts";
 import type { Service } from "./service.ts";
 
 export function blobRoutes({ store }: Service): Hono {
   return new Hono().get("/:name{.+}/blobs/:digest", async (c) => {
-    repositoryParam(c.req.param("name")); // only its form matters: all repositories share their blobs
+    parseRepositoryName(c.req.param("name")); // only its form matters: all repositories share their blobs
     const digest = digestParam(c.req.param("digest"));
     if (c.req.method === "HEAD" || hasConditions(c)) return answerConditions(c, digest, store);
     return whole(digest, await getBlob(store, digest, c.req.raw.signal));

@@ -1,10 +1,10 @@
 /** What is there: tags of a repository, and repositories (distribution specification, "Listing Tags"; "_catalog"). */
 import { type Context, Hono } from "hono";
+import { parseRepositoryName } from "../oci/reference.ts";
 import { StowageError } from "../errors.ts";
 import { listRepositories } from "../pull/list-repositories.ts";
 import { readRepository } from "../pull/read-repository.ts";
 import { tagOf } from "../oci/repository-index.ts";
-import { repositoryParam } from "./content.ts";
 import type { Service } from "./service.ts";
 
 export function catalogRoutes({ store }: Service): Hono {
@@ -14,7 +14,7 @@ export function catalogRoutes({ store }: Service): Hono {
     return page(c, repositories, (names) => ({ repositories: names }));
   });
   routes.get("/:name{.+}/tags/list", async (c) => {
-    const name = repositoryParam(c.req.param("name"));
+    const name = parseRepositoryName(c.req.param("name"));
     const { entries } = await readRepository(store, name, { signal: c.req.raw.signal });
     const tags = entries.flatMap((entry) => tagOf(entry) ?? []);
     return page(c, tags.toSorted(), (names) => ({ name, tags: names }));

@@ -1,13 +1,14 @@
 /** `GET` and `HEAD /v2/<name>/manifests/<reference>` (distribution specification, "Pulling manifests"). */
 import { Hono } from "hono";
+import { parseRepositoryName } from "../oci/reference.ts";
 import { findManifest } from "../pull/find-manifest.ts";
 import { isFresh } from "./conditions.ts";
-import { contentHeaders, notModified, repositoryParam } from "./content.ts";
+import { contentHeaders, notModified } from "./content.ts";
 import type { Service } from "./service.ts";
 
 export function manifestRoutes({ store, limits }: Service): Hono {
   return new Hono().get("/:name{.+}/manifests/:reference", async (c) => {
-    const repository = repositoryParam(c.req.param("name"));
+    const repository = parseRepositoryName(c.req.param("name"));
     const reference = c.req.param("reference");
     const manifest = await findManifest(repository, reference, { store, limits, signal: c.req.raw.signal });
     if (isFresh(c.req.header("If-None-Match"), manifest.digest)) return notModified(manifest.digest);

@@ -43,12 +43,14 @@ export async function checkClosure(roots: readonly Descriptor[], options: Closur
   for (const root of roots) {
     const visited = await check.visit(root, { namedBy: "index.json", depth: 1 });
     if (visited === undefined) throw missing(root, "index.json");
-    closed.push({ ...root, ...visited });
+    closed.push({ ...root, ...visited, absent: [...visited.absent.values()] });
   }
   return closed;
 }
 
-type Visited = Pick<ClosedRoot, "mediaType" | "size" | "hasSubject" | "absent">;
+interface Visited extends Pick<ClosedRoot, "mediaType" | "size" | "hasSubject"> {
+  readonly absent: ReadonlyMap<string, Descriptor>;
+}
 
 interface Visit {
   /** The manifest that names this one, for messages. */
@@ -81,13 +83,13 @@ class ClosureCheck {
     if (bytes === undefined) return undefined;
     const manifest = parseManifest(bytes, digest, mediaType);
     const isIndex = manifest.kind === "index";
-    const absent = isIndex ? await this.#checkChildren(manifest, { namedBy: digest, depth: depth + 1 }) : [];
+    const absent = isIndex ? await this.#checkChildren(manifest, { namedBy: digest, depth: depth + 1 }) : new Map();
     if (!isIndex) await this.#checkBlobs(manifest.blobs, digest);
     return { mediaType: manifest.mediaType, size: bytes.length, hasSubject: manifest.subject !== undefined, absent };
   }
 
-  /** Returns the manifests that are absent. */
-  async #checkChildren({ manifests }: ImageIndex, visit: Visit): Promise<readonly Descriptor[]> {
+  /** Returns the manifests that are absent, by digest. */
+  async #checkChildren({ manifests }: ImageIndex, visit: Visit): Promise<ReadonlyMap<string, Descriptor>> {
     const { maxIndexDepth } = this.#options.limits;
     if (visit.depth > maxIndexDepth + 1) {
       throw new StowageError(
@@ -96,16 +98,18 @@ class ClosureCheck {
         { detail: { limit: "maxIndexDepth", expected: maxIndexDepth } },
       );
     }
-    const absent: Descriptor[] = [];
     const others = manifests.filter((child) => !isManifestType(child.mediaType));
     await this.#checkBlobs(others, visit.namedBy);
+    const absent = new Map<string, Descriptor>();
+    const present = new Set<string>();
     for (const child of manifests.filter(({ mediaType }) => isManifestType(mediaType))) {
       const visited = await this.visit(child, visit);
-      if (visited === undefined) absent.push(child);
-      else absent.push(...visited.absent);
+      if (visited === undefined) absent.set(child.digest, briefly(child));
+      else if (!present.has(child.digest)) for (const [digest, one] of visited.absent) absent.set(digest, one);
+      if (visited !== undefined) present.add(child.digest);
     }
-    const first = absent[0];
-    if (first !== undefined && manifests.every((child) => absent.includes(child))) throw missing(first, visit.namedBy);
+    const [first] = absent.values();
+    if (first !== undefined && present.size === 0 && others.length === 0) throw missing(first, visit.namedBy);
     return absent;
   }
 
@@ -144,6 +148,12 @@ function checkSize(descriptor: Descriptor, found: number | undefined, namedBy: s
       detail: { digest, found, expected: size },
     },
   );
+}
+
+/** What a receipt says of an absent manifest: not whatever else somebody wrote into its descriptor. */
+function briefly(descriptor: Descriptor): Descriptor {
+  const { mediaType, digest, size, platform } = descriptor;
+  return { mediaType, digest, size, ...(platform !== undefined && { platform }) };
 }
 
 function missing({ digest, size }: Descriptor, namedBy: string): StowageError {

@@ -38,7 +38,10 @@ export async function commitIndex(
     if (index === before) return outcomes;
     if (found === undefined) await writeLayoutFile(repository, { store, signal });
     const condition = found === undefined ? "absent" : { etag: found.etag };
-    const written = await store.putIf(key, serializeRepositoryIndex(index), condition, { signal });
+    const bytes = serializeRepositoryIndex(index);
+    if (bytes.length > maxIndexBytes) throw tooLarge(repository, bytes.length);
+    // Without the signal: whoever ends a load must not be left in doubt whether it was published.
+    const written = await store.putIf(key, bytes, condition);
     if (written !== "conflict") return outcomes;
     await sleep(jitteredWaitMs(attempt));
     signal?.throwIfAborted();
@@ -46,6 +49,14 @@ export async function commitIndex(
   throw new StowageError(
     "COMMIT_CONFLICT",
     `Cannot publish in "${repository}": other writers moved its index ${maxAttempts} times meanwhile; try again`,
+  );
+}
+
+function tooLarge(repository: string, found: number): StowageError {
+  return new StowageError(
+    "LIMIT_EXCEEDED",
+    `Cannot publish in "${repository}": its index would have ${found} bytes, at most ${maxIndexBytes} are allowed`,
+    { detail: { found, expected: maxIndexBytes } },
   );
 }
 

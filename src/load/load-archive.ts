@@ -90,7 +90,9 @@ async function publish(archive: ArchiveContents, intake: BlobIntake, load: Runni
   const receipts: ImageReceipt[] = [];
   for (const repository of new Set(images.map((image) => image.repository))) {
     const changes = images.filter((image) => image.repository === repository);
-    const outcomes = await commitIndex(repository, changes, load);
+    const outcomes = await commitIndex(repository, changes, load).catch((error: unknown) => {
+      throw receipts.length === 0 ? error : publishedInPart(error, receipts);
+    });
     receipts.push(
       ...changes.map(({ tag, digest, mediaType, size, absent }, i): ImageReceipt => {
         const outcome = outcomes[i] ?? { status: "unchanged" };
@@ -108,4 +110,12 @@ async function publish(archive: ArchiveContents, intake: BlobIntake, load: Runni
     );
   }
   return receipts;
+}
+
+/** Repositories are published one after the other: what was published before one of them failed has to be said. */
+function publishedInPart(error: unknown, receipts: readonly ImageReceipt[]): StowageError {
+  const published = receipts.map(({ repository, reference }) => `${repository}:${reference}`);
+  const code = error instanceof StowageError ? error.code : "STORE_UNAVAILABLE";
+  const message = `${messageOf(error)}; published already: ${published.join(", ")}`;
+  return new StowageError(code, message, { cause: error, detail: { published } });
 }

@@ -42,7 +42,7 @@ export interface BlobReceipt {
 /** `repaired`: the store had an object of another size under this digest; it was replaced. */
 export type BlobStatus = "written" | "present" | "repaired";
 
-/** An entry of the archive that no image needs. */
+/** An entry of the archive that no image needs; the first thousand are listed. */
 export interface IgnoredEntry {
   readonly path: string;
   readonly reason: string;

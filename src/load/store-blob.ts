@@ -72,7 +72,8 @@ async function storeStreamed(blob: IncomingBlob, { store, budget, signal }: Stor
   const release: Release = await budget.take(store.streamBufferBytes(blob.size), signal);
   const { source, ended } = tellEnd(body);
   const stored = put({ ...blob, body: source }, present, { store, signal }).finally(release);
-  await Promise.race([ended, stored]); // the archive can be read on while the last parts are still going out
+  const first = await Promise.race([ended, stored]); // the archive can be read on while the last parts are going out
+  if (first !== "ended") throw new Error(`${store.url} did not read blob "${blob.digest}" to its end`);
   return { stored };
 }
 
@@ -89,13 +90,13 @@ async function put(
 interface WatchedSource {
   readonly source: AsyncIterable<Uint8Array>;
   /** Resolves once the source has been read to its end. */
-  readonly ended: Promise<void>;
+  readonly ended: Promise<"ended">;
 }
 
 /** Written out rather than as a generator: every byte passes here, and each generator on its way costs time. */
 function tellEnd(body: AsyncIterable<Uint8Array>): WatchedSource {
   let tell: () => void = () => undefined;
-  const ended = new Promise<void>((resolve) => (tell = resolve));
+  const ended = new Promise<"ended">((resolve) => (tell = () => resolve("ended")));
   const chunks = body[Symbol.asyncIterator]();
   const source: AsyncIterableIterator<Uint8Array> = {
     [Symbol.asyncIterator]: () => source,

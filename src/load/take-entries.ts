@@ -8,6 +8,9 @@ import { collectBytes } from "../streams/collect-bytes.ts";
 import type { BlobIntake } from "./blob-intake.ts";
 import type { IgnoredEntry } from "./receipt.ts";
 
+/** Of entries that no image needs, so many are listed in a receipt. */
+const maxListedEntries = 1000;
+
 /** What an archive holds besides blobs. */
 export interface ArchiveContents {
   /** The descriptors of its `index.json`. */
@@ -30,13 +33,17 @@ export async function takeEntries(
 ): Promise<ArchiveContents> {
   const ignored: IgnoredEntry[] = [];
   let index: Uint8Array | undefined;
+  let isDockerArchive = false;
   for await (const entry of readArchive(source, limits)) {
     const digest = blobDigestOf(entry);
     if (digest !== undefined) await intake.take({ digest, size: entry.size, body: entry.body });
     else if (entry.path === "index.json" && isFile(entry)) index = await readIndex(entry, limits);
-    else if (entry.type !== "directory" && entry.path !== "oci-layout") ignored.push(ignore(entry));
+    else if (entry.type !== "directory" && entry.path !== "oci-layout") {
+      isDockerArchive ||= entry.path === "manifest.json";
+      if (ignored.length < maxListedEntries) ignored.push(ignore(entry));
+    }
   }
-  if (index === undefined) throw withoutIndex(ignored);
+  if (index === undefined) throw withoutIndex(isDockerArchive);
   return { roots: parseRoots(index), ignored };
 }
 
@@ -68,8 +75,7 @@ function ignore(entry: ArchiveEntry): IgnoredEntry {
   return { path, reason: "not part of an image layout" };
 }
 
-function withoutIndex(ignored: readonly IgnoredEntry[]): StowageError {
-  const isDockerArchive = ignored.some(({ path }) => path === "manifest.json");
+function withoutIndex(isDockerArchive: boolean): StowageError {
   const found = isDockerArchive
     ? "only the manifest.json of a docker-archive; it takes an OCI layout, as written by `docker save` of Docker 25 or " +
       "later, `podman save --format oci-archive` or `skopeo copy … oci-archive:…`"

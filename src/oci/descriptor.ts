@@ -1,7 +1,7 @@
 /** Descriptors of the OCI image specification ("Content Descriptors"), read from JSON that anybody may have written. */
 import { StowageError } from "../errors.ts";
 import { isDigest, isSha256Digest } from "./digest.ts";
-import { type JsonObject, isJsonObject } from "./json.ts";
+import { type JsonObject, describeJson, isJsonObject } from "./json.ts";
 
 export interface Descriptor {
   readonly mediaType: string;
@@ -10,6 +10,8 @@ export interface Descriptor {
   readonly size: number;
   readonly artifactType?: string;
   readonly annotations?: Readonly<Record<string, string>>;
+  /** Such as `os` and `architecture` of the image that is named. */
+  readonly platform?: Readonly<Record<string, string>>;
   /** Where else the bytes can be had; with a foreign layer, the only place. */
   readonly urls?: readonly string[];
 }
@@ -20,16 +22,20 @@ export interface Descriptor {
  */
 export function parseDescriptor(value: unknown, where: string): Descriptor {
   if (!isJsonObject(value)) {
-    throw new StowageError("MANIFEST_INVALID", `Cannot read ${where}: found ${kindOf(value)}, expected a descriptor`);
+    throw new StowageError(
+      "MANIFEST_INVALID",
+      `Cannot read ${where}: found ${describeJson(value)}, expected a descriptor`,
+    );
   }
-  const { artifactType, annotations, urls, ...rest } = value;
+  const { artifactType, annotations, platform, urls, ...rest } = value;
   return {
-    ...rest, // its platform, say: what Stowage does not read it still keeps
+    ...rest, // its `data`, say: what Stowage does not read it still keeps
     mediaType: parseMediaType(value["mediaType"], where),
     digest: parseDigest(value["digest"], where),
     size: parseSize(value["size"], where),
     ...(typeof artifactType === "string" && { artifactType }),
     ...(isJsonObject(annotations) && { annotations: stringsOf(annotations) }),
+    ...(isJsonObject(platform) && { platform: stringsOf(platform) }),
     ...(Array.isArray(urls) && { urls: urls.filter((url) => typeof url === "string") }),
   };
 }
@@ -37,7 +43,7 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
 function parseMediaType(value: unknown, where: string): string {
   if (typeof value === "string") return value;
   if (value === undefined) return ""; // some writers leave it out; the bytes say what they are
-  throw new StowageError("MANIFEST_INVALID", `Cannot read the mediaType of ${where}: found ${kindOf(value)}`);
+  throw new StowageError("MANIFEST_INVALID", `Cannot read the mediaType of ${where}: found ${describeJson(value)}`);
 }
 
 function parseDigest(value: unknown, where: string): string {
@@ -47,7 +53,7 @@ function parseDigest(value: unknown, where: string): string {
   }
   throw new StowageError(
     "DIGEST_INVALID",
-    `Cannot read the digest of ${where}: found ${kindOf(value)}, expected "sha256:" and 64 lower-case hex digits`,
+    `Cannot read the digest of ${where}: found ${describeJson(value)}, expected "sha256:" and 64 lower-case hex digits`,
   );
 }
 
@@ -55,20 +61,11 @@ function parseSize(value: unknown, where: string): number {
   if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value;
   throw new StowageError(
     "SIZE_INVALID",
-    `Cannot read the size of ${where}: found ${kindOf(value)}, expected a whole number of bytes from 0 to 2^53-1`,
+    `Cannot read the size of ${where}: found ${describeJson(value)}, expected a whole number of bytes from 0 to 2^53-1`,
   );
 }
 
 function stringsOf(object: JsonObject): Record<string, string> {
   const strings = Object.entries(object).filter((entry): entry is [string, string] => typeof entry[1] === "string");
   return Object.fromEntries(strings);
-}
-
-/** What was found, for a message: short values themselves, others by their kind. */
-function kindOf(value: unknown): string {
-  if (value === undefined) return "nothing";
-  if (Array.isArray(value)) return "a list";
-  if (typeof value === "object" && value !== null) return "an object";
-  const text = JSON.stringify(value);
-  return text.length <= 100 ? text : `${text.slice(0, 100)}…`;
 }

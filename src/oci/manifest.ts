@@ -5,7 +5,7 @@
 import { Buffer } from "node:buffer";
 import { StowageError, messageOf } from "../errors.ts";
 import { type Descriptor, parseDescriptor } from "./descriptor.ts";
-import { isJsonObject, parseJson } from "./json.ts";
+import { describeJson, isJsonObject, parseJson } from "./json.ts";
 
 export const ociIndexType = "application/vnd.oci.image.index.v1+json";
 export const ociManifestType = "application/vnd.oci.image.manifest.v1+json";
@@ -42,7 +42,7 @@ export type Manifest = ImageIndex | ImageManifest;
 export function parseManifest(bytes: Uint8Array, name: string, declaredType?: string): Manifest {
   const json = parseManifestJson(bytes, name);
   if (json["schemaVersion"] !== 2) {
-    throw invalid(name, `its schemaVersion is ${JSON.stringify(json["schemaVersion"])}, expected 2`);
+    throw invalid(name, `its schemaVersion is ${describeJson(json["schemaVersion"])}, expected 2`);
   }
   const { manifests, config, layers } = json;
   if (Array.isArray(manifests) === (config !== undefined || layers !== undefined)) {
@@ -119,7 +119,7 @@ function mediaTypeOf(own: unknown, { declaredType, name, allowed, fallback }: Me
     return declaredType !== undefined && allowed.has(declaredType) ? declaredType : fallback;
   }
   if (typeof own === "string" && allowed.has(own)) return own;
-  throw invalid(name, `its mediaType is ${JSON.stringify(own)}, expected ${[...allowed].join(" or ")}`);
+  throw invalid(name, `its mediaType is ${describeJson(own)}, expected ${[...allowed].join(" or ")}`);
 }
 
 function invalid(name: string, reason: string): StowageError {

@@ -28,9 +28,12 @@ export function isTag(text: string): boolean {
   return tagPattern.test(text);
 }
 
-/** Checks a repository name. Throws `NAME_INVALID`. */
+/**
+ * Reads a repository name. Docker Hub's `library/app` is `app`, so that a Stowage can serve as its mirror.
+ * Throws `NAME_INVALID`.
+ */
 export function parseRepositoryName(text: string): string {
-  if (isRepositoryName(text)) return text;
+  if (isRepositoryName(text)) return text.replace(/^library\/(?=[^/]+$)/, "");
   throw new StowageError(
     "NAME_INVALID",
     `Cannot use ${quote(text)} as a repository name: expected at most ${maxNameLength} lower-case letters and digits, ` +
@@ -82,13 +85,8 @@ function withoutRegistry(name: string): string {
   const slash = name.indexOf("/");
   const host = name.slice(0, slash);
   if (slash === -1) return name;
-  if (host === "docker.io" || host === "index.docker.io") return withoutLibrary(name.slice(slash + 1));
+  if (host === "docker.io" || host === "index.docker.io") return name.slice(slash + 1);
   return host === "localhost" || /:[0-9]+$/.test(host) ? name.slice(slash + 1) : name;
-}
-
-/** Docker Hub's `library/app` is `app`, so that a Stowage can serve as its mirror. */
-export function withoutLibrary(name: string): string {
-  return /^library\/[^/]+$/.test(name) ? name.slice("library/".length) : name;
 }
 
 function quote(text: string): string {

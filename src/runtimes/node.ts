@@ -26,6 +26,12 @@ export interface RunningService {
 /** Read ahead of each upload. Measured: with Node's 64 KiB a load waits for its socket a little more often. */
 const socketBufferBytes = 256 * 1024;
 
+/** A connection over which nothing goes for so long is closed: nobody holds a share of the memory by saying nothing. */
+const idleTimeoutMs = 300_000;
+
+/** How long a service that ends what runs waits for the last answers to go out. */
+const farewellMs = 2000;
+
 /** Serves until it is stopped. Throws what `listen` does, such as that the port is taken. */
 export async function serve({ host, port, stopSeconds, ...options }: ServeOptions): Promise<RunningService> {
   const ending = new AbortController();
@@ -33,10 +39,14 @@ export async function serve({ host, port, stopSeconds, ...options }: ServeOption
   const server = createAdaptorServer({ fetch: app.fetch, serverOptions: { highWaterMark: socketBufferBytes } });
   if (!(server instanceof Server)) throw new TypeError("expected an HTTP/1.1 server");
   server.requestTimeout = 0; // an upload takes as long as it takes
+  server.setTimeout(idleTimeoutMs);
   server.listen(port, host);
   await once(server, "listening");
 
-  const end = (): void => ending.abort(new StowageError("INTERRUPTED", "Cannot finish: the service is stopping"));
+  const end = (): void => {
+    ending.abort(new StowageError("INTERRUPTED", "Cannot finish: the service is stopping"));
+    setTimeout(() => server.closeAllConnections(), farewellMs).unref();
+  };
   return {
     url: urlOf(server, host),
     end,

@@ -2,8 +2,9 @@
  * A store that nothing is written to before it has passed the probe: one that ignores conditional writes would lose
  * images in silence. Reads pass at once.
  */
+import { orAbort } from "../streams/or-abort.ts";
 import { ForwardingStore } from "./forwarding-store.ts";
-import type { ObjectStore } from "./object-store.ts";
+import type { CallOptions, ObjectStore } from "./object-store.ts";
 import { probeStore } from "./probe-store.ts";
 
 /** Wraps a store. The first write probes it, once for the process; a probe that failed is tried again by the next. */
@@ -21,24 +22,29 @@ class GuardedStore extends ForwardingStore {
   }
 
   override async putBlob(...args: Parameters<ObjectStore["putBlob"]>): ReturnType<ObjectStore["putBlob"]> {
-    await this.#passed();
+    await this.#passed(args[1]);
     return super.putBlob(...args);
   }
 
   override async putIf(...args: Parameters<ObjectStore["putIf"]>): ReturnType<ObjectStore["putIf"]> {
-    await this.#passed();
+    await this.#passed(args[3]);
     return super.putIf(...args);
   }
 
   override async delete(...args: Parameters<ObjectStore["delete"]>): ReturnType<ObjectStore["delete"]> {
-    await this.#passed();
+    await this.#passed(args[1]);
     return super.delete(...args);
   }
 
-  async #passed(): Promise<void> {
-    this.#probe ??= probeStore(this.#unguarded);
+  /** The probe is everybody's, so that nobody's signal ends it: it only ends the waiting. */
+  async #passed({ signal }: CallOptions = {}): Promise<void> {
+    this.#probe ??= this.#startProbe();
+    await orAbort(this.#probe, signal);
+  }
+
+  async #startProbe(): Promise<void> {
     try {
-      await this.#probe;
+      await probeStore(this.#unguarded);
     } catch (error) {
       this.#probe = undefined;
       throw error;

@@ -43,6 +43,13 @@ export function readS3Body(body: unknown, { call, size, signal }: S3BodyOptions)
   return { [Symbol.asyncIterator]: () => iterator };
 }
 
+/** Closes a body that nobody will read, and so its connection. */
+export async function discardS3Body(body: unknown): Promise<void> {
+  if (!isByteStream(body)) return;
+  body.destroy?.();
+  await body[Symbol.asyncIterator]().return?.();
+}
+
 /** A stream of Node's, or a web stream where `fetch` is at work, which ends by its iterator. */
 interface ByteStream extends AsyncIterable<Uint8Array> {
   destroy?(): void;

@@ -25,7 +25,7 @@ import type {
   PutCondition,
   StoredObject,
 } from "./object-store.ts";
-import { readS3Body } from "./s3-body.ts";
+import { discardS3Body, readS3Body } from "./s3-body.ts";
 import {
   type S3Call,
   isAbsent,
@@ -96,9 +96,14 @@ export class S3Store implements ObjectStore {
       const { Body, ContentLength, ContentRange, ETag } = await withSignal(this.#client, signal).send(
         new GetObjectCommand({ ...this.#at(key), ...(range && { Range: `bytes=${range.start}-${range.end}` }) }),
       );
-      const sent = infoOf({ key, size: ContentLength, etag: ETag }, call);
-      const whole = range === undefined ? sent : infoOf({ ...sent, size: sizeOfRanged(ContentRange) }, call);
-      return { ...whole, body: readS3Body(Body, { call, size: sent.size, signal }) };
+      try {
+        const sent = infoOf({ key, size: ContentLength, etag: ETag }, call);
+        const whole = range === undefined ? sent : infoOf({ ...sent, size: sizeOfRanged(ContentRange) }, call);
+        return { ...whole, body: readS3Body(Body, { call, size: sent.size, signal }) };
+      } catch (error) {
+        await discardS3Body(Body);
+        throw error;
+      }
     } catch (error) {
       if (isAbsent(error)) return undefined;
       signal?.throwIfAborted();
@@ -205,6 +210,9 @@ export class S3Store implements ObjectStore {
       queueSize: this.#queueSize,
       signal,
     });
+    if (failed !== undefined && !failed.bodyEnded) {
+      throw storeUnavailable(failed.storeError, this.#call("Upload", blobKey(blob.digest)));
+    }
     const outcome = failed
       ? await this.#settle(failed.storeError, blob, { operation: "Upload", condition, signal })
       : "written";

@@ -27,8 +27,9 @@ export interface UploadStreamOptions {
 export async function uploadStream(
   body: AsyncIterable<Uint8Array>,
   { client, target, size, partBytes, queueSize, signal }: UploadStreamOptions,
-): Promise<{ readonly storeError: unknown } | undefined> {
+): Promise<UploadFailure | undefined> {
   let bodyFailure: { readonly error: unknown } | undefined;
+  let bodyEnded = false;
   async function* watched(): AsyncGenerator<Uint8Array> {
     try {
       let received = 0;
@@ -38,6 +39,7 @@ export async function uploadStream(
         yield chunk;
       }
       if (received !== size) throw wrongSize(received, size);
+      bodyEnded = true;
     } catch (error) {
       bodyFailure = { error };
       throw error;
@@ -54,8 +56,14 @@ export async function uploadStream(
     return undefined;
   } catch (storeError) {
     if (bodyFailure !== undefined) throw bodyFailure.error;
-    return { storeError };
+    return { storeError, bodyEnded };
   }
+}
+
+export interface UploadFailure {
+  readonly storeError: unknown;
+  /** Was the body read to its end all the same? */
+  readonly bodyEnded: boolean;
 }
 
 function wrongSize(received: number, size: number): StowageError {

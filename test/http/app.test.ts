@@ -161,7 +161,10 @@ describe("GET and HEAD /v2/<name>/manifests/<reference>", () => {
 
   it("serves Docker Hub's library as if it had none", async () => {
     await put(layout, "/v1/load/app:1");
-    expect((await get("/v2/library/app/manifests/1")).status).toBe(200);
+    await put(layout, "/v1/load/library/app:2");
+    for (const path of ["app/manifests/1", "library/app/manifests/1", "app/manifests/2", "library/app/manifests/2"]) {
+      expect((await get(`/v2/${path}`)).status, path).toBe(200);
+    }
   });
 
   it("says that the store is damaged where a tag's manifest is gone", async () => {

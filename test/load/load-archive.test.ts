@@ -242,6 +242,19 @@ describe("loadArchive, with an index of several platforms", () => {
     ).toHaveLength(1);
   });
 
+  it("lists an absent manifest once, however often it is named", async () => {
+    const layout2 = makeLayout({ layers: [small], platforms: ["linux/amd64", "linux/arm64"] });
+    const [root] = layout2.roots;
+    const manifests = Array.from({ length: 20_000 }, () => root);
+    const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: types.index, manifests }));
+    const outer = { mediaType: types.index, digest: sha256(bytes), size: bytes.length };
+    const blobs = new Map([...layout2.blobs, [outer.digest, bytes]]);
+    const { images } = await load(await tarOf(withoutPlatform({ ...layout2, roots: [outer], blobs }, 1)));
+    expect(images[0]?.absent).toEqual([
+      expect.objectContaining({ digest: layout2.manifests[1], platform: { os: "linux", architecture: "arm64" } }),
+    ]);
+  });
+
   it("visits a manifest once that is named in a million ways", async () => {
     expect((await load(await tarOf(nested(7, 10)))).images).toMatchObject([{ status: "created" }]);
   });
@@ -386,6 +399,31 @@ describe("loadArchive, of what is wrong", () => {
     const { blobs } = await load(bytes);
     expect(blobs.some(({ status }) => status === "present")).toBe(true);
     await expectStored(layout);
+  });
+
+  it("does not wait for good for a blob that the store has left half read", async () => {
+    const careless = decorate(store, {
+      async putBlob(blob) {
+        if (!(blob.body instanceof Uint8Array)) for await (const _ of blob.body) break;
+        return { outcome: "present", parts: 0 };
+      },
+    });
+    await expect(load(await tarOf(layout), { store: careless })).rejects.toThrow("to its end");
+    expect(await indexes()).toEqual([]);
+  });
+
+  it("says what is published already if a second repository cannot be", async () => {
+    const failing = decorate(store, {
+      putIf: (key, ...rest) =>
+        key.includes("/other/") ? Promise.reject(new Error("no more")) : store.putIf(key, ...rest),
+    });
+    const two = joinLayouts(layout, makeLayout({ layers: [small], label: "b", name: "other:1" }));
+    await expect(load(await tarOf(two), { store: failing })).rejects.toThrow("no more; published already: app:1");
+  });
+
+  it("lists no more than a thousand entries that no image needs", async () => {
+    const extra = Array.from({ length: 1010 }, (_, i) => ({ name: `extra/${i}`, bytes: Buffer.from("") }));
+    expect((await load(await tarOf(layout, { extra }))).ignored).toHaveLength(1000);
   });
 
   it("publishes nothing if the store fails, ends the reading at once and passes the error", async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseName, parseReference, withoutLibrary } from "../../src/oci/reference.ts";
+import { parseName, parseReference } from "../../src/oci/reference.ts";
 
 const digest = `sha256:${"0".repeat(64)}`;
 
@@ -16,7 +16,10 @@ describe("parseReference", () => {
     ["127.0.0.1:8080/app", "app", "latest"],
     ["registry.example:443/a/b/c:x", "a/b/c", "x"],
     ["ghcr.io/acme/app:1", "ghcr.io/acme/app", "1"],
-    ["library/app:1", "library/app", "1"],
+    ["library/app:1", "app", "1"],
+    ["localhost/library/app:1", "app", "1"],
+    ["library/team/app", "library/team/app", "latest"],
+    ["my/library/app", "my/library/app", "latest"],
     [`app@${digest}`, "app", undefined],
     [`app:1@${digest}`, "app", "1"],
   ])("reads %s", (text, repository, tag) => {
@@ -45,6 +48,7 @@ describe("parseReference", () => {
 describe("parseName", () => {
   it("reads a repository with and without a tag", () => {
     expect(parseName("team/app:1.4")).toEqual({ repository: "team/app", tag: "1.4" });
+    expect(parseName("library/app:1")).toEqual({ repository: "app", tag: "1" });
     expect(parseName("team/app")).toEqual({ repository: "team/app", tag: undefined });
   });
 
@@ -65,16 +69,5 @@ describe("parseName", () => {
     ".stowage",
   ])("refuses %j", (text) => {
     expect(() => parseName(text)).toThrow(expect.objectContaining({ code: "NAME_INVALID" }) as Error);
-  });
-});
-
-describe("withoutLibrary", () => {
-  it("drops Docker Hub's library from a name of one part alone", () => {
-    expect(["library/app", "library/team/app", "app", "my/library/app"].map(withoutLibrary)).toEqual([
-      "app",
-      "library/team/app",
-      "app",
-      "my/library/app",
-    ]);
   });
 });

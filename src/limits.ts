@@ -1,9 +1,9 @@
-/** How much a load may take. Every buffer of Stowage is bounded by one of these. */
+/** How much a load may take, as far as settings decide it; other buffers have their caps beside them. */
 
 export interface Limits {
   /** Bytes that all loads of the process hold together while they wait for the store. */
   readonly maxBufferBytes: number;
-  /** Bytes of one manifest, or of an archive's `index.json` or `manifest.json`. */
+  /** Bytes of one manifest, or of an archive's `index.json`. */
   readonly maxManifestBytes: number;
   /** Entries of an archive, directories included. */
   readonly maxEntries: number;

@@ -19,7 +19,7 @@ export interface ClosureOptions {
   readonly limits: Limits;
   readonly signal?: AbortSignal | undefined;
   /** What is known to be in the store already. */
-  readonly intake: {
+  readonly known: {
     sizeOf(digest: string): number | undefined;
     manifest(digest: string): Uint8Array | undefined;
   };
@@ -41,7 +41,7 @@ export async function checkClosure(roots: readonly Descriptor[], options: Closur
   const check = new ClosureCheck(options);
   const closed: ClosedRoot[] = [];
   for (const root of roots) {
-    const visited = await check.visit(root, { namedBy: "index.json", depth: 1 });
+    const visited = await check.visit(root, { namedBy: "index.json", depth: 0 });
     if (visited === undefined) throw missing(root, "index.json");
     closed.push({ ...root, ...visited, absent: [...visited.absent.values()] });
   }
@@ -55,6 +55,7 @@ interface Visited extends Pick<ClosedRoot, "mediaType" | "size" | "hasSubject"> 
 interface Visit {
   /** The manifest that names this one, for messages. */
   readonly namedBy: string;
+  /** How many indexes there are above it, the archive's own not counted. */
   readonly depth: number;
 }
 
@@ -91,7 +92,7 @@ class ClosureCheck {
   /** Returns the manifests that are absent, by digest. */
   async #checkChildren({ manifests }: ImageIndex, visit: Visit): Promise<ReadonlyMap<string, Descriptor>> {
     const { maxIndexDepth } = this.#options.limits;
-    if (visit.depth > maxIndexDepth + 1) {
+    if (visit.depth > maxIndexDepth) {
       throw new StowageError(
         "LIMIT_EXCEEDED",
         `Cannot take index "${visit.namedBy}": indexes are nested more than ${maxIndexDepth} deep (maxIndexDepth)`,
@@ -121,8 +122,8 @@ class ClosureCheck {
   }
 
   async #sizeOf(digest: string): Promise<number | undefined> {
-    const known = this.#options.intake.sizeOf(digest) ?? this.#sizes.get(digest);
-    if (known !== undefined) return known;
+    const before = this.#options.known.sizeOf(digest) ?? this.#sizes.get(digest);
+    if (before !== undefined) return before;
     const { store, signal } = this.#options;
     const size = (await store.head(blobKey(digest), { signal }))?.size;
     this.#sizes.set(digest, size);
@@ -130,8 +131,8 @@ class ClosureCheck {
   }
 
   async #read(digest: string): Promise<Uint8Array | undefined> {
-    const { store, signal, limits, intake } = this.#options;
-    const kept = intake.manifest(digest);
+    const { store, signal, limits, known } = this.#options;
+    const kept = known.manifest(digest);
     if (kept !== undefined) return kept;
     return (await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal }))?.bytes;
   }

@@ -65,7 +65,7 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
       written: blobs.reduce((sum, { size, status }) => sum + (status === "present" ? 0 : size), 0),
       skipped: blobs.reduce((sum, { size, status }) => sum + (status === "present" ? size : 0), 0),
     },
-    requests: { ...load.store.requests },
+    requests: load.store.requests,
   };
 }
 
@@ -85,7 +85,7 @@ async function* metered(source: AsyncIterable<Uint8Array>, meter: { bytes: numbe
 
 /** Checks that every image is whole, then publishes them: all of one repository in one conditional write. */
 async function publish(archive: ArchiveContents, intake: BlobIntake, load: RunningLoad): Promise<ImageReceipt[]> {
-  const roots = await checkClosure(archive.roots, { ...load, intake });
+  const roots = await checkClosure(archive.roots, { ...load, known: intake });
   const images = nameRoots(roots, load.name);
   const receipts: ImageReceipt[] = [];
   for (const repository of new Set(images.map((image) => image.repository))) {

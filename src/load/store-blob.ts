@@ -1,6 +1,9 @@
 /**
- * Brings one blob of a load into the store, unless it is there. A HEAD on its key runs while its first bytes are read; a
- * small blob is held in memory and its write goes on behind the reading, a large one is streamed part by part.
+ * Brings one blob of a load into the store, unless it is there. A small blob is held in memory: a HEAD on its key runs
+ * while its bytes are read, and its write goes on behind the reading. A large one is streamed part by part:
+ *
+ *     the archive's entry -> verifyBytes, holds back the last chunk -> tellEnd, lets the reading go on
+ *                         -> store.putBlob -> lib-storage, up to four parts under way
  */
 import { blobKey } from "../storage/keys.ts";
 import type { ObjectInfo, ObjectStore } from "../storage/object-store.ts";

@@ -2,8 +2,8 @@
  * One budget of bytes for everything that the loads of a process hold while they wait for the store. Who finds it
  * empty waits its turn, and so stops reading: TCP then slows the sender down.
  *
- * No load waits with bytes in its hands that it cannot let go of: what it holds is on its way to the store. So the
- * waiting always ends.
+ * No load waits with bytes in its hands that it cannot let go of: what it holds is on its way to the store, or is being
+ * read from a client, whom the runtime cuts off when it falls silent. So the waiting always ends.
  */
 import { StowageError } from "../errors.ts";
 

@@ -78,7 +78,7 @@ class ImageCheck {
 
   async #checkRoot(root: Descriptor): Promise<StowageError | undefined> {
     const { limits, signal, blobs } = this.#options;
-    const intake = {
+    const known = {
       sizeOf: (digest: string) => {
         this.needed.add(digest);
         return blobs.sizes.get(digest);
@@ -88,7 +88,7 @@ class ImageCheck {
         return undefined;
       },
     };
-    const closed = await valueOrProblem(() => checkClosure([root], { store: this.#intact, limits, signal, intake }));
+    const closed = await valueOrProblem(() => checkClosure([root], { store: this.#intact, limits, signal, known }));
     return closed instanceof StowageError ? closed : undefined;
   }
 

@@ -27,7 +27,7 @@ export function parseConfig(env: Environment): Config {
     return value ?? fallback;
   };
   const bytes = "a number of bytes, such as 67108864 or 64MiB";
-  const atLeast = "at least 48MiB, which one streamed blob takes";
+  const atLeast = "at least 32MiB, which one streamed blob takes";
   const config: Config = {
     storeUrl: read("STOWAGE_STORE", parseStoreUrl, "a URL: file:…, s3://… or memory:", "file:./data"),
     host: read("HOST", (text) => text, "an address", "127.0.0.1"),
@@ -68,7 +68,7 @@ function parseBytes(text: string): number | undefined {
 
 function parseBufferBytes(text: string): number | undefined {
   const bytes = parseBytes(text);
-  return bytes !== undefined && bytes >= 48 * 2 ** 20 ? bytes : undefined;
+  return bytes !== undefined && bytes >= 32 * 2 ** 20 ? bytes : undefined;
 }
 
 function parseBoolean(text: string): boolean | undefined {

@@ -7,7 +7,7 @@ import { type Image, readOnlyImage, unpack } from "../tools/read-image.ts";
 import { registryClients } from "../tools/registry-clients.ts";
 import { runShell } from "../tools/run-tool.ts";
 import { sampleName } from "../tools/sample-image.ts";
-import { type RunningStowage, startStowage } from "../tools/start-stowage.ts";
+import { type ServingCommand, newFolder, serveStowage } from "../support/run-stowage.ts";
 import { type Workshop, openWorkshop } from "../tools/workshop.ts";
 import { describeIfFound } from "../support/requirement.ts";
 
@@ -15,7 +15,7 @@ import { describeIfFound } from "../support/requirement.ts";
 const pulledByDigestToo: ReadonlySet<string> = new Set(["podman save", "buildah manifest push --all, two platforms"]);
 
 describe("an image piped into Stowage", () => {
-  let stowage: RunningStowage;
+  let stowage: ServingCommand;
   let workshop: Workshop;
 
   beforeAll(async () => {
@@ -24,8 +24,11 @@ describe("an image piped into Stowage", () => {
   });
 
   beforeAll(async () => {
-    stowage = await startStowage();
-    return stowage.stop;
+    stowage = await serveStowage(["--store", `file:${await newFolder()}`]);
+    return async () => {
+      stowage.kill("SIGTERM");
+      await stowage.outcome;
+    };
   });
 
   for (const [i, writer] of archiveWriters.entries()) {

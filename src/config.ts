@@ -1,9 +1,9 @@
 /** The settings, read from the environment once, with every problem reported at once. */
+import type { Access } from "./auth/access.ts";
 import { StowageError } from "./errors.ts";
 import { type Limits, defaultLimits } from "./limits.ts";
 import { isLoopback } from "./loopback.ts";
-
-export type Environment = Readonly<Record<string, string | undefined>>;
+import type { Environment } from "./settings.ts";
 
 export interface Config {
   /** The store's URL, see `open-store.ts`. */
@@ -13,6 +13,9 @@ export interface Config {
   readonly port: number;
   /** How long a service that is told to stop lets what runs finish. */
   readonly stopSeconds: number;
+  readonly access: Access;
+  /** Is whoever pulls a blob sent to the bucket itself? */
+  readonly redirectBlobs: boolean;
   readonly limits: Limits;
 }
 
@@ -29,10 +32,12 @@ export function parseConfig(env: Environment): Config {
   const bytes = "a number of bytes, such as 67108864 or 64MiB";
   const atLeast = "at least 32MiB, which one streamed blob takes";
   const config: Config = {
-    storeUrl: read("STOWAGE_STORE", parseStoreUrl, "a URL: file:…, s3://… or memory:", "file:./data"),
+    storeUrl: read("STOWAGE_STORE", parseStoreUrl, "a URL: file:…, s3://…, r2:… or memory:", "file:./data"),
     host: read("HOST", (text) => text, "an address", "127.0.0.1"),
     port: read("PORT", (text) => parseCount(text, 65_535), "a port from 0 to 65535", 8080),
     stopSeconds: read("STOWAGE_STOP_SECONDS", (text) => parseCount(text, 86_400), "seconds, from 0 to 86400", 30),
+    access: "anyone",
+    redirectBlobs: read("STOWAGE_REDIRECT_BLOBS", parseBoolean, "true or false", false),
     limits: {
       maxBufferBytes: read("STOWAGE_MAX_BUFFER_BYTES", parseBufferBytes, atLeast, defaultLimits.maxBufferBytes),
       maxManifestBytes: read("STOWAGE_MAX_MANIFEST_BYTES", parseBytes, bytes, defaultLimits.maxManifestBytes),
@@ -52,7 +57,7 @@ export function parseConfig(env: Environment): Config {
 }
 
 function parseStoreUrl(text: string): string | undefined {
-  return /^(?:file:.|s3:\/\/.|memory:$)/.test(text) ? text : undefined;
+  return /^(?:file:.|s3:\/\/.|r2:.|memory:$)/.test(text) ? text : undefined;
 }
 
 function parseCount(text: string, max = Number.MAX_SAFE_INTEGER): number | undefined {

@@ -1,6 +1,6 @@
 /** Opens the store that a URL names. Only the code of that store is loaded: the AWS SDK takes a quarter of a second. */
-import type { Environment } from "./config.ts";
 import { StowageError } from "./errors.ts";
+import { type Settings, variablesOf } from "./settings.ts";
 import { guardStore } from "./storage/guard-store.ts";
 import type { ObjectStore } from "./storage/object-store.ts";
 
@@ -9,16 +9,17 @@ import type { ObjectStore } from "./storage/object-store.ts";
  *
  *     file:./data            a directory, made when it is first written to
  *     s3://bucket/prefix     a bucket; endpoint, region and credentials are the AWS SDK's own settings
+ *     r2:BINDING/prefix      a bucket of R2, by the binding of this name that the Worker has
  *     memory:                nothing is kept
  *
  * Nothing is written into a store before it has passed the probe (`storage/guard-store.ts`). Throws `INPUT_INVALID` for
  * any other URL.
  */
-export async function openStore(url: string, env: Environment): Promise<ObjectStore> {
-  return guardStore(await openUnguarded(url, env));
+export async function openStore(url: string, settings: Settings): Promise<ObjectStore> {
+  return guardStore(await openUnguarded(url, settings));
 }
 
-async function openUnguarded(url: string, env: Environment): Promise<ObjectStore> {
+async function openUnguarded(url: string, settings: Settings): Promise<ObjectStore> {
   const [, scheme = "", rest = ""] = /^([a-z0-9]+):(.*)$/s.exec(url) ?? [];
   switch (scheme) {
     case "file": {
@@ -30,7 +31,7 @@ async function openUnguarded(url: string, env: Environment): Promise<ObjectStore
       if (bucket === "") break;
       const { createS3Client } = await import("./storage/s3-client.ts");
       const { S3Store } = await import("./storage/s3-store.ts");
-      return new S3Store({ client: createS3Client(env), bucket, prefix });
+      return new S3Store({ client: createS3Client(variablesOf(settings)), bucket, prefix });
     }
     case "memory": {
       const { MemoryStore } = await import("./storage/memory-store.ts");

@@ -1,5 +1,5 @@
 /** What a command of the command line is. */
-import type { Environment } from "../config.ts";
+import type { Environment } from "../settings.ts";
 
 export interface Command {
   /** One line for the list of commands. */

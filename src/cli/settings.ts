@@ -1,8 +1,9 @@
 /** The settings of the commands that work on a store in this process. */
-import { type Environment, parseConfig } from "../config.ts";
+import { parseConfig } from "../config.ts";
 import { StowageError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { openStore } from "../open-store.ts";
+import type { Environment } from "../settings.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 
 export interface StoreSettings {

@@ -3,12 +3,14 @@
  * a file of its own beside this one.
  */
 import { type Context, Hono } from "hono";
+import type { Access } from "../auth/access.ts";
 import { StowageError } from "../errors.ts";
 import { type Limits, defaultLimits } from "../limits.ts";
 import { guardStore } from "../storage/guard-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { ByteBudget } from "../streams/byte-budget.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
+import { authenticate } from "./authentication.ts";
 import { blobRoutes } from "./blobs.ts";
 import { catalogRoutes } from "./catalog.ts";
 import { errorResponse } from "./error-response.ts";
@@ -18,7 +20,15 @@ import type { Service } from "./service.ts";
 
 export interface AppOptions {
   readonly store: ObjectStore;
+  /** Who may do what. `anyone` has to be said: nobody is let in by accident. */
+  readonly access: Access;
   readonly limits?: Limits | undefined;
+  /** Bytes of a request's body that the platform lets through, where it cuts longer ones off; they come in parts. */
+  readonly maxRequestBytes?: number | undefined;
+  /** Bytes of an answer that the platform lets through; for a larger blob clients are sent to the bucket. */
+  readonly maxResponseBytes?: number | undefined;
+  /** Sends whoever pulls a blob to the bucket itself, where the store has addresses of its own. */
+  readonly redirectBlobs?: boolean | undefined;
   /** The fastest source of a request's body that the platform has; without it the body's web stream is read. */
   readonly bodyOf?: ((c: Context) => AsyncIterable<Uint8Array>) | undefined;
   /** Ends the loads that run, when the service has to stop. */
@@ -34,12 +44,16 @@ export function createApp(options: AppOptions): Hono {
     store: guardStore(options.store),
     limits,
     budget: new ByteBudget(limits.maxBufferBytes),
+    maxRequestBytes: options.maxRequestBytes,
+    maxResponseBytes: options.maxResponseBytes,
+    redirectBlobs: options.redirectBlobs ?? false,
     bodyOf: options.bodyOf ?? webBodyOf,
     signal: options.signal,
     log: options.log ?? (() => undefined),
   };
   const app = new Hono();
   app.get("/healthz", (c) => c.text("ok\n"));
+  app.use(authenticate(options.access));
   app.get("/v2/", (c) => c.json({}, 200, { "Docker-Distribution-Api-Version": "registry/2.0" }));
   app.route("/v1", loadRoutes(service));
   app.route("/v2", catalogRoutes(service));

@@ -9,6 +9,12 @@ export interface Service {
   readonly store: ObjectStore;
   readonly limits: Limits;
   readonly budget: ByteBudget;
+  /** Bytes of a request's body that the platform lets through, where it cuts longer ones off. */
+  readonly maxRequestBytes: number | undefined;
+  /** Bytes of an answer that the platform lets through. */
+  readonly maxResponseBytes: number | undefined;
+  /** Is whoever pulls a blob sent to the bucket itself, where the store has addresses of its own? */
+  readonly redirectBlobs: boolean;
   readonly bodyOf: (c: Context) => AsyncIterable<Uint8Array>;
   readonly signal: AbortSignal | undefined;
   readonly log: (line: string) => void;

@@ -1,22 +1,15 @@
-/** The service on Cloudflare Workers, its images in an S3 bucket. Settings are the Worker's variables and secrets. */
-import type { Hono } from "hono";
-import { parseConfig } from "../config.ts";
-import { createApp } from "../http/app.ts";
-import { openStore } from "../open-store.ts";
+/** The service on Cloudflare Workers. Settings are the Worker's variables and secrets; a bucket of R2 is a binding. */
+import { type OpenedApp, openApp } from "../open-app.ts";
+import type { Settings } from "../settings.ts";
 
-type Variables = Readonly<Record<string, string | undefined>>;
+/** Whoever is not on the plan of an enterprise may send bodies of so many bytes. */
+const maxRequestBytes = 100_000_000;
 
-let app: Promise<Hono> | undefined;
+let opened: Promise<OpenedApp> | undefined;
 
 export default {
-  async fetch(request: Request, variables: Variables): Promise<Response> {
-    app ??= open(variables);
-    return (await app).fetch(request);
+  async fetch(request: Request, settings: Settings): Promise<Response> {
+    opened ??= openApp({ ...settings, HOST: "0.0.0.0" }, { maxRequestBytes, log: (line) => console.log(line) });
+    return (await opened).app.fetch(request);
   },
 };
-
-async function open(variables: Variables): Promise<Hono> {
-  const { storeUrl, limits } = parseConfig({ ...variables, HOST: "0.0.0.0" }); // everybody can reach a Worker
-  const store = await openStore(storeUrl, variables);
-  return createApp({ store, limits, log: (line) => console.log(line) });
-}

@@ -47,6 +47,11 @@ export class CountingStore extends ForwardingStore {
     return super.putIf(...args);
   }
 
+  override put(...args: Parameters<ObjectStore["put"]>): ReturnType<ObjectStore["put"]> {
+    this.#requests.put += 1;
+    return super.put(...args);
+  }
+
   override list(...args: Parameters<ObjectStore["list"]>): ReturnType<ObjectStore["list"]> {
     this.#requests.list += 1;
     return super.list(...args);

@@ -115,6 +115,10 @@ export class DirectoryStore implements ObjectStore {
     );
   }
 
+  async put(key: string, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
+    await this.#write(key, { chunks: [bytes], signal }, ({ temporary, path }) => renameDurably(temporary, path));
+  }
+
   async *list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
     signal?.throwIfAborted();
     yield* this.#listFolder(prefix.slice(0, prefix.lastIndexOf("/") + 1), { prefix, signal });

@@ -1,5 +1,5 @@
 /** What decorators of a store have in common: each passes on what it does not look at itself. */
-import type { ObjectStore } from "./object-store.ts";
+import type { ObjectStore, Presigner } from "./object-store.ts";
 
 /** A store that hands every call to another one. */
 export class ForwardingStore implements ObjectStore {
@@ -15,6 +15,10 @@ export class ForwardingStore implements ObjectStore {
 
   get partBytes(): number {
     return this.#store.partBytes;
+  }
+
+  get presigner(): Presigner | undefined {
+    return this.#store.presigner;
   }
 
   streamBufferBytes(size: number): number {
@@ -35,6 +39,10 @@ export class ForwardingStore implements ObjectStore {
 
   putIf(...args: Parameters<ObjectStore["putIf"]>): ReturnType<ObjectStore["putIf"]> {
     return this.#store.putIf(...args);
+  }
+
+  put(...args: Parameters<ObjectStore["put"]>): ReturnType<ObjectStore["put"]> {
+    return this.#store.put(...args);
   }
 
   list(...args: Parameters<ObjectStore["list"]>): ReturnType<ObjectStore["list"]> {

@@ -31,6 +31,11 @@ class GuardedStore extends ForwardingStore {
     return super.putIf(...args);
   }
 
+  override async put(...args: Parameters<ObjectStore["put"]>): ReturnType<ObjectStore["put"]> {
+    await this.#passed(args[2]);
+    return super.put(...args);
+  }
+
   override async delete(...args: Parameters<ObjectStore["delete"]>): ReturnType<ObjectStore["delete"]> {
     await this.#passed(args[1]);
     return super.delete(...args);

@@ -84,6 +84,11 @@ export class MemoryStore implements ObjectStore {
     return { etag: this.#write(key, Uint8Array.from(bytes)) };
   }
 
+  async put(key: string, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
+    await settled(signal);
+    this.#write(key, Uint8Array.from(bytes));
+  }
+
   async *list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
     await settled(signal);
     const keys = [...this.#objects.keys()].filter((key) => key.startsWith(prefix));

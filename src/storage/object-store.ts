@@ -64,6 +64,14 @@ export interface PutBlobResult {
 /** What a conditional write expects to find: the state with this ETag, or no object at all. */
 export type PutCondition = { readonly etag: string } | "absent";
 
+/** Makes URLs by which whoever knows them can read or write one object for a while, past the service. */
+export interface Presigner {
+  /** A URL for GET and HEAD of an object; `seconds` from now on it says no. */
+  presignGet(key: string, options: { readonly seconds: number }): Promise<string>;
+  /** A URL for one PUT, or several, of exactly `size` bytes. */
+  presignPut(key: string, options: { readonly seconds: number; readonly size: number }): Promise<string>;
+}
+
 /** The reading half of a store. */
 export interface StoreReader {
   head(key: string, options?: CallOptions): Promise<ObjectInfo | undefined>;
@@ -77,6 +85,8 @@ export interface ObjectStore extends StoreReader {
   readonly url: string;
   /** A blob of up to this many bytes is handed to `putBlob` whole; a larger one is streamed. */
   readonly partBytes: number;
+  /** Makes addresses of the store's own; a store that clients cannot reach has none. */
+  readonly presigner?: Presigner | undefined;
   /** How many bytes `putBlob` holds at most while it streams a blob of `size` bytes. */
   streamBufferBytes(size: number): number;
 
@@ -97,6 +107,12 @@ export interface ObjectStore extends StoreReader {
     condition: PutCondition,
     options?: CallOptions,
   ): Promise<{ readonly etag: string } | "conflict">;
+
+  /**
+   * Writes an object whatever is there. Only for what lies under `staging/`, which nobody else writes: all else is
+   * decided by conditions.
+   */
+  put(key: string, bytes: Uint8Array, options?: CallOptions): Promise<void>;
 
   /** The objects whose keys start with `prefix`, in the store's own order: SeaweedFS lists `a/b` before `a-b`. */
   list(prefix: string, options?: CallOptions): AsyncIterable<ObjectInfo>;

@@ -151,6 +151,15 @@ export class S3Store implements ObjectStore {
     }
   }
 
+  async put(key: string, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
+    try {
+      await withSignal(this.#client, signal).send(new PutObjectCommand({ ...this.#at(key), Body: bytes }));
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw storeUnavailable(error, this.#call("PutObject", key));
+    }
+  }
+
   /** Asks for pages of 1,000 as they are needed. */
   async *list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
     const call = this.#call("ListObjectsV2", prefix);

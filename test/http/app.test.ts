@@ -16,7 +16,7 @@ let log: string[];
 beforeEach(() => {
   store = new MemoryStore({ partBytes: 400 });
   log = [];
-  app = createApp({ store, log: (line) => log.push(line) });
+  app = createApp({ store, access: "anyone", log: (line) => log.push(line) });
 });
 
 async function put(image: Layout, path = "/v1/load"): Promise<Response> {
@@ -77,6 +77,7 @@ describe("PUT and POST /v1/load", () => {
   it("answers 413 where a limit is exceeded", async () => {
     const limited = createApp({
       store,
+      access: "anyone",
       limits: { maxBufferBytes: 300, maxManifestBytes: 9999, maxEntries: 99, maxIndexDepth: 3 },
     });
     const image = makeLayout({ layers: [randomBytes(350)], refName: "x" });
@@ -87,6 +88,7 @@ describe("PUT and POST /v1/load", () => {
 
   it("answers 503 where the store fails or cannot be trusted, and logs it", async () => {
     const careless = createApp({
+      access: "anyone",
       store: Object.assign(new MemoryStore(), { putIf: () => Promise.resolve({ etag: "always" }) }),
       log: (line) => log.push(line),
     });
@@ -98,6 +100,7 @@ describe("PUT and POST /v1/load", () => {
 
   it("answers 500 to what nobody foresaw, and tells only the log", async () => {
     const broken = createApp({
+      access: "anyone",
       store: Object.assign(new MemoryStore(), { head: () => Promise.reject(new Error("secret detail")) }),
       log: (line) => log.push(line),
     });

@@ -1,5 +1,6 @@
 /** The settings, read from the environment once, with every problem reported at once. */
 import type { Access } from "./auth/access.ts";
+import { parseTokens } from "./auth/parse-tokens.ts";
 import { StowageError } from "./errors.ts";
 import { type Limits, defaultLimits } from "./limits.ts";
 import { isLoopback } from "./loopback.ts";
@@ -19,8 +20,16 @@ export interface Config {
   readonly limits: Limits;
 }
 
-/** Reads the settings. Throws `INPUT_INVALID` with a line for each one that cannot be used. */
-export function parseConfig(env: Environment): Config {
+export interface ConfigOptions {
+  /** Can others reach the service whatever `HOST` says, as on Workers? */
+  readonly isReachable?: boolean | undefined;
+}
+
+/**
+ * Reads the settings. Throws `INPUT_INVALID` with a line for each one that cannot be used, among them that others can
+ * reach the service and nothing is said of who may.
+ */
+export function parseConfig(env: Environment, { isReachable = false }: ConfigOptions = {}): Config {
   const problems: string[] = [];
   const read = <T>(name: string, parse: (text: string) => T | undefined, expected: string, fallback: T): T => {
     const text = env[name];
@@ -31,12 +40,17 @@ export function parseConfig(env: Environment): Config {
   };
   const bytes = "a number of bytes, such as 67108864 or 64MiB";
   const atLeast = "at least 32MiB, which one streamed blob takes";
+  const anonymousPull = read("STOWAGE_ANONYMOUS_PULL", parseBoolean, "true or false", false);
+  const allowsAnyone = read("STOWAGE_ALLOW_ANYONE", parseBoolean, "true or false", false);
+  const { tokens, problems: ofTokens } = parseTokens(env["STOWAGE_TOKENS"] ?? "");
+  problems.push(...ofTokens.map((problem) => `STOWAGE_TOKENS, ${problem}`));
+  const asks = tokens !== undefined || anonymousPull;
   const config: Config = {
     storeUrl: read("STOWAGE_STORE", parseStoreUrl, "a URL: file:…, s3://…, r2:… or memory:", "file:./data"),
     host: read("HOST", (text) => text, "an address", "127.0.0.1"),
     port: read("PORT", (text) => parseCount(text, 65_535), "a port from 0 to 65535", 8080),
     stopSeconds: read("STOWAGE_STOP_SECONDS", (text) => parseCount(text, 86_400), "seconds, from 0 to 86400", 30),
-    access: "anyone",
+    access: asks ? { tokens: tokens ?? [], anonymousPull } : "anyone",
     redirectBlobs: read("STOWAGE_REDIRECT_BLOBS", parseBoolean, "true or false", false),
     limits: {
       maxBufferBytes: read("STOWAGE_MAX_BUFFER_BYTES", parseBufferBytes, atLeast, defaultLimits.maxBufferBytes),
@@ -45,16 +59,23 @@ export function parseConfig(env: Environment): Config {
       maxIndexDepth: read("STOWAGE_MAX_INDEX_DEPTH", parseCount, "a whole number", defaultLimits.maxIndexDepth),
     },
   };
-  const isOpen = read("STOWAGE_ALLOW_ANYONE", parseBoolean, "true or false", false);
-  if (!isLoopback(config.host) && !isOpen) {
-    problems.push(
-      `HOST is "${config.host}", where others can reach the service, and nothing asks them who they are: ` +
-        "set STOWAGE_ALLOW_ANYONE=true if whoever can reach it may load and pull",
-    );
+  if (asks && allowsAnyone) problems.push(contradiction);
+  if (!asks && !allowsAnyone && isReachable) problems.push(`Others can reach the service, ${waysOut}`);
+  else if (!asks && !allowsAnyone && !isLoopback(config.host)) {
+    problems.push(`HOST is "${config.host}", where others can reach the service, ${waysOut}`);
   }
   if (problems.length === 0) return config;
   throw new StowageError("INPUT_INVALID", `Cannot use the settings:\n${problems.map((p) => `  ${p}`).join("\n")}`);
 }
+
+const contradiction =
+  "STOWAGE_ALLOW_ANYONE is true, so that anyone may do everything, beside STOWAGE_TOKENS or STOWAGE_ANONYMOUS_PULL, " +
+  "by which not everybody may: expected one or the other";
+
+const waysOut =
+  "and nothing asks them who they are: set STOWAGE_TOKENS to whom you let in (`stowage token NAME` makes an entry), " +
+  "STOWAGE_ANONYMOUS_PULL=true if whoever can reach it may pull, " +
+  "or STOWAGE_ALLOW_ANYONE=true if whoever can reach it may load and delete as well";
 
 function parseStoreUrl(text: string): string | undefined {
   return /^(?:file:.|s3:\/\/.|r2:.|memory:$)/.test(text) ? text : undefined;

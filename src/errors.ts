@@ -6,6 +6,8 @@
 /** Error codes of the OCI distribution specification ("Error Codes"), where one fits. */
 export type OciErrorCode =
   | "BLOB_UNKNOWN"
+  | "BLOB_UPLOAD_INVALID"
+  | "BLOB_UPLOAD_UNKNOWN"
   | "DENIED"
   | "DIGEST_INVALID"
   | "MANIFEST_BLOB_UNKNOWN"
@@ -39,9 +41,12 @@ export type OwnErrorCode =
   /** The store did not answer, refused, or ignores conditional writes. */
   | "STORE_UNAVAILABLE";
 
+/** Every code that a `StowageError` can have. More may come; none changes its meaning. */
 export type ErrorCode = OciErrorCode | OwnErrorCode;
 
+/** What an error knows besides its message. */
 export interface StowageErrorOptions {
+  /** What went wrong beneath, if anything did. */
   readonly cause?: unknown;
   /** Machine-readable facts for the `detail` of an OCI error body: what was found, what was expected. */
   readonly detail?: Readonly<Record<string, unknown>>;

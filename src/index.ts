@@ -1,10 +1,34 @@
-/** What the package offers to other programs: the service as a Hono app, loading by itself, and the stores. */
-export { type ErrorCode, StowageError } from "./errors.ts";
+/**
+ * What the package offers to other programs: the service as a Hono app, loading by itself, and stores by their URLs. Each
+ * kind of store has an entry of its own beside this one, so that a bundle for one platform does not carry the others'.
+ *
+ * To read what was loaded there is the distribution specification: ask the app, `createApp(…).request("/v2/…")`.
+ */
+export type { Access, AccessRules, Action, Grant, Token } from "./auth/access.ts";
+export { type ErrorCode, type OciErrorCode, type OwnErrorCode, StowageError } from "./errors.ts";
+export type { StowageErrorOptions } from "./errors.ts";
 export { type AppOptions, createApp } from "./http/app.ts";
 export { type Limits, defaultLimits } from "./limits.ts";
 export { type LoadOptions, loadArchive } from "./load/load-archive.ts";
-export type { BlobReceipt, IgnoredEntry, ImageReceipt, Receipt } from "./load/receipt.ts";
+export type { BlobReceipt, BlobStatus, IgnoredEntry, ImageReceipt, Receipt } from "./load/receipt.ts";
+export type { Descriptor } from "./oci/descriptor.ts";
+export type { ImageName } from "./oci/reference.ts";
 export { openStore } from "./open-store.ts";
-export { guardStore } from "./storage/guard-store.ts";
-export type * from "./storage/object-store.ts";
-export { ByteBudget } from "./streams/byte-budget.ts";
+export type { Settings } from "./settings.ts";
+export type { RequestCounts } from "./storage/counting-store.ts";
+export type {
+  BlobSource,
+  ByteRange,
+  CallOptions,
+  GetOptions,
+  ObjectInfo,
+  ObjectStore,
+  Presigner,
+  PutBlobOptions,
+  PutBlobResult,
+  PutCondition,
+  StoredObject,
+  StoreReader,
+} from "./storage/object-store.ts";
+export { ByteBudget, type Release } from "./streams/byte-budget.ts";
+export { type ByteChunks, byteStreamToBytes } from "./streams/readable-stream.ts";

@@ -30,8 +30,23 @@ async function openUnguarded(url: string, settings: Settings): Promise<ObjectSto
       const [, bucket = "", prefix = ""] = /^\/\/([^/]+)(?:\/(.*?)\/*)?$/.exec(rest) ?? [];
       if (bucket === "") break;
       const { createS3Client } = await import("./storage/s3-client.ts");
+      const { createPresignClient } = await import("./storage/s3-presigner.ts");
       const { S3Store } = await import("./storage/s3-store.ts");
-      return new S3Store({ client: createS3Client(variablesOf(settings)), bucket, prefix });
+      const env = variablesOf(settings);
+      const [client, presignClient] = [createS3Client(env), createPresignClient(env)];
+      return new S3Store({ client, bucket, prefix, presignClient });
+    }
+    case "r2": {
+      const [, binding = "", prefix = ""] = /^([^/]+)(?:\/(.*))?$/.exec(rest) ?? [];
+      const { isR2Bucket } = await import("./storage/r2-bucket.ts");
+      const { R2Store } = await import("./storage/r2-store.ts");
+      const bucket = settings[binding];
+      if (isR2Bucket(bucket)) return new R2Store({ bucket, binding, prefix });
+      throw new StowageError(
+        "INPUT_INVALID",
+        `Cannot open the store ${JSON.stringify(url)}: found no bucket of R2 bound to the name "${binding}", ` +
+          "expected one as in wrangler.toml; only a Cloudflare Worker has bindings",
+      );
     }
     case "memory": {
       const { MemoryStore } = await import("./storage/memory-store.ts");
@@ -41,6 +56,6 @@ async function openUnguarded(url: string, settings: Settings): Promise<ObjectSto
   }
   throw new StowageError(
     "INPUT_INVALID",
-    `Cannot open the store ${JSON.stringify(url)}: expected file:<directory>, s3://<bucket>[/<prefix>] or memory:`,
+    `Cannot open the store ${JSON.stringify(url)}: expected file:<directory>, s3://<bucket>[/<prefix>], r2:<binding>[/<prefix>] or memory:`,
   );
 }

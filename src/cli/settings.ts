@@ -17,8 +17,11 @@ export async function openSettings(env: Environment, storeUrl: string | undefine
   if (storeUrl === "") throw new StowageError("INPUT_INVALID", "--store is empty, expected a URL");
   const { storeUrl: url, limits } = parseConfig({
     ...env,
-    HOST: undefined, // where a service would listen is of no matter here
+    HOST: undefined, // where a service would listen, and to whom, is of no matter here
     PORT: undefined,
+    STOWAGE_TOKENS: undefined,
+    STOWAGE_ANONYMOUS_PULL: undefined,
+    STOWAGE_ALLOW_ANYONE: undefined,
     ...(storeUrl !== undefined && { STOWAGE_STORE: storeUrl }),
   });
   return { store: await openStore(url, env), limits };

@@ -7,12 +7,13 @@ import { printable } from "./format.ts";
 import { load } from "./load.ts";
 import { ls } from "./ls.ts";
 import { serve } from "./serve.ts";
+import { token } from "./token.ts";
 import { verify } from "./verify.ts";
 
 // The AWS SDK warns on Node 20, which Stowage supports as long as that SDK does: `engines` in package.json says so.
 process.env["AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED"] ??= "true";
 
-const commands: Readonly<Record<string, Command>> = { serve, load, ls, verify };
+const commands: Readonly<Record<string, Command>> = { serve, load, ls, verify, token };
 
 outliveReaders();
 process.exitCode = await main(process.argv.slice(2));

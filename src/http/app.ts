@@ -5,24 +5,31 @@
 import { type Context, Hono } from "hono";
 import type { Access } from "../auth/access.ts";
 import { StowageError } from "../errors.ts";
-import { type Limits, defaultLimits } from "../limits.ts";
+import { type Limits, completeLimits } from "../limits.ts";
 import { guardStore } from "../storage/guard-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { ByteBudget } from "../streams/byte-budget.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
-import { authenticate } from "./authentication.ts";
+import { authenticate, authorizeAnything } from "./authentication.ts";
 import { blobRoutes } from "./blobs.ts";
 import { catalogRoutes } from "./catalog.ts";
 import { errorResponse } from "./error-response.ts";
 import { loadRoutes } from "./load.ts";
 import { manifestRoutes } from "./manifests.ts";
+import { missingRoutes } from "./missing.ts";
 import type { Service } from "./service.ts";
+import { uploadRoutes } from "./uploads.ts";
 
+/** What the app is made of. Only the store, and who may do what, have to be said. */
 export interface AppOptions {
+  /** One that has not yet shown that it honours conditional writes has to do so before it is first written to. */
   readonly store: ObjectStore;
   /** Who may do what. `anyone` has to be said: nobody is let in by accident. */
   readonly access: Access;
-  readonly limits?: Limits | undefined;
+  /** Those left out are `defaultLimits`'. */
+  readonly limits?: Partial<Limits> | undefined;
+  /** Shared with whatever else the process loads; without one the app has its own, of `limits.maxBufferBytes`. */
+  readonly budget?: ByteBudget | undefined;
   /** Bytes of a request's body that the platform lets through, where it cuts longer ones off; they come in parts. */
   readonly maxRequestBytes?: number | undefined;
   /** Bytes of an answer that the platform lets through; for a larger blob clients are sent to the bucket. */
@@ -37,13 +44,18 @@ export interface AppOptions {
   readonly log?: ((line: string) => void) | undefined;
 }
 
-/** Makes the app: loading under `/v1`, the OCI distribution specification under `/v2`. */
+/**
+ * Makes the app: loading under `/v1`, the OCI distribution specification under `/v2`, and `/healthz`. Serve its `fetch`, ask
+ * it by `request` without any network, or mount it: `own.route("/images", createApp(…))`. Errors of its routes it answers
+ * itself, as the specification wants them; what is not its own stays the outer app's. Hono's `mount` hides the path that the
+ * app's own links need. Registry clients look for `/v2/` at the root of a host alone: for them, `own.route("/", …)`.
+ */
 export function createApp(options: AppOptions): Hono {
-  const limits = options.limits ?? defaultLimits;
+  const limits = completeLimits(options.limits);
   const service: Service = {
     store: guardStore(options.store),
     limits,
-    budget: new ByteBudget(limits.maxBufferBytes),
+    budget: options.budget ?? new ByteBudget(limits.maxBufferBytes),
     maxRequestBytes: options.maxRequestBytes,
     maxResponseBytes: options.maxResponseBytes,
     redirectBlobs: options.redirectBlobs ?? false,
@@ -53,19 +65,25 @@ export function createApp(options: AppOptions): Hono {
   };
   const app = new Hono();
   app.get("/healthz", (c) => c.text("ok\n"));
-  app.use(authenticate(options.access));
-  app.get("/v2/", (c) => c.json({}, 200, { "Docker-Distribution-Api-Version": "registry/2.0" }));
+  // Not everywhere: mounted at the root of another app it would ask whoever wants that app's own routes as well.
+  app.on("ALL", ["/v1/*", "/v2/*"], authenticate(options.access));
+  app.get("/v2/", (c) => {
+    authorizeAnything(c);
+    return c.json({}, 200, { "Docker-Distribution-Api-Version": "registry/2.0" });
+  });
   app.route("/v1", loadRoutes(service));
+  app.route("/v1", missingRoutes(service));
+  app.route("/v1", uploadRoutes(service));
   app.route("/v2", catalogRoutes(service));
   app.route("/v2", manifestRoutes(service));
   app.route("/v2", blobRoutes(service));
   app.notFound((c) => {
-    const message = `Cannot ${c.req.method} ${c.req.path}: there is no such route`;
+    const message = `Cannot ${c.req.method} ${pathOf(c)}: there is no such route`;
     return errorResponse(new StowageError("UNSUPPORTED", message), { status: 404 });
   });
   app.onError((error, c) => {
     const response = errorResponse(error);
-    if (response.status >= 500) service.log(`${c.req.method} ${c.req.path} ${response.status}: ${describe(error)}`);
+    if (response.status >= 500) service.log(`${c.req.method} ${pathOf(c)} ${response.status}: ${describe(error)}`);
     return response;
   });
   return app;
@@ -73,6 +91,11 @@ export function createApp(options: AppOptions): Hono {
 
 function webBodyOf(c: Context): AsyncIterable<Uint8Array> {
   return readableToBytes(c.req.raw.body);
+}
+
+/** As it was sent: `c.req.path` is decoded, and could bring line ends into the log. */
+function pathOf(c: Context): string {
+  return new URL(c.req.url).pathname;
 }
 
 /** For the log: our own errors say all; others are bugs, and their stack is wanted. */

@@ -6,22 +6,27 @@ import { isDigest, isSha256Digest } from "../oci/digest.ts";
 import { blobKey } from "../storage/keys.ts";
 import type { ByteRange, ObjectInfo, ObjectStore, StoredObject } from "../storage/object-store.ts";
 import { bytesToReadable } from "../streams/readable-stream.ts";
+import { authorize } from "./authentication.ts";
 import { isFresh, parseRange, rangeHeader } from "./conditions.ts";
 import { contentHeaders, notModified } from "./content.ts";
 import { errorResponse } from "./error-response.ts";
+import { type Redirects, checkAnswer, mayRedirect, redirectBlob } from "./redirects.ts";
 import type { Service } from "./service.ts";
 
-export function blobRoutes({ store }: Service): Hono {
+export function blobRoutes(service: Service): Hono {
+  const { store } = service;
+  const isSizeNeeded = mayRedirect(service);
   return new Hono().get("/:name{.+}/blobs/:digest", async (c) => {
-    parseRepositoryName(c.req.param("name")); // only its form matters: all repositories share their blobs
+    authorize(c, "pull", parseRepositoryName(c.req.param("name"))); // that is all: repositories share their blobs
     const digest = digestParam(c.req.param("digest"));
-    if (c.req.method === "HEAD" || hasConditions(c)) return answerConditions(c, digest, store);
+    if (c.req.method === "HEAD" || hasConditions(c) || isSizeNeeded) return answerConditions(c, digest, service);
     return whole(digest, await getBlob(store, digest, c.req.raw.signal));
   });
 }
 
-/** Answers without the bytes, or with a range of them: first of all the blob's size has to be known. */
-async function answerConditions(c: Context, digest: string, store: ObjectStore): Promise<Response> {
+/** Answers without the bytes, with a range of them, or with where they are: first the blob's size has to be known. */
+async function answerConditions(c: Context, digest: string, options: Redirects): Promise<Response> {
+  const { store } = options;
   const { signal } = c.req.raw;
   const info = await store.head(blobKey(digest), { signal });
   if (info === undefined) throw unknownBlob(digest);
@@ -29,6 +34,10 @@ async function answerConditions(c: Context, digest: string, store: ObjectStore):
   if (c.req.method === "HEAD") return new Response(null, { headers: blobHeaders(digest, info.size) });
   const range = parseRange(rangeHeader(c, digest), info.size);
   if (range === "unsatisfiable") return rangeNotSatisfiable(c.req.header("Range"), info);
+  const redirect = await redirectBlob({ digest, size: info.size }, options);
+  if (redirect !== undefined) return redirect;
+  const length = range === undefined ? info.size : range.end - range.start + 1;
+  checkAnswer({ digest, size: length }, options);
   if (range === undefined) return whole(digest, await getBlob(store, digest, signal));
   return part(digest, await getBlob(store, digest, signal, range), range);
 }

@@ -5,16 +5,20 @@ import { StowageError } from "../errors.ts";
 import { listRepositories } from "../pull/list-repositories.ts";
 import { readRepository } from "../pull/read-repository.ts";
 import { tagOf } from "../oci/repository-index.ts";
+import { authorize, mayReach } from "./authentication.ts";
 import type { Service } from "./service.ts";
 
 export function catalogRoutes({ store }: Service): Hono {
   const routes = new Hono();
   routes.get("/_catalog", async (c) => {
+    authorize(c, "pull");
     const repositories = await listRepositories(store, { signal: c.req.raw.signal });
-    return page(c, repositories, (names) => ({ repositories: names }));
+    const reachable = repositories.filter((name) => mayReach(c, "pull", name));
+    return page(c, reachable, (names) => ({ repositories: names }));
   });
   routes.get("/:name{.+}/tags/list", async (c) => {
     const name = parseRepositoryName(c.req.param("name"));
+    authorize(c, "pull", name);
     const { entries } = await readRepository(store, name, { signal: c.req.raw.signal });
     const tags = entries.flatMap((entry) => tagOf(entry) ?? []);
     return page(c, tags.toSorted(), (names) => ({ name, tags: names }));
@@ -29,9 +33,10 @@ function page(c: Context, names: readonly string[], body: (names: readonly strin
   const rest = last === undefined ? names : names.filter((name) => name > last);
   const shown = rest.slice(0, n);
   const lastShown = shown.at(-1);
+  const path = new URL(c.req.url).pathname; // `c.req.path` is decoded, and an outer app may have put the host into it
   const link =
     lastShown !== undefined && shown.length < rest.length
-      ? { Link: `<${c.req.path}?n=${n}&last=${encodeURIComponent(lastShown)}>; rel="next"` }
+      ? { Link: `<${path}?n=${n}&last=${encodeURIComponent(lastShown)}>; rel="next"` }
       : undefined;
   return c.json(body(shown), 200, link);
 }

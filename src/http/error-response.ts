@@ -4,6 +4,8 @@ import { type ErrorCode, StowageError } from "../errors.ts";
 const statusOf: Readonly<Record<ErrorCode, number>> = {
   ARCHIVE_INVALID: 400,
   BLOB_UNKNOWN: 404,
+  BLOB_UPLOAD_INVALID: 400,
+  BLOB_UPLOAD_UNKNOWN: 404,
   COMMIT_CONFLICT: 409,
   DENIED: 403,
   DIGEST_INVALID: 400,
@@ -25,6 +27,12 @@ const statusOf: Readonly<Record<ErrorCode, number>> = {
   UNSUPPORTED: 400,
 };
 
+/**
+ * For a 401. Basic alone, though Bearer does as well: told of Bearer, registry clients would look for a token service
+ * (distribution specification, "Authentication").
+ */
+const challenge = { "WWW-Authenticate": 'Basic realm="Stowage"' };
+
 export interface ErrorResponseOptions {
   /** Where the code's own status does not fit. */
   readonly status?: number;
@@ -45,6 +53,6 @@ export function errorResponse(error: unknown, { status, headers }: ErrorResponse
   };
   return new Response(`${JSON.stringify(body)}\n`, {
     status: status ?? (known === undefined ? 500 : statusOf[known.code]),
-    headers: { "Content-Type": "application/json", ...headers },
+    headers: { "Content-Type": "application/json", ...(known?.code === "UNAUTHORIZED" && challenge), ...headers },
   });
 }

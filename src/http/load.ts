@@ -1,22 +1,35 @@
 /** `PUT` or `POST /v1/load[/<name>[:<tag>]]`: the request's body is a tarball, the answer is the receipt. */
 import { type Context, Hono } from "hono";
-import { loadArchive } from "../load/load-archive.ts";
+import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
 import { type Receipt, hasChanges } from "../load/receipt.ts";
 import { type ImageName, parseName } from "../oci/reference.ts";
+import { authorize, callerName, mayReach } from "./authentication.ts";
 import type { Service } from "./service.ts";
 
 export function loadRoutes(service: Service): Hono {
-  const load = async (c: Context, name: ImageName | undefined): Promise<Response> => {
-    const receipt = await loadArchive(service.bodyOf(c), { ...service, name });
-    service.log(summary(receipt));
-    return c.body(`${JSON.stringify(receipt, undefined, 2)}\n`, hasChanges(receipt) ? 201 : 200, {
-      "Content-Type": "application/json",
-    });
-  };
+  const load = async (c: Context, name: ImageName | undefined): Promise<Response> =>
+    answerLoad(c, { service, name, load: (options) => loadArchive(service.bodyOf(c), options) });
   const routes = new Hono();
   routes.on(["PUT", "POST"], "/load", (c) => load(c, undefined));
   routes.on(["PUT", "POST"], "/load/:name{.+}", (c) => load(c, parseName(c.req.param("name"))));
   return routes;
+}
+
+export interface AnswerLoadOptions {
+  readonly service: Service;
+  readonly name: ImageName | undefined;
+  readonly load: (options: LoadOptions) => Promise<Receipt>;
+}
+
+/** Loads, wherever the tarball comes from, what whoever asks may load, and answers with the receipt. */
+export async function answerLoad(c: Context, { service, name, load }: AnswerLoadOptions): Promise<Response> {
+  authorize(c, "load", name?.repository);
+  const mayPublish = (repository: string): boolean => mayReach(c, "load", repository);
+  const receipt = await load({ ...service, name, mayPublish });
+  service.log(`${callerName(c)} ${summary(receipt)}`);
+  return c.body(`${JSON.stringify(receipt, undefined, 2)}\n`, hasChanges(receipt) ? 201 : 200, {
+    "Content-Type": "application/json",
+  });
 }
 
 function summary({ images, bytes }: Receipt): string {

@@ -2,6 +2,7 @@
 import { Hono } from "hono";
 import { parseRepositoryName } from "../oci/reference.ts";
 import { findManifest } from "../pull/find-manifest.ts";
+import { authorize } from "./authentication.ts";
 import { isFresh } from "./conditions.ts";
 import { contentHeaders, notModified } from "./content.ts";
 import type { Service } from "./service.ts";
@@ -9,6 +10,7 @@ import type { Service } from "./service.ts";
 export function manifestRoutes({ store, limits }: Service): Hono {
   return new Hono().get("/:name{.+}/manifests/:reference", async (c) => {
     const repository = parseRepositoryName(c.req.param("name"));
+    authorize(c, "pull", repository);
     const reference = c.req.param("reference");
     const manifest = await findManifest(repository, reference, { store, limits, signal: c.req.raw.signal });
     if (isFresh(c.req.header("If-None-Match"), manifest.digest)) return notModified(manifest.digest);

@@ -4,12 +4,13 @@
  */
 import { setMaxListeners } from "node:events";
 import { StowageError, messageOf } from "../errors.ts";
-import type { Limits } from "../limits.ts";
-import type { ImageName } from "../oci/reference.ts";
+import { type Limits, completeLimits, defaultLimits } from "../limits.ts";
+import { type ImageName, formatName, parseName } from "../oci/reference.ts";
 import { CountingStore } from "../storage/counting-store.ts";
+import { guardStore } from "../storage/guard-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { abortable } from "../streams/abortable.ts";
-import type { ByteBudget } from "../streams/byte-budget.ts";
+import { ByteBudget } from "../streams/byte-budget.ts";
 import { BlobIntake } from "./blob-intake.ts";
 import { checkClosure } from "./check-closure.ts";
 import { commitIndex } from "./commit-index.ts";
@@ -17,32 +18,66 @@ import { nameRoots } from "./name-roots.ts";
 import type { ImageReceipt, Receipt } from "./receipt.ts";
 import { type ArchiveContents, takeEntries } from "./take-entries.ts";
 
+/** Where a load goes, and what it may take. Only the store has to be said. */
 export interface LoadOptions {
+  /** One that has not yet shown that it honours conditional writes has to do so before it is first written to. */
   readonly store: ObjectStore;
-  readonly limits: Limits;
-  /** Shared by all loads of the process. */
-  readonly budget: ByteBudget;
-  /** What the image is to be called, whatever the tarball says: a repository, or a repository and a tag. */
-  readonly name?: ImageName | undefined;
-  /** Ends the load: it rejects with the signal's reason once everything that it began is cleaned up. */
+  /**
+   * What the image is to be called, whatever the tarball says: `team/app` sets the repository, `team/app:1.4` the tag too.
+   * The tarball must then hold one image. Without it images keep their own names.
+   */
+  readonly name?: string | ImageName | undefined;
+  /** Those left out are `defaultLimits`'. How much is held in memory is not among them: the budget says that. */
+  readonly limits?: Partial<Omit<Limits, "maxBufferBytes">> | undefined;
+  /**
+   * What the load takes memory from, shared with whatever else is given the same one. Without it, all such loads of the
+   * process share one of 64 MiB. A source that falls silent keeps its part of it: end it by `signal`.
+   */
+  readonly budget?: ByteBudget | undefined;
+  /** May whoever loads publish in this repository? Without it they may in all. */
+  readonly mayPublish?: ((repository: string) => boolean) | undefined;
+  /**
+   * Ends the load: it rejects with the signal's reason once everything that it began is cleaned up. A source that is silent
+   * then cannot be told so before it yields again: whoever made it closes it.
+   */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A load under way: its options, with a store that counts and a signal that also fires when a part of it fails. */
-interface RunningLoad extends LoadOptions {
+/** A load under way: every choice made, a store that counts, and a signal that also fires when a part of it fails. */
+interface RunningLoad extends Pick<LoadOptions, "mayPublish"> {
   readonly store: CountingStore;
+  readonly name: ImageName | undefined;
+  readonly limits: Limits;
+  readonly budget: ByteBudget;
   readonly signal: AbortSignal;
 }
 
+/** For loads that are given none. */
+const sharedBudget = new ByteBudget(defaultLimits.maxBufferBytes);
+
 /**
- * Loads an OCI image layout (image specification, "Image Layout") that comes as a tarball, plain or compressed.
- * Throws a `StowageError` if it cannot be read, is not whole, or cannot be stored; nothing is published then.
+ * Loads an OCI image layout (image specification, "Image Layout") that comes as a tarball, plain or compressed with gzip or
+ * zstd, in one pass. The source is anything that yields bytes: a stream of Node's, a web stream such as the body that
+ * `fetch` answers with, a generator. It is read no faster than the store takes it, and left early if the load fails. Chunks
+ * are kept: their memory must not be used again.
+ *
+ * Nothing is published unless all of it is whole. Otherwise it throws a `StowageError`: `ARCHIVE_INVALID`, `INDEX_INVALID`,
+ * `MANIFEST_INVALID`, `MANIFEST_BLOB_UNKNOWN`, `DIGEST_INVALID`, `SIZE_INVALID`, `NAME_INVALID` or `UNSUPPORTED` for what is
+ * wrong with the archive or its names, `INPUT_INVALID` for a source of anything but bytes, `INTERRUPTED` for one that
+ * throws, `LIMIT_EXCEEDED`, `DENIED`, `COMMIT_CONFLICT`, and `STORE_UNAVAILABLE` or `STORE_DAMAGED` for the store.
  */
 export async function loadArchive(source: AsyncIterable<Uint8Array>, options: LoadOptions): Promise<Receipt> {
   const failed = new AbortController(); // a blob that cannot be stored ends the reading at once
   const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
   setMaxListeners(0, signal); // each request under way listens to it
-  const load: RunningLoad = { ...options, store: new CountingStore(options.store), signal };
+  const load: RunningLoad = {
+    store: new CountingStore(guardStore(options.store)),
+    name: options.name === undefined ? undefined : checkName(options.name),
+    mayPublish: options.mayPublish,
+    limits: completeLimits(options.limits),
+    budget: options.budget ?? sharedBudget,
+    signal,
+  };
   const intake = new BlobIntake({ ...load, onFailure: (error) => failed.abort(error) });
   const meter = { bytes: 0 };
   let archive: ArchiveContents;
@@ -69,10 +104,16 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
   };
 }
 
+/** Checked also where it comes in pieces: it becomes part of a key. */
+function checkName(name: string | ImageName): ImageName {
+  return parseName(typeof name === "string" ? name : formatName(name));
+}
+
 /** Counts the bytes. A source that breaks off is its sender's doing; its own error says so only in a platform's words. */
 async function* metered(source: AsyncIterable<Uint8Array>, meter: { bytes: number }): AsyncGenerator<Uint8Array> {
   try {
     for await (const chunk of source) {
+      if (!ArrayBuffer.isView(chunk)) throw notBytes(chunk);
       meter.bytes += chunk.length;
       yield chunk;
     }
@@ -83,12 +124,21 @@ async function* metered(source: AsyncIterable<Uint8Array>, meter: { bytes: numbe
   }
 }
 
+/** Types do not rule it out: a stream of Node's that was given an encoding yields strings. */
+function notBytes(chunk: unknown): StowageError {
+  const message = `Cannot read the archive: its source yields a ${typeof chunk}, expected Uint8Array`;
+  return new StowageError("INPUT_INVALID", message);
+}
+
 /** Checks that every image is whole, then publishes them: all of one repository in one conditional write. */
 async function publish(archive: ArchiveContents, intake: BlobIntake, load: RunningLoad): Promise<ImageReceipt[]> {
   const roots = await checkClosure(archive.roots, { ...load, known: intake });
   const images = nameRoots(roots, load.name);
+  const repositories = [...new Set(images.map((image) => image.repository))];
+  const denied = repositories.filter((repository) => load.mayPublish?.(repository) === false);
+  if (denied.length > 0) throw mayNotPublish(denied);
   const receipts: ImageReceipt[] = [];
-  for (const repository of new Set(images.map((image) => image.repository))) {
+  for (const repository of repositories) {
     const changes = images.filter((image) => image.repository === repository);
     const outcomes = await commitIndex(repository, changes, load).catch((error: unknown) => {
       throw receipts.length === 0 ? error : publishedInPart(error, receipts);
@@ -110,6 +160,11 @@ async function publish(archive: ArchiveContents, intake: BlobIntake, load: Runni
     );
   }
   return receipts;
+}
+
+function mayNotPublish(denied: readonly string[]): StowageError {
+  const message = `Cannot publish in "${denied.join('", "')}": whoever loads may not; nothing was published`;
+  return new StowageError("DENIED", message, { detail: { action: "load", names: denied } });
 }
 
 /** Repositories are published one after the other: what was published before one of them failed has to be said. */

@@ -1,10 +1,12 @@
-/** What a load answers. */
+/** The receipt: what a load answers. */
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { ChangeOutcome } from "../oci/merge-index.ts";
 import type { RequestCounts } from "../storage/counting-store.ts";
 
+/** What became of everything that was loaded; `/v1/load` answers with it as JSON. */
 export interface Receipt {
   readonly images: readonly ImageReceipt[];
+  /** Each blob of the archive once, in its order. */
   readonly blobs: readonly BlobReceipt[];
   readonly ignored: readonly IgnoredEntry[];
   readonly bytes: {
@@ -32,6 +34,7 @@ export interface ImageReceipt extends ChangeOutcome {
   readonly absent?: readonly Descriptor[];
 }
 
+/** What became of a blob: a layer, a config or a manifest. */
 export interface BlobReceipt {
   readonly digest: string;
   /** Length in bytes. */

@@ -3,6 +3,7 @@ import { StowageError } from "../errors.ts";
 import { isDigest, isSha256Digest } from "./digest.ts";
 import { type JsonObject, describeJson, isJsonObject } from "./json.ts";
 
+/** What a manifest or an index says of a blob that it names. */
 export interface Descriptor {
   readonly mediaType: string;
   readonly digest: string;

@@ -58,6 +58,11 @@ export function parseName(text: string): ImageName {
   return { repository: parseRepositoryName(text.slice(0, colon)), tag: parseTag(text.slice(colon + 1)) };
 }
 
+/** Writes what `parseName` reads. */
+export function formatName({ repository, tag }: ImageName): string {
+  return tag === undefined ? repository : `${repository}:${tag}`;
+}
+
 /**
  * Reads a whole reference, such as an engine writes into an archive: `[REGISTRY/]NAME[:TAG][@DIGEST]`. Without tag and
  * digest it means `latest`, as with every client; with a digest alone it has no tag. Throws `NAME_INVALID`.

@@ -41,6 +41,7 @@ const ownFolder = ".stowage";
 /** A file that nobody has written to for so long has lost its process. */
 const abandonedMs = 60 * 60 * 1000;
 
+/** A directory as a store; several processes may share it. */
 export class DirectoryStore implements ObjectStore {
   readonly url: string;
   readonly partBytes = 8 * 1024 * 1024;

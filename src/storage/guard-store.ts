@@ -7,10 +7,19 @@ import { ForwardingStore } from "./forwarding-store.ts";
 import type { CallOptions, ObjectStore } from "./object-store.ts";
 import { probeStore } from "./probe-store.ts";
 
-/** Wraps a store. The first write probes it, once for the process; a probe that failed is tried again by the next. */
+/**
+ * Wraps a store, always in the same guard. The first write probes it, once for the process; a probe that failed is tried
+ * again by the next.
+ */
 export function guardStore(store: ObjectStore): ObjectStore {
-  return store instanceof GuardedStore ? store : new GuardedStore(store);
+  if (store instanceof GuardedStore) return store;
+  const guarded = guards.get(store) ?? new GuardedStore(store);
+  guards.set(store, guarded);
+  return guarded;
 }
+
+/** Whoever hands in a bare store for each of many loads has it probed once. */
+const guards = new WeakMap<ObjectStore, ObjectStore>();
 
 class GuardedStore extends ForwardingStore {
   readonly #unguarded: ObjectStore;

@@ -7,6 +7,9 @@
  *     repositories/<name>/_layout/oci-layout
  *     repositories/<name>/_layout/index.json          index of one named repository
  *     staging/<id>                                    unfinished work; a lifecycle rule may expire it
+ *     staging/<id>.json                               what was announced of an upload in parts
+ *     staging/<id>.<number>                           one of its parts, from 1 on
+ *     incoming/…                                      tarballs that others put there, loaded when the bucket says so
  *
  * `_layout` cannot be part of a repository's name, so no name collides with a key.
  */
@@ -17,6 +20,7 @@ export const layoutKey = "oci-layout";
 export const blobsPrefix = "blobs/sha256/";
 export const repositoriesPrefix = "repositories/";
 export const stagingPrefix = "staging/";
+export const incomingPrefix = "incoming/";
 
 const indexSuffix = "/_layout/index.json";
 
@@ -30,6 +34,19 @@ export function indexKey(repository: string): string {
 
 export function repositoryLayoutKey(repository: string): string {
   return repository === defaultRepository ? layoutKey : `${repositoriesPrefix}${repository}/_layout/oci-layout`;
+}
+
+/** With what all keys of an upload in parts begin. Flat: a directory then keeps no empty folder of each. */
+export function uploadPrefix(id: string): string {
+  return `${stagingPrefix}${id}.`;
+}
+
+export function uploadKey(id: string): string {
+  return `${uploadPrefix(id)}json`;
+}
+
+export function uploadPartKey(id: string, number: number): string {
+  return `${uploadPrefix(id)}${number}`;
 }
 
 /** The repository whose index lies under `key`, or undefined if the key is no named repository's index. */

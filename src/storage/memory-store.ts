@@ -16,6 +16,7 @@ import type {
   StoredObject,
 } from "./object-store.ts";
 
+/** How a store in memory differs from others. */
 export interface MemoryStoreOptions {
   /** See `ObjectStore.partBytes`; smaller ones make tests of streamed blobs cheap. */
   readonly partBytes?: number;
@@ -30,6 +31,7 @@ const defaultPartBytes = 8 * 1024 * 1024;
 /** Length of the chunks in which objects are read. */
 const readBytes = 256 * 1024;
 
+/** A store in memory: what it holds is gone with the process. */
 export class MemoryStore implements ObjectStore {
   readonly url = "memory:";
   readonly partBytes: number;

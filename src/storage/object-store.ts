@@ -21,16 +21,19 @@ export interface ByteRange {
   readonly end: number;
 }
 
+/** An object that is being read. */
 export interface StoredObject extends ObjectInfo {
   /** The bytes, or those of the range. Whoever gets it reads it to the end or leaves the `for await` early. */
   readonly body: AsyncIterable<Uint8Array>;
 }
 
+/** What every call takes. */
 export interface CallOptions {
   /** Ends the call: it rejects with the signal's reason and leaves nothing behind. */
   readonly signal?: AbortSignal | undefined;
 }
 
+/** How an object is read: whole, or a range of it. */
 export interface GetOptions extends CallOptions {
   readonly range?: ByteRange | undefined;
 }
@@ -49,11 +52,13 @@ export interface BlobSource {
   readonly body: Uint8Array | AsyncIterable<Uint8Array>;
 }
 
+/** How a blob is written. */
 export interface PutBlobOptions extends CallOptions {
   /** The ETag of a damaged object that this blob replaces. Without it a blob is only ever created. */
   readonly replaces?: string | undefined;
 }
 
+/** What became of a blob. */
 export interface PutBlobResult {
   /** `present`: somebody else stored the same blob first. */
   readonly outcome: "written" | "present";
@@ -74,12 +79,17 @@ export interface Presigner {
 
 /** The reading half of a store. */
 export interface StoreReader {
+  /** Asks for an object without its bytes. Undefined if there is none. */
   head(key: string, options?: CallOptions): Promise<ObjectInfo | undefined>;
 
-  /** Reads an object. `size` is that of the whole object, also when a range of it is asked for. */
+  /** Reads an object, undefined if there is none. `size` is the whole object's, also when a range of it is asked for. */
   get(key: string, options?: GetOptions): Promise<StoredObject | undefined>;
 }
 
+/**
+ * A store, whole. Whoever writes one of their own promises what stands here, above all of `putIf`: a store that ignores its
+ * conditions is refused before anything is written into it.
+ */
 export interface ObjectStore extends StoreReader {
   /** Names the store in messages: its URL, without secrets. */
   readonly url: string;

@@ -36,6 +36,7 @@ import {
   wasRetried,
 } from "./s3-errors.ts";
 import { holds, infoOf, conditionHeaders, sizeOfRanged } from "./s3-headers.ts";
+import { S3Presigner } from "./s3-presigner.ts";
 import { withSignal } from "./s3-signal.ts";
 import { uploadStream } from "./s3-upload.ts";
 
@@ -48,27 +49,32 @@ const maxParts = 10_000;
 /** Object metadata that names a conditional write. */
 const writeIdName = "stowage-write";
 
+/** Which bucket, and how it is reached. */
 export interface S3StoreOptions {
   /** Made by `createS3Client`, which tunes it. */
   readonly client: S3Client;
   readonly bucket: string;
-  /** Where in the bucket everything lies, such as `images/prod`; empty for the whole bucket. */
-  readonly prefix: string;
+  /** Where in the bucket everything lies, such as `images/prod`; without it, the whole bucket. */
+  readonly prefix?: string | undefined;
   /** Bytes of a part, at least 5 MiB, which is S3's own limit. */
   readonly partBytes?: number;
   readonly queueSize?: number;
+  /** Signs URLs for where clients reach the bucket; without one there are none. */
+  readonly presignClient?: S3Client | undefined;
 }
 
+/** A bucket of S3, or a prefix of one, as a store. */
 export class S3Store implements ObjectStore {
   readonly url: string;
   readonly partBytes: number;
+  readonly presigner: S3Presigner | undefined;
   readonly #client: S3Client;
   readonly #bucket: string;
   /** Empty, or ends with `/`. */
   readonly #prefix: string;
   readonly #queueSize: number;
 
-  constructor({ client, bucket, prefix, partBytes, queueSize }: S3StoreOptions) {
+  constructor({ client, bucket, prefix = "", partBytes, queueSize, presignClient }: S3StoreOptions) {
     const path = prefix.replace(/^\/+|\/+$/g, "");
     this.url = path === "" ? `s3://${bucket}` : `s3://${bucket}/${path}`;
     this.partBytes = partBytes ?? defaultPartBytes;
@@ -76,6 +82,7 @@ export class S3Store implements ObjectStore {
     this.#bucket = bucket;
     this.#prefix = path === "" ? "" : `${path}/`;
     this.#queueSize = queueSize ?? defaultQueueSize;
+    this.presigner = presignClient && new S3Presigner({ client: presignClient, bucket, prefix: this.#prefix });
   }
 
   /**

@@ -15,11 +15,14 @@ interface Waiter {
   readonly grant: () => void;
 }
 
+/** Bytes of memory that several loads share. Whoever finds too few of them waits. */
 export class ByteBudget {
+  /** How many there are in all. */
   readonly maxBytes: number;
   #free: number;
   readonly #waiters: Waiter[] = [];
 
+  /** A blob that is streamed into S3 takes 30 MiB: with less than that, large ones are refused. */
   constructor(maxBytes: number) {
     this.maxBytes = maxBytes;
     this.#free = maxBytes;

@@ -1,14 +1,55 @@
 /** Bytes from and to web streams, for the edges where a platform speaks in them. */
 
+/** Can be left at any time, also before the first chunk. */
+export interface ByteChunks extends AsyncIterableIterator<Uint8Array> {
+  return(): Promise<IteratorReturnResult<undefined>>;
+}
+
 /** Reads a body chunk by chunk; whoever leaves early cancels it. */
-export async function* readableToBytes(body: ReadableStream<Uint8Array> | null): AsyncGenerator<Uint8Array> {
-  if (body === null) return;
+export function readableToBytes(body: ReadableStream<Uint8Array> | null): ByteChunks {
+  if (body === null) return chunksOf(undefined, async () => undefined);
   const reader = body.getReader();
-  try {
-    for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
-  } finally {
-    await reader.cancel().catch(() => undefined); // nothing is left to say to whoever sent it
-  }
+  return chunksOf(reader, async () => (await reader.read()).value);
+}
+
+/** Bytes that are asked for at once. Measured: more are no faster, and their garbage fills a Worker's memory. */
+const readBytes = 64 * 1024;
+
+/**
+ * Reads a byte stream as `readableToBytes` does, but into memory that it brings: otherwise workerd hands out 4 KiB at a
+ * time, and is several times as slow. Chunks are kept by whoever gets them, so each has memory of its own; of a read that
+ * filled little of it the bytes are copied, lest a few of them hold on to much.
+ */
+export function byteStreamToBytes(body: ReadableStream<Uint8Array> | null): ByteChunks {
+  if (body === null) return readableToBytes(null);
+  const reader = body.getReader({ mode: "byob" });
+  let memory: ArrayBuffer | undefined;
+  return chunksOf(reader, async () => {
+    const { done, value } = await reader.read(new Uint8Array(memory ?? new ArrayBuffer(readBytes)));
+    memory = undefined;
+    if (done) return undefined;
+    if (value.length > value.buffer.byteLength / 2) return value;
+    memory = value.buffer;
+    return value.slice();
+  });
+}
+
+function chunksOf(
+  reader: { cancel(): Promise<void> } | undefined,
+  read: () => Promise<Uint8Array | undefined>,
+): ByteChunks {
+  const chunks: ByteChunks = {
+    [Symbol.asyncIterator]: () => chunks,
+    async next() {
+      const value = await read();
+      return value === undefined ? { done: true, value } : { done: false, value };
+    },
+    async return() {
+      await reader?.cancel().catch(() => undefined); // nothing is left to say to whoever sent it
+      return { done: true, value: undefined };
+    },
+  };
+  return chunks;
 }
 
 /** A stream that reads on only as fast as it is read; cancelling it ends the reading. */

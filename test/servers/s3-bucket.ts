@@ -22,7 +22,8 @@ export function s3Environment({ endpoint, accessKeyId, secretAccessKey }: S3Serv
 export async function makeS3Store(server: S3Server, tuning: S3Tuning = {}): Promise<S3Store> {
   const client = createS3Client(s3Environment(server));
   await makeTestBucket(client);
-  return new S3Store({ client, bucket: testBucket, prefix: `tests/${crypto.randomUUID()}`, ...tuning });
+  const prefix = `tests/${crypto.randomUUID()}`;
+  return new S3Store({ client, bucket: testBucket, prefix, presignClient: client, ...tuning });
 }
 
 export async function makeTestBucket(client: S3Client): Promise<void> {

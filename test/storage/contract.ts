@@ -3,7 +3,7 @@
  * objects are deleted and nothing may be left: no object, no temporary file, no open multipart upload.
  */
 import { Buffer } from "node:buffer";
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { EventEmitter, once } from "node:events";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { blobKey } from "../../src/storage/keys.ts";
@@ -426,6 +426,72 @@ export function describeStoreContract(
       });
     });
 
+    describe("put", () => {
+      it("writes an object, whatever is there", async () => {
+        const bytes = randomBytes(store.partBytes + 1);
+        await store.put("staging/upload/1", text("cut short"));
+        await (await opened.reopen()).put("staging/upload/1", bytes);
+        expect((await store.head("staging/upload/1"))?.size).toBe(bytes.length);
+        expectSame(await read(await store.get("staging/upload/1")), bytes);
+        expect(await listKeys(store, "staging/")).toEqual(["staging/upload/1"]);
+      });
+
+      it("leaves one whole object where many write it at once", async () => {
+        const candidates = Array.from({ length: 8 }, (_, i) => `written by ${i}`);
+        await inParallel(candidates, (candidate) => store.put("staging/upload/1", text(candidate)));
+        expect(candidates).toContain(new TextDecoder().decode(await read(await store.get("staging/upload/1"))));
+      });
+
+      it("writes nothing when the signal has fired before", async () => {
+        const reason = new Error("too late");
+        const options = { signal: AbortSignal.abort(reason) };
+        await expect(store.put("staging/upload/1", text("one"), options)).rejects.toBe(reason);
+        expect(await listAll(store, "")).toEqual([]);
+      });
+    });
+
+    // A store without one has nothing to keep here.
+    describe("presigner", () => {
+      const bytes = text("twelve bytes");
+
+      it("makes URLs that take exactly so many bytes, and give them back", async () => {
+        const { presigner } = store;
+        if (presigner === undefined) return;
+        const target = await presigner.presignPut("staging/upload/1", { seconds: 60, size: bytes.length });
+        for (const wrong of ["elevenbytes", "thirteen byte", ""]) {
+          const response = await fetch(target, { method: "PUT", body: wrong });
+          expect(response.status, `sent ${wrong.length} bytes, expected 12`).toBe(403);
+          await response.body?.cancel();
+        }
+        expect(await listAll(store, ""), "the backend refused the bytes but stored them").toEqual([]);
+        for (const status of [200, 200]) {
+          expect((await fetch(target, { method: "PUT", body: new Uint8Array(bytes) })).status).toBe(status);
+        }
+        const source = await presigner.presignGet("staging/upload/1", { seconds: 60 });
+        expect(new Uint8Array(await (await fetch(source)).arrayBuffer())).toEqual(bytes);
+        const range = await fetch(source, { headers: { Range: "bytes=0-5" } });
+        expect([range.status, await range.text()]).toEqual([206, "twelve"]);
+      });
+
+      it("makes URLs that are good for their object, their method and their time alone", async () => {
+        const { presigner } = store;
+        if (presigner === undefined) return;
+        await store.put("staging/upload/1", bytes);
+        await store.put("staging/upload/2", bytes);
+        const source = await presigner.presignGet("staging/upload/1", { seconds: 1 });
+        const statusOf = async (url: string, init?: RequestInit): Promise<number> => {
+          const response = await fetch(url, init);
+          await response.body?.cancel();
+          return response.status;
+        };
+        expect(await statusOf(source)).toBe(200);
+        expect(await statusOf(source.replace("staging/upload/1", "staging/upload/2"))).toBe(403);
+        expect(await statusOf(source, { method: "DELETE" })).toBe(403);
+        await new Promise((resolve) => setTimeout(resolve, 2_500));
+        expect(await statusOf(source)).toBe(403);
+      });
+    });
+
     describe("list", () => {
       it("lists nothing in an empty store", async () => {
         expect(await listAll(store, "")).toEqual([]);
@@ -511,6 +577,13 @@ export async function increment(store: ObjectStore, key: string, times: number):
     const value = Number(new TextDecoder().decode(await read(object)));
     if ((await store.putIf(key, text(String(value + 1)), { etag: object.etag })) !== "conflict") done++;
   }
+}
+
+/** Different each time. workerd gives out 64 KiB of randomness at once. */
+function randomBytes(length: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  for (let start = 0; start < length; start += 65_536) crypto.getRandomValues(bytes.subarray(start, start + 65_536));
+  return bytes;
 }
 
 export function text(value: string): Uint8Array {

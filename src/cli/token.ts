@@ -1,0 +1,87 @@
+/** `stowage token`: makes a secret for somebody, and the entry by which the service knows it without keeping it. */
+import { createHash, randomBytes } from "node:crypto";
+import { parseArgs } from "node:util";
+import { type Action, type Token, actions } from "../auth/access.ts";
+import { isPattern } from "../auth/match-pattern.ts";
+import { isTokenName, tokenNameForm } from "../auth/parse-tokens.ts";
+import { StowageError } from "../errors.ts";
+import { checkCount } from "./arguments.ts";
+import { type Command, exitCodes } from "./command.ts";
+
+/** Nobody can guess or try out so many. */
+const secretBytes = 32;
+/** Tells people, and programs that look for secrets which got lost, what it is. */
+const secretPrefix = "stowage_";
+
+export const token: Command = {
+  summary: "make a token for somebody who may load or pull",
+  help: `Usage: stowage token NAME [--allow ACTIONS] [--repository PATTERN]... [--json]
+
+Makes a secret, shown only this once, and an entry for the list in STOWAGE_TOKENS,
+which holds no more than its SHA-256. NAME stands in the service's log. The secret is
+a Bearer token, or the password of any user.
+
+Options:
+  --allow ACTIONS        pull, load and delete, joined by commas, default pull,load
+  --repository PATTERN   only there; "*" stands for any part of a name up to the next
+                         "/", "**" for any part at all; again for more of them
+  --json                 print {"secret", "entry"} as JSON
+
+Examples:
+  stowage token ci --repository 'team/**'
+  stowage token cluster --allow pull
+  stowage token ci --json | tee ci.json | jq -c "[.entry]"
+`,
+  async run(args, { stdout }) {
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      options: {
+        allow: { type: "string", default: "pull,load" },
+        repository: { type: "string", multiple: true, default: ["**"] },
+        json: { type: "boolean" },
+      },
+      allowPositionals: true,
+    });
+    checkCount(positionals, { min: 1, max: 1, usage: "NAME" });
+    const secret = secretPrefix + randomBytes(secretBytes).toString("base64url");
+    const entry: Token = {
+      name: readTokenName(positionals[0]),
+      sha256: createHash("sha256").update(secret).digest("hex"),
+      actions: values.allow.split(",").map(readAction),
+      repositories: values.repository.map(readPattern),
+    };
+    stdout.write(
+      values.json === true ? `${JSON.stringify({ secret, entry }, undefined, 2)}\n` : describe(secret, entry),
+    );
+    return exitCodes.ok;
+  },
+};
+
+function readTokenName(text: string | undefined): string {
+  if (isTokenName(text)) return text;
+  throw new StowageError("INPUT_INVALID", `NAME is ${JSON.stringify(text)}, expected ${tokenNameForm}`);
+}
+
+function readAction(text: string): Action {
+  const action = actions.find((known) => known === text);
+  if (action !== undefined) return action;
+  const expected = `${actions.join(", ")} or some of them, joined by commas`;
+  throw new StowageError("INPUT_INVALID", `--allow has ${JSON.stringify(text)}, expected ${expected}`);
+}
+
+function readPattern(text: string): string {
+  if (isPattern(text)) return text;
+  const expected = 'a repository name, in which "*" and "**" may stand for parts';
+  throw new StowageError("INPUT_INVALID", `--repository is ${JSON.stringify(text)}, expected ${expected}`);
+}
+
+function describe(secret: string, entry: Token): string {
+  return `The token "${entry.name}", shown only now:
+
+  ${secret}
+
+Its entry for STOWAGE_TOKENS, a JSON list of such:
+
+  ${JSON.stringify(entry)}
+`;
+}

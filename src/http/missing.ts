@@ -1,0 +1,42 @@
+/** `POST /v1/blobs/missing`: of these blobs, which have to be sent at all, and how large a tarball may be sent at once. */
+import { Hono } from "hono";
+import { StowageError } from "../errors.ts";
+import { isSha256Digest } from "../oci/digest.ts";
+import { type JsonObject, describeJson } from "../oci/json.ts";
+import { findMissingBlobs } from "../uploads/find-missing-blobs.ts";
+import { authorize } from "./authentication.ts";
+import { readJsonObject } from "./request-json.ts";
+import type { Service } from "./service.ts";
+
+const maxBodyBytes = 1024 * 1024;
+const maxDigests = 10_000;
+
+/** A larger tarball had better go up in parts, also where it need not: what has arrived need not be sent again. */
+const maxDirectBytes = 64 * 1024 * 1024;
+
+export function missingRoutes(service: Service): Hono {
+  const { store, maxRequestBytes = maxDirectBytes } = service;
+  return new Hono().post("/blobs/missing", async (c) => {
+    authorize(c, "load");
+    const digests = parseDigests(await readJsonObject(c, service, maxBodyBytes));
+    const missing = await findMissingBlobs(digests, { store, signal: c.req.raw.signal });
+    return c.json({ missing, directBytes: Math.min(maxDirectBytes, maxRequestBytes) });
+  });
+}
+
+function parseDigests({ digests }: JsonObject): readonly string[] {
+  if (!Array.isArray(digests) || !digests.every(isDigestText)) {
+    const found = Array.isArray(digests)
+      ? describeJson(digests.find((it) => !isDigestText(it)))
+      : describeJson(digests);
+    const expected = 'expected a list of strings, "sha256:" and 64 lower-case hex digits each';
+    throw new StowageError("INPUT_INVALID", `Cannot use the digests: found ${found}, ${expected}`);
+  }
+  if (digests.length <= maxDigests) return digests;
+  const message = `Cannot look for ${digests.length} blobs at once: at most ${maxDigests} are allowed`;
+  throw new StowageError("LIMIT_EXCEEDED", message, { detail: { found: digests.length, expected: maxDigests } });
+}
+
+function isDigestText(value: unknown): value is string {
+  return typeof value === "string" && isSha256Digest(value);
+}

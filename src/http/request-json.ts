@@ -1,0 +1,30 @@
+/** The JSON of a request's body, where that is small. */
+import type { Context } from "hono";
+import { StowageError, messageOf } from "../errors.ts";
+import { type JsonObject, describeJson, isJsonObject, parseJson } from "../oci/json.ts";
+import { ByteReader } from "../streams/byte-reader.ts";
+import { collectBytes } from "../streams/collect-bytes.ts";
+import type { Service } from "./service.ts";
+
+/** Throws `INPUT_INVALID` if the body is no JSON object, `LIMIT_EXCEEDED` if it is longer than `maxBytes`. */
+export async function readJsonObject(c: Context, { bodyOf }: Service, maxBytes: number): Promise<JsonObject> {
+  const reader = new ByteReader(bodyOf(c));
+  try {
+    const bytes = await collectBytes(reader.stream(maxBytes + 1), maxBytes + 1);
+    if (bytes.length > maxBytes) throw tooLong(c, maxBytes);
+    const json = parseJson(bytes);
+    if (isJsonObject(json)) return json;
+    throw new Error(`found ${describeJson(json)}, expected an object`);
+  } catch (error) {
+    if (error instanceof StowageError) throw error;
+    const message = `Cannot read the JSON that was sent to ${c.req.path}: ${messageOf(error)}`;
+    throw new StowageError("INPUT_INVALID", message, { cause: error });
+  } finally {
+    await reader.close();
+  }
+}
+
+function tooLong(c: Context, maxBytes: number): StowageError {
+  const message = `Cannot read what was sent to ${c.req.path}: it is longer than ${maxBytes} bytes`;
+  return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxBytes } });
+}

@@ -1,0 +1,101 @@
+/**
+ * `/v1/uploads`: tarballs that come in parts, because a platform cuts longer bodies off, or because a part that failed
+ * is sent again more quickly than the whole.
+ *
+ *     POST   /v1/uploads                             {"size", "fingerprint"?}: begins one, or finds it again
+ *     GET    /v1/uploads/<id>                        its parts: fresh URLs, and which of them are there
+ *     PUT    /v1/uploads/<id>/parts/<number>?key=…   takes a part, where the store has no URLs of its own for it
+ *     POST   /v1/uploads/<id>/load[/<name>[:<tag>]]  as `/v1/load` with what was uploaded
+ *     DELETE /v1/uploads/<id>                        gives up
+ */
+import { type Context, Hono } from "hono";
+import { StowageError } from "../errors.ts";
+import { type JsonObject, describeJson } from "../oci/json.ts";
+import { type ImageName, parseName } from "../oci/reference.ts";
+import { type NewUpload, beginUpload } from "../uploads/begin-upload.ts";
+import { deleteUpload } from "../uploads/delete-upload.ts";
+import { type UploadDescription, describeUpload } from "../uploads/describe-upload.ts";
+import { loadUpload } from "../uploads/load-upload.ts";
+import { putPart } from "../uploads/put-part.ts";
+import { type Upload, type UploadPart, readOwnUpload } from "../uploads/upload.ts";
+import { authorize, callerName } from "./authentication.ts";
+import { answerLoad } from "./load.ts";
+import { readJsonObject } from "./request-json.ts";
+import type { Service } from "./service.ts";
+
+const maxBodyBytes = 64 * 1024;
+const maxFingerprintLength = 1024;
+
+export function uploadRoutes(service: Service): Hono {
+  const { store, budget } = service;
+  const ownUpload = async (c: Context, id: string): Promise<Upload> => {
+    authorize(c, "load");
+    return readOwnUpload(id, { owner: callerName(c), store, signal: c.req.raw.signal });
+  };
+  const describe = async (c: Context, upload: Upload): Promise<UploadDescription> => {
+    const url = urlOfUploads(c);
+    const servedUrlOf = ({ id, key }: Upload, { number }: UploadPart): string =>
+      `${url}/${id}/parts/${number}?key=${key}`;
+    return describeUpload(upload, { store, servedUrlOf, signal: c.req.raw.signal });
+  };
+  const load = async (c: Context, id: string, name: ImageName | undefined): Promise<Response> => {
+    const upload = await ownUpload(c, id);
+    return answerLoad(c, { service, name, load: (options) => loadUpload(upload, { ...options, log: service.log }) });
+  };
+  const routes = new Hono();
+  routes.post("/uploads", async (c) => {
+    authorize(c, "load");
+    const announced = parseNewUpload(await readJsonObject(c, service, maxBodyBytes));
+    const { upload, isNew } = await beginUpload({ ...announced, owner: callerName(c) }, service);
+    const description = await describe(c, upload);
+    return c.json(description, isNew ? 201 : 200, { Location: `${urlOfUploads(c)}/${upload.id}` });
+  });
+  routes.get("/uploads/:id", async (c) => c.json(await describe(c, await ownUpload(c, c.req.param("id")))));
+  routes.delete("/uploads/:id", async (c) => {
+    const { id } = await ownUpload(c, c.req.param("id"));
+    await deleteUpload(id, service);
+    return c.body(null, 204);
+  });
+  routes.put("/uploads/:id/parts/:number", async (c) => {
+    const signals = [c.req.raw.signal, ...(service.signal === undefined ? [] : [service.signal])];
+    const part = {
+      uploadId: c.req.param("id"),
+      number: c.req.param("number"),
+      key: c.req.query("key") ?? "",
+      announcedBytes: parseLength(c.req.header("Content-Length")),
+      body: service.bodyOf(c),
+    };
+    await putPart(part, { store, budget, signal: AbortSignal.any(signals) });
+    return c.body(null, 201);
+  });
+  routes.post("/uploads/:id/load", (c) => load(c, c.req.param("id"), undefined));
+  routes.post("/uploads/:id/load/:name{.+}", (c) => load(c, c.req.param("id"), parseName(c.req.param("name"))));
+  return routes;
+}
+
+function parseNewUpload({ size, fingerprint }: JsonObject): Omit<NewUpload, "owner"> {
+  if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 1) {
+    throw invalid(`found size ${describeJson(size)}, expected a whole number of bytes, at least 1`);
+  }
+  if (fingerprint === undefined) return { size };
+  if (typeof fingerprint === "string" && fingerprint.length <= maxFingerprintLength) return { size, fingerprint };
+  const expected = `expected at most ${maxFingerprintLength} characters`;
+  throw invalid(`found fingerprint ${describeJson(fingerprint)}, ${expected}`);
+}
+
+function invalid(problem: string): StowageError {
+  return new StowageError("INPUT_INVALID", `Cannot begin an upload: ${problem}`);
+}
+
+function parseLength(header: string | undefined): number | undefined {
+  return header !== undefined && /^\d+$/.test(header) ? Number(header) : undefined;
+}
+
+/** Where the client reaches these routes, also below a path, and behind a proxy that speaks TLS for the service. */
+function urlOfUploads(c: Context): string {
+  const url = new URL(c.req.url);
+  const forwarded = c.req.header("X-Forwarded-Proto")?.split(",")[0]?.trim();
+  const protocol = forwarded === "http" || forwarded === "https" ? `${forwarded}:` : url.protocol;
+  const name = "/uploads";
+  return `${protocol}//${url.host}${url.pathname.slice(0, url.pathname.lastIndexOf(name) + name.length)}`;
+}

@@ -1,0 +1,58 @@
+/** URLs of a bucket's own, by which whoever knows them reads or writes one object for a while (Signature Version 4). */
+import { GetObjectCommand, PutObjectCommand, type S3Client } from "@aws-sdk/client-s3";
+import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
+import { StowageError } from "../errors.ts";
+import type { Presigner } from "./object-store.ts";
+import { createS3Client } from "./s3-client.ts";
+
+export interface S3PresignerOptions {
+  /** Signs for the address at which clients reach the bucket. Nothing is sent. */
+  readonly client: S3Client;
+  readonly bucket: string;
+  /** Empty, or ends with `/`. */
+  readonly prefix: string;
+}
+
+export class S3Presigner implements Presigner {
+  readonly #client: S3Client;
+  readonly #bucket: string;
+  readonly #prefix: string;
+
+  constructor({ client, bucket, prefix }: S3PresignerOptions) {
+    this.#client = client;
+    this.#bucket = bucket;
+    this.#prefix = prefix;
+  }
+
+  async presignGet(key: string, { seconds }: { readonly seconds: number }): Promise<string> {
+    return getSignedUrl(this.#client, new GetObjectCommand(this.#at(key)), { expiresIn: seconds });
+  }
+
+  /** The length is one of the signed headers, which every HTTP client sends by itself; no other has to be. */
+  async presignPut(
+    key: string,
+    { seconds, size }: { readonly seconds: number; readonly size: number },
+  ): Promise<string> {
+    const command = new PutObjectCommand({ ...this.#at(key), ContentLength: size });
+    return getSignedUrl(this.#client, command, { expiresIn: seconds });
+  }
+
+  #at(key: string): { readonly Bucket: string; readonly Key: string } {
+    return { Bucket: this.#bucket, Key: this.#prefix + key };
+  }
+}
+
+/**
+ * Makes the client of a presigner: for where clients reach the bucket, `STOWAGE_PUBLIC_ENDPOINT_URL_S3`, if that is not
+ * where the service does. Undefined for `none`: they cannot reach it, and nothing is presigned. Throws `INPUT_INVALID`.
+ */
+export function createPresignClient(env: Readonly<Record<string, string | undefined>>): S3Client | undefined {
+  const { STOWAGE_PUBLIC_ENDPOINT_URL_S3: endpoint } = env;
+  if (endpoint === undefined || endpoint === "") return createS3Client(env);
+  if (endpoint === "none") return undefined;
+  if (URL.canParse(endpoint) && /^https?:$/.test(new URL(endpoint).protocol)) {
+    return createS3Client({ ...env, AWS_ENDPOINT_URL_S3: endpoint });
+  }
+  const expected = 'expected an address such as "https://s3.example.com", or "none"';
+  throw new StowageError("INPUT_INVALID", `STOWAGE_PUBLIC_ENDPOINT_URL_S3 is ${JSON.stringify(endpoint)}, ${expected}`);
+}

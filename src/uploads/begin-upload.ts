@@ -1,0 +1,82 @@
+/** Begins an upload in parts, or finds the one that the same caller began for the same thing before. */
+import { createHash, randomBytes } from "node:crypto";
+import { StowageError } from "../errors.ts";
+import { uploadKey } from "../storage/keys.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import { type Upload, readUpload, serializeUpload } from "./upload.ts";
+
+export interface NewUpload {
+  /** Bytes of the whole. */
+  readonly size: number;
+  /** The caller's name for what is uploaded: with the same one the upload is found again. */
+  readonly fingerprint?: string | undefined;
+  readonly owner: string;
+}
+
+export interface BeginUploadOptions {
+  readonly store: ObjectStore;
+  /** Bytes of a request's body that the platform lets through. */
+  readonly maxRequestBytes?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface BegunUpload {
+  readonly upload: Upload;
+  /** False: it had begun before. */
+  readonly isNew: boolean;
+}
+
+const mebibyte = 1024 * 1024;
+/** A part that the service takes is held in memory as a whole. */
+const minPartBytes = 8 * mebibyte;
+/** Presigned parts grow with the whole, so that an answer never has more than so many URLs. */
+const maxPresignedParts = 1000;
+/** S3 takes no more in one PUT. */
+const maxPresignedPartBytes = 5 * 1024 * mebibyte;
+/** Parts that the service takes do not grow; 80 GiB is enough where there is no bucket. */
+const maxServedParts = 10_000;
+
+/** Throws `LIMIT_EXCEEDED` if the whole is too large for any number of parts. */
+export async function beginUpload(announced: NewUpload, options: BeginUploadOptions): Promise<BegunUpload> {
+  const { store, signal } = options;
+  const { size, owner } = announced;
+  const upload: Upload = { id: idOf(announced), owner, size, partBytes: partBytesOf(size, options), key: newSecret() };
+  const written = await store.putIf(uploadKey(upload.id), serializeUpload(upload), "absent", { signal });
+  if (written !== "conflict") return { upload, isNew: true };
+  return { upload: await readUpload(upload.id, { store, signal }), isNew: false };
+}
+
+/** Random, or the same for the same caller, size and fingerprint. */
+function idOf({ owner, size, fingerprint }: NewUpload): string {
+  if (fingerprint === undefined) return newSecret();
+  return createHash("sha256")
+    .update(JSON.stringify([owner, size, fingerprint]))
+    .digest("hex")
+    .slice(0, 32);
+}
+
+/** 32 hex digits, 128 bits, that nobody can guess. */
+function newSecret(): string {
+  return randomBytes(16).toString("hex");
+}
+
+function partBytesOf(size: number, { store, maxRequestBytes = Number.POSITIVE_INFINITY }: BeginUploadOptions): number {
+  const isPresigned = store.presigner !== undefined;
+  const [partBytes, maxBytes] = isPresigned
+    ? [Math.max(minPartBytes, wholeMebibytes(size / maxPresignedParts)), maxPresignedParts * maxPresignedPartBytes]
+    : servedPartBytes(maxRequestBytes);
+  if (size <= maxBytes) return partBytes;
+  throw new StowageError("LIMIT_EXCEEDED", `Cannot take an upload of ${size} bytes: at most ${maxBytes} are allowed`, {
+    detail: { found: size, expected: maxBytes },
+  });
+}
+
+function wholeMebibytes(bytes: number): number {
+  return Math.ceil(bytes / mebibyte) * mebibyte;
+}
+
+/** Smaller where the platform cuts bodies off before that. */
+function servedPartBytes(maxRequestBytes: number): readonly [partBytes: number, maxBytes: number] {
+  const partBytes = Math.min(minPartBytes, maxRequestBytes);
+  return [partBytes, maxServedParts * partBytes];
+}

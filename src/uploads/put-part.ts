@@ -1,0 +1,94 @@
+/** Takes one part of an upload, where the store has no addresses of its own to which clients could send it. */
+import { Buffer } from "node:buffer";
+import { timingSafeEqual } from "node:crypto";
+import { StowageError, messageOf } from "../errors.ts";
+import { uploadPartKey } from "../storage/keys.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import type { ByteBudget } from "../streams/byte-budget.ts";
+import { abortable } from "../streams/abortable.ts";
+import { ByteReader } from "../streams/byte-reader.ts";
+import { collectBytes } from "../streams/collect-bytes.ts";
+import { type Upload, type UploadPart, partsOf, readUpload } from "./upload.ts";
+
+export interface IncomingPart {
+  readonly uploadId: string;
+  /** As in the URL: a whole number from 1 on. */
+  readonly number: string;
+  /** The secret of the upload, which whoever sends the part must know. */
+  readonly key: string;
+  /** Length in bytes, where the client says so beforehand. */
+  readonly announcedBytes: number | undefined;
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+export interface PutPartOptions {
+  readonly store: ObjectStore;
+  readonly budget: ByteBudget;
+  /** Ends the waiting for memory, the reading and the writing. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Holds the part in memory, so that it is stored as a whole or not at all; one that was there is replaced. Throws
+ * `SIZE_INVALID` if it has another length than was agreed, `DENIED` for another key, and `BLOB_UPLOAD_UNKNOWN`.
+ */
+export async function putPart(incoming: IncomingPart, { store, budget, signal }: PutPartOptions): Promise<void> {
+  const upload = await readUpload(incoming.uploadId, { store, signal });
+  if (!isSame(incoming.key, upload.key)) {
+    throw new StowageError("DENIED", "Cannot take the part: its URL does not carry the key of this upload");
+  }
+  const part = partOf(upload, incoming.number);
+  if (incoming.announcedBytes !== undefined) checkLength(part, incoming.announcedBytes);
+  try {
+    const release = await budget.take(part.size + 1, signal);
+    try {
+      const bytes = await readPart(part, abortable(incoming.body, signal));
+      await store.put(uploadPartKey(upload.id, part.number), bytes, { signal });
+    } finally {
+      release();
+    }
+  } catch (error) {
+    throw signal.aborted ? interrupted(part, error) : error;
+  }
+}
+
+/** In a time that does not tell how much of it is right. */
+function isSame(found: string, expected: string): boolean {
+  const [a, b] = [Buffer.from(found), Buffer.from(expected)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+function partOf(upload: Upload, number: string): UploadPart {
+  const parts = [...partsOf(upload)];
+  const part = parts.find((candidate) => String(candidate.number) === number);
+  if (part !== undefined) return part;
+  const message = `Cannot take part ${JSON.stringify(number)}: the upload has parts 1 to ${parts.length}`;
+  throw new StowageError("INPUT_INVALID", message);
+}
+
+/** Reads one byte more than it should get, to see that there is none. */
+async function readPart(part: UploadPart, body: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const reader = new ByteReader(body);
+  try {
+    const bytes = await collectBytes(reader.stream(part.size + 1), part.size + 1);
+    checkLength(part, bytes.length);
+    return bytes;
+  } catch (error) {
+    throw interrupted(part, error);
+  } finally {
+    await reader.close();
+  }
+}
+
+/** A body that breaks off is its sender's doing; its own error says so only in a platform's words. */
+function interrupted({ number }: UploadPart, error: unknown): StowageError {
+  if (error instanceof StowageError) return error;
+  const message = `Cannot take part ${number}: it broke off (${messageOf(error)})`;
+  return new StowageError("INTERRUPTED", message, { cause: error });
+}
+
+function checkLength({ number, size }: UploadPart, found: number): void {
+  if (found === size) return;
+  const message = `Cannot take part ${number}: found ${found > size ? `more than ${size}` : found} bytes, expected ${size}`;
+  throw new StowageError("SIZE_INVALID", message, { detail: { part: number, found, expected: size } });
+}

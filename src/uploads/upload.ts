@@ -1,0 +1,95 @@
+/**
+ * An upload in parts: what was announced when it began, and which parts it has. Each part is an object of its own: every
+ * store can take it, a part can be sent again by itself, and nothing has to be completed or aborted. What is given up
+ * without a word expires by a lifecycle rule on `staging/`.
+ *
+ *     staging/<id>.json         what was announced; it never changes
+ *     staging/<id>.<number>     one part, from 1 on; all are of `partBytes` but the last
+ */
+import { StowageError, messageOf } from "../errors.ts";
+import { isJsonObject, parseJson } from "../oci/json.ts";
+import { uploadKey } from "../storage/keys.ts";
+import type { StoreReader } from "../storage/object-store.ts";
+import { readSmallObject } from "../storage/read-small-object.ts";
+
+export interface Upload {
+  /** 32 lower-case hex digits. */
+  readonly id: string;
+  /** The name of whoever began it; to others it does not exist. */
+  readonly owner: string;
+  /** Bytes of the whole. */
+  readonly size: number;
+  readonly partBytes: number;
+  /** A secret: where the service takes the parts, their URLs carry it, and it alone allows them. */
+  readonly key: string;
+}
+
+export interface UploadPart {
+  readonly number: number;
+  /** Where in the whole its first byte is. */
+  readonly offset: number;
+  /** Length in bytes. */
+  readonly size: number;
+}
+
+export interface ReadUploadOptions {
+  readonly store: StoreReader;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const maxUploadBytes = 64 * 1024;
+
+/** Reads what was announced. Throws `BLOB_UPLOAD_UNKNOWN` if there is no such upload. */
+export async function readUpload(id: string, { store, signal }: ReadUploadOptions): Promise<Upload> {
+  const found = isUploadId(id) && (await readSmallObject(store, uploadKey(id), { maxBytes: maxUploadBytes, signal }));
+  if (!found) throw unknownUpload(id);
+  return parseUpload(found.bytes, id);
+}
+
+/** As `readUpload`, but that an upload of somebody else's is unknown too. */
+export async function readOwnUpload(
+  id: string,
+  { owner, ...options }: ReadUploadOptions & Pick<Upload, "owner">,
+): Promise<Upload> {
+  const upload = await readUpload(id, options);
+  if (upload.owner !== owner) throw unknownUpload(id);
+  return upload;
+}
+
+/** All parts, in their order. */
+export function* partsOf({ size, partBytes }: Pick<Upload, "size" | "partBytes">): Generator<UploadPart> {
+  for (let number = 1, offset = 0; offset < size; number += 1, offset += partBytes) {
+    yield { number, offset, size: Math.min(partBytes, size - offset) };
+  }
+}
+
+export function serializeUpload(upload: Upload): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(upload));
+}
+
+function isUploadId(text: string): boolean {
+  return /^[0-9a-f]{32}$/.test(text);
+}
+
+function parseUpload(bytes: Uint8Array, id: string): Upload {
+  try {
+    const json = parseJson(bytes);
+    if (!isJsonObject(json)) throw new Error("expected an object");
+    const { owner, size, partBytes, key } = json;
+    if (typeof owner !== "string" || typeof key !== "string") throw new Error("expected owner and key");
+    if (!isLength(size) || !isLength(partBytes)) throw new Error("expected size and partBytes");
+    return { id, owner, size, partBytes, key };
+  } catch (error) {
+    const message = `Cannot read "${uploadKey(id)}" in the store: ${messageOf(error)}`;
+    throw new StowageError("STORE_DAMAGED", message, { cause: error });
+  }
+}
+
+function isLength(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value > 0;
+}
+
+function unknownUpload(id: string): StowageError {
+  const message = `Cannot find upload ${JSON.stringify(id)}: it was loaded, deleted, has expired, or never began`;
+  return new StowageError("BLOB_UPLOAD_UNKNOWN", message, { detail: { id } });
+}

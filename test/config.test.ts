@@ -1,0 +1,75 @@
+import { describe, expect, it } from "vitest";
+import { type Config, type ConfigOptions, parseConfig } from "../src/config.ts";
+import { sha256 } from "./support/bytes.ts";
+
+const token = {
+  name: "ci",
+  sha256: sha256(Buffer.from("secret")).slice("sha256:".length),
+  actions: ["load"],
+  repositories: ["team/**"],
+};
+const STOWAGE_TOKENS = JSON.stringify([token]);
+const reachable = { HOST: "0.0.0.0" };
+
+function accessOf(env: Record<string, string>, options?: ConfigOptions): Config["access"] {
+  return parseConfig(env, options).access;
+}
+
+describe("parseConfig", () => {
+  it("keeps a directory and listens on loopback alone where nothing is set", () => {
+    expect(parseConfig({})).toMatchObject({ storeUrl: "file:./data", host: "127.0.0.1", port: 8080, access: "anyone" });
+  });
+
+  it("reports every setting that it cannot use at once", () => {
+    const env = { PORT: "http", STOWAGE_STORE: "ftp:x", STOWAGE_TOKENS: "[1,2]", STOWAGE_ANONYMOUS_PULL: "yes" };
+    expect(() => parseConfig(env)).toThrow(
+      /^Cannot use the settings:\n(?=[^]*PORT is "http")(?=[^]*STOWAGE_STORE is "ftp:x")(?=[^]*PULL is "yes")[^]*entry 2 of 2/,
+    );
+  });
+
+  it.each([
+    [{ STOWAGE_TOKENS }, { tokens: [token], anonymousPull: false }],
+    [
+      { STOWAGE_TOKENS, STOWAGE_ANONYMOUS_PULL: "true" },
+      { tokens: [token], anonymousPull: true },
+    ],
+    [{ STOWAGE_ANONYMOUS_PULL: "true" }, { tokens: [], anonymousPull: true }],
+    [{ STOWAGE_TOKENS: "[]" }, { tokens: [], anonymousPull: false }],
+    [{ STOWAGE_ALLOW_ANYONE: "true" }, "anyone"],
+  ])("lets in whom %j says, wherever the service is", (env, access) => {
+    expect(accessOf(env)).toEqual(access);
+    expect(accessOf({ ...env, ...reachable })).toEqual(access);
+    expect(accessOf(env, { isReachable: true })).toEqual(access);
+  });
+
+  it.each([
+    [reachable, {}, /^ {2}HOST is "0\.0\.0\.0", where others can reach the service, /m],
+    [{ HOST: "::" }, {}, /^ {2}HOST is "::", /m],
+    [{ ...reachable, STOWAGE_TOKENS: "" }, {}, /HOST is/],
+    [{ ...reachable, STOWAGE_ALLOW_ANYONE: "false", STOWAGE_ANONYMOUS_PULL: "false" }, {}, /HOST is/],
+    [{}, { isReachable: true }, /^ {2}Others can reach the service, /m],
+    [{ HOST: "127.0.0.1" }, { isReachable: true }, /^ {2}Others can reach the service, /m],
+  ])("refuses to let everybody in by accident: %j %j", (env, options, message) => {
+    expect(() => parseConfig(env, options)).toThrow(message);
+    expect(() => parseConfig(env, options)).toThrow(
+      /STOWAGE_TOKENS .*`stowage token NAME`.*STOWAGE_ANONYMOUS_PULL=true .*STOWAGE_ALLOW_ANYONE=true /,
+    );
+  });
+
+  it.each(["localhost", "127.0.0.1", "127.1.2.3", "::1"])("asks nobody on %s", (HOST) => {
+    expect(accessOf({ HOST })).toBe("anyone");
+  });
+
+  it.each([{ STOWAGE_TOKENS }, { STOWAGE_ANONYMOUS_PULL: "true" }, { STOWAGE_TOKENS: "[]" }])(
+    "refuses %j beside STOWAGE_ALLOW_ANYONE=true",
+    (env) => {
+      expect(() => parseConfig({ ...env, STOWAGE_ALLOW_ANYONE: "true" })).toThrow(/expected one or the other/);
+    },
+  );
+
+  it("does not take tokens that it cannot read for none", () => {
+    const env = { ...reachable, STOWAGE_TOKENS: "[{}]" };
+    expect(() => parseConfig(env)).toThrow(/STOWAGE_TOKENS, entry 1 of 1: name is not there/);
+    expect(() => parseConfig(env)).not.toThrow(/HOST/);
+  });
+});

@@ -1,22 +1,17 @@
 /** `stowage load`: a tarball into a store, or into a running service. */
 import { parseArgs } from "node:util";
-import { StowageError } from "../errors.ts";
-import { loadArchive } from "../load/load-archive.ts";
 import type { Receipt } from "../load/receipt.ts";
-import { type ImageName, parseName } from "../oci/reference.ts";
-import { ByteBudget } from "../streams/byte-budget.ts";
+import { parseName } from "../oci/reference.ts";
 import { checkCount, readName } from "./arguments.ts";
-import { type Command, type CommandIo, exitCodes } from "./command.ts";
+import { type Command, exitCodes } from "./command.ts";
 import { describeReceipt } from "./describe-receipt.ts";
-import { formatBytes, printable } from "./format.ts";
-import { type OpenInput, openInput } from "./open-input.ts";
-import { type Progress, startProgress } from "./progress.ts";
-import { openSettings } from "./settings.ts";
-import { serviceName, uploadArchive } from "./upload.ts";
+import { printable } from "./format.ts";
+import { openLoadTarget } from "./load-target.ts";
+import { openInput } from "./open-input.ts";
 
 export const load: Command = {
   summary: "load a tarball into a store or a service",
-  help: `Usage: stowage load FILE|- [NAME[:TAG]] [--store URL | --to URL] [--json]
+  help: `Usage: stowage load FILE|- [NAME[:TAG]] [--store URL | --to URL] [OPTIONS]
 
 Loads the images of an OCI layout tarball, plain or compressed with gzip or zstd,
 from a file or, with "-", from standard input. They keep the names that the tarball
@@ -26,7 +21,18 @@ it is whole; blobs that are there already are not written again.
 Options:
   --store URL   load into this store, default STOWAGE_STORE, else file:./data
   --to URL      load into a running service, such as http://127.0.0.1:8080
+  --direct      with --to: send the input as it comes, by one request
   --json        print the receipt as JSON instead of a summary
+
+A service is asked first which blobs it has, and gets only the others. What is
+large goes in parts, several at a time, each again if it fails; when that fails,
+or the command is ended, run the same again, here or on another machine, and it
+goes on where it was. For that the input is read twice: what is no file is kept
+meanwhile in a temporary one, in TMPDIR, else /var/tmp. With --direct it is not,
+and nothing is asked.
+
+A service that wants a token gets STOWAGE_TOKEN, or the one in a URL such as
+https://ci:TOKEN@stowage.example.
 
 Progress goes to standard error: a bar on a terminal, some lines otherwise.
 
@@ -39,98 +45,33 @@ Examples:
   async run(args, io) {
     const { values, positionals } = parseArgs({
       args: [...args],
-      options: { store: { type: "string" }, to: { type: "string" }, json: { type: "boolean" } },
+      options: {
+        store: { type: "string" },
+        to: { type: "string" },
+        direct: { type: "boolean" },
+        json: { type: "boolean" },
+      },
       allowPositionals: true,
     });
     checkCount(positionals, { min: 1, max: 2, usage: "FILE|- [NAME[:TAG]]" });
     const [file = "", nameText] = positionals;
     const name = nameText === undefined ? undefined : readName(nameText, parseName);
-    const target = await openTarget(values, io);
+    const target = await openLoadTarget(values, io);
 
     const input = await openInput(file, io.stdin);
     const startedMs = Date.now();
-    const receipt = await loadInput(input, { target, name, io });
-    const seconds = (Date.now() - startedMs) / 1000;
-    const { registry } = target;
-    const text = values.json === true ? toJson(receipt) : printable(describeReceipt(receipt, { seconds, registry }));
-    io.stdout.write(text);
-    return exitCodes.ok;
+    try {
+      const receipt = await target.load(input, name);
+      const seconds = (Date.now() - startedMs) / 1000;
+      const { registry } = target;
+      const text = values.json === true ? toJson(receipt) : printable(describeReceipt(receipt, { seconds, registry }));
+      io.stdout.write(text);
+      return exitCodes.ok;
+    } finally {
+      await input.close();
+    }
   },
 };
-
-interface LoadRequest {
-  readonly name: ImageName | undefined;
-  readonly size: number | undefined;
-  readonly signal: AbortSignal;
-}
-
-/** Where the images go. */
-interface Target {
-  readonly url: string;
-  /** Host and port where they can be pulled from then, if they can. */
-  readonly registry?: string;
-  load(source: AsyncIterable<Uint8Array>, request: LoadRequest): Promise<Receipt>;
-}
-
-interface TargetOptions {
-  readonly store?: string;
-  readonly to?: string;
-}
-
-async function openTarget({ store: storeUrl, to }: TargetOptions, { env }: CommandIo): Promise<Target> {
-  if (to === undefined) {
-    const { store, limits } = await openSettings(env, storeUrl);
-    const options = { store, limits, budget: new ByteBudget(limits.maxBufferBytes) };
-    return { url: store.url, load: (source, request) => loadArchive(source, { ...options, ...request }) };
-  }
-  if (storeUrl !== undefined) {
-    throw new StowageError("INPUT_INVALID", "found both --store and --to, expected one of them");
-  }
-  const service = parseServiceUrl(to);
-  return {
-    url: serviceName(service),
-    ...(service.pathname === "/" && { registry: service.host }), // clients look for /v2/ at the root alone
-    load: (source, request) => uploadArchive(source, { service, ...request }),
-  };
-}
-
-function parseServiceUrl(text: string): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url !== undefined && /^https?:$/.test(url.protocol)) return url;
-  throw new StowageError(
-    "INPUT_INVALID",
-    `Cannot use ${JSON.stringify(text)} as the service's URL: expected such as http://127.0.0.1:8080`,
-  );
-}
-
-interface RunningLoad {
-  readonly target: Target;
-  readonly name: ImageName | undefined;
-  readonly io: CommandIo;
-}
-
-async function loadInput(input: OpenInput, { target, name, io }: RunningLoad): Promise<Receipt> {
-  const { size } = input;
-  const length = size === undefined ? "" : ` (${formatBytes(size)})`;
-  const progress = startProgress(io.stderr, {
-    title: `Loading ${input.name}${length} into ${target.url}`,
-    totalBytes: size,
-  });
-  try {
-    return await target.load(watched(input.source, progress), { name, size, signal: io.signal });
-  } finally {
-    progress.stop();
-    input.close();
-  }
-}
-
-async function* watched(source: AsyncIterable<Uint8Array>, progress: Progress): AsyncGenerator<Uint8Array> {
-  for await (const chunk of source) {
-    yield chunk;
-    progress.advance(chunk.length);
-  }
-  progress.finish();
-}
 
 function toJson(receipt: Receipt): string {
   return `${JSON.stringify(receipt, undefined, 2)}\n`;

@@ -1,7 +1,7 @@
 /** Opens what `stowage load` reads: a file, a pipe that has a path, or standard input. */
-import { close as closeFile, createReadStream, fstat, open } from "node:fs";
+import { open as openFd } from "node:fs";
+import { type FileHandle, open, stat } from "node:fs/promises";
 import { Socket } from "node:net";
-import type { Readable } from "node:stream";
 import { promisify } from "node:util";
 import { StowageError, messageOf } from "../errors.ts";
 import type { Input } from "./command.ts";
@@ -12,47 +12,56 @@ const chunkBytes = 256 * 1024;
 export interface OpenInput {
   /** For messages. */
   readonly name: string;
+  /** Its bytes, to be read once. */
   readonly source: AsyncIterable<Uint8Array>;
   /** Length in bytes, where it is known beforehand. */
   readonly size: number | undefined;
+  /** The file itself, where it is one and can be read again. */
+  readonly file: FileHandle | undefined;
   /** Lets go of it, also in the middle and also while it stalls. */
-  close(): void;
+  close(): Promise<void>;
 }
 
 /** Opens `-` or a path. Throws `INPUT_INVALID` if there is nothing to read. */
 export async function openInput(path: string, stdin: Input): Promise<OpenInput> {
-  if (path === "-") {
-    if (stdin.isTTY !== true) {
-      return { name: "standard input", source: stdin, size: undefined, close: () => void stdin.destroy() };
-    }
-    throw new StowageError(
-      "INPUT_INVALID",
-      "standard input is a terminal, expected a tarball, such as from `docker save app | stowage load -`",
-    );
-  }
-  const { stream, size } = await openPath(path);
-  return { name: path, source: stream, size, close: () => void stream.destroy() };
+  if (path !== "-") return openPath(path);
+  if (stdin.isTTY !== true) return openStream("standard input", stdin);
+  throw new StowageError(
+    "INPUT_INVALID",
+    "standard input is a terminal, expected a tarball, such as from `docker save app | stowage load -`",
+  );
 }
 
-async function openPath(path: string): Promise<{ readonly stream: Readable; readonly size: number | undefined }> {
-  const fd = await promisify(open)(path, "r").catch((error: unknown) => {
-    throw unreadable(path, isMissing(error) ? "there is no such file" : messageOf(error), error);
-  });
-  const stats = await promisify(fstat)(fd);
-  // A read of a pipe cannot be called off, and the process would not end before it does; a socket's can.
-  if (stats.isFIFO()) return { stream: new Socket({ fd, readable: true, writable: false }), size: undefined };
-  if (stats.isDirectory()) {
-    await promisify(closeFile)(fd);
-    throw unreadable(path, "it is a directory, expected a tarball; `tar -C DIR -cf - . | stowage load -` makes one");
+async function openPath(path: string): Promise<OpenInput> {
+  try {
+    const stats = await stat(path);
+    if (stats.isDirectory()) throw new Error(directoryReason);
+    // A read of a pipe cannot be called off, and the process would not end before it does; a socket's can.
+    if (stats.isFIFO()) {
+      const fd = await promisify(openFd)(path, "r");
+      return openStream(path, new Socket({ fd, readable: true, writable: false }));
+    }
+    const file = await open(path, "r");
+    const source = file.createReadStream({ start: 0, autoClose: false, highWaterMark: chunkBytes });
+    const close = async (): Promise<void> => {
+      source.destroy();
+      await file.close();
+    };
+    if (stats.isFile()) return { name: path, source, size: stats.size, file, close };
+    return { name: path, source, size: undefined, file: undefined, close };
+  } catch (error) {
+    const reason = isMissing(error) ? "there is no such file" : messageOf(error);
+    throw new StowageError("INPUT_INVALID", `Cannot read ${JSON.stringify(path)}: ${reason}`, { cause: error });
   }
-  const stream = createReadStream(path, { fd, highWaterMark: chunkBytes });
-  return { stream, size: stats.isFile() ? stats.size : undefined };
+}
+
+const directoryReason = "it is a directory, expected a tarball; `tar -C DIR -cf - . | stowage load -` makes one";
+
+function openStream(name: string, stream: Input): OpenInput {
+  const close = async (): Promise<void> => void stream.destroy();
+  return { name, source: stream, size: undefined, file: undefined, close };
 }
 
 function isMissing(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "ENOENT";
-}
-
-function unreadable(path: string, reason: string, cause?: unknown): StowageError {
-  return new StowageError("INPUT_INVALID", `Cannot read ${JSON.stringify(path)}: ${reason}`, { cause });
 }

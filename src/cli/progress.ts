@@ -8,8 +8,10 @@ const logIntervalMs = 10_000;
 const barsPerSecond = 5;
 
 export interface Progress {
-  /** So many bytes more are done. */
+  /** So many bytes more are done; fewer, where some have to be done again. */
   advance(bytes: number): void;
+  /** So many bytes were done before: they count as done, but not for how fast it goes. */
+  skip(bytes: number): void;
   /** All bytes are done, what follows takes time as well. */
   finish(): void;
   /** Lets something be written that must not run into the bar. */
@@ -40,11 +42,10 @@ function startBar(stderr: Output, { totalBytes }: ProgressOptions): Progress {
     linewrap: true, // lines are cut; to switch the terminal's wrapping off would outlive a kill
     gracefulExit: false, // the command ends by its signal
   });
-  let isFinishing = false;
   const payload = {
     /** Asked at each drawing, so that it is true also while nothing goes on. */
     get text(): string {
-      return isFinishing ? `${formatBytes(meter.bytes())}, finishing` : meter.text();
+      return meter.text();
     },
   };
   const draw = (): void => bar.start(totalBytes ?? 0, meter.bytes(), payload);
@@ -54,7 +55,11 @@ function startBar(stderr: Output, { totalBytes }: ProgressOptions): Progress {
       meter.add(bytes);
       bar.update(meter.bytes());
     },
-    finish: () => void (isFinishing = true),
+    skip(bytes) {
+      meter.skip(bytes);
+      bar.update(meter.bytes());
+    },
+    finish: () => meter.finish(),
     aside(write) {
       bar.stop();
       write();
@@ -70,7 +75,8 @@ function startLog(stderr: Output, { title, totalBytes }: ProgressOptions): Progr
   const timer = setInterval(() => stderr.write(`  ${meter.text()}\n`), logIntervalMs);
   return {
     advance: (bytes) => meter.add(bytes),
-    finish: () => undefined,
+    skip: (bytes) => meter.skip(bytes),
+    finish: () => meter.finish(),
     aside: (write) => write(),
     stop: () => clearInterval(timer),
   };
@@ -78,23 +84,33 @@ function startLog(stderr: Output, { title, totalBytes }: ProgressOptions): Progr
 
 interface Meter {
   add(bytes: number): void;
+  skip(bytes: number): void;
+  finish(): void;
   bytes(): number;
-  /** `512 MiB of 1.25 GiB (40 %), 51 MiB/s, 15 s left` */
+  /** `512 MiB of 1.25 GiB (40 %), 51 MiB/s, 15 s left`, and at last `1.25 GiB, finishing`. */
   text(): string;
 }
 
 function startMeter(totalBytes: number | undefined): Meter {
   const startedMs = Date.now();
   let done = 0;
+  let skipped = 0;
+  let isFinishing = false;
   return {
     add: (bytes) => void (done += bytes),
+    skip(bytes) {
+      done += bytes;
+      skipped += bytes;
+    },
+    finish: () => void (isFinishing = true),
     bytes: () => done,
     text() {
-      const bytesPerSecond = done / Math.max((Date.now() - startedMs) / 1000, 0.001);
+      if (isFinishing) return `${formatBytes(done)}, finishing`;
+      const bytesPerSecond = (done - skipped) / Math.max((Date.now() - startedMs) / 1000, 0.001);
       const rate = `${formatBytes(bytesPerSecond)}/s`;
       if (totalBytes === undefined) return `${formatBytes(done)}, ${rate}`;
       const percent = totalBytes === 0 ? 100 : Math.floor((100 * done) / totalBytes);
-      const left = done === 0 ? "" : `, ${formatSeconds((totalBytes - done) / bytesPerSecond)} left`;
+      const left = done === skipped ? "" : `, ${formatSeconds((totalBytes - done) / bytesPerSecond)} left`;
       return `${formatBytes(done)} of ${formatBytes(totalBytes)} (${percent} %), ${rate}${left}`;
     },
   };

@@ -1,9 +1,7 @@
 /** `stowage serve`: the service, until SIGINT or SIGTERM. */
-import { once } from "node:events";
 import { parseArgs } from "node:util";
-import { parseConfig } from "../config.ts";
-import { openStore } from "../open-store.ts";
-import { serve as serveNode } from "../runtimes/node.ts";
+import { node } from "../runtimes/node.ts";
+import { runService } from "../runtimes/run-service.ts";
 import { type Command, exitCodes } from "./command.ts";
 
 export const serve: Command = {
@@ -28,22 +26,13 @@ Examples:
       args: [...args],
       options: { store: { type: "string" }, host: { type: "string" }, port: { type: "string" } },
     });
-    const config = parseConfig({
+    const settings = {
       ...env,
       ...(values.store !== undefined && { STOWAGE_STORE: values.store }),
       ...(values.host !== undefined && { HOST: values.host }),
       ...(values.port !== undefined && { PORT: values.port }),
-    });
-    const log = (line: string): void => void stdout.write(`${new Date().toISOString()} ${line}\n`);
-    const store = await openStore(config.storeUrl, env);
-    const service = await serveNode({ ...config, store, log });
-    stdout.write(`Stowage listens on ${service.url}, images are kept in ${store.url}\n`);
-
-    if (!signal.aborted) await once(signal, "abort");
-    stdout.write(`Stopping: what runs may take ${config.stopSeconds} more seconds, a second signal ends it\n`);
-    const end = (): void => service.end();
-    process.once("SIGINT", end).once("SIGTERM", end);
-    await service.stop();
+    };
+    await runService(settings, { runtime: node, signal, write: (text) => void stdout.write(text) });
     return exitCodes.ok;
   },
 };

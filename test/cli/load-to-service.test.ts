@@ -41,20 +41,53 @@ describe("stowage load --to", () => {
     expect(stdout).toContain(
       `team/app:1.4  created\n  digest  ${image.digest}\n  pull    docker pull ${registry}/team/app:1.4\n`,
     );
-    expect(stderr).toBe(`Loading ${tarball} (9.01 MiB) into ${service.url}\n`);
+    expect(stderr).toBe(`Reading ${tarball} (9.01 MiB)\nLoading ${tarball} (9.01 MiB) into ${service.url}\n`);
     expect(code).toBe(0);
     expect((await fetch(`${service.url}/v2/team/app/manifests/1.4`)).status).toBe(200);
   });
 
   it("loads standard input under a name, and prints the service's receipt with --json", async () => {
     const options = { input: await tarOf(image) };
-    const { code, stdout } = await stowage(["load", "-", "given:name", "--to", `${service.url}/`, "--json"], options);
+    const args = ["load", "-", "given:name", "--to", `${service.url}/`, "--json"];
+    const { code, stdout } = await stowage([...args, "--direct"], options);
     expect(JSON.parse(stdout)).toMatchObject({
       images: [{ repository: "given", reference: "name", digest: image.digest, status: "created" }],
       bytes: { received: options.input.length },
       requests: {},
     });
     expect(code).toBe(0);
+    const again = await stowage(args, options);
+    expect(JSON.parse(again.stdout)).toMatchObject({
+      images: [{ digest: image.digest, status: "unchanged" }],
+      blobs: [],
+    });
+  });
+
+  it("refuses an archive that cannot be read at once, and sends nothing of it", async () => {
+    const whole = await tarOf(image);
+    const wrong: readonly (readonly [Uint8Array, RegExp])[] = [
+      [Buffer.from("no tarball at all"), /: Cannot read the body as an archive: it starts with "no tarball at al"/],
+      [whole.subarray(0, whole.length / 2), /: Cannot read the archive: it is cut short in or after "blobs\/sha256\//],
+    ];
+    const path = join(folder, "wrong.tar");
+    for (const [input, message] of wrong) {
+      await writeFile(path, input);
+      for (const file of ["-", path]) {
+        const { code, stdout, stderr } = await stowage(["load", file, "--to", "http://127.0.0.1:1"], { input });
+        expect(stderr).toMatch(message);
+        expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+      }
+    }
+  });
+
+  it("ends on SIGTERM while its input stalls", async () => {
+    const client = await startCommand(["load", "-", "--to", service.url]);
+    const beginning = (await tarOf(image)).subarray(0, half);
+    await new Promise((resolve) => client.stdin.write(beginning, resolve)); // more than fits into the pipe
+    client.kill("SIGTERM");
+    const { code, stderr } = await client.outcome;
+    expect(stderr).toBe("Reading standard input\nstowage load: ended by SIGTERM\n");
+    expect(code).toBe(143);
   });
 
   it("shows what the service has against the archive, also long before its end", async () => {
@@ -65,7 +98,7 @@ describe("stowage load --to", () => {
     ];
     const emptyService = await serveStowage(["--store", "memory:"]);
     for (const [input, message] of wrong) {
-      const { code, stdout, stderr } = await stowage(["load", "-", "--to", emptyService.url], { input });
+      const { code, stdout, stderr } = await stowage(["load", "-", "--direct", "--to", emptyService.url], { input });
       expect(stderr).toMatch(message);
       expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
     }
@@ -73,7 +106,7 @@ describe("stowage load --to", () => {
     expect((await emptyService.outcome).code).toBe(0);
   });
 
-  it("ends on SIGTERM while its input stalls, and so does the load in the service", async () => {
+  it("ends on SIGTERM while what it sends directly stalls, and so does the load in the service", async () => {
     const store = await newFolder();
     const other = await serveStowage(["--store", `file:${store}`]);
     const client = await startLoading(other.url, store);
@@ -106,7 +139,7 @@ describe("stowage load --to another server", () => {
     await once(server, "listening");
     const { port } = server.address() as AddressInfo;
     const input = randomBytes(4 * 1024 * 1024);
-    const { code, stderr } = await stowage(["load", "-", "--to", `http://127.0.0.1:${port}`], { input });
+    const { code, stderr } = await stowage(["load", "-", "--direct", "--to", `http://127.0.0.1:${port}`], { input });
     server.close();
     expect(stderr).toMatch(message);
     expect(code).toBe(1);
@@ -122,15 +155,31 @@ describe("stowage load --to another server", () => {
     await once(server, "listening");
     const { port } = server.address() as AddressInfo;
     const url = `http://me:secret@127.0.0.1:${port}/images/`;
-    const { stderr } = await stowage(["load", "-", "team/app:1", "--to", url], { input: "" });
+    const { stderr } = await stowage(["load", "-", "team/app:1", "--direct", "--to", url], { input: "" });
     server.close();
     expect(paths).toEqual(["/images/v1/load/team/app:1"]);
     expect(stderr).toContain(`Cannot load into http://127.0.0.1:${port}/images: it answered 401 DENIED`);
     expect(stderr).not.toContain("secret");
   });
 
+  it("exits with 2 for a URL, a token or options that it cannot use, and shows no token", async () => {
+    const env = { STOWAGE_TOKEN: "secret \n" };
+    const wrong: readonly (readonly [readonly string[], RegExp])[] = [
+      [["--direct"], /found --direct, expected --to with it/],
+      [["--to", "ftp://me:secret@x"], /Cannot use "ftp:\/\/x" as the service's URL/],
+      [["--to", "http://secret@x"], /the service's URL has a user without a token/],
+      [["--to", "http://x"], /STOWAGE_TOKEN has characters that no token has/],
+    ];
+    for (const [args, message] of wrong) {
+      const { code, stderr } = await stowage(["load", "-", ...args], { env, input: "" });
+      expect(stderr).toMatch(message);
+      expect(stderr).not.toContain("secret");
+      expect(code).toBe(2);
+    }
+  });
+
   it("says that nobody listens", async () => {
-    const { code, stderr } = await stowage(["load", "-", "--to", "http://127.0.0.1:1"], { input: "" });
+    const { code, stderr } = await stowage(["load", "-", "--to", "http://127.0.0.1:1"], { input: await tarOf(image) });
     expect(stderr).toMatch(/Cannot load into http:\/\/127\.0\.0\.1:1: .*ECONNREFUSED/);
     expect(code).toBe(1);
   });
@@ -172,7 +221,7 @@ const half = 5 * 1024 * 1024;
 
 /** Starts a load that sends half of the image and then nothing more, and waits until the service stores it. */
 async function startLoading(url: string, store: string): Promise<RunningCommand> {
-  const client = await startCommand(["load", "-", "--to", url]);
+  const client = await startCommand(["load", "-", "--direct", "--to", url]);
   client.stdin.write((await tarOf(image)).subarray(0, half));
   await until(async () => ((await listFiles(store)).some(isTemporary) ? true : undefined));
   return client;

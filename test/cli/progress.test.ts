@@ -25,6 +25,22 @@ describe("startProgress in a log", () => {
     );
   });
 
+  it("counts what was done before as done, but not for how fast it goes", () => {
+    const { output, written } = makeOutput({});
+    const progress = startProgress(output, { title: "Loading app.tar", totalBytes: 100 * mebibyte });
+    progress.skip(50 * mebibyte);
+    progress.advance(30 * mebibyte);
+    progress.advance(-10 * mebibyte); // to be done again
+    vi.advanceTimersByTime(10_000);
+    progress.advance(30 * mebibyte);
+    progress.finish();
+    vi.advanceTimersByTime(10_000);
+    progress.stop();
+    expect(written()).toBe(
+      "Loading app.tar\n  70.0 MiB of 100 MiB (70 %), 2.00 MiB/s, 15.0 s left\n  100 MiB, finishing\n",
+    );
+  });
+
   it("says how much and how fast where the length is not known", () => {
     const { output, written } = makeOutput({});
     const progress = startProgress(output, { title: "Loading standard input" });

@@ -1,0 +1,81 @@
+/** Where `stowage load` loads into: a store, by this process, or a service, which is asked or sent everything. */
+import { StowageError } from "../errors.ts";
+import { loadArchive } from "../load/load-archive.ts";
+import type { Receipt } from "../load/receipt.ts";
+import type { ImageName } from "../oci/reference.ts";
+import { ByteBudget } from "../streams/byte-budget.ts";
+import type { CommandIo } from "./command.ts";
+import { formatBytes } from "./format.ts";
+import type { OpenInput } from "./open-input.ts";
+import { type Progress, startProgress } from "./progress.ts";
+import { openService } from "./send/open-service.ts";
+import { sendArchive } from "./send/send-archive.ts";
+import { openSettings } from "./settings.ts";
+import { watched } from "./watched.ts";
+
+export interface LoadTarget {
+  /** Host and port where the images can be pulled from then, if they can. */
+  readonly registry?: string | undefined;
+  load(input: OpenInput, name: ImageName | undefined): Promise<Receipt>;
+}
+
+export interface LoadTargetOptions {
+  readonly store?: string;
+  readonly to?: string;
+  readonly direct?: boolean;
+}
+
+/** The store or service that the options name, else the store of the settings. Throws `INPUT_INVALID`. */
+export async function openLoadTarget(options: LoadTargetOptions, io: CommandIo): Promise<LoadTarget> {
+  const { store, to, direct = false } = options;
+  if (to === undefined && direct) throw new StowageError("INPUT_INVALID", "found --direct, expected --to with it");
+  if (to === undefined) return storeTarget(store, io);
+  if (store === undefined) return serviceTarget(to, direct, io);
+  throw new StowageError("INPUT_INVALID", "found both --store and --to, expected one of them");
+}
+
+async function storeTarget(storeUrl: string | undefined, io: CommandIo): Promise<LoadTarget> {
+  const { store, limits } = await openSettings(io.env, storeUrl);
+  const options = { store, limits, budget: new ByteBudget(limits.maxBufferBytes), signal: io.signal };
+  const load = async (source: AsyncIterable<Uint8Array>, name: ImageName | undefined): Promise<Receipt> =>
+    loadArchive(source, { ...options, name });
+  return { load: async (input, name) => inOnePass(input, { into: store.url, io, load: (it) => load(it, name) }) };
+}
+
+function serviceTarget(url: string, isDirect: boolean, io: CommandIo): LoadTarget {
+  const service = openService(url, io.env);
+  const { registry, name: into } = service;
+  if (!isDirect) return { registry, load: async (input, name) => sendArchive(input, { service, name, io }) };
+  const load = async (
+    source: AsyncIterable<Uint8Array>,
+    input: OpenInput,
+    name: ImageName | undefined,
+  ): Promise<Receipt> => {
+    const answer = service.put({ source, size: input.size }, { name, signal: io.signal });
+    return service.readReceipt(await service.attempt(answer));
+  };
+  return { registry, load: async (input, name) => inOnePass(input, { into, io, load: (it) => load(it, input, name) }) };
+}
+
+interface OnePass {
+  /** For messages. */
+  readonly into: string;
+  readonly io: CommandIo;
+  readonly load: (source: AsyncIterable<Uint8Array>) => Promise<Receipt>;
+}
+
+/** The input goes by once, from its first byte to its last. */
+async function inOnePass({ name, size, source }: OpenInput, { into, io, load }: OnePass): Promise<Receipt> {
+  const length = size === undefined ? "" : ` (${formatBytes(size)})`;
+  const progress = startProgress(io.stderr, { title: `Loading ${name}${length} into ${into}`, totalBytes: size });
+  try {
+    return await load(watchedToItsEnd(source, progress));
+  } finally {
+    progress.stop();
+  }
+}
+
+async function* watchedToItsEnd(source: AsyncIterable<Uint8Array>, progress: Progress): AsyncGenerator<Uint8Array> {
+  yield* watched(source, (bytes) => progress.advance(bytes));
+  progress.finish();
+}

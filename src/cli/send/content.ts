@@ -1,0 +1,81 @@
+/** What is sent: bytes of which any part can be read again, for another try or by another run. */
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import type { FileHandle } from "node:fs/promises";
+import { StowageError } from "../../errors.ts";
+
+/** The default of most streams, 64 KiB, takes four times the calls. */
+const chunkBytes = 256 * 1024;
+
+/** A piece of the content: bytes that are in memory, or some that stand in the file. */
+export type Segment = { readonly bytes: Uint8Array } | FileSegment;
+
+export interface FileSegment {
+  readonly offset: number;
+  /** Length in bytes. */
+  readonly size: number;
+  /** These bytes are named by their digest in the segment before: they need not be read to know them. */
+  readonly isNamed: boolean;
+}
+
+export class Content {
+  /** Length in bytes. */
+  readonly size: number;
+  readonly #file: FileHandle;
+  readonly #segments: readonly Segment[];
+
+  /** Closing the file is left to the caller. */
+  constructor(file: FileHandle, segments: readonly Segment[]) {
+    this.#file = file;
+    this.#segments = segments;
+    this.size = segments.reduce((sum, segment) => sum + sizeOf(segment), 0);
+  }
+
+  /** The bytes from `start` up to `end`, which is not included. Throws `ARCHIVE_INVALID` if the file has become shorter. */
+  async *read(start = 0, end = this.size): AsyncGenerator<Uint8Array> {
+    let at = 0;
+    for (const segment of this.#segments) {
+      const size = sizeOf(segment);
+      const [from, to] = [Math.max(start - at, 0), Math.min(end - at, size)];
+      if (from < to) yield* this.#readSegment(segment, from, to);
+      at += size;
+      if (at >= end) return;
+    }
+  }
+
+  /** Names the bytes, the same for the same bytes wherever they lie: `sha256:<64 hex>`. */
+  async fingerprint(signal?: AbortSignal): Promise<string> {
+    const hash = createHash("sha256");
+    for (const segment of this.#segments) {
+      if ("size" in segment && segment.isNamed) continue;
+      for await (const chunk of this.#readSegment(segment, 0, sizeOf(segment))) {
+        signal?.throwIfAborted();
+        hash.update(chunk);
+      }
+    }
+    return `sha256:${hash.digest("hex")}`;
+  }
+
+  async *#readSegment(segment: Segment, from: number, to: number): AsyncGenerator<Uint8Array> {
+    if ("bytes" in segment) {
+      yield segment.bytes.subarray(from, to);
+      return;
+    }
+    for (let at = from; at < to;) {
+      const chunk = Buffer.allocUnsafeSlow(Math.min(chunkBytes, to - at));
+      const { bytesRead } = await this.#file.read(chunk, 0, chunk.length, segment.offset + at);
+      if (bytesRead === 0) throw cutShort(segment.offset + at);
+      yield chunk.subarray(0, bytesRead);
+      at += bytesRead;
+    }
+  }
+}
+
+function sizeOf(segment: Segment): number {
+  return "bytes" in segment ? segment.bytes.length : segment.size;
+}
+
+function cutShort(found: number): StowageError {
+  const message = `Cannot send the archive: it has changed meanwhile, and ends after ${found} bytes`;
+  return new StowageError("ARCHIVE_INVALID", message);
+}

@@ -1,0 +1,105 @@
+/**
+ * Decides what is sent of an archive: a tar of the same entries in the same order without the blobs that are there, or
+ * the file's own bytes where that is less, as with a compressed archive of which little is there.
+ */
+import type { FileHandle } from "node:fs/promises";
+import { decompress } from "../../archive/decompress.ts";
+import { isZstd } from "../../archive/decompress-zstd.ts";
+import { abortable } from "../../streams/abortable.ts";
+import { ByteReader } from "../../streams/byte-reader.ts";
+import { Content, type Segment } from "./content.ts";
+import type { ListedEntry } from "./scan-archive.ts";
+import type { TemporaryFile } from "./temporary-file.ts";
+import { type WalkedEntry, blockBytes, walkTar, wholeBlocks } from "./walk-tar.ts";
+
+export interface ScannedArchive {
+  readonly file: FileHandle;
+  /** Length in bytes, compressed or not. */
+  readonly size: number;
+  readonly entries: readonly ListedEntry[];
+}
+
+export interface MakeContentOptions {
+  /** Digests of the blobs that are not sent. */
+  readonly present: ReadonlySet<string>;
+  /** Where the tar is kept that is made of a compressed archive; it never takes more than the archive itself. */
+  readonly openTemporary: () => Promise<TemporaryFile>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A tar ends with two blocks of zeros. */
+const endBytes = 2 * blockBytes;
+const endOfTar: Segment = { bytes: new Uint8Array(endBytes) };
+
+export async function makeContent(archive: ScannedArchive, options: MakeContentOptions): Promise<Content> {
+  const { file, size } = archive;
+  const entries = chooseEntries(archive.entries, options.present);
+  const sent = entries.filter(({ isSent }) => isSent);
+  const tarBytes = sent.reduce((sum, entry) => sum + blockBytes + wholeBlocks(entry.size), endBytes);
+  if (tarBytes > size) return new Content(file, [{ offset: 0, size, isNamed: false }]);
+  return (await isCompressed(file)) ? copyEntries(file, entries, options) : pointToEntries(file, entries);
+}
+
+interface ChosenEntry extends ListedEntry {
+  readonly isSent: boolean;
+}
+
+/** All but the blobs that are there, and of those that the archive has twice, the first. */
+function chooseEntries(entries: readonly ListedEntry[], present: ReadonlySet<string>): readonly ChosenEntry[] {
+  const known = new Set(present);
+  return entries.map((entry) => {
+    const isSent = entry.digest === undefined || !known.has(entry.digest);
+    if (entry.digest !== undefined) known.add(entry.digest);
+    return { ...entry, isSent };
+  });
+}
+
+async function isCompressed(file: FileHandle): Promise<boolean> {
+  const { buffer } = await file.read(new Uint8Array(4), 0, 4, 0);
+  const isGzip = buffer[0] === 0x1f && buffer[1] === 0x8b;
+  return isGzip || isZstd(buffer);
+}
+
+/** Of a plain tar only the headers are read, the bodies stay where they are. */
+async function pointToEntries(file: FileHandle, chosen: readonly ChosenEntry[]): Promise<Content> {
+  let position = 0;
+  const read = async (count: number): Promise<Uint8Array> => {
+    const { bytesRead, buffer } = await file.read(new Uint8Array(count), 0, count, position);
+    position += bytesRead;
+    return buffer.subarray(0, bytesRead);
+  };
+  const segments: Segment[] = [];
+  for await (const walked of walkTar(read, chosen)) {
+    if (walked.entry.isSent) segments.push(...segmentsOf(walked, position));
+    position += wholeBlocks(walked.entry.size);
+  }
+  return new Content(file, [...segments, endOfTar]);
+}
+
+/** A compressed archive can only be read from front to back: what is sent of it is set aside as a plain tar. */
+async function copyEntries(
+  file: FileHandle,
+  chosen: readonly ChosenEntry[],
+  { openTemporary, signal }: MakeContentOptions,
+): Promise<Content> {
+  const target = await openTemporary();
+  const source = abortable(file.createReadStream({ start: 0, autoClose: false }), signal);
+  const reader = new ByteReader(await decompress(source));
+  const segments: Segment[] = [];
+  try {
+    for await (const walked of walkTar((count) => reader.read(count), chosen)) {
+      const { isSent, size } = walked.entry;
+      if (isSent) segments.push(...segmentsOf(walked, target.size()));
+      for await (const chunk of reader.stream(wholeBlocks(size))) {
+        if (isSent) await target.append(chunk);
+      }
+    }
+  } finally {
+    await reader.close();
+  }
+  return new Content(target.handle, [...segments, endOfTar]);
+}
+
+function segmentsOf({ entry, header }: WalkedEntry<ListedEntry>, offset: number): readonly Segment[] {
+  return [{ bytes: header }, { offset, size: wholeBlocks(entry.size), isNamed: entry.digest !== undefined }];
+}

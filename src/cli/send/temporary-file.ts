@@ -1,0 +1,59 @@
+/** A file for what cannot be read twice. It has no name any more once it is open: whatever happens, it is gone with us. */
+import { randomUUID } from "node:crypto";
+import { type FileHandle, open, stat, unlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { StowageError, messageOf } from "../../errors.ts";
+import type { Environment } from "../../settings.ts";
+
+export interface TemporaryFile {
+  readonly handle: FileHandle;
+  /** Length in bytes. */
+  size(): number;
+  /** Adds to its end. */
+  append(bytes: Uint8Array): Promise<void>;
+}
+
+/**
+ * Opens one in TMPDIR, else in /var/tmp, which unlike /tmp is seldom kept in memory. The caller closes its handle. All
+ * that goes wrong with it is `INPUT_INVALID`, and the message says what to do.
+ */
+export async function openTemporaryFile(env: Environment): Promise<TemporaryFile> {
+  const folder = await chooseFolder(env);
+  const path = join(folder, `stowage-${randomUUID()}`);
+  const attempt = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      throw new StowageError(
+        "INPUT_INVALID",
+        `Cannot keep the archive in ${folder}: ${messageOf(error)}; TMPDIR names another folder, --direct needs none`,
+        { cause: error },
+      );
+    }
+  };
+  const handle = await attempt(async () => open(path, "wx+", 0o600));
+  await attempt(async () => unlink(path));
+  let size = 0;
+  return {
+    handle,
+    size: () => size,
+    append: async (bytes) => {
+      for (let written = 0; written < bytes.length;) {
+        const { bytesWritten } = await attempt(async () => handle.write(bytes, written, bytes.length - written, size));
+        written += bytesWritten;
+        size += bytesWritten;
+      }
+    },
+  };
+}
+
+async function chooseFolder(env: Environment): Promise<string> {
+  const named = env["TMPDIR"] ?? "";
+  if (named !== "") return named;
+  const hasVarTmp = await stat("/var/tmp").then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
+  return hasVarTmp ? "/var/tmp" : tmpdir();
+}

@@ -1,0 +1,85 @@
+/** Stands between the command line and a service, writes down what is asked, and does harm where a test wants it. */
+import { once } from "node:events";
+import { type IncomingMessage, type ServerResponse, createServer, request } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterAll } from "vitest";
+
+export interface SeenRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly authorization: string | undefined;
+  /** Undefined while there is no answer. */
+  status?: number;
+}
+
+/** `cut`: the connection ends in the middle of the body. `stall`: nothing happens any more. A number: the answer's status. */
+export type Fault = "cut" | "stall" | number;
+
+export interface FaultyProxy {
+  readonly url: string;
+  /** In the order in which they came. */
+  readonly seen: readonly SeenRequest[];
+  /** Those that were passed on and went well, by method and the end of the path. */
+  taken(method: string, path: RegExp): readonly SeenRequest[];
+}
+
+const closers: (() => void)[] = [];
+afterAll(() => {
+  for (const close of closers) close();
+});
+
+/** `faultOf` is asked for each request; undefined passes it on to the service. */
+export async function startProxy(
+  serviceUrl: string,
+  faultOf: (request: SeenRequest, proxy: FaultyProxy) => Promise<Fault | undefined> | Fault | undefined = () =>
+    undefined,
+): Promise<FaultyProxy> {
+  const seen: SeenRequest[] = [];
+  const server = createServer((incoming, response) => {
+    incoming.on("error", () => undefined);
+    response.on("error", () => undefined);
+    const { method = "", url: path = "", headers } = incoming;
+    const one: SeenRequest = { method, path, authorization: headers.authorization };
+    seen.push(one);
+    void Promise.resolve(faultOf(one, proxy)).then((fault) => {
+      if (fault === undefined) passOn(serviceUrl, { incoming, response, one });
+      else if (fault === "cut") incoming.once("data", () => incoming.destroy());
+      else if (fault !== "stall") response.writeHead(fault).end();
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  closers.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const { port } = server.address() as AddressInfo;
+  const proxy: FaultyProxy = {
+    url: `http://127.0.0.1:${port}`,
+    seen,
+    taken: (method, path) =>
+      seen.filter((it) => it.method === method && path.test(it.path) && it.status !== undefined && it.status < 300),
+  };
+  return proxy;
+}
+
+interface Passed {
+  readonly incoming: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly one: SeenRequest;
+}
+
+/** With its own Host, so that the service's URLs lead back to the proxy. */
+function passOn(serviceUrl: string, { incoming, response, one }: Passed): void {
+  const { method, headers } = incoming;
+  const outgoing = request(new URL(one.path, serviceUrl), { method, headers }, (answer) => {
+    one.status = answer.statusCode ?? 0;
+    response.writeHead(one.status, answer.headers);
+    answer.pipe(response);
+  });
+  outgoing.on("error", () => response.destroy());
+  incoming.pipe(outgoing);
+  incoming.on("close", () => {
+    if (!incoming.complete) outgoing.destroy();
+  });
+}

@@ -1,0 +1,227 @@
+import { copyFile, readFile, truncate, utimes, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { randomBytes, sha256 } from "../support/bytes.ts";
+import { type Layout, makeLayout, tarOf, withBadBlob } from "../support/layout.ts";
+import {
+  type ServingCommand,
+  listFiles,
+  newFolder,
+  serveStowage,
+  startCommand,
+  stowage,
+  until,
+} from "../support/run-stowage.ts";
+import { type FaultyProxy, type SeenRequest, startProxy } from "./faulty-proxy.ts";
+
+const mebibyte = 1024 * 1024;
+/** More than a service wants in one request: 10 parts of 8 MiB. */
+const large = randomBytes(75 * mebibyte, 7);
+const largeImage = makeLayout({ layers: [large, randomBytes(1000, 8)], name: "docker.io/team/large:1" });
+const layer = randomBytes(3 * mebibyte);
+const image = makeLayout({ layers: [layer], name: "docker.io/team/app:1" });
+const nextImage = makeLayout({ layers: [layer, randomBytes(2 * mebibyte, 3)], name: "docker.io/team/app:2" });
+
+const partPath = /\/parts\/\d+\?key=/;
+
+interface Place {
+  readonly service: ServingCommand;
+  readonly store: string;
+}
+
+const services: ServingCommand[] = [];
+
+async function startService(env: Readonly<Record<string, string>> = {}): Promise<Place> {
+  const store = await newFolder();
+  const service = await serveStowage(["--store", `file:${store}`], env);
+  services.push(service);
+  return { service, store };
+}
+
+afterAll(async () => {
+  for (const service of services) {
+    service.kill("SIGTERM");
+    expect(await service.outcome).toMatchObject({ code: 0, stderr: "" });
+  }
+});
+
+async function fileOf(layout: Layout, options: Parameters<typeof tarOf>[1] = {}): Promise<string> {
+  const path = join(await newFolder(), "app.tar");
+  await writeFile(path, await tarOf(layout, options));
+  return path;
+}
+
+describe("stowage load --to, where blobs are there already", () => {
+  it.each([
+    ["a plain archive", {}],
+    ["a compressed one", { compress: "gzip" }],
+    ["one with ./ and directories", { prefix: "./", directories: true }],
+  ] as const)("sends only the others of %s", async (_, options) => {
+    const { service } = await startService();
+    await stowage(["load", await fileOf(image), "--to", service.url]);
+    const { code, stdout, stderr } = await stowage(["load", await fileOf(nextImage, options), "--to", service.url]);
+    expect(stderr).toMatch(
+      /\n1 of 4 blobs are there already: 2\.01 MiB instead of 5\.0\d MiB\nLoading .* \(2\.01 MiB\)/,
+    );
+    expect(stdout).toMatch(/^team\/app:2 {2}created\n/);
+    expect(stdout).toMatch(/Blobs: 3 written \(2\.00 MiB\)\nRead 2\.01 MiB/);
+    expect(code).toBe(0);
+  });
+
+  it("sends next to nothing the second time, and the bytes of a file as they are where nothing is there", async () => {
+    const { service } = await startService();
+    const path = await fileOf(image, { compress: "gzip" });
+    const first = await stowage(["load", path, "--to", service.url, "--json"]);
+    expect(JSON.parse(first.stdout)).toMatchObject({ bytes: { received: (await readFile(path)).length } });
+    const second = await stowage(["load", path, "--to", service.url, "--json"]);
+    expect(JSON.parse(second.stdout)).toMatchObject({ images: [{ status: "unchanged" }], bytes: { received: 3072 } });
+  });
+
+  it("sends everything after all when one of them turns out to be damaged", async () => {
+    const { service, store } = await startService();
+    const path = await fileOf(image);
+    await stowage(["load", path, "--to", service.url]);
+    await truncate(join(store, "blobs", image.layers[0]?.replace(":", "/") ?? ""), 1000);
+    const { code, stdout, stderr } = await stowage(["load", path, "--to", service.url]);
+    expect(stderr).toContain("A blob that was there is gone or damaged: sending all of them\n");
+    expect(stdout).toContain("1 repaired");
+    expect(code).toBe(0);
+  });
+
+  it("sends everything to a service that cannot be asked", async () => {
+    const { service } = await startService();
+    const proxy = await startProxy(service.url, ({ path }) => (/missing|uploads/.test(path) ? 404 : undefined));
+    const { code, stdout } = await stowage(["load", await fileOf(largeImage), "--to", proxy.url]);
+    expect(stdout).toMatch(/^team\/large:1 {2}created\n/);
+    expect(code).toBe(0);
+    expect(proxy.seen.map(({ method, path }) => `${method} ${path}`)).toEqual([
+      "POST /v1/blobs/missing",
+      "PUT /v1/load",
+    ]);
+  });
+});
+
+describe("stowage load --to, in parts", () => {
+  let path: string;
+
+  beforeAll(async () => (path = await fileOf(largeImage)));
+
+  it("sends a part again that was cut off, refused for now, or whose URL has expired", async () => {
+    const { service, store } = await startService();
+    const faults = ["cut", 503, 403, 429] as const;
+    let failed = 0;
+    const proxy = await startProxy(service.url, ({ path: asked }) =>
+      partPath.test(asked) ? faults[failed++] : undefined,
+    );
+    const { code, stdout, stderr } = await stowage(["load", path, "team/parts:1", "--to", proxy.url]);
+    expect(stderr).toBe(`Reading ${path} (75.0 MiB)\nLoading ${path} (75.0 MiB) into ${proxy.url}\n`);
+    expect(stdout).toMatch(/^team\/parts:1 {2}created\n/);
+    expect(code).toBe(0);
+    expect(proxy.taken("PUT", partPath)).toHaveLength(10);
+    expect(proxy.seen.filter(({ method }) => method === "PUT")).toHaveLength(10 + faults.length);
+    expect(proxy.taken("GET", /uploads\/\w+$/)).toHaveLength(1);
+    expect(await listStaging(store)).toEqual([]);
+  });
+
+  it("gives up a part that fails again and again, and says how to go on", async () => {
+    const { service } = await startService();
+    const proxy = await startProxy(service.url, ({ path: asked }) => (/parts\/3\?/.test(asked) ? 500 : undefined));
+    const { code, stderr } = await stowage(["load", path, "--to", proxy.url]);
+    expect(stderr).toMatch(
+      /load into http:\S+: part 3 was answered 500 and says no more; what has arrived stays there, run the same again to go on\n$/,
+    );
+    expect(code).toBe(1);
+    expect(proxy.seen.filter(({ path: asked }) => /parts\/3\?/.test(asked))).toHaveLength(5);
+  });
+
+  it.each([
+    ["a file that was copied elsewhere", false, "SIGKILL", null],
+    ["standard input", true, "SIGINT", 130],
+  ] as const)("goes on with %s when it was ended in the middle", async (_, isPiped, signal, code) => {
+    const { service, store } = await startService();
+    const slow = await startProxy(service.url, ({ path: asked }, proxy) => stallAfter(asked, 4, proxy));
+    const input = isPiped ? await readFile(path) : "";
+    const folder = await newFolder();
+    const first = await startCommand(["load", isPiped ? "-" : path, "--to", slow.url], { env: { TMPDIR: folder } });
+    first.stdin.end(input);
+    await until(() => (slow.seen.filter(isPartRequest).length >= 8 ? true : undefined));
+    await until(() => (slow.taken("PUT", partPath).length >= 4 ? true : undefined));
+    expect(await listFiles(folder)).toEqual([]);
+    first.kill(signal);
+    const ended = await first.outcome;
+    expect(ended.code).toBe(code);
+    if (signal === "SIGINT") {
+      expect(ended.stderr).toMatch(/ended by SIGINT; what has arrived stays there, run the same again to go on\n$/);
+    }
+
+    const copy = join(folder, "copy.tar");
+    await copyFile(path, copy);
+    await utimes(copy, 1, 1);
+    const proxy = await startProxy(service.url);
+    const second = await stowage(["load", isPiped ? "-" : copy, "--to", proxy.url], { input });
+    expect(second.stderr).toMatch(/\n4 of 10 parts are there from before: 43\.\d MiB are left to send\n/);
+    expect(second.stdout).toMatch(/^team\/large:1 {2}created\n/);
+    expect(proxy.taken("PUT", partPath)).toHaveLength(6);
+    expect(await listStaging(store)).toEqual([]);
+  });
+
+  it("begins anew when the upload is gone before it is loaded", async () => {
+    const { service } = await startService();
+    let loads = 0;
+    const proxy = await startProxy(service.url, async ({ path: asked }) => {
+      const [, id] = /uploads\/(\w+)\/load/.exec(asked) ?? [];
+      if (id !== undefined && loads++ === 0) await fetch(`${service.url}/v1/uploads/${id}`, { method: "DELETE" });
+      return undefined;
+    });
+    const { code, stderr } = await stowage(["load", path, "--to", proxy.url]);
+    expect(stderr).toContain("The upload is gone: it has expired, or somebody else had it loaded. Asking again");
+    expect(code).toBe(0);
+    expect(proxy.taken("PUT", partPath)).toHaveLength(20);
+  });
+
+  it("leaves no parts behind that can never be loaded", async () => {
+    const { service, store } = await startService();
+    const bad = await fileOf(withBadBlob(largeImage, largeImage.layers[0]));
+    const { code, stderr } = await stowage(["load", bad, "--to", service.url]);
+    expect(stderr).toMatch(/it answered 400 DIGEST_INVALID: Cannot take blob .* have digest "sha256:\w+"\n$/);
+    expect(code).toBe(1);
+    expect(await listStaging(store)).toEqual([]);
+  });
+
+  it("loads with a token that may, and says what one needs without", async () => {
+    const token = { name: "ci", sha256: sha256(Buffer.from("right")).slice("sha256:".length), actions: ["load"] };
+    const { service } = await startService({ STOWAGE_TOKENS: JSON.stringify([token]) });
+    const loaded = await stowage(["load", path, "--to", service.url], { env: { STOWAGE_TOKEN: "right" } });
+    expect(loaded.stdout).toMatch(/^team\/large:1 {2}created\n/);
+    const refused = await stowage(["load", path, "--to", service.url]);
+    expect(refused.stderr).toMatch(/it answered 401 UNAUTHORIZED: .*; STOWAGE_TOKEN is not set\n$/);
+    const wrong = await stowage(["load", path, "--to", service.url.replace("//", "//ci:wrong@")]);
+    expect(wrong.stderr).toMatch(/it answered 401 UNAUTHORIZED: /);
+    expect([loaded.code, refused.code, wrong.code]).toEqual([0, 1, 1]);
+  });
+
+  it("shows the token to the service, and to no part", async () => {
+    const { service } = await startService();
+    const proxy = await startProxy(service.url);
+    const url = proxy.url.replace("//", "//ci:from%20the-URL@").replace("%20", "-");
+    await stowage(["load", path, "--to", url], { env: { STOWAGE_TOKEN: "from-the-environment" } });
+    await stowage(["load", path, "--to", proxy.url], { env: { STOWAGE_TOKEN: "from-the-environment" } });
+    const shown = (isPart: boolean): ReadonlySet<string | undefined> =>
+      new Set(proxy.seen.filter((one) => isPartRequest(one) === isPart).map((one) => one.authorization));
+    expect(shown(false)).toEqual(new Set(["Bearer from-the-URL", "Bearer from-the-environment"]));
+    expect(shown(true)).toEqual(new Set([undefined]));
+  });
+});
+
+/** Lets so many parts through, and then no more. */
+function stallAfter(path: string, count: number, proxy: FaultyProxy): "stall" | undefined {
+  return partPath.test(path) && proxy.seen.filter(isPartRequest).length > count ? "stall" : undefined;
+}
+
+function isPartRequest({ path }: SeenRequest): boolean {
+  return partPath.test(path);
+}
+
+async function listStaging(store: string): Promise<readonly string[]> {
+  return (await listFiles(store)).filter((path) => path.startsWith("staging/"));
+}

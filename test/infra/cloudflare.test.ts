@@ -1,0 +1,72 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { incomingPrefix, stagingPrefix } from "../../src/storage/keys.ts";
+import { describeIfFound } from "../support/requirement.ts";
+import { newFolder } from "../support/run-stowage.ts";
+import { runTool } from "../tools/run-tool.ts";
+import { missingPrograms, projectFolder } from "./infra-tools.ts";
+import { readCommands } from "./page.ts";
+
+const page = "infra/cloudflare.md";
+const wranglerFile = join(projectFolder, "node_modules/wrangler/bin/wrangler.js");
+
+const commandNames = [
+  "deploy",
+  "queues create",
+  "r2 bucket create",
+  "r2 bucket lifecycle add",
+  "r2 bucket notification create",
+  "r2 object put",
+  "secret put",
+];
+
+describeIfFound(page, missingPrograms("node24"), () => {
+  const wrangler = (...args: readonly string[]): Promise<string> =>
+    runTool("node24", [wranglerFile, ...args], {
+      cwd: projectFolder,
+      env: { WRANGLER_SEND_METRICS: "false", CI: "true" },
+    });
+
+  it(
+    "deploys what wrangler.toml says, as far as that can be tried without an account",
+    { timeout: 60_000 },
+    async () => {
+      const output = await wrangler("deploy", "--dry-run", "--outdir", await newFolder());
+      expect(output).toMatch(/env\.IMAGES \(stowage\)\s+R2 Bucket/);
+    },
+  );
+
+  it("has only commands and options that wrangler knows", { timeout: 120_000 }, async () => {
+    const commands = (await readCommands(page)).filter((line) => line.includes("npx wrangler "));
+    expect(commands.length).toBeGreaterThan(6);
+    const helpOf: Record<string, Promise<string>> = {};
+    for (const command of commands) {
+      const line = command.slice(command.indexOf("npx wrangler ") + "npx wrangler ".length);
+      const name = commandNames.find((known) => `${line} `.startsWith(`${known} `)) ?? line;
+      const help = await (helpOf[name] ??= wrangler(...name.split(" "), "--help"));
+      expect(help).toContain(`wrangler ${name}`);
+      for (const [option] of line.matchAll(/--[\w-]+/g)) expect(help, command).toMatch(new RegExp(`${option}\\b`));
+    }
+  });
+
+  it("names the bucket, the queue and the keys as wrangler.toml and the service do", async () => {
+    const toml = await readFile(join(projectFolder, "wrangler.toml"), "utf8");
+    const text = (await readCommands(page)).join("\n");
+    const value = (name: string): string => new RegExp(`^${name} = "(.+)"$`, "m").exec(toml)?.[1] ?? "";
+    const bucket = value("bucket_name");
+    const prefix = value("STOWAGE_STORE").replace(/^r2:\w+\/?/, "");
+    expect(text).toContain(`r2 bucket create ${bucket}\n`);
+    expect(text).toContain(`lifecycle add ${bucket} unfinished-uploads --abort-multipart-days 1 `);
+    expect(text).toContain(`lifecycle add ${bucket} staging ${prefix}${stagingPrefix} --expire-days 2 `);
+    expect(text).toContain(`lifecycle add ${bucket} incoming ${prefix}${incomingPrefix} --expire-days 7 `);
+    expect(text).toContain(`queues create ${value("queue")}\n`);
+    expect(text).toContain(`--prefix ${prefix}${incomingPrefix} --queue ${value("queue")}`);
+  });
+
+  it("has no secret among the variables", async () => {
+    const toml = await readFile(join(projectFolder, "wrangler.toml"), "utf8");
+    expect(toml).not.toMatch(/^(STOWAGE_TOKENS|AWS_SECRET_ACCESS_KEY|AWS_ACCESS_KEY_ID) *=/m);
+    expect(toml).not.toMatch(/^STOWAGE_ALLOW_ANYONE *= *"true"/m);
+  });
+});

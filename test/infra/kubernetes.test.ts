@@ -1,0 +1,67 @@
+import { join } from "node:path";
+import { beforeAll, expect, it } from "vitest";
+import { parseConfig } from "../../src/config.ts";
+import { describeIfFound } from "../support/requirement.ts";
+import { runTool } from "../tools/run-tool.ts";
+import { at, listAt, missingPrograms, projectFolder, readYaml, recordOf } from "./infra-tools.ts";
+import { makeToken } from "./make-token.ts";
+
+const file = "infra/kubernetes.yaml";
+
+describeIfFound(file, missingPrograms("kubernetes-validate", "infra-python"), () => {
+  let objects: unknown[] = [];
+  beforeAll(async () => {
+    objects = await readYaml(file);
+  });
+  const find = (kind: string): unknown => objects.find((object) => at(object, "kind") === kind);
+  const pod = (...path: readonly (string | number)[]): unknown =>
+    at(find("Deployment"), "spec", "template", "spec", ...path);
+  const container = (...path: readonly (string | number)[]): unknown => pod("containers", 0, ...path);
+
+  it("passes kubernetes-validate", async () => {
+    await runTool("kubernetes-validate", ["--strict", join(projectFolder, file)]);
+  });
+
+  it("holds no secret, but names the one that the pods take", () => {
+    expect(find("Secret")).toBeUndefined();
+    expect(listAt(container(), "envFrom")).toContainEqual({ secretRef: { name: "stowage" } });
+    expect(JSON.stringify(at(find("ConfigMap"), "data"))).not.toMatch(/TOKENS|KEY|SECRET|ALLOW_ANYONE/);
+  });
+
+  it("has settings that the service takes, together with tokens", () => {
+    const { tokens } = makeToken(["pull"]);
+    const env = { ...recordOf(at(find("ConfigMap"), "data")), HOST: "0.0.0.0", STOWAGE_TOKENS: tokens };
+    expect(parseConfig(env)).toMatchObject({ storeUrl: "s3://my-bucket/images", stopSeconds: 120 });
+  });
+
+  // https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
+  it("keeps to the Pod Security Standard `restricted`, on a file system that it cannot write to", () => {
+    expect(pod("securityContext")).toMatchObject({ runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } });
+    expect(container("securityContext")).toEqual({
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ["ALL"] },
+    });
+    for (const name of ["hostNetwork", "hostPID", "hostIPC", "volumes"]) expect(pod(name)).toBeUndefined();
+    expect(pod("automountServiceAccountToken")).toBe(false);
+  });
+
+  it("gives a pod the time to finish what runs", () => {
+    const stopSeconds = Number(at(find("ConfigMap"), "data", "STOWAGE_STOP_SECONDS"));
+    const preStopSeconds = Number(container("lifecycle", "preStop", "sleep", "seconds"));
+    expect(pod("terminationGracePeriodSeconds")).toBeGreaterThan(stopSeconds + preStopSeconds);
+  });
+
+  it("leads to the pods by the same labels and port", () => {
+    const labels = { "app.kubernetes.io/name": "stowage" };
+    expect(at(find("Deployment"), "spec", "selector")).toEqual({ matchLabels: labels });
+    expect(at(find("Deployment"), "spec", "template", "metadata", "labels")).toEqual(labels);
+    expect(at(find("Service"), "spec")).toMatchObject({ selector: labels, ports: [{ targetPort: "http" }] });
+    expect(at(find("PodDisruptionBudget"), "spec", "selector")).toEqual({ matchLabels: labels });
+    expect(at(find("NetworkPolicy"), "spec", "podSelector")).toEqual({ matchLabels: labels });
+    expect(container("ports", 0)).toEqual({ name: "http", containerPort: 8080 });
+    for (const probe of ["readinessProbe", "livenessProbe"]) {
+      expect(container(probe, "httpGet")).toEqual({ path: "/healthz", port: "http" });
+    }
+  });
+});

@@ -1,0 +1,57 @@
+/** The events of a bucket of R2, as a queue brings them to a Worker: tarballs under `incoming/` are loaded. */
+import { messageOf } from "../errors.ts";
+import { isJsonObject } from "../oci/json.ts";
+import type { OpenedApp } from "../open-app.ts";
+import { incomingKeyOf, isRetryable, loadIncoming } from "../uploads/load-incoming.ts";
+
+/** What Stowage uses of a batch of a Cloudflare Queue. */
+export interface EventBatch {
+  readonly messages: readonly EventMessage[];
+}
+
+export interface EventMessage {
+  readonly body: unknown;
+  ack(): void;
+  /** Brings it again later, as often as the queue's settings say. */
+  retry(): void;
+}
+
+export interface LoadEventsOptions extends Pick<OpenedApp, "store" | "config" | "budget"> {
+  readonly log: (line: string) => void;
+}
+
+/** One load after the other, as a Worker has little memory. */
+export async function loadR2Events({ messages }: EventBatch, options: LoadEventsOptions): Promise<void> {
+  for (const message of messages) {
+    if (await isDone(message.body, options)) message.ack();
+    else message.retry();
+  }
+}
+
+/** False if it may help to try again later. */
+async function isDone(event: unknown, { store, config, budget, log }: LoadEventsOptions): Promise<boolean> {
+  const object = writtenObject(event);
+  const key = object && incomingKeyOf(object.key, store.url);
+  if (object === undefined || key === undefined) {
+    log(`nothing to load: ${JSON.stringify(event)}`);
+    return true;
+  }
+  try {
+    const receipt = await loadIncoming(key, { store, limits: config.limits, budget, etag: object.eTag, log });
+    if (receipt !== undefined) log(`loaded "${key}"`);
+    return true;
+  } catch (error) {
+    const willRetry = isRetryable(error);
+    log(`cannot load "${key}", ${willRetry ? "will try again" : "given up"}: ${messageOf(error)}`);
+    return !willRetry;
+  }
+}
+
+/** The object that an event says was written: `{"action":"PutObject","object":{"key","size","eTag"},…}`. */
+function writtenObject(event: unknown): { readonly key: string; readonly eTag: string } | undefined {
+  if (!isJsonObject(event) || !/^(?:PutObject|CopyObject|CompleteMultipartUpload)$/.test(String(event["action"]))) {
+    return undefined;
+  }
+  const { key, eTag } = isJsonObject(event["object"]) ? event["object"] : {};
+  return typeof key === "string" && typeof eTag === "string" ? { key, eTag } : undefined;
+}

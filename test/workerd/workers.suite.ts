@@ -1,0 +1,100 @@
+import { env } from "cloudflare:workers";
+import { describe, expect, it } from "vitest";
+import worker from "../../src/runtimes/workers.ts";
+import type { Settings } from "../../src/settings.ts";
+import { randomBytes } from "../support/bytes.ts";
+import { type Layout, makeLayout, tarOf, withBadBlob } from "../support/layout.ts";
+import { watchBucket } from "./watch-bucket.ts";
+
+const settings: Settings = { ...env, STOWAGE_STORE: "r2:IMAGES/workers", STOWAGE_ALLOW_ANYONE: "true" };
+const { bucket } = watchBucket();
+
+async function ask(path: string, init: RequestInit = {}, given: Settings = settings): Promise<Response> {
+  const work: Promise<unknown>[] = [];
+  const request = new Request(`https://stowage.example${path}`, init);
+  const response = await worker.fetch(request, given, { waitUntil: (task) => void work.push(task) });
+  const body = await response.arrayBuffer();
+  await Promise.all(work);
+  return new Response(request.method === "HEAD" ? null : body, response);
+}
+
+describe("the Worker", () => {
+  it.each([
+    ["a binding that is not there", { STOWAGE_STORE: "r2:NOTHING" }],
+    ["a store of an unknown kind", { STOWAGE_STORE: "ftp://secret-host" }],
+    ["nobody said who may", { STOWAGE_ALLOW_ANYONE: "" }],
+  ])("answers 503 without details while its settings cannot be used: %s", async (_, wrong) => {
+    const response = await ask("/v2/", {}, { ...settings, ...wrong });
+    const text = await response.text();
+    expect(response.status).toBe(503);
+    expect(JSON.parse(text)).toMatchObject({ errors: [{ code: "INPUT_INVALID" }] });
+    expect(text).not.toMatch(/NOTHING|secret-host|STOWAGE_/);
+  });
+
+  it("looks at its settings again after that", async () => {
+    expect((await ask("/v2/")).status).toBe(200);
+  });
+
+  it("loads into R2 and answers pulls with the length of every body", async () => {
+    const layout = makeLayout({ layers: [randomBytes(6_000_000), randomBytes(1000, 2)], name: "team/app:1" });
+    const loaded = await ask("/v1/load", { method: "PUT", body: new Uint8Array(await tarOf(layout)) });
+    expect(loaded.status).toBe(201);
+    const manifest = await ask("/v2/team/app/manifests/1");
+    expect(manifest.headers.get("Docker-Content-Digest")).toBe(layout.digest);
+    for (const digest of layout.layers) {
+      const blob = await ask(`/v2/team/app/blobs/${digest}`);
+      const bytes = layout.blobs.get(digest);
+      expect(blob.headers.get("Content-Length")).toBe(String(bytes?.length));
+      expect(bytes?.equals(new Uint8Array(await blob.arrayBuffer()))).toBe(true);
+    }
+    expect(await bucket.head("workers/index.json")).toBeNull();
+    expect(await bucket.head("workers/repositories/team/app/_layout/index.json")).not.toBeNull();
+  });
+});
+
+describe("the Worker's queue", () => {
+  async function put(key: string, layout: Layout): Promise<{ readonly key: string; readonly eTag: string }> {
+    const object = await bucket.put(key, await tarOf(layout));
+    return { key, eTag: object?.etag ?? "" };
+  }
+
+  /** What became of the message. */
+  async function tell(body: unknown, given: Settings = settings): Promise<string> {
+    const outcomes: string[] = [];
+    const message = { body, ack: () => void outcomes.push("ack"), retry: () => void outcomes.push("retry") };
+    await worker.queue({ messages: [message] }, given);
+    return outcomes.join();
+  }
+
+  const newLayout = (name: string): Layout => makeLayout({ layers: [randomBytes(1000)], name, label: name });
+
+  it("loads what was put under incoming/, and deletes it", async () => {
+    const object = await put("workers/incoming/app.tar", newLayout("queued/app:2"));
+    expect(await tell({ action: "PutObject", object })).toBe("ack");
+    expect((await ask("/v2/queued/app/manifests/2")).status).toBe(200);
+    expect(await bucket.head(object.key)).toBeNull();
+  });
+
+  it("does nothing, and is done, when the event comes again", async () => {
+    const object = await put("workers/incoming/app.tar", newLayout("queued/app:3"));
+    await tell({ action: "CompleteMultipartUpload", object });
+    expect(await tell({ action: "CompleteMultipartUpload", object })).toBe("ack");
+  });
+
+  it("gives an archive up that is wrong, and keeps it", async () => {
+    const layout = newLayout("queued/app:4");
+    const object = await put("workers/incoming/bad.tar", withBadBlob(layout, layout.layers[0]));
+    expect(await tell({ action: "PutObject", object })).toBe("ack");
+    expect((await ask("/v2/queued/app/manifests/4")).status).toBe(404);
+    expect(await bucket.head(object.key)).not.toBeNull();
+  });
+
+  it.each([
+    ["an object elsewhere", { action: "PutObject", object: { key: "elsewhere/app.tar", eTag: "1" } }],
+    ["a deletion", { action: "DeleteObject", object: { key: "workers/incoming/app.tar" } }],
+    ["no event at all", "hello"],
+    ["nothing", null],
+  ])("passes over %s", async (_, body) => {
+    expect(await tell(body)).toBe("ack");
+  });
+});

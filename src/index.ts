@@ -13,7 +13,7 @@ export { type LoadOptions, loadArchive } from "./load/load-archive.ts";
 export type { BlobReceipt, BlobStatus, IgnoredEntry, ImageReceipt, Receipt } from "./load/receipt.ts";
 export type { Descriptor } from "./oci/descriptor.ts";
 export type { ImageName } from "./oci/reference.ts";
-export { openStore } from "./open-store.ts";
+export { type OpenStoreOptions, openStore } from "./open-store.ts";
 export type { Settings } from "./settings.ts";
 export type { RequestCounts } from "./storage/counting-store.ts";
 export type {

@@ -2,14 +2,17 @@
 import type { Hono } from "hono";
 import { type Config, type ConfigOptions, parseConfig } from "./config.ts";
 import { type AppOptions, createApp } from "./http/app.ts";
-import { openStore } from "./open-store.ts";
+import { type OpenStoreOptions, openStore } from "./open-store.ts";
 import { type Settings, variablesOf } from "./settings.ts";
 import type { ObjectStore } from "./storage/object-store.ts";
 import { ByteBudget } from "./streams/byte-budget.ts";
 
 /** What a platform adds to the settings. */
 export interface Platform
-  extends Omit<AppOptions, "store" | "access" | "limits" | "budget" | "redirectBlobs">, ConfigOptions {}
+  extends
+    Omit<AppOptions, "store" | "access" | "limits" | "budget" | "redirectBlobs">,
+    ConfigOptions,
+    OpenStoreOptions {}
 
 export interface OpenedApp {
   readonly app: Hono;
@@ -22,7 +25,7 @@ export interface OpenedApp {
 /** Reads the settings, opens the store and makes the app. Throws `INPUT_INVALID` with every problem of the settings. */
 export async function openApp(settings: Settings, platform: Platform): Promise<OpenedApp> {
   const config = parseConfig(variablesOf(settings), platform);
-  const store = await openStore(config.storeUrl, settings);
+  const store = await openStore(config.storeUrl, settings, platform);
   const budget = new ByteBudget(config.limits.maxBufferBytes);
   return { app: createApp({ ...config, ...platform, store, budget }), config, store, budget };
 }

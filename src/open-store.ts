@@ -4,6 +4,12 @@ import { type Settings, variablesOf } from "./settings.ts";
 import { guardStore } from "./storage/guard-store.ts";
 import type { ObjectStore } from "./storage/object-store.ts";
 
+/** How a store is opened, beside what the settings say. */
+export interface OpenStoreOptions {
+  /** Parts of one large blob on their way to S3 at once; fewer take less memory. */
+  readonly queueSize?: number | undefined;
+}
+
 /**
  * Opens a store by its URL:
  *
@@ -15,11 +21,11 @@ import type { ObjectStore } from "./storage/object-store.ts";
  * Nothing is written into a store before it has passed the probe (`storage/guard-store.ts`). Throws `INPUT_INVALID` for
  * any other URL.
  */
-export async function openStore(url: string, settings: Settings): Promise<ObjectStore> {
-  return guardStore(await openUnguarded(url, settings));
+export async function openStore(url: string, settings: Settings, options: OpenStoreOptions = {}): Promise<ObjectStore> {
+  return guardStore(await openUnguarded(url, settings, options));
 }
 
-async function openUnguarded(url: string, settings: Settings): Promise<ObjectStore> {
+async function openUnguarded(url: string, settings: Settings, { queueSize }: OpenStoreOptions): Promise<ObjectStore> {
   const [, scheme = "", rest = ""] = /^([a-z0-9]+):(.*)$/s.exec(url) ?? [];
   switch (scheme) {
     case "file": {
@@ -34,7 +40,7 @@ async function openUnguarded(url: string, settings: Settings): Promise<ObjectSto
       const { S3Store } = await import("./storage/s3-store.ts");
       const env = variablesOf(settings);
       const [client, presignClient] = [createS3Client(env), createPresignClient(env)];
-      return new S3Store({ client, bucket, prefix, presignClient });
+      return new S3Store({ client, bucket, prefix, presignClient, queueSize });
     }
     case "r2": {
       const [, binding = "", prefix = ""] = /^([^/]+)(?:\/(.*))?$/.exec(rest) ?? [];

@@ -12,6 +12,9 @@ const maxRequestBytes = 100_000_000;
 /** The isolate has 128 MB for everything; what is taken from the budget is in memory up to twice. */
 const defaults: Settings = { STOWAGE_MAX_BUFFER_BYTES: "40MiB" };
 
+/** Of a large blob so many parts are on their way to S3 at once: elsewhere four, which here would fill the memory. */
+const queueSize = 2;
+
 /** What a Worker is given to say how long it goes on. */
 interface ExecutionContext {
   waitUntil(work: Promise<unknown>): void;
@@ -56,7 +59,7 @@ function withLength(response: Response, context: ExecutionContext): Response {
 async function open(settings: Settings): Promise<OpenedApp> {
   opened ??= openApp(
     { ...defaults, ...settings },
-    { isReachable: true, maxRequestBytes, bodyOf: (c) => byteStreamToBytes(c.req.raw.body), log },
+    { isReachable: true, maxRequestBytes, queueSize, bodyOf: (c) => byteStreamToBytes(c.req.raw.body), log },
   );
   try {
     return await opened;

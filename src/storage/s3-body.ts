@@ -1,4 +1,5 @@
 /** The body of an object that S3 sends: its every byte, or an error. */
+import { byteStreamToBytes } from "../streams/readable-stream.ts";
 import { type S3Call, storeUnavailable } from "./s3-errors.ts";
 
 export interface S3BodyOptions {
@@ -15,7 +16,7 @@ export interface S3BodyOptions {
  */
 export function readS3Body(body: unknown, { call, size, signal }: S3BodyOptions): AsyncIterable<Uint8Array> {
   if (!isByteStream(body)) throw storeUnavailable(new TypeError("The SDK returned no stream"), call);
-  const chunks = body[Symbol.asyncIterator]();
+  const chunks = body instanceof ReadableStream ? byteStreamToBytes(body) : body[Symbol.asyncIterator]();
   let received = 0;
   const iterator: AsyncIterator<Uint8Array, undefined> = {
     async next() {

@@ -58,7 +58,7 @@ export interface S3StoreOptions {
   readonly prefix?: string | undefined;
   /** Bytes of a part, at least 5 MiB, which is S3's own limit. */
   readonly partBytes?: number;
-  readonly queueSize?: number;
+  readonly queueSize?: number | undefined;
   /** Signs URLs for where clients reach the bucket; without one there are none. */
   readonly presignClient?: S3Client | undefined;
 }

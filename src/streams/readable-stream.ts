@@ -18,11 +18,12 @@ const readBytes = 64 * 1024;
 /**
  * Reads a byte stream as `readableToBytes` does, but into memory that it brings: otherwise workerd hands out 4 KiB at a
  * time, and is several times as slow. Chunks are kept by whoever gets them, so each has memory of its own; of a read that
- * filled little of it the bytes are copied, lest a few of them hold on to much.
+ * filled little of it the bytes are copied, lest a few of them hold on to much. Any other stream is read as it is.
  */
 export function byteStreamToBytes(body: ReadableStream<Uint8Array> | null): ByteChunks {
   if (body === null) return readableToBytes(null);
-  const reader = body.getReader({ mode: "byob" });
+  const reader = byobReaderOf(body);
+  if (reader === undefined) return readableToBytes(body);
   let memory: ArrayBuffer | undefined;
   return chunksOf(reader, async () => {
     const { done, value } = await reader.read(new Uint8Array(memory ?? new ArrayBuffer(readBytes)));
@@ -32,6 +33,16 @@ export function byteStreamToBytes(body: ReadableStream<Uint8Array> | null): Byte
     memory = value.buffer;
     return value.slice();
   });
+}
+
+/** Undefined where it is no byte stream; to Deno a short body that has arrived already is none. */
+function byobReaderOf(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader | undefined {
+  try {
+    return body.getReader({ mode: "byob" });
+  } catch (error) {
+    if (error instanceof TypeError) return undefined;
+    throw error;
+  }
 }
 
 function chunksOf(

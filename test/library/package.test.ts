@@ -20,7 +20,7 @@ const values: Readonly<Record<string, readonly string[]>> = {
 const types: Readonly<Record<string, readonly string[]>> = {
   ".": words(`
     Access AccessRules Action AppOptions BlobReceipt BlobSource BlobStatus ByteChunks ByteRange CallOptions Descriptor
-    ErrorCode GetOptions Grant IgnoredEntry ImageName ImageReceipt Limits LoadOptions ObjectInfo ObjectStore OciErrorCode
+    ErrorCode GetOptions Grant IgnoredEntry ImageName ImageReceipt Limits LoadOptions ObjectInfo ObjectStore OciErrorCode OpenStoreOptions
     OwnErrorCode Presigner PutBlobOptions PutBlobResult PutCondition Receipt Release RequestCounts Settings StoreReader
     StoredObject StowageErrorOptions Token`),
   "./directory": [],

@@ -133,7 +133,7 @@ class ClosureCheck {
   async #read(digest: string): Promise<Uint8Array | undefined> {
     const { store, signal, limits, known } = this.#options;
     const kept = known.manifest(digest);
-    if (kept !== undefined) return kept;
+    if (kept !== undefined && kept.length <= limits.maxManifestBytes) return kept;
     return (await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal }))?.bytes;
   }
 }

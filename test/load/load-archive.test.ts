@@ -373,12 +373,23 @@ describe("loadArchive, of what is wrong", () => {
     expect(await indexes()).toEqual([]);
   });
 
-  it("refuses an index.json that is too large, and a manifest", async () => {
+  it("refuses an index.json that is too large", async () => {
     await expect(
       load(await tarOf(layout), { limits: { ...defaultLimits, maxManifestBytes: 50 } }),
     ).rejects.toMatchObject({
       code: "LIMIT_EXCEEDED",
     });
+    expect(await indexes()).toEqual([]);
+  });
+
+  it("refuses a manifest that is too large, also one that the archive brings", async () => {
+    const large = makeLayout({
+      layers: Array.from({ length: 30 }, (_, i) => randomBytes(10, i + 1)),
+      refName: "large",
+    });
+    await expect(
+      load(await tarOf(large), { store: new MemoryStore(), limits: { ...defaultLimits, maxManifestBytes: 1000 } }),
+    ).rejects.toMatchObject({ code: "LIMIT_EXCEEDED", message: expect.stringContaining("at most 1000 are allowed") });
     expect(await indexes()).toEqual([]);
   });
 

@@ -14,16 +14,23 @@ export type Tool =
   | "bash"
   | "bsdtar"
   | "buildah"
+  | "bun"
   | "crane"
   | "curl"
+  | "deno"
   | "docker"
   | "dockerd"
   | "gzip"
+  | "jq"
+  | "node20"
+  | "node22"
+  | "node24"
   | "podman"
   | "runc"
   | "skopeo"
   | "tar"
   | "umoci"
+  | "xargs"
   | "zstd";
 
 /** Says which of the tools this machine lacks, and why it cannot use those that it has; empty if it can use them all. */

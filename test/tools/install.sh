@@ -4,16 +4,24 @@
 #     test/tools/install.sh             everything: some two minutes, and up to ten on a machine that has built no Go yet
 #     test/tools/install.sh packages    Debian's packages only
 #     test/tools/install.sh programs    what is built: crane, and a Docker engine 29 with a client
+#     test/tools/install.sh runtimes    what Stowage runs on: Node 20, 22 and 24, Deno, Bun, by npm
 #
-# Needs Go 1.26.3 or later, and for Debian's packages root or sudo. Programs go to $STOWAGE_TEST_TOOLS/bin, by default
-# ~/.cache/stowage-test-tools/bin, where the tests look first.
+# Needs Node and npm, Go 1.26.3 or later, and for Debian's packages root or sudo. Programs go to
+# $STOWAGE_TEST_TOOLS/bin, by default ~/.cache/stowage-test-tools/bin, where the tests look first.
 set -euo pipefail
 
 crane_version=v0.22.1
 dockerd_version=v2.0.0-beta.24 # of the Go module github.com/moby/moby/v2: the engine 29
 
+# npm packages
+node20_version=20.20.2 # where the machine's own Node is none of this line
+node22_version=22.23.3
+node24_version=24.21.0
+deno_version=2.9.5
+bun_version=1.4.5
+
 # runc: dockerd does not start without it. podman takes crun, which also runs where runc cannot.
-packages=(buildah ca-certificates crun curl libarchive-tools podman runc skopeo umoci zstd)
+packages=(buildah ca-certificates crun curl jq libarchive-tools podman runc skopeo umoci zstd)
 
 tools=${STOWAGE_TEST_TOOLS:-$HOME/.cache/stowage-test-tools}
 
@@ -24,8 +32,13 @@ main() {
   case ${1:-all} in
   packages) install_packages ;;
   programs) install_programs ;;
-  all) install_packages && install_programs ;;
-  *) fail "found the argument \"$1\", expected packages, programs or nothing" ;;
+  runtimes) install_runtimes ;;
+  all)
+    install_packages
+    install_runtimes
+    install_programs
+    ;;
+  *) fail "found the argument \"$1\", expected packages, programs, runtimes or nothing" ;;
   esac
 }
 
@@ -90,6 +103,32 @@ is_built() {
   go version -m "$tools/bin/$1" 2>/dev/null | awk -v module="$2" -v version="$3" \
     '($1 == "mod" || $1 == "dep") && $2 == module && $3 == version { found = 1 } END { exit !found }' || return 1
   say "$1 $3 is there"
+}
+
+install_runtimes() {
+  case $(node --version) in
+  v20.*) ln -sf "$(node -p process.execPath)" "$tools/bin/node20" ;;
+  *) install_runtime node20 node "$node20_version" ;;
+  esac
+  install_runtime node22 node "$node22_version"
+  install_runtime node24 node "$node24_version"
+  install_runtime deno deno "$deno_version"
+  install_runtime bun bun "$bun_version"
+}
+
+# install_runtime PROGRAM PACKAGE VERSION, each into a folder of its own: npm takes a package in one version alone.
+install_runtime() {
+  local folder=$tools/runtimes/$1
+  if "$tools/bin/$1" --version 2>/dev/null | grep -qE "(^|[ v])$3( |\$)"; then
+    say "$1 $3 is there"
+    return
+  fi
+  mkdir -p "$folder"
+  # Their install scripts put the program in place. npm 12 runs those alone that are named here.
+  echo '{ "private": true, "allowScripts": { "bun": true, "deno": true, "node": true } }' >"$folder/package.json"
+  retry npm install --prefix "$folder" --no-save --no-package-lock --no-audit --no-fund --loglevel=error "$2@$3" >&2
+  ln -sf "$folder/node_modules/.bin/$2" "$tools/bin/$1"
+  say "$1 $3 is installed, after $SECONDS s"
 }
 
 apt_options=(-qq -o Acquire::Retries=3 -o Acquire::http::Timeout=30 -o DPkg::Lock::Timeout=300)

@@ -1,0 +1,75 @@
+/**
+ * The service on AWS Lambda: one handler for the requests of a function URL (or an HTTP API, payload version 2) and for
+ * the events of the bucket, whose tarballs under `incoming/` are loaded.
+ */
+import process from "node:process";
+import { handle } from "hono/aws-lambda";
+import type { LambdaContext, LambdaEvent } from "hono/aws-lambda";
+import { StowageError } from "../errors.ts";
+import { isJsonObject } from "../oci/json.ts";
+import { type OpenedApp, openApp } from "../open-app.ts";
+import { loadS3Events, writtenObjects } from "./s3-events.ts";
+
+/** Lambda hands over a request, and takes an answer, as JSON of at most 6 MiB, the body in base64. */
+const maxEventBytes = 6 * 1024 * 1024;
+/** Kept free for the request's line and headers, some of which are there twice. */
+const envelopeBytes = 64 * 1024;
+
+const platform = {
+  isReachable: true,
+  maxRequestBytes: bytesInBase64(maxEventBytes - envelopeBytes),
+  maxResponseBytes: bytesInBase64(maxEventBytes),
+  log: (line: string): void => void process.stdout.write(`${line}\n`),
+};
+
+/** What runs ends so long before Lambda would kill it, so that it can clean up. */
+const cleanUpMs = 5000;
+
+interface OpenedService extends OpenedApp {
+  readonly ending: AbortController;
+}
+
+let opened: Promise<OpenedService> | undefined;
+
+/** Throws for settings that cannot be used, and for a bucket's events that are worth another try: Lambda then tries again. */
+export async function handler(event: unknown, context: LambdaContext): Promise<unknown> {
+  const service = await (opened ??= open());
+  const left = context.getRemainingTimeInMillis();
+  const timer = setTimeout(() => end(service), Math.max(left - cleanUpMs, left / 2));
+  try {
+    const objects = writtenObjects(event);
+    if (objects !== undefined) {
+      await loadS3Events(objects, { ...service, signal: service.ending.signal, log: platform.log });
+      return undefined;
+    }
+    if (isHttpEvent(event)) return await handle(service.app, { isContentTypeBinary: () => true })(event, context);
+    throw new TypeError(`Cannot take the event: expected an HTTP request or S3's, found ${JSON.stringify(event)}`);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Once for each cold start, unless the settings cannot be used. */
+async function open(): Promise<OpenedService> {
+  const ending = new AbortController();
+  try {
+    return { ...(await openApp(process.env, { ...platform, signal: ending.signal })), ending };
+  } catch (error) {
+    opened = undefined;
+    throw error;
+  }
+}
+
+/** Its signal has fired for good: the next event finds another service. */
+function end({ ending }: OpenedService): void {
+  opened = undefined;
+  ending.abort(new StowageError("INTERRUPTED", "Cannot finish: the function's time is over"));
+}
+
+function bytesInBase64(length: number): number {
+  return Math.floor(length / 4) * 3;
+}
+
+function isHttpEvent(event: unknown): event is LambdaEvent {
+  return isJsonObject(event) && isJsonObject(event["requestContext"]) && "http" in event["requestContext"];
+}

@@ -1,0 +1,81 @@
+/**
+ * A service from its settings to its end, wherever there is a process: what Node, Deno and Bun share. Told to stop, it
+ * takes no more requests and finishes those that run; what takes too long it ends as if its client had gone.
+ */
+import { once } from "node:events";
+import process from "node:process";
+import type { Context, Hono } from "hono";
+import { StowageError, messageOf } from "../errors.ts";
+import { openApp } from "../open-app.ts";
+import type { Settings } from "../settings.ts";
+
+/** What a platform has of its own. */
+export interface Runtime {
+  /** The fastest source of a request's body. */
+  readonly bodyOf: (c: Context) => AsyncIterable<Uint8Array>;
+  /** Can others reach the service whatever `HOST` says? */
+  readonly isReachable?: boolean;
+  /** Throws if it cannot, as where the port is taken. Port 0 is any that is free. */
+  listen(fetch: Hono["fetch"], at: { readonly host: string; readonly port: number }): Promise<Listener>;
+}
+
+export interface Listener {
+  readonly url: string;
+  /** Takes no more connections; resolves when the last one has ended. */
+  close(): Promise<void>;
+  /** Cuts off the connections that are left. */
+  cut(): void;
+}
+
+export interface RunOptions {
+  readonly runtime: Runtime;
+  /** Tells the service to stop. */
+  readonly signal: AbortSignal;
+  readonly write: (text: string) => void;
+}
+
+/** A connection over which nothing goes for so long is closed: nobody holds a share of the memory by saying nothing. */
+export const maxSilenceMs = 300_000;
+
+/** How long a service that ends what runs waits for the last answers to go out. */
+const farewellMs = 2000;
+
+/** Serves until the signal fires and what ran then has ended. A SIGINT or SIGTERM after the signal ends it at once. */
+export async function runService(settings: Settings, { runtime, signal, write }: RunOptions): Promise<void> {
+  const ending = new AbortController();
+  const log = (line: string): void => write(`${new Date().toISOString()} ${line}\n`);
+  const { bodyOf, isReachable } = runtime;
+  const { app, config, store } = await openApp(settings, { bodyOf, isReachable, signal: ending.signal, log });
+  const listener = await runtime.listen(app.fetch, config);
+  write(`Stowage listens on ${listener.url}, images are kept in ${store.url}\n`);
+
+  if (!signal.aborted) await once(signal, "abort");
+  write(`Stopping: what runs may take ${config.stopSeconds} more seconds, a second signal ends it\n`);
+  const end = (): void => {
+    ending.abort(new StowageError("INTERRUPTED", "Cannot finish: the service is stopping"));
+    setTimeout(() => listener.cut(), farewellMs).unref();
+  };
+  process.once("SIGINT", end).once("SIGTERM", end);
+  const timer = setTimeout(end, config.stopSeconds * 1000);
+  await listener.close();
+  clearTimeout(timer);
+}
+
+/** The service as a program of its own. Exit codes are those of `stowage serve`: 2 for settings that cannot be used. */
+export async function runProgram(runtime: Runtime): Promise<void> {
+  const stopping = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => stopping.abort());
+  const write = (text: string): void => void process.stdout.write(text);
+  try {
+    await runService(process.env, { runtime, signal: stopping.signal, write });
+  } catch (error) {
+    process.stderr.write(`stowage: ${messageOf(error)}\n`);
+    process.exitCode = error instanceof StowageError && error.code === "INPUT_INVALID" ? 2 : 1;
+  }
+  setTimeout(() => process.exit(), farewellMs).unref(); // should a connection that nobody reads from hold it up
+}
+
+/** The URL of an address, IPv6 in brackets. */
+export function urlOf(host: string, port: number): string {
+  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+}

@@ -1,0 +1,10 @@
+/** All that is to be the same on every runtime, in the order of the table. */
+import { access } from "./behaviours/access.ts";
+import { crowds } from "./behaviours/crowds.ts";
+import { errors } from "./behaviours/errors.ts";
+import { loads } from "./behaviours/loads.ts";
+import { pulls } from "./behaviours/pulls.ts";
+import { uploads } from "./behaviours/uploads.ts";
+import type { Behaviour } from "./trial.ts";
+
+export const behaviours: readonly Behaviour[] = [...loads, ...pulls, ...errors, ...crowds, ...access, ...uploads];

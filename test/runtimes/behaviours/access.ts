@@ -1,0 +1,41 @@
+/** Who may do what. */
+import { expect } from "vitest";
+import { makeLayout, tarOf } from "../../support/layout.ts";
+import { type AskOptions, type Behaviour, ask, load, loaded, secrets } from "../trial.ts";
+
+export const access: readonly Behaviour[] = [
+  {
+    name: "without a token: 401",
+    run: async (trial) => {
+      expect((await ask(trial, "/healthz", { secret: undefined })).status).toBe(200);
+      for (const secret of [undefined, "a-guess"]) {
+        for (const path of ["/v2/", "/v2/access/app/manifests/1", "/v2/_catalog"]) {
+          const { status, code, headers } = await ask(trial, path, { secret });
+          expect({ status, code }).toEqual({ status: 401, code: "UNAUTHORIZED" });
+          expect(headers.get("WWW-Authenticate")).toMatch(/^Basic realm=/);
+        }
+        const tarball = await tarOf(makeLayout({ name: "access/app:1" }));
+        expect(await ask(trial, "/v1/load", { method: "PUT", body: tarball, secret })).toMatchObject({ status: 401 });
+      }
+    },
+  },
+  {
+    name: "with another's token: 403",
+    run: async (trial) => {
+      const tarball = await tarOf(makeLayout({ label: "access", name: "access/app:1" }));
+      await loaded(trial, tarball);
+      const { reader, team } = secrets;
+      expect(await ask(trial, "/v2/access/app/manifests/1", { secret: reader })).toMatchObject({ status: 200 });
+      expect(await load(trial, tarball, undefined, { secret: reader })).toMatchObject({ status: 403, code: "DENIED" });
+      expect(await load(trial, tarball, undefined, { secret: team })).toMatchObject({ status: 403, code: "DENIED" });
+      expect((await load(trial, tarball, "team/app:1", { secret: team })).status).toBe(201);
+      expect(await ask(trial, "/v2/access/app/manifests/1", { secret: team })).toMatchObject({ status: 403 });
+      expect((await ask(trial, "/v2/team/app/manifests/1", basic(team))).status).toBe(200);
+    },
+  },
+];
+
+function basic(secret: string): AskOptions {
+  const credentials = Buffer.from(`anybody:${secret}`).toString("base64");
+  return { secret: undefined, headers: { Authorization: `Basic ${credentials}` } };
+}

@@ -2,6 +2,7 @@
  * A store that nothing is written to before it has passed the probe: one that ignores conditional writes would lose
  * images in silence. Reads pass at once.
  */
+import { inTime } from "../streams/in-time.ts";
 import { orAbort } from "../streams/or-abort.ts";
 import { ForwardingStore } from "./forwarding-store.ts";
 import type { CallOptions, ObjectStore } from "./object-store.ts";
@@ -18,12 +19,16 @@ export function guardStore(store: ObjectStore): ObjectStore {
   return guarded;
 }
 
+/** A probe makes some twenty small requests. */
+const maxProbeMs = 60_000;
+
 /** Whoever hands in a bare store for each of many loads has it probed once. */
 const guards = new WeakMap<ObjectStore, ObjectStore>();
 
 class GuardedStore extends ForwardingStore {
   readonly #unguarded: ObjectStore;
   #probe: Promise<void> | undefined;
+  #hasPassed = false;
 
   constructor(store: ObjectStore) {
     super(store);
@@ -50,15 +55,22 @@ class GuardedStore extends ForwardingStore {
     return super.delete(...args);
   }
 
-  /** The probe is everybody's, so that nobody's signal ends it: it only ends the waiting. */
+  /**
+   * The probe is everybody's, so that nobody's signal ends it: it only ends the waiting. Nor does anybody wait for good: on
+   * Workers whoever began it may be ended, and it with him.
+   */
   async #passed({ signal }: CallOptions = {}): Promise<void> {
-    this.#probe ??= this.#startProbe();
-    await orAbort(this.#probe, signal);
+    while (!this.#hasPassed) {
+      const probe = (this.#probe ??= this.#startProbe());
+      const isOver = await orAbort(inTime(probe, maxProbeMs), signal);
+      if (!isOver && this.#probe === probe) this.#probe = undefined;
+    }
   }
 
   async #startProbe(): Promise<void> {
     try {
       await probeStore(this.#unguarded);
+      this.#hasPassed = true;
     } catch (error) {
       this.#probe = undefined;
       throw error;

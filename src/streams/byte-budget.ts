@@ -11,9 +11,15 @@ import { StowageError } from "../errors.ts";
 export type Release = () => void;
 
 interface Waiter {
-  readonly bytes: number;
-  readonly grant: () => void;
+  /** When it last looked whether it is its turn. */
+  seenMs: number;
+  wake: () => void;
 }
+
+/** Who waits looks again so often, even if nobody wakes it. */
+const lookAgainMs = 250;
+/** Who has not looked for so long is gone. */
+const goneMs = 5000;
 
 /** Bytes of memory that several loads share. Whoever finds too few of them waits. */
 export class ByteBudget {
@@ -47,31 +53,50 @@ export class ByteBudget {
     };
   }
 
-  #wait(bytes: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const onAbort = (): void => {
-        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
-        reject(signal.reason as Error);
-        this.#give(0);
-      };
-      const waiter: Waiter = {
-        bytes,
-        grant: () => {
-          signal.removeEventListener("abort", onAbort);
-          resolve();
-        },
-      };
-      this.#waiters.push(waiter);
-      signal.addEventListener("abort", onAbort, { once: true });
-    });
+  /**
+   * Each takes its bytes itself when it finds that it is its turn, woken by whoever gives some back or by a timer of its
+   * own. To be handed them would not do: on Workers a request may be ended without a word, and one that only waits for
+   * another is taken for hung.
+   */
+  async #wait(bytes: number, signal: AbortSignal): Promise<void> {
+    const waiter: Waiter = { seenMs: 0, wake: () => undefined };
+    try {
+      do {
+        waiter.seenMs = Date.now();
+        if (!this.#waiters.includes(waiter)) this.#waiters.push(waiter);
+        await wokenOrAborted(waiter, signal);
+      } while (this.#next() !== waiter || bytes > this.#free);
+      this.#free -= bytes;
+    } finally {
+      if (this.#waiters.includes(waiter)) this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+      this.#next()?.wake();
+    }
   }
 
   #give(bytes: number): void {
     this.#free += bytes;
-    for (let next = this.#waiters[0]; next !== undefined && next.bytes <= this.#free; next = this.#waiters[0]) {
-      this.#waiters.shift();
-      this.#free -= next.bytes;
-      next.grant();
-    }
+    this.#next()?.wake();
   }
+
+  /** Whose turn it is; those who are gone are forgotten. */
+  #next(): Waiter | undefined {
+    const now = Date.now();
+    while (this.#waiters[0] !== undefined && now - this.#waiters[0].seenMs > goneMs) this.#waiters.shift();
+    return this.#waiters[0];
+  }
+}
+
+/** Waits until it is worth another look. */
+function wokenOrAborted(waiter: Waiter, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const settle = (act: () => void): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", onAbort);
+      act();
+    };
+    const onAbort = (): void => settle(() => reject(signal.reason as Error));
+    waiter.wake = () => settle(resolve);
+    const timer = setTimeout(waiter.wake, lookAgainMs);
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
 }

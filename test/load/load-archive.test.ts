@@ -383,12 +383,12 @@ describe("loadArchive, of what is wrong", () => {
   });
 
   it("refuses a manifest that is too large, also one that the archive brings", async () => {
-    const large = makeLayout({
+    const image = makeLayout({
       layers: Array.from({ length: 30 }, (_, i) => randomBytes(10, i + 1)),
-      refName: "large",
+      refName: "image",
     });
     await expect(
-      load(await tarOf(large), { store: new MemoryStore(), limits: { ...defaultLimits, maxManifestBytes: 1000 } }),
+      load(await tarOf(image), { store: new MemoryStore(), limits: { ...defaultLimits, maxManifestBytes: 1000 } }),
     ).rejects.toMatchObject({ code: "LIMIT_EXCEEDED", message: expect.stringContaining("at most 1000 are allowed") });
     expect(await indexes()).toEqual([]);
   });

@@ -17,6 +17,7 @@ import { errorResponse } from "./error-response.ts";
 import { loadRoutes } from "./load.ts";
 import { manifestRoutes } from "./manifests.ts";
 import { missingRoutes } from "./missing.ts";
+import { refuseCrossSite } from "./refuse-cross-site.ts";
 import type { Service } from "./service.ts";
 import { uploadRoutes } from "./uploads.ts";
 
@@ -66,7 +67,7 @@ export function createApp(options: AppOptions): Hono {
   const app = new Hono();
   app.get("/healthz", (c) => c.text("ok\n"));
   // Not everywhere: mounted at the root of another app it would ask whoever wants that app's own routes as well.
-  app.on("ALL", ["/v1/*", "/v2/*"], authenticate(options.access));
+  app.on("ALL", ["/v1/*", "/v2/*"], refuseCrossSite, authenticate(options.access));
   app.get("/v2/", (c) => {
     authorizeAnything(c);
     return c.json({}, 200, { "Docker-Distribution-Api-Version": "registry/2.0" });

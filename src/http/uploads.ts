@@ -26,6 +26,9 @@ import type { Service } from "./service.ts";
 const maxBodyBytes = 64 * 1024;
 const maxFingerprintLength = 1024;
 
+/** The URLs of parts are secrets. */
+const noStore = { "Cache-Control": "no-store" } as const;
+
 export function uploadRoutes(service: Service): Hono {
   const { store, budget } = service;
   const ownUpload = async (c: Context, id: string): Promise<Upload> => {
@@ -48,9 +51,11 @@ export function uploadRoutes(service: Service): Hono {
     const announced = parseNewUpload(await readJsonObject(c, service, maxBodyBytes));
     const { upload, isNew } = await beginUpload({ ...announced, owner: callerName(c) }, service);
     const description = await describe(c, upload);
-    return c.json(description, isNew ? 201 : 200, { Location: `${urlOfUploads(c)}/${upload.id}` });
+    return c.json(description, isNew ? 201 : 200, { ...noStore, Location: `${urlOfUploads(c)}/${upload.id}` });
   });
-  routes.get("/uploads/:id", async (c) => c.json(await describe(c, await ownUpload(c, c.req.param("id")))));
+  routes.get("/uploads/:id", async (c) =>
+    c.json(await describe(c, await ownUpload(c, c.req.param("id"))), 200, noStore),
+  );
   routes.delete("/uploads/:id", async (c) => {
     const { id } = await ownUpload(c, c.req.param("id"));
     await deleteUpload(id, service);

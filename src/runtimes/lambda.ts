@@ -43,7 +43,11 @@ export async function handler(event: unknown, context: LambdaContext): Promise<u
       return undefined;
     }
     if (isHttpEvent(event)) return await handle(service.app, { isContentTypeBinary: () => true })(event, context);
-    throw new TypeError(`Cannot take the event: expected an HTTP request or S3's, found ${JSON.stringify(event)}`);
+    // Its fields are named, not shown: the headers of a request hold secrets.
+    const found = isJsonObject(event) ? Object.keys(event).join(", ") : typeof event;
+    throw new TypeError(
+      `Cannot take the event: expected a request of payload version 2, or S3's event, found ${found}`,
+    );
   } finally {
     clearTimeout(timer);
   }

@@ -56,7 +56,11 @@ function isS3Record(record: unknown): record is Readonly<Record<string, unknown>
   return isJsonObject(record) && record["eventSource"] === "aws:s3";
 }
 
-/** Keys come as in a form: `+` for a space, other characters as `%XX`. */
+/** Keys come as in a form: `+` for a space, other characters as `%XX`. One that is not encoded so is taken as it is. */
 function decodeKey(key: string): string {
-  return decodeURIComponent(key.replaceAll("+", " "));
+  try {
+    return decodeURIComponent(key.replaceAll("+", " "));
+  } catch {
+    return key;
+  }
 }

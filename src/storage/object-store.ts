@@ -71,7 +71,7 @@ export type PutCondition = { readonly etag: string } | "absent";
 
 /** Makes URLs by which whoever knows them can read or write one object for a while, past the service. */
 export interface Presigner {
-  /** A URL for GET and HEAD of an object; `seconds` from now on it says no. */
+  /** A URL for GET of an object; `seconds` from now on it says no. */
   presignGet(key: string, options: { readonly seconds: number }): Promise<string>;
   /** A URL for one PUT, or several, of exactly `size` bytes. */
   presignPut(key: string, options: { readonly seconds: number; readonly size: number }): Promise<string>;

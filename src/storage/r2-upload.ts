@@ -30,8 +30,8 @@ export async function uploadParts(
   options: UploadPartsOptions,
 ): Promise<"written" | "present"> {
   const { bucket, key, queueSize, call } = options;
-  const { value: upload } = await askR2(call, () => bucket.createMultipartUpload(key));
   const unsignaled: R2Call = { ...call, signal: undefined }; // what is under way must have ended before the upload does
+  const { value: upload } = await askR2(unsignaled, () => bucket.createMultipartUpload(key));
   const spare: Uint8Array[] = [];
   try {
     const parts: R2UploadedPart[] = [];

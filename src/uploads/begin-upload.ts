@@ -3,6 +3,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { StowageError } from "../errors.ts";
 import { uploadKey } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
+import type { ByteBudget } from "../streams/byte-budget.ts";
 import { type Upload, readUpload, serializeUpload } from "./upload.ts";
 
 export interface NewUpload {
@@ -17,6 +18,8 @@ export interface BeginUploadOptions {
   readonly store: ObjectStore;
   /** Bytes of a request's body that the platform lets through. */
   readonly maxRequestBytes?: number | undefined;
+  /** What a part that the service takes is held in. */
+  readonly budget: ByteBudget;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -60,11 +63,11 @@ function newSecret(): string {
   return randomBytes(16).toString("hex");
 }
 
-function partBytesOf(size: number, { store, maxRequestBytes = Number.POSITIVE_INFINITY }: BeginUploadOptions): number {
-  const isPresigned = store.presigner !== undefined;
+function partBytesOf(size: number, options: BeginUploadOptions): number {
+  const isPresigned = options.store.presigner !== undefined;
   const [partBytes, maxBytes] = isPresigned
     ? [Math.max(minPartBytes, wholeMebibytes(size / maxPresignedParts)), maxPresignedParts * maxPresignedPartBytes]
-    : servedPartBytes(maxRequestBytes);
+    : servedPartBytes(options);
   if (size <= maxBytes) return partBytes;
   throw new StowageError("LIMIT_EXCEEDED", `Cannot take an upload of ${size} bytes: at most ${maxBytes} are allowed`, {
     detail: { found: size, expected: maxBytes },
@@ -75,8 +78,11 @@ function wholeMebibytes(bytes: number): number {
   return Math.ceil(bytes / mebibyte) * mebibyte;
 }
 
-/** Smaller where the platform cuts bodies off before that. */
-function servedPartBytes(maxRequestBytes: number): readonly [partBytes: number, maxBytes: number] {
-  const partBytes = Math.min(minPartBytes, maxRequestBytes);
+/** Smaller where the platform cuts bodies off before that, or where there is less memory. */
+function servedPartBytes({
+  maxRequestBytes = Number.POSITIVE_INFINITY,
+  budget,
+}: BeginUploadOptions): readonly [partBytes: number, maxBytes: number] {
+  const partBytes = Math.min(minPartBytes, maxRequestBytes, budget.maxBytes - 1); // one byte more is read, see `put-part.ts`
   return [partBytes, maxServedParts * partBytes];
 }

@@ -83,7 +83,13 @@ describe("the handler for AWS Lambda", () => {
 
   it("refuses an event that is none of its own", async () => {
     const handle = await coldStart({ STOWAGE_STORE: "memory:", STOWAGE_ALLOW_ANYONE: "true" });
-    await expect(handle({ hello: "world" })).rejects.toThrow('found {"hello":"world"}');
+    await expect(handle({ hello: "world" })).rejects.toThrow("found hello");
+  });
+
+  it("shows no header of a request of another form", async () => {
+    const handle = await coldStart({ STOWAGE_STORE: "memory:", STOWAGE_ALLOW_ANYONE: "true" });
+    const event = { httpMethod: "GET", path: "/v2/", headers: { authorization: "Bearer very-secret" } };
+    await expect(handle(event)).rejects.toThrow(/^(?!.*very-secret).*found httpMethod, path, headers$/);
   });
 });
 
@@ -91,6 +97,10 @@ describe("writtenObjects", () => {
   it("reads keys as S3 writes them", () => {
     const event = { Records: [written("images/incoming/two+words%2B%C3%A9.tar")] };
     expect(writtenObjects(event)).toEqual([{ key: "images/incoming/two words+é.tar", etag: "e" }]);
+  });
+
+  it("takes a key that is not encoded as it is", () => {
+    expect(writtenObjects({ Records: [written("incoming/100%.tar"), written("incoming/a.tar")] })).toHaveLength(2);
   });
 
   it("leaves out what was not written, and knows no other events", () => {

@@ -51,6 +51,19 @@ describe("R2Store", () => {
     expect(calls("createMultipartUpload")).toBe(0);
   });
 
+  it("leaves no upload when the signal fires while one begins", async () => {
+    const { bucket, openUploads } = watchBucket();
+    const stopping = new AbortController();
+    const createMultipartUpload: typeof bucket.createMultipartUpload = async (...args) => {
+      stopping.abort(new Error("stop"));
+      return bucket.createMultipartUpload(...args);
+    };
+    const store = new R2Store({ bucket: { ...bucket, createMultipartUpload }, binding, prefix: newPrefix() });
+    const blob = streamed(randomBytes(2 * partBytes), 100_000);
+    await expect(store.putBlob(blob, { signal: stopping.signal })).rejects.toThrow("stop");
+    expect(openUploads()).toBe(0);
+  });
+
   it("refuses a stream of another length, and leaves neither object nor upload", async () => {
     const { store, openUploads } = open();
     for (const [found, expected] of [

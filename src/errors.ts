@@ -44,6 +44,43 @@ export type OwnErrorCode =
 /** Every code that a `StowageError` can have. More may come; none changes its meaning. */
 export type ErrorCode = OciErrorCode | OwnErrorCode;
 
+/** Of each code: may another try go better? What is wrong with an archive, or with who asks, stays wrong. */
+const transience: Readonly<Record<ErrorCode, boolean>> = {
+  ARCHIVE_INVALID: false,
+  BLOB_UNKNOWN: false,
+  BLOB_UPLOAD_INVALID: false,
+  BLOB_UPLOAD_UNKNOWN: false,
+  COMMIT_CONFLICT: true,
+  DENIED: false,
+  DIGEST_INVALID: false,
+  INDEX_INVALID: false,
+  INPUT_INVALID: false,
+  INTERRUPTED: true,
+  LIMIT_EXCEEDED: false,
+  MANIFEST_BLOB_UNKNOWN: false,
+  MANIFEST_INVALID: false,
+  MANIFEST_UNKNOWN: false,
+  NAME_INVALID: false,
+  NAME_UNKNOWN: false,
+  RANGE_INVALID: false,
+  SIZE_INVALID: false,
+  STORE_DAMAGED: true,
+  STORE_UNAVAILABLE: true,
+  TOOMANYREQUESTS: true,
+  UNAUTHORIZED: false,
+  UNSUPPORTED: false,
+};
+
+/** Is what failed with this code worth another try? */
+export function isTransient(code: ErrorCode): boolean {
+  return transience[code];
+}
+
+/** Is it one of our codes, where an answer says that it is? */
+export function isErrorCode(value: unknown): value is ErrorCode {
+  return typeof value === "string" && Object.hasOwn(transience, value);
+}
+
 /** What an error knows besides its message. */
 export interface StowageErrorOptions {
   /** What went wrong beneath, if anything did. */

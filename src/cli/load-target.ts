@@ -8,8 +8,8 @@ import type { CommandIo } from "./command.ts";
 import { formatBytes } from "./format.ts";
 import type { OpenInput } from "./open-input.ts";
 import { type Progress, startProgress } from "./progress.ts";
-import { openService } from "./send/open-service.ts";
 import { sendArchive } from "./send/send-archive.ts";
+import { openService } from "./send/service-client.ts";
 import { openSettings } from "./settings.ts";
 import { watched } from "./watched.ts";
 

@@ -32,7 +32,8 @@ meanwhile in a temporary one, in TMPDIR, else /var/tmp. With --direct it is not,
 and nothing is asked.
 
 A service that wants a token gets STOWAGE_TOKEN, or the one in a URL such as
-https://ci:TOKEN@stowage.example.
+https://ci:TOKEN@stowage.example. User and password of a URL go as they are, so
+that they also get past a login in front of the service.
 
 Progress goes to standard error: a bar on a terminal, some lines otherwise.
 

@@ -10,12 +10,12 @@ const barsPerSecond = 5;
 export interface Progress {
   /** So many bytes more are done; fewer, where some have to be done again. */
   advance(bytes: number): void;
-  /** So many bytes were done before: they count as done, but not for how fast it goes. */
-  skip(bytes: number): void;
+  /** Counts anew from here: so many bytes are there already, and say nothing of how fast it goes. */
+  startFrom(bytes: number): void;
   /** All bytes are done, what follows takes time as well. */
   finish(): void;
-  /** Lets something be written that must not run into the bar. */
-  aside(write: () => void): void;
+  /** Takes the bar away while something is written that must not run into it. */
+  hideDuring(write: () => void): void;
   /** Takes the bar away. To be called whatever happens: it keeps the process alive. */
   stop(): void;
 }
@@ -55,12 +55,12 @@ function startBar(stderr: Output, { totalBytes }: ProgressOptions): Progress {
       meter.add(bytes);
       bar.update(meter.bytes());
     },
-    skip(bytes) {
-      meter.skip(bytes);
-      bar.update(meter.bytes());
+    startFrom(bytes) {
+      meter.startFrom(bytes);
+      bar.update(bytes);
     },
     finish: () => meter.finish(),
-    aside(write) {
+    hideDuring(write) {
       bar.stop();
       write();
       draw();
@@ -75,16 +75,16 @@ function startLog(stderr: Output, { title, totalBytes }: ProgressOptions): Progr
   const timer = setInterval(() => stderr.write(`  ${meter.text()}\n`), logIntervalMs);
   return {
     advance: (bytes) => meter.add(bytes),
-    skip: (bytes) => meter.skip(bytes),
+    startFrom: (bytes) => meter.startFrom(bytes),
     finish: () => meter.finish(),
-    aside: (write) => write(),
+    hideDuring: (write) => write(),
     stop: () => clearInterval(timer),
   };
 }
 
 interface Meter {
   add(bytes: number): void;
-  skip(bytes: number): void;
+  startFrom(bytes: number): void;
   finish(): void;
   bytes(): number;
   /** `512 MiB of 1.25 GiB (40 %), 51 MiB/s, 15 s left`, and at last `1.25 GiB, finishing`. */
@@ -92,25 +92,27 @@ interface Meter {
 }
 
 function startMeter(totalBytes: number | undefined): Meter {
-  const startedMs = Date.now();
+  let startedMs = Date.now();
+  let startedAt = 0;
   let done = 0;
-  let skipped = 0;
   let isFinishing = false;
   return {
     add: (bytes) => void (done += bytes),
-    skip(bytes) {
-      done += bytes;
-      skipped += bytes;
+    startFrom(bytes) {
+      startedMs = Date.now();
+      startedAt = bytes;
+      done = bytes;
+      isFinishing = false;
     },
     finish: () => void (isFinishing = true),
     bytes: () => done,
     text() {
       if (isFinishing) return `${formatBytes(done)}, finishing`;
-      const bytesPerSecond = (done - skipped) / Math.max((Date.now() - startedMs) / 1000, 0.001);
+      const bytesPerSecond = (done - startedAt) / Math.max((Date.now() - startedMs) / 1000, 0.001);
       const rate = `${formatBytes(bytesPerSecond)}/s`;
       if (totalBytes === undefined) return `${formatBytes(done)}, ${rate}`;
       const percent = totalBytes === 0 ? 100 : Math.floor((100 * done) / totalBytes);
-      const left = done === skipped ? "" : `, ${formatSeconds((totalBytes - done) / bytesPerSecond)} left`;
+      const left = done === startedAt ? "" : `, ${formatSeconds((totalBytes - done) / bytesPerSecond)} left`;
       return `${formatBytes(done)} of ${formatBytes(totalBytes)} (${percent} %), ${rate}${left}`;
     },
   };

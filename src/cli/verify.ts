@@ -57,7 +57,7 @@ async function verifyWithProgress(
       },
       onBytes: (bytes) => progress?.advance(bytes),
       onProblem(problem) {
-        if (print !== undefined) progress?.aside(() => stdout.write(print(problem)));
+        if (print !== undefined) progress?.hideDuring(() => stdout.write(print(problem)));
       },
     });
   } finally {

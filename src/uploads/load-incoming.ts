@@ -7,7 +7,7 @@
  * Whoever may write there may load: the bucket's own rules say who that is. An event may come twice or late, and finds
  * nothing to do then.
  */
-import { type ErrorCode, StowageError } from "../errors.ts";
+import { StowageError, isTransient } from "../errors.ts";
 import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
 import type { Receipt } from "../load/receipt.ts";
 import { type ImageName, parseName } from "../oci/reference.ts";
@@ -55,16 +55,8 @@ export function incomingKeyOf(bucketKey: string, storeUrl: string): string | und
 
 /** Is it worth another try later? What is wrong with the archive itself stays wrong. */
 export function isRetryable(error: unknown): boolean {
-  return !(error instanceof StowageError) || passing.has(error.code);
+  return !(error instanceof StowageError) || isTransient(error.code);
 }
-
-const passing: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  "COMMIT_CONFLICT",
-  "INTERRUPTED",
-  "STORE_DAMAGED",
-  "STORE_UNAVAILABLE",
-  "TOOMANYREQUESTS",
-]);
 
 function nameOf(key: string): ImageName | undefined {
   const rest = withoutPrefix(key, incomingPrefix) ?? key;

@@ -12,8 +12,11 @@ export interface SeenRequest {
   status?: number;
 }
 
-/** `cut`: the connection ends in the middle of the body. `stall`: nothing happens any more. A number: the answer's status. */
-export type Fault = "cut" | "stall" | number;
+/**
+ * `cut`: the connection ends in the middle of the body. `reset`: it ends at once. `stall`: nothing happens any more. A
+ * number: the answer's status.
+ */
+export type Fault = "cut" | "reset" | "stall" | number | { readonly status: number; readonly body: string };
 
 export interface FaultyProxy {
   readonly url: string;
@@ -28,11 +31,17 @@ afterAll(() => {
   for (const close of closers) close();
 });
 
+export interface ProxyOptions {
+  /** What the service sees as Host, so that its own URLs lead nowhere; by default they lead back to the proxy. */
+  readonly host?: string;
+}
+
 /** `faultOf` is asked for each request; undefined passes it on to the service. */
 export async function startProxy(
   serviceUrl: string,
   faultOf: (request: SeenRequest, proxy: FaultyProxy) => Promise<Fault | undefined> | Fault | undefined = () =>
     undefined,
+  options: ProxyOptions = {},
 ): Promise<FaultyProxy> {
   const seen: SeenRequest[] = [];
   const server = createServer((incoming, response) => {
@@ -42,9 +51,11 @@ export async function startProxy(
     const one: SeenRequest = { method, path, authorization: headers.authorization };
     seen.push(one);
     void Promise.resolve(faultOf(one, proxy)).then((fault) => {
-      if (fault === undefined) passOn(serviceUrl, { incoming, response, one });
+      if (fault === undefined) passOn(serviceUrl, { incoming, response, one }, options);
       else if (fault === "cut") incoming.once("data", () => incoming.destroy());
-      else if (fault !== "stall") response.writeHead(fault).end();
+      else if (fault === "reset") incoming.socket.resetAndDestroy();
+      else if (typeof fault === "number") response.writeHead(fault).end();
+      else if (fault !== "stall") response.writeHead(fault.status).end(fault.body);
     });
   });
   server.listen(0, "127.0.0.1");
@@ -69,9 +80,9 @@ interface Passed {
   readonly one: SeenRequest;
 }
 
-/** With its own Host, so that the service's URLs lead back to the proxy. */
-function passOn(serviceUrl: string, { incoming, response, one }: Passed): void {
-  const { method, headers } = incoming;
+function passOn(serviceUrl: string, { incoming, response, one }: Passed, { host }: ProxyOptions): void {
+  const { method } = incoming;
+  const headers = { ...incoming.headers, ...(host !== undefined && { host }) };
   const outgoing = request(new URL(one.path, serviceUrl), { method, headers }, (answer) => {
     one.status = answer.statusCode ?? 0;
     response.writeHead(one.status, answer.headers);

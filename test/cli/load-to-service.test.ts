@@ -166,8 +166,12 @@ describe("stowage load --to another server", () => {
     const env = { STOWAGE_TOKEN: "secret \n" };
     const wrong: readonly (readonly [readonly string[], RegExp])[] = [
       [["--direct"], /found --direct, expected --to with it/],
-      [["--to", "ftp://me:secret@x"], /Cannot use "ftp:\/\/x" as the service's URL/],
-      [["--to", "http://secret@x"], /the service's URL has a user without a token/],
+      [["--to", "ftp://me:secret@x"], /Cannot use "…@x" as the service's URL: expected such as http:/],
+      [["--to", "ci:secret@stowage.example"], /Cannot use "…@stowage\.example" as the service's URL/],
+      [["--to", "//ci:se@secret@x"], /Cannot use "…@x" as the service's URL/],
+      [["--to", "http://ci:1/secret@x"], /Cannot use "…@x" as the service's URL: .*%2F/],
+      [["--to", "http://secret@x"], /the service's URL has a user without a password/],
+      [["--to", "http://sec%3Aret:secret@x"], /the user in the service's URL has a colon/],
       [["--to", "http://x"], /STOWAGE_TOKEN has characters that no token has/],
     ];
     for (const [args, message] of wrong) {

@@ -8,7 +8,7 @@ import { extract } from "tar-stream";
 import { afterAll, describe, expect, it } from "vitest";
 import type { Content } from "../../src/cli/send/content.ts";
 import { makeContent } from "../../src/cli/send/make-content.ts";
-import { scanArchive } from "../../src/cli/send/scan-archive.ts";
+import { scanArchive } from "../../src/cli/send/scan-input.ts";
 import { openTemporaryFile } from "../../src/cli/send/temporary-file.ts";
 import { chunksOf, randomBytes, readAll, sha256 } from "../support/bytes.ts";
 import { listFiles, newFolder } from "../support/run-stowage.ts";

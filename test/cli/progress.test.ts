@@ -28,7 +28,7 @@ describe("startProgress in a log", () => {
   it("counts what was done before as done, but not for how fast it goes", () => {
     const { output, written } = makeOutput({});
     const progress = startProgress(output, { title: "Loading app.tar", totalBytes: 100 * mebibyte });
-    progress.skip(50 * mebibyte);
+    progress.startFrom(50 * mebibyte);
     progress.advance(30 * mebibyte);
     progress.advance(-10 * mebibyte); // to be done again
     vi.advanceTimersByTime(10_000);
@@ -39,6 +39,19 @@ describe("startProgress in a log", () => {
     expect(written()).toBe(
       "Loading app.tar\n  70.0 MiB of 100 MiB (70 %), 2.00 MiB/s, 15.0 s left\n  100 MiB, finishing\n",
     );
+  });
+
+  it("counts anew what has to be done again, and finishes after that", () => {
+    const { output, written } = makeOutput({});
+    const progress = startProgress(output, { title: "Loading app.tar", totalBytes: 100 * mebibyte });
+    progress.advance(100 * mebibyte);
+    progress.finish();
+    vi.advanceTimersByTime(9000);
+    progress.startFrom(70 * mebibyte);
+    progress.advance(2 * mebibyte);
+    vi.advanceTimersByTime(1000);
+    progress.stop();
+    expect(written()).toBe("Loading app.tar\n  72.0 MiB of 100 MiB (72 %), 2.00 MiB/s, 14.0 s left\n");
   });
 
   it("says how much and how fast where the length is not known", () => {
@@ -58,7 +71,7 @@ describe("startProgress on a terminal", () => {
     progress.advance(50 * mebibyte);
     vi.advanceTimersByTime(1000);
     expect(screenOf(written())).toEqual(["[============------------] 50.0 MiB of 100 MiB (50 %), 50.0 "]);
-    progress.aside(() => output.write("a problem\n"));
+    progress.hideDuring(() => output.write("a problem\n"));
     progress.advance(50 * mebibyte);
     progress.finish();
     vi.advanceTimersByTime(1000);

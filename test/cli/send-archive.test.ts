@@ -1,6 +1,13 @@
-import { copyFile, readFile, truncate, utimes, writeFile } from "node:fs/promises";
+import { once } from "node:events";
+import { copyFile, readFile, rm, truncate, utimes, writeFile } from "node:fs/promises";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { type ServerType, serve } from "@hono/node-server";
+import { Hono } from "hono";
+import { basicAuth } from "hono/basic-auth";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createApp } from "../../src/http/app.ts";
+import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { type Layout, makeLayout, tarOf, withBadBlob } from "../support/layout.ts";
 import {
@@ -30,6 +37,7 @@ interface Place {
 }
 
 const services: ServingCommand[] = [];
+const servers: ServerType[] = [];
 
 async function startService(env: Readonly<Record<string, string>> = {}): Promise<Place> {
   const store = await newFolder();
@@ -39,6 +47,7 @@ async function startService(env: Readonly<Record<string, string>> = {}): Promise
 }
 
 afterAll(async () => {
+  for (const server of servers) server.close();
   for (const service of services) {
     service.kill("SIGTERM");
     expect(await service.outcome).toMatchObject({ code: 0, stderr: "" });
@@ -88,16 +97,35 @@ describe("stowage load --to, where blobs are there already", () => {
     expect(code).toBe(0);
   });
 
-  it("sends everything to a service that cannot be asked", async () => {
+  it("asks again when the service is busy, or has closed a connection that was kept", async () => {
     const { service } = await startService();
-    const proxy = await startProxy(service.url, ({ path }) => (/missing|uploads/.test(path) ? 404 : undefined));
-    const { code, stdout } = await stowage(["load", await fileOf(largeImage), "--to", proxy.url]);
-    expect(stdout).toMatch(/^team\/large:1 {2}created\n/);
+    const faults = ["reset", 503, 429] as const;
+    let asked = 0;
+    const proxy = await startProxy(service.url, ({ path }) => (/missing/.test(path) ? faults[asked++] : undefined));
+    const { code, stdout } = await stowage(["load", await fileOf(image), "--to", proxy.url]);
+    expect(stdout).toMatch(/^team\/app:1 {2}created\n/);
     expect(code).toBe(0);
-    expect(proxy.seen.map(({ method, path }) => `${method} ${path}`)).toEqual([
-      "POST /v1/blobs/missing",
-      "PUT /v1/load",
-    ]);
+    expect(asked).toBe(4);
+  });
+
+  it("says at once that the answer to its first question is no", async () => {
+    const { service } = await startService();
+    const proxy = await startProxy(service.url, () => 404);
+    const { code, stderr } = await stowage(["load", await fileOf(image), "--to", proxy.url]);
+    expect(stderr).toMatch(/: it answered 404 and says no more\n$/);
+    expect(code).toBe(1);
+    expect(proxy.seen).toHaveLength(1);
+  });
+
+  it.each([
+    ["is no folder", "/dev/null"],
+    ["is not there", "/nowhere/at/all"],
+  ])("exits with 1 when the folder for its temporary file %s", async (_, folder) => {
+    const { service } = await startService();
+    const env = { TMPDIR: folder };
+    const { code, stderr } = await stowage(["load", "-", "--to", service.url], { env, input: await tarOf(image) });
+    expect(stderr).toMatch(new RegExp(`: Cannot keep the archive in ${folder}: .*TMPDIR.*--direct.*\n$`));
+    expect(code).toBe(1);
   });
 });
 
@@ -165,6 +193,46 @@ describe("stowage load --to, in parts", () => {
     expect(await listStaging(store)).toEqual([]);
   });
 
+  it("sends a part again that a bucket took too long over, or whose URL has expired there", async () => {
+    const { service } = await startService();
+    const faults = ["RequestTimeout", "ExpiredToken"].map((code) => ({ status: 400, body: s3Error(code) }));
+    let failed = 0;
+    const proxy = await startProxy(service.url, ({ path: asked }) =>
+      /parts\/2\?/.test(asked) ? faults[failed++] : undefined,
+    );
+    const { code, stderr } = await stowage(["load", path, "--to", proxy.url]);
+    expect(stderr).toBe(`Reading ${path} (75.0 MiB)\nLoading ${path} (75.0 MiB) into ${proxy.url}\n`);
+    expect(code).toBe(0);
+    expect(proxy.taken("PUT", partPath)).toHaveLength(10);
+    expect(proxy.taken("GET", /uploads\/\w+$/)).toHaveLength(1);
+  });
+
+  it("asks for the load again when others committed at the same time", async () => {
+    const { service } = await startService();
+    const conflict = { status: 409, body: ociError("COMMIT_CONFLICT") };
+    let loads = 0;
+    const proxy = await startProxy(service.url, ({ path: asked }) =>
+      loadPath.test(asked) && loads++ === 0 ? conflict : undefined,
+    );
+    const { code, stderr } = await stowage(["load", path, "--to", proxy.url]);
+    expect({ code, stderr }).toMatchObject({ code: 0, stderr: expect.not.stringContaining("COMMIT_CONFLICT") });
+    expect(loads).toBe(2);
+    expect(proxy.taken("PUT", partPath)).toHaveLength(10);
+  });
+
+  it("sends parts again that got lost in the service", async () => {
+    const { service, store } = await startService();
+    let loads = 0;
+    const proxy = await startProxy(service.url, async ({ path: asked }) => {
+      if (loadPath.test(asked) && loads++ === 0) await loseParts(store, 3);
+      return undefined;
+    });
+    const { code, stdout } = await stowage(["load", path, "--to", proxy.url]);
+    expect(stdout).toMatch(/^team\/large:1 {2}created\n/);
+    expect(code).toBe(0);
+    expect(proxy.taken("PUT", partPath)).toHaveLength(13);
+  });
+
   it("begins anew when the upload is gone before it is loaded", async () => {
     const { service } = await startService();
     let loads = 0;
@@ -188,6 +256,77 @@ describe("stowage load --to, in parts", () => {
     expect(await listStaging(store)).toEqual([]);
   });
 
+  it.each([
+    [400, "INDEX_INVALID", 0],
+    [413, "LIMIT_EXCEEDED", 0],
+    [403, "DENIED", 11], // another token may load them
+  ])("leaves after an answer %i %s as many files: %i", async (status, reason, left) => {
+    const { service, store } = await startService();
+    const proxy = await startProxy(service.url, ({ path: asked }) =>
+      loadPath.test(asked) ? { status, body: ociError(reason) } : undefined,
+    );
+    const { code, stderr } = await stowage(["load", path, "--to", proxy.url]);
+    expect(stderr).toMatch(new RegExp(`it answered ${status} ${reason}: no\n$`));
+    expect(code).toBe(1);
+    expect(await listStaging(store)).toHaveLength(left);
+  });
+
+  it("sends everything anew when what went up before was damaged", async () => {
+    const { service, store } = await startService();
+    const damaged = Buffer.from(large);
+    damaged[0] = (damaged[0] ?? 0) ^ 1;
+    const bad = await fileOf(withBadBlob(largeImage, largeImage.layers[0], damaged));
+    const slow = await startProxy(service.url, ({ path: asked }, proxy) => stallAfter(asked, 4, proxy));
+    const first = await startCommand(["load", bad, "--to", slow.url]);
+    await until(() => (slow.taken("PUT", partPath).length >= 4 ? true : undefined));
+    first.kill("SIGKILL");
+    await first.outcome;
+
+    const proxy = await startProxy(service.url);
+    const { code, stdout, stderr } = await stowage(["load", path, "--to", proxy.url]);
+    expect(stderr).toMatch(
+      /\n4 of 10 parts are there from before: [^]*\nIt was refused with .*: sending all of it anew\n/,
+    );
+    expect(stdout).toMatch(/^team\/large:1 {2}created\n/);
+    expect(code).toBe(0);
+    expect(proxy.taken("PUT", partPath)).toHaveLength(6 + 10);
+    expect(await listStaging(store)).toEqual([]);
+  });
+
+  it("sends it anew but once, where it is the archive itself that is damaged", async () => {
+    const { service, store } = await startService();
+    const bad = await fileOf(withBadBlob(largeImage, largeImage.layers[0]));
+    const slow = await startProxy(service.url, ({ path: asked }, proxy) => stallAfter(asked, 4, proxy));
+    const first = await startCommand(["load", bad, "--to", slow.url]);
+    await until(() => (slow.taken("PUT", partPath).length >= 4 ? true : undefined));
+    first.kill("SIGKILL");
+    await first.outcome;
+
+    const proxy = await startProxy(service.url);
+    const { code, stderr } = await stowage(["load", bad, "--to", proxy.url]);
+    expect(stderr).toMatch(/sending all of it anew\n[^]*it answered 400 DIGEST_INVALID: Cannot take blob .*\n$/);
+    expect(code).toBe(1);
+    expect(proxy.taken("PUT", partPath)).toHaveLength(6 + 10);
+    expect(await listStaging(store)).toEqual([]);
+  });
+
+  it("loads into a service below a path, behind a login of its own and a proxy that says another Host", async () => {
+    const app = new Hono();
+    app.use("/images/*", basicAuth({ username: "team", password: "two wörds" }));
+    app.route("/images", createApp({ store: new MemoryStore(), access: "anyone" }));
+    const server = serve({ fetch: app.fetch, port: 0, hostname: "127.0.0.1" });
+    servers.push(server);
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    const proxy = await startProxy(`http://127.0.0.1:${port}`, undefined, { host: "internal.invalid:1" });
+    const url = `${proxy.url.replace("//", "//team:two%20wörds@")}/images/`;
+    const { code, stdout, stderr } = await stowage(["load", path, "--to", url]);
+    expect(stderr).toBe(`Reading ${path} (75.0 MiB)\nLoading ${path} (75.0 MiB) into ${proxy.url}/images\n`);
+    expect(stdout).toMatch(/^team\/large:1 {2}created\n/);
+    expect(code).toBe(0);
+    expect(proxy.taken("PUT", partPath)).toHaveLength(10);
+  });
+
   it("loads with a token that may, and says what one needs without", async () => {
     const token = { name: "ci", sha256: sha256(Buffer.from("right")).slice("sha256:".length), actions: ["load"] };
     const { service } = await startService({ STOWAGE_TOKENS: JSON.stringify([token]) });
@@ -200,18 +339,34 @@ describe("stowage load --to, in parts", () => {
     expect([loaded.code, refused.code, wrong.code]).toEqual([0, 1, 1]);
   });
 
-  it("shows the token to the service, and to no part", async () => {
+  it("shows the service who asks: user and password of the URL as they are, else the token", async () => {
     const { service } = await startService();
     const proxy = await startProxy(service.url);
-    const url = proxy.url.replace("//", "//ci:from%20the-URL@").replace("%20", "-");
-    await stowage(["load", path, "--to", url], { env: { STOWAGE_TOKEN: "from-the-environment" } });
-    await stowage(["load", path, "--to", proxy.url], { env: { STOWAGE_TOKEN: "from-the-environment" } });
-    const shown = (isPart: boolean): ReadonlySet<string | undefined> =>
-      new Set(proxy.seen.filter((one) => isPartRequest(one) === isPart).map((one) => one.authorization));
-    expect(shown(false)).toEqual(new Set(["Bearer from-the-URL", "Bearer from-the-environment"]));
-    expect(shown(true)).toEqual(new Set([undefined]));
+    const env = { STOWAGE_TOKEN: "from-the-environment" };
+    for (const userInfo of ["", "ci:from%20the%20URL@", ":from-the-URL@"]) {
+      await stowage(["load", path, "--to", proxy.url.replace("//", `//${userInfo}`)], { env });
+    }
+    const basic = `Basic ${Buffer.from("ci:from the URL").toString("base64")}`;
+    const [first, second, third] = ["Bearer from-the-environment", basic, "Bearer from-the-URL"];
+    expect(new Set(proxy.seen.filter(isPartRequest).map((one) => one.authorization))).toEqual(new Set([first]));
+    expect(new Set(proxy.seen.map((one) => one.authorization))).toEqual(new Set([first, second, third]));
   });
 });
+
+const loadPath = /\/uploads\/\w+\/load/;
+
+function s3Error(code: string): string {
+  return `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code><Message>no</Message></Error>`;
+}
+
+function ociError(code: string): string {
+  return JSON.stringify({ errors: [{ code, message: "no" }] });
+}
+
+async function loseParts(store: string, count: number): Promise<void> {
+  const parts = (await listStaging(store)).filter((name) => !name.endsWith(".json"));
+  for (const part of parts.slice(0, count)) await rm(join(store, part));
+}
 
 /** Lets so many parts through, and then no more. */
 function stallAfter(path: string, count: number, proxy: FaultyProxy): "stall" | undefined {

@@ -35,11 +35,13 @@ await describeS3Servers("stowage load --to a service", (server) => {
     expect((await first.outcome).code).toBe(null);
     isKilled = true;
 
-    const { code, stdout, stderr } = await stowage(["load", path, "--to", service.url]);
+    const url = service.url.replace("//", "//ci:password@");
+    const { code, stdout, stderr } = await stowage(["load", path, "--to", url]);
     expect(stderr).toMatch(/\n4 of 10 parts are there from before: /);
     expect(stdout).toContain(`team/app:1  created\n  digest  ${image.digest}\n`);
     expect(code).toBe(0);
     expect(bucket.taken("PUT", /./)).toHaveLength(10);
+    expect(bucket.seen.filter(({ authorization }) => authorization !== undefined)).toEqual([]);
     expect(await listParts(server, prefix)).toEqual([]);
     service.kill("SIGTERM");
     expect(await service.outcome).toMatchObject({ code: 0, stderr: "" });

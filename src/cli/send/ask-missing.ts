@@ -11,17 +11,16 @@ export interface Missing {
   readonly directBytes: number;
 }
 
-/** `unsupported`: a service that cannot be asked, such as an older one. */
+/** The first that a service is asked: that there is none, or none that answers so, is said at once. */
 export async function askMissing(
   digests: readonly string[],
   { service, signal }: { readonly service: ServiceClient; readonly signal: AbortSignal },
-): Promise<Missing | "unsupported"> {
+): Promise<Missing> {
   const missing = new Set<string>();
   let directBytes = 0;
   for (let i = 0; i === 0 || i < digests.length; i += maxDigests) {
     const json = { digests: digests.slice(i, i + maxDigests) };
-    const answer = await service.attempt(service.ask("v1/blobs/missing", { method: "POST", json, signal }));
-    if (answer.status === 404 || answer.status === 405) return "unsupported";
+    const answer = await service.ask("v1/blobs/missing", { method: "POST", json, isFirst: true, signal });
     if (!isSuccess(answer)) throw service.refused(answer);
     const found = parseMissing(jsonOf(answer));
     if (found === undefined) {

@@ -1,11 +1,11 @@
 /**
- * One request to a server and its answer. By `node:http`, not fetch: a server may refuse a body long before its end, and
+ * One request to a server and its answer, and the same again where that helps. By `node:http`, not fetch: a server may refuse a body long before its end, and
  * what it says then is what the user has to see, not that the pipe is broken. Connections are used again and again.
  */
 import http, { type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import https from "node:https";
 import { pipeline } from "node:stream/promises";
-import { setImmediate as turnOfLoop } from "node:timers/promises";
+import { setImmediate as turnOfLoop, setTimeout as sleep } from "node:timers/promises";
 import { StowageError, messageOf } from "../../errors.ts";
 import { formatSeconds } from "../format.ts";
 
@@ -14,6 +14,10 @@ const maxAnswerBytes = 64 * 1024 * 1024;
 
 /** A connection over which nothing goes for so long has been forgotten by the other side, or on the way. */
 export const silenceTimeoutMs = 120_000;
+
+const maxTries = 5;
+/** The first wait; each further one is twice as long. */
+const firstWaitMs = 500;
 
 const agents = { http: new http.Agent({ keepAlive: true }), https: new https.Agent({ keepAlive: true }) };
 
@@ -39,7 +43,12 @@ export interface Answer {
 }
 
 /** The connection failed before there was an answer: another try may have one. */
-export class NoAnswer extends Error {}
+export class NoAnswer extends Error {
+  /** The other side was there, and has let go, as of a connection that was kept for too long. */
+  get isReset(): boolean {
+    return ["ECONNRESET", "EPIPE"].includes(codeOf(this.cause));
+  }
+}
 
 /** Sends the request and reads the answer, whatever its status. Throws `NoAnswer`, what the body throws, and the signal's reason. */
 export async function exchange(url: URL, { body, signal, ...options }: ExchangeOptions): Promise<Answer> {
@@ -66,6 +75,38 @@ export async function exchange(url: URL, { body, signal, ...options }: ExchangeO
   } finally {
     outgoing.end();
   }
+}
+
+export interface TryAgainOptions {
+  readonly signal: AbortSignal;
+  /** May another try be answered otherwise? */
+  readonly isWorthIt: (answer: Answer) => boolean;
+  /** Where there was no answer, tries again only if the other side was there (`NoAnswer.isReset`). */
+  readonly onlyIfReset?: boolean;
+}
+
+/**
+ * Asks again and again, where it may go better next time: networks and services have bad moments. Returns the first answer
+ * that is final, or the last one; throws if there was none at last.
+ */
+export async function tryAgain(ask: () => Promise<Answer>, options: TryAgainOptions): Promise<Answer> {
+  const { signal, isWorthIt, onlyIfReset = false } = options;
+  for (let tries = 1; ; tries += 1) {
+    try {
+      const answer = await ask();
+      if (tries === maxTries || !isWorthIt(answer)) return answer;
+    } catch (error) {
+      if (tries === maxTries || !(error instanceof NoAnswer)) throw error;
+      if (onlyIfReset && !error.isReset) throw error;
+    }
+    await pause(firstWaitMs * 2 ** (tries - 1), signal);
+  }
+}
+
+/** Between half of the time and all of it, so that those who failed together do not come back together. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => undefined);
+  signal.throwIfAborted();
 }
 
 function openRequest(url: URL, options: ExchangeOptions): ClientRequest {
@@ -141,6 +182,9 @@ async function collectAnswer(response: IncomingMessage): Promise<Uint8Array> {
 
 /** Where a name has several addresses, Node's error has no message, only a code. */
 function describe(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  return messageOf(error) || code;
+  return messageOf(error) || codeOf(error);
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "";
 }

@@ -8,16 +8,9 @@ import { isZstd } from "../../archive/decompress-zstd.ts";
 import { abortable } from "../../streams/abortable.ts";
 import { ByteReader } from "../../streams/byte-reader.ts";
 import { Content, type Segment } from "./content.ts";
-import type { ListedEntry } from "./scan-archive.ts";
+import type { ListedEntry, ScannedArchive } from "./scan-input.ts";
 import type { TemporaryFile } from "./temporary-file.ts";
 import { type WalkedEntry, blockBytes, walkTar, wholeBlocks } from "./walk-tar.ts";
-
-export interface ScannedArchive {
-  readonly file: FileHandle;
-  /** Length in bytes, compressed or not. */
-  readonly size: number;
-  readonly entries: readonly ListedEntry[];
-}
 
 export interface MakeContentOptions {
   /** Digests of the blobs that are not sent. */

@@ -1,15 +1,37 @@
-/** Reads the input to its end: a file where it is, anything else while it is set aside in a temporary file. */
+/**
+ * First pass over an archive that is to be sent: is it whole, and what is in it? A file is read where it is, anything else
+ * while it is set aside in a temporary file.
+ */
+import type { FileHandle } from "node:fs/promises";
+import { type ArchiveEntry, readArchive } from "../../archive/read-archive.ts";
 import { abortable } from "../../streams/abortable.ts";
 import type { CommandIo } from "../command.ts";
 import { formatBytes } from "../format.ts";
 import type { OpenInput } from "../open-input.ts";
 import { startProgress } from "../progress.ts";
 import { watched } from "../watched.ts";
-import type { MakeContentOptions, ScannedArchive } from "./make-content.ts";
-import { scanArchive } from "./scan-archive.ts";
 import type { TemporaryFile } from "./temporary-file.ts";
 
-export interface ScanInputOptions extends Pick<MakeContentOptions, "openTemporary"> {
+/** How many entries a service takes is its own decision; this only bounds what the list of them takes here. */
+const maxEntries = 1_000_000;
+
+export interface ListedEntry {
+  /** Length of its body in bytes. */
+  readonly size: number;
+  /** `sha256:<64 hex>`, where it is a blob by its path. */
+  readonly digest: string | undefined;
+}
+
+export interface ScannedArchive {
+  readonly file: FileHandle;
+  /** Length in bytes, compressed or not. */
+  readonly size: number;
+  readonly entries: readonly ListedEntry[];
+}
+
+export interface ScanInputOptions {
+  /** Where the archive is kept that is no file. */
+  readonly openTemporary: () => Promise<TemporaryFile>;
   readonly io: Pick<CommandIo, "stderr" | "signal">;
 }
 
@@ -37,4 +59,20 @@ async function* keep(source: AsyncIterable<Uint8Array>, copy: TemporaryFile): As
     await copy.append(chunk);
     yield chunk;
   }
+}
+
+/** Reads an archive to its end, bodies skipped. Throws what `readArchive` does. */
+export async function scanArchive(source: AsyncIterable<Uint8Array>): Promise<readonly ListedEntry[]> {
+  const entries: ListedEntry[] = [];
+  for await (const entry of readArchive(source, { maxEntries })) {
+    entries.push({ size: entry.size, digest: digestOf(entry) });
+  }
+  return entries;
+}
+
+/** As a load finds blobs. */
+function digestOf({ path, type }: ArchiveEntry): string | undefined {
+  if (type !== "file" && type !== "contiguous-file") return undefined;
+  const [, hex] = /^blobs\/sha256\/([0-9a-f]{64})$/.exec(path) ?? [];
+  return hex === undefined ? undefined : `sha256:${hex}`;
 }

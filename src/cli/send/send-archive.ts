@@ -4,20 +4,28 @@
  */
 import { StowageError } from "../../errors.ts";
 import type { Receipt } from "../../load/receipt.ts";
+import type { ImageName } from "../../oci/reference.ts";
 import type { CommandIo } from "../command.ts";
 import { formatBytes } from "../format.ts";
 import type { OpenInput } from "../open-input.ts";
-import { type Missing, askMissing } from "./ask-missing.ts";
+import { startProgress } from "../progress.ts";
+import { watched } from "../watched.ts";
+import { askMissing } from "./ask-missing.ts";
 import type { Content } from "./content.ts";
-import { type MakeContentOptions, type ScannedArchive, makeContent } from "./make-content.ts";
-import { scanInput } from "./scan-input.ts";
-import { type SendContentOptions, sendContent } from "./send-content.ts";
+import type { Answer } from "./exchange.ts";
+import { makeContent } from "./make-content.ts";
+import { type ScannedArchive, scanInput } from "./scan-input.ts";
+import { type SendOptions, beginUpload, countPresent, sendInParts } from "./send-in-parts.ts";
+import type { UploadInParts } from "./send-parts.ts";
+import { Refusal, type ServiceClient, isPermanent } from "./service-client.ts";
 import { type TemporaryFile, openTemporaryFile } from "./temporary-file.ts";
 
-/** How often it begins anew when an upload is gone before it is loaded. */
-const maxRuns = 3;
+/** How often it is begun, where what it counted on changes meanwhile. */
+const maxRuns = 4;
 
-export interface SendArchiveOptions extends Pick<SendContentOptions, "service" | "name"> {
+export interface SendArchiveOptions {
+  readonly service: ServiceClient;
+  readonly name: ImageName | undefined;
   readonly io: CommandIo;
 }
 
@@ -38,52 +46,47 @@ export async function sendArchive(input: OpenInput, options: SendArchiveOptions)
   }
 }
 
-interface SendScannedOptions extends SendArchiveOptions, Pick<MakeContentOptions, "openTemporary"> {
+interface SendScannedOptions extends SendArchiveOptions {
+  /** What is sent, for a log. */
   readonly title: string;
+  readonly openTemporary: () => Promise<TemporaryFile>;
 }
 
+/** Asks what is missing and sends it; and begins anew where what it counted on turns out not to be so. */
 async function sendScanned(archive: ScannedArchive, options: SendScannedOptions): Promise<Receipt> {
-  const { service, io } = options;
-  const digests = [...new Set(archive.entries.flatMap(({ digest }) => (digest === undefined ? [] : [digest])))];
-  for (let run = 1; run <= maxRuns; run += 1) {
-    const missing = await askMissing(digests, { service, signal: io.signal });
-    const receipt = await sendMissing(archive, { ...options, digests, missing });
-    if (receipt !== "gone") return receipt;
-    const reason = "it has expired, or somebody else had it loaded";
-    io.stderr.write(`The upload is gone: ${reason}. Asking again what is missing\n`);
-  }
-  throw service.failed(`its uploads are gone before they are loaded, ${maxRuns} times now`);
-}
-
-interface SendMissingOptions extends SendScannedOptions {
-  readonly digests: readonly string[];
-  readonly missing: Missing | "unsupported";
-}
-
-async function sendMissing(
-  archive: ScannedArchive,
-  { digests, missing, ...options }: SendMissingOptions,
-): Promise<Receipt | "gone"> {
-  const { io } = options;
-  const isKnown = missing !== "unsupported";
-  const directBytes = isKnown ? missing.directBytes : undefined;
-  const present = new Set(isKnown ? digests.filter((digest) => !missing.digests.has(digest)) : []);
-  const send = async (skipped: ReadonlySet<string>): Promise<Receipt | "gone"> => {
-    const content = await makeContent(archive, { ...options, present: skipped, signal: io.signal });
-    const blobs = `${skipped.size} of ${digests.length} blobs`;
-    if (skipped.size > 0) io.stderr.write(describeSkipped(archive, content, blobs));
-    return sendContent(content, { ...options, directBytes });
-  };
-  try {
-    return await send(present);
-  } catch (error) {
-    if (!isAboutOneOf(present, error)) throw error;
-    io.stderr.write("A blob that was there is gone or damaged: sending all of them\n");
-    return send(new Set());
+  const { service, openTemporary } = options;
+  const { stderr, signal } = options.io;
+  const digests = [...new Set(archive.entries.flatMap(({ digest }) => digest ?? []))];
+  let mayLeaveOut = true;
+  let mayResume = true;
+  for (let run = 1; ; run += 1) {
+    const missing = await askMissing(digests, { service, signal });
+    const present = new Set(mayLeaveOut ? digests.filter((digest) => !missing.digests.has(digest)) : []);
+    const content = await makeContent(archive, { present, openTemporary, signal });
+    if (present.size > 0) stderr.write(describeLeftOut(`${present.size} of ${digests.length} blobs`, archive, content));
+    let upload: UploadInParts | undefined;
+    try {
+      if (content.size > missing.directBytes) upload = await beginUpload(content, { service, signal });
+      return await sendContent(content, upload, options);
+    } catch (error) {
+      if (run === maxRuns) throw error;
+      if (error instanceof Refusal && error.reason === "BLOB_UPLOAD_UNKNOWN") {
+        const reason = "it has expired, or somebody else had it loaded";
+        stderr.write(`The upload is gone: ${reason}. Asking again what is missing\n`);
+      } else if (isAboutOneOf(present, error)) {
+        mayLeaveOut = false;
+        stderr.write("A blob that was there is gone or damaged: sending all of them\n");
+      } else if (mayResume && isPermanent(error) && upload !== undefined && countPresent(upload).parts > 0) {
+        mayResume = false; // what was there may have come of another archive, which was damaged
+        stderr.write("It was refused with parts from before in it: sending all of it anew\n");
+      } else {
+        throw error;
+      }
+    }
   }
 }
 
-function describeSkipped({ size }: ScannedArchive, content: Content, blobs: string): string {
+function describeLeftOut(blobs: string, { size }: ScannedArchive, content: Content): string {
   const sent = formatBytes(content.size);
   return content.size < size
     ? `${blobs} are there already: ${sent} instead of ${formatBytes(size)}\n`
@@ -94,4 +97,41 @@ function describeSkipped({ size }: ScannedArchive, content: Content, blobs: stri
 function isAboutOneOf(present: ReadonlySet<string>, error: unknown): boolean {
   const digest = error instanceof StowageError ? error.detail?.["digest"] : undefined;
   return typeof digest === "string" && present.has(digest);
+}
+
+/** Sends it by one request, or in the parts of an upload, and shows how far it has come. */
+async function sendContent(
+  content: Content,
+  upload: UploadInParts | undefined,
+  { service, name, title, io: { stderr, signal } }: SendScannedOptions,
+): Promise<Receipt> {
+  const found = upload === undefined ? undefined : countPresent(upload);
+  if (upload !== undefined && found !== undefined && found.parts > 0) {
+    const left = formatBytes(content.size - found.bytes);
+    stderr.write(`${found.parts} of ${upload.parts.length} parts are there from before: ${left} are left to send\n`);
+  }
+  const progress = startProgress(stderr, {
+    title: `Loading ${title} (${formatBytes(content.size)}) into ${service.name}`,
+    totalBytes: content.size,
+  });
+  const options: SendOptions = { service, name, signal, progress };
+  try {
+    return upload === undefined ? await sendAtOnce(content, options) : await sendInParts(content, upload, options);
+  } finally {
+    progress.stop();
+  }
+}
+
+async function sendAtOnce(content: Content, { service, name, signal, progress }: SendOptions): Promise<Receipt> {
+  const put = async (): Promise<Answer> => {
+    let sent = 0;
+    progress.startFrom(0);
+    const source = watched(content.read(), (bytes) => {
+      sent += bytes;
+      progress.advance(bytes);
+      if (sent === content.size) progress.finish();
+    });
+    return service.put({ source, size: content.size }, { name, signal });
+  };
+  return service.readReceipt(await service.tryAgain(put, { signal }));
 }

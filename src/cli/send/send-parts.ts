@@ -1,15 +1,32 @@
-/** Sends the parts that have not arrived yet, several at a time, each again and again until it is taken. */
+/** The parts of an upload: what the service says of them, and how those that have not arrived yet are sent. */
+import { isJsonObject } from "../../oci/json.ts";
 import { concurrently } from "../../streams/concurrently.ts";
 import type { Progress } from "../progress.ts";
 import { watched } from "../watched.ts";
 import type { Content } from "./content.ts";
-import { type Answer, exchange } from "./exchange.ts";
-import type { UploadInParts, UploadPart } from "./parse-upload.ts";
-import { type ServiceClient, errorText, isSuccess } from "./service-client.ts";
-import { isPassing, tryAgain } from "./try-again.ts";
+import type { Answer } from "./exchange.ts";
+import { type ServiceClient, errorText, isSuccess, isTransientAnswer } from "./service-client.ts";
 
 /** One connection seldom fills a line; more than a few only take it from one another. */
 const maxConcurrentParts = 4;
+
+export interface UploadInParts {
+  readonly id: string;
+  /** In their order; they cover the whole without a gap. */
+  readonly parts: readonly UploadPart[];
+}
+
+export interface UploadPart {
+  /** From 1 on. */
+  readonly number: number;
+  readonly offset: number;
+  /** Length in bytes. */
+  readonly size: number;
+  /** Where it is to be sent; whoever knows it may. */
+  readonly url: URL;
+  /** It has arrived already. */
+  readonly present: boolean;
+}
 
 export interface SendPartsOptions {
   readonly service: ServiceClient;
@@ -19,7 +36,7 @@ export interface SendPartsOptions {
   readonly look: () => Promise<UploadInParts>;
 }
 
-/** Throws `STORE_UNAVAILABLE` if a part is not taken at last, once no other is under way any more. */
+/** Sends them several at a time, each again until it is taken. Throws `STORE_UNAVAILABLE` if a part is not taken at last, once no other is under way any more. */
 export async function sendParts(content: Content, upload: UploadInParts, options: SendPartsOptions): Promise<void> {
   const failed = new AbortController();
   const sender = new PartSender(content, upload, {
@@ -57,8 +74,8 @@ class PartSender {
       if (isStale(answer)) await this.#lookAgain(upload);
       return answer;
     };
-    const isWorthIt = (answer: Answer): boolean => isPassing(answer) || isStale(answer);
-    const answer = await service.attempt(tryAgain(ask, { signal, isWorthIt }));
+    const isWorthIt = (answer: Answer): boolean => isTransientAnswer(answer) || isTimeout(answer) || isStale(answer);
+    const answer = await service.tryAgain(ask, { signal, isWorthIt });
     if (isSuccess(answer)) return;
     throw service.failed(`part ${number} was answered ${answer.status} ${errorText(answer)}`);
   }
@@ -69,9 +86,8 @@ class PartSender {
     throw new RangeError(`expected a part ${number}`);
   }
 
-  /** Without the token: the URL alone allows it, and may be another server's. */
   async #put({ url, offset, size }: UploadPart): Promise<Answer> {
-    const { progress, signal } = this.#options;
+    const { service, progress, signal } = this.#options;
     let sent = 0;
     const source = watched(this.#content.read(offset, offset + size), (bytes) => {
       sent += bytes;
@@ -79,7 +95,7 @@ class PartSender {
     });
     let isTaken = false;
     try {
-      const answer = await exchange(url, { method: "PUT", body: { source, size }, signal });
+      const answer = await service.putPart(url, { source, size }, signal);
       isTaken = isSuccess(answer);
       return answer;
     } finally {
@@ -99,6 +115,42 @@ class PartSender {
 }
 
 /** The URL has expired, or the upload is no more. */
-function isStale({ status }: Answer): boolean {
-  return status === 403 || status === 404;
+function isStale(answer: Answer): boolean {
+  return (
+    answer.status === 403 || answer.status === 404 || (answer.status === 400 && s3CodeOf(answer) === "ExpiredToken")
+  );
+}
+
+/** The bucket has waited for bytes for too long (S3, "Error responses"). */
+function isTimeout(answer: Answer): boolean {
+  return answer.status === 400 && s3CodeOf(answer) === "RequestTimeout";
+}
+
+function s3CodeOf({ bytes }: Answer): string | undefined {
+  return /<Code>(\w+)<\/Code>/.exec(new TextDecoder().decode(bytes))?.[1];
+}
+
+/** Reads what a service says of an upload; undefined unless it is one of `size` bytes. */
+export function parseUpload(json: unknown, size: number): UploadInParts | undefined {
+  if (!isJsonObject(json)) return undefined;
+  const { id } = json;
+  if (typeof id !== "string" || !/^[\w-]+$/.test(id) || !Array.isArray(json["parts"])) return undefined;
+  const parts: UploadPart[] = [];
+  let offset = 0;
+  for (const value of json["parts"]) {
+    const part = parsePart(value);
+    if (part === undefined || part.offset !== offset || part.number !== parts.length + 1) return undefined;
+    parts.push(part);
+    offset += part.size;
+  }
+  return offset === size ? { id, parts } : undefined;
+}
+
+function parsePart(value: unknown): UploadPart | undefined {
+  if (!isJsonObject(value)) return undefined;
+  const { number, offset, size, url, present } = value;
+  if (typeof number !== "number" || typeof offset !== "number" || typeof size !== "number" || size <= 0)
+    return undefined;
+  if (typeof url !== "string" || !/^https?:/.test(url) || !URL.canParse(url)) return undefined;
+  return { number, offset, size, url: new URL(url), present: present === true };
 }

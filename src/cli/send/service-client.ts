@@ -1,10 +1,20 @@
-/** A running Stowage, as the command line sees it: its URL, the token for it, and what its answers mean. */
-import { StowageError, type StowageErrorOptions } from "../../errors.ts";
+/** A running Stowage, as the command line sees it: its URL, who asks, and what its answers mean. */
+import { Buffer } from "node:buffer";
+import { type ErrorCode, StowageError, type StowageErrorOptions, isErrorCode, isTransient } from "../../errors.ts";
 import type { Receipt } from "../../load/receipt.ts";
 import { type JsonObject, isJsonObject, parseJson } from "../../oci/json.ts";
 import type { ImageName } from "../../oci/reference.ts";
+import type { Environment } from "../../settings.ts";
 import { parseReceipt } from "../parse-receipt.ts";
-import { type Answer, type ExchangeOptions, NoAnswer, type RequestBody, exchange } from "./exchange.ts";
+import {
+  type Answer,
+  type ExchangeOptions,
+  NoAnswer,
+  type RequestBody,
+  type TryAgainOptions,
+  exchange,
+  tryAgain,
+} from "./exchange.ts";
 
 /** Shown of an answer that is not the service's own, such as a proxy's page. */
 const maxForeignText = 300;
@@ -12,9 +22,16 @@ const maxForeignText = 300;
 /** A load says nothing until all of it is stored, which takes a while for a large one. */
 const loadTimeoutMs = 30 * 60_000;
 
-export interface AskOptions extends Pick<ExchangeOptions, "method" | "body" | "timeoutMs" | "signal"> {
+/** Where a service takes parts itself. A bucket's own URLs are signed as a whole, and look otherwise. */
+const ownPart = /\/(v1\/uploads\/[\w-]+\/parts\/\d+\?key=[^&]*)$/;
+
+export interface AskOptions {
+  readonly method: "GET" | "POST" | "DELETE";
   /** Sent as the body. */
   readonly json?: JsonObject;
+  /** It shows whether there is a service at all: one that cannot be reached is not asked again. */
+  readonly isFirst?: boolean;
+  readonly signal: AbortSignal;
 }
 
 export interface LoadRequest {
@@ -22,46 +39,76 @@ export interface LoadRequest {
   readonly signal: AbortSignal;
 }
 
+/**
+ * The service at a URL such as `https://stowage.example` or `https://ci:TOKEN@stowage.example`; without user info the
+ * token is STOWAGE_TOKEN. Throws `INPUT_INVALID`, without any secret in it.
+ */
+export function openService(text: string, env: Environment): ServiceClient {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol)) throw unusable(text, "");
+  if (`${url.pathname}${url.search}${url.hash}`.includes("@")) {
+    throw unusable(text, '; in a password "/", "?", "#" and "@" are written %2F, %3F, %23 and %40');
+  }
+  return new ServiceClient(url, authorizationOf(url, env));
+}
+
 export class ServiceClient {
   /** For messages: its URL, without secrets. */
   readonly name: string;
   /** Host and port where the images can be pulled from; clients look for `/v2/` at the root alone. */
   readonly registry: string | undefined;
-  readonly #url: URL;
-  readonly #token: string | undefined;
+  readonly #authorization: string | undefined;
 
-  /** The URL may have a path. */
-  constructor(url: URL, token: string | undefined) {
+  /** The URL may have a path. `authorization` is the header's value. */
+  constructor(url: URL, authorization: string | undefined) {
     this.name = url.origin + url.pathname.replace(/\/+$/, "");
     this.registry = url.pathname === "/" ? url.host : undefined;
-    this.#url = new URL(this.name);
-    this.#token = token;
+    this.#authorization = authorization;
   }
 
-  /** Asks for a path below the service's URL, such as `v1/load`, showing the token. Throws if there is no answer. */
-  async ask(path: string, { json, ...options }: AskOptions): Promise<Answer> {
-    const url = new URL(this.#url);
-    url.pathname = `${url.pathname.replace(/\/+$/, "")}/${path}`;
-    const body = json === undefined ? options.body : jsonBody(json);
-    const type = json === undefined ? "application/x-tar" : "application/json";
-    return exchange(url, {
-      ...options,
-      body,
-      headers: {
-        ...(body !== undefined && { "Content-Type": type }),
-        ...(this.#token !== undefined && { Authorization: `Bearer ${this.#token}` }),
-      },
+  /** Asks for a path below the service's URL, such as `v1/uploads`, again and again if need be. */
+  async ask(path: string, { json, isFirst = false, ...options }: AskOptions): Promise<Answer> {
+    const { signal } = options;
+    const ask = async (): Promise<Answer> =>
+      this.#exchange(path, {
+        ...options,
+        ...(json !== undefined && { body: jsonBody(json), type: "application/json" }),
+      });
+    return this.tryAgain(ask, { signal, onlyIfReset: isFirst });
+  }
+
+  /** Asks for the load of what was uploaded, again and again if need be; the caller reads the answer. */
+  async loadUpload(id: string, { name, signal }: LoadRequest): Promise<Answer> {
+    const path = `v1/uploads/${id}/load${pathOf(name)}`;
+    return this.tryAgain(async () => this.#exchange(path, { method: "POST", signal, timeoutMs: loadTimeoutMs }), {
+      signal,
     });
   }
 
-  /** Sends a tarball by one request; the caller reads the answer. */
+  /** Sends a tarball by one request; the caller reads the answer. Throws `NoAnswer`. */
   async put(body: RequestBody, { name, signal }: LoadRequest): Promise<Answer> {
-    return this.ask(`v1/load${pathOf(name)}`, { method: "PUT", body, signal, timeoutMs: loadTimeoutMs });
+    const options = { method: "PUT", body, type: "application/x-tar", signal, timeoutMs: loadTimeoutMs } as const;
+    return this.#exchange(`v1/load${pathOf(name)}`, options);
   }
 
-  /** Asks for the load of what lies in the service already; the caller reads the answer. */
-  async loadUpload(id: string, { name, signal }: LoadRequest): Promise<Answer> {
-    return this.ask(`v1/uploads/${id}/load${pathOf(name)}`, { method: "POST", signal, timeoutMs: loadTimeoutMs });
+  /**
+   * Sends a part to where it is wanted: to a bucket, which is not shown who asks, or to the service itself, which may know
+   * itself by another address than the one that leads to it. Throws `NoAnswer`.
+   */
+  async putPart(url: URL, body: RequestBody, signal: AbortSignal): Promise<Answer> {
+    const [, path] = ownPart.exec(url.pathname + url.search) ?? [];
+    const options = { method: "PUT", body, signal } as const;
+    return path === undefined ? exchange(url, options) : this.#exchange(path, options);
+  }
+
+  async #exchange(path: string, { type, ...options }: ExchangeOptions & { readonly type?: string }): Promise<Answer> {
+    return exchange(new URL(`${this.name}/${path}`), {
+      ...options,
+      headers: {
+        ...(type !== undefined && { "Content-Type": type }),
+        ...(this.#authorization !== undefined && { Authorization: this.#authorization }),
+      },
+    });
   }
 
   /** Throws `STORE_UNAVAILABLE` unless the answer is a receipt. */
@@ -80,12 +127,27 @@ export class ServiceClient {
       return this.failed(`it answered ${status} and points to ${headers.location}: use that address`);
     }
     const detail = errorsOf(answer)[0]?.["detail"];
-    const hint = status === 401 && this.#token === undefined ? "; STOWAGE_TOKEN is not set" : "";
-    return this.failed(`it answered ${status} ${errorText(answer)}${hint}`, isJsonObject(detail) ? { detail } : {});
+    const hint = status === 401 && this.#authorization === undefined ? "; STOWAGE_TOKEN is not set" : "";
+    return new Refusal(this.#messageOf(`it answered ${status} ${errorText(answer)}${hint}`), {
+      reason: reasonOf(answer),
+      ...(isJsonObject(detail) && { detail }),
+    });
   }
 
   failed(reason: string, options: StowageErrorOptions = {}): StowageError {
-    return new StowageError("STORE_UNAVAILABLE", `Cannot load into ${this.name}: ${reason}`, options);
+    return new StowageError("STORE_UNAVAILABLE", this.#messageOf(reason), options);
+  }
+
+  #messageOf(reason: string): string {
+    return `Cannot load into ${this.name}: ${reason}`;
+  }
+
+  /** As `tryAgain` and `attempt` together. */
+  async tryAgain(
+    ask: () => Promise<Answer>,
+    options: Partial<TryAgainOptions> & Pick<TryAgainOptions, "signal">,
+  ): Promise<Answer> {
+    return this.attempt(tryAgain(ask, { isWorthIt: isTransientAnswer, ...options }));
   }
 
   /** Waits for an answer; that there is none becomes a message that names the service. */
@@ -99,8 +161,42 @@ export class ServiceClient {
   }
 }
 
+/** The service has said no. */
+export class Refusal extends StowageError {
+  /** Its own code; undefined where the answer is not its own, such as a proxy's page. */
+  readonly reason: ErrorCode | undefined;
+
+  constructor(message: string, { reason, ...options }: StowageErrorOptions & Pick<Refusal, "reason">) {
+    super("STORE_UNAVAILABLE", message, options);
+    this.reason = reason;
+  }
+}
+
+/** These say nothing against what was sent: others may load it, or it is not there any more. */
+const harmless: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["DENIED", "UNAUTHORIZED", "BLOB_UPLOAD_UNKNOWN"]);
+
+/** Has the service refused what was sent, for good? */
+export function isPermanent(error: unknown): error is Refusal {
+  if (!(error instanceof Refusal) || error.reason === undefined) return false;
+  return !isTransient(error.reason) && !harmless.has(error.reason);
+}
+
 export function isSuccess({ status }: Answer): boolean {
   return status >= 200 && status < 300;
+}
+
+/** Timeout, too many requests, trouble inside of the server, or what it says is worth another try. */
+export function isTransientAnswer(answer: Answer): boolean {
+  const { status } = answer;
+  if (isSuccess(answer)) return false;
+  const reason = reasonOf(answer);
+  return status === 408 || status === 429 || status >= 500 || (reason !== undefined && isTransient(reason));
+}
+
+/** The service's own code for why it says no. */
+export function reasonOf(answer: Answer): ErrorCode | undefined {
+  const code = errorsOf(answer)[0]?.["code"];
+  return isErrorCode(code) ? code : undefined;
 }
 
 /** The JSON of an answer, undefined if it is none. */
@@ -113,7 +209,7 @@ export function jsonOf({ bytes }: Answer): unknown {
 }
 
 /** The errors of an OCI error body. */
-export function errorsOf(answer: Answer): readonly JsonObject[] {
+function errorsOf(answer: Answer): readonly JsonObject[] {
   const json = jsonOf(answer);
   return isJsonObject(json) && Array.isArray(json["errors"]) ? json["errors"].filter(isJsonObject) : [];
 }
@@ -139,4 +235,42 @@ function jsonBody(json: JsonObject): RequestBody {
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
+}
+
+/** What stands before an "@" may be a secret, wherever the rest of the URL is missing. */
+function unusable(text: string, hint: string): StowageError {
+  const at = text.lastIndexOf("@");
+  const shown = at === -1 ? text : `…${text.slice(at)}`;
+  const expected = "expected such as http://127.0.0.1:8080 or https://ci:TOKEN@stowage.example";
+  const message = `Cannot use ${JSON.stringify(shown)} as the service's URL: ${expected}${hint}`;
+  return new StowageError("INPUT_INVALID", message);
+}
+
+/** User and password are shown as they are: the login may be that of whatever the service is mounted in. */
+function authorizationOf({ username, password }: URL, env: Environment): string | undefined {
+  if (username === "" && password === "") {
+    const token = env["STOWAGE_TOKEN"] ?? "";
+    return token === "" ? undefined : bearer(token, "STOWAGE_TOKEN");
+  }
+  if (password === "") {
+    const message = "the service's URL has a user without a password, expected https://USER:TOKEN@…";
+    throw new StowageError("INPUT_INVALID", message);
+  }
+  if (username === "") return bearer(decodePercents(password), "the token in the service's URL");
+  const user = decodePercents(username);
+  if (!user.includes(":")) return `Basic ${Buffer.from(`${user}:${decodePercents(password)}`).toString("base64")}`;
+  throw new StowageError("INPUT_INVALID", "the user in the service's URL has a colon, which HTTP does not allow");
+}
+
+function bearer(token: string, where: string): string {
+  if (/^[\x21-\x7e]+$/.test(token)) return `Bearer ${token}`;
+  throw new StowageError("INPUT_INVALID", `${where} has characters that no token has, such as spaces or line ends`);
+}
+
+function decodePercents(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }

@@ -16,7 +16,7 @@ export interface TemporaryFile {
 
 /**
  * Opens one in TMPDIR, else in /var/tmp, which unlike /tmp is seldom kept in memory. The caller closes its handle. All
- * that goes wrong with it is `INPUT_INVALID`, and the message says what to do.
+ * that goes wrong with it is `STORE_UNAVAILABLE`, as a full disk is anywhere, and the message says what to do.
  */
 export async function openTemporaryFile(env: Environment): Promise<TemporaryFile> {
   const folder = await chooseFolder(env);
@@ -26,7 +26,7 @@ export async function openTemporaryFile(env: Environment): Promise<TemporaryFile
       return await work();
     } catch (error) {
       throw new StowageError(
-        "INPUT_INVALID",
+        "STORE_UNAVAILABLE",
         `Cannot keep the archive in ${folder}: ${messageOf(error)}; TMPDIR names another folder, --direct needs none`,
         { cause: error },
       );

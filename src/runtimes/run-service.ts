@@ -5,6 +5,7 @@
 import { once } from "node:events";
 import process from "node:process";
 import type { Context, Hono } from "hono";
+import type { Config } from "../config.ts";
 import { StowageError, messageOf } from "../errors.ts";
 import { openApp } from "../open-app.ts";
 import type { Settings } from "../settings.ts";
@@ -16,7 +17,7 @@ export interface Runtime {
   /** Can others reach the service whatever `HOST` says? */
   readonly isReachable?: boolean;
   /** Throws if it cannot, as where the port is taken. Port 0 is any that is free. */
-  listen(fetch: Hono["fetch"], at: { readonly host: string; readonly port: number }): Promise<Listener>;
+  listen(fetch: Hono["fetch"], config: Pick<Config, "host" | "port" | "limits">): Promise<Listener>;
 }
 
 export interface Listener {
@@ -33,9 +34,6 @@ export interface RunOptions {
   readonly signal: AbortSignal;
   readonly write: (text: string) => void;
 }
-
-/** A connection over which nothing goes for so long is closed: nobody holds a share of the memory by saying nothing. */
-export const maxSilenceMs = 300_000;
 
 /** How long a service that ends what runs waits for the last answers to go out. */
 const farewellMs = 2000;

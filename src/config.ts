@@ -39,6 +39,7 @@ export function parseConfig(env: Environment, { isReachable = false }: ConfigOpt
     return value ?? fallback;
   };
   const bytes = "a number of bytes, such as 67108864 or 64MiB";
+  const seconds = `seconds, from 1 to ${maxSeconds}`;
   const atLeast = "at least 32MiB, which one streamed blob takes";
   const anonymousPull = read("STOWAGE_ANONYMOUS_PULL", parseBoolean, "true or false", false);
   const allowsAnyone = read("STOWAGE_ALLOW_ANYONE", parseBoolean, "true or false", false);
@@ -57,6 +58,11 @@ export function parseConfig(env: Environment, { isReachable = false }: ConfigOpt
       maxManifestBytes: read("STOWAGE_MAX_MANIFEST_BYTES", parseBytes, bytes, defaultLimits.maxManifestBytes),
       maxEntries: read("STOWAGE_MAX_ENTRIES", parseCount, "a whole number", defaultLimits.maxEntries),
       maxIndexDepth: read("STOWAGE_MAX_INDEX_DEPTH", parseCount, "a whole number", defaultLimits.maxIndexDepth),
+      maxBodyBytes: read("STOWAGE_MAX_BODY_BYTES", parseBytes, bytes, defaultLimits.maxBodyBytes),
+      maxBlobBytes: read("STOWAGE_MAX_BLOB_BYTES", parseBytes, bytes, defaultLimits.maxBlobBytes),
+      maxLoads: read("STOWAGE_MAX_LOADS", parseLoads, `a number from 1 to ${maxLoads}`, defaultLimits.maxLoads),
+      maxIdleSeconds: read("STOWAGE_MAX_IDLE_SECONDS", parseSeconds, seconds, defaultLimits.maxIdleSeconds),
+      maxLoadSeconds: read("STOWAGE_MAX_LOAD_SECONDS", parseSeconds, seconds, defaultLimits.maxLoadSeconds),
     },
   };
   if (asks && allowsAnyone) problems.push(contradiction);
@@ -95,6 +101,20 @@ function parseBytes(text: string): number | undefined {
 function parseBufferBytes(text: string): number | undefined {
   const bytes = parseBytes(text);
   return bytes !== undefined && bytes >= 32 * 2 ** 20 ? bytes : undefined;
+}
+
+/** Far fewer than connections to a store (`storage/s3-client.ts`): a load can hold one while it waits for another. */
+const maxLoads = 128;
+
+function parseLoads(text: string): number | undefined {
+  return parseCount(text, maxLoads) || undefined;
+}
+
+/** Twenty days: timers of some platforms reach no further than 24. */
+const maxSeconds = 20 * 24 * 60 * 60;
+
+function parseSeconds(text: string): number | undefined {
+  return parseCount(text, maxSeconds) || undefined;
 }
 
 function parseBoolean(text: string): boolean | undefined {

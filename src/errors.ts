@@ -39,7 +39,9 @@ export type OwnErrorCode =
   /** The store holds something that cannot be right: a damaged object. */
   | "STORE_DAMAGED"
   /** The store did not answer, refused, or ignores conditional writes. */
-  | "STORE_UNAVAILABLE";
+  | "STORE_UNAVAILABLE"
+  /** A client that was silent for too long, or a load that took too long. */
+  | "TIMED_OUT";
 
 /** Every code that a `StowageError` can have. More may come; none changes its meaning. */
 export type ErrorCode = OciErrorCode | OwnErrorCode;
@@ -66,6 +68,7 @@ const transience: Readonly<Record<ErrorCode, boolean>> = {
   SIZE_INVALID: false,
   STORE_DAMAGED: true,
   STORE_UNAVAILABLE: true,
+  TIMED_OUT: true,
   TOOMANYREQUESTS: true,
   UNAUTHORIZED: false,
   UNSUPPORTED: false,

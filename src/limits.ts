@@ -1,6 +1,9 @@
 /** How much a load may take, as far as settings decide it; other buffers have their caps beside them. */
 
-/** What a service or a load may take. A limit that is exceeded is the error `LIMIT_EXCEEDED`. */
+/**
+ * What a service or a load may take. A limit that is exceeded is the error `LIMIT_EXCEEDED`; one of time is `TIMED_OUT`, and
+ * one load too many `TOOMANYREQUESTS`.
+ */
 export interface Limits {
   /** Bytes that all loads of the process hold together while they wait for the store. */
   readonly maxBufferBytes: number;
@@ -10,14 +13,36 @@ export interface Limits {
   readonly maxEntries: number;
   /** Levels of indexes inside indexes. */
   readonly maxIndexDepth: number;
+  /** Bytes of a tarball as it comes, compressed or not. */
+  readonly maxBodyBytes: number;
+  /** Bytes of one file in an archive, such as a layer. */
+  readonly maxBlobBytes: number;
+  /** Loads at once; whoever comes then is told to come again. Parts of an upload are none: they wait their turn. */
+  readonly maxLoads: number;
+  /** Seconds for which a client may send nothing while more of its body is awaited. */
+  readonly maxIdleSeconds: number;
+  /** Seconds for a whole load: who sends a byte now and then is never silent, and holds its share all the same. */
+  readonly maxLoadSeconds: number;
 }
 
-/** The limits where none are given: 64 MiB held, 4 MiB a manifest, 100,000 entries, 8 levels. */
+/** Those of a load by itself. The others are a service's: memory comes from a budget, and time ends by a signal. */
+export type LoadLimits = Omit<Limits, "maxBufferBytes" | "maxLoads" | "maxIdleSeconds" | "maxLoadSeconds">;
+
+/**
+ * The limits where none are given. Bytes and time are meant to stop what will never end, not what is large: a layer may have
+ * what S3 takes in 10,000 parts of which six fit into the memory, six hours are 27 GB at 10 Mbit/s, and an engine that
+ * saves a large image says nothing for minutes.
+ */
 export const defaultLimits: Limits = {
   maxBufferBytes: 64 * 1024 * 1024,
   maxManifestBytes: 4 * 1024 * 1024,
   maxEntries: 100_000,
   maxIndexDepth: 8,
+  maxBodyBytes: 1024 ** 4,
+  maxBlobBytes: 50 * 1024 ** 3,
+  maxLoads: 64,
+  maxIdleSeconds: 300,
+  maxLoadSeconds: 6 * 60 * 60,
 };
 
 /** The limits that are given, and the default of every other. An explicit `undefined` is not given either. */
@@ -27,6 +52,11 @@ export function completeLimits(given: { readonly [limit in keyof Limits]?: numbe
     maxManifestBytes: given.maxManifestBytes ?? defaultLimits.maxManifestBytes,
     maxEntries: given.maxEntries ?? defaultLimits.maxEntries,
     maxIndexDepth: given.maxIndexDepth ?? defaultLimits.maxIndexDepth,
+    maxBodyBytes: given.maxBodyBytes ?? defaultLimits.maxBodyBytes,
+    maxBlobBytes: given.maxBlobBytes ?? defaultLimits.maxBlobBytes,
+    maxLoads: given.maxLoads ?? defaultLimits.maxLoads,
+    maxIdleSeconds: given.maxIdleSeconds ?? defaultLimits.maxIdleSeconds,
+    maxLoadSeconds: given.maxLoadSeconds ?? defaultLimits.maxLoadSeconds,
   };
 }
 

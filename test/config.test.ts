@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { type Config, type ConfigOptions, parseConfig } from "../src/config.ts";
+import { defaultLimits } from "../src/limits.ts";
 import { sha256 } from "./support/bytes.ts";
 
 const token = {
@@ -66,6 +67,34 @@ describe("parseConfig", () => {
       expect(() => parseConfig({ ...env, STOWAGE_ALLOW_ANYONE: "true" })).toThrow(/expected one or the other/);
     },
   );
+
+  it("reads every limit", () => {
+    const env = {
+      STOWAGE_MAX_BODY_BYTES: "2GiB",
+      STOWAGE_MAX_BLOB_BYTES: "1GiB",
+      STOWAGE_MAX_LOADS: "8",
+      STOWAGE_MAX_IDLE_SECONDS: "30",
+      STOWAGE_MAX_LOAD_SECONDS: "600",
+    };
+    const limits = {
+      maxBodyBytes: 2 ** 31,
+      maxBlobBytes: 2 ** 30,
+      maxLoads: 8,
+      maxIdleSeconds: 30,
+      maxLoadSeconds: 600,
+    };
+    expect(parseConfig(env).limits).toEqual({ ...defaultLimits, ...limits });
+  });
+
+  it.each([
+    ["STOWAGE_MAX_LOADS", "0", "a number from 1 to 128"],
+    ["STOWAGE_MAX_LOADS", "1000", "a number from 1 to 128"],
+    ["STOWAGE_MAX_IDLE_SECONDS", "0", "seconds, from 1 to 1728000"],
+    ["STOWAGE_MAX_LOAD_SECONDS", "never", "seconds, from 1 to 1728000"],
+    ["STOWAGE_MAX_BODY_BYTES", "-1", "a number of bytes, such as 67108864 or 64MiB"],
+  ])("refuses %s=%s and says what it expects", (name, text, expected) => {
+    expect(() => parseConfig({ [name]: text })).toThrow(`${name} is "${text}", expected ${expected}`);
+  });
 
   it("does not take tokens that it cannot read for none", () => {
     const env = { ...reachable, STOWAGE_TOKENS: "[{}]" };

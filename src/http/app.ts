@@ -10,14 +10,17 @@ import { guardStore } from "../storage/guard-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { ByteBudget } from "../streams/byte-budget.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
+import { untilSilent } from "../streams/until-silent.ts";
 import { authenticate, authorizeAnything } from "./authentication.ts";
 import { blobRoutes } from "./blobs.ts";
 import { catalogRoutes } from "./catalog.ts";
 import { errorResponse } from "./error-response.ts";
+import { LoadSlots } from "./load-slots.ts";
 import { loadRoutes } from "./load.ts";
 import { manifestRoutes } from "./manifests.ts";
 import { missingRoutes } from "./missing.ts";
 import { refuseCrossSite } from "./refuse-cross-site.ts";
+import { refuseOtherMethods } from "./refuse-other-methods.ts";
 import type { Service } from "./service.ts";
 import { uploadRoutes } from "./uploads.ts";
 
@@ -37,7 +40,10 @@ export interface AppOptions {
   readonly maxResponseBytes?: number | undefined;
   /** Sends whoever pulls a blob to the bucket itself, where the store has addresses of its own. */
   readonly redirectBlobs?: boolean | undefined;
-  /** The fastest source of a request's body that the platform has; without it the body's web stream is read. */
+  /**
+   * The fastest source of a request's body that the platform has; without it the body's web stream is read. Nothing is read
+   * before the first chunk is asked for: by then the request is known to be one that is taken.
+   */
   readonly bodyOf?: ((c: Context) => AsyncIterable<Uint8Array>) | undefined;
   /** Ends the loads that run, when the service has to stop. */
   readonly signal?: AbortSignal | undefined;
@@ -53,14 +59,16 @@ export interface AppOptions {
  */
 export function createApp(options: AppOptions): Hono {
   const limits = completeLimits(options.limits);
+  const bodyOf = options.bodyOf ?? webBodyOf;
   const service: Service = {
     store: guardStore(options.store),
     limits,
     budget: options.budget ?? new ByteBudget(limits.maxBufferBytes),
+    slots: new LoadSlots(limits.maxLoads),
     maxRequestBytes: options.maxRequestBytes,
     maxResponseBytes: options.maxResponseBytes,
     redirectBlobs: options.redirectBlobs ?? false,
-    bodyOf: options.bodyOf ?? webBodyOf,
+    bodyOf: (c) => untilSilent(bodyOf(c), limits.maxIdleSeconds),
     signal: options.signal,
     log: options.log ?? (() => undefined),
   };
@@ -78,6 +86,7 @@ export function createApp(options: AppOptions): Hono {
   app.route("/v2", catalogRoutes(service));
   app.route("/v2", manifestRoutes(service));
   app.route("/v2", blobRoutes(service));
+  refuseOtherMethods(app);
   app.notFound((c) => {
     const message = `Cannot ${c.req.method} ${pathOf(c)}: there is no such route`;
     return errorResponse(new StowageError("UNSUPPORTED", message), { status: 404 });

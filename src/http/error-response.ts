@@ -22,6 +22,7 @@ const statusOf: Readonly<Record<ErrorCode, number>> = {
   SIZE_INVALID: 400,
   STORE_DAMAGED: 503,
   STORE_UNAVAILABLE: 503,
+  TIMED_OUT: 408,
   TOOMANYREQUESTS: 429,
   UNAUTHORIZED: 401,
   UNSUPPORTED: 400,
@@ -32,6 +33,9 @@ const statusOf: Readonly<Record<ErrorCode, number>> = {
  * (distribution specification, "Authentication").
  */
 const challenge = { "WWW-Authenticate": 'Basic realm="Stowage"' };
+
+/** For a 429, in seconds: most loads are done in less. */
+const retryAfter = { "Retry-After": "10" };
 
 export interface ErrorResponseOptions {
   /** Where the code's own status does not fit. */
@@ -53,6 +57,11 @@ export function errorResponse(error: unknown, { status, headers }: ErrorResponse
   };
   return new Response(`${JSON.stringify(body)}\n`, {
     status: status ?? (known === undefined ? 500 : statusOf[known.code]),
-    headers: { "Content-Type": "application/json", ...(known?.code === "UNAUTHORIZED" && challenge), ...headers },
+    headers: {
+      "Content-Type": "application/json",
+      ...(known?.code === "UNAUTHORIZED" && challenge),
+      ...(known?.code === "TOOMANYREQUESTS" && retryAfter),
+      ...headers,
+    },
   });
 }

@@ -1,14 +1,23 @@
 /** `PUT` or `POST /v1/load[/<name>[:<tag>]]`: the request's body is a tarball, the answer is the receipt. */
 import { type Context, Hono } from "hono";
+import { StowageError } from "../errors.ts";
+import { checkBodyBytes } from "../load/check-body-bytes.ts";
 import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
 import { type Receipt, hasChanges } from "../load/receipt.ts";
 import { type ImageName, parseName } from "../oci/reference.ts";
+import { withinSeconds } from "../streams/within-seconds.ts";
 import { authorize, callerName, mayReach } from "./authentication.ts";
+import { contentLengthOf } from "./content-length.ts";
 import type { Service } from "./service.ts";
 
 export function loadRoutes(service: Service): Hono {
   const load = async (c: Context, name: ImageName | undefined): Promise<Response> =>
-    answerLoad(c, { service, name, load: (options) => loadArchive(service.bodyOf(c), options) });
+    answerLoad(c, {
+      service,
+      name,
+      announcedBytes: contentLengthOf(c),
+      load: (options) => loadArchive(service.bodyOf(c), options),
+    });
   const routes = new Hono();
   routes.on(["PUT", "POST"], "/load", (c) => load(c, undefined));
   routes.on(["PUT", "POST"], "/load/:name{.+}", (c) => load(c, parseName(c.req.param("name"))));
@@ -18,18 +27,37 @@ export function loadRoutes(service: Service): Hono {
 export interface AnswerLoadOptions {
   readonly service: Service;
   readonly name: ImageName | undefined;
+  /** Bytes of the tarball, where that is known beforehand. */
+  readonly announcedBytes: number | undefined;
   readonly load: (options: LoadOptions) => Promise<Receipt>;
 }
 
-/** Loads, wherever the tarball comes from, what whoever asks may load, and answers with the receipt. */
-export async function answerLoad(c: Context, { service, name, load }: AnswerLoadOptions): Promise<Response> {
+/**
+ * Loads, wherever the tarball comes from, what whoever asks may load, and answers with the receipt. What can be known
+ * without the body is decided before it is read: a client that is refused need not have sent it.
+ */
+export async function answerLoad(c: Context, options: AnswerLoadOptions): Promise<Response> {
+  const { service, name, announcedBytes, load } = options;
+  const { maxBodyBytes, maxLoadSeconds } = service.limits;
   authorize(c, "load", name?.repository);
+  checkBodyBytes(announcedBytes ?? 0, maxBodyBytes);
   const mayPublish = (repository: string): boolean => mayReach(c, "load", repository);
-  const receipt = await load({ ...service, name, mayPublish });
+  const time = { seconds: maxLoadSeconds, late: () => tooLate(maxLoadSeconds), signal: service.signal };
+  const receipt = await service.slots.run(async () =>
+    withinSeconds(time, async (signal) => load({ ...service, name, mayPublish, signal })),
+  );
   service.log(`${callerName(c)} ${summary(receipt)}`);
   return c.body(`${JSON.stringify(receipt, undefined, 2)}\n`, hasChanges(receipt) ? 201 : 200, {
     "Content-Type": "application/json",
   });
+}
+
+function tooLate(maxLoadSeconds: number): StowageError {
+  return new StowageError(
+    "TIMED_OUT",
+    `Cannot finish the load: it was not done after ${maxLoadSeconds} seconds, which is the longest allowed (maxLoadSeconds)`,
+    { detail: { limit: "maxLoadSeconds", expected: maxLoadSeconds } },
+  );
 }
 
 function summary({ images, bytes }: Receipt): string {

@@ -3,18 +3,21 @@ import type { Context } from "hono";
 import type { Limits } from "../limits.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
+import type { LoadSlots } from "./load-slots.ts";
 
 /** What the routes need, with every choice made. */
 export interface Service {
   readonly store: ObjectStore;
   readonly limits: Limits;
   readonly budget: ByteBudget;
+  readonly slots: LoadSlots;
   /** Bytes of a request's body that the platform lets through, where it cuts longer ones off. */
   readonly maxRequestBytes: number | undefined;
   /** Bytes of an answer that the platform lets through. */
   readonly maxResponseBytes: number | undefined;
   /** Is whoever pulls a blob sent to the bucket itself, where the store has addresses of its own? */
   readonly redirectBlobs: boolean;
+  /** It ends with `TIMED_OUT` if the client is silent for too long. */
   readonly bodyOf: (c: Context) => AsyncIterable<Uint8Array>;
   readonly signal: AbortSignal | undefined;
   readonly log: (line: string) => void;

@@ -10,6 +10,7 @@
  */
 import { type Context, Hono } from "hono";
 import { StowageError } from "../errors.ts";
+import { checkBodyBytes } from "../load/check-body-bytes.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import { type ImageName, parseName } from "../oci/reference.ts";
 import { type NewUpload, beginUpload } from "../uploads/begin-upload.ts";
@@ -19,11 +20,12 @@ import { loadUpload } from "../uploads/load-upload.ts";
 import { putPart } from "../uploads/put-part.ts";
 import { type Upload, type UploadPart, readOwnUpload } from "../uploads/upload.ts";
 import { authorize, callerName } from "./authentication.ts";
+import { contentLengthOf } from "./content-length.ts";
 import { answerLoad } from "./load.ts";
 import { readJsonObject } from "./request-json.ts";
 import type { Service } from "./service.ts";
 
-const maxBodyBytes = 64 * 1024;
+const maxJsonBytes = 64 * 1024;
 const maxFingerprintLength = 1024;
 
 /** The URLs of parts are secrets. */
@@ -43,12 +45,18 @@ export function uploadRoutes(service: Service): Hono {
   };
   const load = async (c: Context, id: string, name: ImageName | undefined): Promise<Response> => {
     const upload = await ownUpload(c, id);
-    return answerLoad(c, { service, name, load: (options) => loadUpload(upload, { ...options, log: service.log }) });
+    return answerLoad(c, {
+      service,
+      name,
+      announcedBytes: upload.size,
+      load: (options) => loadUpload(upload, { ...options, log: service.log }),
+    });
   };
   const routes = new Hono();
   routes.post("/uploads", async (c) => {
     authorize(c, "load");
-    const announced = parseNewUpload(await readJsonObject(c, service, maxBodyBytes));
+    const announced = parseNewUpload(await readJsonObject(c, service, maxJsonBytes));
+    checkBodyBytes(announced.size, service.limits.maxBodyBytes);
     const { upload, isNew } = await beginUpload({ ...announced, owner: callerName(c) }, service);
     const description = await describe(c, upload);
     return c.json(description, isNew ? 201 : 200, { ...noStore, Location: `${urlOfUploads(c)}/${upload.id}` });
@@ -67,7 +75,7 @@ export function uploadRoutes(service: Service): Hono {
       uploadId: c.req.param("id"),
       number: c.req.param("number"),
       key: c.req.query("key") ?? "",
-      announcedBytes: parseLength(c.req.header("Content-Length")),
+      announcedBytes: contentLengthOf(c),
       body: service.bodyOf(c),
     };
     await putPart(part, { store, budget, signal: AbortSignal.any(signals) });
@@ -90,10 +98,6 @@ function parseNewUpload({ size, fingerprint }: JsonObject): Omit<NewUpload, "own
 
 function invalid(problem: string): StowageError {
   return new StowageError("INPUT_INVALID", `Cannot begin an upload: ${problem}`);
-}
-
-function parseLength(header: string | undefined): number | undefined {
-  return header !== undefined && /^\d+$/.test(header) ? Number(header) : undefined;
 }
 
 /** Where the client reaches these routes, also below a path, and behind a proxy that speaks TLS for the service. */

@@ -3,7 +3,7 @@
  * or from before. An index may be sparse: manifests of other platforms may be missing as a whole, not all of them.
  */
 import { StowageError } from "../errors.ts";
-import type { Limits } from "../limits.ts";
+import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type ImageIndex, isForeign, isManifestType, parseManifest } from "../oci/manifest.ts";
 import { blobKey } from "../storage/keys.ts";
@@ -16,7 +16,7 @@ const maxConcurrentHeads = 32;
 
 export interface ClosureOptions {
   readonly store: StoreReader;
-  readonly limits: Limits;
+  readonly limits: LoadLimits;
   readonly signal?: AbortSignal | undefined;
   /** What is known to be in the store already. */
   readonly known: {

@@ -4,7 +4,7 @@
  */
 import { setMaxListeners } from "node:events";
 import { StowageError, messageOf } from "../errors.ts";
-import { type Limits, completeLimits, defaultLimits } from "../limits.ts";
+import { type LoadLimits, completeLimits, defaultLimits } from "../limits.ts";
 import { type ImageName, formatName, parseName } from "../oci/reference.ts";
 import { CountingStore } from "../storage/counting-store.ts";
 import { guardStore } from "../storage/guard-store.ts";
@@ -12,6 +12,7 @@ import type { ObjectStore } from "../storage/object-store.ts";
 import { abortable } from "../streams/abortable.ts";
 import { ByteBudget } from "../streams/byte-budget.ts";
 import { BlobIntake } from "./blob-intake.ts";
+import { checkBodyBytes } from "./check-body-bytes.ts";
 import { checkClosure } from "./check-closure.ts";
 import { commitIndex } from "./commit-index.ts";
 import { nameRoots } from "./name-roots.ts";
@@ -28,7 +29,7 @@ export interface LoadOptions {
    */
   readonly name?: string | ImageName | undefined;
   /** Those left out are `defaultLimits`'. How much is held in memory is not among them: the budget says that. */
-  readonly limits?: Partial<Omit<Limits, "maxBufferBytes">> | undefined;
+  readonly limits?: Partial<LoadLimits> | undefined;
   /**
    * What the load takes memory from, shared with whatever else is given the same one. Without it, all such loads of the
    * process share one of 64 MiB. A source that falls silent keeps its part of it: end it by `signal`.
@@ -47,7 +48,7 @@ export interface LoadOptions {
 interface RunningLoad extends Pick<LoadOptions, "mayPublish"> {
   readonly store: CountingStore;
   readonly name: ImageName | undefined;
-  readonly limits: Limits;
+  readonly limits: LoadLimits;
   readonly budget: ByteBudget;
   readonly signal: AbortSignal;
 }
@@ -82,7 +83,10 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
   const meter = { bytes: 0 };
   let archive: ArchiveContents;
   try {
-    archive = await takeEntries(abortable(metered(source, meter), signal), { intake, limits: load.limits });
+    archive = await takeEntries(abortable(metered(source, meter, load.limits), signal), {
+      intake,
+      limits: load.limits,
+    });
   } catch (error) {
     failed.abort(error);
     await intake.settled().catch(() => undefined); // told to end for the same reason
@@ -110,11 +114,16 @@ function checkName(name: string | ImageName): ImageName {
 }
 
 /** Counts the bytes. A source that breaks off is its sender's doing; its own error says so only in a platform's words. */
-async function* metered(source: AsyncIterable<Uint8Array>, meter: { bytes: number }): AsyncGenerator<Uint8Array> {
+async function* metered(
+  source: AsyncIterable<Uint8Array>,
+  meter: { bytes: number },
+  { maxBodyBytes }: LoadLimits,
+): AsyncGenerator<Uint8Array> {
   try {
     for await (const chunk of source) {
       if (!ArrayBuffer.isView(chunk)) throw notBytes(chunk);
       meter.bytes += chunk.length;
+      checkBodyBytes(meter.bytes, maxBodyBytes);
       yield chunk;
     }
   } catch (error) {

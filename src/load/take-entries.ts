@@ -1,7 +1,7 @@
 /** The reading half of a load: goes through the archive once, hands on its blobs and keeps its index. */
 import { type ArchiveEntry, readArchive } from "../archive/read-archive.ts";
 import { StowageError } from "../errors.ts";
-import type { Limits } from "../limits.ts";
+import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
@@ -20,7 +20,7 @@ export interface ArchiveContents {
 
 export interface TakeOptions {
   readonly intake: BlobIntake;
-  readonly limits: Limits;
+  readonly limits: LoadLimits;
 }
 
 /**
@@ -35,6 +35,7 @@ export async function takeEntries(
   let index: Uint8Array | undefined;
   let isDockerArchive = false;
   for await (const entry of readArchive(source, limits)) {
+    checkFileBytes(entry, limits);
     const digest = blobDigestOf(entry);
     if (digest !== undefined) await intake.take({ digest, size: entry.size, body: entry.body });
     else if (entry.path === "index.json" && isFile(entry)) index = await readIndex(entry, limits);
@@ -47,6 +48,16 @@ export async function takeEntries(
   return { roots: parseRoots(index), ignored };
 }
 
+/** Of any file: one that no image needs has to be read to its end as well. */
+function checkFileBytes({ path, size }: ArchiveEntry, { maxBlobBytes }: LoadLimits): void {
+  if (size <= maxBlobBytes) return;
+  throw new StowageError(
+    "LIMIT_EXCEEDED",
+    `Cannot take "${path}": it has ${size} bytes, at most ${maxBlobBytes} are allowed (maxBlobBytes)`,
+    { detail: { limit: "maxBlobBytes", path, found: size, expected: maxBlobBytes } },
+  );
+}
+
 function isFile({ type }: ArchiveEntry): boolean {
   return type === "file" || type === "contiguous-file";
 }
@@ -57,7 +68,7 @@ function blobDigestOf(entry: ArchiveEntry): string | undefined {
   return match !== null && isFile(entry) ? `sha256:${match[1]}` : undefined;
 }
 
-async function readIndex(entry: ArchiveEntry, { maxManifestBytes }: Limits): Promise<Uint8Array> {
+async function readIndex(entry: ArchiveEntry, { maxManifestBytes }: LoadLimits): Promise<Uint8Array> {
   if (entry.size <= maxManifestBytes) return collectBytes(entry.body, entry.size);
   throw new StowageError(
     "LIMIT_EXCEEDED",

@@ -7,6 +7,7 @@ import { Transform } from "node:stream";
 import zlib from "node:zlib";
 import { Decompress as Fzstd } from "fzstd";
 import { StowageError, messageOf } from "../errors.ts";
+import type { Release } from "../streams/byte-budget.ts";
 import type { ByteReader } from "../streams/byte-reader.ts";
 import { through } from "../streams/through.ts";
 
@@ -16,6 +17,9 @@ const maxFzstdWindowLog = 23;
 /** Measured: at the default of 16 KiB it is four times as slow. */
 const outputChunkBytes = 256 * 1024;
 
+/** What frames of the usual levels need, up to 19: so much is held from the first on, whatever that one needs. */
+const usualWindowBytes = 2 ** 23;
+
 const frameMagic = 0xfd2fb528;
 const skippableMagic = 0x184d2a50; // and the fifteen above it
 
@@ -23,25 +27,52 @@ export function isZstd(head: Uint8Array): boolean {
   return head.length >= 4 && isMagic(uint32(head, 0));
 }
 
-/** Yields the content of all frames. Throws `ARCHIVE_INVALID`, or an error with a code of zlib's. */
-export async function* decompressZstd(reader: ByteReader): AsyncGenerator<Uint8Array> {
+export interface ZstdOptions {
+  /** Waits until a window of so many bytes may be held. Asked once, before the first byte comes out. */
+  readonly holdWindow?: ((bytes: number) => Promise<Release>) | undefined;
+}
+
+/**
+ * Yields the content of all frames. Throws `ARCHIVE_INVALID`, `LIMIT_EXCEEDED` for a window that is too large, or larger than
+ * what is held since the first frame, or an error with a code of zlib's.
+ */
+export async function* decompressZstd(
+  reader: ByteReader,
+  { holdWindow }: ZstdOptions = {},
+): AsyncGenerator<Uint8Array> {
+  let heldBytes = 0;
+  let release: Release | undefined;
   try {
     for (let head = await reader.peek(8); head.length > 0; head = await reader.peek(8)) {
       if (!isZstd(head)) throw invalid("other bytes follow the last frame");
-      if (uint32(head, 0) === frameMagic) yield* through(readFrame(reader), createFrameDecoder());
-      else if (head.length === 8) await skip(reader, 8 + uint32(head, 4));
+      if (uint32(head, 0) === frameMagic) {
+        const header = await readFrameHeader(reader);
+        const windowBytes = windowBytesOf(header);
+        if (heldBytes === 0) {
+          heldBytes = Math.max(windowBytes, usualWindowBytes);
+          release = await holdWindow?.(heldBytes);
+        }
+        checkWindow(windowBytes, heldBytes);
+        yield* through(readFrame(header, reader), createFrameDecoder());
+      } else if (head.length === 8) await skip(reader, 8 + uint32(head, 4));
       else throw cutShort();
     }
   } finally {
+    release?.();
     await reader.close();
   }
 }
 
-/** The bytes of one frame: header, blocks and checksum. */
-async function* readFrame(reader: ByteReader): AsyncGenerator<Uint8Array> {
+async function readFrameHeader(reader: ByteReader): Promise<Uint8Array> {
   const flags = (await reader.peek(5))[4] ?? 0;
   const header = await readExactly(reader, headerBytes(flags));
-  checkWindow(header, flags);
+  checkWindow(windowBytesOf(header), 2 ** (hasNativeZstd(zlib) ? maxWindowLog : maxFzstdWindowLog));
+  return header;
+}
+
+/** The bytes of one frame: header, blocks and checksum. */
+async function* readFrame(header: Uint8Array, reader: ByteReader): AsyncGenerator<Uint8Array> {
+  const flags = header[4] ?? 0;
   yield header;
   for (let last = false; !last;) {
     const block = await readExactly(reader, 3);
@@ -70,23 +101,24 @@ function isSingleSegment(flags: number): boolean {
 }
 
 /** How far back a frame may refer, and so what the decoder must hold, is in its header. */
-function checkWindow(header: Uint8Array, flags: number): void {
-  let windowBytes: number;
+function windowBytesOf(header: Uint8Array): number {
+  const flags = header[4] ?? 0;
   if (isSingleSegment(flags)) {
     const size = header.subarray(header.length - contentSizeBytes(flags));
-    windowBytes = size.reduceRight((total, byte) => total * 256 + byte, 0); // two bytes mean 256 more: no matter here
-  } else {
-    const descriptor = header[5] ?? 0;
-    const base = 2 ** (10 + (descriptor >> 3));
-    windowBytes = base + (base / 8) * (descriptor & 7);
+    return size.reduceRight((total, byte) => total * 256 + byte, 0); // two bytes mean 256 more: no matter here
   }
-  const maxWindowBytes = 2 ** (hasNativeZstd(zlib) ? maxWindowLog : maxFzstdWindowLog);
-  if (windowBytes > maxWindowBytes) {
-    throw new StowageError(
-      "LIMIT_EXCEEDED",
-      `Cannot decompress the zstd body: it needs a window of ${windowBytes} bytes, at most ${maxWindowBytes} are allowed`,
-    );
-  }
+  const descriptor = header[5] ?? 0;
+  const base = 2 ** (10 + (descriptor >> 3));
+  return base + (base / 8) * (descriptor & 7);
+}
+
+function checkWindow(windowBytes: number, maxWindowBytes: number): void {
+  if (windowBytes <= maxWindowBytes) return;
+  throw new StowageError(
+    "LIMIT_EXCEEDED",
+    `Cannot decompress the zstd body: it needs a window of ${windowBytes} bytes, at most ${maxWindowBytes} are allowed`,
+    { detail: { found: windowBytes, expected: maxWindowBytes } },
+  );
 }
 
 /** Node has a native decoder from 22.15 on; elsewhere one in JavaScript does, at a third of its speed. */

@@ -6,7 +6,7 @@ import { createGunzip } from "node:zlib";
 import { StowageError, messageOf } from "../errors.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { through } from "../streams/through.ts";
-import { decompressZstd, isZstd } from "./decompress-zstd.ts";
+import { type ZstdOptions, decompressZstd, isZstd } from "./decompress-zstd.ts";
 
 /** Measured: with the default of 16 KiB gunzip runs at half the speed. */
 const gunzipChunkBytes = 256 * 1024;
@@ -15,11 +15,14 @@ const gunzipChunkBytes = 256 * 1024;
 const tarHeaderBytes = 512;
 
 /** Returns the tar in `source`, which is plain, gzip or zstd. Throws `ARCHIVE_INVALID` for anything else. */
-export async function decompress(source: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array>> {
+export async function decompress(
+  source: AsyncIterable<Uint8Array>,
+  options: ZstdOptions = {},
+): Promise<AsyncIterable<Uint8Array>> {
   const reader = new ByteReader(source);
   const head = await reader.peek(tarHeaderBytes);
   if (isGzip(head)) return orInvalid("gzip", through(reader.rest(), createGunzip({ chunkSize: gunzipChunkBytes })));
-  if (isZstd(head)) return orInvalid("zstd", decompressZstd(reader));
+  if (isZstd(head)) return orInvalid("zstd", decompressZstd(reader, options));
   if (isTar(head)) return reader.rest();
   await reader.close();
   throw notAnArchive(head);

@@ -6,6 +6,7 @@ import { pipeline } from "node:stream";
 import { extract as createExtract } from "tar-stream";
 import { StowageError, messageOf } from "../errors.ts";
 import { decompress } from "./decompress.ts";
+import type { ZstdOptions } from "./decompress-zstd.ts";
 
 const blockBytes = 512;
 
@@ -26,7 +27,7 @@ export interface ArchiveEntry {
   readonly body: AsyncIterable<Uint8Array>;
 }
 
-export interface ReadArchiveOptions {
+export interface ReadArchiveOptions extends ZstdOptions {
   /** Entries of the archive, directories included. */
   readonly maxEntries: number;
 }
@@ -37,12 +38,12 @@ export interface ReadArchiveOptions {
  */
 export async function* readArchive(
   source: AsyncIterable<Uint8Array>,
-  { maxEntries }: ReadArchiveOptions,
+  { maxEntries, ...options }: ReadArchiveOptions,
 ): AsyncGenerator<ArchiveEntry> {
   const place: Place = { received: 0, sourceEnded: false, entries: 0, path: undefined, end: 0 };
   const extract = createExtract(extractOptions);
   let failure: unknown;
-  pipeline(tarBytes(source, place), extract, (error) => (failure = error));
+  pipeline(tarBytes(source, place, options), extract, (error) => (failure = error));
   const explain = (error: unknown): unknown => asArchiveError(failure ?? error, place);
   try {
     for await (const entry of extract) {
@@ -86,8 +87,12 @@ interface Place {
   end: number;
 }
 
-async function* tarBytes(source: AsyncIterable<Uint8Array>, place: Place): AsyncGenerator<Uint8Array> {
-  for await (const chunk of await decompress(source)) {
+async function* tarBytes(
+  source: AsyncIterable<Uint8Array>,
+  place: Place,
+  options: ZstdOptions,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of await decompress(source, options)) {
     place.received += chunk.length;
     yield chunk;
   }

@@ -10,8 +10,8 @@ import { type IncomingBlob, type StoreBlobOptions, storeBlob } from "./store-blo
 /** Blobs of one load on their way into the store. Measured: 32 at a time are as fast as 64, and four times 8. */
 const maxPendingBlobs = 32;
 
-/** Bytes of manifests that one load keeps in memory; beyond it they are read again from the store. */
-const maxKeptManifestBytes = 4 * 1024 * 1024;
+/** Bytes of manifests that one load keeps in memory, beside the budget; beyond it they are read again from the store. */
+const maxKeptManifestBytes = 1024 * 1024;
 
 export interface BlobIntakeOptions extends StoreBlobOptions {
   /** Called once, when a blob cannot be stored, so that the load can stop reading. */

@@ -10,7 +10,7 @@ import { CountingStore } from "../storage/counting-store.ts";
 import { guardStore } from "../storage/guard-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { abortable } from "../streams/abortable.ts";
-import { ByteBudget } from "../streams/byte-budget.ts";
+import { ByteBudget, type Release } from "../streams/byte-budget.ts";
 import { BlobIntake } from "./blob-intake.ts";
 import { checkBodyBytes } from "./check-body-bytes.ts";
 import { checkClosure } from "./check-closure.ts";
@@ -81,11 +81,13 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
   };
   const intake = new BlobIntake({ ...load, onFailure: (error) => failed.abort(error) });
   const meter = { bytes: 0 };
+  const holdWindow = async (bytes: number): Promise<Release> => load.budget.takeLasting(bytes, signal);
   let archive: ArchiveContents;
   try {
     archive = await takeEntries(abortable(metered(source, meter, load.limits), signal), {
       intake,
       limits: load.limits,
+      holdWindow,
     });
   } catch (error) {
     failed.abort(error);

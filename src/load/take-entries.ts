@@ -1,5 +1,5 @@
 /** The reading half of a load: goes through the archive once, hands on its blobs and keeps its index. */
-import { type ArchiveEntry, readArchive } from "../archive/read-archive.ts";
+import { type ArchiveEntry, type ReadArchiveOptions, readArchive } from "../archive/read-archive.ts";
 import { StowageError } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
@@ -18,7 +18,7 @@ export interface ArchiveContents {
   readonly ignored: readonly IgnoredEntry[];
 }
 
-export interface TakeOptions {
+export interface TakeOptions extends Pick<ReadArchiveOptions, "holdWindow"> {
   readonly intake: BlobIntake;
   readonly limits: LoadLimits;
 }
@@ -29,12 +29,12 @@ export interface TakeOptions {
  */
 export async function takeEntries(
   source: AsyncIterable<Uint8Array>,
-  { intake, limits }: TakeOptions,
+  { intake, limits, holdWindow }: TakeOptions,
 ): Promise<ArchiveContents> {
   const ignored: IgnoredEntry[] = [];
   let index: Uint8Array | undefined;
   let isDockerArchive = false;
-  for await (const entry of readArchive(source, limits)) {
+  for await (const entry of readArchive(source, { ...limits, holdWindow })) {
     checkFileBytes(entry, limits);
     const digest = blobDigestOf(entry);
     if (digest !== undefined) await intake.take({ digest, size: entry.size, body: entry.body });

@@ -7,8 +7,11 @@ import { S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
 import { isLoopback } from "../loopback.ts";
 import { isJsonObject } from "../oci/json.ts";
 
-/** Connections to the store at most; further requests wait for one. */
-const maxSockets = 64;
+/**
+ * Connections to the store at most; further requests wait for one. Several times as many as loads at once: one that reads
+ * an upload holds a connection while it waits for another to write, and would wait for good if all were held so.
+ */
+const maxSockets = 256;
 const connectionTimeoutMs = 10_000;
 /** How long a connection may be silent: while the store works on a request, and while a reader does not read on. */
 const socketTimeoutMs = 120_000;

@@ -2,10 +2,19 @@
  * One budget of bytes for everything that the loads of a process hold while they wait for the store. Who finds it
  * empty waits its turn, and so stops reading: TCP then slows the sender down.
  *
- * No load waits with bytes in its hands that it cannot let go of: what it holds is on its way to the store, or is being
- * read from a client, whom the runtime cuts off when it falls silent. So the waiting always ends.
+ * Why the waiting always ends, so that no loads wait for one another for good:
+ *
+ * - What is taken by `take` is a blob. It is being read from a client, who is cut off when he falls silent, or is on its
+ *   way to the store; for either nothing more is taken. A load that waits for its next blob with earlier ones in its hands
+ *   gets rid of those meanwhile. So each is given back, whoever waits.
+ * - What is taken by `takeLasting` is kept while blobs are waited for. A load takes it once, before any blob, so that who
+ *   waits for it holds nothing. All of it together leaves free as much as the largest blob may take: so a blob's turn comes
+ *   though none of it be given back before.
  */
 import { StowageError } from "../errors.ts";
+
+/** Bytes that lasting shares leave free: what one blob that is streamed takes. */
+const blobBytes = 32 * 1024 * 1024;
 
 /** Gives taken bytes back; more than once is the same as once. */
 export type Release = () => void;
@@ -25,25 +34,52 @@ const goneMs = 5000;
 export class ByteBudget {
   /** How many there are in all. */
   readonly maxBytes: number;
+  /** How many of them lasting shares get at most, all together. */
+  readonly #maxLastingBytes: number;
   #free: number;
+  /** Whose turn it is to hold a lasting share. */
+  #lasting: ByteBudget | undefined;
   readonly #waiters: Waiter[] = [];
 
   /** A blob that is streamed into S3 takes 30 MiB: with less than that, large ones are refused. */
   constructor(maxBytes: number) {
     this.maxBytes = maxBytes;
     this.#free = maxBytes;
+    this.#maxLastingBytes = Math.max(0, Math.min(Math.floor(maxBytes / 2), maxBytes - blobBytes));
   }
 
   /** Takes `bytes`, once they are free, first come first served. Throws `LIMIT_EXCEEDED` if they never can be. */
   async take(bytes: number, signal: AbortSignal): Promise<Release> {
-    signal.throwIfAborted();
-    if (bytes > this.maxBytes) {
-      throw new StowageError(
-        "LIMIT_EXCEEDED",
-        `Cannot hold ${bytes} bytes at once: maxBufferBytes allows ${this.maxBytes} for the whole process`,
-        { detail: { limit: "maxBufferBytes", found: bytes, expected: this.maxBytes } },
-      );
+    const allowed = this.maxBytes - this.#maxLastingBytes;
+    if (bytes <= allowed) return this.#takeInTurn(bytes, signal);
+    throw new StowageError(
+      "LIMIT_EXCEEDED",
+      `Cannot hold ${bytes} bytes at once: maxBufferBytes allows ${this.maxBytes} for the whole process, ${allowed} for one blob`,
+      { detail: { limit: "maxBufferBytes", found: bytes, expected: allowed } },
+    );
+  }
+
+  /**
+   * Takes what is kept while further bytes are taken, before any of those. One that is larger than all such may be together
+   * is let in by itself and takes no more than that; its caller has a cap for it.
+   */
+  async takeLasting(bytes: number, signal: AbortSignal): Promise<Release> {
+    this.#lasting ??= new ByteBudget(Math.max(1, this.#maxLastingBytes));
+    const endTurn = await this.#lasting.#takeInTurn(Math.min(bytes, this.#lasting.maxBytes), signal);
+    try {
+      const give = await this.#takeInTurn(Math.min(bytes, this.#maxLastingBytes), signal);
+      return () => {
+        give();
+        endTurn();
+      };
+    } catch (error) {
+      endTurn();
+      throw error;
     }
+  }
+
+  async #takeInTurn(bytes: number, signal: AbortSignal): Promise<Release> {
+    signal.throwIfAborted();
     if (this.#waiters.length > 0 || bytes > this.#free) await this.#wait(bytes, signal);
     else this.#free -= bytes;
     let taken = true;

@@ -82,6 +82,47 @@ describe("ByteBudget", () => {
   });
 });
 
+describe("ByteBudget, of lasting shares", () => {
+  const mebibyte = 1024 * 1024;
+  const budget = (): ByteBudget => new ByteBudget(64 * mebibyte);
+  const isGranted = async (taking: Promise<unknown>): Promise<boolean> =>
+    Promise.race([taking.then(() => true), new Promise<false>((resolve) => setTimeout(() => resolve(false), 5))]);
+
+  it("leaves what one blob takes, however many there are", async () => {
+    const shared = budget();
+    const windows = Array.from({ length: 6 }, async () => shared.takeLasting(8 * mebibyte, never));
+    expect(await Promise.all(windows.map(isGranted))).toEqual(windows.map((_, i) => i < 4));
+    expect(await isGranted(shared.take(32 * mebibyte, never))).toBe(true);
+    (await windows[0])?.();
+    expect(await isGranted(windows[4] ?? Promise.reject(new Error("expected a fifth")))).toBe(true);
+  });
+
+  it("lets in one that is too large, by itself", async () => {
+    for (const shared of [budget(), new ByteBudget(1000)]) {
+      const first = await shared.takeLasting(128 * mebibyte, never);
+      const second = shared.takeLasting(1, never);
+      expect(await isGranted(second)).toBe(false);
+      expect(await isGranted(shared.take(Math.min(shared.maxBytes, 32 * mebibyte), never))).toBe(true);
+      first();
+      expect(await isGranted(second)).toBe(true);
+    }
+  });
+
+  it("gives up its turn when it is aborted while it waits", async () => {
+    const shared = budget();
+    const blobs = await Promise.all([0, 1].map(async () => shared.take(32 * mebibyte, never)));
+    await expect(shared.takeLasting(32 * mebibyte, AbortSignal.timeout(5))).rejects.toMatchObject({
+      name: "TimeoutError",
+    });
+    for (const release of blobs) release();
+    expect(await isGranted(shared.takeLasting(32 * mebibyte, never))).toBe(true);
+  });
+
+  it("refuses a blob that would need more than they leave", async () => {
+    await expect(budget().take(33 * mebibyte, never)).rejects.toThrow(/allows 67108864 .*, 33554432 for one blob$/);
+  });
+});
+
 describe("abortable", () => {
   it("ends a stalled source with the signal's reason, and lets go of it", async () => {
     const controller = new AbortController();

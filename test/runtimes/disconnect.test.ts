@@ -9,6 +9,7 @@ import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.
 import { describeS3Servers } from "../servers/s3-servers.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { ustarHeader } from "../support/ustar-header.ts";
 
 const gibibyte = 2 ** 30;
 const digest = sha256(Buffer.from("bytes that never come"));
@@ -27,24 +28,12 @@ function beginUpload(url: string): Upload {
   const socket = connect(Number(port), hostname);
   socket.on("error", () => undefined);
   socket.write(`PUT /v1/load/big:1 HTTP/1.1\r\nHost: ${hostname}\r\nContent-Length: ${gibibyte + 10_240}\r\n\r\n`);
-  socket.write(header(`blobs/sha256/${digest.slice("sha256:".length)}`, gibibyte));
+  socket.write(ustarHeader(`blobs/sha256/${digest.slice("sha256:".length)}`, gibibyte));
   const chunk = randomBytes(2 ** 20);
   const send = async (): Promise<void> => {
     for (let i = 0; i < sentMiB; i++) await new Promise((resolve) => socket.write(chunk, resolve));
   };
   return { sent: send(), disconnect: () => socket.destroy() };
-}
-
-/** A ustar header: name, mode, owner, size, time, checksum, type and magic. */
-function header(name: string, size: number): Buffer {
-  const bytes = Buffer.alloc(512);
-  bytes.write(name, 0);
-  bytes.write("0000644\0" + "0000000\0".repeat(2), 100);
-  bytes.write(`${size.toString(8).padStart(11, "0")}\0${"0".repeat(11)}\0        0`, 124);
-  bytes.write("ustar\u000000", 257);
-  const sum = bytes.reduce((total, byte) => total + byte, 0);
-  bytes.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148);
-  return bytes;
 }
 
 function residentMiB(pid: number): number {

@@ -59,16 +59,18 @@ export interface AppOptions {
  */
 export function createApp(options: AppOptions): Hono {
   const limits = completeLimits(options.limits);
+  const budget = options.budget ?? new ByteBudget(limits.maxBufferBytes);
   const bodyOf = options.bodyOf ?? webBodyOf;
+  const silence = { maxIdleSeconds: limits.maxIdleSeconds, isCrowded: () => budget.isCrowded };
   const service: Service = {
     store: guardStore(options.store),
     limits,
-    budget: options.budget ?? new ByteBudget(limits.maxBufferBytes),
+    budget,
     slots: new LoadSlots(limits.maxLoads),
     maxRequestBytes: options.maxRequestBytes,
     maxResponseBytes: options.maxResponseBytes,
     redirectBlobs: options.redirectBlobs ?? false,
-    bodyOf: (c) => untilSilent(bodyOf(c), limits.maxIdleSeconds),
+    bodyOf: (c) => untilSilent(bodyOf(c), silence),
     signal: options.signal,
     log: options.log ?? (() => undefined),
   };

@@ -9,8 +9,11 @@ import { type EventBatch, loadR2Events } from "./r2-events.ts";
 /** Whoever is not on the plan of an enterprise may send bodies of so many bytes. */
 const maxRequestBytes = 100_000_000;
 
-/** The isolate has 128 MB for everything; what is taken from the budget is in memory up to twice. */
-const defaults: Settings = { STOWAGE_MAX_BUFFER_BYTES: "40MiB" };
+/**
+ * The isolate has 128 MB for everything; what is taken from the budget is in memory up to twice, and each load takes some
+ * beside it.
+ */
+const defaults: Settings = { STOWAGE_MAX_BUFFER_BYTES: "40MiB", STOWAGE_MAX_LOADS: "8" };
 
 /** Of a large blob so many parts are on their way to S3 at once: elsewhere four, which here would fill the memory. */
 const queueSize = 2;

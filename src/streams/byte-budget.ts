@@ -48,6 +48,11 @@ export class ByteBudget {
     this.#maxLastingBytes = Math.max(0, Math.min(Math.floor(maxBytes / 2), maxBytes - blobBytes));
   }
 
+  /** Does anybody wait? */
+  get isCrowded(): boolean {
+    return this.#waiters.length > 0 || this.#lasting?.isCrowded === true;
+  }
+
   /** Takes `bytes`, once they are free, first come first served. Throws `LIMIT_EXCEEDED` if they never can be. */
   async take(bytes: number, signal: AbortSignal): Promise<Release> {
     const allowed = this.maxBytes - this.#maxLastingBytes;

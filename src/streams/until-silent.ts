@@ -1,35 +1,67 @@
 /** A stream that ends with `TIMED_OUT` when its source falls silent: who says nothing must not hold memory for good. */
 import { StowageError } from "../errors.ts";
-import { startTimer } from "./start-timer.ts";
+import { type Timer, startTimer } from "./start-timer.ts";
+
+/**
+ * The longest silence while others wait for memory, so that a crowd of silent clients, who are found out one after the
+ * other, does not keep everybody waiting for hours. Not before the first byte: nothing is held then, and an engine that
+ * saves a large image says nothing for minutes at first.
+ */
+const maxCrowdedIdleSeconds = 20;
+
+export interface SilenceLimits {
+  readonly maxIdleSeconds: number;
+  /** Does anybody wait for memory that others hold? */
+  readonly isCrowded?: (() => boolean) | undefined;
+}
 
 /**
  * Counts the time only while a chunk is awaited: a source that is not read, because the store is slow, is not silent. Opens
  * the source when the first chunk is asked for. Written out rather than as a generator: every byte passes here.
  */
-export function untilSilent(source: AsyncIterable<Uint8Array>, maxIdleSeconds: number): AsyncIterable<Uint8Array> {
-  return { [Symbol.asyncIterator]: () => watched(source[Symbol.asyncIterator](), maxIdleSeconds) };
+export function untilSilent(source: AsyncIterable<Uint8Array>, limits: SilenceLimits): AsyncIterable<Uint8Array> {
+  return { [Symbol.asyncIterator]: () => watched(source[Symbol.asyncIterator](), limits) };
 }
 
-function watched(chunks: AsyncIterator<Uint8Array>, maxIdleSeconds: number): AsyncIterator<Uint8Array> {
+function watched(
+  chunks: AsyncIterator<Uint8Array>,
+  { maxIdleSeconds, isCrowded = () => false }: SilenceLimits,
+): AsyncIterator<Uint8Array> {
+  let hasBegun = false;
   return {
     next: async () =>
       new Promise((resolve, reject) => {
-        const timer = startTimer(maxIdleSeconds, () => {
-          reject(silent(maxIdleSeconds));
+        const end = (seconds: number): void => {
+          reject(silent(seconds, maxIdleSeconds));
           // Not awaited: a stalled generator answers `return` only once its source goes on.
           chunks.return?.().then(undefined, () => undefined);
+        };
+        let timer: Timer;
+        const wait = (waited: number): void => {
+          const step = Math.min(hasBegun ? maxCrowdedIdleSeconds : maxIdleSeconds, maxIdleSeconds - waited);
+          timer = startTimer(step, () => {
+            const seconds = waited + step;
+            if (seconds >= maxIdleSeconds || isCrowded()) end(seconds);
+            else wait(seconds);
+          });
+        };
+        wait(0);
+        const awaited = chunks.next().finally(() => {
+          timer.stop();
+          hasBegun = true;
         });
-        const settled = chunks.next();
-        settled.then(resolve, reject).finally(() => timer.stop());
+        awaited.then(resolve, reject);
       }),
     return: async () => (await chunks.return?.()) ?? { done: true, value: undefined },
   };
 }
 
-function silent(maxIdleSeconds: number): StowageError {
-  return new StowageError(
-    "TIMED_OUT",
-    `Cannot read on: the client sent nothing for ${maxIdleSeconds} seconds, which is the longest allowed (maxIdleSeconds)`,
-    { detail: { limit: "maxIdleSeconds", expected: maxIdleSeconds } },
-  );
+function silent(seconds: number, maxIdleSeconds: number): StowageError {
+  const why =
+    seconds >= maxIdleSeconds
+      ? "which is the longest allowed (maxIdleSeconds)"
+      : `while others wait for memory; otherwise ${maxIdleSeconds} are allowed (maxIdleSeconds)`;
+  return new StowageError("TIMED_OUT", `Cannot read on: the client sent nothing for ${seconds} seconds, ${why}`, {
+    detail: { limit: "maxIdleSeconds", found: seconds, expected: maxIdleSeconds },
+  });
 }

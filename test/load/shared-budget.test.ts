@@ -59,7 +59,7 @@ describe("loadArchive, of many loads with one budget", () => {
         const source = isStalled
           ? stallAfter(bytes.subarray(0, bytes.length * (0.1 + Math.random() / 2)))
           : slowly(bytes);
-        return loadArchive(untilSilent(source, 0.3), { store, budget });
+        return loadArchive(untilSilent(source, { maxIdleSeconds: 0.3 }), { store, budget });
       }),
     );
     expect(outcomes.map(({ status }) => status)).toEqual(

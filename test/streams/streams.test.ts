@@ -1,8 +1,9 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { abortable } from "../../src/streams/abortable.ts";
 import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { ByteReader } from "../../src/streams/byte-reader.ts";
 import { bytesToReadable, readableToBytes } from "../../src/streams/readable-stream.ts";
+import { type SilenceLimits, untilSilent } from "../../src/streams/until-silent.ts";
 import { verifyBytes } from "../../src/streams/verify-bytes.ts";
 import { chunksOf, randomBytes, readAll, sha256, stallAfter } from "../support/bytes.ts";
 
@@ -120,6 +121,52 @@ describe("ByteBudget, of lasting shares", () => {
 
   it("refuses a blob that would need more than they leave", async () => {
     await expect(budget().take(33 * mebibyte, never)).rejects.toThrow(/allows 67108864 .*, 33554432 for one blob$/);
+  });
+});
+
+describe("untilSilent", () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+
+  /** For how many seconds a source is read that falls silent after its first bytes, or at once. */
+  async function secondsUntilEnd(limits: SilenceLimits, source = stallAfter(randomBytes(10))): Promise<number> {
+    const begun = Date.now();
+    let ended = Number.NaN;
+    const read = readAll(untilSilent(source, limits)).finally(() => (ended = Date.now()));
+    const rejected = expect(read).rejects.toMatchObject({
+      code: "TIMED_OUT",
+      message: expect.stringContaining("(maxIdleSeconds)") as string,
+    });
+    await vi.advanceTimersByTimeAsync(1_000_000);
+    await rejected;
+    return (ended - begun) / 1000;
+  }
+
+  async function* silence(): AsyncGenerator<Uint8Array> {
+    yield await new Promise<never>(() => undefined);
+  }
+
+  it("ends a source that is silent for as long as is allowed", async () => {
+    expect(await secondsUntilEnd({ maxIdleSeconds: 300 })).toBe(300);
+    expect(await secondsUntilEnd({ maxIdleSeconds: 300, isCrowded: () => false })).toBe(300);
+    expect(await secondsUntilEnd({ maxIdleSeconds: 7, isCrowded: () => true })).toBe(7);
+  });
+
+  it("ends it sooner where others wait for memory, but not before its first byte", async () => {
+    expect(await secondsUntilEnd({ maxIdleSeconds: 300, isCrowded: () => true })).toBe(20);
+    let asked = 0;
+    expect(await secondsUntilEnd({ maxIdleSeconds: 300, isCrowded: () => ++asked === 3 })).toBe(60);
+    expect(await secondsUntilEnd({ maxIdleSeconds: 300, isCrowded: () => true }, silence())).toBe(300);
+  });
+
+  it("does not count the time between two reads, and leaves no timer behind", async () => {
+    const chunks = untilSilent(chunksOf(randomBytes(3), 1), { maxIdleSeconds: 5 })[Symbol.asyncIterator]();
+    for (let i = 0; i < 3; i++) {
+      expect((await chunks.next()).done).toBe(false);
+      await vi.advanceTimersByTimeAsync(60_000);
+    }
+    expect((await chunks.next()).done).toBe(true);
+    expect(vi.getTimerCount()).toBe(0);
   });
 });
 

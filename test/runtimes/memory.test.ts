@@ -122,10 +122,10 @@ function testMemory(start: (env: Readonly<Record<string, string>>) => Promise<Se
   it("ends clients that fall silent half way, and takes others then", { timeout: 120_000 }, async () => {
     const service = await start({ STOWAGE_MAX_IDLE_SECONDS: "2", STOWAGE_MAX_BUFFER_BYTES: String(largeBufferBytes) });
     const stallAfter = 8 * mebibyte;
-    const stalled = Array.from({ length: loads }, async (_, i) => send(service.url, i, { stallAfter }));
+    const silent = Array.from({ length: loads }, async (_, i) => send(service.url, i, { stallAfter }));
     await sleep(1000);
     expect(await send(service.url, 1000)).toBe(429); // one load too many
-    expect(new Set(await Promise.all(stalled))).toEqual(new Set([408]));
+    expect(new Set(await Promise.all(silent))).toEqual(new Set([408]));
     expect(await send(service.url, 1000)).toBe(201);
     expect(peakBytes(service)).toBeLessThan(largeBufferBytes + constantBytes);
     await stop(service);

@@ -17,7 +17,7 @@ const idleMs = 500;
 
 const open: { close(): void }[] = [];
 afterEach(() => {
-  for (const it of open.splice(0)) it.close();
+  for (const one of open.splice(0)) one.close();
 });
 
 async function serve(options: Partial<AppOptions> = {}): Promise<Listener> {
@@ -45,12 +45,12 @@ function connectTo({ url }: Listener, ...lines: readonly string[]): Client {
   return { socket, heard: () => heard, closed: new Promise((resolve) => socket.once("close", resolve)) };
 }
 
-async function hear({ heard, closed }: Client, text: string): Promise<void> {
-  const gone = closed.then(() => "closed");
-  while (!heard().includes(text)) {
+async function hear(client: Client, text: string): Promise<void> {
+  const gone = client.closed.then(() => "closed");
+  while (!client.heard().includes(text)) {
     if ((await Promise.race([gone, sleep(10)])) === "closed") break;
   }
-  expect(heard()).toContain(text);
+  expect(client.heard()).toContain(text);
 }
 
 describe("the service on Node", () => {

@@ -66,7 +66,7 @@ export function createApp(options: AppOptions): Hono {
     store: guardStore(options.store),
     limits,
     budget,
-    slots: new LoadSlots(limits.maxLoads),
+    slots: new LoadSlots(limits),
     maxRequestBytes: options.maxRequestBytes,
     maxResponseBytes: options.maxResponseBytes,
     redirectBlobs: options.redirectBlobs ?? false,

@@ -13,7 +13,11 @@ const maxRequestBytes = 100_000_000;
  * The isolate has 128 MB for everything; what is taken from the budget is in memory up to twice, and each load takes some
  * beside it.
  */
-const defaults: Settings = { STOWAGE_MAX_BUFFER_BYTES: "40MiB", STOWAGE_MAX_LOADS: "8" };
+const defaults: Settings = {
+  STOWAGE_MAX_BUFFER_BYTES: "40MiB",
+  STOWAGE_MAX_LOADS: "8",
+  STOWAGE_MAX_LOAD_SECONDS: "900",
+};
 
 /** Of a large blob so many parts are on their way to S3 at once: elsewhere four, which here would fill the memory. */
 const queueSize = 2;

@@ -5,6 +5,7 @@
 import { setMaxListeners } from "node:events";
 import { StowageError, messageOf } from "../errors.ts";
 import type { Limits } from "../limits.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
 import type { ImageName } from "../oci/reference.ts";
 import { CountingStore } from "../storage/counting-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
@@ -13,9 +14,10 @@ import type { ByteBudget } from "../streams/byte-budget.ts";
 import { BlobIntake } from "./blob-intake.ts";
 import { checkClosure } from "./check-closure.ts";
 import { commitIndex } from "./commit-index.ts";
+import { makeDockerImages } from "./docker-images.ts";
 import { nameRoots } from "./name-roots.ts";
-import type { ImageReceipt, Receipt } from "./receipt.ts";
-import { type ArchiveContents, takeEntries } from "./take-entries.ts";
+import type { IgnoredEntry, ImageReceipt, Receipt } from "./receipt.ts";
+import { takeEntries } from "./take-entries.ts";
 
 export interface LoadOptions {
   readonly store: ObjectStore;
@@ -35,7 +37,8 @@ interface RunningLoad extends LoadOptions {
 }
 
 /**
- * Loads an OCI image layout (image specification, "Image Layout") that comes as a tarball, plain or compressed.
+ * Loads an OCI image layout (image specification, "Image Layout") or a docker-archive that comes as a tarball, plain or
+ * compressed.
  * Throws a `StowageError` if it cannot be read, is not whole, or cannot be stored; nothing is published then.
  */
 export async function loadArchive(source: AsyncIterable<Uint8Array>, options: LoadOptions): Promise<Receipt> {
@@ -45,15 +48,14 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
   const load: RunningLoad = { ...options, store: new CountingStore(options.store), signal };
   const intake = new BlobIntake({ ...load, onFailure: (error) => failed.abort(error) });
   const meter = { bytes: 0 };
-  let archive: ArchiveContents;
+  let archive: StoredArchive;
   try {
-    archive = await takeEntries(abortable(metered(source, meter), signal), { intake, limits: load.limits });
+    archive = await storeArchive(abortable(metered(source, meter), signal), intake, load);
   } catch (error) {
     failed.abort(error);
     await intake.settled().catch(() => undefined); // told to end for the same reason
     throw error;
   }
-  await intake.settled();
   const images = await publish(archive, intake, load);
   const blobs = intake.receipts();
   return {
@@ -67,6 +69,25 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
     },
     requests: load.store.requests,
   };
+}
+
+/** An archive of which everything is in the store, and nothing published. */
+interface StoredArchive {
+  readonly roots: readonly Descriptor[];
+  readonly ignored: readonly IgnoredEntry[];
+}
+
+async function storeArchive(
+  source: AsyncIterable<Uint8Array>,
+  intake: BlobIntake,
+  load: RunningLoad,
+): Promise<StoredArchive> {
+  const contents = await takeEntries(source, { intake, limits: load.limits });
+  await intake.settled();
+  if ("roots" in contents) return contents;
+  const roots = await makeDockerImages(contents.dockerFiles, { ...load, intake });
+  await intake.settled();
+  return { roots, ignored: contents.dockerFiles.unneeded() };
 }
 
 /** Counts the bytes. A source that breaks off is its sender's doing; its own error says so only in a platform's words. */
@@ -84,7 +105,7 @@ async function* metered(source: AsyncIterable<Uint8Array>, meter: { bytes: numbe
 }
 
 /** Checks that every image is whole, then publishes them: all of one repository in one conditional write. */
-async function publish(archive: ArchiveContents, intake: BlobIntake, load: RunningLoad): Promise<ImageReceipt[]> {
+async function publish(archive: StoredArchive, intake: BlobIntake, load: RunningLoad): Promise<ImageReceipt[]> {
   const roots = await checkClosure(archive.roots, { ...load, known: intake });
   const images = nameRoots(roots, load.name);
   const receipts: ImageReceipt[] = [];

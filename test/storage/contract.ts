@@ -668,7 +668,7 @@ async function listKeys(store: ObjectStore, prefix: string): Promise<string[]> {
   return (await listAll(store, prefix)).map(({ key }) => key).toSorted();
 }
 
-async function* inChunks(bytes: Uint8Array, chunkBytes: number): AsyncGenerator<Uint8Array> {
+export async function* inChunks(bytes: Uint8Array, chunkBytes: number): AsyncGenerator<Uint8Array> {
   for (let start = 0; start < bytes.length; start += chunkBytes) {
     await Promise.resolve();
     yield bytes.subarray(start, start + chunkBytes);

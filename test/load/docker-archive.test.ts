@@ -303,6 +303,19 @@ describe("loadArchive, of layers in a docker-archive", () => {
     }
   });
 
+  it("remembers four million characters of paths, and says so where an image needs what came after", async () => {
+    const long = Array.from({ length: 1100 }, (_, i) => ({
+      name: `${i}${"/long-name".repeat(400)}`,
+      type: "symlink" as const,
+      linkname: "x",
+    }));
+    const archive = makeDockerArchive("docker", image);
+    await expectRefused([...long, ...archive], { code: "LIMIT_EXCEEDED" }, { chunkBytes: 65_536 });
+    expect((await load([...archive, ...long], { chunkBytes: 65_536 })).images).toHaveLength(1);
+    const layout = filesOf(makeLayout({ layers: [small], name: "app:1" }));
+    expect((await load([...long, ...layout], { chunkBytes: 65_536 })).images).toHaveLength(1);
+  });
+
   it("takes a file that comes twice if it is the same", async () => {
     const layer = { name: "1/layer.tar", bytes: small };
     const archive = archiveOf(configOf({ layers: [small] }), layer);

@@ -5,8 +5,9 @@
 import { StowageError, messageOf } from "../errors.ts";
 import { type JsonObject, describeJson, isJsonObject, parseJson } from "./json.ts";
 
-/** Images of one archive. */
-const maxImages = 1000;
+/** Images of one archive, and names that they have together. */
+const maxImages = 1_000;
+const maxNames = 10_000;
 
 export interface DockerImage {
   /** Path of the config in the archive. */
@@ -17,19 +18,16 @@ export interface DockerImage {
   readonly repoTags: readonly string[];
 }
 
-/** Throws `INDEX_INVALID`, or `LIMIT_EXCEEDED` for more than a thousand images. */
+/** Throws `INDEX_INVALID`, or `LIMIT_EXCEEDED` for more images or names than any archive has. */
 export function parseDockerManifest(bytes: Uint8Array): readonly DockerImage[] {
   const json = parse(bytes);
   if (!Array.isArray(json)) throw invalid(`found ${describeJson(json)}, expected a list of images`);
   if (json.length === 0) throw invalid("it names no image");
-  if (json.length > maxImages) {
-    throw new StowageError(
-      "LIMIT_EXCEEDED",
-      `Cannot load the archive: its manifest.json names ${json.length} images, at most ${maxImages} are allowed`,
-      { detail: { found: json.length, expected: maxImages } },
-    );
-  }
-  return json.map((image, i) => parseImage(image, `image ${i}`));
+  if (json.length > maxImages) throw tooMany("images", json.length, maxImages);
+  const images = json.map((image, i) => parseImage(image, `image ${i}`));
+  const names = images.reduce((count, { repoTags }) => count + repoTags.length, 0);
+  if (names > maxNames) throw tooMany("names", names, maxNames);
+  return images;
 }
 
 function parse(bytes: Uint8Array): unknown {
@@ -54,6 +52,14 @@ function stringsIn(image: JsonObject, field: string, where: string): readonly st
   const list = image[field] ?? [];
   if (Array.isArray(list) && list.every((item) => typeof item === "string")) return list;
   throw invalid(`found ${describeJson(list)} as ${field} of ${where}, expected a list of strings`);
+}
+
+function tooMany(what: string, found: number, expected: number): StowageError {
+  return new StowageError(
+    "LIMIT_EXCEEDED",
+    `Cannot load the archive: its manifest.json has ${found} ${what}, at most ${expected} are allowed`,
+    { detail: { found, expected } },
+  );
 }
 
 function invalid(reason: string, cause?: unknown): StowageError {

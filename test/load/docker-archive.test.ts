@@ -149,10 +149,12 @@ describe("loadArchive, of a docker-archive with several images", () => {
     await expectRefused(makeDockerArchive("docker", { ...one, repoTags: ["App:1"] }), { code: "NAME_INVALID" });
   });
 
-  it("refuses more than a thousand images", async () => {
+  it("refuses more than a thousand images, and more than ten thousand names", async () => {
     const manifest = Array.from({ length: 1001 }, () => ({ Config: "config.json", Layers: null }));
     const entries = [{ name: "manifest.json", bytes: toJson(manifest) }];
     await expectRefused(entries, { code: "LIMIT_EXCEEDED", detail: { found: 1001, expected: 1000 } });
+    const named = makeDockerArchive("docker", { ...one, repoTags: Array.from({ length: 10_001 }, () => "app:1") });
+    await expectRefused(named, { code: "LIMIT_EXCEEDED", detail: { found: 10_001, expected: 10_000 } });
   });
 });
 

@@ -45,6 +45,14 @@ export class ForwardingStore implements ObjectStore {
     return this.#store.put(...args);
   }
 
+  putStaged(...args: Parameters<ObjectStore["putStaged"]>): ReturnType<ObjectStore["putStaged"]> {
+    return this.#store.putStaged(...args);
+  }
+
+  promote(...args: Parameters<ObjectStore["promote"]>): ReturnType<ObjectStore["promote"]> {
+    return this.#store.promote(...args);
+  }
+
   list(...args: Parameters<ObjectStore["list"]>): ReturnType<ObjectStore["list"]> {
     return this.#store.list(...args);
   }

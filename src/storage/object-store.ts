@@ -38,12 +38,16 @@ export interface GetOptions extends CallOptions {
   readonly range?: ByteRange | undefined;
 }
 
-/** A blob on its way into the store. */
-export interface BlobSource {
+/** What names a blob. */
+export interface BlobIdentity {
   /** `sha256:<64 hex>`; decides the key. */
   readonly digest: string;
   /** Length in bytes. */
   readonly size: number;
+}
+
+/** A blob on its way into the store. */
+export interface BlobSource extends BlobIdentity {
   /**
    * The bytes: whole where they are in memory and already verified, else a stream that throws *before* it lets go of
    * its last bytes if size or digest are wrong (`streams/verify-bytes.ts`). Chunks are kept: their memory must not be
@@ -65,6 +69,18 @@ export interface PutBlobResult {
   /** In how many parts the bytes went, 0 where they went as one object. */
   readonly parts: number;
 }
+
+/** Bytes whose digest is known only once they have all been read, on their way to a place of their own. */
+export interface StagedSource {
+  /** A key under `staging/` that nobody else uses. */
+  readonly key: string;
+  /** Length in bytes. */
+  readonly size: number;
+  /** As the stream of a blob, but that nothing verifies it. */
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+export type StagedResult = Pick<PutBlobResult, "parts">;
 
 /** What a conditional write expects to find: the state with this ETag, or no object at all. */
 export type PutCondition = { readonly etag: string } | "absent";
@@ -123,6 +139,20 @@ export interface ObjectStore extends StoreReader {
    * decided by conditions.
    */
   put(key: string, bytes: Uint8Array, options?: CallOptions): Promise<void>;
+
+  /**
+   * Streams an object of any size to a key under `staging/`, whole or not at all. If the body throws, `putStaged` rejects
+   * with that error and leaves nothing behind. `parts` is as for a blob.
+   */
+  putStaged(source: StagedSource, options?: CallOptions): Promise<StagedResult>;
+
+  /**
+   * Makes a staged object, whose bytes the caller has hashed, a blob: whole or not at all, and as with `putBlob` only ever
+   * created, but for `replaces`. The store copies by itself, where it can; one that cannot reads the object and writes it.
+   * Two callers at once may both copy: under a digest there is one content. The staged object may be used up; whoever
+   * put it there deletes it in any case. `parts` is as for a blob.
+   */
+  promote(stagedKey: string, blob: BlobIdentity, options?: PutBlobOptions): Promise<PutBlobResult>;
 
   /** The objects whose keys start with `prefix`, in the store's own order: SeaweedFS lists `a/b` before `a-b`. */
   list(prefix: string, options?: CallOptions): AsyncIterable<ObjectInfo>;

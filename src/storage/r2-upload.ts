@@ -1,4 +1,4 @@
-/** Streams a large blob to R2 in parts, a few of them under way at a time. */
+/** Streams a large object to R2 in parts, a few of them under way at a time. */
 import { Buffer } from "node:buffer";
 import { StowageError } from "../errors.ts";
 import { abortable } from "../streams/abortable.ts";
@@ -91,7 +91,8 @@ async function* inParts(
   yield part;
 }
 
-function wrongSize(found: string, size: number): StowageError {
+/** `SIZE_INVALID`, for what is streamed to R2. */
+export function wrongSize(found: string, size: number): StowageError {
   return new StowageError("SIZE_INVALID", `Cannot upload ${found}, expected ${size}`);
 }
 

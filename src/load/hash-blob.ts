@@ -69,7 +69,9 @@ async function stageBlob(
   const promote = async (): Promise<BlobStatus> => {
     const present = await store.head(blobKey(digest), { signal });
     if (present?.size === size) return "present";
-    const { outcome } = await store.promote(key, { digest, size }, { signal, replaces: present?.etag });
+    const releaseAgain = await budget.take(store.promoteBufferBytes(size), signal);
+    const promoted = store.promote(key, { digest, size }, { signal, replaces: present?.etag });
+    const { outcome } = await promoted.finally(releaseAgain);
     return present !== undefined && outcome === "written" ? "repaired" : outcome;
   };
   const keep = async (): Promise<BlobStatus> => {

@@ -67,6 +67,10 @@ export class DirectoryStore implements ObjectStore {
     return fileReadBytes;
   }
 
+  promoteBufferBytes(): number {
+    return 0;
+  }
+
   async head(key: string, { signal }: CallOptions = {}): Promise<ObjectInfo | undefined> {
     signal?.throwIfAborted();
     const found = await guarded(this.#doing("read", key), () => this.#versions.find(key));

@@ -25,6 +25,10 @@ export class ForwardingStore implements ObjectStore {
     return this.#store.streamBufferBytes(size);
   }
 
+  promoteBufferBytes(size: number): number {
+    return this.#store.promoteBufferBytes(size);
+  }
+
   head(...args: Parameters<ObjectStore["head"]>): ReturnType<ObjectStore["head"]> {
     return this.#store.head(...args);
   }

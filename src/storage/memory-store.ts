@@ -50,6 +50,10 @@ export class MemoryStore implements ObjectStore {
     return 0;
   }
 
+  promoteBufferBytes(): number {
+    return 0;
+  }
+
   async head(key: string, { signal }: CallOptions = {}): Promise<ObjectInfo | undefined> {
     await settled(signal);
     const object = this.#objects.get(key);

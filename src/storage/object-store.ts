@@ -80,6 +80,7 @@ export interface StagedSource {
   readonly body: AsyncIterable<Uint8Array>;
 }
 
+/** What became of a staged object. */
 export type StagedResult = Pick<PutBlobResult, "parts">;
 
 /** What a conditional write expects to find: the state with this ETag, or no object at all. */
@@ -113,8 +114,10 @@ export interface ObjectStore extends StoreReader {
   readonly partBytes: number;
   /** Makes addresses of the store's own; a store that clients cannot reach has none. */
   readonly presigner?: Presigner | undefined;
-  /** How many bytes `putBlob` holds at most while it streams a blob of `size` bytes. */
+  /** How many bytes `putBlob` and `putStaged` hold at most while they stream `size` bytes. */
   streamBufferBytes(size: number): number;
+  /** How many bytes `promote` holds at most for a blob of `size` bytes: none where the store copies by itself. */
+  promoteBufferBytes(size: number): number;
 
   /**
    * Stores a blob under its digest, whole or not at all: no byte of it is visible before every byte is. The body is
@@ -135,14 +138,15 @@ export interface ObjectStore extends StoreReader {
   ): Promise<{ readonly etag: string } | "conflict">;
 
   /**
-   * Writes an object whatever is there. Only for what lies under `staging/`, which nobody else writes: all else is
-   * decided by conditions.
+   * Writes a small object that is in memory, whatever is there, so that whoever sends one part of an upload twice does no
+   * harm. Only for what lies under `staging/`: all else is decided by conditions.
    */
   put(key: string, bytes: Uint8Array, options?: CallOptions): Promise<void>;
 
   /**
-   * Streams an object of any size to a key under `staging/`, whole or not at all. If the body throws, `putStaged` rejects
-   * with that error and leaves nothing behind. `parts` is as for a blob.
+   * Streams an object of any size to a new key under `staging/`, whole or not at all, for bytes whose digest is known only
+   * once they have gone by. If the body throws, `putStaged` rejects with that error and leaves nothing behind. `parts` is
+   * as for a blob.
    */
   putStaged(source: StagedSource, options?: CallOptions): Promise<StagedResult>;
 

@@ -5,8 +5,7 @@
 import { StowageError, messageOf } from "../errors.ts";
 import { hexOf } from "../oci/digest.ts";
 import { abortable } from "../streams/abortable.ts";
-import { collectBytes } from "../streams/collect-bytes.ts";
-import { checkSize, verifyBytes } from "../streams/verify-bytes.ts";
+import { verifyBytes } from "../streams/verify-bytes.ts";
 import { blobKey } from "./keys.ts";
 import type {
   BlobIdentity,
@@ -25,7 +24,7 @@ import type {
 import { readR2Body } from "./r2-body.ts";
 import type { R2Bucket, R2Object, R2PutOptions } from "./r2-bucket.ts";
 import { type R2Call, askR2, r2Unavailable } from "./r2-errors.ts";
-import { type UploadPartsOptions, uploadParts, wrongSize } from "./r2-upload.ts";
+import { type UploadPartsOptions, collectWhole, uploadParts } from "./r2-upload.ts";
 
 /** The least that R2 takes: a Worker has little memory. */
 const defaultPartBytes = 5 * 1024 * 1024;
@@ -70,6 +69,10 @@ export class R2Store implements ObjectStore {
     return Math.min(size, this.#queueSize * this.#partBytesOf(size));
   }
 
+  promoteBufferBytes(size: number): number {
+    return this.streamBufferBytes(size);
+  }
+
   async head(key: string, { signal }: CallOptions = {}): Promise<ObjectInfo | undefined> {
     const found = await this.#head(key, signal);
     return found && { key, size: found.size, etag: found.etag };
@@ -92,8 +95,7 @@ export class R2Store implements ObjectStore {
   async putBlob(blob: BlobSource, { replaces, signal }: PutBlobOptions = {}): Promise<PutBlobResult> {
     if (blob.body instanceof Uint8Array) return this.#putWhole(blob, blob.body, { replaces, signal });
     if (blob.size > this.partBytes) return this.#putStreamed(blob, blob.body, { replaces, signal });
-    const bytes = await collectBytes(abortable(blob.body, signal), blob.size);
-    checkSize(blob, bytes.length);
+    const bytes = await collectWhole(abortable(blob.body, signal), blob.size);
     return this.#putWhole(blob, bytes, { replaces, signal });
   }
 
@@ -136,8 +138,7 @@ export class R2Store implements ObjectStore {
       const { parts } = await this.#upload(body, { key, size, isWanted, signal });
       return { parts };
     }
-    const bytes = await collectBytes(abortable(body, signal), size);
-    if (bytes.length !== size) throw wrongSize(`${bytes.length} bytes`, size);
+    const bytes = await collectWhole(abortable(body, signal), size);
     await this.#put(key, bytes, { signal });
     return { parts: 0 };
   }

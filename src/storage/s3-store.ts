@@ -95,6 +95,10 @@ export class S3Store implements ObjectStore {
     return Math.min(2 * size, (this.#queueSize + 2) * this.#partBytesOf(size));
   }
 
+  promoteBufferBytes(): number {
+    return 0;
+  }
+
   async head(key: string, options: CallOptions = {}): Promise<ObjectInfo | undefined> {
     const found = await this.#head(key, options);
     return found && { key, size: found.size, etag: found.etag };

@@ -5,6 +5,7 @@ import type { Receipt } from "../../src/load/receipt.ts";
 import { defaultLimits } from "../../src/limits.ts";
 import { blobKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
+import { probeStore } from "../../src/storage/probe-store.ts";
 import { chunksOf, randomBytes, sha256 } from "../support/bytes.ts";
 import {
   type DockerEntry,
@@ -31,8 +32,9 @@ const large = randomBytes(5000, 2);
 const image = { layers: [small, large, large], repoTags: ["docker.io/team/app:1.4"] };
 
 let store: MemoryStore;
-beforeEach(() => {
+beforeEach(async () => {
   store = new MemoryStore({ partBytes });
+  await probeStore(store); // else the first load's own probe, which outlives it, could be found under staging/
 });
 
 const load = (entries: readonly DockerEntry[], options: LoadEntriesOptions = {}): Promise<Receipt> =>

@@ -20,6 +20,7 @@ describe("CountingStore", () => {
     expect(store.requests).toEqual({ head: 1, get: 2, put: 2, part: 0, copy: 0, list: 1, delete: 1 });
     expect([store.url, store.partBytes]).toEqual([memory.url, memory.partBytes]);
     expect(store.streamBufferBytes(1e8)).toBe(memory.streamBufferBytes());
+    expect(store.promoteBufferBytes(1e8)).toBe(memory.promoteBufferBytes());
   });
 
   it("counts the creation, the parts and the completion of a blob in parts", async () => {

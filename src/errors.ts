@@ -28,7 +28,7 @@ export type OwnErrorCode =
   | "COMMIT_CONFLICT"
   /** A setting, an argument or a parameter of a request cannot be used. */
   | "INPUT_INVALID"
-  /** The archive's `index.json` cannot be used. */
+  /** The archive's `index.json`, or a docker-archive's `manifest.json`, cannot be used. */
   | "INDEX_INVALID"
   /** Whoever waited for the work went away, or the service is stopping. */
   | "INTERRUPTED"

@@ -17,6 +17,7 @@ export { type OpenStoreOptions, openStore } from "./open-store.ts";
 export type { Settings } from "./settings.ts";
 export type { RequestCounts } from "./storage/counting-store.ts";
 export type {
+  BlobIdentity,
   BlobSource,
   ByteRange,
   CallOptions,
@@ -27,6 +28,8 @@ export type {
   PutBlobOptions,
   PutBlobResult,
   PutCondition,
+  StagedResult,
+  StagedSource,
   StoredObject,
   StoreReader,
 } from "./storage/object-store.ts";

@@ -13,10 +13,10 @@ export const load: Command = {
   summary: "load a tarball into a store or a service",
   help: `Usage: stowage load FILE|- [NAME[:TAG]] [--store URL | --to URL] [OPTIONS]
 
-Loads the images of an OCI layout tarball, plain or compressed with gzip or zstd,
-from a file or, with "-", from standard input. They keep the names that the tarball
-gives them, unless NAME and TAG say otherwise. Nothing is published unless all of
-it is whole; blobs that are there already are not written again.
+Loads the images of a tarball, an OCI layout or a docker-archive, plain or compressed
+with gzip or zstd, from a file or, with "-", from standard input. They keep the names
+that the tarball gives them, unless NAME and TAG say otherwise. Nothing is published
+unless all of it is whole; blobs that are there already are not written again.
 
 Options:
   --store URL   load into this store, default STOWAGE_STORE, else file:./data

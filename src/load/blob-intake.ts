@@ -3,7 +3,8 @@
  * the store. Remembers what the rest of the load asks for: sizes, and the manifests themselves.
  */
 import { looksLikeManifest } from "../oci/manifest.ts";
-import { verifyBytes } from "../streams/verify-bytes.ts";
+import { checkDigest, verifyBytes } from "../streams/verify-bytes.ts";
+import { type UnnamedBlob, hashBlob } from "./hash-blob.ts";
 import type { BlobReceipt } from "./receipt.ts";
 import { type IncomingBlob, type StoreBlobOptions, storeBlob } from "./store-blob.ts";
 
@@ -34,11 +35,28 @@ export class BlobIntake {
   /** Reads the blob's body to its end; it may be stored later, see `settled`. Throws if size or digest are wrong. */
   async take(blob: IncomingBlob): Promise<void> {
     if (this.#sizes.has(blob.digest)) return drain(verifyBytes(blob.body, blob)); // the same once more
-    this.#sizes.set(blob.digest, blob.size);
-    while (this.#pending.size >= maxPendingBlobs) await Promise.race(this.#pending);
+    await this.#room();
     const { bytes, stored } = await storeBlob(blob, this.#options);
     if (bytes !== undefined) this.#keepManifest(blob.digest, bytes);
     this.#follow(blob, stored);
+  }
+
+  /**
+   * Takes a blob that need not say its digest, and returns it. Throws `DIGEST_INVALID` if it does and is wrong; as long as
+   * nobody asks for this blob, that does no harm: nothing is stored of it.
+   */
+  async takeUnnamed({ claimed, size, body }: UnnamedBlob & { readonly claimed: string | undefined }): Promise<string> {
+    if (claimed !== undefined && size > this.#options.store.partBytes) {
+      await this.take({ digest: claimed, size, body });
+      return claimed;
+    }
+    await this.#room();
+    const { digest, keep, drop } = await hashBlob({ size, body }, this.#options);
+    const isLie = claimed !== undefined && claimed !== digest;
+    if (isLie || this.#sizes.has(digest)) await drop();
+    else this.#follow({ digest, size }, keep());
+    if (isLie) checkDigest({ digest: claimed, size }, digest);
+    return digest;
   }
 
   /** Waits until every blob is in the store. Throws the first failure, once nothing is under way any more. */
@@ -63,7 +81,13 @@ export class BlobIntake {
     return [...this.#sizes.keys()].flatMap((digest) => byDigest.get(digest) ?? []);
   }
 
-  #follow({ digest, size }: IncomingBlob, stored: Promise<BlobReceipt["status"]>): void {
+  /** Waits until few enough blobs are on their way. */
+  async #room(): Promise<void> {
+    while (this.#pending.size >= maxPendingBlobs) await Promise.race(this.#pending);
+  }
+
+  #follow({ digest, size }: Omit<IncomingBlob, "body">, stored: Promise<BlobReceipt["status"]>): void {
+    this.#sizes.set(digest, size);
     const task: Promise<void> = stored
       .then(
         (status) => void this.#receipts.push({ digest, size, status }),

@@ -5,6 +5,7 @@
 import { setMaxListeners } from "node:events";
 import { StowageError, messageOf } from "../errors.ts";
 import { type LoadLimits, completeLimits, defaultLimits } from "../limits.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
 import { type ImageName, formatName, parseName } from "../oci/reference.ts";
 import { CountingStore } from "../storage/counting-store.ts";
 import { guardStore } from "../storage/guard-store.ts";
@@ -15,9 +16,10 @@ import { BlobIntake } from "./blob-intake.ts";
 import { checkBodyBytes } from "./check-body-bytes.ts";
 import { checkClosure } from "./check-closure.ts";
 import { commitIndex } from "./commit-index.ts";
+import { makeDockerImages } from "./docker-images.ts";
 import { nameRoots } from "./name-roots.ts";
-import type { ImageReceipt, Receipt } from "./receipt.ts";
-import { type ArchiveContents, takeEntries } from "./take-entries.ts";
+import type { IgnoredEntry, ImageReceipt, Receipt } from "./receipt.ts";
+import { takeEntries } from "./take-entries.ts";
 
 /** Where a load goes, and what it may take. Only the store has to be said. */
 export interface LoadOptions {
@@ -57,10 +59,11 @@ interface RunningLoad extends Pick<LoadOptions, "mayPublish"> {
 const sharedBudget = new ByteBudget(defaultLimits.maxBufferBytes);
 
 /**
- * Loads an OCI image layout (image specification, "Image Layout") that comes as a tarball, plain or compressed with gzip or
- * zstd, in one pass. The source is anything that yields bytes: a stream of Node's, a web stream such as the body that
- * `fetch` answers with, a generator. It is read no faster than the store takes it, and left early if the load fails. Chunks
- * are kept: their memory must not be used again.
+ * Loads an OCI image layout (image specification, "Image Layout") or a docker-archive, as `podman save` and older versions
+ * of `docker save` write it, that comes as a tarball, plain or compressed with gzip or zstd, in one pass. The source is
+ * anything that yields bytes: a stream of Node's, a web stream such as the body that `fetch` answers with, a generator. It is
+ * read no faster than the store takes it, and left early if the load fails. Chunks are kept: their memory must not be used
+ * again.
  *
  * Nothing is published unless all of it is whole. Otherwise it throws a `StowageError`: `ARCHIVE_INVALID`, `INDEX_INVALID`,
  * `MANIFEST_INVALID`, `MANIFEST_BLOB_UNKNOWN`, `DIGEST_INVALID`, `SIZE_INVALID`, `NAME_INVALID` or `UNSUPPORTED` for what is
@@ -81,20 +84,14 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
   };
   const intake = new BlobIntake({ ...load, onFailure: (error) => failed.abort(error) });
   const meter = { bytes: 0 };
-  const holdWindow = async (bytes: number): Promise<Release> => load.budget.takeLasting(bytes, signal);
-  let archive: ArchiveContents;
+  let archive: StoredArchive;
   try {
-    archive = await takeEntries(abortable(metered(source, meter, load.limits), signal), {
-      intake,
-      limits: load.limits,
-      holdWindow,
-    });
+    archive = await storeArchive(abortable(metered(source, meter, load.limits), signal), intake, load);
   } catch (error) {
     failed.abort(error);
     await intake.settled().catch(() => undefined); // told to end for the same reason
     throw error;
   }
-  await intake.settled();
   const images = await publish(archive, intake, load);
   const blobs = intake.receipts();
   return {
@@ -113,6 +110,27 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
 /** Checked also where it comes in pieces: it becomes part of a key. */
 function checkName(name: string | ImageName): ImageName {
   return parseName(typeof name === "string" ? name : formatName(name));
+}
+
+/** An archive of which everything is in the store, and nothing published. */
+interface StoredArchive {
+  readonly roots: readonly Descriptor[];
+  readonly ignored: readonly IgnoredEntry[];
+}
+
+async function storeArchive(
+  source: AsyncIterable<Uint8Array>,
+  intake: BlobIntake,
+  load: RunningLoad,
+): Promise<StoredArchive> {
+  const { limits, budget, signal } = load;
+  const holdWindow = async (bytes: number): Promise<Release> => budget.takeLasting(bytes, signal);
+  const contents = await takeEntries(source, { intake, limits, holdWindow });
+  await intake.settled();
+  if ("roots" in contents) return contents;
+  const roots = await makeDockerImages(contents.dockerFiles, { ...load, intake });
+  await intake.settled();
+  return { roots, ignored: contents.dockerFiles.unneeded() };
 }
 
 /** Counts the bytes. A source that breaks off is its sender's doing; its own error says so only in a platform's words. */
@@ -142,7 +160,7 @@ function notBytes(chunk: unknown): StowageError {
 }
 
 /** Checks that every image is whole, then publishes them: all of one repository in one conditional write. */
-async function publish(archive: ArchiveContents, intake: BlobIntake, load: RunningLoad): Promise<ImageReceipt[]> {
+async function publish(archive: StoredArchive, intake: BlobIntake, load: RunningLoad): Promise<ImageReceipt[]> {
   const roots = await checkClosure(archive.roots, { ...load, known: intake });
   const images = nameRoots(roots, load.name);
   const repositories = [...new Set(images.map((image) => image.repository))];

@@ -6,7 +6,7 @@ import { refNameAnnotation } from "../oci/repository-index.ts";
 import type { ClosedRoot } from "./check-closure.ts";
 
 /** Engines write the whole name of an image here (containerd, Docker, BuildKit). */
-const containerdNameAnnotation = "io.containerd.image.name";
+export const containerdNameAnnotation = "io.containerd.image.name";
 
 export interface NamedRoot extends ClosedRoot, ImageName {}
 

@@ -45,6 +45,9 @@ export interface BlobReceipt {
 /** `repaired`: the store had an object of another size under this digest; it was replaced. */
 export type BlobStatus = "written" | "present" | "repaired";
 
+/** Of entries that no image needs, so many are listed. */
+export const maxIgnoredEntries = 1000;
+
 /** An entry of the archive that no image needs; the first thousand are listed. */
 export interface IgnoredEntry {
   readonly path: string;

@@ -6,7 +6,7 @@
  *                         -> store.putBlob -> lib-storage, up to four parts under way
  */
 import { blobKey } from "../storage/keys.ts";
-import type { ObjectInfo, ObjectStore } from "../storage/object-store.ts";
+import type { BlobSource, ObjectInfo, ObjectStore } from "../storage/object-store.ts";
 import type { ByteBudget, Release } from "../streams/byte-budget.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { digestOf } from "../streams/digest-of.ts";
@@ -60,7 +60,7 @@ async function storeWhole(blob: IncomingBlob, { store, budget, signal }: StoreBl
     const [present, digest] = await Promise.all([found, digestOf(bytes)]);
     checkDigest(blob, digest);
     if (present?.size === blob.size) return "present";
-    return put({ ...blob, body: bytes }, present, { store, signal });
+    return writeBlob({ ...blob, body: bytes }, present, { store, signal });
   };
   return { bytes, stored: write().finally(release) };
 }
@@ -74,15 +74,15 @@ async function storeStreamed(blob: IncomingBlob, { store, budget, signal }: Stor
   }
   const release: Release = await budget.take(store.streamBufferBytes(blob.size), signal);
   const { source, ended } = tellEnd(body);
-  const stored = put({ ...blob, body: source }, present, { store, signal }).finally(release);
+  const stored = writeBlob({ ...blob, body: source }, present, { store, signal }).finally(release);
   const first = await Promise.race([ended, stored]); // the archive can be read on while the last parts are going out
   if (first !== "ended") throw new Error(`${store.url} did not read blob "${blob.digest}" to its end`);
   return { stored };
 }
 
 /** Creates the blob, or replaces an object of the wrong size: whatever it is, it is not what its key says. */
-async function put(
-  blob: IncomingBlob | (Omit<IncomingBlob, "body"> & { readonly body: Uint8Array }),
+export async function writeBlob(
+  blob: BlobSource,
   damaged: ObjectInfo | undefined,
   { store, signal }: Pick<StoreBlobOptions, "store" | "signal">,
 ): Promise<BlobStatus> {

@@ -6,17 +6,13 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import type { BlobIntake } from "./blob-intake.ts";
-import type { IgnoredEntry } from "./receipt.ts";
+import { DockerFiles } from "./docker-files.ts";
+import { type IgnoredEntry, maxIgnoredEntries } from "./receipt.ts";
 
-/** Of entries that no image needs, so many are listed in a receipt. */
-const maxListedEntries = 1000;
-
-/** What an archive holds besides blobs. */
-export interface ArchiveContents {
-  /** The descriptors of its `index.json`. */
-  readonly roots: readonly Descriptor[];
-  readonly ignored: readonly IgnoredEntry[];
-}
+/** What an archive holds besides blobs: the descriptors of its `index.json` or, without one, the files of a docker-archive. */
+export type ArchiveContents =
+  | { readonly roots: readonly Descriptor[]; readonly ignored: readonly IgnoredEntry[] }
+  | { readonly dockerFiles: DockerFiles };
 
 export interface TakeOptions extends Pick<ReadArchiveOptions, "holdWindow"> {
   readonly intake: BlobIntake;
@@ -24,7 +20,8 @@ export interface TakeOptions extends Pick<ReadArchiveOptions, "holdWindow"> {
 }
 
 /**
- * Reads the archive to its end. Its index is looked at only then: its place in the archive is not guaranteed.
+ * Reads the archive to its end. Its index is looked at only then: its place in the archive is not guaranteed. Until the
+ * index has come, any archive may turn out to be a docker-archive; one that has an index never is.
  * Throws `ARCHIVE_INVALID`, `INDEX_INVALID`, `LIMIT_EXCEEDED`, or what a blob or a descriptor has wrong.
  */
 export async function takeEntries(
@@ -33,19 +30,18 @@ export async function takeEntries(
 ): Promise<ArchiveContents> {
   const ignored: IgnoredEntry[] = [];
   let index: Uint8Array | undefined;
-  let isDockerArchive = false;
+  const dockerFiles = new DockerFiles({ intake, limits });
   for await (const entry of readArchive(source, { ...limits, holdWindow })) {
     checkFileBytes(entry, limits);
     const digest = blobDigestOf(entry);
     if (digest !== undefined) await intake.take({ digest, size: entry.size, body: entry.body });
     else if (entry.path === "index.json" && isFile(entry)) index = await readIndex(entry, limits);
     else if (entry.type !== "directory" && entry.path !== "oci-layout") {
-      isDockerArchive ||= entry.path === "manifest.json";
-      if (ignored.length < maxListedEntries) ignored.push(ignore(entry));
+      if (index === undefined) await dockerFiles.take(entry);
+      if (ignored.length < maxIgnoredEntries) ignored.push(ignore(entry));
     }
   }
-  if (index === undefined) throw withoutIndex(isDockerArchive);
-  return { roots: parseRoots(index), ignored };
+  return index === undefined ? { dockerFiles } : { roots: parseRoots(index), ignored };
 }
 
 /** Of any file: one that no image needs has to be read to its end as well. */
@@ -84,14 +80,6 @@ function ignore(entry: ArchiveEntry): IgnoredEntry {
   if (path === "manifest.json" || path === "repositories")
     return { path, reason: "says in Docker's way what index.json says" };
   return { path, reason: "not part of an image layout" };
-}
-
-function withoutIndex(isDockerArchive: boolean): StowageError {
-  const found = isDockerArchive
-    ? "only the manifest.json of a docker-archive; it takes an OCI layout, as written by `docker save` of Docker 25 or " +
-      "later, `podman save --format oci-archive` or `skopeo copy … oci-archive:…`"
-    : "no index.json at its top; expected an OCI image layout";
-  return new StowageError("INDEX_INVALID", `Cannot load the archive: found ${found}`);
 }
 
 function parseRoots(bytes: Uint8Array): readonly Descriptor[] {

@@ -76,6 +76,13 @@ export function parseManifest(bytes: Uint8Array, name: string, declaredType?: st
   };
 }
 
+/** The bytes of an image manifest: the same for the same parts, with nothing of when or by whom it was made. */
+export function serializeManifest(config: Descriptor, layers: readonly Descriptor[]): Uint8Array {
+  const brief = ({ mediaType, digest, size }: Descriptor): Descriptor => ({ mediaType, digest, size });
+  const json = { schemaVersion: 2, mediaType: ociManifestType, config: brief(config), layers: layers.map(brief) };
+  return new TextEncoder().encode(JSON.stringify(json));
+}
+
 /** Could these bytes be a manifest or an index? A cheap look, so that a load keeps in memory what it will read again. */
 export function looksLikeManifest(bytes: Uint8Array): boolean {
   return bytes[0] === 0x7b && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes('"schemaVersion"');

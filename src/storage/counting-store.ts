@@ -4,7 +4,8 @@ import type { ObjectStore } from "./object-store.ts";
 
 /**
  * Requests by kind, as a bucket would bill them. `put` has the two that open and complete an upload in parts, `part` its
- * parts; a listing counts once, however many pages it takes; what a store asks again by itself is not counted.
+ * parts; `copy` has each part of a staged object that becomes a blob, also where the store reads and writes it, since it
+ * cannot copy; a listing counts once, however many pages it takes; what a store asks again by itself is not counted.
  */
 export interface RequestCounts {
   readonly head: number;
@@ -37,8 +38,7 @@ export class CountingStore extends ForwardingStore {
   /** In how many parts a blob goes is known once it has gone, so it counts then. */
   override async putBlob(...args: Parameters<ObjectStore["putBlob"]>): ReturnType<ObjectStore["putBlob"]> {
     const result = await super.putBlob(...args);
-    this.#requests.put += result.parts === 0 ? 1 : 2;
-    this.#requests.part += result.parts;
+    this.#countUpload(result.parts);
     return result;
   }
 
@@ -52,6 +52,19 @@ export class CountingStore extends ForwardingStore {
     return super.put(...args);
   }
 
+  override async putStaged(...args: Parameters<ObjectStore["putStaged"]>): ReturnType<ObjectStore["putStaged"]> {
+    const result = await super.putStaged(...args);
+    this.#countUpload(result.parts);
+    return result;
+  }
+
+  override async promote(...args: Parameters<ObjectStore["promote"]>): ReturnType<ObjectStore["promote"]> {
+    const result = await super.promote(...args);
+    if (result.outcome === "written") this.#requests.copy += Math.max(1, result.parts);
+    if (result.parts > 0) this.#requests.put += 2;
+    return result;
+  }
+
   override list(...args: Parameters<ObjectStore["list"]>): ReturnType<ObjectStore["list"]> {
     this.#requests.list += 1;
     return super.list(...args);
@@ -60,5 +73,10 @@ export class CountingStore extends ForwardingStore {
   override delete(...args: Parameters<ObjectStore["delete"]>): ReturnType<ObjectStore["delete"]> {
     this.#requests.delete += 1;
     return super.delete(...args);
+  }
+
+  #countUpload(parts: number): void {
+    this.#requests.put += parts === 0 ? 1 : 2;
+    this.#requests.part += parts;
   }
 }

@@ -26,6 +26,7 @@ import { openFile, readFolder, removeFile, statFile } from "./files.ts";
 import { FileVersions, type FoundFile, etagOf } from "./file-versions.ts";
 import { blobKey } from "./keys.ts";
 import type {
+  BlobIdentity,
   BlobSource,
   CallOptions,
   GetOptions,
@@ -34,6 +35,8 @@ import type {
   PutBlobOptions,
   PutBlobResult,
   PutCondition,
+  StagedResult,
+  StagedSource,
   StoredObject,
 } from "./object-store.ts";
 
@@ -64,6 +67,10 @@ export class DirectoryStore implements ObjectStore {
     return fileReadBytes;
   }
 
+  promoteBufferBytes(): number {
+    return 0;
+  }
+
   async head(key: string, { signal }: CallOptions = {}): Promise<ObjectInfo | undefined> {
     signal?.throwIfAborted();
     const found = await guarded(this.#doing("read", key), () => this.#versions.find(key));
@@ -88,14 +95,12 @@ export class DirectoryStore implements ObjectStore {
 
   async putBlob(blob: BlobSource, { replaces, signal }: PutBlobOptions = {}): Promise<PutBlobResult> {
     const key = blobKey(blob.digest);
-    const { body } = blob;
-    const chunks = exactly(blob, body instanceof Uint8Array ? [body] : fromSource(abortable(body, signal)));
-    const outcome = await this.#write(key, { chunks, signal }, async ({ temporary, path }) => {
-      // Whoever else replaces the same damaged blob writes the same bytes: it does not matter who is last.
-      const damaged = replaces !== undefined && (await this.#versions.find(key))?.etag === replaces;
-      if (damaged) await renameDurably(temporary, path);
-      return damaged || (await linkDurably(temporary, path)) ? "written" : "present";
-    });
+    const { body, size } = blob;
+    const source = body instanceof Uint8Array ? [body] : fromSource(abortable(body, signal));
+    const chunks = exactly(source, { size, what: `blob "${blob.digest}"` });
+    const outcome = await this.#write(key, { chunks, signal }, ({ temporary }) =>
+      this.#publishBlob(temporary, { key, replaces }),
+    );
     return { outcome, parts: 0 };
   }
 
@@ -120,6 +125,24 @@ export class DirectoryStore implements ObjectStore {
     await this.#write(key, { chunks: [bytes], signal }, ({ temporary, path }) => renameDurably(temporary, path));
   }
 
+  async putStaged({ key, size, body }: StagedSource, { signal }: CallOptions = {}): Promise<StagedResult> {
+    const chunks = exactly(fromSource(abortable(body, signal)), { size, what: JSON.stringify(key) });
+    await this.#write(key, { chunks, signal }, ({ temporary, path }) => renameDurably(temporary, path));
+    return { parts: 0 };
+  }
+
+  /** Nothing is copied: the file gets the blob's name, too. */
+  async promote(stagedKey: string, { digest }: BlobIdentity, options: PutBlobOptions = {}): Promise<PutBlobResult> {
+    const { replaces, signal } = options;
+    signal?.throwIfAborted();
+    const key = blobKey(digest);
+    const outcome = await guarded(this.#doing("link", stagedKey), async () => {
+      await makeDirectory(dirname(join(this.#root, key)));
+      return this.#publishBlob(join(this.#root, stagedKey), { key, replaces });
+    });
+    return { outcome, parts: 0 };
+  }
+
   async *list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
     signal?.throwIfAborted();
     yield* this.#listFolder(prefix.slice(0, prefix.lastIndexOf("/") + 1), { prefix, signal });
@@ -128,6 +151,18 @@ export class DirectoryStore implements ObjectStore {
   async delete(key: string, { signal }: CallOptions = {}): Promise<void> {
     signal?.throwIfAborted();
     await guarded(this.#doing("delete", key), () => this.#versions.remove(key));
+  }
+
+  /** Gives a whole file the name of a blob. Its own name may be gone afterwards. */
+  async #publishBlob(
+    file: string,
+    { key, replaces }: { key: string; replaces: string | undefined },
+  ): Promise<BlobOutcome> {
+    const path = join(this.#root, key);
+    // Whoever else replaces the same damaged blob writes the same bytes: it does not matter who is last.
+    const damaged = replaces !== undefined && (await this.#versions.find(key))?.etag === replaces;
+    if (damaged) await renameDurably(file, path);
+    return damaged || (await linkDurably(file, path)) ? "written" : "present";
   }
 
   /** Writes a temporary file, hands it to `publish`, and removes it. */
@@ -189,6 +224,8 @@ export class DirectoryStore implements ObjectStore {
   }
 }
 
+type BlobOutcome = PutBlobResult["outcome"];
+
 interface WrittenFile {
   readonly temporary: string;
   /** Where it is to be published; its folder is there. */
@@ -218,8 +255,11 @@ async function openFound({ path, stats }: FoundFile): Promise<FileHandle | undef
   return undefined;
 }
 
-/** The chunks of a blob, if they are of that size together. */
-async function* exactly({ digest, size }: BlobSource, chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>) {
+/** The chunks of `what`, if they are of that size together. */
+async function* exactly(
+  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  { size, what }: { readonly size: number; readonly what: string },
+): AsyncGenerator<Uint8Array> {
   let received = 0;
   for await (const chunk of chunks) {
     received += chunk.length;
@@ -228,7 +268,7 @@ async function* exactly({ digest, size }: BlobSource, chunks: Iterable<Uint8Arra
   }
   if (received === size) return;
   const found = received > size ? `more than ${size} bytes` : `${received} bytes`;
-  throw new StowageError("SIZE_INVALID", `Cannot store blob "${digest}": received ${found}, expected ${size}`, {
+  throw new StowageError("SIZE_INVALID", `Cannot store ${what}: received ${found}, expected ${size}`, {
     detail: { expected: size },
   });
 }

@@ -25,6 +25,10 @@ export class ForwardingStore implements ObjectStore {
     return this.#store.streamBufferBytes(size);
   }
 
+  promoteBufferBytes(size: number): number {
+    return this.#store.promoteBufferBytes(size);
+  }
+
   head(...args: Parameters<ObjectStore["head"]>): ReturnType<ObjectStore["head"]> {
     return this.#store.head(...args);
   }
@@ -43,6 +47,14 @@ export class ForwardingStore implements ObjectStore {
 
   put(...args: Parameters<ObjectStore["put"]>): ReturnType<ObjectStore["put"]> {
     return this.#store.put(...args);
+  }
+
+  putStaged(...args: Parameters<ObjectStore["putStaged"]>): ReturnType<ObjectStore["putStaged"]> {
+    return this.#store.putStaged(...args);
+  }
+
+  promote(...args: Parameters<ObjectStore["promote"]>): ReturnType<ObjectStore["promote"]> {
+    return this.#store.promote(...args);
   }
 
   list(...args: Parameters<ObjectStore["list"]>): ReturnType<ObjectStore["list"]> {

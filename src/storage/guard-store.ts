@@ -50,6 +50,16 @@ class GuardedStore extends ForwardingStore {
     return super.put(...args);
   }
 
+  override async putStaged(...args: Parameters<ObjectStore["putStaged"]>): ReturnType<ObjectStore["putStaged"]> {
+    await this.#passed(args[1]);
+    return super.putStaged(...args);
+  }
+
+  override async promote(...args: Parameters<ObjectStore["promote"]>): ReturnType<ObjectStore["promote"]> {
+    await this.#passed(args[2]);
+    return super.promote(...args);
+  }
+
   override async delete(...args: Parameters<ObjectStore["delete"]>): ReturnType<ObjectStore["delete"]> {
     await this.#passed(args[1]);
     return super.delete(...args);

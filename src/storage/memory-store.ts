@@ -4,6 +4,7 @@ import { StowageError } from "../errors.ts";
 import { abortable } from "../streams/abortable.ts";
 import { blobKey } from "./keys.ts";
 import type {
+  BlobIdentity,
   BlobSource,
   ByteRange,
   CallOptions,
@@ -13,6 +14,8 @@ import type {
   PutBlobOptions,
   PutBlobResult,
   PutCondition,
+  StagedResult,
+  StagedSource,
   StoredObject,
 } from "./object-store.ts";
 
@@ -47,6 +50,10 @@ export class MemoryStore implements ObjectStore {
     return 0;
   }
 
+  promoteBufferBytes(): number {
+    return 0;
+  }
+
   async head(key: string, { signal }: CallOptions = {}): Promise<ObjectInfo | undefined> {
     await settled(signal);
     const object = this.#objects.get(key);
@@ -63,15 +70,8 @@ export class MemoryStore implements ObjectStore {
     const { replaces, signal } = options;
     await settled(signal);
     const bytes = body instanceof Uint8Array ? Uint8Array.from(body) : await collect(body, signal);
-    if (bytes.length !== size) {
-      const message = `Cannot store blob "${digest}": received ${bytes.length} bytes, expected ${size}`;
-      throw new StowageError("SIZE_INVALID", message, { detail: { received: bytes.length, expected: size } });
-    }
-    const key = blobKey(digest);
-    const present = this.#objects.get(key);
-    if (present !== undefined && present.etag !== replaces) return { outcome: "present", parts: 0 };
-    this.#write(key, bytes);
-    return { outcome: "written", parts: 0 };
+    checkSize(`blob "${digest}"`, { received: bytes.length, expected: size });
+    return this.#create(blobKey(digest), bytes, replaces);
   }
 
   async putIf(
@@ -91,6 +91,22 @@ export class MemoryStore implements ObjectStore {
     this.#write(key, Uint8Array.from(bytes));
   }
 
+  async putStaged({ key, size, body }: StagedSource, { signal }: CallOptions = {}): Promise<StagedResult> {
+    await settled(signal);
+    const bytes = await collect(body, signal);
+    checkSize(JSON.stringify(key), { received: bytes.length, expected: size });
+    this.#write(key, bytes);
+    return { parts: 0 };
+  }
+
+  async promote(stagedKey: string, { digest }: BlobIdentity, options: PutBlobOptions = {}): Promise<PutBlobResult> {
+    const { replaces, signal } = options;
+    await settled(signal);
+    const staged = this.#objects.get(stagedKey);
+    if (staged !== undefined) return this.#create(blobKey(digest), staged.bytes, replaces);
+    throw new StowageError("STORE_UNAVAILABLE", `Cannot copy "${stagedKey}" in ${this.url}: it is not there`);
+  }
+
   async *list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
     await settled(signal);
     const keys = [...this.#objects.keys()].filter((key) => key.startsWith(prefix));
@@ -104,6 +120,13 @@ export class MemoryStore implements ObjectStore {
   async delete(key: string, { signal }: CallOptions = {}): Promise<void> {
     await settled(signal);
     this.#objects.delete(key);
+  }
+
+  #create(key: string, bytes: Uint8Array, replaces: string | undefined): PutBlobResult {
+    const present = this.#objects.get(key);
+    if (present !== undefined && present.etag !== replaces) return { outcome: "present", parts: 0 };
+    this.#write(key, bytes);
+    return { outcome: "written", parts: 0 };
   }
 
   #write(key: string, bytes: Uint8Array): string {
@@ -122,6 +145,12 @@ async function settled(signal: AbortSignal | undefined): Promise<void> {
 
 function infoOf(key: string, { bytes, etag }: MemoryObject): ObjectInfo {
   return { key, size: bytes.length, etag };
+}
+
+function checkSize(what: string, { received, expected }: { received: number; expected: number }): void {
+  if (received === expected) return;
+  const message = `Cannot store ${what}: received ${received} bytes, expected ${expected}`;
+  throw new StowageError("SIZE_INVALID", message, { detail: { received, expected } });
 }
 
 async function collect(body: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined): Promise<Uint8Array> {

@@ -38,12 +38,16 @@ export interface GetOptions extends CallOptions {
   readonly range?: ByteRange | undefined;
 }
 
-/** A blob on its way into the store. */
-export interface BlobSource {
+/** What names a blob. */
+export interface BlobIdentity {
   /** `sha256:<64 hex>`; decides the key. */
   readonly digest: string;
   /** Length in bytes. */
   readonly size: number;
+}
+
+/** A blob on its way into the store. */
+export interface BlobSource extends BlobIdentity {
   /**
    * The bytes: whole where they are in memory and already verified, else a stream that throws *before* it lets go of
    * its last bytes if size or digest are wrong (`streams/verify-bytes.ts`). Chunks are kept: their memory must not be
@@ -65,6 +69,19 @@ export interface PutBlobResult {
   /** In how many parts the bytes went, 0 where they went as one object. */
   readonly parts: number;
 }
+
+/** Bytes whose digest is known only once they have all been read, on their way to a place of their own. */
+export interface StagedSource {
+  /** A key under `staging/` that nobody else uses. */
+  readonly key: string;
+  /** Length in bytes. */
+  readonly size: number;
+  /** As the stream of a blob, but that nothing verifies it. */
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+/** What became of a staged object. */
+export type StagedResult = Pick<PutBlobResult, "parts">;
 
 /** What a conditional write expects to find: the state with this ETag, or no object at all. */
 export type PutCondition = { readonly etag: string } | "absent";
@@ -97,8 +114,10 @@ export interface ObjectStore extends StoreReader {
   readonly partBytes: number;
   /** Makes addresses of the store's own; a store that clients cannot reach has none. */
   readonly presigner?: Presigner | undefined;
-  /** How many bytes `putBlob` holds at most while it streams a blob of `size` bytes. */
+  /** How many bytes `putBlob` and `putStaged` hold at most while they stream `size` bytes. */
   streamBufferBytes(size: number): number;
+  /** How many bytes `promote` holds at most for a blob of `size` bytes: none where the store copies by itself. */
+  promoteBufferBytes(size: number): number;
 
   /**
    * Stores a blob under its digest, whole or not at all: no byte of it is visible before every byte is. The body is
@@ -119,10 +138,25 @@ export interface ObjectStore extends StoreReader {
   ): Promise<{ readonly etag: string } | "conflict">;
 
   /**
-   * Writes an object whatever is there. Only for what lies under `staging/`, which nobody else writes: all else is
-   * decided by conditions.
+   * Writes a small object that is in memory, whatever is there, so that whoever sends one part of an upload twice does no
+   * harm. Only for what lies under `staging/`: all else is decided by conditions.
    */
   put(key: string, bytes: Uint8Array, options?: CallOptions): Promise<void>;
+
+  /**
+   * Streams an object of any size to a new key under `staging/`, whole or not at all, for bytes whose digest is known only
+   * once they have gone by. If the body throws, `putStaged` rejects with that error and leaves nothing behind. `parts` is
+   * as for a blob.
+   */
+  putStaged(source: StagedSource, options?: CallOptions): Promise<StagedResult>;
+
+  /**
+   * Makes a staged object, whose bytes the caller has hashed, a blob: whole or not at all, and as with `putBlob` only ever
+   * created, but for `replaces`. The store copies by itself, where it can; one that cannot reads the object and writes it.
+   * Two callers at once may both copy: under a digest there is one content. The staged object may be used up; whoever
+   * put it there deletes it in any case. `parts` is as for a blob.
+   */
+  promote(stagedKey: string, blob: BlobIdentity, options?: PutBlobOptions): Promise<PutBlobResult>;
 
   /** The objects whose keys start with `prefix`, in the store's own order: SeaweedFS lists `a/b` before `a-b`. */
   list(prefix: string, options?: CallOptions): AsyncIterable<ObjectInfo>;

@@ -2,13 +2,13 @@
  * A bucket of Cloudflare R2, or a prefix of one, by the binding that a Worker has. Conditional writes are R2's own; a blob
  * that is larger than a part goes up in parts, straight to its final key.
  */
-import { StowageError } from "../errors.ts";
+import { StowageError, messageOf } from "../errors.ts";
 import { hexOf } from "../oci/digest.ts";
 import { abortable } from "../streams/abortable.ts";
-import { collectBytes } from "../streams/collect-bytes.ts";
-import { checkSize } from "../streams/verify-bytes.ts";
+import { verifyBytes } from "../streams/verify-bytes.ts";
 import { blobKey } from "./keys.ts";
 import type {
+  BlobIdentity,
   BlobSource,
   CallOptions,
   GetOptions,
@@ -17,12 +17,14 @@ import type {
   PutBlobOptions,
   PutBlobResult,
   PutCondition,
+  StagedResult,
+  StagedSource,
   StoredObject,
 } from "./object-store.ts";
 import { readR2Body } from "./r2-body.ts";
 import type { R2Bucket, R2Object, R2PutOptions } from "./r2-bucket.ts";
 import { type R2Call, askR2, r2Unavailable } from "./r2-errors.ts";
-import { uploadParts } from "./r2-upload.ts";
+import { type UploadPartsOptions, collectWhole, uploadParts } from "./r2-upload.ts";
 
 /** The least that R2 takes: a Worker has little memory. */
 const defaultPartBytes = 5 * 1024 * 1024;
@@ -67,6 +69,10 @@ export class R2Store implements ObjectStore {
     return Math.min(size, this.#queueSize * this.#partBytesOf(size));
   }
 
+  promoteBufferBytes(size: number): number {
+    return this.streamBufferBytes(size);
+  }
+
   async head(key: string, { signal }: CallOptions = {}): Promise<ObjectInfo | undefined> {
     const found = await this.#head(key, signal);
     return found && { key, size: found.size, etag: found.etag };
@@ -89,8 +95,7 @@ export class R2Store implements ObjectStore {
   async putBlob(blob: BlobSource, { replaces, signal }: PutBlobOptions = {}): Promise<PutBlobResult> {
     if (blob.body instanceof Uint8Array) return this.#putWhole(blob, blob.body, { replaces, signal });
     if (blob.size > this.partBytes) return this.#putStreamed(blob, blob.body, { replaces, signal });
-    const bytes = await collectBytes(abortable(blob.body, signal), blob.size);
-    checkSize(blob, bytes.length);
+    const bytes = await collectWhole(abortable(blob.body, signal), blob.size);
     return this.#putWhole(blob, bytes, { replaces, signal });
   }
 
@@ -124,6 +129,29 @@ export class R2Store implements ObjectStore {
 
   async put(key: string, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
     await this.#put(key, bytes, { signal });
+  }
+
+  async putStaged({ key, size, body }: StagedSource, { signal }: CallOptions = {}): Promise<StagedResult> {
+    if (size > this.partBytes) {
+      // Nobody else writes there: what lies there is what an answer that was lost had completed.
+      const isWanted = async (): Promise<boolean> => (await this.#head(key, signal)) === undefined;
+      const { parts } = await this.#upload(body, { key, size, isWanted, signal });
+      return { parts };
+    }
+    const bytes = await collectWhole(abortable(body, signal), size);
+    await this.#put(key, bytes, { signal });
+    return { parts: 0 };
+  }
+
+  /** By its binding R2 copies nothing: the bytes come here, are verified once more, and go back. */
+  async promote(stagedKey: string, blob: BlobIdentity, options: PutBlobOptions = {}): Promise<PutBlobResult> {
+    const staged = await this.get(stagedKey, options);
+    if (staged === undefined) throw r2Unavailable(new Error("it is not there"), this.#call("get", stagedKey));
+    try {
+      return await this.putBlob({ ...blob, body: this.#verified(staged, blob) }, options);
+    } finally {
+      await staged.body[Symbol.asyncIterator]().return?.(); // also where nobody began to read it
+    }
   }
 
   /** Asks for pages of up to 1,000 as they are needed. */
@@ -167,23 +195,44 @@ export class R2Store implements ObjectStore {
     body: AsyncIterable<Uint8Array>,
     { replaces, signal }: PutBlobOptions,
   ): Promise<PutBlobResult> {
+    const { size } = blob;
     const key = blobKey(blob.digest);
-    const partBytes = this.#partBytesOf(blob.size);
+    const isWanted = async (): Promise<boolean> => {
+      const found = await this.#head(key, signal);
+      if (found === undefined || found.etag === replaces) return true;
+      this.#checkFound(blob, found);
+      return false;
+    };
+    return this.#upload(body, { key, size, isWanted, signal });
+  }
+
+  async #upload(
+    body: AsyncIterable<Uint8Array>,
+    { key, size, isWanted, signal }: Pick<UploadPartsOptions, "key" | "size" | "isWanted"> & CallOptions,
+  ): Promise<PutBlobResult> {
+    const partBytes = this.#partBytesOf(size);
     const outcome = await uploadParts(body, {
       bucket: this.#bucket,
       key: this.#at(key),
-      size: blob.size,
+      size,
       partBytes,
       queueSize: this.#queueSize,
       call: this.#call("upload", key, signal),
-      isWanted: async () => {
-        const found = await this.#head(key, signal);
-        if (found === undefined || found.etag === replaces) return true;
-        this.#checkFound(blob, found);
-        return false;
-      },
+      isWanted,
     });
-    return { outcome, parts: Math.ceil(blob.size / partBytes) };
+    return { outcome, parts: Math.ceil(size / partBytes) };
+  }
+
+  /** What was hashed when it was staged: if it is another now, the store is to blame, and not whoever sent it. */
+  async *#verified({ key, body }: StoredObject, blob: BlobIdentity): AsyncGenerator<Uint8Array> {
+    try {
+      yield* verifyBytes(body, blob);
+    } catch (error) {
+      const isWrong = error instanceof StowageError && /^(?:DIGEST|SIZE)_INVALID$/.test(error.code);
+      if (!isWrong) throw error;
+      const message = `Cannot use "${key}" in ${this.url}: it has changed since it was written (${messageOf(error)})`;
+      throw new StowageError("STORE_DAMAGED", message, { cause: error, detail: { ...error.detail, key } });
+    }
   }
 
   /** Throws if the object that was in a blob's way cannot be that blob. */

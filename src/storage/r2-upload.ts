@@ -1,7 +1,8 @@
-/** Streams a large blob to R2 in parts, a few of them under way at a time. */
+/** Streams a large object to R2 in parts, a few of them under way at a time. */
 import { Buffer } from "node:buffer";
 import { StowageError } from "../errors.ts";
 import { abortable } from "../streams/abortable.ts";
+import { collectBytes } from "../streams/collect-bytes.ts";
 import type { R2Bucket, R2MultipartUpload, R2UploadedPart } from "./r2-bucket.ts";
 import { type R2Call, askR2 } from "./r2-errors.ts";
 
@@ -89,6 +90,20 @@ async function* inParts(
   }
   if (filled !== left) throw wrongSize(`${size - left + filled} bytes`, size);
   yield part;
+}
+
+/** Reads what is no more than a part, and goes as one object. Throws `SIZE_INVALID` if it has another length. */
+export async function collectWhole(body: AsyncIterable<Uint8Array>, size: number): Promise<Uint8Array> {
+  async function* counted(): AsyncGenerator<Uint8Array> {
+    let received = 0;
+    for await (const chunk of body) {
+      received += chunk.length;
+      if (received > size) throw wrongSize("more bytes", size);
+      yield chunk;
+    }
+    if (received < size) throw wrongSize(`${received} bytes`, size);
+  }
+  return collectBytes(counted(), size);
 }
 
 function wrongSize(found: string, size: number): StowageError {

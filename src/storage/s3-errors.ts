@@ -1,6 +1,7 @@
 /** Reads what the AWS SDK throws: what is an expected outcome, and what a failure of the store is called. */
 import { S3ServiceException } from "@aws-sdk/client-s3";
 import { StowageError } from "../errors.ts";
+import type { BlobIdentity } from "./object-store.ts";
 
 /** A request to S3, as messages name it. */
 export interface S3Call {
@@ -54,6 +55,19 @@ export function storeUnavailable(error: unknown, { url, operation, key }: S3Call
     cause: error,
     detail: { store: url, operation, key, ...(status !== undefined && { status }) },
   });
+}
+
+/** `STORE_DAMAGED`: under a blob's digest lies something of another size. */
+export function blobDamaged(
+  { url, digest, size }: BlobIdentity & { readonly url: string },
+  found: number,
+  cause?: unknown,
+): StowageError {
+  return new StowageError(
+    "STORE_DAMAGED",
+    `Cannot store blob "${digest}" in ${url}: an object of ${found} bytes lies there, expected ${size}`,
+    { cause, detail: { digest, found, expected: size } },
+  );
 }
 
 function isNamed(error: unknown, ...names: readonly string[]): boolean {

@@ -3,18 +3,11 @@
  * lib-storage's `Upload`, straight to its final key.
  */
 import { Buffer } from "node:buffer";
-import {
-  DeleteObjectCommand,
-  GetObjectCommand,
-  HeadObjectCommand,
-  PutObjectCommand,
-  type S3Client,
-  paginateListObjectsV2,
-} from "@aws-sdk/client-s3";
-import { StowageError } from "../errors.ts";
+import { DeleteObjectCommand, PutObjectCommand, type S3Client } from "@aws-sdk/client-s3";
 import { hexOf } from "../oci/digest.ts";
 import { blobKey } from "./keys.ts";
 import type {
+  BlobIdentity,
   BlobSource,
   CallOptions,
   GetOptions,
@@ -23,11 +16,14 @@ import type {
   PutBlobOptions,
   PutBlobResult,
   PutCondition,
+  StagedResult,
+  StagedSource,
   StoredObject,
 } from "./object-store.ts";
-import { discardS3Body, readS3Body } from "./s3-body.ts";
+import { copyS3Object, maxCopyBytes } from "./s3-copy.ts";
 import {
   type S3Call,
+  blobDamaged,
   isAbsent,
   isLostRace,
   isUndecided,
@@ -35,10 +31,12 @@ import {
   storeUnavailable,
   wasRetried,
 } from "./s3-errors.ts";
-import { holds, infoOf, conditionHeaders, sizeOfRanged } from "./s3-headers.ts";
+import { conditionHeaders, holds, infoOf } from "./s3-headers.ts";
+import { listS3Objects } from "./s3-list.ts";
 import { S3Presigner } from "./s3-presigner.ts";
+import { type ReadOptions, type S3ObjectInfo, getS3Object, headS3Object } from "./s3-read.ts";
 import { withSignal } from "./s3-signal.ts";
-import { uploadStream } from "./s3-upload.ts";
+import { type UploadFailure, uploadStream } from "./s3-upload.ts";
 
 /** The least that S3 takes: larger parts were no faster when measured, and a streamed blob holds six of them. */
 const defaultPartBytes = 5 * 1024 * 1024;
@@ -59,6 +57,8 @@ export interface S3StoreOptions {
   /** Bytes of a part, at least 5 MiB, which is S3's own limit. */
   readonly partBytes?: number;
   readonly queueSize?: number | undefined;
+  /** Bytes of an object that S3 copies in one request; a larger one it copies in parts of so many. */
+  readonly copyBytes?: number;
   /** Signs URLs for where clients reach the bucket; without one there are none. */
   readonly presignClient?: S3Client | undefined;
 }
@@ -73,8 +73,9 @@ export class S3Store implements ObjectStore {
   /** Empty, or ends with `/`. */
   readonly #prefix: string;
   readonly #queueSize: number;
+  readonly #copyBytes: number;
 
-  constructor({ client, bucket, prefix = "", partBytes, queueSize, presignClient }: S3StoreOptions) {
+  constructor({ client, bucket, prefix = "", partBytes, queueSize, copyBytes, presignClient }: S3StoreOptions) {
     const path = prefix.replace(/^\/+|\/+$/g, "");
     this.url = path === "" ? `s3://${bucket}` : `s3://${bucket}/${path}`;
     this.partBytes = partBytes ?? defaultPartBytes;
@@ -82,6 +83,7 @@ export class S3Store implements ObjectStore {
     this.#bucket = bucket;
     this.#prefix = path === "" ? "" : `${path}/`;
     this.#queueSize = queueSize ?? defaultQueueSize;
+    this.#copyBytes = copyBytes ?? maxCopyBytes;
     this.presigner = presignClient && new S3Presigner({ client: presignClient, bucket, prefix: this.#prefix });
   }
 
@@ -93,30 +95,17 @@ export class S3Store implements ObjectStore {
     return Math.min(2 * size, (this.#queueSize + 2) * this.#partBytesOf(size));
   }
 
+  promoteBufferBytes(): number {
+    return 0;
+  }
+
   async head(key: string, options: CallOptions = {}): Promise<ObjectInfo | undefined> {
     const found = await this.#head(key, options);
     return found && { key, size: found.size, etag: found.etag };
   }
 
   async get(key: string, { range, signal }: GetOptions = {}): Promise<StoredObject | undefined> {
-    const call = this.#call("GetObject", key);
-    try {
-      const { Body, ContentLength, ContentRange, ETag } = await withSignal(this.#client, signal).send(
-        new GetObjectCommand({ ...this.#at(key), ...(range && { Range: `bytes=${range.start}-${range.end}` }) }),
-      );
-      try {
-        const sent = infoOf({ key, size: ContentLength, etag: ETag }, call);
-        const whole = range === undefined ? sent : infoOf({ ...sent, size: sizeOfRanged(ContentRange) }, call);
-        return { ...whole, body: readS3Body(Body, { call, size: sent.size, signal }) };
-      } catch (error) {
-        await discardS3Body(Body);
-        throw error;
-      }
-    } catch (error) {
-      if (isAbsent(error)) return undefined;
-      signal?.throwIfAborted();
-      throw storeUnavailable(error, call);
-    }
+    return getS3Object({ ...this.#request("GetObject", key), range, signal });
   }
 
   async putBlob(blob: BlobSource, { replaces, signal }: PutBlobOptions = {}): Promise<PutBlobResult> {
@@ -152,7 +141,7 @@ export class S3Store implements ObjectStore {
       const isLost = isLostRace(error) || isAbsent(error);
       if (!isLost && !isUndecided(error)) throw storeUnavailable(error, call);
       const found = !isLost || wasRetried(error) ? await this.#head(key, { signal }) : undefined;
-      if (found?.writeId === writeId) return { etag: found.etag };
+      if (found?.metadata[writeIdName] === writeId) return { etag: found.etag };
       if (!isLost && holds(condition, found)) throw storeUnavailable(error, call);
       return "conflict";
     }
@@ -167,21 +156,34 @@ export class S3Store implements ObjectStore {
     }
   }
 
-  /** Asks for pages of 1,000 as they are needed. */
-  async *list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
-    const call = this.#call("ListObjectsV2", prefix);
-    const input = { Bucket: this.#bucket, Prefix: this.#prefix + prefix };
-    const pages = paginateListObjectsV2({ client: withSignal(this.#client, signal) }, input);
+  async putStaged({ key, size, body }: StagedSource, { signal }: CallOptions = {}): Promise<StagedResult> {
+    const failed = await this.#upload(body, { key, size, signal });
+    if (failed !== undefined) throw storeUnavailable(failed.storeError, this.#call("Upload", key));
+    return { parts: this.#partsOf(size) };
+  }
+
+  /** Looks before it copies: few servers take conditions with a copy. */
+  async promote(stagedKey: string, blob: BlobIdentity, options: PutBlobOptions = {}): Promise<PutBlobResult> {
+    const { replaces, signal } = options;
+    const { size } = blob;
+    const key = blobKey(blob.digest);
+    const found = await this.head(key, { signal });
+    if (found !== undefined && found.etag !== replaces) {
+      if (found.size !== size) throw blobDamaged({ ...blob, url: this.url }, found.size);
+      return { outcome: "present", parts: 0 };
+    }
+    const copy = { source: this.#at(stagedKey), target: this.#at(key), size, partBytes: this.#copyBytes, signal };
     try {
-      for await (const { Contents = [] } of pages) {
-        for (const { Key = "", Size, ETag } of Contents) {
-          yield infoOf({ key: Key.slice(this.#prefix.length), size: Size, etag: ETag }, call);
-        }
-      }
+      return { outcome: "written", parts: await copyS3Object({ client: this.#client, ...copy }) };
     } catch (error) {
       signal?.throwIfAborted();
-      throw storeUnavailable(error, call);
+      throw storeUnavailable(error, this.#call("CopyObject", stagedKey));
     }
+  }
+
+  async *list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
+    const { client, call } = this.#request("ListObjectsV2", prefix);
+    yield* listS3Objects(prefix, { client, bucket: this.#bucket, storePrefix: this.#prefix, call, signal });
   }
 
   async delete(key: string, { signal }: CallOptions = {}): Promise<void> {
@@ -218,22 +220,29 @@ export class S3Store implements ObjectStore {
     { condition, signal }: WriteOptions,
   ): Promise<PutBlobResult> {
     const { size } = blob;
-    const partBytes = this.#partBytesOf(size);
-    const failed = await uploadStream(body, {
-      client: this.#client,
-      target: { ...this.#at(blobKey(blob.digest)), ...conditionHeaders(condition) },
-      size,
-      partBytes,
-      queueSize: this.#queueSize,
-      signal,
-    });
+    const key = blobKey(blob.digest);
+    const failed = await this.#upload(body, { key, size, headers: conditionHeaders(condition), signal });
     if (failed !== undefined && !failed.bodyEnded) {
-      throw storeUnavailable(failed.storeError, this.#call("Upload", blobKey(blob.digest)));
+      throw storeUnavailable(failed.storeError, this.#call("Upload", key));
     }
     const outcome = failed
       ? await this.#settle(failed.storeError, blob, { operation: "Upload", condition, signal })
       : "written";
-    return { outcome, parts: size > partBytes ? Math.ceil(size / partBytes) : 0 };
+    return { outcome, parts: this.#partsOf(size) };
+  }
+
+  #upload(
+    body: AsyncIterable<Uint8Array>,
+    { key, size, headers, signal }: UploadOptions,
+  ): Promise<UploadFailure | undefined> {
+    return uploadStream(body, {
+      client: this.#client,
+      target: { ...this.#at(key), ...headers },
+      size,
+      partBytes: this.#partBytesOf(size),
+      queueSize: this.#queueSize,
+      signal,
+    });
   }
 
   /** Decides what a failed write of a blob means, by what is there: the same blob, a damaged one, or none. */
@@ -251,31 +260,25 @@ export class S3Store implements ObjectStore {
     if (found === undefined || (isUndecided(error) && holds(condition, found))) {
       throw storeUnavailable(error, this.#call(operation, key));
     }
-    throw new StowageError(
-      "STORE_DAMAGED",
-      `Cannot store blob "${digest}" in ${this.url}: an object of ${found.size} bytes lies there, expected ${size}`,
-      { cause: error, detail: { digest, found: found.size, expected: size } },
-    );
+    throw blobDamaged({ ...blob, url: this.url }, found.size, error);
   }
 
-  async #head(
-    key: string,
-    { signal }: CallOptions,
-  ): Promise<(ObjectInfo & { writeId?: string | undefined }) | undefined> {
-    const call = this.#call("HeadObject", key);
-    try {
-      const command = new HeadObjectCommand(this.#at(key));
-      const { ContentLength, ETag, Metadata } = await withSignal(this.#client, signal).send(command);
-      return { ...infoOf({ key, size: ContentLength, etag: ETag }, call), writeId: Metadata?.[writeIdName] };
-    } catch (error) {
-      if (isAbsent(error)) return undefined;
-      signal?.throwIfAborted();
-      throw storeUnavailable(error, call);
-    }
+  #head(key: string, { signal }: CallOptions): Promise<S3ObjectInfo | undefined> {
+    return headS3Object({ ...this.#request("HeadObject", key), signal });
+  }
+
+  /** 0 where an upload of this size goes as one object. */
+  #partsOf(size: number): number {
+    const partBytes = this.#partBytesOf(size);
+    return size > partBytes ? Math.ceil(size / partBytes) : 0;
   }
 
   #partBytesOf(size: number): number {
     return Math.max(this.partBytes, Math.ceil(size / maxParts));
+  }
+
+  #request(operation: string, key: string): Pick<ReadOptions, "client" | "at" | "call"> {
+    return { client: this.#client, at: this.#at(key), call: this.#call(operation, key) };
   }
 
   #at(key: string): { readonly Bucket: string; readonly Key: string } {
@@ -291,6 +294,12 @@ type BlobOutcome = PutBlobResult["outcome"];
 
 interface WriteOptions extends CallOptions {
   readonly condition: PutCondition;
+}
+
+interface UploadOptions extends CallOptions {
+  readonly key: string;
+  readonly size: number;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 interface SettleOptions extends WriteOptions {

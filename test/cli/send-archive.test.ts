@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { copyFile, readFile, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { type ServerType, serve } from "@hono/node-server";
 import { Hono } from "hono";
 import { basicAuth } from "hono/basic-auth";
@@ -9,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createApp } from "../../src/http/app.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
+import { expectedManifest, makeDockerArchive, packEntries } from "../support/docker-archive.ts";
 import { type Layout, makeLayout, tarOf, withBadBlob } from "../support/layout.ts";
 import {
   type ServingCommand,
@@ -60,6 +62,11 @@ async function fileOf(layout: Layout, options: Parameters<typeof tarOf>[1] = {})
   return path;
 }
 
+async function gzipped(path: string): Promise<string> {
+  await writeFile(`${path}.gz`, gzipSync(await readFile(path)));
+  return `${path}.gz`;
+}
+
 describe("stowage load --to, where blobs are there already", () => {
   it.each([
     ["a plain archive", {}],
@@ -84,6 +91,37 @@ describe("stowage load --to, where blobs are there already", () => {
     expect(JSON.parse(first.stdout)).toMatchObject({ bytes: { received: (await readFile(path)).length } });
     const second = await stowage(["load", path, "--to", service.url, "--json"]);
     expect(JSON.parse(second.stdout)).toMatchObject({ images: [{ status: "unchanged" }], bytes: { received: 3072 } });
+  });
+
+  it.each([
+    ["podman", 0],
+    ["docker", 0],
+    ["bazel", 1], // its config lies in blobs/
+  ] as const)("sends a docker-archive with its links, as written by %s", async (form, skipped) => {
+    const { service, store } = await startService();
+    const dockerImage = { layers: [layer, randomBytes(1000), layer], repoTags: ["localhost/team/docker:1"] };
+    const path = join(await newFolder(), "docker.tar");
+    await writeFile(path, await packEntries(makeDockerArchive(form, dockerImage)));
+    for (const [file, status] of [
+      [path, "created"],
+      [path, "unchanged"],
+      [await gzipped(path), "unchanged"],
+    ] as const) {
+      const { code, stdout, stderr } = await stowage(["load", file, "--to", service.url, "--json"]);
+      expect(JSON.parse(stdout)).toMatchObject({
+        images: [
+          {
+            repository: "team/docker",
+            reference: "1",
+            digest: sha256(expectedManifest(form, dockerImage)),
+            status,
+          },
+        ],
+      });
+      expect(stderr.includes(`${skipped} of 1 blobs are there already`)).toBe(status === "unchanged" && skipped > 0);
+      expect(code).toBe(0);
+    }
+    expect(await listStaging(store)).toEqual([]);
   });
 
   it("sends everything after all when one of them turns out to be damaged", async () => {

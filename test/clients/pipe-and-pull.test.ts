@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { type ArchiveWriter, archiveWriters } from "../tools/archive-writers.ts";
+import { dockerArchiveWriters } from "../tools/docker-archive-writers.ts";
 import { missingTools } from "../tools/find-tool.ts";
 import { type Image, readOnlyImage, unpack } from "../tools/read-image.ts";
 import { registryClients } from "../tools/registry-clients.ts";
@@ -31,7 +32,7 @@ describe("an image piped into Stowage", () => {
     };
   });
 
-  for (const [i, writer] of archiveWriters.entries()) {
+  for (const [i, writer] of [...archiveWriters, ...dockerArchiveWriters].entries()) {
     describeIfFound(`by ${writer.name}`, missingTools([...writer.needs, "bash", "curl", "tar"]), () => {
       const repository = `piped/${i}`;
       let piped: Piped;

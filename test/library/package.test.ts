@@ -19,10 +19,10 @@ const values: Readonly<Record<string, readonly string[]>> = {
 /** Types that each entry offers besides. */
 const types: Readonly<Record<string, readonly string[]>> = {
   ".": words(`
-    Access AccessRules Action AppOptions BlobReceipt BlobSource BlobStatus ByteChunks ByteRange CallOptions Descriptor
+    Access AccessRules Action AppOptions BlobIdentity BlobReceipt BlobSource BlobStatus ByteChunks ByteRange CallOptions Descriptor
     ErrorCode GetOptions Grant IgnoredEntry ImageName ImageReceipt Limits LoadOptions ObjectInfo ObjectStore OciErrorCode OpenStoreOptions
-    OwnErrorCode Presigner PutBlobOptions PutBlobResult PutCondition Receipt Release RequestCounts Settings StoreReader
-    StoredObject StowageErrorOptions Token`),
+    OwnErrorCode Presigner PutBlobOptions PutBlobResult PutCondition Receipt Release RequestCounts Settings StagedResult StagedSource
+    StoreReader StoredObject StowageErrorOptions Token`),
   "./directory": [],
   "./memory": ["MemoryStoreOptions"],
   "./r2": ["R2Bucket", "R2StoreOptions"],

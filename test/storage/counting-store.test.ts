@@ -20,6 +20,7 @@ describe("CountingStore", () => {
     expect(store.requests).toEqual({ head: 1, get: 2, put: 2, part: 0, copy: 0, list: 1, delete: 1 });
     expect([store.url, store.partBytes]).toEqual([memory.url, memory.partBytes]);
     expect(store.streamBufferBytes(1e8)).toBe(memory.streamBufferBytes());
+    expect(store.promoteBufferBytes(1e8)).toBe(memory.promoteBufferBytes());
   });
 
   it("counts the creation, the parts and the completion of a blob in parts", async () => {
@@ -30,6 +31,21 @@ describe("CountingStore", () => {
     expect(store.requests).toMatchObject({ put: 2, part: 3 });
   });
 
+  it("counts what is staged and copied", async () => {
+    const memory = new MemoryStore();
+    const store = new CountingStore(memory);
+    const { digest, size, body } = blobOf(10);
+    await store.putStaged({ key: "staging/1", size, body: streamOf(body) });
+    await store.promote("staging/1", { digest, size });
+    await store.promote("staging/1", { digest, size }); // it is present
+    expect(store.requests).toMatchObject({ put: 1, part: 0, copy: 1 });
+    memory.putStaged = () => Promise.resolve({ parts: 3 });
+    memory.promote = () => Promise.resolve({ outcome: "written", parts: 2 });
+    await store.putStaged({ key: "staging/2", size, body: streamOf(body) });
+    await store.promote("staging/2", { digest, size });
+    expect(store.requests).toMatchObject({ put: 5, part: 3, copy: 3 });
+  });
+
   it("keeps counts that were read as they were", async () => {
     const store = new CountingStore(new MemoryStore());
     const before = store.requests;
@@ -38,7 +54,11 @@ describe("CountingStore", () => {
   });
 });
 
-function blobOf(size: number): BlobSource {
+async function* streamOf(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield await Promise.resolve(bytes);
+}
+
+function blobOf(size: number): BlobSource & { readonly body: Uint8Array } {
   const body = randomBytes(size);
   return { digest: `sha256:${createHash("sha256").update(body).digest("hex")}`, size, body };
 }

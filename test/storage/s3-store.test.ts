@@ -49,6 +49,21 @@ await describeS3Servers("S3Store", (server) => {
     expect(await store.putBlob(streamed(randomBytes(partBytes)))).toEqual({ outcome: "written", parts: 0 });
   });
 
+  it("copies a large object in parts, byte for byte", async () => {
+    const store = await makeS3Store(server, { partBytes, copyBytes: partBytes });
+    const bytes = randomBytes(2 * partBytes + 17);
+    const blob = describeBlob(bytes);
+    expect(await store.putStaged({ key: "staging/a b+c", size: bytes.length, body: chunksOf(bytes) })).toEqual({
+      parts: 3,
+    });
+    expect(await store.promote("staging/a b+c", blob)).toEqual({ outcome: "written", parts: 3 });
+    expect(digestOf(await read(store, blobKey(blob.digest)))).toBe(blob.digest);
+    await expect(store.promote("staging/nothing", describeBlob(randomBytes(2 * partBytes)))).rejects.toMatchObject({
+      code: "STORE_UNAVAILABLE",
+    });
+    expect(await openUploads(server, store)).toEqual([]);
+  });
+
   const failures = [
     { where: "at its first byte", failAt: 0 },
     { where: "in its middle", failAt: 2.5 * partBytes },

@@ -123,7 +123,7 @@ export const archiveWriters: readonly ArchiveWriter[] = [
 ];
 
 /** For tools that write to a file alone: they refuse `oci-archive:/dev/stdout` when that is a pipe, but take a named one. */
-async function throughPipe(workshop: Workshop, write: (pipe: string) => string): Promise<ArchiveLine> {
+export async function throughPipe(workshop: Workshop, write: (pipe: string) => string): Promise<ArchiveLine> {
   const pipe = `${await workshop.newFolder()}/image.tar`;
   return {
     script: `mkfifo ${pipe}; ${write(pipe)} >&2 & timeout 50 cat ${pipe}; wait $!`,

@@ -1,15 +1,17 @@
 /** A Docker engine of the tests' own: apart from the machine's, without networks, and gone with the tests. */
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
+import { docker20Folder, toolsPath } from "./find-tool.ts";
 import { runTool } from "./run-tool.ts";
 import { startService } from "./start-service.ts";
 
 /**
  * Where an engine keeps its images. With containerd's store, the default since Docker 29, `docker save` writes the blobs
  * as they were pulled or built; with the graph driver of all engines before, it packs the layers again, uncompressed.
+ * The engine 20.10, with its graph driver, stands for all before 25, which write no image layout.
  */
-export type ImageStore = "containerd" | "graph driver";
+export type ImageStore = "containerd" | "graph driver" | "graph driver of 20.10";
 
 export interface DockerEngine {
   /** For the environment of `docker`. */
@@ -26,8 +28,10 @@ export async function startDockerEngine(imageStore: ImageStore): Promise<DockerE
 
   const configFile = join(folder, "daemon.json");
   await writeFile(configFile, JSON.stringify(configOf(imageStore)));
+  const isOld = imageStore === "graph driver of 20.10";
   const { stop } = await startService({
     folder,
+    ...(isOld && { env: { PATH: [docker20Folder, toolsPath].join(delimiter) } }),
     command: [...apart, "dockerd", ...flagsOf({ folder, socket, configFile, imageStore })],
     ready: async () => docker("version", "--format", "{{.Server.APIVersion}}").catch(() => undefined),
   });

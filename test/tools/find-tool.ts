@@ -5,7 +5,11 @@ import { delimiter, join } from "node:path";
 import process from "node:process";
 
 /** Where `install.sh` puts what it builds. */
-const toolsFolder = join(process.env["STOWAGE_TEST_TOOLS"] ?? join(homedir(), ".cache/stowage-test-tools"), "bin");
+const installFolder = process.env["STOWAGE_TEST_TOOLS"] ?? join(homedir(), ".cache/stowage-test-tools");
+const toolsFolder = join(installFolder, "bin");
+
+/** Where the Docker engine 20.10 lies, with its containerd: apart, so that nothing else finds them. */
+export const docker20Folder = join(installFolder, "docker20");
 
 /** The PATH for every program that a test runs. Root's own does not always have the last two. */
 export const toolsPath = [toolsFolder, process.env["PATH"] ?? "", "/usr/sbin", "/sbin"].join(delimiter);
@@ -20,6 +24,7 @@ export type Tool =
   | "deno"
   | "docker"
   | "dockerd"
+  | "dockerd 20.10"
   | "gzip"
   | "jq"
   | "node20"
@@ -35,10 +40,11 @@ export type Tool =
 
 /** Says which of the tools this machine lacks, and why it cannot use those that it has; empty if it can use them all. */
 export function missingTools(tools: readonly Tool[]): string[] {
-  const absent = [...new Set(tools)].filter((tool) => tool !== "dockerd" && findTool(tool) === undefined);
+  const engines = { dockerd: join(toolsFolder, "dockerd"), "dockerd 20.10": join(docker20Folder, "dockerd") };
+  const absent = [...new Set(tools)].filter((tool) => !(tool in engines) && findTool(tool) === undefined);
   return [
     ...(absent.length > 0 ? [`not on the PATH: ${absent.join(", ")} (see test/tools/install.sh)`] : []),
-    ...(tools.includes("dockerd") ? missingEngine() : []),
+    ...Object.entries(engines).flatMap(([tool, path]) => (tools.some((it) => it === tool) ? missingEngine(path) : [])),
   ];
 }
 
@@ -52,8 +58,7 @@ export function findTool(name: Tool): string | undefined {
 }
 
 /** An engine of the machine's own does not do: its version is not known, and it may want a containerd beside it. */
-function missingEngine(): string[] {
-  const path = join(toolsFolder, "dockerd");
+function missingEngine(path: string): string[] {
   if (!isExecutable(path)) return [`there is no ${path} (see test/tools/install.sh)`];
   if (process.getuid?.() !== 0) return ["dockerd can be run by root alone"];
   return missingTools(["runc"]);

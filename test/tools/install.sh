@@ -3,7 +3,8 @@
 #
 #     test/tools/install.sh             everything: some two minutes, and up to ten on a machine that has built no Go yet
 #     test/tools/install.sh packages    Debian's packages only
-#     test/tools/install.sh programs    what is built: crane, and a Docker engine 29 with a client
+#     test/tools/install.sh programs    what is built: crane, and a Docker engine 29; and what is taken out of Debian's
+#                                       packages without installing them: a Docker client, and a Docker engine 20.10
 #     test/tools/install.sh runtimes    what Stowage runs on: Node 20, 22 and 24, Deno, Bun, by npm
 #
 # Needs Node and npm, Go 1.26.3 or later, and for Debian's packages root or sudo. Programs go to
@@ -21,7 +22,8 @@ deno_version=2.9.5
 bun_version=1.4.5
 
 # runc: dockerd does not start without it. podman takes crun, which also runs where runc cannot.
-packages=(buildah ca-certificates crun curl jq libarchive-tools podman runc skopeo umoci zstd)
+# libdevmapper: the Docker engine 20.10 is linked to it.
+packages=(buildah ca-certificates crun curl jq libarchive-tools libdevmapper1.02.1 podman runc skopeo umoci zstd)
 
 tools=${STOWAGE_TEST_TOOLS:-$HOME/.cache/stowage-test-tools}
 
@@ -58,6 +60,7 @@ install_programs() {
   install_crane
   install_dockerd
   install_docker_client
+  install_docker20
 }
 
 install_crane() {
@@ -86,16 +89,38 @@ install_dockerd() {
 # installing that package's own engine.
 install_docker_client() {
   if PATH=$tools/bin:$PATH docker --version 2>/dev/null | grep -q '^Docker version'; then return; fi
-  local folder
+  from_packages "$tools/bin" usr/bin/docker -- docker.io
+  say "the Docker client is there: $("$tools/bin/docker" --version)"
+}
+
+# The engine before 25, whose `docker save` writes no image layout, with the containerd that it starts. In a folder of
+# their own: they are not what the machine should run.
+install_docker20() {
+  if [ -x "$tools/docker20/dockerd" ]; then return; fi
+  from_packages "$tools/docker20" usr/bin/containerd usr/sbin/dockerd -- docker.io containerd
+  say "the old Docker engine is there: $("$tools/docker20/dockerd" --version)"
+}
+
+# from_packages FOLDER FILE… -- PACKAGE…
+#
+# Takes files out of Debian's packages, without installing these; the last file is put into its place last.
+from_packages() {
+  local target=$1 files=() folder
+  shift
+  while [ "$1" != -- ]; do
+    files+=("$1")
+    shift
+  done
+  shift
   folder=$(mktemp -d)
   (
     trap 'rm -rf "$folder"' EXIT
     cd "$folder"
-    apt-get "${apt_options[@]}" download docker.io || { apt update && apt-get "${apt_options[@]}" download docker.io; }
-    dpkg-deb --extract docker.io_*.deb .
-    install usr/bin/docker "$tools/bin/docker"
+    apt-get "${apt_options[@]}" download "$@" || { apt update && apt-get "${apt_options[@]}" download "$@"; }
+    for package in *.deb; do dpkg-deb --extract "$package" .; done
+    mkdir -p "$target"
+    for file in "${files[@]}"; do install "$file" "$target/"; done
   )
-  say "the Docker client is there: $("$tools/bin/docker" --version)"
 }
 
 # is_built PROGRAM MODULE VERSION

@@ -31,8 +31,13 @@ export async function unpack(tarball: string, folder: string): Promise<string> {
   return folder;
 }
 
-/** The image of a layout that holds one. */
+/** The image of an unpacked archive that holds one. */
 export async function readOnlyImage(folder: string): Promise<Image> {
+  const names = await readdir(folder);
+  return names.includes("index.json") ? readOnlyImageOfLayout(folder) : toImage(await readDockerArchive(folder));
+}
+
+async function readOnlyImageOfLayout(folder: string): Promise<Image> {
   const [digest, ...others] = childrenOf(parseManifest(await readFile(join(folder, "index.json")), "index.json"));
   if (digest === undefined || others.length > 0)
     throw new Error(`Cannot take the image of ${folder}: it holds not one`);
@@ -85,6 +90,29 @@ export async function readDockerArchive(folder: string): Promise<PlatformImage> 
   }
   const read = async (name: unknown): Promise<Uint8Array> => readFile(join(folder, String(name)));
   return { config: await read(image["Config"]), layers: await Promise.all(image["Layers"].map(read)) };
+}
+
+/** The OCI image that a docker-archive's parts make. */
+function toImage({ config, layers }: PlatformImage): Image {
+  const describe = (bytes: Uint8Array, mediaType: string): unknown => ({
+    mediaType: `application/vnd.oci.image.${mediaType}`,
+    digest: digestOf(bytes),
+    size: bytes.length,
+  });
+  const manifest = Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType: "application/vnd.oci.image.manifest.v1+json",
+      config: describe(config, "config.v1+json"),
+      layers: layers.map((layer) => describe(layer, isGzip(layer) ? "layer.v1.tar+gzip" : "layer.v1.tar")),
+    }),
+  );
+  const blobs = [config, ...layers, manifest].map((bytes) => [digestOf(bytes), bytes] as const);
+  return { digest: digestOf(manifest), blobs: new Map(blobs) };
+}
+
+export function isGzip(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x1f && bytes[1] === 0x8b;
 }
 
 export function digestOf(bytes: Uint8Array): string {

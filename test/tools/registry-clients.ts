@@ -10,6 +10,7 @@ import {
   type Image,
   type PlatformImage,
   digestOf,
+  isGzip,
   platformImageOf,
   readBlobs,
   readDockerArchive,
@@ -144,8 +145,4 @@ function contentOfPlatform({ config, layers }: PlatformImage): string[] {
 
 function unpackLayers({ config, layers }: PlatformImage): PlatformImage {
   return { config, layers: layers.map((layer) => (isGzip(layer) ? gunzipSync(layer) : layer)) };
-}
-
-function isGzip(bytes: Uint8Array): boolean {
-  return bytes[0] === 0x1f && bytes[1] === 0x8b;
 }

@@ -116,7 +116,11 @@ async function pushWithCrane(context: string, image: string): Promise<void> {
 }
 
 function perStore<T>(make: (imageStore: ImageStore) => Promise<T>): Readonly<Record<ImageStore, () => Promise<T>>> {
-  return { containerd: once(async () => make("containerd")), "graph driver": once(async () => make("graph driver")) };
+  return {
+    containerd: once(async () => make("containerd")),
+    "graph driver": once(async () => make("graph driver")),
+    "graph driver of 20.10": once(async () => make("graph driver of 20.10")),
+  };
 }
 
 function once<T>(make: () => Promise<T>): () => Promise<T> {

@@ -1,8 +1,17 @@
 import { describe, expect, it } from "vitest";
 import { blobKey } from "../../src/storage/keys.ts";
-import type { BlobSource } from "../../src/storage/object-store.ts";
+import type { BlobIdentity, BlobSource } from "../../src/storage/object-store.ts";
 import { R2Store } from "../../src/storage/r2-store.ts";
-import { describeStoreContract, digestOf, listAll, read, streamed, text, whole } from "../storage/contract.ts";
+import {
+  describeStoreContract,
+  digestOf,
+  inChunks,
+  listAll,
+  read,
+  streamed,
+  text,
+  whole,
+} from "../storage/contract.ts";
 import { randomBytes } from "../support/bytes.ts";
 import { type WatchedBucket, watchBucket } from "./watch-bucket.ts";
 
@@ -29,6 +38,16 @@ describe("R2Store", () => {
   function open(): WatchedBucket & { readonly store: R2Store } {
     const watched = watchBucket();
     return { ...watched, store: new R2Store({ bucket: watched.bucket, binding, prefix: newPrefix() }) };
+  }
+
+  async function stage(
+    store: R2Store,
+    size: number,
+  ): Promise<{ readonly key: string; readonly bytes: Uint8Array; readonly blob: BlobIdentity }> {
+    const bytes = randomBytes(size);
+    const key = "staging/1";
+    await store.putStaged({ key, size, body: inChunks(bytes, 500_000) });
+    return { key, bytes, blob: { digest: digestOf(bytes), size } };
   }
 
   it("names itself by binding and prefix", () => {
@@ -70,6 +89,7 @@ describe("R2Store", () => {
       [2 * partBytes, 3 * partBytes],
       [3 * partBytes + 1, 3 * partBytes],
       [9, 10],
+      [11, 10],
     ] as const) {
       const blob: BlobSource = { ...streamed(randomBytes(found), 1_000_000), size: expected };
       await expect(store.putBlob(blob)).rejects.toMatchObject({ code: "SIZE_INVALID" });
@@ -168,6 +188,66 @@ describe("R2Store", () => {
       expect(await listAll(store, "")).toEqual([]);
     },
   );
+
+  it("writes a staged object in parts where it has several, and makes a blob of it the same way", async () => {
+    const { store, calls } = open();
+    const { key, bytes, blob } = await stage(store, 2 * partBytes + 17);
+    expect(calls("uploadPart")).toBe(3);
+    expect(await store.promote(key, blob)).toEqual({ outcome: "written", parts: 3 });
+    expect([calls("uploadPart"), calls("get")]).toEqual([6, 1]);
+    expect(digestOf(await read(await store.get(blobKey(blob.digest))))).toBe(digestOf(bytes));
+  });
+
+  it("knows its own staged object when the answer to its completion was lost", async () => {
+    const { store, loseAnswers, openUploads } = open();
+    loseAnswers("complete", 1);
+    const { key, bytes } = await stage(store, partBytes + 1);
+    expect(digestOf(await read(await store.get(key)))).toBe(digestOf(bytes));
+    expect(openUploads()).toBe(0);
+  });
+
+  it.each([1000, partBytes, 2 * partBytes])("stages nothing of another length than %i bytes", async (size) => {
+    const { store, openUploads } = open();
+    for (const found of [size - 1, size + 1]) {
+      const staging = store.putStaged({ key: "staging/1", size, body: inChunks(randomBytes(found), 500_000) });
+      await expect(staging).rejects.toMatchObject({ code: "SIZE_INVALID" });
+    }
+    expect(await listAll(store, "")).toEqual([]);
+    expect(openUploads()).toBe(0);
+  });
+
+  it.each([1000, partBytes + 1])("makes no blob of a staged object of %i bytes that has changed", async (size) => {
+    const { store, bucket, openUploads } = open();
+    const { key, blob } = await stage(store, size);
+    const [, prefix] = store.url.split("r2:IMAGES/");
+    await bucket.put(`${prefix}/${key}`, randomBytes(size, 2));
+    await expect(store.promote(key, blob)).rejects.toMatchObject({ code: "STORE_DAMAGED", detail: { key } });
+    expect(await store.head(blobKey(blob.digest))).toBeUndefined();
+    expect(openUploads()).toBe(0);
+  });
+
+  it("leaves no upload, and no connection, when what is staged cannot be written", async () => {
+    const { bucket, failCalls, openUploads } = watchBucket();
+    let cancelled = 0;
+    const get: typeof bucket.get = async (key) => {
+      const object = await bucket.head(key);
+      const body = new ReadableStream({ type: "bytes", cancel: () => void cancelled++ });
+      return object && { key: object.key, size: object.size, etag: object.etag, body };
+    };
+    const store = new R2Store({ bucket: { ...bucket, get }, binding, prefix: newPrefix() });
+    const { key, blob } = await stage(store, 2 * partBytes);
+    failCalls("createMultipartUpload", 9, "createMultipartUpload: Access denied. (10003)");
+    await expect(store.promote(key, blob)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+    expect([openUploads(), cancelled]).toEqual([0, 1]);
+  });
+
+  it("holds no more parts of a staged object than it says", async () => {
+    const { store, mostPartBytes } = open();
+    const { key, blob } = await stage(store, 10 * partBytes);
+    expect(mostPartBytes()).toBe(store.streamBufferBytes(blob.size));
+    await store.promote(key, blob);
+    expect(mostPartBytes()).toBe(store.promoteBufferBytes(blob.size));
+  });
 
   it("holds no more parts of a stream than it says", async () => {
     const { store, mostPartBytes } = open();

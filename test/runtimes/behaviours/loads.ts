@@ -1,6 +1,7 @@
 /** Loads that work, and what their receipts say. */
 import { expect } from "vitest";
 import { randomBytes, sha256 } from "../../support/bytes.ts";
+import { expectedManifest, makeDockerArchive, packEntries } from "../../support/docker-archive.ts";
 import { makeLayout, reversed, tarOf, withoutPlatform } from "../../support/layout.ts";
 import { type Behaviour, type Trial, ask, load, loaded, mebibyte } from "../trial.ts";
 
@@ -67,6 +68,25 @@ export const loads: readonly Behaviour[] = [
     },
   },
   {
+    name: "a docker-archive",
+    run: async (trial) => {
+      const layer = randomBytes(6 * mebibyte, 8); // its name does not tell its digest, and it is more than a part
+      const image = { layers: [layer, randomBytes(100, 9), layer], repoTags: ["localhost/loads/docker:1"] };
+      const archive = makeDockerArchive("docker", image);
+      expect(archive.filter(({ type }) => type === "symlink")).toHaveLength(1);
+      const before = await trial.bucket?.keys();
+      const { json } = await loaded(trial, await packEntries(archive));
+      expect(json).toMatchObject({
+        requests: { copy: expect.toSatisfy((copies: number) => copies > 0) },
+        ignored: [],
+      });
+      await expectImage(trial, "loads/docker", "1", sha256(expectedManifest("docker", image)));
+      const blob = await ask(trial, `/v2/loads/docker/blobs/${sha256(layer)}`);
+      expect(blob.bytes.equals(layer)).toBe(true);
+      expect(staged(await trial.bucket?.keys())).toEqual(staged(before));
+    },
+  },
+  {
     name: "an index without one of its platforms",
     run: async (trial) => {
       const whole = makeLayout({ platforms: ["linux/amd64", "linux/arm64"], name: "loads/platforms:1" });
@@ -76,6 +96,10 @@ export const loads: readonly Behaviour[] = [
     },
   },
 ];
+
+function staged(keys: readonly string[] | undefined): readonly string[] | undefined {
+  return keys?.filter((key) => key.includes("staging/"));
+}
 
 async function expectImage(trial: Trial, repository: string, tag: string, digest: string): Promise<void> {
   const { status, bytes, headers } = await ask(trial, `/v2/${repository}/manifests/${tag}`);

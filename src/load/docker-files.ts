@@ -1,0 +1,196 @@
+/**
+ * The files of a docker-archive. Which of them an image needs is said by `manifest.json`, which mostly comes last; so each
+ * file that can be a layer or a config is stored as it comes, and what is wrong with one, or with a link, matters only
+ * once an image asks for it: an image layout may have such files beside its own.
+ */
+import { Buffer } from "node:buffer";
+import type { ArchiveEntry } from "../archive/read-archive.ts";
+import { folderOf, resolvePath } from "../archive/resolve-path.ts";
+import { StowageError } from "../errors.ts";
+import type { LoadLimits } from "../limits.ts";
+import { digestInName, isLegacyName, isPartName } from "../oci/docker-file-names.ts";
+import { collectBytes } from "../streams/collect-bytes.ts";
+import type { BlobIntake } from "./blob-intake.ts";
+import { type IgnoredEntry, maxIgnoredEntries } from "./receipt.ts";
+
+/** Characters of all paths and links that are remembered. */
+const maxPathCharacters = 4 * 1024 * 1024;
+/** Links that lead from one to the next, as many as Linux follows. */
+const maxLinks = 40;
+/** As many as tell how a layer is compressed. */
+export const maxFirstBytes = 4;
+
+export interface DockerFile {
+  readonly digest: string;
+  /** Four of them, if it has so many. */
+  readonly firstBytes: Uint8Array;
+}
+
+export interface FoundFile {
+  /** Where it is, once all links have been followed. */
+  readonly path: string;
+  /** Undefined if the archive has no such file. */
+  readonly file: DockerFile | undefined;
+}
+
+export interface DockerFilesOptions {
+  readonly intake: BlobIntake;
+  readonly limits: LoadLimits;
+}
+
+type Remembered =
+  | { readonly kind: "file"; readonly file: DockerFile }
+  | { readonly kind: "link"; readonly target: string | undefined }
+  | { readonly kind: "unusable"; readonly error: StowageError };
+
+export class DockerFiles {
+  readonly #options: DockerFilesOptions;
+  readonly #entries = new Map<string, Remembered>();
+  readonly #needed = new Set<string>();
+  readonly #others: IgnoredEntry[] = [];
+  #pathCharacters = 0;
+  #hasRepositories = false;
+  #manifest: Uint8Array | StowageError | undefined;
+
+  constructor(options: DockerFilesOptions) {
+    this.#options = options;
+  }
+
+  /** Reads an entry that is no part of an image layout. */
+  async take(entry: ArchiveEntry): Promise<void> {
+    const { type, linkTarget = "" } = entry;
+    const path = resolvePath(entry.path);
+    const isFile = type === "file" || type === "contiguous-file";
+    if (isFile && path === "manifest.json") return this.#takeManifest(entry);
+    if (path === "repositories") this.#hasRepositories = true;
+    if (path === undefined || isLegacyName(path)) return;
+    if (type === "link") this.#remember(path, { kind: "link", target: resolvePath(linkTarget) });
+    else if (type === "symlink") {
+      this.#remember(path, { kind: "link", target: resolvePath(linkTarget, folderOf(path)) });
+    } else if (isFile && isPartName(path) && this.#pathCharacters <= maxPathCharacters) {
+      this.#remember(path, await this.#takePart(entry, path));
+    } else if (this.#others.length < maxIgnoredEntries) {
+      const reason = isFile ? "not part of a docker-archive" : `a ${type}, not a file`;
+      this.#others.push({ path: entry.path, reason });
+    }
+  }
+
+  /** The bytes of `manifest.json`. Throws `INDEX_INVALID` if there is none, and `LIMIT_EXCEEDED`. */
+  manifest(): Uint8Array {
+    if (this.#manifest instanceof StowageError) throw this.#manifest;
+    if (this.#manifest !== undefined) return this.#manifest;
+    throw this.#hasRepositories ? tooOld() : noManifest();
+  }
+
+  /**
+   * What an image means by a path. Follows links, also to what came later. Throws `ARCHIVE_INVALID` if they lead nowhere,
+   * and what is wrong with the file.
+   */
+  find(wanted: string): FoundFile {
+    let path = resolvePath(wanted);
+    for (let links = 0; links <= maxLinks; links++) {
+      if (path === undefined) throw unusablePath(wanted, "it leads out of the archive");
+      this.#needed.add(path);
+      const found = this.#entries.get(path);
+      if (found?.kind === "unusable") throw found.error;
+      if (found?.kind !== "link") return { path, file: found?.file };
+      path = found.target;
+    }
+    throw unusablePath(wanted, `more than ${maxLinks} links lead from one to the next`);
+  }
+
+  /** Throws `LIMIT_EXCEEDED` if there were so many files that the later ones were not looked at. */
+  checkComplete(): void {
+    if (this.#pathCharacters <= maxPathCharacters) return;
+    throw new StowageError(
+      "LIMIT_EXCEEDED",
+      `Cannot load the archive: the paths of its files have more than ${maxPathCharacters} characters together`,
+    );
+  }
+
+  /** What nobody has asked for; links, which old tools look for, are not counted. */
+  unneeded(): readonly IgnoredEntry[] {
+    const files = [...this.#entries].filter(([path, { kind }]) => kind !== "link" && !this.#needed.has(path));
+    const reason = "named by no image in manifest.json";
+    return [...this.#others, ...files.map(([path]) => ({ path, reason }))].slice(0, maxIgnoredEntries);
+  }
+
+  async #takeManifest({ size, body }: ArchiveEntry): Promise<void> {
+    const { maxManifestBytes } = this.#options.limits;
+    if (size > maxManifestBytes) {
+      this.#manifest = tooLarge(size, maxManifestBytes);
+      return;
+    }
+    const bytes = await collectBytes(body, size);
+    const before = this.#manifest;
+    const isAnother = before instanceof Uint8Array && Buffer.compare(before, bytes) !== 0;
+    if (isAnother) this.#manifest = new StowageError("INDEX_INVALID", differs("manifest.json"));
+    this.#manifest ??= bytes;
+  }
+
+  async #takePart({ size, body }: ArchiveEntry, path: string): Promise<Remembered> {
+    const firstBytes: number[] = [];
+    try {
+      const part = { claimed: digestInName(path), size, body: noteFirst(body, firstBytes) };
+      const digest = await this.#options.intake.takeUnnamed(part);
+      return { kind: "file", file: { digest, firstBytes: Uint8Array.from(firstBytes) } };
+    } catch (error) {
+      if (error instanceof StowageError && error.code === "DIGEST_INVALID") return { kind: "unusable", error };
+      throw error;
+    }
+  }
+
+  #remember(path: string, entry: Remembered): void {
+    this.#pathCharacters += path.length + (entry.kind === "link" ? (entry.target?.length ?? 0) : 0);
+    if (this.#pathCharacters > maxPathCharacters) return;
+    const before = this.#entries.get(path);
+    const isAnother = before !== undefined && before.kind !== "unusable" && !isSame(before, entry);
+    const error = new StowageError("ARCHIVE_INVALID", differs(path));
+    this.#entries.set(path, isAnother ? { kind: "unusable", error } : (before ?? entry));
+  }
+}
+
+function isSame(a: Remembered, b: Remembered): boolean {
+  if (a.kind === "file") return b.kind === "file" && a.file.digest === b.file.digest;
+  return a.kind === "link" && b.kind === "link" && a.target === b.target;
+}
+
+/** Notes the first bytes of what passes. */
+async function* noteFirst(body: AsyncIterable<Uint8Array>, first: number[]): AsyncGenerator<Uint8Array> {
+  for await (const chunk of body) {
+    if (first.length < maxFirstBytes) first.push(...chunk.subarray(0, maxFirstBytes - first.length));
+    yield chunk;
+  }
+}
+
+function differs(path: string): string {
+  return `Cannot take ${JSON.stringify(path)}: it is in the archive twice, with different content`;
+}
+
+function unusablePath(path: string, reason: string): StowageError {
+  return new StowageError("ARCHIVE_INVALID", `Cannot find ${JSON.stringify(path)} in the archive: ${reason}`);
+}
+
+function tooLarge(found: number, expected: number): StowageError {
+  return new StowageError(
+    "LIMIT_EXCEEDED",
+    `Cannot read manifest.json: it has ${found} bytes, at most ${expected} are allowed (maxManifestBytes)`,
+    { detail: { limit: "maxManifestBytes", found, expected } },
+  );
+}
+
+function tooOld(): StowageError {
+  return new StowageError(
+    "UNSUPPORTED",
+    "Cannot load the archive: found `repositories` and no manifest.json, as Docker before 1.10 wrote it; " +
+      "load it into a newer Docker and save it again",
+  );
+}
+
+function noManifest(): StowageError {
+  return new StowageError(
+    "INDEX_INVALID",
+    "Cannot load the archive: found no index.json at its top, and no manifest.json; expected an OCI image layout, or a " +
+      "docker-archive such as `docker save` writes",
+  );
+}

@@ -1,0 +1,180 @@
+/**
+ * Makes the images of a docker-archive: an OCI manifest for each image of its `manifest.json`, out of the files that have
+ * been stored while they were read. The same parts always make the same manifest.
+ */
+import { isGzip } from "../archive/decompress.ts";
+import { isZstd } from "../archive/decompress-zstd.ts";
+import { StowageError } from "../errors.ts";
+import type { LoadLimits } from "../limits.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
+import { digestInName } from "../oci/docker-file-names.ts";
+import { type DockerImage, parseDockerManifest } from "../oci/docker-manifest.ts";
+import { ociConfigType, parseDiffIds } from "../oci/image-config.ts";
+import { ociManifestType, serializeManifest } from "../oci/manifest.ts";
+import { blobKey } from "../storage/keys.ts";
+import type { StoreReader } from "../storage/object-store.ts";
+import { readSmallObject } from "../storage/read-small-object.ts";
+import { collectBytes } from "../streams/collect-bytes.ts";
+import { concurrently } from "../streams/concurrently.ts";
+import { digestOf } from "../streams/digest-of.ts";
+import type { BlobIntake } from "./blob-intake.ts";
+import { type DockerFiles, maxFirstBytes } from "./docker-files.ts";
+import { containerdNameAnnotation } from "./name-roots.ts";
+
+/** Layers that are looked for at the same time. */
+const maxConcurrentLookups = 32;
+
+const layerType = "application/vnd.oci.image.layer.v1.tar";
+
+export interface DockerImagesOptions {
+  readonly intake: BlobIntake;
+  readonly store: StoreReader;
+  readonly limits: LoadLimits;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Returns a descriptor for each name of each image, as an `index.json` would have it, once every file is in the store; the
+ * manifests are on their way then. Throws `INDEX_INVALID` for a `manifest.json` that is none, `MANIFEST_BLOB_UNKNOWN`
+ * if a part is missing, `ARCHIVE_INVALID` for links that lead nowhere, and `MANIFEST_INVALID` or `DIGEST_INVALID` if
+ * config and layers do not fit together.
+ */
+export async function makeDockerImages(
+  files: DockerFiles,
+  options: DockerImagesOptions,
+): Promise<readonly Descriptor[]> {
+  const maker = new ImageMaker(files, options);
+  const roots: Descriptor[] = [];
+  for (const image of parseDockerManifest(files.manifest())) {
+    const manifest = await maker.make(image);
+    const named = image.repoTags.map((name) => ({ ...manifest, annotations: { [containerdNameAnnotation]: name } }));
+    roots.push(...(named.length === 0 ? [manifest] : named));
+  }
+  return roots;
+}
+
+class ImageMaker {
+  readonly #files: DockerFiles;
+  readonly #options: DockerImagesOptions;
+  /** By path: images share layers. */
+  readonly #layers = new Map<string, Descriptor>();
+
+  constructor(files: DockerFiles, options: DockerImagesOptions) {
+    this.#files = files;
+    this.#options = options;
+  }
+
+  async make(image: DockerImage): Promise<Descriptor> {
+    const { intake, limits } = this.#options;
+    const config = { ...(await this.#find(image.config)), mediaType: ociConfigType };
+    const diffIds = await this.#readDiffIds(config);
+    if (diffIds.length !== image.layers.length) throw wrongCount(image, diffIds.length);
+    const layers = await this.#findLayers(image);
+    layers.forEach((layer, i) => checkDiffId(layer, { path: image.layers[i], diffId: diffIds[i] }));
+
+    const bytes = serializeManifest(config, layers);
+    if (bytes.length > limits.maxManifestBytes) throw tooLarge(image, bytes.length, limits);
+    const manifest = { digest: await digestOf(bytes), size: bytes.length };
+    await intake.take({ ...manifest, body: once(bytes) });
+    return { mediaType: ociManifestType, ...manifest };
+  }
+
+  async #readDiffIds({ digest }: Descriptor): Promise<readonly string[]> {
+    const { store, limits, signal } = this.#options;
+    const found = await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal });
+    return parseDiffIds(found?.bytes ?? new Uint8Array(), digest);
+  }
+
+  async #findLayers({ layers }: DockerImage): Promise<readonly Descriptor[]> {
+    const missing = new Set(layers.filter((path) => !this.#layers.has(path)));
+    await concurrently(missing, maxConcurrentLookups, async (path) => {
+      const { firstBytes, ...layer } = await this.#find(path);
+      const mediaType = layerTypeOf(firstBytes ?? (await this.#readFirst(layer)));
+      this.#layers.set(path, { ...layer, mediaType });
+    });
+    return layers.flatMap((path) => this.#layers.get(path) ?? []);
+  }
+
+  /** A file of the archive or, where its name says its digest, of the store: whoever sends it may leave out what is there. */
+  async #find(wanted: string): Promise<FoundBlob> {
+    const { intake, store, signal } = this.#options;
+    const { path, file } = this.#files.find(wanted);
+    const digest = file?.digest ?? digestInName(path);
+    if (digest !== undefined) {
+      const size = intake.sizeOf(digest) ?? (await store.head(blobKey(digest), { signal }))?.size;
+      if (size !== undefined) return { digest, size, firstBytes: file?.firstBytes };
+    }
+    this.#files.checkComplete();
+    throw missingPart(wanted, digest);
+  }
+
+  async #readFirst({ digest, size }: Pick<FoundBlob, "digest" | "size">): Promise<Uint8Array> {
+    if (size < maxFirstBytes) return new Uint8Array(); // a range of nothing is an error
+    const { store, signal } = this.#options;
+    const object = await store.get(blobKey(digest), { range: { start: 0, end: maxFirstBytes - 1 }, signal });
+    return object === undefined ? new Uint8Array() : collectBytes(object.body, maxFirstBytes);
+  }
+}
+
+interface FoundBlob {
+  readonly digest: string;
+  readonly size: number;
+  /** Where they have been seen. */
+  readonly firstBytes: Uint8Array | undefined;
+}
+
+function layerTypeOf(firstBytes: Uint8Array): string {
+  if (isGzip(firstBytes)) return `${layerType}+gzip`;
+  return isZstd(firstBytes) ? `${layerType}+zstd` : layerType;
+}
+
+/** Of a layer that is not compressed the config has the very digest. */
+function checkDiffId(
+  { mediaType, digest }: Descriptor,
+  { path, diffId }: { readonly path: string | undefined; readonly diffId: string | undefined },
+): void {
+  if (mediaType !== layerType || digest === diffId) return;
+  throw new StowageError(
+    "DIGEST_INVALID",
+    `Cannot take layer ${JSON.stringify(path)}: it has digest "${digest}", and is neither gzip nor zstd; ` +
+      `expected ${JSON.stringify(diffId)}, as its image's config says`,
+    { detail: { path, found: digest, expected: diffId } },
+  );
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield await Promise.resolve(bytes);
+}
+
+function nameOf({ repoTags, config }: DockerImage): string {
+  return JSON.stringify(repoTags[0] ?? config);
+}
+
+function wrongCount(image: DockerImage, expected: number): StowageError {
+  const found = image.layers.length;
+  return new StowageError(
+    "MANIFEST_INVALID",
+    `Cannot make image ${nameOf(image)}: manifest.json names ${found} layers, its config has ${expected} diff_ids`,
+    { detail: { found, expected } },
+  );
+}
+
+function tooLarge(image: DockerImage, found: number, { maxManifestBytes }: LoadLimits): StowageError {
+  return new StowageError(
+    "LIMIT_EXCEEDED",
+    `Cannot make image ${nameOf(image)}: its manifest would have ${found} bytes, at most ${maxManifestBytes} are allowed ` +
+      "(maxManifestBytes)",
+    { detail: { limit: "maxManifestBytes", found, expected: maxManifestBytes } },
+  );
+}
+
+function missingPart(path: string, digest: string | undefined): StowageError {
+  const where =
+    digest === undefined ? "which is not in the archive" : "which is neither in the archive nor in the store";
+  return new StowageError(
+    "MANIFEST_BLOB_UNKNOWN",
+    `Cannot load the archive: its manifest.json names ${JSON.stringify(path)}, ${where} as a file that can be a layer ` +
+      "(*.tar, *.tar.gz, …) or a config (*.json)",
+    { detail: { path, ...(digest !== undefined && { digest }) } },
+  );
+}

@@ -1,0 +1,95 @@
+/**
+ * Reads a blob whose digest nobody knows before its end. A small one is held in memory. A large one lies under `staging/`
+ * while it is hashed, and is then copied to its digest by the store:
+ *
+ *     the archive's entry -> hashed -> store.putStaged staging/<uuid> -> store.promote blobs/sha256/<hex> -> store.delete
+ */
+import { createHash } from "node:crypto";
+import { blobKey, stagingPrefix } from "../storage/keys.ts";
+import { collectBytes } from "../streams/collect-bytes.ts";
+import { digestOf } from "../streams/digest-of.ts";
+import type { BlobStatus } from "./receipt.ts";
+import { type StoreBlobOptions, writeBlob } from "./store-blob.ts";
+
+export interface UnnamedBlob {
+  /** Length in bytes. */
+  readonly size: number;
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+/** A blob that has been read. Either `keep` or `drop` is called, once. */
+export interface HashedBlob {
+  readonly digest: string;
+  /** Brings it into the store, unless it is there. */
+  readonly keep: () => Promise<BlobStatus>;
+  /** Lets go of it. */
+  readonly drop: () => Promise<void>;
+}
+
+/** Reads the blob to its end. Rejects with what the body throws, or the store; nothing is left under `staging/` then. */
+export async function hashBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<HashedBlob> {
+  return blob.size <= options.store.partBytes ? holdBlob(blob, options) : stageBlob(blob, options);
+}
+
+async function holdBlob({ size, body }: UnnamedBlob, { store, budget, signal }: StoreBlobOptions): Promise<HashedBlob> {
+  const release = await budget.take(size, signal);
+  try {
+    const bytes = await collectBytes(body, size);
+    const digest = await digestOf(bytes);
+    const write = async (): Promise<BlobStatus> => {
+      const present = await store.head(blobKey(digest), { signal });
+      if (present?.size === size) return "present";
+      return writeBlob({ digest, size, body: bytes }, present, { store, signal });
+    };
+    return { digest, keep: () => write().finally(release), drop: async () => release() };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+async function stageBlob(
+  { size, body }: UnnamedBlob,
+  { store, budget, signal }: StoreBlobOptions,
+): Promise<HashedBlob> {
+  const key = stagingPrefix + crypto.randomUUID();
+  // Without the signal: it may be why the staged object is not needed any more. What stays all the same expires.
+  const drop = async (): Promise<void> => store.delete(key).catch(() => undefined);
+  const release = await budget.take(store.streamBufferBytes(size), signal);
+  const hash = createHash("sha256");
+  try {
+    await store.putStaged({ key, size, body: hashed(body, hash) }, { signal });
+  } catch (error) {
+    await drop(); // an answer that was lost may have left it
+    throw error;
+  } finally {
+    release();
+  }
+  const digest = `sha256:${hash.digest("hex")}`;
+  const promote = async (): Promise<BlobStatus> => {
+    const present = await store.head(blobKey(digest), { signal });
+    if (present?.size === size) return "present";
+    const releaseAgain = await budget.take(store.promoteBufferBytes(size), signal);
+    const promoted = store.promote(key, { digest, size }, { signal, replaces: present?.etag });
+    const { outcome } = await promoted.finally(releaseAgain);
+    return present !== undefined && outcome === "written" ? "repaired" : outcome;
+  };
+  const keep = async (): Promise<BlobStatus> => {
+    try {
+      return await promote();
+    } finally {
+      await drop();
+    }
+  };
+  return { digest, keep, drop };
+}
+
+async function* hashed(
+  body: AsyncIterable<Uint8Array>,
+  hash: ReturnType<typeof createHash>,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of body) {
+    hash.update(chunk);
+    yield chunk;
+  }
+}

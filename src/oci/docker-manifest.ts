@@ -1,0 +1,67 @@
+/**
+ * `manifest.json` of a docker-archive, as `docker save` writes it since Docker 1.10 and many tools after it: a list of
+ * images, each with its name and the paths of its parts in the archive.
+ */
+import { StowageError, messageOf } from "../errors.ts";
+import { type JsonObject, describeJson, isJsonObject, parseJson } from "./json.ts";
+
+/** Images of one archive, and names that they have together. */
+const maxImages = 1_000;
+const maxNames = 10_000;
+
+export interface DockerImage {
+  /** Path of the config in the archive. */
+  readonly config: string;
+  /** Paths of the layers, from the first to the last. */
+  readonly layers: readonly string[];
+  /** Whole references; empty for an image without a name. */
+  readonly repoTags: readonly string[];
+}
+
+/** Throws `INDEX_INVALID`, or `LIMIT_EXCEEDED` for more images or names than any archive has. */
+export function parseDockerManifest(bytes: Uint8Array): readonly DockerImage[] {
+  const json = parse(bytes);
+  if (!Array.isArray(json)) throw invalid(`found ${describeJson(json)}, expected a list of images`);
+  if (json.length === 0) throw invalid("it names no image");
+  if (json.length > maxImages) throw tooMany("images", json.length, maxImages);
+  const images = json.map((image, i) => parseImage(image, `image ${i}`));
+  const names = images.reduce((count, { repoTags }) => count + repoTags.length, 0);
+  if (names > maxNames) throw tooMany("names", names, maxNames);
+  return images;
+}
+
+function parse(bytes: Uint8Array): unknown {
+  try {
+    return parseJson(bytes);
+  } catch (error) {
+    throw invalid(messageOf(error), error);
+  }
+}
+
+function parseImage(image: unknown, where: string): DockerImage {
+  if (!isJsonObject(image)) throw invalid(`found ${describeJson(image)} as ${where}, expected an object`);
+  const config = image["Config"];
+  if (typeof config !== "string" || config === "") {
+    throw invalid(`found ${describeJson(config)} as Config of ${where}, expected a path`);
+  }
+  return { config, layers: stringsIn(image, "Layers", where), repoTags: stringsIn(image, "RepoTags", where) };
+}
+
+/** Go writes `null` for an empty list. */
+function stringsIn(image: JsonObject, field: string, where: string): readonly string[] {
+  const list = image[field] ?? [];
+  if (Array.isArray(list) && list.every((item) => typeof item === "string")) return list;
+  throw invalid(`found ${describeJson(list)} as ${field} of ${where}, expected a list of strings`);
+}
+
+function tooMany(what: string, found: number, expected: number): StowageError {
+  return new StowageError(
+    "LIMIT_EXCEEDED",
+    `Cannot load the archive: its manifest.json has ${found} ${what}, at most ${expected} are allowed`,
+    { detail: { found, expected } },
+  );
+}
+
+function invalid(reason: string, cause?: unknown): StowageError {
+  return new StowageError("INDEX_INVALID", `Cannot read manifest.json: ${reason}`, { cause });
+}

@@ -1,0 +1,61 @@
+/** Loads archives of a test into a store, and looks at what is in the store then. */
+import { type LoadOptions, loadArchive } from "../../src/load/load-archive.ts";
+import type { Receipt } from "../../src/load/receipt.ts";
+import { defaultLimits } from "../../src/limits.ts";
+import { parseName } from "../../src/oci/reference.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
+import { ByteBudget } from "../../src/streams/byte-budget.ts";
+import { chunksOf, readAll } from "./bytes.ts";
+import { type DockerEntry, packEntries } from "./docker-archive.ts";
+
+export interface LoadEntriesOptions extends Partial<Omit<LoadOptions, "name" | "store">> {
+  readonly name?: string;
+  /** In chunks of so many bytes the archive comes. */
+  readonly chunkBytes?: number;
+}
+
+/** Packs the entries and loads them. */
+export async function loadEntries(
+  entries: readonly DockerEntry[],
+  store: ObjectStore,
+  { chunkBytes = 333, ...options }: LoadEntriesOptions = {},
+): Promise<Receipt> {
+  return loadBytes(chunksOf(await packEntries(entries), chunkBytes), store, options);
+}
+
+export async function loadBytes(
+  source: AsyncIterable<Uint8Array>,
+  store: ObjectStore,
+  { name, ...options }: Omit<LoadEntriesOptions, "chunkBytes"> = {},
+): Promise<Receipt> {
+  return loadArchive(source, {
+    store,
+    limits: defaultLimits,
+    budget: new ByteBudget(defaultLimits.maxBufferBytes),
+    name: name === undefined ? undefined : parseName(name),
+    ...options,
+  });
+}
+
+/** Sorted. */
+export async function keysOf(store: ObjectStore, prefix = ""): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of store.list(prefix)) keys.push(key);
+  return keys.toSorted();
+}
+
+/** What lies under a key; nothing where there is no object. */
+export async function bytesAt(store: ObjectStore, key: string): Promise<Buffer> {
+  const object = await store.get(key);
+  return object === undefined ? Buffer.from("") : readAll(object.body);
+}
+
+/** The store with some of its methods replaced. */
+export function decorate(store: ObjectStore, methods: Partial<ObjectStore>): ObjectStore {
+  return new Proxy(store, {
+    get(target, name) {
+      const own: unknown = Reflect.get(methods, name) ?? Reflect.get(target, name);
+      return typeof own === "function" ? (own.bind(target) as unknown) : own;
+    },
+  });
+}

@@ -25,7 +25,7 @@ export async function decompress(source: AsyncIterable<Uint8Array>): Promise<Asy
   throw notAnArchive(head);
 }
 
-function isGzip(head: Uint8Array): boolean {
+export function isGzip(head: Uint8Array): boolean {
   return head[0] === 0x1f && head[1] === 0x8b;
 }
 

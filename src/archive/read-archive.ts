@@ -20,6 +20,8 @@ export interface ArchiveEntry {
   readonly path: string;
   /** What tar calls it: `file`, `directory`, `symlink`, … */
   readonly type: string;
+  /** Where a `symlink` leads from its own folder, or a `link`, a hard one, from the top of the archive. */
+  readonly linkTarget: string | undefined;
   /** Length of the body in bytes. */
   readonly size: number;
   /** To be read to its end before the next entry is asked for, or not at all: then it is skipped. */
@@ -46,14 +48,14 @@ export async function* readArchive(
   const explain = (error: unknown): unknown => asArchiveError(failure ?? error, place);
   try {
     for await (const entry of extract) {
-      const { name, type, size } = entry.header;
+      const { name, type, size, linkname: linkTarget } = entry.header;
       const bodyBytes = type === "directory" ? 0 : size;
       const path = name.replace(/^(?:\.\/+)+/, "");
       if (path.length > maxPathLength) throw tooLongPath(path);
       place.path = path;
       place.end = entry.offset + blockBytes + Math.ceil(bodyBytes / blockBytes) * blockBytes;
       if (++place.entries > maxEntries) throw tooManyEntries(maxEntries);
-      yield { path, type: type ?? "unknown", size: bodyBytes, body: bodyOf(entry, explain) };
+      yield { path, type: type ?? "unknown", linkTarget, size: bodyBytes, body: bodyOf(entry, explain) };
       entry.resume();
     }
   } catch (error) {

@@ -39,6 +39,7 @@ export function parseConfig(env: Environment, { isReachable = false }: ConfigOpt
     return value ?? fallback;
   };
   const bytes = "a number of bytes, such as 67108864 or 64MiB";
+  const ratio = "a whole number, at least 1";
   const atLeast = "at least 32MiB, which one streamed blob takes";
   const anonymousPull = read("STOWAGE_ANONYMOUS_PULL", parseBoolean, "true or false", false);
   const allowsAnyone = read("STOWAGE_ALLOW_ANYONE", parseBoolean, "true or false", false);
@@ -57,6 +58,9 @@ export function parseConfig(env: Environment, { isReachable = false }: ConfigOpt
       maxManifestBytes: read("STOWAGE_MAX_MANIFEST_BYTES", parseBytes, bytes, defaultLimits.maxManifestBytes),
       maxEntries: read("STOWAGE_MAX_ENTRIES", parseCount, "a whole number", defaultLimits.maxEntries),
       maxIndexDepth: read("STOWAGE_MAX_INDEX_DEPTH", parseCount, "a whole number", defaultLimits.maxIndexDepth),
+      maxPaxBytes: read("STOWAGE_MAX_PAX_BYTES", parseBytes, bytes, defaultLimits.maxPaxBytes),
+      maxExpansionRatio: read("STOWAGE_MAX_EXPANSION_RATIO", parseRatio, ratio, defaultLimits.maxExpansionRatio),
+      maxExpandedBytes: read("STOWAGE_MAX_EXPANDED_BYTES", parseBytes, bytes, defaultLimits.maxExpandedBytes),
     },
   };
   if (asks && allowsAnyone) problems.push(contradiction);
@@ -95,6 +99,10 @@ function parseBytes(text: string): number | undefined {
 function parseBufferBytes(text: string): number | undefined {
   const bytes = parseBytes(text);
   return bytes !== undefined && bytes >= 32 * 2 ** 20 ? bytes : undefined;
+}
+
+function parseRatio(text: string): number | undefined {
+  return parseCount(text) || undefined;
 }
 
 function parseBoolean(text: string): boolean | undefined {

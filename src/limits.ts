@@ -10,6 +10,12 @@ export interface Limits {
   readonly maxEntries: number;
   /** Levels of indexes inside indexes. */
   readonly maxIndexDepth: number;
+  /** Bytes of an archive's extended headers and long names together; of one of them 1 MiB are allowed. */
+  readonly maxPaxBytes: number;
+  /** Bytes that come out of a compressed body for each byte of it, once 64 MiB have come out. */
+  readonly maxExpansionRatio: number;
+  /** Bytes that come out of a compressed body. */
+  readonly maxExpandedBytes: number;
 }
 
 /** The limits where none are given: 64 MiB held, 4 MiB a manifest, 100,000 entries, 8 levels. */
@@ -18,6 +24,9 @@ export const defaultLimits: Limits = {
   maxManifestBytes: 4 * 1024 * 1024,
   maxEntries: 100_000,
   maxIndexDepth: 8,
+  maxPaxBytes: 32 * 1024 * 1024,
+  maxExpansionRatio: 100,
+  maxExpandedBytes: 256 * 1024 * 1024 * 1024,
 };
 
 /** The limits that are given, and the default of every other. An explicit `undefined` is not given either. */
@@ -27,6 +36,9 @@ export function completeLimits(given: { readonly [limit in keyof Limits]?: numbe
     maxManifestBytes: given.maxManifestBytes ?? defaultLimits.maxManifestBytes,
     maxEntries: given.maxEntries ?? defaultLimits.maxEntries,
     maxIndexDepth: given.maxIndexDepth ?? defaultLimits.maxIndexDepth,
+    maxPaxBytes: given.maxPaxBytes ?? defaultLimits.maxPaxBytes,
+    maxExpansionRatio: given.maxExpansionRatio ?? defaultLimits.maxExpansionRatio,
+    maxExpandedBytes: given.maxExpandedBytes ?? defaultLimits.maxExpandedBytes,
   };
 }
 

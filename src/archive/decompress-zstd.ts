@@ -9,12 +9,16 @@ import { Decompress as Fzstd } from "fzstd";
 import { StowageError, messageOf } from "../errors.ts";
 import type { ByteReader } from "../streams/byte-reader.ts";
 import { through } from "../streams/through.ts";
+import { expectZeros } from "./trailing-zeros.ts";
 
 /** The native decoder takes what the `zstd` command does; fzstd moves its whole window with each block, so it gets less. */
 const maxWindowLog = 27;
 const maxFzstdWindowLog = 23;
 /** Measured: at the default of 16 KiB it is four times as slow. */
 const outputChunkBytes = 256 * 1024;
+
+/** Each takes a decoder of its own, a fifth of a millisecond, however little is in it. Writers in parallel make one for some MiB. */
+const maxFrames = 50_000;
 
 const frameMagic = 0xfd2fb528;
 const skippableMagic = 0x184d2a50; // and the fifteen above it
@@ -23,11 +27,13 @@ export function isZstd(head: Uint8Array): boolean {
   return head.length >= 4 && isMagic(uint32(head, 0));
 }
 
-/** Yields the content of all frames. Throws `ARCHIVE_INVALID`, or an error with a code of zlib's. */
+/** Yields the content of all frames; zeros may follow them. Throws `ARCHIVE_INVALID`, or an error with a code of zlib's. */
 export async function* decompressZstd(reader: ByteReader): AsyncGenerator<Uint8Array> {
   try {
+    let frames = 0;
     for (let head = await reader.peek(8); head.length > 0; head = await reader.peek(8)) {
-      if (!isZstd(head)) throw invalid("other bytes follow the last frame");
+      if (!isZstd(head)) return await expectZeros(reader.rest(), "the end of the zstd stream");
+      if (++frames > maxFrames) throw limitExceeded(`it has more than ${maxFrames} frames`);
       if (uint32(head, 0) === frameMagic) yield* through(readFrame(reader), createFrameDecoder());
       else if (head.length === 8) await skip(reader, 8 + uint32(head, 4));
       else throw cutShort();
@@ -82,10 +88,7 @@ function checkWindow(header: Uint8Array, flags: number): void {
   }
   const maxWindowBytes = 2 ** (hasNativeZstd(zlib) ? maxWindowLog : maxFzstdWindowLog);
   if (windowBytes > maxWindowBytes) {
-    throw new StowageError(
-      "LIMIT_EXCEEDED",
-      `Cannot decompress the zstd body: it needs a window of ${windowBytes} bytes, at most ${maxWindowBytes} are allowed`,
-    );
+    throw limitExceeded(`it needs a window of ${windowBytes} bytes, at most ${maxWindowBytes} are allowed`);
   }
 }
 
@@ -148,6 +151,10 @@ function uint32(bytes: Uint8Array, offset: number): number {
 
 function cutShort(): StowageError {
   return invalid("it ends in the middle of a frame");
+}
+
+function limitExceeded(reason: string): StowageError {
+  return new StowageError("LIMIT_EXCEEDED", `Cannot decompress the zstd body: ${reason}`);
 }
 
 function invalid(reason: string): StowageError {

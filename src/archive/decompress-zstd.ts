@@ -31,13 +31,13 @@ export function isZstd(head: Uint8Array): boolean {
 export async function* decompressZstd(reader: ByteReader): AsyncGenerator<Uint8Array> {
   try {
     let frames = 0;
-    for (let head = await reader.peek(8); head.length > 0; head = await reader.peek(8)) {
-      if (!isZstd(head)) return await expectZeros(reader.rest(), "the end of the zstd stream");
+    for (let head = await reader.peek(8); isZstd(head); head = await reader.peek(8)) {
       if (++frames > maxFrames) throw limitExceeded(`it has more than ${maxFrames} frames`);
       if (uint32(head, 0) === frameMagic) yield* through(readFrame(reader), createFrameDecoder());
       else if (head.length === 8) await skip(reader, 8 + uint32(head, 4));
       else throw cutShort();
     }
+    await expectZeros(reader.rest(), "the end of the zstd stream");
   } finally {
     await reader.close();
   }

@@ -17,20 +17,36 @@ export type { ExpansionLimits } from "./limit-expansion.ts";
  * read, `LIMIT_EXCEEDED` if it expands to more than the limits allow.
  */
 export async function decompress(source: AsyncIterable<Uint8Array>, limits: ExpansionLimits): Promise<ByteReader> {
-  const meter = { bytes: 0 };
-  const reader = new ByteReader(countBytes(source, meter));
+  const reader = new ByteReader(source);
   const head = await reader.peek(blockBytes);
   const format = isGzip(head) ? "gzip" : isZstd(head) ? "zstd" : undefined;
   if (format === undefined) return expectTar(reader, "the body");
-  const content = limitExpansion(undoCompression(reader, format), { format, meter, limits });
+  const content = expand(reader.rest(), format, limits);
   return expectTar(new ByteReader(content), `what the ${format} body holds`);
 }
 
 /** What a body can be compressed with. */
 export type CompressionFormat = "gzip" | "zstd";
 
-/** Yields the content of a stream in this format. Throws `ARCHIVE_INVALID` if it is damaged, cut short, or goes on. */
-export async function* undoCompression(reader: ByteReader, format: CompressionFormat): AsyncGenerator<Uint8Array> {
+/**
+ * Yields what was compressed in this format. Throws `ARCHIVE_INVALID` if it is damaged, cut short, or goes on after its end,
+ * and `LIMIT_EXCEEDED`.
+ */
+export function expand(
+  source: AsyncIterable<Uint8Array>,
+  format: CompressionFormat,
+  limits: ExpansionLimits,
+): AsyncGenerator<Uint8Array> {
+  const meter = { bytes: 0 };
+  const content = undoCompression(countBytes(source, meter), format);
+  return limitExpansion(content, { format, meter, limits });
+}
+
+async function* undoCompression(
+  source: AsyncIterable<Uint8Array>,
+  format: CompressionFormat,
+): AsyncGenerator<Uint8Array> {
+  const reader = new ByteReader(source);
   try {
     yield* format === "gzip" ? decompressGzip(reader) : decompressZstd(reader);
   } catch (error) {
@@ -64,22 +80,32 @@ function isTar(head: Uint8Array): boolean {
   return head.length === blockBytes && (isZeros(head) || hasTarChecksum(head));
 }
 
+type Recognise = (head: Uint8Array, text: string) => boolean;
+const startsWith =
+  (magic: string): Recognise =>
+  (_, text) =>
+    text.startsWith(magic);
+const matches =
+  (pattern: RegExp): Recognise =>
+  (_, text) =>
+    pattern.test(text);
+
 /** What is named in the refusal, since somebody will try it. */
-const refusedFormats: readonly (readonly [name: string, magic: RegExp])[] = [
-  ["it is gzip-compressed, once more", /^\x1f\x8b/],
-  ["it is zstd-compressed, once more", /^[\x50-\x5f]\x2a\x4d\x18|^\x28\xb5\x2f\xfd/],
-  ["it is xz-compressed", /^\xfd7zXZ\0/],
-  ["it is bzip2-compressed", /^BZh/],
-  ["it is lz4-compressed", /^\x04\x22\x4d\x18/],
-  ["it is a zip file", /^PK\x03\x04/],
-  ["it is a SquashFS or SIF file", /^hsqs/],
-  ["it looks like a web page", /^\s*<(?:!doctype|html|head|\?xml|!--)/i],
-  ["it looks like JSON", /^\s*[{[]\s*["{[\]}]/],
+const refusedFormats: readonly (readonly [name: string, recognise: Recognise])[] = [
+  ["it is gzip-compressed, once more", isGzip],
+  ["it is zstd-compressed, once more", isZstd],
+  ["it is xz-compressed", startsWith("\xfd7zXZ\0")],
+  ["it is bzip2-compressed", startsWith("BZh")],
+  ["it is lz4-compressed", startsWith("\x04\x22\x4d\x18")],
+  ["it is a zip file", startsWith("PK\x03\x04")],
+  ["it is a SquashFS or SIF file", startsWith("hsqs")],
+  ["it looks like a web page", matches(/^\s*<(?:!doctype|html|head|\?xml|!--)/i)],
+  ["it looks like JSON", matches(/^\s*[{[]\s*["{[\]}]/)],
 ];
 
 function notAnArchive(head: Uint8Array, what: string): StowageError {
   const text = new TextDecoder("latin1").decode(head);
-  const format = refusedFormats.find(([, magic]) => magic.test(text));
+  const format = refusedFormats.find(([, recognise]) => recognise(head, text));
   const found =
     head.length === 0 ? "it is empty" : (format?.[0] ?? `it starts with ${JSON.stringify(text.slice(0, 16))}`);
   return new StowageError(

@@ -140,12 +140,12 @@ describe("loadArchive", () => {
   it("lists what no image needs", async () => {
     const extra = [
       { name: "manifest.json", bytes: Buffer.from("[]") },
-      { name: "blobs/sha256/short", bytes: small },
+      { name: "blobs/sha256/.DS_Store", bytes: small },
       { name: "notes.txt", bytes: small },
     ];
     expect((await load(await tarOf(layout, { extra }))).ignored).toEqual([
       { path: "manifest.json", reason: "says in Docker's way what index.json says" },
-      { path: "blobs/sha256/short", reason: "not named by a sha256 digest" },
+      { path: "blobs/sha256/.DS_Store", reason: "not part of an image layout" },
       { path: "notes.txt", reason: "not part of an image layout" },
     ]);
   });

@@ -24,9 +24,16 @@ export async function* decompressGzip(reader: ByteReader): AsyncGenerator<Uint8A
     await input.settled();
     if (input.nonZeroBytes > gunzip.bytesWritten) throw bytesAfter(endOfGzip);
     await expectZeros(reader.rest(), endOfGzip);
+  } catch (error) {
+    throw isPastEnd(error) ? bytesAfter(endOfGzip) : error;
   } finally {
     await reader.close();
   }
+}
+
+/** What Deno's zlib says when it goes on after zeros and finds another member. */
+function isPastEnd(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ERR_STREAM_PUSH_AFTER_EOF";
 }
 
 const endOfGzip = "the end of the gzip stream";

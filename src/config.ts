@@ -40,6 +40,7 @@ export function parseConfig(env: Environment, { isReachable = false }: ConfigOpt
   };
   const bytes = "a number of bytes, such as 67108864 or 64MiB";
   const seconds = `seconds, from 1 to ${maxSeconds}`;
+  const ratio = "a whole number, at least 1";
   const atLeast = "at least 32MiB, which one streamed blob takes";
   const anonymousPull = read("STOWAGE_ANONYMOUS_PULL", parseBoolean, "true or false", false);
   const allowsAnyone = read("STOWAGE_ALLOW_ANYONE", parseBoolean, "true or false", false);
@@ -63,6 +64,9 @@ export function parseConfig(env: Environment, { isReachable = false }: ConfigOpt
       maxLoads: read("STOWAGE_MAX_LOADS", parseLoads, `a number from 1 to ${maxLoads}`, defaultLimits.maxLoads),
       maxIdleSeconds: read("STOWAGE_MAX_IDLE_SECONDS", parseSeconds, seconds, defaultLimits.maxIdleSeconds),
       maxLoadSeconds: read("STOWAGE_MAX_LOAD_SECONDS", parseSeconds, seconds, defaultLimits.maxLoadSeconds),
+      maxPaxBytes: read("STOWAGE_MAX_PAX_BYTES", parseBytes, bytes, defaultLimits.maxPaxBytes),
+      maxExpansionRatio: read("STOWAGE_MAX_EXPANSION_RATIO", parseRatio, ratio, defaultLimits.maxExpansionRatio),
+      maxExpandedBytes: read("STOWAGE_MAX_EXPANDED_BYTES", parseBytes, bytes, defaultLimits.maxExpandedBytes),
     },
   };
   if (asks && allowsAnyone) problems.push(contradiction);
@@ -115,6 +119,10 @@ const maxSeconds = 20 * 24 * 60 * 60;
 
 function parseSeconds(text: string): number | undefined {
   return parseCount(text, maxSeconds) || undefined;
+}
+
+function parseRatio(text: string): number | undefined {
+  return parseCount(text) || undefined;
 }
 
 function parseBoolean(text: string): boolean | undefined {

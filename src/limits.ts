@@ -23,6 +23,12 @@ export interface Limits {
   readonly maxIdleSeconds: number;
   /** Seconds for a whole load: who sends a byte now and then is never silent, and holds its share all the same. */
   readonly maxLoadSeconds: number;
+  /** Bytes of an archive's extended headers and long names together; of one of them 1 MiB are allowed. */
+  readonly maxPaxBytes: number;
+  /** Bytes that come out of a compressed body for each byte of it, once 64 MiB have come out. */
+  readonly maxExpansionRatio: number;
+  /** Bytes that come out of a compressed body. */
+  readonly maxExpandedBytes: number;
 }
 
 /** Those of a load by itself. The others are a service's: memory comes from a budget, and time ends by a signal. */
@@ -43,6 +49,9 @@ export const defaultLimits: Limits = {
   maxLoads: 64,
   maxIdleSeconds: 300,
   maxLoadSeconds: 6 * 60 * 60,
+  maxPaxBytes: 32 * 1024 * 1024,
+  maxExpansionRatio: 100,
+  maxExpandedBytes: 256 * 1024 * 1024 * 1024,
 };
 
 /** The limits that are given, and the default of every other. An explicit `undefined` is not given either. */
@@ -57,6 +66,9 @@ export function completeLimits(given: { readonly [limit in keyof Limits]?: numbe
     maxLoads: given.maxLoads ?? defaultLimits.maxLoads,
     maxIdleSeconds: given.maxIdleSeconds ?? defaultLimits.maxIdleSeconds,
     maxLoadSeconds: given.maxLoadSeconds ?? defaultLimits.maxLoadSeconds,
+    maxPaxBytes: given.maxPaxBytes ?? defaultLimits.maxPaxBytes,
+    maxExpansionRatio: given.maxExpansionRatio ?? defaultLimits.maxExpansionRatio,
+    maxExpandedBytes: given.maxExpandedBytes ?? defaultLimits.maxExpandedBytes,
   };
 }
 

@@ -101,4 +101,16 @@ describe("parseConfig", () => {
     expect(() => parseConfig(env)).toThrow(/STOWAGE_TOKENS, entry 1 of 1: name is not there/);
     expect(() => parseConfig(env)).not.toThrow(/HOST/);
   });
+
+  it("reads the limits of what an archive may hold and expand to", () => {
+    const env = { STOWAGE_MAX_PAX_BYTES: "1MiB", STOWAGE_MAX_EXPANSION_RATIO: "9", STOWAGE_MAX_EXPANDED_BYTES: "2GiB" };
+    expect(parseConfig(env).limits).toMatchObject({
+      maxPaxBytes: 2 ** 20,
+      maxExpansionRatio: 9,
+      maxExpandedBytes: 2 ** 31,
+    });
+    expect(() => parseConfig({ STOWAGE_MAX_EXPANSION_RATIO: "0" })).toThrow(
+      /RATIO is "0", expected a whole number, at/,
+    );
+  });
 });

@@ -10,12 +10,16 @@ import { StowageError, messageOf } from "../errors.ts";
 import type { Release } from "../streams/byte-budget.ts";
 import type { ByteReader } from "../streams/byte-reader.ts";
 import { through } from "../streams/through.ts";
+import { expectZeros } from "./trailing-zeros.ts";
 
 /** The native decoder takes what the `zstd` command does; fzstd moves its whole window with each block, so it gets less. */
 const maxWindowLog = 27;
 const maxFzstdWindowLog = 23;
 /** Measured: at the default of 16 KiB it is four times as slow. */
 const outputChunkBytes = 256 * 1024;
+
+/** Each takes a decoder of its own, a fifth of a millisecond, however little is in it. Writers in parallel make one for some MiB. */
+const maxFrames = 50_000;
 
 /** What frames of the usual levels need, up to 19: so much is held from the first on, whatever that one needs. */
 const usualWindowBytes = 2 ** 23;
@@ -33,7 +37,7 @@ export interface ZstdOptions {
 }
 
 /**
- * Yields the content of all frames. Throws `ARCHIVE_INVALID`, `LIMIT_EXCEEDED` for a window that is too large, or larger than
+ * Yields the content of all frames; zeros may follow them. Throws `ARCHIVE_INVALID`, `LIMIT_EXCEEDED` for a window that is too large, or larger than
  * what is held since the first frame, or an error with a code of zlib's.
  */
 export async function* decompressZstd(
@@ -43,8 +47,9 @@ export async function* decompressZstd(
   let heldBytes = 0;
   let release: Release | undefined;
   try {
-    for (let head = await reader.peek(8); head.length > 0; head = await reader.peek(8)) {
-      if (!isZstd(head)) throw invalid("other bytes follow the last frame");
+    let frames = 0;
+    for (let head = await reader.peek(8); isZstd(head); head = await reader.peek(8)) {
+      if (++frames > maxFrames) throw limitExceeded(`it has more than ${maxFrames} frames`);
       if (uint32(head, 0) === frameMagic) {
         const header = await readFrameHeader(reader);
         const windowBytes = windowBytesOf(header);
@@ -57,6 +62,7 @@ export async function* decompressZstd(
       } else if (head.length === 8) await skip(reader, 8 + uint32(head, 4));
       else throw cutShort();
     }
+    await expectZeros(reader.rest(), "the end of the zstd stream");
   } finally {
     release?.();
     await reader.close();
@@ -114,11 +120,10 @@ function windowBytesOf(header: Uint8Array): number {
 
 function checkWindow(windowBytes: number, maxWindowBytes: number): void {
   if (windowBytes <= maxWindowBytes) return;
-  throw new StowageError(
-    "LIMIT_EXCEEDED",
-    `Cannot decompress the zstd body: it needs a window of ${windowBytes} bytes, at most ${maxWindowBytes} are allowed`,
-    { detail: { found: windowBytes, expected: maxWindowBytes } },
-  );
+  throw limitExceeded(`it needs a window of ${windowBytes} bytes, at most ${maxWindowBytes} are allowed`, {
+    found: windowBytes,
+    expected: maxWindowBytes,
+  });
 }
 
 /** Node has a native decoder from 22.15 on; elsewhere one in JavaScript does, at a third of its speed. */
@@ -180,6 +185,10 @@ function uint32(bytes: Uint8Array, offset: number): number {
 
 function cutShort(): StowageError {
   return invalid("it ends in the middle of a frame");
+}
+
+function limitExceeded(reason: string, detail?: Readonly<Record<string, unknown>>): StowageError {
+  return new StowageError("LIMIT_EXCEEDED", `Cannot decompress the zstd body: ${reason}`, detail && { detail });
 }
 
 function invalid(reason: string): StowageError {

@@ -1,81 +1,119 @@
 /**
  * First thing on a tarball's way: recognises what the body is by its first bytes, whatever its Content-Type says, and
- * yields the bytes of the tar in it.
+ * undoes its compression. What comes out must be a tar: a body that was compressed twice is refused.
  */
-import { createGunzip } from "node:zlib";
 import { StowageError, messageOf } from "../errors.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
-import { through } from "../streams/through.ts";
+import { decompressGzip, isGzip } from "./decompress-gzip.ts";
 import { type ZstdOptions, decompressZstd, isZstd } from "./decompress-zstd.ts";
+import { type ExpansionLimits, countBytes, limitExpansion } from "./limit-expansion.ts";
+import { blockBytes, hasTarChecksum } from "./tar-header.ts";
+import { isZeros } from "./trailing-zeros.ts";
 
-/** Measured: with the default of 16 KiB gunzip runs at half the speed. */
-const gunzipChunkBytes = 256 * 1024;
+export type { ExpansionLimits } from "./limit-expansion.ts";
 
-/** Bytes of a tar header, the least that an archive has. */
-const tarHeaderBytes = 512;
-
-/** Returns the tar in `source`, which is plain, gzip or zstd. Throws `ARCHIVE_INVALID` for anything else. */
-export async function decompress(
-  source: AsyncIterable<Uint8Array>,
-  options: ZstdOptions = {},
-): Promise<AsyncIterable<Uint8Array>> {
+/**
+ * Reads the tar in `source`, which is plain, gzip or zstd. Throws `ARCHIVE_INVALID` for anything else, and, while it is
+ * read, `LIMIT_EXCEEDED` if it expands to more than the limits allow.
+ */
+export async function decompress(source: AsyncIterable<Uint8Array>, options: ExpandOptions): Promise<ByteReader> {
   const reader = new ByteReader(source);
-  const head = await reader.peek(tarHeaderBytes);
-  if (isGzip(head)) return orInvalid("gzip", through(reader.rest(), createGunzip({ chunkSize: gunzipChunkBytes })));
-  if (isZstd(head)) return orInvalid("zstd", decompressZstd(reader, options));
-  if (isTar(head)) return reader.rest();
-  await reader.close();
-  throw notAnArchive(head);
+  const head = await reader.peek(blockBytes);
+  const format = isGzip(head) ? "gzip" : isZstd(head) ? "zstd" : undefined;
+  if (format === undefined) return expectTar(reader, "the body");
+  const content = expand(reader.rest(), format, options);
+  return expectTar(new ByteReader(content), `what the ${format} body holds`);
 }
 
-export function isGzip(head: Uint8Array): boolean {
-  return head[0] === 0x1f && head[1] === 0x8b;
+/** How much may come out, and what asks for the memory that this takes. */
+export interface ExpandOptions extends ExpansionLimits, ZstdOptions {}
+
+/** What a body can be compressed with. */
+export type CompressionFormat = "gzip" | "zstd";
+
+/**
+ * Yields what was compressed in this format. Throws `ARCHIVE_INVALID` if it is damaged, cut short, or goes on after its end,
+ * and `LIMIT_EXCEEDED`.
+ */
+export function expand(
+  source: AsyncIterable<Uint8Array>,
+  format: CompressionFormat,
+  options: ExpandOptions,
+): AsyncGenerator<Uint8Array> {
+  const meter = { bytes: 0 };
+  const content = undoCompression(countBytes(source, meter), format, options);
+  return limitExpansion(content, { format, meter, limits: options });
 }
 
-/** A tar header carries the sum of its own bytes; the eight that hold it count as spaces. Empty archives are zeros. */
-function isTar(head: Uint8Array): boolean {
-  if (head.length < tarHeaderBytes) return false;
-  if (head.every((byte) => byte === 0)) return true;
-  const text = String.fromCharCode(...head.subarray(148, 156));
-  const sum = head.reduce((total, byte, i) => total + (i >= 148 && i < 156 ? 0x20 : byte), 0);
-  return Number.parseInt(text.replaceAll("\0", " ").trim(), 8) === sum;
-}
-
-/** Formats that are named in the refusal, since somebody will try them. */
-const refusedFormats: readonly (readonly [name: string, magic: readonly number[]])[] = [
-  ["xz-compressed", [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]],
-  ["bzip2-compressed", [0x42, 0x5a, 0x68]],
-  ["a zip file", [0x50, 0x4b, 0x03, 0x04]],
-  ["a SquashFS or SIF file", [0x68, 0x73, 0x71, 0x73]],
-];
-
-function notAnArchive(head: Uint8Array): StowageError {
-  const format = refusedFormats.find(([, magic]) => magic.every((byte, i) => head[i] === byte));
-  const found =
-    head.length === 0
-      ? "it is empty"
-      : format === undefined
-        ? `it starts with ${JSON.stringify(new TextDecoder("latin1").decode(head.subarray(0, 16)))}`
-        : `it is ${format[0]}`;
-  return new StowageError(
-    "ARCHIVE_INVALID",
-    `Cannot read the body as an archive: ${found}; expected a tarball, plain or compressed with gzip or zstd`,
-  );
-}
-
-/** Errors of the decompressor become ours; those of the source, and ours, pass as they are. */
-async function* orInvalid(format: string, source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function* undoCompression(
+  source: AsyncIterable<Uint8Array>,
+  format: CompressionFormat,
+  options: ZstdOptions,
+): AsyncGenerator<Uint8Array> {
+  const reader = new ByteReader(source);
   try {
-    yield* source;
+    yield* format === "gzip" ? decompressGzip(reader) : decompressZstd(reader, options);
   } catch (error) {
+    // Errors of the decompressor become ours; those of the source, and ours, pass as they are.
     if (!isDecompressionError(error)) throw error;
-    throw new StowageError("ARCHIVE_INVALID", `Cannot decompress the ${format} body: ${messageOf(error)}`, {
-      cause: error,
-    });
+    const message = `Cannot decompress the ${format} body: ${messageOf(error)}`;
+    throw new StowageError("ARCHIVE_INVALID", message, { cause: error });
   }
 }
 
 function isDecompressionError(error: unknown): boolean {
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   return /^Z_|^ZSTD_|^ERR_ZSTD/.test(code);
+}
+
+async function expectTar(reader: ByteReader, what: string): Promise<ByteReader> {
+  let head: Uint8Array;
+  try {
+    head = await reader.peek(blockBytes);
+    if (isTar(head)) return reader;
+  } catch (error) {
+    await reader.close();
+    throw error;
+  }
+  await reader.close();
+  throw notAnArchive(head, what);
+}
+
+/** Empty archives are zeros. */
+function isTar(head: Uint8Array): boolean {
+  return head.length === blockBytes && (isZeros(head) || hasTarChecksum(head));
+}
+
+type Recognise = (head: Uint8Array, text: string) => boolean;
+const startsWith =
+  (magic: string): Recognise =>
+  (_, text) =>
+    text.startsWith(magic);
+const matches =
+  (pattern: RegExp): Recognise =>
+  (_, text) =>
+    pattern.test(text);
+
+/** What is named in the refusal, since somebody will try it. */
+const refusedFormats: readonly (readonly [name: string, recognise: Recognise])[] = [
+  ["it is gzip-compressed, once more", isGzip],
+  ["it is zstd-compressed, once more", isZstd],
+  ["it is xz-compressed", startsWith("\xfd7zXZ\0")],
+  ["it is bzip2-compressed", startsWith("BZh")],
+  ["it is lz4-compressed", startsWith("\x04\x22\x4d\x18")],
+  ["it is a zip file", startsWith("PK\x03\x04")],
+  ["it is a SquashFS or SIF file", startsWith("hsqs")],
+  ["it looks like a web page", matches(/^\s*<(?:!doctype|html|head|\?xml|!--)/i)],
+  ["it looks like JSON", matches(/^\s*[{[]\s*["{[\]}]/)],
+];
+
+function notAnArchive(head: Uint8Array, what: string): StowageError {
+  const text = new TextDecoder("latin1").decode(head);
+  const format = refusedFormats.find(([, recognise]) => recognise(head, text));
+  const found =
+    head.length === 0 ? "it is empty" : (format?.[0] ?? `it starts with ${JSON.stringify(text.slice(0, 16))}`);
+  return new StowageError(
+    "ARCHIVE_INVALID",
+    `Cannot read ${what} as an archive: ${found}; expected a tarball, plain or compressed with gzip or zstd`,
+  );
 }

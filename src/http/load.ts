@@ -2,26 +2,39 @@
 import { type Context, Hono } from "hono";
 import { StowageError } from "../errors.ts";
 import { checkBodyBytes } from "../load/check-body-bytes.ts";
+import { decodeContent, parseContentEncoding } from "../load/decode-content.ts";
 import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
 import { type Receipt, hasChanges } from "../load/receipt.ts";
 import { type ImageName, parseName } from "../oci/reference.ts";
 import { withinSeconds } from "../streams/within-seconds.ts";
 import { authorize, callerName, mayReach } from "./authentication.ts";
 import { contentLengthOf } from "./content-length.ts";
+import { errorResponse } from "./error-response.ts";
 import type { Service } from "./service.ts";
 
 export function loadRoutes(service: Service): Hono {
-  const load = async (c: Context, name: ImageName | undefined): Promise<Response> =>
-    answerLoad(c, {
+  const load = async (c: Context, name: ImageName | undefined): Promise<Response> => {
+    const encoding = parseContentEncoding(c.req.header("Content-Encoding"));
+    if (encoding === undefined) return unknownEncoding(c.req.header("Content-Encoding"));
+    const body = (): AsyncIterable<Uint8Array> => decodeContent(service.bodyOf(c), encoding, service.limits);
+    return answerLoad(c, {
       service,
       name,
       announcedBytes: contentLengthOf(c),
-      load: (options) => loadArchive(service.bodyOf(c), options),
+      load: (options) => loadArchive(body(), options),
     });
+  };
   const routes = new Hono();
   routes.on(["PUT", "POST"], "/load", (c) => load(c, undefined));
   routes.on(["PUT", "POST"], "/load/:name{.+}", (c) => load(c, parseName(c.req.param("name"))));
   return routes;
+}
+
+/** RFC 9110, 15.5.16: a 415 says which encodings would have been taken. */
+function unknownEncoding(encoding: string | undefined): Response {
+  const message = `Cannot take a body with Content-Encoding ${JSON.stringify(encoding)}: expected gzip, zstd or none`;
+  const error = new StowageError("UNSUPPORTED", message, { detail: { found: encoding, expected: ["gzip", "zstd"] } });
+  return errorResponse(error, { status: 415, headers: { "Accept-Encoding": "gzip, zstd" } });
 }
 
 export interface AnswerLoadOptions {

@@ -78,9 +78,9 @@ class ClosureCheck {
     return visited;
   }
 
-  async #visitOnce(descriptor: Descriptor, { depth }: Visit): Promise<Visited | undefined> {
+  async #visitOnce(descriptor: Descriptor, { namedBy, depth }: Visit): Promise<Visited | undefined> {
     const { digest, mediaType } = descriptor;
-    const bytes = await this.#read(digest);
+    const bytes = await this.#read(descriptor, namedBy);
     if (bytes === undefined) return undefined;
     const manifest = parseManifest(bytes, digest, mediaType);
     const isIndex = manifest.kind === "index";
@@ -130,15 +130,26 @@ class ClosureCheck {
     return size;
   }
 
-  async #read(digest: string): Promise<Uint8Array | undefined> {
+  async #read({ digest, size }: Descriptor, namedBy: string): Promise<Uint8Array | undefined> {
     const { store, signal, limits, known } = this.#options;
+    const { maxManifestBytes } = limits;
+    if (size > maxManifestBytes) {
+      throw new StowageError(
+        "LIMIT_EXCEEDED",
+        `Cannot take "${namedBy}": it names the manifest "${digest}" with ${size} bytes, ` +
+          `at most ${maxManifestBytes} are allowed (maxManifestBytes)`,
+        { detail: { limit: "maxManifestBytes", digest, found: size, expected: maxManifestBytes } },
+      );
+    }
+    const brought = known.sizeOf(digest);
+    if (brought !== undefined) checkSize({ digest, size }, brought, namedBy);
     const kept = known.manifest(digest);
-    if (kept !== undefined && kept.length <= limits.maxManifestBytes) return kept;
-    return (await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal }))?.bytes;
+    if (kept !== undefined) return kept;
+    return (await readSmallObject(store, blobKey(digest), { maxBytes: maxManifestBytes, signal }))?.bytes;
   }
 }
 
-function checkSize(descriptor: Descriptor, found: number | undefined, namedBy: string): void {
+function checkSize(descriptor: Pick<Descriptor, "digest" | "size">, found: number | undefined, namedBy: string): void {
   if (found === undefined) throw missing(descriptor, namedBy);
   const { digest, size } = descriptor;
   if (found === size) return;
@@ -157,7 +168,7 @@ function briefly(descriptor: Descriptor): Descriptor {
   return { mediaType, digest, size, ...(platform !== undefined && { platform }) };
 }
 
-function missing({ digest, size }: Descriptor, namedBy: string): StowageError {
+function missing({ digest, size }: Pick<Descriptor, "digest" | "size">, namedBy: string): StowageError {
   return new StowageError(
     "MANIFEST_BLOB_UNKNOWN",
     `Cannot publish "${namedBy}": it names "${digest}" (${size} bytes), which is neither in the archive nor in the store`,

@@ -2,7 +2,7 @@
  * Makes the images of a docker-archive: an OCI manifest for each image of its `manifest.json`, out of the files that have
  * been stored while they were read. The same parts always make the same manifest.
  */
-import { isGzip } from "../archive/decompress.ts";
+import { isGzip } from "../archive/decompress-gzip.ts";
 import { isZstd } from "../archive/decompress-zstd.ts";
 import { StowageError } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";

@@ -1,7 +1,14 @@
 /** What each image of a load is to be called, from the request, from the archive's annotations, or by digest alone. */
 import { StowageError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { type ImageName, defaultRepository, isTag, parseReference } from "../oci/reference.ts";
+import {
+  type ImageName,
+  defaultRepository,
+  isTag,
+  parseReference,
+  parseTag,
+  tagOfReference,
+} from "../oci/reference.ts";
 import { refNameAnnotation } from "../oci/repository-index.ts";
 import type { ClosedRoot } from "./check-closure.ts";
 
@@ -37,7 +44,17 @@ export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): 
 function nameOf(root: ClosedRoot, requested: ImageName | undefined): ImageName {
   if (requested === undefined) return nameInArchive(root);
   if (root.hasSubject) return { repository: requested.repository, tag: undefined }; // a referrer, found by its subject
-  return { repository: requested.repository, tag: requested.tag ?? nameInArchive(root).tag };
+  return { repository: requested.repository, tag: requested.tag ?? tagInArchive(root) };
+}
+
+/** Of a name that is not used only the tag counts: `My App:1.4` may be called `app:1.4`. */
+function tagInArchive({ annotations }: Descriptor): string | undefined {
+  const wholeName = annotations?.[containerdNameAnnotation];
+  const refName = annotations?.[refNameAnnotation];
+  if (wholeName !== undefined) return tagOfReference(wholeName);
+  if (refName === undefined) return undefined;
+  const isReference = /[/:@]/.test(refName);
+  return isReference ? tagOfReference(refName) : parseTag(refName);
 }
 
 function nameInArchive({ annotations }: Descriptor): ImageName {

@@ -4,9 +4,10 @@ import { StowageError } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { parseManifest } from "../oci/manifest.ts";
-import { collectBytes } from "../streams/collect-bytes.ts";
 import type { BlobIntake } from "./blob-intake.ts";
+import { classifyEntry, isFile } from "./classify-entry.ts";
 import { DockerFiles } from "./docker-files.ts";
+import { checkLayoutVersion, readLayoutFile } from "./layout-file.ts";
 import { type IgnoredEntry, maxIgnoredEntries } from "./receipt.ts";
 
 /** What an archive holds besides blobs: the descriptors of its `index.json` or, without one, the files of a docker-archive. */
@@ -30,17 +31,21 @@ export async function takeEntries(
 ): Promise<ArchiveContents> {
   const ignored: IgnoredEntry[] = [];
   let index: Uint8Array | undefined;
+  let layoutFile: Uint8Array | undefined;
   const dockerFiles = new DockerFiles({ intake, limits });
   for await (const entry of readArchive(source, { ...limits, holdWindow })) {
     checkFileBytes(entry, limits);
-    const digest = blobDigestOf(entry);
-    if (digest !== undefined) await intake.take({ digest, size: entry.size, body: entry.body });
-    else if (entry.path === "index.json" && isFile(entry)) index = await readIndex(entry, limits);
-    else if (entry.type !== "directory" && entry.path !== "oci-layout") {
+    const role = classifyEntry(entry);
+    if (role.kind === "blob") await intake.take({ digest: role.digest, size: entry.size, body: entry.body });
+    else if (role.kind === "index.json") index = await readLayoutFile(entry, index, { limits, code: "INDEX_INVALID" });
+    else if (role.kind === "oci-layout") {
+      layoutFile = await readLayoutFile(entry, layoutFile, { limits, code: "ARCHIVE_INVALID" });
+    } else if (role.kind === "other") {
       if (index === undefined) await dockerFiles.take(entry);
       if (ignored.length < maxIgnoredEntries) ignored.push(ignore(entry));
     }
   }
+  if (layoutFile !== undefined) checkLayoutVersion(layoutFile);
   return index === undefined ? { dockerFiles } : { roots: parseRoots(index), ignored };
 }
 
@@ -54,29 +59,9 @@ function checkFileBytes({ path, size }: ArchiveEntry, { maxBlobBytes }: LoadLimi
   );
 }
 
-function isFile({ type }: ArchiveEntry): boolean {
-  return type === "file" || type === "contiguous-file";
-}
-
-/** The digest that a file of the archive claims to have, by its path: known before any byte of it. */
-function blobDigestOf(entry: ArchiveEntry): string | undefined {
-  const match = /^blobs\/sha256\/([0-9a-f]{64})$/.exec(entry.path);
-  return match !== null && isFile(entry) ? `sha256:${match[1]}` : undefined;
-}
-
-async function readIndex(entry: ArchiveEntry, { maxManifestBytes }: LoadLimits): Promise<Uint8Array> {
-  if (entry.size <= maxManifestBytes) return collectBytes(entry.body, entry.size);
-  throw new StowageError(
-    "LIMIT_EXCEEDED",
-    `Cannot read index.json: it has ${entry.size} bytes, at most ${maxManifestBytes} are allowed (maxManifestBytes)`,
-    { detail: { limit: "maxManifestBytes", found: entry.size, expected: maxManifestBytes } },
-  );
-}
-
 function ignore(entry: ArchiveEntry): IgnoredEntry {
   const { path, type } = entry;
-  if (!isFile(entry)) return { path, reason: `a ${type}, not a file` };
-  if (path.startsWith("blobs/")) return { path, reason: "not named by a sha256 digest" };
+  if (!isFile(entry)) return { path, reason: `${type === "unknown" ? "of an unknown type" : `a ${type}`}, not a file` };
   if (path === "manifest.json" || path === "repositories")
     return { path, reason: "says in Docker's way what index.json says" };
   return { path, reason: "not part of an image layout" };

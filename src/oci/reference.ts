@@ -68,6 +68,19 @@ export function formatName({ repository, tag }: ImageName): string {
  * digest it means `latest`, as with every client; with a digest alone it has no tag. Throws `NAME_INVALID`.
  */
 export function parseReference(text: string): ImageName {
+  const { name, tag } = splitReference(text);
+  return { repository: parseRepositoryName(withoutRegistry(name)), tag };
+}
+
+/**
+ * The tag of a whole reference, whose name need not be a repository's: somebody has given it another. Throws `NAME_INVALID`
+ * if the tag cannot be used.
+ */
+export function tagOfReference(text: string): string | undefined {
+  return splitReference(text).tag;
+}
+
+function splitReference(text: string): { readonly name: string; readonly tag: string | undefined } {
   const at = text.indexOf("@");
   const named = at === -1 ? text : text.slice(0, at);
   if (at !== -1 && !isSha256Digest(text.slice(at + 1))) {
@@ -79,7 +92,7 @@ export function parseReference(text: string): ImageName {
   const colon = named.indexOf(":", named.lastIndexOf("/") + 1);
   const name = colon === -1 ? named : named.slice(0, colon);
   const tag = colon === -1 ? (at === -1 ? "latest" : undefined) : parseTag(named.slice(colon + 1));
-  return { repository: parseRepositoryName(withoutRegistry(name)), tag };
+  return { name, tag };
 }
 
 /**

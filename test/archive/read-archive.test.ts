@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, expect, it } from "vitest";
 import { readArchive } from "../../src/archive/read-archive.ts";
+import { defaultLimits } from "../../src/limits.ts";
 import { chunksOf, cutAt, randomBytes, readAll, sha256 } from "../support/bytes.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { missingTools } from "../tools/find-tool.ts";
@@ -28,7 +29,7 @@ interface Read {
 
 async function readEntries(source: AsyncIterable<Uint8Array>, maxEntries = 1000): Promise<Read[]> {
   const entries: Read[] = [];
-  for await (const { path, type, body } of readArchive(source, { maxEntries })) {
+  for await (const { path, type, body } of readArchive(source, { ...defaultLimits, maxEntries })) {
     entries.push({ path, type, body: await readAll(body) });
   }
   return entries;
@@ -65,7 +66,7 @@ describeIfFound("readArchive", missingTools(["tar"]), () => {
   it.each(["ustar", "gnu", "pax"])("reads directories and names with ./ in %s", async (format) => {
     const entries = await readEntries(chunksOf(tar(files, [`--format=${format}`], ["."]), 1000));
     expectFiles(entries, files);
-    expect(entries.filter(({ type }) => type === "directory").map(({ path }) => path)).toContain("blobs/sha256/");
+    expect(entries.filter(({ type }) => type === "directory").map(({ path }) => path)).toContain("blobs/sha256");
   });
 
   it.each(["gnu", "pax"])("reads long names in %s", async (format) => {
@@ -84,7 +85,7 @@ describeIfFound("readArchive", missingTools(["tar"]), () => {
 
   it("skips bodies that nobody reads", async () => {
     const paths: string[] = [];
-    for await (const { path } of readArchive(chunksOf(tar(files, []), 700), { maxEntries: 100 })) paths.push(path);
+    for await (const { path } of readArchive(chunksOf(tar(files, []), 700), defaultLimits)) paths.push(path);
     expect(paths).toEqual(Object.keys(files));
   });
 
@@ -147,7 +148,7 @@ describeIfFound("readArchive", missingTools(["tar"]), () => {
         yield chunk;
       }
     }
-    for await (const { path } of readArchive(source(), { maxEntries: 100 })) {
+    for await (const { path } of readArchive(source(), defaultLimits)) {
       if (path !== "large") continue;
       await new Promise((resolve) => setTimeout(resolve, 20));
       expect(read).toBeLessThan(1_000_000);
@@ -182,7 +183,7 @@ describeIfFound("readArchive", missingTools(["tar"]), () => {
 
   it.each([
     ["an empty body", Buffer.alloc(0), "it is empty"],
-    ["HTML", Buffer.from("<!doctype html><p>Not found"), 'it starts with "<!doctype html><"'],
+    ["HTML", Buffer.from("<!doctype html><p>Not found"), "it looks like a web page"],
     ["xz", Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00]), "it is xz-compressed"],
     ["bzip2", Buffer.from("BZh91AY"), "it is bzip2-compressed"],
     ["zip", Buffer.from("PK\u0003\u0004…"), "it is a zip file"],
@@ -225,7 +226,7 @@ describeIfFound("readArchive, with zstd", missingTools(["tar", "zstd"]), () => {
       });
     }
     await expect(readEntries(chunksOf(Buffer.concat([body, Buffer.from("garbage")]), 100))).rejects.toThrow(
-      "other bytes follow the last frame",
+      "other bytes follow the end of the zstd stream",
     );
   });
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { readArchive } from "../../src/archive/read-archive.ts";
+import { defaultLimits } from "../../src/limits.ts";
 import { chunksOf, randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { zstdFrame } from "../support/zstd.ts";
@@ -17,7 +18,7 @@ async function windowsHeld(first: number, second: number): Promise<{ asked: numb
     return () => void released++;
   };
   try {
-    for await (const { body } of readArchive(chunksOf(bytes, 5000), { maxEntries: 100, holdWindow })) {
+    for await (const { body } of readArchive(chunksOf(bytes, 5000), { ...defaultLimits, holdWindow })) {
       for await (const _ of body);
     }
     return { asked, released };

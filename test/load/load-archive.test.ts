@@ -140,12 +140,12 @@ describe("loadArchive", () => {
   it("lists what no image needs", async () => {
     const extra = [
       { name: "manifest.json", bytes: Buffer.from("[]") },
-      { name: "blobs/sha256/short", bytes: small },
+      { name: "blobs/sha256/.DS_Store", bytes: small },
       { name: "notes.txt", bytes: small },
     ];
     expect((await load(await tarOf(layout, { extra }))).ignored).toEqual([
       { path: "manifest.json", reason: "says in Docker's way what index.json says" },
-      { path: "blobs/sha256/short", reason: "not named by a sha256 digest" },
+      { path: "blobs/sha256/.DS_Store", reason: "not part of an image layout" },
       { path: "notes.txt", reason: "not part of an image layout" },
     ]);
   });
@@ -264,6 +264,9 @@ describe("loadArchive, naming", () => {
   const one = makeLayout({ layers: [small], name: "docker.io/library/app:1", refName: "1" });
   const other = makeLayout({ layers: [large], name: "localhost:5000/other:2", refName: "2" });
   const plain = makeLayout({ layers: [small], label: "plain" });
+  /** By the digest of another manifest, as an index's when one of its images was saved alone: it is not gone by. */
+  const byDigest = makeLayout({ name: `docker.io/library/app@${plain.digest}` });
+  const badByDigest = makeLayout({ name: `Team/App@${plain.digest}` });
   const namesOf = ({ images }: Receipt): string[] =>
     images.map(({ repository, reference }) => `${repository}:${reference}`);
 
@@ -276,6 +279,15 @@ describe("loadArchive, naming", () => {
       undefined,
       "ghcr.io/acme/app:3",
     ],
+    ["a host and a port", makeLayout({ name: "registry.example:5000/team/app:3" }), undefined, "team/app:3"],
+    ["a name without a tag", makeLayout({ name: "docker.io/team/app" }), undefined, "team/app:latest"],
+    ["a digest as the reference", byDigest, undefined, `app:${byDigest.digest}`],
+    ["a tag and a digest", makeLayout({ name: `app:1@${plain.digest}` }), undefined, "app:1"],
+    ["a name that is none, where the request replaces it", makeLayout({ name: "My App:1.4" }), "team/x", "team/x:1.4"],
+    ["no tag of such a name", makeLayout({ name: "docker.io/Team/App" }), "team/x", "team/x:latest"],
+    ["a ref.name that is none, likewise", makeLayout({ refName: "Team/App:1.4" }), "team/x", "team/x:1.4"],
+    ["a digest in such a name", badByDigest, "team/x", `team/x:${badByDigest.digest}`],
+    ["nothing in the archive but the request", makeLayout({ name: "My App:a tag" }), "team/x:2", "team/x:2"],
     ["a tag as ref.name", makeLayout({ refName: "1.4" }), undefined, "images:1.4"],
     ["no name at all", plain, undefined, `images:${plain.digest}`],
     ["a repository in the request", one, "team/x", "team/x:1"],
@@ -317,6 +329,8 @@ describe("loadArchive, naming", () => {
   it("refuses a name that is none", async () => {
     await expectRefused(makeLayout({ name: "docker.io/Team/App:1" }), "NAME_INVALID");
     await expectRefused(makeLayout({ refName: "a tag" }), "NAME_INVALID");
+    await expectRefused(makeLayout({ refName: "a tag" }), "NAME_INVALID", "team/x");
+    await expectRefused(makeLayout({ name: "App:a tag" }), "NAME_INVALID", "team/x");
   });
 });
 

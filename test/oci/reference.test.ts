@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseName, parseReference } from "../../src/oci/reference.ts";
+import { parseName, parseReference, tagOfReference } from "../../src/oci/reference.ts";
 
 const digest = `sha256:${"0".repeat(64)}`;
 
@@ -69,5 +69,22 @@ describe("parseName", () => {
     ".stowage",
   ])("refuses %j", (text) => {
     expect(() => parseName(text)).toThrow(expect.objectContaining({ code: "NAME_INVALID" }) as Error);
+  });
+});
+
+describe("tagOfReference", () => {
+  it.each([
+    ["My App:1.4", "1.4"],
+    ["HOST:5000/App", "latest"],
+    [`App@${digest}`, undefined],
+    [`App:1@${digest}`, "1"],
+  ])("reads the tag of %s, whatever its name", (text, tag) => {
+    expect(tagOfReference(text)).toBe(tag);
+  });
+
+  it("refuses a tag that cannot be used", () => {
+    for (const text of ["app:", "app:a b", "app@sha256:12"]) {
+      expect(() => tagOfReference(text)).toThrow(expect.objectContaining({ code: "NAME_INVALID" }) as Error);
+    }
   });
 });

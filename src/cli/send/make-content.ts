@@ -6,9 +6,8 @@ import type { FileHandle } from "node:fs/promises";
 import { decompress } from "../../archive/decompress.ts";
 import { isZstd } from "../../archive/decompress-zstd.ts";
 import { abortable } from "../../streams/abortable.ts";
-import { ByteReader } from "../../streams/byte-reader.ts";
 import { Content, type Segment } from "./content.ts";
-import type { ListedEntry, ScannedArchive } from "./scan-input.ts";
+import { type ListedEntry, type ScannedArchive, scanLimits } from "./scan-input.ts";
 import type { TemporaryFile } from "./temporary-file.ts";
 import { type WalkedEntry, blockBytes, walkTar, wholeBlocks } from "./walk-tar.ts";
 
@@ -77,7 +76,7 @@ async function copyEntries(
 ): Promise<Content> {
   const target = await openTemporary();
   const source = abortable(file.createReadStream({ start: 0, autoClose: false }), signal);
-  const reader = new ByteReader(await decompress(source));
+  const reader = await decompress(source, scanLimits);
   const segments: Segment[] = [];
   try {
     for await (const walked of walkTar((count) => reader.read(count), chosen)) {

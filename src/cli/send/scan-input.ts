@@ -3,7 +3,7 @@
  * while it is set aside in a temporary file.
  */
 import type { FileHandle } from "node:fs/promises";
-import { type ArchiveEntry, readArchive } from "../../archive/read-archive.ts";
+import { type ArchiveEntry, type ReadArchiveOptions, readArchive } from "../../archive/read-archive.ts";
 import { abortable } from "../../streams/abortable.ts";
 import type { CommandIo } from "../command.ts";
 import { formatBytes } from "../format.ts";
@@ -12,8 +12,13 @@ import { startProgress } from "../progress.ts";
 import { watched } from "../watched.ts";
 import type { TemporaryFile } from "./temporary-file.ts";
 
-/** How many entries a service takes is its own decision; this only bounds what the list of them takes here. */
-const maxEntries = 1_000_000;
+/** What a service takes is its own decision; this only bounds what the list of entries takes here. */
+export const scanLimits: ReadArchiveOptions = {
+  maxEntries: 1_000_000,
+  maxPaxBytes: Number.POSITIVE_INFINITY,
+  maxExpansionRatio: Number.POSITIVE_INFINITY,
+  maxExpandedBytes: Number.POSITIVE_INFINITY,
+};
 
 export interface ListedEntry {
   /** Length of its body in bytes. */
@@ -64,7 +69,7 @@ async function* keep(source: AsyncIterable<Uint8Array>, copy: TemporaryFile): As
 /** Reads an archive to its end, bodies skipped. Throws what `readArchive` does. */
 export async function scanArchive(source: AsyncIterable<Uint8Array>): Promise<readonly ListedEntry[]> {
   const entries: ListedEntry[] = [];
-  for await (const entry of readArchive(source, { maxEntries })) {
+  for await (const entry of readArchive(source, scanLimits)) {
     entries.push({ size: entry.size, digest: digestOf(entry) });
   }
   return entries;

@@ -32,7 +32,6 @@ export async function* walkTar<Entry extends SizedEntry>(
     const header: Uint8Array[] = [];
     for (let isExtended = true; isExtended;) {
       const block = await readExactly(read, blockBytes);
-      if (block.every((byte) => byte === 0)) continue; // readers pass over the end of a tar that goes on
       isExtended = isExtension(block);
       header.push(withoutTime(block));
       if (isExtended) header.push(await readExactly(read, wholeBlocks(sizeIn(block))));

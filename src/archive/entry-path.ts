@@ -1,0 +1,35 @@
+/** The names of an archive's entries, of which only those are taken that mean the same to everybody. */
+import { StowageError } from "../errors.ts";
+import { resolvePath } from "./resolve-path.ts";
+import { invalidTar } from "./tar-header.ts";
+
+/** Characters of a path at most: as much as most file systems take. */
+const maxPathLength = 4096;
+
+/**
+ * The path that a name means: `./blobs//sha256/` is `blobs/sha256`. Throws `ARCHIVE_INVALID` if it is absolute, has a `..`, a
+ * backslash or a zero byte in it, and `LIMIT_EXCEEDED` if it is too long. `where` names its place in messages.
+ */
+export function entryPath(name: string, where: string): string {
+  if (name.length > maxPathLength) throw tooLong(name);
+  const problem = problemOf(name);
+  if (problem !== undefined) throw invalidTar(where, `found the path ${JSON.stringify(name)}, which ${problem}`);
+  return resolvePath(name) ?? "";
+}
+
+function problemOf(name: string): string | undefined {
+  if (name.startsWith("/")) return "is absolute; expected one inside the archive";
+  if (name.split("/").includes("..")) return 'has a ".." in it; expected one inside the archive';
+  if (name.includes("\\")) return "has a backslash in it; expected slashes";
+  if (name.includes("\0")) return "has a zero byte in it";
+  return undefined;
+}
+
+function tooLong(name: string): StowageError {
+  const start = JSON.stringify(name.slice(0, 100));
+  return new StowageError(
+    "LIMIT_EXCEEDED",
+    `Cannot read the archive: a path of ${name.length} characters starts with ${start}, at most ${maxPathLength} are allowed`,
+    { detail: { found: name.length, expected: maxPathLength } },
+  );
+}

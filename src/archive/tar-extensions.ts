@@ -1,0 +1,147 @@
+/**
+ * What stands before an entry's own header and says more of it than fits there: pax's extended headers, and GNU's long
+ * names. Each is read whole into memory, so there is a cap for one and another for all of an archive.
+ */
+import { StowageError } from "../errors.ts";
+import type { ByteReader } from "../streams/byte-reader.ts";
+import { collectBytes } from "../streams/collect-bytes.ts";
+import { type TarHeader, invalidTar, unsupportedTar } from "./tar-header.ts";
+
+/** Bytes of one: as many as Go's own reader takes. Records are looked at in one go, which takes a few milliseconds then. */
+const maxExtensionBytes = 1024 * 1024;
+
+/** What an extension says in place of the entry's own header. */
+export interface TarExtension {
+  readonly name?: string;
+  readonly linkTarget?: string;
+  /** Length of the body in bytes. */
+  readonly size?: number;
+}
+
+/** pax's header for one entry, pax's for all that follow, and GNU's long name and long target of a link. */
+const extensionFlags = "xgLK";
+
+export function isTarExtension({ typeFlag }: TarHeader): boolean {
+  return extensionFlags.includes(typeFlag);
+}
+
+export interface TarExtensionsOptions {
+  /** Bytes of all extensions of the archive. */
+  readonly maxPaxBytes: number;
+}
+
+/** Those of one archive. They are taken as they come, and belong to the entry that comes next. */
+export class TarExtensions {
+  readonly #maxBytes: number;
+  readonly #pending = new Map<string, TarExtension>();
+  #bytes = 0;
+
+  constructor({ maxPaxBytes }: TarExtensionsOptions) {
+    this.#maxBytes = maxPaxBytes;
+  }
+
+  /** Does an extension wait for its entry? */
+  get arePending(): boolean {
+    return this.#pending.size > 0;
+  }
+
+  /**
+   * Reads the body of an extension, and returns how many bytes of it there were: fewer only if the archive is cut short.
+   * Throws `ARCHIVE_INVALID` if it is malformed or the second of its kind before one entry, `UNSUPPORTED` if it makes the
+   * entry a sparse file, and `LIMIT_EXCEEDED`.
+   */
+  async take({ typeFlag, size }: TarHeader, reader: ByteReader, where: string): Promise<number> {
+    if (this.#pending.has(typeFlag))
+      throw invalidTar(where, `two extended headers of type "${typeFlag}" stand in a row`);
+    this.#checkBytes(size, where);
+    const bytes = await collectBytes(reader.stream(size), size);
+    if (bytes.length === size) this.#pending.set(typeFlag, parseExtension(typeFlag, bytes, where));
+    return bytes.length;
+  }
+
+  /** What is said of the next entry, by any of them. pax's word counts more than GNU's. */
+  next(): TarExtension {
+    const { K: target, L: name, x: pax } = Object.fromEntries(this.#pending);
+    this.#pending.clear();
+    return { ...target, ...name, ...pax };
+  }
+
+  #checkBytes(size: number, where: string): void {
+    if (size > maxExtensionBytes) {
+      throw new StowageError(
+        "LIMIT_EXCEEDED",
+        `Cannot read ${where} in the archive: an extended header has ${size} bytes, at most ${maxExtensionBytes} are allowed`,
+        { detail: { found: size, expected: maxExtensionBytes } },
+      );
+    }
+    this.#bytes += size;
+    if (this.#bytes <= this.#maxBytes) return;
+    throw new StowageError(
+      "LIMIT_EXCEEDED",
+      `Cannot read ${where} in the archive: its extended headers have more than ${this.#maxBytes} bytes together (maxPaxBytes)`,
+      { detail: { limit: "maxPaxBytes", expected: this.#maxBytes } },
+    );
+  }
+}
+
+function parseExtension(typeFlag: string, bytes: Uint8Array, where: string): TarExtension {
+  if (typeFlag === "L") return { name: withoutZeros(bytes) };
+  if (typeFlag === "K") return { linkTarget: withoutZeros(bytes) };
+  const pax = parsePax(bytes, where);
+  if (typeFlag !== "g" || Object.keys(pax).length === 0) return pax;
+  throw invalidTar(where, `a global extended header sets the ${Object.keys(pax).join(" and ")} of all entries`);
+}
+
+function withoutZeros(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes).replace(/\0+$/, "");
+}
+
+/** `<length> <key>=<value>\n`, again and again; the length counts the whole record in bytes. */
+function parsePax(bytes: Uint8Array, where: string): TarExtension {
+  const records = new Map<string, string>();
+  const decoder = new TextDecoder();
+  for (let at = 0; at < bytes.length;) {
+    const { space, end } = recordAt(bytes, at, where);
+    const equals = bytes.indexOf(0x3d, space);
+    if (equals === -1 || equals >= end) throw invalidTar(where, "a record of its extended header has no value");
+    const key = decoder.decode(bytes.subarray(space + 1, Math.min(equals, space + 1 + maxKeyBytes)));
+    if (/^GNU\.sparse\.|^SCHILY\.realsize$/.test(key)) throw sparse(where);
+    if (knownKeys.has(key)) records.set(key, decoder.decode(bytes.subarray(equals + 1, end - 1)));
+    at = end;
+  }
+  const [name, linkTarget, size] = [records.get("path"), records.get("linkpath"), records.get("size")];
+  return {
+    ...(name && { name }), // empty: what the entry's own header says counts again
+    ...(linkTarget && { linkTarget }),
+    ...(size && { size: parseSize(size, where) }),
+  };
+}
+
+const knownKeys: ReadonlySet<string> = new Set(["path", "linkpath", "size"]);
+/** More than any key has that is looked for. */
+const maxKeyBytes = 100;
+/** Digits of a record's length: it cannot be longer than the header that it is in. */
+const maxLengthDigits = 7;
+
+/** Where a record's length ends, and where the record itself does. */
+function recordAt(bytes: Uint8Array, at: number, where: string): { readonly space: number; readonly end: number } {
+  let length = 0;
+  for (let space = at; space <= at + maxLengthDigits; space++) {
+    const byte = bytes[space] ?? 0;
+    if (byte >= 0x30 && byte <= 0x39) length = length * 10 + (byte - 0x30);
+    else if (byte === 0x20 && at + length > space && bytes[at + length - 1] === 0x0a)
+      return { space, end: at + length };
+    else break;
+  }
+  throw invalidTar(where, "the length of a record in its extended header is wrong");
+}
+
+function parseSize(text: string, where: string): number {
+  if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
+  const found = JSON.stringify(text.slice(0, 100));
+  throw invalidTar(where, `its size is ${found}, expected a whole number of bytes from 0 to 2^53-1`);
+}
+
+export function sparse(where: string): StowageError {
+  return unsupportedTar(where, "it is a sparse file; expected whole files, as tar writes them without --sparse");
+}

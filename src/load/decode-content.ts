@@ -1,0 +1,29 @@
+/**
+ * Undoes what a request's Content-Encoding names (RFC 9110, 8.4), before anybody looks at the first bytes: what comes out
+ * may be a compressed tarball again. One encoding is undone, not one inside another.
+ */
+import { type CompressionFormat, type ExpansionLimits, expand } from "../archive/decompress.ts";
+
+export type ContentEncoding = CompressionFormat | "identity";
+
+const encodings: ReadonlyMap<string, ContentEncoding> = new Map([
+  ["", "identity"],
+  ["identity", "identity"],
+  ["gzip", "gzip"],
+  ["x-gzip", "gzip"],
+  ["zstd", "zstd"],
+]);
+
+/** Reads the header's value; undefined if it is none that can be undone. */
+export function parseContentEncoding(header = ""): ContentEncoding | undefined {
+  return encodings.get(header.trim().toLowerCase());
+}
+
+/** Yields the content. Throws `ARCHIVE_INVALID` if it is not encoded so, and `LIMIT_EXCEEDED`. */
+export function decodeContent(
+  source: AsyncIterable<Uint8Array>,
+  encoding: ContentEncoding,
+  limits: ExpansionLimits,
+): AsyncIterable<Uint8Array> {
+  return encoding === "identity" ? source : expand(source, encoding, limits);
+}

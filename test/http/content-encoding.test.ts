@@ -1,0 +1,82 @@
+import { execFileSync } from "node:child_process";
+import { gzipSync } from "node:zlib";
+import type { Hono } from "hono";
+import { beforeEach, describe, expect, it } from "vitest";
+import { createApp } from "../../src/http/app.ts";
+import { MemoryStore } from "../../src/storage/memory-store.ts";
+import { randomBytes } from "../support/bytes.ts";
+import { makeLayout, tarOf } from "../support/layout.ts";
+import { describeIfFound } from "../support/requirement.ts";
+import { visibleState } from "../support/visible-state.ts";
+import { missingTools } from "../tools/find-tool.ts";
+
+const layout = makeLayout({ layers: [randomBytes(1000)], name: "team/app:1.4" });
+const tar = await tarOf(layout);
+
+let store: MemoryStore;
+let app: Hono;
+beforeEach(() => {
+  store = new MemoryStore({ partBytes: 400 });
+  app = createApp({ store, access: "anyone" });
+});
+
+async function put(body: Uint8Array, encoding: string): Promise<Response> {
+  return app.request("/v1/load", { method: "PUT", body: Buffer.from(body), headers: { "Content-Encoding": encoding } });
+}
+
+async function expectLoaded(body: Uint8Array, encoding: string): Promise<void> {
+  const response = await put(body, encoding);
+  expect(response.status).toBe(201);
+  expect(await response.json()).toMatchObject({ images: [{ digest: layout.digest }] });
+}
+
+async function expectRefused(body: Uint8Array, encoding: string, status: number, code: string): Promise<Response> {
+  const response = await put(body, encoding);
+  expect(response.status).toBe(status);
+  expect(await response.clone().json()).toMatchObject({ errors: [{ code }] });
+  const keys = [...(await visibleState(store)).keys()];
+  expect(keys.filter((key) => key !== "oci-layout")).toEqual([]); // which says that the store has been tried
+  return response;
+}
+
+describe("PUT /v1/load with a Content-Encoding", () => {
+  it.each<[string, Uint8Array, string]>([
+    ["gzip", gzipSync(tar), "gzip"],
+    ["gzip by its old name", gzipSync(tar), "x-gzip"],
+    ["gzip in capitals", gzipSync(tar), " GZIP "],
+    ["a tarball that is compressed by itself", gzipSync(gzipSync(tar)), "gzip"],
+    ["identity", tar, "identity"],
+    ["identity and a compressed tarball", gzipSync(tar), "identity"],
+  ])("takes %s", async (_, body, encoding) => expectLoaded(body, encoding));
+
+  it("refuses a body that is not encoded as it says, is cut short, or goes on", async () => {
+    await expectRefused(tar, "gzip", 400, "ARCHIVE_INVALID");
+    await expectRefused(tar, "zstd", 400, "ARCHIVE_INVALID");
+    await expectRefused(gzipSync(tar).subarray(0, -20), "gzip", 400, "ARCHIVE_INVALID");
+    await expectRefused(Buffer.concat([gzipSync(tar), Buffer.from("more")]), "gzip", 400, "ARCHIVE_INVALID");
+    await expectRefused(gzipSync(gzipSync(gzipSync(tar))), "gzip", 400, "ARCHIVE_INVALID");
+    await expectRefused(Buffer.alloc(0), "gzip", 400, "ARCHIVE_INVALID");
+  });
+
+  it("refuses one that expands too much", async () => {
+    const bomb = gzipSync(Buffer.alloc(66 * 1024 * 1024), { level: 1 });
+    await expectRefused(bomb, "gzip", 413, "LIMIT_EXCEEDED");
+  });
+
+  it.each(["br", "deflate", "compress", "gzip, gzip", "gzip;q=1"])(
+    "refuses %s with 415 and says what it takes",
+    async (encoding) => {
+      const response = await expectRefused(tar, encoding, 415, "UNSUPPORTED");
+      expect(response.headers.get("Accept-Encoding")).toBe("gzip, zstd");
+      expect(await response.text()).toContain(`Content-Encoding \\"${encoding}\\": expected gzip, zstd or none`);
+    },
+  );
+});
+
+describeIfFound("PUT /v1/load with zstd as its Content-Encoding", missingTools(["zstd"]), () => {
+  it("takes it", async () => {
+    const zstd = (input: Uint8Array): Buffer => execFileSync("zstd", ["-q", "-c"], { input });
+    await expectRefused(zstd(zstd(zstd(tar))), "zstd", 400, "ARCHIVE_INVALID");
+    await expectLoaded(zstd(tar), "zstd");
+  });
+});

@@ -179,6 +179,17 @@ describe("loadArchive", () => {
     expect((await load(await tarOf(silent))).images).toMatchObject([{ mediaType: types.manifest }]);
   });
 
+  it("refuses a manifest whose layers are no list", async () => {
+    await expectRefused(makeLayout({ manifest: { layers: "none" } }), "MANIFEST_INVALID");
+  });
+
+  it("takes an image without layers, also where null stands for none as BuildKit writes it", async () => {
+    for (const layers of [[], null]) {
+      const empty = makeLayout({ layers: [], manifest: { layers } });
+      expect((await load(await tarOf(empty))).images).toMatchObject([{ digest: empty.digest }]);
+    }
+  });
+
   it("holds no more at once than its budget", async () => {
     const layers = Array.from({ length: 50 }, (_, i) => randomBytes(900, i));
     const image = makeLayout({ layers, refName: "many" });

@@ -1,6 +1,10 @@
 /** What containerd, Docker, Podman and Buildah write of images that they pulled, imported or built. */
 import { type AcceptedArchive, type ArchiveMaker, regctlDigests, skopeoDigest, tarLayout } from "./accepted-archive.ts";
+import { runShell } from "./run-tool.ts";
 import { sampleName } from "./sample-image.ts";
+
+const saveById =
+  "docker pull --quiet $SMALL:amd64 >&2; docker save $(docker image inspect --format '{{.Id}}' $SMALL:amd64)";
 
 export const engineArchives: readonly ArchiveMaker[] = [
   {
@@ -45,6 +49,10 @@ export const engineArchives: readonly ArchiveMaker[] = [
       saved("one image", { tags: "amd64" }),
       saved("several images", { tags: "twice amd64" }),
       {
+        ...saved("an image by its ID, without a name", { tags: "amd64" }),
+        script: saveById,
+      },
+      {
         ...saved("a sparse index, as it pulls the engine's own platform alone", { tags: "list" }),
         pulled: "crane digest --platform linux/amd64 $SMALL:list",
       },
@@ -52,7 +60,7 @@ export const engineArchives: readonly ArchiveMaker[] = [
   },
   {
     name: "docker save, with the graph driver",
-    needs: ["docker", "dockerd", "crane", "regctl"],
+    needs: ["docker", "dockerd", "crane", "regctl", "skopeo"],
     prepare: async (workshop) => ({
       ...(await workshop.puller("graph driver")).env,
       SMALL: `${await workshop.smallRegistry()}/small`,
@@ -61,8 +69,41 @@ export const engineArchives: readonly ArchiveMaker[] = [
       { ...saved("one image, of an index", { tags: "list" }), digests: regctlDigests("list") },
       { ...saved("several images", { tags: "twice amd64" }), digests: regctlDigests("twice", "amd64") },
       {
+        ...saved("an image by its ID, without a name", { tags: "amd64" }),
+        script: saveById,
+        digests: skopeoDigest,
+      },
+      {
         ...saved("layers that were zstd and uncompressed", { tags: "zstd uncompressed" }),
         digests: regctlDigests("zstd", "uncompressed"),
+      },
+    ],
+  },
+  {
+    name: "engines that pulled what BuildKit pushed",
+    needs: ["buildctl", "buildkitd", "runc", "docker", "dockerd", "containerd", "ctr", "crane", "regctl"],
+    prepare: async (workshop) => {
+      const small = `${await workshop.smallRegistry()}/small`;
+      const env = { BUILDKIT_HOST: await workshop.buildKit(), CONTEXT: await workshop.smallContext(), SMALL: small };
+      await runShell(pushAttested, { env });
+      return {
+        ...(await workshop.puller("containerd")).env,
+        CONTAINERD_ADDRESS: await workshop.containerd(),
+        SMALL: small,
+      };
+    },
+    archives: [
+      exported("ctr images export, two platforms with attestations", {
+        tags: "attested",
+        select: "--all-platforms",
+      }),
+      sparse("ctr images export, a sparse index without its attestations", {
+        tags: "attested",
+        select: "--platform linux/amd64",
+      }),
+      {
+        ...saved("docker save, a sparse index of one platform", { tags: "attested" }),
+        pulled: "crane digest --platform linux/amd64 $SMALL:attested",
       },
     ],
   },
@@ -98,6 +139,12 @@ export const engineArchives: readonly ArchiveMaker[] = [
     ],
   },
 ];
+
+const pushAttested = `
+  buildctl build --progress quiet --frontend dockerfile.v0 --local context=$CONTEXT --local dockerfile=$CONTEXT \
+    --opt platform=linux/amd64,linux/arm64 --opt attest:provenance=mode=min \
+    --output type=image,name=$SMALL:attested,push=true,registry.insecure=true
+`;
 
 interface TaggedImages {
   /** Of the small images, with spaces between them. */

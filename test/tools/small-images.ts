@@ -15,7 +15,7 @@ export const smallImages = {
   zstd: "zstd layers",
   uncompressed: "uncompressed layers",
   docker: "Docker's media types",
-  data: "the config in the data field",
+  data: "config and small layers in the data field",
 } as const;
 
 export type SmallImage = keyof typeof smallImages;

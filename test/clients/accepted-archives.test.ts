@@ -48,7 +48,7 @@ describe("archives of real tools", () => {
         env = await prepare(workshop);
       });
 
-      it.each(archives)("$title", async (archive) => {
+      it.each(archives.map((archive) => [archive.title, archive] as const))("%s", async (_, archive) => {
         await withService(async (url) => {
           const bench = await pipe(archive, { env, url, folder: await workshop.newFolder() });
           const { images, blobs } = bench.receipt;

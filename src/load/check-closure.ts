@@ -29,6 +29,8 @@ export interface ClosureOptions {
 export interface ClosedRoot extends Descriptor {
   /** It says something about another manifest: a signature, an attestation. */
   readonly hasSubject: boolean;
+  /** Another root, an index, leads to it: ORAS lists a platform's manifest beside the index as well. */
+  readonly isPart: boolean;
   /** The manifests that are missing from it, if it is a sparse index. */
   readonly absent: readonly Descriptor[];
 }
@@ -39,13 +41,13 @@ export interface ClosedRoot extends Descriptor {
  */
 export async function checkClosure(roots: readonly Descriptor[], options: ClosureOptions): Promise<ClosedRoot[]> {
   const check = new ClosureCheck(options);
-  const closed: ClosedRoot[] = [];
+  const closed: Omit<ClosedRoot, "isPart">[] = [];
   for (const root of roots) {
     const visited = await check.visit(root, { namedBy: "index.json", depth: 0 });
     if (visited === undefined) throw missing(root, "index.json");
     closed.push({ ...root, ...visited, absent: [...visited.absent.values()] });
   }
-  return closed;
+  return closed.map((root) => ({ ...root, isPart: check.parts.has(root.digest) }));
 }
 
 interface Visited extends Pick<ClosedRoot, "mediaType" | "size" | "hasSubject"> {
@@ -60,6 +62,8 @@ interface Visit {
 }
 
 class ClosureCheck {
+  /** Digests of the manifests that indexes name. */
+  readonly parts = new Set<string>();
   readonly #options: ClosureOptions;
   /** What has been visited, undefined where it is nowhere: an index can name the same manifest in a million ways. */
   readonly #visited = new Map<string, Visited | undefined>();
@@ -105,6 +109,7 @@ class ClosureCheck {
     const present = new Set<string>();
     for (const child of manifests.filter(({ mediaType }) => isManifestType(mediaType))) {
       const visited = await this.visit(child, visit);
+      this.parts.add(child.digest);
       if (visited === undefined) absent.set(child.digest, briefly(child));
       else if (!present.has(child.digest)) for (const [digest, one] of visited.absent) absent.set(digest, one);
       if (visited !== undefined) present.add(child.digest);

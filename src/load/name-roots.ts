@@ -18,14 +18,15 @@ export const containerdNameAnnotation = "io.containerd.image.name";
 export interface NamedRoot extends ClosedRoot, ImageName {}
 
 /**
- * Names the roots, each name once. In this order a name is: what the request says; containerd's whole name;
+ * Names the roots, each name once; a manifest without a name that is a part of another root is no image of its own. In this order a name is: what the request says; containerd's whole name;
  * `org.opencontainers.image.ref.name`, which may be a whole reference or a tag; the default repository.
  * Throws `INDEX_INVALID` if two images would have one name, and `NAME_INVALID`.
  */
 export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): NamedRoot[] {
-  if (requested?.tag !== undefined) checkOneImage(roots, requested);
+  const images = roots.filter(isImage);
+  if (requested?.tag !== undefined) checkOneImage(images, requested);
   const named = new Map<string, NamedRoot>();
-  for (const root of roots) {
+  for (const root of images) {
     const { repository, tag } = nameOf(root, requested);
     const name = `${repository}:${tag ?? root.digest}`;
     const before = named.get(name);
@@ -39,6 +40,12 @@ export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): 
     named.set(name, { ...root, repository, tag });
   }
   return [...named.values()];
+}
+
+/** A referrer is listed wherever else it is: it could not be found by its subject otherwise. */
+function isImage({ isPart, hasSubject, annotations }: ClosedRoot): boolean {
+  const isNamed = [containerdNameAnnotation, refNameAnnotation].some((name) => annotations?.[name] !== undefined);
+  return isNamed || hasSubject || !isPart;
 }
 
 function nameOf(root: ClosedRoot, requested: ImageName | undefined): ImageName {

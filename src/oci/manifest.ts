@@ -44,7 +44,8 @@ export function parseManifest(bytes: Uint8Array, name: string, declaredType?: st
   if (json["schemaVersion"] !== 2) {
     throw invalid(name, `its schemaVersion is ${describeJson(json["schemaVersion"])}, expected 2`);
   }
-  const { manifests, config, layers } = json;
+  const { manifests, config } = json;
+  const layers = json["layers"] === null ? [] : json["layers"]; // BuildKit writes it so where there are none
   if (Array.isArray(manifests) === (config !== undefined || layers !== undefined)) {
     throw invalid(name, "expected either a list of manifests (an index) or a config and layers (a manifest)");
   }

@@ -1,6 +1,7 @@
 /** What users do, with the tools that they have: pipe an image into a running Stowage, and pull it from there. */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { skopeoDigest } from "../tools/accepted-archive.ts";
 import { type ArchiveWriter, archiveWriters } from "../tools/archive-writers.ts";
 import { dockerArchiveWriters } from "../tools/docker-archive-writers.ts";
 import { missingTools } from "../tools/find-tool.ts";
@@ -44,6 +45,13 @@ describe("an image piped into Stowage", () => {
       it("is called as the request says", () => {
         const { digest } = piped.image;
         expect(piped.receipt).toMatchObject({ images: [{ repository, reference: "1.4", digest, status: "created" }] });
+      });
+
+      describeIfFound("and looked at by skopeo", missingTools(["skopeo"]), () => {
+        it("has the digest that skopeo finds in the archive", async () => {
+          const found = await runShell(skopeoDigest, { cwd: dirname(piped.tarball) });
+          expect(found.trim()).toBe(piped.image.digest);
+        });
       });
 
       it("is called as the archive says where the request does not", async () => {

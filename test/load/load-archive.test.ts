@@ -179,6 +179,17 @@ describe("loadArchive", () => {
     expect((await load(await tarOf(silent))).images).toMatchObject([{ mediaType: types.manifest }]);
   });
 
+  it("refuses a manifest whose layers are no list", async () => {
+    await expectRefused(makeLayout({ manifest: { layers: "none" } }), "MANIFEST_INVALID");
+  });
+
+  it("takes an image without layers, also where null stands for none as BuildKit writes it", async () => {
+    for (const layers of [[], null]) {
+      const empty = makeLayout({ layers: [], manifest: { layers } });
+      expect((await load(await tarOf(empty))).images).toMatchObject([{ digest: empty.digest }]);
+    }
+  });
+
   it("holds no more at once than its budget", async () => {
     const layers = Array.from({ length: 50 }, (_, i) => randomBytes(900, i));
     const image = makeLayout({ layers, refName: "many" });
@@ -324,6 +335,30 @@ describe("loadArchive, naming", () => {
     const signature = makeLayout({ layers: [randomBytes(5)], ...(subject !== undefined && { subject }) });
     const receipt = await load(await tarOf(joinLayouts(one, signature)), { name: "team/x:1" });
     expect(namesOf(receipt)).toEqual(["team/x:1", `team/x:${signature.digest}`]);
+  });
+
+  it("does not take an index's manifests for images, where the archive names them beside it as ORAS does", async () => {
+    const index = makeLayout({ layers: [small], platforms: ["linux/amd64", "linux/arm64"], refName: "app:1" });
+    const manifests = index.manifests.map((digest) => ({
+      mediaType: types.manifest,
+      digest,
+      size: index.blobs.get(digest)?.length ?? 0,
+    }));
+    const listed = await tarOf({ ...index, roots: [...manifests, ...index.roots] });
+    expect(namesOf(await load(listed, { name: "team/x:1" }))).toEqual(["team/x:1"]);
+    expect(namesOf(await load(listed))).toEqual(["app:1"]);
+  });
+
+  it("publishes a manifest of an index that has a name of its own, or says something about another", async () => {
+    const [subject] = one.roots;
+    const referring = subject === undefined ? {} : { subject };
+    const index = makeLayout({ layers: [small], platforms: ["linux/amd64"], refName: "app:1", ...referring });
+    const [digest = ""] = index.manifests;
+    const manifest = { mediaType: types.manifest, digest, size: index.blobs.get(digest)?.length ?? 0 };
+    const annotations = { "org.opencontainers.image.ref.name": "app:1-amd64" };
+    const roots = [...index.roots, { ...manifest, annotations }, manifest];
+    const receipt = await load(await tarOf({ ...index, roots }));
+    expect(namesOf(receipt)).toEqual(["app:1", "app:1-amd64", `images:${digest}`]);
   });
 
   it("refuses a name that is none", async () => {

@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # Installs the engines and clients that the tests use for real, on Debian 12. What is there already is left alone.
 #
-#     test/tools/install.sh             everything: some two minutes, and up to ten on a machine that has built no Go yet
+#     test/tools/install.sh             everything: some five minutes, and up to fifteen on a machine that has built no Go yet
 #     test/tools/install.sh packages    Debian's packages only
-#     test/tools/install.sh programs    what is built: crane, and a Docker engine 29; and what is taken out of Debian's
-#                                       packages without installing them: a Docker client, and a Docker engine 20.10
+#     test/tools/install.sh programs    what is built: crane, ORAS, regctl, BuildKit and a Docker engine 29; and what is taken
+#                                       out of Debian's packages: a Docker client, an engine 20.10, containerd, busybox
 #     test/tools/install.sh runtimes    what Stowage runs on: Node 20, 22 and 24, Deno, Bun, by npm
 #
-# Needs Node and npm, Go 1.26.3 or later, and for Debian's packages root or sudo. Programs go to
+# Needs Node and npm, Go 1.26.8 or later, and for Debian's packages root or sudo. Programs go to
 # $STOWAGE_TEST_TOOLS/bin, by default ~/.cache/stowage-test-tools/bin, where the tests look first.
 set -euo pipefail
 
 crane_version=v0.22.1
+oras_version=v1.3.6
+regctl_version=v0.11.7
+buildkit_version=v0.34.2
 dockerd_version=v2.0.0-beta.24 # of the Go module github.com/moby/moby/v2: the engine 29
 
 # npm packages
@@ -57,40 +60,45 @@ install_packages() {
 }
 
 install_programs() {
-  install_crane
-  install_dockerd
+  go_install crane github.com/google/go-containerregistry cmd/crane "$crane_version"
+  go_install oras oras.land/oras cmd/oras "$oras_version"
+  go_install regctl github.com/regclient/regclient cmd/regctl "$regctl_version"
+  go_build dockerd github.com/moby/moby/v2 cmd/dockerd "$dockerd_version"
+  go_build buildctl github.com/moby/buildkit cmd/buildctl "$buildkit_version"
+  go_build buildkitd github.com/moby/buildkit cmd/buildkitd "$buildkit_version"
   install_docker_client
   install_docker20
+  install_from_debian containerd ctr usr/bin/ctr usr/bin/containerd
+  install_from_debian busybox-static busybox bin/busybox
 }
 
-install_crane() {
-  if is_built crane github.com/google/go-containerregistry "$crane_version"; then return; fi
-  CGO_ENABLED=0 GOBIN="$tools/bin" go install -ldflags='-s -w' \
-    "github.com/google/go-containerregistry/cmd/crane@$crane_version"
-  say "crane $crane_version is built, after $SECONDS s"
+# go_install PROGRAM MODULE PACKAGE VERSION
+go_install() {
+  if is_built "$1" "$2" "$4"; then return; fi
+  CGO_ENABLED=0 GOBIN="$tools/bin" go install -ldflags='-s -w' "$2/$3@$4"
+  say "$1 $4 is built, after $SECONDS s"
 }
 
-# In a module of its own, since the engine's own has `replace` lines, which `go install` refuses.
-install_dockerd() {
-  if is_built dockerd github.com/moby/moby/v2 "$dockerd_version"; then return; fi
+# go_build PROGRAM MODULE PACKAGE VERSION: in a module of its own, where the package's own has `replace` or `exclude`
+# lines, which `go install` refuses.
+go_build() {
+  if is_built "$1" "$2" "$4"; then return; fi
   local module
   module=$(mktemp -d)
   (
     trap 'rm -rf "$module"' EXIT
     cd "$module"
-    go mod init dockerd
-    go get "github.com/moby/moby/v2/cmd/dockerd@$dockerd_version"
-    CGO_ENABLED=0 go build -ldflags='-s -w' -o "$tools/bin/dockerd" github.com/moby/moby/v2/cmd/dockerd
+    go mod init scratch
+    go get "$2/$3@$4"
+    CGO_ENABLED=0 go build -ldflags='-s -w' -o "$tools/bin/$1" "$2/$3"
   )
-  say "dockerd $dockerd_version is built, after $SECONDS s"
+  say "$1 $4 is built, after $SECONDS s"
 }
 
-# Any Docker client since 19.03 can talk to the engine. Where there is none (podman's stand-in is none), it is taken out of Debian's docker.io, without
-# installing that package's own engine.
+# Any Docker client since 19.03 can talk to the engine; podman's stand-in is none.
 install_docker_client() {
   if PATH=$tools/bin:$PATH docker --version 2>/dev/null | grep -q '^Docker version'; then return; fi
-  from_packages "$tools/bin" usr/bin/docker -- docker.io
-  say "the Docker client is there: $("$tools/bin/docker" --version)"
+  install_from_debian docker.io docker usr/bin/docker
 }
 
 # The engine before 25, whose `docker save` writes no image layout, with the containerd that it starts. In a folder of
@@ -99,6 +107,16 @@ install_docker20() {
   if [ -x "$tools/docker20/dockerd" ]; then return; fi
   from_packages "$tools/docker20" usr/bin/containerd usr/sbin/dockerd -- docker.io containerd
   say "the old Docker engine is there: $("$tools/docker20/dockerd" --version)"
+}
+
+# install_from_debian PACKAGE PROGRAM FILE…: these files alone. The package itself would bring an engine that starts with
+# the machine, or drive out another one.
+install_from_debian() {
+  local package=$1 program=$2
+  shift 2
+  if [ -x "$tools/bin/$program" ]; then return; fi
+  from_packages "$tools/bin" "$@" -- "$package"
+  say "$program is there, out of Debian's $package"
 }
 
 # from_packages FOLDER FILE… -- PACKAGE…

@@ -66,6 +66,25 @@ function imageOf(digest: string, all: Blobs): Image {
   return { digest, blobs };
 }
 
+/**
+ * The digests of all that a manifest names, down to the layers, as far as it is among the blobs: what a sparse index leaves
+ * out and foreign layers are not. A subject is no part of what names it.
+ */
+export function reachableFrom(digest: string, blobs: Blobs): string[] {
+  const found = new Set<string>();
+  const visit = (value: unknown): void => {
+    const name = isJsonObject(value) ? String(value["digest"]) : "";
+    const bytes = blobs.get(name);
+    if (bytes === undefined || found.has(name)) return;
+    found.add(name);
+    const json = looksLikeManifest(bytes) ? parseJson(bytes) : undefined;
+    if (!isJsonObject(json)) return;
+    for (const parts of [json["config"], json["layers"], json["manifests"]]) [parts].flat().forEach(visit);
+  };
+  visit({ digest });
+  return [...found];
+}
+
 /** The part of an image that an engine on this machine takes. */
 export function platformImageOf({ digest, blobs }: Image): PlatformImage {
   const manifest = parseManifest(blobOf(digest, blobs), digest);

@@ -15,9 +15,18 @@ export const sampleName = "team/app:1.4";
 
 /** Writes a build context with a Dockerfile, and the files for tools that insert them one by one; always the same bytes. */
 export async function writeSampleContext(folder: string): Promise<void> {
+  await writeContext(folder, pseudoRandomBytes(programBlocks));
+}
+
+/** The same with 32 KiB in place of 9 MiB, for tests of many images. */
+export async function writeSmallContext(folder: string): Promise<void> {
+  await writeContext(folder, pseudoRandomBytes(1024));
+}
+
+async function writeContext(folder: string, program: Uint8Array): Promise<void> {
   const files: Readonly<Record<string, string | Uint8Array>> = {
     Dockerfile: "FROM scratch\nCOPY bin /bin\nCOPY etc /etc\nCOPY etc /etc\nLABEL purpose=test\n",
-    "bin/program": pseudoRandomBytes(),
+    "bin/program": program,
     "etc/motd": "A tarball in, an image out.\n",
   };
   for (const [name, content] of Object.entries(files)) {
@@ -28,7 +37,7 @@ export async function writeSampleContext(folder: string): Promise<void> {
   }
 }
 
-function pseudoRandomBytes(): Uint8Array {
-  const blocks = Array.from({ length: programBlocks }, (_, i) => createHash("sha256").update(String(i)).digest());
+function pseudoRandomBytes(blockCount: number): Uint8Array {
+  const blocks = Array.from({ length: blockCount }, (_, i) => createHash("sha256").update(String(i)).digest());
   return Buffer.concat(blocks);
 }

@@ -2,10 +2,13 @@
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { startBuildKit } from "./buildkit.ts";
+import { startContainerd } from "./containerd.ts";
 import { containersEnvironment } from "./containers-storage.ts";
 import { type DockerEngine, type ImageStore, startDockerEngine } from "./docker-engine.ts";
 import { runShell, runTool } from "./run-tool.ts";
-import { sampleName, writeSampleContext } from "./sample-image.ts";
+import { sampleName, writeSampleContext, writeSmallContext } from "./sample-image.ts";
+import { pushSmallImages } from "./small-images.ts";
 import { startService } from "./start-service.ts";
 
 export type Environment = Readonly<Record<string, string>>;
@@ -17,8 +20,18 @@ export interface Workshop {
   containers(): Promise<Environment>;
   /** An image layout by umoci, with the tag `1.4`. */
   layout(): Promise<string>;
+  /** A small image layout by umoci, with the tag `1.4`. */
+  smallLayout(): Promise<string>;
+  /** What the small image is built from. */
+  smallContext(): Promise<string>;
   /** The address of a registry by crane that holds `team/app:1.4`. */
   registry(): Promise<string>;
+  /** The address of another that holds the `smallImages`. */
+  smallRegistry(): Promise<string>;
+  /** The address of a BuildKit. */
+  buildKit(): Promise<string>;
+  /** The address of a containerd without images. */
+  containerd(): Promise<string>;
   /** An engine that has built `team/app:1.4`. */
   builder(imageStore: ImageStore): Promise<DockerEngine>;
   /** An engine without images. */
@@ -50,6 +63,11 @@ export async function openWorkshop(): Promise<Workshop> {
     await writeSampleContext(folder);
     return folder;
   });
+  const smallContext = once(async () => {
+    const folder = await newFolder();
+    await writeSmallContext(folder);
+    return folder;
+  });
   const builders = perStore(async (imageStore) => {
     const engine = keep(await startDockerEngine(imageStore));
     await engine.docker("build", "--quiet", "--tag", sampleName, await context());
@@ -61,11 +79,20 @@ export async function openWorkshop(): Promise<Workshop> {
     newFolder,
     containers: once(async () => buildWithBuildah(await context(), await newFolder())),
     layout: once(async () => buildWithUmoci(await context(), join(await newFolder(), "layout"))),
+    smallLayout: once(async () => buildWithUmoci(await smallContext(), join(await newFolder(), "layout"))),
+    smallContext,
     registry: once(async () => {
       const { answer } = keep(await startCraneRegistry(await newFolder()));
       await pushWithCrane(await context(), `${answer}/${sampleName}`);
       return answer;
     }),
+    smallRegistry: once(async () => {
+      const { answer } = keep(await startCraneRegistry(await newFolder()));
+      await pushSmallImages(answer, { context: await smallContext(), folder: await newFolder() });
+      return answer;
+    }),
+    buildKit: once(async () => keep(await startBuildKit(await newFolder())).answer),
+    containerd: once(async () => keep(await startContainerd(await newFolder())).answer),
     builder: async (imageStore) => builders[imageStore](),
     puller: async (imageStore) => pullers[imageStore](),
     close: async () => {

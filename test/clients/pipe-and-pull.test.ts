@@ -47,12 +47,15 @@ describe("an image piped into Stowage", () => {
         expect(piped.receipt).toMatchObject({ images: [{ repository, reference: "1.4", digest, status: "created" }] });
       });
 
-      describeIfFound("and looked at by skopeo", missingTools(["skopeo"]), () => {
-        it("has the digest that skopeo finds in the archive", async () => {
-          const found = await runShell(skopeoDigest, { cwd: dirname(piped.tarball) });
-          expect(found.trim()).toBe(piped.image.digest);
+      // A docker-archive has no digest of its own: the manifest is made by whoever reads it.
+      if (!dockerArchiveWriters.includes(writer)) {
+        describeIfFound("and looked at by skopeo", missingTools(["skopeo"]), () => {
+          it("has the digest that skopeo finds in the archive", async () => {
+            const found = await runShell(skopeoDigest, { cwd: dirname(piped.tarball) });
+            expect(found.trim()).toBe(piped.image.digest);
+          });
         });
-      });
+      }
 
       it("is called as the archive says where the request does not", async () => {
         const receipt: unknown = JSON.parse(

@@ -105,11 +105,12 @@ async function readHeader(reader: ByteReader, place: Place): Promise<TarHeader |
 function toEntry({ name, typeFlag, size, linkTarget }: TarHeader, where: string): Omit<ArchiveEntry, "body"> {
   if (typeFlag === "S") throw sparse(where);
   if (typeFlag === "M") throw unsupportedTar(where, "it goes on from another volume; expected an archive in one piece");
-  const isDirectory = typeFlag === "0" && name.endsWith("/"); // as V7 writes them
+  const hasNames = typeFlag === "D"; // a directory's, for GNU's incremental backups
+  const isDirectory = hasNames || (typeFlag === "0" && name.endsWith("/")); // the latter as V7 writes them
   const type = isDirectory ? "directory" : isKnownType(typeFlag) ? types[typeFlag] : "unknown";
   const path = entryPath(name, where);
   if (path === "" && type !== "directory") throw invalidTar(where, `found a ${type} without a name`);
-  if (size > 0 && !typesWithBody.has(type)) {
+  if (size > 0 && !hasNames && !typesWithBody.has(type)) {
     throw invalidTar(where, `found a ${type} of ${size} bytes, expected none`);
   }
   return { path, type, size, linkTarget };

@@ -27,7 +27,6 @@ import {
   isAbsent,
   isLostRace,
   isUndecided,
-  isUploadGone,
   storeUnavailable,
   wasRetried,
 } from "./s3-errors.ts";
@@ -35,6 +34,7 @@ import { conditionHeaders, holds, infoOf } from "./s3-headers.ts";
 import { listS3Objects } from "./s3-list.ts";
 import { S3Presigner } from "./s3-presigner.ts";
 import { type ReadOptions, type S3ObjectInfo, getS3Object, headS3Object } from "./s3-read.ts";
+import { settleBlobWrite } from "./s3-settle.ts";
 import { withSignal } from "./s3-signal.ts";
 import { type UploadFailure, uploadStream } from "./s3-upload.ts";
 
@@ -245,22 +245,11 @@ export class S3Store implements ObjectStore {
     });
   }
 
-  /** Decides what a failed write of a blob means, by what is there: the same blob, a damaged one, or none. */
-  async #settle(
-    error: unknown,
-    blob: BlobSource,
-    { operation, condition, signal }: SettleOptions,
-  ): Promise<BlobOutcome> {
-    signal?.throwIfAborted();
-    const { digest, size } = blob;
-    const key = blobKey(digest);
-    const mayBeThere = isLostRace(error) || isUploadGone(error) || isAbsent(error) || isUndecided(error);
-    const found = mayBeThere ? await this.head(key, { signal }) : undefined;
-    if (found?.size === size) return wasRetried(error) ? "written" : "present";
-    if (found === undefined || (isUndecided(error) && holds(condition, found))) {
-      throw storeUnavailable(error, this.#call(operation, key));
-    }
-    throw blobDamaged({ ...blob, url: this.url }, found.size, error);
+  async #settle(error: unknown, blob: BlobSource, options: SettleOptions): Promise<BlobOutcome> {
+    const { operation, condition, signal } = options;
+    const key = blobKey(blob.digest);
+    const look = async (): Promise<ObjectInfo | undefined> => this.head(key, { signal });
+    return settleBlobWrite(error, { blob, condition, call: this.#call(operation, key), look, signal });
   }
 
   #head(key: string, { signal }: CallOptions): Promise<S3ObjectInfo | undefined> {

@@ -36,7 +36,9 @@ export async function readIndependently(body: Uint8Array): Promise<Reading> {
   const files = new Map<string, Buffer>();
   const links = new Map<string, string>();
   const options = { allowUnknownFormat: true, highWaterMark: 16_384 }; // a header without a magic is V7's
-  for await (const entry of Readable.from(chunksOf(wholeBlocks(decompress(body)), 4096)).pipe(extract(options))) {
+  for await (const entry of Readable.from(chunksOf(withoutStumblingBlocks(decompress(body)), 4096)).pipe(
+    extract(options),
+  )) {
     const { name, type, linkname } = entry.header;
     const path = normalise(name);
     const bytes = await readAll(Readable.from(entry));
@@ -96,15 +98,32 @@ function parseName(text: string): NamedImage {
   return { repository, tag: tag ?? (digest === undefined ? "latest" : undefined) };
 }
 
-/** Zeros behind the end may be as many as they like; tar-stream wants whole blocks. */
-function wholeBlocks(tar: Uint8Array): Uint8Array {
-  return Buffer.concat([tar, Buffer.alloc((512 - (tar.length % 512)) % 512)]);
+/**
+ * What tar-stream stumbles over, though it is right: zeros behind the end that are no whole block, and extended headers
+ * that say nothing.
+ */
+function withoutStumblingBlocks(tar: Uint8Array): Buffer {
+  const blocks = Array.from({ length: Math.ceil(tar.length / 512) }, (_, i) =>
+    Buffer.concat([tar.subarray(i * 512, (i + 1) * 512)], 512),
+  );
+  return Buffer.concat(
+    blocks.filter((block) => !/^0*[ \0]*\0[^]{20}[xgLK][^]{100}ustar/.test(block.toString("latin1", 124))),
+  );
 }
 
 function decompress(body: Uint8Array): Uint8Array {
   if (body[0] === 0x1f && body[1] === 0x8b) return zlib.gunzipSync(body);
   const isZstd = body[1] === (body[0] === 0x28 ? 0xb5 : 0x2a) && (body[2] === 0x2f || body[2] === 0x4d);
-  return isZstd ? unzstd(body) : body;
+  return isZstd ? decompressZstd(body) : body;
+}
+
+/** Zeros may follow the last frame, which fzstd takes for the next. */
+function decompressZstd(body: Uint8Array): Uint8Array {
+  try {
+    return unzstd(body);
+  } catch {
+    return unzstd(body.subarray(0, body.findLastIndex((byte) => byte !== 0) + 1));
+  }
 }
 
 function normalise(path: string): string {

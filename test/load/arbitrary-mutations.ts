@@ -6,6 +6,7 @@ import { type Layout, filesOf } from "../support/layout.ts";
 import { byteMutationKinds, mutateBytes } from "../support/mutate-bytes.ts";
 import { type RawEntry, rawTar } from "../support/raw-tar.ts";
 import { arbitraryEntries, arbitraryLayout, arbitraryPacking, printedBriefly } from "./arbitrary-archive.ts";
+import { arbitraryDockerEntries } from "./arbitrary-docker-archive.ts";
 
 const place = fc.nat(1_000_000);
 
@@ -122,14 +123,16 @@ export const arbitraryByteMutations = fc.array(
   { maxLength: 2 },
 );
 
-/** An archive in which some things have changed, at any level. */
+const layoutEntries = arbitraryEntries(
+  fc
+    .tuple(arbitraryLayout, fc.array(jsonMutation, { maxLength: 1 }))
+    .map(([layout, mutations]) => filesOf(mutations.reduce<Layout>(mutateJson, layout))),
+);
+
+/** An archive in which some things have changed, at any level: of a layout, or one of Docker's. */
 export const arbitraryMutatedArchive: fc.Arbitrary<Buffer> = fc
   .tuple(
-    arbitraryEntries(
-      fc
-        .tuple(arbitraryLayout, fc.array(jsonMutation, { maxLength: 1 }))
-        .map(([layout, mutations]) => filesOf(mutations.reduce<Layout>(mutateJson, layout))),
-    ),
+    fc.oneof({ weight: 5, arbitrary: layoutEntries }, { weight: 1, arbitrary: arbitraryDockerEntries }),
     fc.array(entryMutation, { maxLength: 1 }),
     arbitraryByteMutations,
     arbitraryPacking,

@@ -11,10 +11,12 @@ import { StowageError } from "../../src/errors.ts";
 import { defaultLimits } from "../../src/limits.ts";
 import { readAll, sha256, splitInto } from "../support/bytes.ts";
 import { type LoadOutcome, checkLoad } from "../support/check-load.ts";
-import { arbitraryArchive, arbitraryChunkSizes } from "./arbitrary-archive.ts";
+import { rawTar } from "../support/raw-tar.ts";
+import { arbitraryArchive, arbitraryChunkSizes, arbitraryPacking } from "./arbitrary-archive.ts";
+import { arbitraryDockerEntries } from "./arbitrary-docker-archive.ts";
 import { arbitraryMutatedArchive } from "./arbitrary-mutations.ts";
 
-const runs = Number(process.env["STOWAGE_TEST_RUNS"] ?? 400);
+const runs = Number(process.env["STOWAGE_TEST_RUNS"] ?? 300);
 const seed = process.env["STOWAGE_TEST_SEED"];
 const maxMs = 20_000 + runs * 20; // also while a failure is made smaller
 const parameters = { numRuns: runs, interruptAfterTimeLimit: maxMs, ...(seed !== undefined && { seed: Number(seed) }) };
@@ -51,6 +53,16 @@ describe("loadArchive, of any archive", () => {
     );
   });
 
+  it("takes every docker-archive that is right, or says that it has no index.json", { timeout }, async () => {
+    const archives = fc.tuple(arbitraryDockerEntries, arbitraryPacking);
+    await fc.assert(
+      fc.asyncProperty(archives, arbitraryChunkSizes, async ([entries, pack], chunkSizes) => {
+        expect(["loaded", "INDEX_INVALID"]).toContain(await checkLoad(pack(rawTar(entries)), chunkSizes));
+      }),
+      parameters,
+    );
+  });
+
   it("answers what an independent reader finds, or leaves what others see as it was", { timeout }, async () => {
     const outcomes = new Map<LoadOutcome, number>();
     await fc.assert(
@@ -58,9 +70,8 @@ describe("loadArchive, of any archive", () => {
         const outcome = await checkLoad(body, chunkSizes);
         outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
       }),
-      { ...parameters, numRuns: 3 * runs },
+      { ...parameters, numRuns: 4 * runs },
     );
-    process.stderr.write(JSON.stringify([...outcomes]) + "\n");
     expect(outcomes.get("loaded")).toBeGreaterThan(runs / 20); // or the changes would hide one another
     expect(outcomes.size).toBeGreaterThan(5);
   });

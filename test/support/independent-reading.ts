@@ -2,7 +2,7 @@
 import { Buffer } from "node:buffer";
 import { Readable } from "node:stream";
 import zlib from "node:zlib";
-import { decompress as unzstd } from "fzstd";
+import { Decompress as Zstd, decompress as unzstd } from "fzstd";
 import { extract } from "tar-stream";
 import { chunksOf, readAll, sha256 } from "./bytes.ts";
 
@@ -117,12 +117,19 @@ function decompress(body: Uint8Array): Uint8Array {
   return isZstd ? decompressZstd(body) : body;
 }
 
-/** Zeros may follow the last frame, which fzstd takes for the next. */
+/** Zeros may follow the last frame. fzstd takes them for the next: then all is what comes out before it sees them. */
 function decompressZstd(body: Uint8Array): Uint8Array {
+  const chunks: Uint8Array[] = [];
   try {
     return unzstd(body);
   } catch {
-    return unzstd(body.subarray(0, body.findLastIndex((byte) => byte !== 0) + 1));
+    const decoder = new Zstd((chunk) => void chunks.push(Uint8Array.from(chunk)));
+    try {
+      for (const byte of body) decoder.push(Uint8Array.of(byte));
+    } catch {
+      return Buffer.concat(chunks);
+    }
+    throw new Error("expected zeros behind the last frame");
   }
 }
 

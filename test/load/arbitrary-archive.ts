@@ -144,7 +144,7 @@ export const arbitraryEntries = (files: fc.Arbitrary<readonly TarEntry[]>): fc.A
   });
 
 /** In an order that the numbers decide. */
-function shuffled<T>(values: readonly T[], order: readonly number[]): T[] {
+export function shuffled<T>(values: readonly T[], order: readonly number[]): T[] {
   const keyed = values.map((value, i) => ({ value, key: (order[i % order.length] ?? 0) % values.length }));
   return order.length === 0 ? [...values] : keyed.toSorted((a, b) => a.key - b.key).map(({ value }) => value);
 }

@@ -2,7 +2,8 @@
 import { Buffer } from "node:buffer";
 import * as fc from "fast-check";
 import { randomBytes, sha256 } from "../support/bytes.ts";
-import type { RawEntry } from "../support/raw-tar.ts";
+import { type RawEntry, rawTar } from "../support/raw-tar.ts";
+import { arbitraryPacking, printedBriefly, shuffled } from "./arbitrary-archive.ts";
 
 const contents = [1, 512, 999, 1001, 3000].map((size) => randomBytes(size, 2));
 
@@ -27,10 +28,10 @@ const image = fc.record({
   label: fc.constantFrom("a", "b"),
 });
 
-/** The entries of an archive of one image or of several; `manifest.json` comes last. */
+/** The entries of an archive of one image or of several, in any order: links may come before what they lead to. */
 export const arbitraryDockerEntries: fc.Arbitrary<readonly RawEntry[]> = fc
-  .array(image, { minLength: 1, maxLength: 3 })
-  .map((images) => {
+  .tuple(fc.array(image, { minLength: 1, maxLength: 3 }), fc.array(fc.nat(), { maxLength: 10 }))
+  .map(([images, order]) => {
     const names = [...repoTags];
     const entries = new Map<string, RawEntry>();
     const paths = new Map<Buffer, string>();
@@ -48,8 +49,14 @@ export const arbitraryDockerEntries: fc.Arbitrary<readonly RawEntry[]> = fc
       entries.set(configName, { name: configName, bytes: config });
       return { Config: configName, RepoTags: names.splice(0, tags), Layers: layerFiles };
     });
-    return [...entries.values(), { name: "manifest.json", bytes: Buffer.from(JSON.stringify(manifest)) }];
+    const index = { name: "manifest.json", bytes: Buffer.from(JSON.stringify(manifest)) };
+    return shuffled([...entries.values(), index], order);
   });
+
+/** A docker-archive that is right in every way. */
+export const arbitraryDockerArchive: fc.Arbitrary<Buffer> = fc
+  .tuple(arbitraryDockerEntries, arbitraryPacking)
+  .map(([entries, pack]) => printedBriefly(pack(rawTar(entries))));
 
 function configOf(layers: readonly Buffer[], label: string): Buffer {
   const rootfs = { type: "layers", diff_ids: layers.map(sha256) };

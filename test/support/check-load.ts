@@ -10,7 +10,13 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { chunksOf, randomBytes, splitInto } from "./bytes.ts";
 import { type Pull, checkPull, puller } from "./check-pull.ts";
-import { type Reading, dockerImagesIn, layoutImagesIn, readIndependently } from "./independent-reading.ts";
+import {
+  type DockerImage,
+  type Reading,
+  dockerImagesIn,
+  layoutImagesIn,
+  readIndependently,
+} from "./independent-reading.ts";
 import { makeLayout, tarOf } from "./layout.ts";
 import { visibleState } from "./visible-state.ts";
 
@@ -105,9 +111,8 @@ async function checkReceipt(receipt: Receipt, reading: Reading, store: ObjectSto
     expect(receipt.blobs.map(({ digest, size }) => [digest, size])).toEqual(blobsIn(reading));
   } else {
     const made = await Promise.all(receipt.images.map((image) => partsOf(image, pull)));
-    const wanted = dockerImagesIn(reading).map(({ config, layers, ...name }) => ({ ...name, config, layers }));
-    const byName = new Map(wanted.map((image) => [`${image.repository}:${image.tag ?? image.config}`, image]));
-    expect(made).toEqual([...byName.values()]);
+    const wanted = dockerImagesIn(reading).map((image) => describe({ ...image, tag: image.tag ?? "" }));
+    expect(made.toSorted()).toEqual([...new Set(wanted)].toSorted());
   }
   for (const image of receipt.images) await checkPull(image, pull);
 }
@@ -119,11 +124,15 @@ function blobsIn({ files }: Reading): (readonly [string, number])[] {
 }
 
 /** A manifest that was made for a docker-archive, taken apart again. */
-async function partsOf({ repository, reference, digest }: ImageReceipt, pull: Pull): Promise<unknown> {
+async function partsOf({ repository, reference, digest }: ImageReceipt, pull: Pull): Promise<string> {
   const bytes = await pull(repository, `manifests/${reference}`);
   const { config, layers } = JSON.parse(String(bytes)) as { config: Digested; layers: Digested[] };
-  const tag = reference === digest ? undefined : reference;
-  return { repository, tag, config: config.digest, layers: layers.map((layer) => layer.digest) };
+  const tag = reference === digest ? "" : reference;
+  return describe({ repository, tag, config: config.digest, layers: layers.map((layer) => layer.digest) });
+}
+
+function describe({ repository, tag, config, layers }: DockerImage): string {
+  return `${repository}:${tag} ${config} ${layers.join(" ")}`;
 }
 
 interface Digested {

@@ -1,13 +1,16 @@
 /** Which parts of the code an input reaches, as V8 counts them: what tells a fuzzer that an input is worth keeping. */
 import { Session } from "node:inspector/promises";
 
+/** `src`, without what the tests use only to pull again what was loaded. */
+const covered = /\/src\/(?!http\/|pull\/)/;
+
 export interface Coverage {
-  /** Parts reached since the last call that were reached by no input before, or not as often (by powers of two). */
-  newParts(): Promise<number>;
+  /** Was anything reached since the last call that had not been before? `remember` it, or look at it again later. */
+  hasNews(options: { readonly remember: boolean }): Promise<boolean>;
   stop(): void;
 }
 
-/** Starts to count in every source file of `src`. */
+/** Starts to look. */
 export async function startCoverage(): Promise<Coverage> {
   const session = new Session();
   session.connect();
@@ -15,24 +18,19 @@ export async function startCoverage(): Promise<Coverage> {
   await session.post("Profiler.startPreciseCoverage", { callCount: true, detailed: true });
   const seen = new Set<string>();
   return {
-    async newParts() {
-      const before = seen.size;
+    async hasNews({ remember }) {
       const { result } = await session.post("Profiler.takePreciseCoverage");
-      for (const { url, scriptId, functions } of result) {
-        if (!/\/src\/(?!http\/)/.test(url)) continue;
-        for (const { ranges } of functions) {
-          for (const { startOffset, endOffset, count } of ranges) {
-            seen.add(`${scriptId}:${startOffset}:${endOffset}:${magnitude(count)}`);
-          }
-        }
-      }
-      return seen.size - before;
+      const reached = result
+        .filter(({ url }) => covered.test(url))
+        .flatMap(({ scriptId, functions }) =>
+          functions.flatMap(({ ranges }) => ranges.map((range) => ({ scriptId, ...range }))),
+        )
+        .filter(({ count }) => count > 0)
+        .map(({ scriptId, startOffset, endOffset }) => `${scriptId}:${startOffset}:${endOffset}`);
+      const news = reached.filter((part) => !seen.has(part));
+      if (remember) for (const part of news) seen.add(part);
+      return news.length > 0;
     },
     stop: () => session.disconnect(),
   };
-}
-
-/** A loop that runs a thousand times is no news after 900, a hundred times after one is. */
-function magnitude(count: number): number {
-  return count === 0 ? 0 : Math.min(8, Math.floor(Math.log2(count)) + 1);
 }

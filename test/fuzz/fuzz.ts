@@ -22,32 +22,42 @@ export interface FuzzOptions {
 
 export interface FuzzReport {
   readonly runs: number;
-  /** Inputs that reached something new, those of the corpus included. */
+  /** Inputs that reached something new, and those that it started from. */
   readonly kept: number;
 }
 
 /** An input's bytes at most: longer ones only take time. */
 const maxInputBytes = 64 * 1024;
 
+/** Inputs between two looks at what was reached: a look takes as long as some runs. */
+const batchSize = 16;
+
 /** Runs the target for so many seconds. Throws what it throws, with the input in the message. */
 export async function fuzz(target: FuzzTarget, { seconds, seed }: FuzzOptions): Promise<FuzzReport> {
   const random = randomOf(seed);
   const coverage = await startCoverage();
-  const kept: Buffer[] = [];
-  const pending = [...(await target.corpus())];
+  const kept = [...(await target.corpus())];
   const end = Date.now() + seconds * 1000;
   let runs = 0;
+  const run = async (input: Buffer): Promise<void> => {
+    runs++;
+    await target.run(input).catch((error: unknown) => {
+      throw new Error(`Seed ${seed}, run ${runs}, the input in base64: ${input.toString("base64")}`, { cause: error });
+    });
+  };
   try {
-    while (Date.now() < end || pending.length > 0) {
-      const fromCorpus = pending.pop();
-      const input = fromCorpus ?? changed(pick(kept, random), { random, others: kept, words: target.words ?? [] });
-      await target.run(input).catch((error: unknown) => {
-        throw new Error(`Seed ${seed}, run ${runs}, the input in base64: ${input.toString("base64")}`, {
-          cause: error,
-        });
-      });
-      runs++;
-      if ((await coverage.newParts()) > 0 || fromCorpus !== undefined) kept.push(input);
+    for (const input of kept) await run(input);
+    await coverage.hasNews({ remember: true });
+    while (Date.now() < end) {
+      const batch = Array.from({ length: batchSize }, () =>
+        changed(pick(kept, random), { random, others: kept, words: target.words ?? [] }),
+      );
+      for (const input of batch) await run(input);
+      if (!(await coverage.hasNews({ remember: false }))) continue;
+      for (const input of batch) {
+        await run(input);
+        if (await coverage.hasNews({ remember: true })) kept.push(input);
+      }
     }
   } finally {
     coverage.stop();

@@ -30,8 +30,8 @@ async function archives(): Promise<Buffer[]> {
   return [
     small,
     gzipSync(small),
-    ...fc.sample(arbitraryArchive, { seed: 1, numRuns: 20 }),
-    ...fc.sample(arbitraryDockerArchive, { seed: 1, numRuns: 10 }),
+    ...fc.sample(arbitraryArchive, { seed: 1, numRuns: 8 }),
+    ...fc.sample(arbitraryDockerArchive, { seed: 1, numRuns: 4 }),
   ];
 }
 

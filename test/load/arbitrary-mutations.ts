@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer";
 import * as fc from "fast-check";
 import { sha256 } from "../support/bytes.ts";
 import { type Layout, filesOf } from "../support/layout.ts";
-import { byteMutationKinds, mutateBytes } from "../support/mutate-bytes.ts";
+import { type ByteMutation, byteMutationKinds, mutateBytes } from "../support/mutate-bytes.ts";
 import { type RawEntry, rawTar } from "../support/raw-tar.ts";
 import { arbitraryEntries, arbitraryLayout, arbitraryPacking, printedBriefly } from "./arbitrary-archive.ts";
 import { arbitraryDockerEntries } from "./arbitrary-docker-archive.ts";
@@ -95,6 +95,7 @@ function replaceAt(json: unknown, [key, ...path]: Path, value: unknown): unknown
 
 const entryChanges: readonly ((entries: readonly RawEntry[], at: number, by: number) => readonly RawEntry[])[] = [
   (entries, at) => entries.filter((_, i) => i !== at),
+  (entries, at, by) => entries.filter((_, i) => i !== at && i !== by),
   (entries, at, by) => [...entries.slice(0, by), ...entries.slice(at, at + 1), ...entries.slice(by)],
   (entries, at, by) =>
     entries.map((entry, i) => (i === at ? (entries[by] ?? entry) : i === by ? (entries[at] ?? entry) : entry)),
@@ -117,31 +118,51 @@ function changeOne(entries: readonly RawEntry[], at: number, change: RawEntry): 
 
 const entryMutation = fc.record({ change: fc.constantFrom(...entryChanges), at: place, by: place });
 
-/** A place and what is to be done there; `mutateBytes` does it. */
-export const arbitraryByteMutations = fc.array(
-  fc.record({ kind: fc.constantFrom(...byteMutationKinds), at: place, by: place }),
-  { maxLength: 2 },
-);
+/** Places, and what is to be done there; `mutateBytes` does it. */
+const byteMutations = (maxLength: number): fc.Arbitrary<readonly ByteMutation[]> =>
+  fc.array(fc.record({ kind: fc.constantFrom(...byteMutationKinds), at: place, by: place }), { maxLength });
 
-const layoutEntries = arbitraryEntries(
-  fc
-    .tuple(arbitraryLayout, fc.array(jsonMutation, { maxLength: 1 }))
-    .map(([layout, mutations]) => filesOf(mutations.reduce<Layout>(mutateJson, layout))),
-);
+/** How many changes there are at most in what the JSON says, in the entries, in the tar's bytes, and in the body's. */
+interface Levels {
+  readonly json: number;
+  readonly entries: number;
+  readonly tar: number;
+  readonly body: number;
+}
 
-/** An archive in which some things have changed, at any level: of a layout, or one of Docker's. */
-export const arbitraryMutatedArchive: fc.Arbitrary<Buffer> = fc
-  .tuple(
-    fc.oneof({ weight: 5, arbitrary: layoutEntries }, { weight: 1, arbitrary: arbitraryDockerEntries }),
-    fc.array(entryMutation, { maxLength: 1 }),
-    arbitraryByteMutations,
-    arbitraryPacking,
-    fc.oneof({ weight: 4, arbitrary: fc.constant([]) }, { weight: 1, arbitrary: arbitraryByteMutations }),
-  )
-  .map(([entries, entryMutations, byteMutations, pack, packedMutations]) => {
-    const changed = entryMutations.reduce(
-      (all, { change, at, by }) => change(all, at % all.length, by % all.length),
-      entries,
-    );
-    return printedBriefly(mutateBytes(pack(mutateBytes(rawTar(changed), byteMutations)), packedMutations));
-  });
+const mutatedAt = ({ json, entries, tar, body }: Levels): fc.Arbitrary<Buffer> => {
+  const layout = fc
+    .tuple(arbitraryLayout, fc.array(jsonMutation, { maxLength: json }))
+    .map(([whole, mutations]) => filesOf(mutations.reduce<Layout>(mutateJson, whole)));
+  const own = fc.oneof(
+    { weight: 5, arbitrary: arbitraryEntries(layout) },
+    { weight: 1, arbitrary: arbitraryDockerEntries },
+  );
+  return fc
+    .tuple(
+      own,
+      fc.array(entryMutation, { maxLength: entries }),
+      byteMutations(tar),
+      arbitraryPacking,
+      byteMutations(body),
+    )
+    .map(([before, entryMutations, tarMutations, pack, bodyMutations]) => {
+      const changed = entryMutations.reduce(
+        (all, { change, at, by }) => change(all, at % all.length, by % all.length),
+        before,
+      );
+      return printedBriefly(mutateBytes(pack(mutateBytes(rawTar(changed), tarMutations)), bodyMutations));
+    });
+};
+
+/**
+ * An archive in which some things have changed: of a layout, or one of Docker's. Mostly at one level, or what is wrong with
+ * the bytes would hide what is wrong with the rest.
+ */
+export const arbitraryMutatedArchive: fc.Arbitrary<Buffer> = fc.oneof(
+  mutatedAt({ json: 1, entries: 0, tar: 0, body: 0 }),
+  mutatedAt({ json: 0, entries: 2, tar: 0, body: 0 }),
+  mutatedAt({ json: 0, entries: 0, tar: 2, body: 0 }),
+  mutatedAt({ json: 0, entries: 0, tar: 0, body: 1 }),
+  mutatedAt({ json: 1, entries: 1, tar: 1, body: 1 }),
+);

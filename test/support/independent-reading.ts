@@ -117,19 +117,23 @@ function decompress(body: Uint8Array): Uint8Array {
   return isZstd ? decompressZstd(body) : body;
 }
 
-/** Zeros may follow the last frame. fzstd takes them for the next: then all is what comes out before it sees them. */
+/** Zeros may follow the last frame. fzstd takes them for the next: then all is what has come out before it gives up. */
 function decompressZstd(body: Uint8Array): Uint8Array {
   const chunks: Uint8Array[] = [];
   try {
     return unzstd(body);
   } catch {
     const decoder = new Zstd((chunk) => void chunks.push(Uint8Array.from(chunk)));
-    try {
-      for (const byte of body) decoder.push(Uint8Array.of(byte));
-    } catch {
-      return Buffer.concat(chunks);
-    }
-    throw new Error("expected zeros behind the last frame");
+    decodeWhileRight(decoder, body);
+    return Buffer.concat(chunks);
+  }
+}
+
+function decodeWhileRight(decoder: Zstd, body: Uint8Array): void {
+  try {
+    for (const byte of body) decoder.push(Uint8Array.of(byte));
+  } catch {
+    return;
   }
 }
 

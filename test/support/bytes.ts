@@ -21,6 +21,15 @@ export async function* chunksOf(bytes: Uint8Array, size: number): AsyncGenerator
   for (let i = 0; i < bytes.length; i += size) yield bytes.subarray(i, i + size);
 }
 
+/** The bytes in chunks of these sizes, again and again. */
+export async function* splitInto(bytes: Uint8Array, sizes: readonly number[]): AsyncGenerator<Uint8Array> {
+  for (let i = 0, at = 0; at < bytes.length; i++) {
+    const size = Math.max(1, sizes[i % sizes.length] ?? bytes.length);
+    yield bytes.subarray(at, at + size);
+    at += size;
+  }
+}
+
 /** The bytes in two chunks, cut at `at`. */
 export async function* cutAt(bytes: Uint8Array, at: number): AsyncGenerator<Uint8Array> {
   if (at > 0) yield bytes.subarray(0, at);

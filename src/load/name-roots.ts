@@ -18,9 +18,9 @@ export const containerdNameAnnotation = "io.containerd.image.name";
 export interface NamedRoot extends ClosedRoot, ImageName {}
 
 /**
- * Names the roots, each name once; a manifest without a name that is a part of another root is no image of its own. In this order a name is: what the request says; containerd's whole name;
- * `org.opencontainers.image.ref.name`, which may be a whole reference or a tag; the default repository.
- * Throws `INDEX_INVALID` if two images would have one name, and `NAME_INVALID`.
+ * Names the roots, each name once; a manifest without a name that is a part of another root is no image of its own. In this
+ * order a name is: what the request says; containerd's whole name; `org.opencontainers.image.ref.name`, which may be a whole
+ * reference or a tag; the default repository. Throws `INDEX_INVALID` if two images would have one name, and `NAME_INVALID`.
  */
 export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): NamedRoot[] {
   const images = roots.filter(isImage);

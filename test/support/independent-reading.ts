@@ -49,14 +49,35 @@ export async function readIndependently(body: Uint8Array): Promise<Reading> {
   return { files, links };
 }
 
-/** The images that `index.json` names, each name once; undefined if there is none. */
+interface Named {
+  readonly digest: string;
+  readonly annotations?: Readonly<Record<string, unknown>>;
+}
+
+/** An index, or an image's manifest, as far as it matters here. */
+interface Manifest {
+  readonly manifests?: readonly Named[];
+  readonly subject?: unknown;
+}
+
+/**
+ * The images that `index.json` names, each name once; undefined if there is none. One without a name that is a part of
+ * another is no image of its own, unless it says something about a third.
+ */
 export function layoutImagesIn({ files }: Reading): LayoutImage[] | undefined {
   const index = files.get("index.json");
   if (index === undefined) return undefined;
-  const { manifests } = JSON.parse(index.toString()) as {
-    manifests: { digest: string; annotations?: Record<string, unknown> }[];
-  };
-  const images = manifests.map(({ digest, annotations }) => ({ ...nameIn(annotations ?? {}), digest }));
+  const { manifests: roots = [] } = JSON.parse(index.toString()) as Manifest;
+  const manifestOf = ({ digest }: Named): Manifest =>
+    JSON.parse(files.get(`blobs/${digest.replace(":", "/")}`)?.toString() ?? "{}") as Manifest;
+  const partsOf = (named: Named): readonly Named[] =>
+    (manifestOf(named).manifests ?? []).flatMap((child) => [child, ...partsOf(child)]);
+  const parts = new Set(roots.flatMap(partsOf).map(({ digest }) => digest));
+  const hasName = ({ annotations }: Named): boolean =>
+    nameAnnotations.some((name) => typeof annotations?.[name] === "string");
+  const images = roots
+    .filter((root) => hasName(root) || !parts.has(root.digest) || manifestOf(root).subject !== undefined)
+    .map(({ digest, annotations }) => ({ ...nameIn(annotations ?? {}), digest }));
   return [...new Map(images.map((image) => [`${image.repository}:${image.tag ?? image.digest}`, image])).values()];
 }
 
@@ -65,7 +86,10 @@ export function dockerImagesIn({ files, links }: Reading): DockerImage[] {
   const digestAt = (path: string): string => {
     let at = normalise(path);
     for (let target = links.get(at); target !== undefined; target = links.get(at)) at = target;
-    return sha256(files.get(at) ?? Buffer.from(`nothing at ${path}`));
+    const bytes = files.get(at);
+    if (bytes !== undefined) return sha256(bytes);
+    const hex = /[0-9a-f]{64}/.exec(at)?.[0]; // a blob of the store, or another file with the same bytes
+    return hex === undefined ? `nothing at ${path}` : `sha256:${hex}`;
   };
   const images = JSON.parse(files.get("manifest.json")?.toString() ?? "[]") as {
     Config: string;
@@ -80,6 +104,8 @@ export function dockerImagesIn({ files, links }: Reading): DockerImage[] {
 }
 
 const unnamed: NamedImage = { repository: "images", tag: undefined };
+
+const nameAnnotations = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
 function nameIn(annotations: Readonly<Record<string, unknown>>): NamedImage {
   const whole = annotations["io.containerd.image.name"];

@@ -14,7 +14,7 @@ import { type TarHeader, blockBytes, decodeHeader, invalidTar, unsupportedTar } 
 import { expectZeros, isZeros } from "./trailing-zeros.ts";
 
 export interface ArchiveEntry {
-  /** The path in the archive, without `.` and `..`, and with no slash in front or behind. Only a directory's may be empty. */
+  /** The path in the archive, without `.` and `..`, and with no slash in front or behind. Only a directory's may be empty, and a volume's label has none. */
   readonly path: string;
   readonly type: EntryType;
   /** Where a `symlink` leads from its own folder, or a `link`, a hard one, from the top of the archive. */
@@ -108,8 +108,9 @@ function toEntry({ name, typeFlag, size, linkTarget }: TarHeader, where: string)
   const hasNames = typeFlag === "D"; // a directory's, for GNU's incremental backups
   const isDirectory = hasNames || (typeFlag === "0" && name.endsWith("/")); // the latter as V7 writes them
   const type = isDirectory ? "directory" : isKnownType(typeFlag) ? types[typeFlag] : "unknown";
-  const path = entryPath(name, where);
-  if (path === "" && type !== "directory") throw invalidTar(where, `found a ${type} without a name`);
+  const isLabel = typeFlag === "V"; // its name is that of a volume, and leads nowhere
+  const path = isLabel ? "" : entryPath(name, where);
+  if (path === "" && type !== "directory" && !isLabel) throw invalidTar(where, `found a ${type} without a name`);
   if (size > 0 && !hasNames && !typesWithBody.has(type)) {
     throw invalidTar(where, `found a ${type} of ${size} bytes, expected none`);
   }

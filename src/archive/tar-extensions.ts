@@ -5,10 +5,12 @@
 import { StowageError } from "../errors.ts";
 import type { ByteReader } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
-import { type TarHeader, invalidTar, unsupportedTar } from "./tar-header.ts";
+import { type TarHeader, decodeText, invalidTar, unsupportedTar } from "./tar-header.ts";
 
 /** Bytes of one: as many as Go's own reader takes. Records are looked at in one go, which takes a few milliseconds then. */
 const maxExtensionBytes = 1024 * 1024;
+/** Characters of a name or a link's target: more is refused here, before anything takes it apart. */
+const maxPathLength = 4096;
 
 /** What an extension says in place of the entry's own header. */
 export interface TarExtension {
@@ -18,8 +20,8 @@ export interface TarExtension {
   readonly size?: number;
 }
 
-/** pax's header for one entry, pax's for all that follow, and GNU's long name and long target of a link. */
-const extensionFlags = "xgLK";
+/** pax's header for one entry (`X` in Solaris), pax's for all that follow, and GNU's long name and long target of a link. */
+const extensionFlags = "xXgLK";
 
 export function isTarExtension({ typeFlag }: TarHeader): boolean {
   return extensionFlags.includes(typeFlag);
@@ -51,11 +53,13 @@ export class TarExtensions {
    * entry a sparse file, and `LIMIT_EXCEEDED`.
    */
   async take({ typeFlag, size }: TarHeader, reader: ByteReader, where: string): Promise<number> {
-    if (this.#pending.has(typeFlag))
-      throw invalidTar(where, `two extended headers of type "${typeFlag}" stand in a row`);
+    const kind = typeFlag === "X" ? "x" : typeFlag;
+    if (this.#pending.has(kind)) throw invalidTar(where, `two extended headers of type "${typeFlag}" stand in a row`);
     this.#checkBytes(size, where);
     const bytes = await collectBytes(reader.stream(size), size);
-    if (bytes.length === size) this.#pending.set(typeFlag, parseExtension(typeFlag, bytes, where));
+    if (bytes.length < size) return bytes.length;
+    const extension = parseExtension(kind, bytes, where);
+    if (kind !== "g") this.#pending.set(kind, extension); // what is for all entries waits for none
     return bytes.length;
   }
 
@@ -84,35 +88,46 @@ export class TarExtensions {
   }
 }
 
-function parseExtension(typeFlag: string, bytes: Uint8Array, where: string): TarExtension {
-  if (typeFlag === "L") return { name: withoutZeros(bytes) };
-  if (typeFlag === "K") return { linkTarget: withoutZeros(bytes) };
+function parseExtension(kind: string, bytes: Uint8Array, where: string): TarExtension {
+  if (kind === "L") return { name: checkLength(withoutZeros(bytes), "path") };
+  if (kind === "K") return { linkTarget: checkLength(withoutZeros(bytes), "link's target") };
   const pax = parsePax(bytes, where);
-  if (typeFlag !== "g" || Object.keys(pax).length === 0) return pax;
+  if (kind !== "g" || Object.keys(pax).length === 0) return pax;
   throw invalidTar(where, `a global extended header sets the ${Object.keys(pax).join(" and ")} of all entries`);
 }
 
 function withoutZeros(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes).replace(/\0+$/, "");
+  let end = bytes.length;
+  while (end > 0 && bytes[end - 1] === 0) end--;
+  return decodeText(bytes.subarray(0, end));
+}
+
+function checkLength(text: string, what: string): string {
+  if (text.length <= maxPathLength) return text;
+  const start = JSON.stringify(text.slice(0, 100));
+  throw new StowageError(
+    "LIMIT_EXCEEDED",
+    `Cannot read the archive: a ${what} of ${text.length} characters starts with ${start}, at most ${maxPathLength} are allowed`,
+    { detail: { found: text.length, expected: maxPathLength } },
+  );
 }
 
 /** `<length> <key>=<value>\n`, again and again; the length counts the whole record in bytes. */
 function parsePax(bytes: Uint8Array, where: string): TarExtension {
   const records = new Map<string, string>();
-  const decoder = new TextDecoder();
   for (let at = 0; at < bytes.length;) {
     const { space, end } = recordAt(bytes, at, where);
     const equals = bytes.indexOf(0x3d, space);
     if (equals === -1 || equals >= end) throw invalidTar(where, "a record of its extended header has no value");
-    const key = decoder.decode(bytes.subarray(space + 1, Math.min(equals, space + 1 + maxKeyBytes)));
+    const key = decodeText(bytes.subarray(space + 1, Math.min(equals, space + 1 + maxKeyBytes)));
     if (/^GNU\.sparse\.|^SCHILY\.realsize$/.test(key)) throw sparse(where);
-    if (knownKeys.has(key)) records.set(key, decoder.decode(bytes.subarray(equals + 1, end - 1)));
+    if (knownKeys.has(key)) records.set(key, decodeText(bytes.subarray(equals + 1, end - 1)));
     at = end;
   }
   const [name, linkTarget, size] = [records.get("path"), records.get("linkpath"), records.get("size")];
   return {
-    ...(name && { name }), // empty: what the entry's own header says counts again
-    ...(linkTarget && { linkTarget }),
+    ...(name && { name: checkLength(name, "path") }), // empty: what the entry's own header says counts again
+    ...(linkTarget && { linkTarget: checkLength(linkTarget, "link's target") }),
     ...(size && { size: parseSize(size, where) }),
   };
 }

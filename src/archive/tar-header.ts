@@ -60,7 +60,12 @@ export function unsupportedTar(where: string, reason: string): StowageError {
 function textIn(block: Uint8Array, start: number, end: number): string {
   const field = block.subarray(start, end);
   const zero = field.indexOf(0);
-  return new TextDecoder().decode(zero === -1 ? field : field.subarray(0, zero));
+  return decodeText(zero === -1 ? field : field.subarray(0, zero));
+}
+
+/** A byte order mark stays: it is part of a name, which is another without it. */
+export function decodeText(bytes: Uint8Array): string {
+  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
 }
 
 /** Octal digits or, with the first bit set, a binary number in the rest of the bytes (GNU's and star's base-256). */

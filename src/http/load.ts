@@ -2,7 +2,7 @@
 import { type Context, Hono } from "hono";
 import { StowageError } from "../errors.ts";
 import { checkBodyBytes } from "../load/check-body-bytes.ts";
-import { decodeContent, parseContentEncoding } from "../load/decode-content.ts";
+import { parseContentEncoding } from "../load/decode-content.ts";
 import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
 import { type Receipt, hasChanges } from "../load/receipt.ts";
 import { type ImageName, parseName } from "../oci/reference.ts";
@@ -16,12 +16,11 @@ export function loadRoutes(service: Service): Hono {
   const load = async (c: Context, name: ImageName | undefined): Promise<Response> => {
     const encoding = parseContentEncoding(c.req.header("Content-Encoding"));
     if (encoding === undefined) return unknownEncoding(c.req.header("Content-Encoding"));
-    const body = (): AsyncIterable<Uint8Array> => decodeContent(service.bodyOf(c), encoding, service.limits);
     return answerLoad(c, {
       service,
       name,
       announcedBytes: contentLengthOf(c),
-      load: (options) => loadArchive(body(), options),
+      load: (options) => loadArchive(service.bodyOf(c), { ...options, contentEncoding: encoding }),
     });
   };
   const routes = new Hono();
@@ -73,7 +72,11 @@ function tooLate(maxLoadSeconds: number): StowageError {
   );
 }
 
+/** Of the images of a load, so many are named in the log. */
+const maxNamed = 10;
+
 function summary({ images, bytes }: Receipt): string {
   const names = images.map(({ repository, reference, status }) => `${repository}:${reference} ${status}`);
-  return `loaded ${names.join(", ")} (${bytes.written} bytes written, ${bytes.skipped} present)`;
+  const more = names.length > maxNamed ? ` and ${names.length - maxNamed} more` : "";
+  return `loaded ${names.slice(0, maxNamed).join(", ")}${more} (${bytes.written} bytes written, ${bytes.skipped} present)`;
 }

@@ -31,9 +31,12 @@ export interface ClosedRoot extends Descriptor {
   readonly hasSubject: boolean;
   /** Another root, an index, leads to it: ORAS lists a platform's manifest beside the index as well. */
   readonly isPart: boolean;
-  /** The manifests that are missing from it, if it is a sparse index. */
+  /** The manifests that are missing from it, if it is a sparse index; of many, the first thousand. */
   readonly absent: readonly Descriptor[];
 }
+
+/** An index can name very many that are nowhere, and many names can stand for one index. */
+const maxListedAbsent = 1000;
 
 /**
  * Checks each root. Throws `MANIFEST_BLOB_UNKNOWN` if something is missing, `SIZE_INVALID` if it has another size,
@@ -45,14 +48,25 @@ export async function checkClosure(roots: readonly Descriptor[], options: Closur
   for (const root of roots) {
     const visited = await check.visit(root, { namedBy: "index.json", depth: 0 });
     if (visited === undefined) throw missing(root, "index.json");
-    closed.push({ ...root, ...visited, absent: [...visited.absent.values()] });
+    const { mediaType, size, hasSubject } = visited;
+    closed.push({ ...root, mediaType, size, hasSubject, absent: check.absentFrom(root.digest) });
   }
   return closed.map((root) => ({ ...root, isPart: check.parts.has(root.digest) }));
 }
 
 interface Visited extends Pick<ClosedRoot, "mediaType" | "size" | "hasSubject"> {
-  readonly absent: ReadonlyMap<string, Descriptor>;
+  readonly sparse: Sparse;
 }
+
+/** Where manifests are missing below an index. */
+interface Sparse {
+  /** Those that it names itself. */
+  readonly absent: readonly Descriptor[];
+  /** Digests of the indexes that it names and from which some are missing. */
+  readonly indexes: readonly string[];
+}
+
+const complete: Sparse = { absent: [], indexes: [] };
 
 interface Visit {
   /** The manifest that names this one, for messages. */
@@ -68,6 +82,8 @@ class ClosureCheck {
   /** What has been visited, undefined where it is nowhere: an index can name the same manifest in a million ways. */
   readonly #visited = new Map<string, Visited | undefined>();
   readonly #sizes = new Map<string, number | undefined>();
+  /** By root: names of one image share the list. */
+  readonly #listed = new Map<string, readonly Descriptor[]>();
 
   constructor(options: ClosureOptions) {
     this.#options = options;
@@ -82,19 +98,39 @@ class ClosureCheck {
     return visited;
   }
 
+  /** The manifests that are missing from a root, each once. */
+  absentFrom(root: string): readonly Descriptor[] {
+    const listed = this.#listed.get(root) ?? this.#listAbsent(root);
+    this.#listed.set(root, listed);
+    return listed;
+  }
+
+  #listAbsent(root: string): readonly Descriptor[] {
+    const absent = new Map<string, Descriptor>();
+    const indexes = new Set([root]); // grows while it is gone through
+    for (const digest of indexes) {
+      const { sparse } = this.#visited.get(digest) ?? { sparse: complete };
+      for (const child of sparse.absent) {
+        if (absent.size === maxListedAbsent) return [...absent.values()];
+        absent.set(child.digest, child);
+      }
+      for (const index of sparse.indexes) indexes.add(index);
+    }
+    return [...absent.values()];
+  }
+
   async #visitOnce(descriptor: Descriptor, { namedBy, depth }: Visit): Promise<Visited | undefined> {
     const { digest, mediaType } = descriptor;
     const bytes = await this.#read(descriptor, namedBy);
     if (bytes === undefined) return undefined;
     const manifest = parseManifest(bytes, digest, mediaType);
     const isIndex = manifest.kind === "index";
-    const absent = isIndex ? await this.#checkChildren(manifest, { namedBy: digest, depth: depth + 1 }) : new Map();
+    const sparse = isIndex ? await this.#checkChildren(manifest, { namedBy: digest, depth: depth + 1 }) : complete;
     if (!isIndex) await this.#checkBlobs(manifest.blobs, digest);
-    return { mediaType: manifest.mediaType, size: bytes.length, hasSubject: manifest.subject !== undefined, absent };
+    return { mediaType: manifest.mediaType, size: bytes.length, hasSubject: manifest.subject !== undefined, sparse };
   }
 
-  /** Returns the manifests that are absent, by digest. */
-  async #checkChildren({ manifests }: ImageIndex, visit: Visit): Promise<ReadonlyMap<string, Descriptor>> {
+  async #checkChildren({ manifests }: ImageIndex, visit: Visit): Promise<Sparse> {
     const { maxIndexDepth } = this.#options.limits;
     if (visit.depth > maxIndexDepth) {
       throw new StowageError(
@@ -106,17 +142,18 @@ class ClosureCheck {
     const others = manifests.filter((child) => !isManifestType(child.mediaType));
     await this.#checkBlobs(others, visit.namedBy);
     const absent = new Map<string, Descriptor>();
-    const present = new Set<string>();
+    const indexes = new Set<string>();
+    let isAnyPresent = others.length > 0;
     for (const child of manifests.filter(({ mediaType }) => isManifestType(mediaType))) {
       const visited = await this.visit(child, visit);
       this.parts.add(child.digest);
       if (visited === undefined) absent.set(child.digest, briefly(child));
-      else if (!present.has(child.digest)) for (const [digest, one] of visited.absent) absent.set(digest, one);
-      if (visited !== undefined) present.add(child.digest);
+      else if (visited.sparse !== complete) indexes.add(child.digest);
+      isAnyPresent ||= visited !== undefined;
     }
     const [first] = absent.values();
-    if (first !== undefined && present.size === 0 && others.length === 0) throw missing(first, visit.namedBy);
-    return absent;
+    if (first !== undefined && !isAnyPresent) throw missing(first, visit.namedBy);
+    return absent.size + indexes.size === 0 ? complete : { absent: [...absent.values()], indexes: [...indexes] };
   }
 
   async #checkBlobs(blobs: readonly Descriptor[], namedBy: string): Promise<void> {

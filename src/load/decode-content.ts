@@ -2,7 +2,7 @@
  * Undoes what a request's Content-Encoding names (RFC 9110, 8.4), before anybody looks at the first bytes: what comes out
  * may be a compressed tarball again. One encoding is undone, not one inside another.
  */
-import { type CompressionFormat, type ExpansionLimits, expand } from "../archive/decompress.ts";
+import { type CompressionFormat, type ExpandOptions, expand } from "../archive/decompress.ts";
 
 export type ContentEncoding = CompressionFormat | "identity";
 
@@ -23,7 +23,7 @@ export function parseContentEncoding(header = ""): ContentEncoding | undefined {
 export function decodeContent(
   source: AsyncIterable<Uint8Array>,
   encoding: ContentEncoding,
-  limits: ExpansionLimits,
+  options: ExpandOptions,
 ): AsyncIterable<Uint8Array> {
-  return encoding === "identity" ? source : expand(source, encoding, limits);
+  return encoding === "identity" ? source : expand(source, encoding, options);
 }

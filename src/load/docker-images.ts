@@ -53,9 +53,15 @@ export async function makeDockerImages(
   return roots;
 }
 
+/** Of all configs of an archive together: what they say of layers is kept. */
+const maxConfigBytes = 32 * 1024 * 1024;
+
 class ImageMaker {
   readonly #files: DockerFiles;
   readonly #options: DockerImagesOptions;
+  /** By digest: images share configs as well. */
+  readonly #diffIds = new Map<string, readonly string[]>();
+  #configBytes = 0;
   /** By path: images share layers. */
   readonly #layers = new Map<string, Descriptor>();
 
@@ -79,10 +85,16 @@ class ImageMaker {
     return { mediaType: ociManifestType, ...manifest };
   }
 
-  async #readDiffIds({ digest }: Descriptor): Promise<readonly string[]> {
+  async #readDiffIds({ digest, size }: Descriptor): Promise<readonly string[]> {
+    const known = this.#diffIds.get(digest);
+    if (known !== undefined) return known;
     const { store, limits, signal } = this.#options;
+    this.#configBytes += size;
+    if (this.#configBytes > maxConfigBytes) throw tooManyConfigBytes();
     const found = await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal });
-    return parseDiffIds(found?.bytes ?? new Uint8Array(), digest);
+    const diffIds = parseDiffIds(found?.bytes ?? new Uint8Array(), digest);
+    this.#diffIds.set(digest, diffIds);
+    return diffIds;
   }
 
   async #findLayers({ layers }: DockerImage): Promise<readonly Descriptor[]> {
@@ -144,6 +156,11 @@ function checkDiffId(
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield await Promise.resolve(bytes);
+}
+
+function tooManyConfigBytes(): StowageError {
+  const message = `Cannot make the images: their configs have more than ${maxConfigBytes} bytes together`;
+  return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxConfigBytes } });
 }
 
 function nameOf({ repoTags, config }: DockerImage): string {

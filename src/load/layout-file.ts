@@ -13,8 +13,9 @@ import { collectBytes } from "../streams/collect-bytes.ts";
 export async function readLayoutFile(
   { path, size, body }: ArchiveEntry,
   before: Uint8Array | undefined,
-  { limits: { maxManifestBytes }, code }: { readonly limits: LoadLimits; readonly code: ErrorCode },
+  { limits, code }: { readonly limits: Pick<LoadLimits, "maxManifestBytes">; readonly code: ErrorCode },
 ): Promise<Uint8Array> {
+  const { maxManifestBytes } = limits;
   if (size > maxManifestBytes) {
     throw new StowageError(
       "LIMIT_EXCEEDED",

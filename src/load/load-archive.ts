@@ -16,6 +16,7 @@ import { BlobIntake } from "./blob-intake.ts";
 import { checkBodyBytes } from "./check-body-bytes.ts";
 import { checkClosure } from "./check-closure.ts";
 import { commitIndex } from "./commit-index.ts";
+import { type ContentEncoding, decodeContent } from "./decode-content.ts";
 import { makeDockerImages } from "./docker-images.ts";
 import { nameRoots } from "./name-roots.ts";
 import type { IgnoredEntry, ImageReceipt, Receipt } from "./receipt.ts";
@@ -39,6 +40,8 @@ export interface LoadOptions {
   readonly budget?: ByteBudget | undefined;
   /** May whoever loads publish in this repository? Without it they may in all. */
   readonly mayPublish?: ((repository: string) => boolean) | undefined;
+  /** What the source is encoded with, whatever the archive itself is compressed with (HTTP's Content-Encoding). */
+  readonly contentEncoding?: ContentEncoding | undefined;
   /**
    * Ends the load: it rejects with the signal's reason once everything that it began is cleaned up. A source that is silent
    * then cannot be told so before it yields again: whoever made it closes it.
@@ -52,8 +55,12 @@ interface RunningLoad extends Pick<LoadOptions, "mayPublish"> {
   readonly name: ImageName | undefined;
   readonly limits: LoadLimits;
   readonly budget: ByteBudget;
+  readonly contentEncoding: ContentEncoding;
   readonly signal: AbortSignal;
 }
+
+/** Each is a commit of its own, one after the other. */
+const maxRepositories = 1000;
 
 /** For loads that are given none. */
 const sharedBudget = new ByteBudget(defaultLimits.maxBufferBytes);
@@ -78,6 +85,7 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
     store: new CountingStore(guardStore(options.store)),
     name: options.name === undefined ? undefined : checkName(options.name),
     mayPublish: options.mayPublish,
+    contentEncoding: options.contentEncoding ?? "identity",
     limits: completeLimits(options.limits),
     budget: options.budget ?? sharedBudget,
     signal,
@@ -124,13 +132,23 @@ async function storeArchive(
   load: RunningLoad,
 ): Promise<StoredArchive> {
   const { limits, budget, signal } = load;
-  const holdWindow = async (bytes: number): Promise<Release> => budget.takeLasting(bytes, signal);
-  const contents = await takeEntries(source, { intake, limits, holdWindow });
+  let isHeld = false;
+  const holdWindow = async (bytes: number): Promise<Release> => {
+    if (isHeld) throw twoWindows(); // to wait for a second with the first in its hands could be to wait for good
+    isHeld = true;
+    return budget.takeLasting(bytes, signal);
+  };
+  const content = decodeContent(source, load.contentEncoding, { ...limits, holdWindow });
+  const contents = await takeEntries(content, { intake, limits, holdWindow });
   await intake.settled();
   if ("roots" in contents) return contents;
   const roots = await makeDockerImages(contents.dockerFiles, { ...load, intake });
   await intake.settled();
   return { roots, ignored: contents.dockerFiles.unneeded() };
+}
+
+function twoWindows(): StowageError {
+  return new StowageError("UNSUPPORTED", "Cannot load the archive: it is zstd inside a Content-Encoding of zstd");
 }
 
 /** Counts the bytes. A source that breaks off is its sender's doing; its own error says so only in a platform's words. */
@@ -164,6 +182,7 @@ async function publish(archive: StoredArchive, intake: BlobIntake, load: Running
   const roots = await checkClosure(archive.roots, { ...load, known: intake });
   const images = nameRoots(roots, load.name);
   const repositories = [...new Set(images.map((image) => image.repository))];
+  if (repositories.length > maxRepositories) throw tooManyRepositories(repositories.length);
   const denied = repositories.filter((repository) => load.mayPublish?.(repository) === false);
   if (denied.length > 0) throw mayNotPublish(denied);
   const receipts: ImageReceipt[] = [];
@@ -194,6 +213,14 @@ async function publish(archive: StoredArchive, intake: BlobIntake, load: Running
 function mayNotPublish(denied: readonly string[]): StowageError {
   const message = `Cannot publish in "${denied.join('", "')}": whoever loads may not; nothing was published`;
   return new StowageError("DENIED", message, { detail: { action: "load", names: denied } });
+}
+
+function tooManyRepositories(found: number): StowageError {
+  return new StowageError(
+    "LIMIT_EXCEEDED",
+    `Cannot publish in ${found} repositories at once, at most ${maxRepositories} are allowed`,
+    { detail: { found, expected: maxRepositories } },
+  );
 }
 
 /** Repositories are published one after the other: what was published before one of them failed has to be said. */

@@ -10,6 +10,12 @@ import { DockerFiles } from "./docker-files.ts";
 import { checkLayoutVersion, readLayoutFile } from "./layout-file.ts";
 import { type IgnoredEntry, maxIgnoredEntries } from "./receipt.ts";
 
+/** Bytes of an `oci-layout`, which says a version and nothing more. */
+const layoutFileLimits = { maxManifestBytes: 4096 };
+
+/** As many names as a docker-archive may have: each is in the receipt. */
+const maxRoots = 10_000;
+
 /** What an archive holds besides blobs: the descriptors of its `index.json` or, without one, the files of a docker-archive. */
 export type ArchiveContents =
   | { readonly roots: readonly Descriptor[]; readonly ignored: readonly IgnoredEntry[] }
@@ -39,7 +45,7 @@ export async function takeEntries(
     if (role.kind === "blob") await intake.take({ digest: role.digest, size: entry.size, body: entry.body });
     else if (role.kind === "index.json") index = await readLayoutFile(entry, index, { limits, code: "INDEX_INVALID" });
     else if (role.kind === "oci-layout") {
-      layoutFile = await readLayoutFile(entry, layoutFile, { limits, code: "ARCHIVE_INVALID" });
+      layoutFile = await readLayoutFile(entry, layoutFile, { limits: layoutFileLimits, code: "ARCHIVE_INVALID" });
     } else if (role.kind === "other") {
       if (index === undefined) await dockerFiles.take(entry);
       if (ignored.length < maxIgnoredEntries) ignored.push(ignore(entry));
@@ -71,7 +77,12 @@ function parseRoots(bytes: Uint8Array): readonly Descriptor[] {
   const index = parseIndex(bytes);
   if (index.kind !== "index")
     throw new StowageError("INDEX_INVALID", "Cannot read index.json: found an image manifest");
-  if (index.manifests.length > 0) return index.manifests;
+  const found = index.manifests.length;
+  if (found > maxRoots) {
+    const message = `Cannot load the archive: its index.json names ${found} images, at most ${maxRoots} are allowed`;
+    throw new StowageError("LIMIT_EXCEEDED", message, { detail: { found, expected: maxRoots } });
+  }
+  if (found > 0) return index.manifests;
   throw new StowageError("INDEX_INVALID", "Cannot load the archive: its index.json names no image");
 }
 

@@ -41,6 +41,19 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
   };
 }
 
+/** Without what Stowage does not know: of a manifest's descriptors it needs no more, and their `data` can be large. */
+export function knownFields(descriptor: Descriptor): Descriptor {
+  const { mediaType, digest, size, annotations, platform, urls } = descriptor;
+  return {
+    mediaType,
+    digest,
+    size,
+    ...(annotations && { annotations }),
+    ...(platform && { platform }),
+    ...(urls && { urls }),
+  };
+}
+
 function parseMediaType(value: unknown, where: string): string {
   if (typeof value === "string") return value;
   if (value === undefined) return ""; // some writers leave it out; the bytes say what they are

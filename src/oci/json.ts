@@ -6,9 +6,81 @@ export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Parses UTF-8 JSON. Throws a `SyntaxError` or a `TypeError` that says what is wrong. */
+/** Lists and objects inside each other. Nothing that Stowage reads needs a tenth; `JSON.parse` takes seconds for millions. */
+export const maxJsonDepth = 100;
+
+/**
+ * Parses UTF-8 JSON without a byte order mark. Throws a `SyntaxError` or a `TypeError` that says what is wrong, also if it
+ * is nested too deep.
+ */
 export function parseJson(bytes: Uint8Array): unknown {
-  return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  checkDepth(bytes);
+  // A mark that the decoder kept is refused by JSON.parse, as by other readers.
+  return JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
+}
+
+/**
+ * Parses the JSON of a manifest or an index, as `parseJson` does. Go's readers match keys without regard to case, so that
+ * `layers` beside `Layers` means another image to them: throws a `SyntaxError` for a key that only looks like a known one.
+ */
+export function parseOciJson(bytes: Uint8Array): unknown {
+  const json = parseJson(bytes);
+  checkKeys(json);
+  return json;
+}
+
+/** In bytes: none of these characters is ever a part of another in UTF-8. What is malformed is left to `JSON.parse`. */
+function checkDepth(bytes: Uint8Array): void {
+  let depth = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at];
+    if (byte === 0x22) at = endOfString(bytes, at);
+    else if (byte === 0x5d || byte === 0x7d) depth--;
+    else if ((byte === 0x5b || byte === 0x7b) && ++depth > maxJsonDepth) {
+      throw new SyntaxError(`found lists and objects nested ${depth} deep, expected at most ${maxJsonDepth}`);
+    }
+  }
+}
+
+/** Where the quote is that ends the string which begins at `start`. */
+function endOfString(bytes: Uint8Array, start: number): number {
+  let at = start + 1;
+  while (at < bytes.length && bytes[at] !== 0x22) at += bytes[at] === 0x5c ? 2 : 1;
+  return at;
+}
+
+const knownKeys = [
+  "schemaVersion",
+  "mediaType",
+  "artifactType",
+  "config",
+  "layers",
+  "manifests",
+  "subject",
+  "digest",
+  "size",
+  "urls",
+  "platform",
+  "annotations",
+  "data",
+];
+const isKnown: ReadonlySet<string> = new Set(knownKeys);
+/** With `u`, cases are folded as Go does it: a long s is an s. */
+const looksKnown = new RegExp(`^(?:${knownKeys.join("|")})$`, "iu");
+
+/** Looks at all keys, but for those inside `annotations` and `data`, which anybody chooses. No deeper than `maxJsonDepth`. */
+function checkKeys(json: unknown): void {
+  if (Array.isArray(json)) for (const item of json) checkKeys(item);
+  if (!isJsonObject(json)) return;
+  for (const key of Object.keys(json)) {
+    if (!isKnown.has(key) && looksKnown.test(key)) throw lookalike(key);
+    if (key !== "annotations" && key !== "data") checkKeys(json[key]);
+  }
+}
+
+function lookalike(key: string): SyntaxError {
+  const meant = knownKeys.find((known) => new RegExp(`^${known}$`, "iu").test(key));
+  return new SyntaxError(`found the key "${key}", expected "${meant}" or one that differs by more than case`);
 }
 
 /** What was found, for a message: short values themselves, others by their kind. */

@@ -4,8 +4,8 @@
  */
 import { Buffer } from "node:buffer";
 import { StowageError, messageOf } from "../errors.ts";
-import { type Descriptor, parseDescriptor } from "./descriptor.ts";
-import { describeJson, isJsonObject, parseJson } from "./json.ts";
+import { type Descriptor, knownFields, parseDescriptor } from "./descriptor.ts";
+import { describeJson, isJsonObject, parseOciJson } from "./json.ts";
 
 export const ociIndexType = "application/vnd.oci.image.index.v1+json";
 export const ociManifestType = "application/vnd.oci.image.manifest.v1+json";
@@ -103,7 +103,7 @@ export function isForeign(descriptor: Descriptor): boolean {
 function parseManifestJson(bytes: Uint8Array, name: string): Readonly<Record<string, unknown>> {
   let json: unknown;
   try {
-    json = parseJson(bytes);
+    json = parseOciJson(bytes);
   } catch (error) {
     throw new StowageError("MANIFEST_INVALID", `Cannot read ${name} as JSON: ${messageOf(error)}`, { cause: error });
   }
@@ -112,7 +112,7 @@ function parseManifestJson(bytes: Uint8Array, name: string): Readonly<Record<str
 }
 
 function parseDescriptors(values: readonly unknown[], where: (i: number) => string): Descriptor[] {
-  return values.map((value, i) => parseDescriptor(value, where(i)));
+  return values.map((value, i) => knownFields(parseDescriptor(value, where(i))));
 }
 
 interface MediaTypeChoice {

@@ -55,7 +55,34 @@ describe("readArchive, of tars made by hand", () => {
       [{ ...file, name: "./x//./y/", type: "5", bytes: Buffer.alloc(0) }],
       { path: "x/y" },
     ],
-    ["a volume's label", [{ name: "label", type: "V" }], { type: "unknown" }],
+    ["a volume's label, which is no path", [{ name: "/../label\\", type: "V" }], { path: "", type: "unknown" }],
+    ["a volume's label that looks like a part", [{ name: "index.json", type: "V" }], { path: "", type: "unknown" }],
+    ["Solaris's extended header", [paxEntry({ path: longName }, "X"), file], { path: longName, body: hello }],
+    [
+      "two comments for all in a row",
+      [paxEntry({ comment: "a" }, "g"), paxEntry({ comment: "b" }, "g"), file],
+      { path: "a", body: hello },
+    ],
+    [
+      "comments for all around an entry's own header, and at the end",
+      [
+        paxEntry({ comment: "a" }, "g"),
+        paxEntry({ path: "b" }),
+        paxEntry({ comment: "c" }, "g"),
+        file,
+        paxEntry({ comment: "d" }, "g"),
+      ],
+      { path: "b", body: hello },
+    ],
+    [
+      "a name that begins with a byte order mark",
+      [{ ...file, name: "\uFEFFindex.json" }],
+      { path: "\uFEFFindex.json" },
+    ],
+    ["such a name from pax", [paxEntry({ path: "\uFEFFindex.json" }), file], { path: "\uFEFFindex.json" }],
+    ["such a name from GNU", [longNameEntry("\uFEFFindex.json"), file], { path: "\uFEFFindex.json" }],
+    ["a target with one", [{ name: "a", type: "2", linkTarget: "\uFEFFb" }], { linkTarget: "\uFEFFb" }],
+    ["a record whose key has one", [paxEntry({ "\uFEFFpath": "b" }), file], { path: "a" }],
     [
       "a sum of signed bytes",
       [{ ...file, name: "\u00e9", spoil: (header) => header.write(signedSum(header), 148) }],
@@ -125,6 +152,7 @@ describe("readArchive, of tars made by hand", () => {
     const pax = paxEntry({ path: "b" });
     await expectRefused(rawTar([file, pax]), "ARCHIVE_INVALID", /stands before no entry/);
     await expectRefused(rawTar([pax, pax, file]), "ARCHIVE_INVALID", /two extended headers of type "x"/);
+    await expectRefused(rawTar([pax, paxEntry({}, "X"), file]), "ARCHIVE_INVALID", /two extended headers of type "X"/);
     await expectRefused(rawTar([longNameEntry("b"), longNameEntry("c"), file]), "ARCHIVE_INVALID", /of type "L"/);
   });
 
@@ -163,6 +191,19 @@ describe("readArchive, of tars made by hand", () => {
     await expectRefused(rawTar([longNameEntry(path), file]), code, message);
     if (path.length < 100 && !path.includes("\0"))
       await expectRefused(rawTar([{ ...file, name: path }]), code, message);
+  });
+
+  it("refuses a link's target that is longer than any path", async () => {
+    const link: RawEntry = { name: "a", type: "2" };
+    const longest = "y/".repeat(2048);
+    for (const extend of [(linkpath: string) => paxEntry({ linkpath }), (to: string) => longNameEntry(to, "K")]) {
+      expect(await read(rawTar([extend(longest), link]))).toMatchObject([{ linkTarget: longest }]);
+      await expectRefused(
+        rawTar([extend(`${longest}y`), link]),
+        "LIMIT_EXCEEDED",
+        /a link's target of 4097 characters starts with "y[y/]+", at most 4096 are allowed/,
+      );
+    }
   });
 
   it("takes names with dots in them that lead nowhere", async () => {
@@ -234,6 +275,15 @@ describe("readArchive, at its limits", () => {
     const bytes = rawTar([{ type: "x", bytes: records }, file]);
     const started = performance.now();
     expect(await read(chunksOf(bytes, 65_536))).toMatchObject([{ path: "a" }]);
+    expect(performance.now() - started).toBeLessThan(1000);
+  });
+
+  it("refuses a name of a mebibyte of zeros and a letter without holding everything up", async () => {
+    const name = `${"\0".repeat(1024 * 1024 - 2)}n`;
+    const started = performance.now();
+    await expect(read(chunksOf(rawTar([longNameEntry(name), file]), 65_536))).rejects.toMatchObject({
+      code: "LIMIT_EXCEEDED",
+    });
     expect(performance.now() - started).toBeLessThan(1000);
   });
 

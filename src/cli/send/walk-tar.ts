@@ -53,7 +53,7 @@ async function readExactly(read: (count: number) => Promise<Uint8Array>, count: 
 
 /** Does it say something about the entry that follows? In pax `x` and `g`, in GNU's format `L`, `K` and `N`. */
 function isExtension(block: Uint8Array): boolean {
-  return "xgLKN".includes(String.fromCharCode(block[156] ?? 0));
+  return "xXgLKN".includes(String.fromCharCode(block[156] ?? 0));
 }
 
 function sizeIn(block: Uint8Array): number {

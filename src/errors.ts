@@ -26,6 +26,8 @@ export type OwnErrorCode =
   | "ARCHIVE_INVALID"
   /** Other writers moved the index again and again; nothing was published. */
   | "COMMIT_CONFLICT"
+  /** A tag is not what whoever changes it said that it must be; nothing was changed. */
+  | "CONDITION_FAILED"
   /** A setting, an argument or a parameter of a request cannot be used. */
   | "INPUT_INVALID"
   /** The archive's `index.json`, or a docker-archive's `manifest.json`, cannot be used. */
@@ -40,6 +42,8 @@ export type OwnErrorCode =
   | "STORE_DAMAGED"
   /** The store did not answer, refused, or ignores conditional writes. */
   | "STORE_UNAVAILABLE"
+  /** By the settings this tag never moves and is never removed. */
+  | "TAG_IMMUTABLE"
   /** A client that was silent for too long, or a load that took too long. */
   | "TIMED_OUT";
 
@@ -53,6 +57,7 @@ const transience: Readonly<Record<ErrorCode, boolean>> = {
   BLOB_UPLOAD_INVALID: false,
   BLOB_UPLOAD_UNKNOWN: false,
   COMMIT_CONFLICT: true,
+  CONDITION_FAILED: false,
   DENIED: false,
   DIGEST_INVALID: false,
   INDEX_INVALID: false,
@@ -68,6 +73,7 @@ const transience: Readonly<Record<ErrorCode, boolean>> = {
   SIZE_INVALID: false,
   STORE_DAMAGED: true,
   STORE_UNAVAILABLE: true,
+  TAG_IMMUTABLE: false,
   TIMED_OUT: true,
   TOOMANYREQUESTS: true,
   UNAUTHORIZED: false,

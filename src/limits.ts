@@ -72,5 +72,8 @@ export function completeLimits(given: { readonly [limit in keyof Limits]?: numbe
   };
 }
 
-/** Bytes of one repository's index: some 100,000 tags. */
+/** Bytes of one repository's index, as it is read. */
 export const maxIndexBytes = 32 * 1024 * 1024;
+
+/** Bytes that its entries may take: some 100,000 tags. The rest is for what racing writers leave for each other. */
+export const maxEntriesBytes = 24 * 1024 * 1024;

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { isJsonObject } from "../oci/json.ts";
 import { type Action, type Token, actions } from "./access.ts";
-import { isPattern } from "./match-pattern.ts";
+import { isPattern } from "../oci/match-pattern.ts";
 
 export interface ParsedTokens {
   /** Undefined if the setting says nothing; an empty list, like any other, says that nobody else is let in. */

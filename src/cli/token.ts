@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { parseArgs } from "node:util";
 import { type Action, type Token, actions } from "../auth/access.ts";
-import { isPattern } from "../auth/match-pattern.ts";
+import { isPattern } from "../oci/match-pattern.ts";
 import { isTokenName, tokenNameForm } from "../auth/parse-tokens.ts";
 import { StowageError } from "../errors.ts";
 import { checkCount } from "./arguments.ts";

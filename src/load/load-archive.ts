@@ -3,9 +3,12 @@
  * there, and all that they name, are the images published. What fails before that publishes nothing.
  */
 import { setMaxListeners } from "node:events";
+import { type CommitQueue, commitQueueOf } from "../commit/commit-queue.ts";
+import { commitSet } from "../commit/commit-set.ts";
 import { StowageError, messageOf } from "../errors.ts";
 import { type LoadLimits, completeLimits, defaultLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
+import type { Change } from "../oci/index-change.ts";
 import { type ImageName, formatName, parseName } from "../oci/reference.ts";
 import { CountingStore } from "../storage/counting-store.ts";
 import { guardStore } from "../storage/guard-store.ts";
@@ -15,7 +18,6 @@ import { ByteBudget, type Release } from "../streams/byte-budget.ts";
 import { BlobIntake } from "./blob-intake.ts";
 import { checkBodyBytes } from "./check-body-bytes.ts";
 import { checkClosure } from "./check-closure.ts";
-import { commitIndex } from "./commit-index.ts";
 import { type ContentEncoding, decodeContent } from "./decode-content.ts";
 import { makeDockerImages } from "./docker-images.ts";
 import { nameRoots } from "./name-roots.ts";
@@ -52,6 +54,7 @@ export interface LoadOptions {
 /** A load under way: every choice made, a store that counts, and a signal that also fires when a part of it fails. */
 interface RunningLoad extends Pick<LoadOptions, "mayPublish"> {
   readonly store: CountingStore;
+  readonly queue: CommitQueue;
   readonly name: ImageName | undefined;
   readonly limits: LoadLimits;
   readonly budget: ByteBudget;
@@ -83,6 +86,7 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
   setMaxListeners(0, signal); // each request under way listens to it
   const load: RunningLoad = {
     store: new CountingStore(guardStore(options.store)),
+    queue: commitQueueOf(options.store),
     name: options.name === undefined ? undefined : checkName(options.name),
     mayPublish: options.mayPublish,
     contentEncoding: options.contentEncoding ?? "identity",
@@ -187,12 +191,20 @@ async function publish(archive: StoredArchive, intake: BlobIntake, load: Running
   if (denied.length > 0) throw mayNotPublish(denied);
   const receipts: ImageReceipt[] = [];
   for (const repository of repositories) {
-    const changes = images.filter((image) => image.repository === repository);
-    const outcomes = await commitIndex(repository, changes, load).catch((error: unknown) => {
+    const named = images.filter((image) => image.repository === repository);
+    const changes = named.map(({ tag, mediaType, digest, size }): Change => ({
+      op: "set",
+      tag,
+      mediaType,
+      digest,
+      size,
+    }));
+    load.signal.throwIfAborted(); // not from here on: nobody must be left in doubt whether their load was published
+    const outcomes = await commitSet(repository, { changes }, load).catch((error: unknown) => {
       throw receipts.length === 0 ? error : publishedInPart(error, receipts);
     });
     receipts.push(
-      ...changes.map(({ tag, digest, mediaType, size, absent }, i): ImageReceipt => {
+      ...named.map(({ tag, digest, mediaType, size, absent }, i): ImageReceipt => {
         const outcome = outcomes[i] ?? { status: "unchanged" };
         const isSparse = absent.length > 0;
         return {

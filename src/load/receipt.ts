@@ -1,6 +1,6 @@
 /** The receipt: what a load answers. */
 import type { Descriptor } from "../oci/descriptor.ts";
-import type { ChangeOutcome } from "../oci/merge-index.ts";
+import type { ChangeOutcome } from "../oci/index-change.ts";
 import type { RequestCounts } from "../storage/counting-store.ts";
 
 /** What became of everything that was loaded; `/v1/load` answers with it as JSON. */

@@ -1,53 +1,157 @@
 /** Merges changes into a repository's index: a pure function, so that a commit can try it again on a newer state. */
 import type { Descriptor } from "./descriptor.ts";
-import { type RepositoryIndex, refNameAnnotation, tagOf } from "./repository-index.ts";
+import type {
+  Change,
+  ChangeOutcome,
+  ChangeSet,
+  ChangeSetOutcome,
+  Expectation,
+  Refusal,
+  RemoveTagChange,
+  SetChange,
+} from "./index-change.ts";
+import { matchesPattern } from "./match-pattern.ts";
+import { type RepositoryIndex, refNameAnnotation, subjectAnnotation, tagOf } from "./repository-index.ts";
 
-/** Points a tag, or a digest alone where there is no tag, at a manifest. */
-export interface SetChange {
-  readonly tag: string | undefined;
-  readonly mediaType: string;
-  readonly digest: string;
-  /** Length of the manifest in bytes. */
-  readonly size: number;
-}
-
-export interface ChangeOutcome {
-  readonly status: "created" | "updated" | "unchanged";
-  /** The digest that the tag had before, where it was another one. */
-  readonly previous?: string;
-}
+/** Of digests that were removed, so many are remembered, the latest. */
+export const maxRemoved = 1000;
 
 export interface MergedIndex {
+  /** The one that was given, if nothing changed. */
   readonly index: RepositoryIndex;
-  /** What became of each change, in their order. All `unchanged`: the index is the one that was given. */
-  readonly outcomes: readonly ChangeOutcome[];
+  /** What became of each set, in their order. */
+  readonly outcomes: readonly ChangeSetOutcome[];
 }
 
 /**
- * Applies all changes, the generation one higher; changes nothing if each is in the index already.
+ * Applies each set of changes as a whole, one after the other, or refuses it as a whole.
  *
  * A tag that moves lets go of the manifest that it had, as in every image layout: an index names what is current and
- * does not grow with each move of `latest`.
+ * does not grow with each move of `latest`. A digest that is removed is remembered, since its bytes stay for a while.
  */
-export function mergeIndex(index: RepositoryIndex, changes: readonly SetChange[]): MergedIndex {
-  const entries = new Map(index.entries.map((entry) => [entryName(tagOf(entry), entry.digest), entry]));
-  const outcomes = changes.map((change): ChangeOutcome => {
-    const name = entryName(change.tag, change.digest);
-    const before = entries.get(name);
-    if (before?.digest === change.digest && before.mediaType === change.mediaType) return { status: "unchanged" };
-    entries.set(name, entryOf(change));
+export function mergeIndex(index: RepositoryIndex, sets: readonly ChangeSet[]): MergedIndex {
+  const merge = new Merge(index);
+  const outcomes = sets.map((set): ChangeSetOutcome => {
+    const refused = merge.findRefusal(set);
+    return refused === undefined ? { changes: set.changes.map((change) => merge.apply(change)) } : { refused };
+  });
+  return { index: merge.result(), outcomes };
+}
+
+class Merge {
+  readonly #before: RepositoryIndex;
+  /** By tag, or by digest where there is none: a tag has no ":", so that it is never taken for a digest. */
+  readonly #entries: Map<string, Descriptor>;
+  readonly #removed: Set<string>;
+  #isChanged = false;
+
+  constructor(index: RepositoryIndex) {
+    this.#before = index;
+    this.#entries = new Map(index.entries.map((entry) => [tagOf(entry) ?? entry.digest, entry]));
+    this.#removed = new Set(index.removed);
+  }
+
+  /** Of a set whose every change can be made, undefined. */
+  findRefusal({ changes, immutableTags = [] }: ChangeSet): Refusal | undefined {
+    for (const change of changes) {
+      const refusal = this.#findUnexpected(change) ?? this.#findImmutable(change, immutableTags);
+      if (refusal !== undefined) return refusal;
+    }
+    return undefined;
+  }
+
+  apply(change: Change): ChangeOutcome {
+    return change.op === "set" ? this.#set(change) : this.#remove(change);
+  }
+
+  result(): RepositoryIndex {
+    if (!this.#isChanged) return this.#before;
+    return { ...this.#before, entries: [...this.#entries.values()], removed: [...this.#removed].slice(-maxRemoved) };
+  }
+
+  #findUnexpected(change: Change): Refusal | undefined {
+    if (!("expects" in change) || change.expects === undefined) return undefined;
+    const reference = nameOf(change);
+    const found = this.#entries.get(reference)?.digest;
+    return isExpected(change.expects, found) ? undefined : { reason: "unexpected", reference, found };
+  }
+
+  #findImmutable(change: Change, patterns: readonly string[]): Refusal | undefined {
+    if (patterns.length === 0) return undefined;
+    const reference = this.#losersOf(change).find((tag) => patterns.some((pattern) => matchesPattern(pattern, tag)));
+    if (reference === undefined) return undefined;
+    return { reason: "immutable", reference, found: this.#entries.get(reference)?.digest };
+  }
+
+  /** The tags that would no longer be at the manifest at which they are. */
+  #losersOf(change: Change): string[] {
+    if (change.op === "remove" && "digest" in change) {
+      return [...this.#entries.values()].flatMap((entry) =>
+        entry.digest === change.digest ? (tagOf(entry) ?? []) : [],
+      );
+    }
+    const { tag } = change;
+    if (tag === undefined) return [];
+    const found = this.#entries.get(tag);
+    if (found === undefined || (change.op === "set" && change.digest === found.digest)) return [];
+    return [tag];
+  }
+
+  #set(change: SetChange): ChangeOutcome {
+    const name = nameOf(change);
+    const before = this.#entries.get(name);
+    const wasRemoved = this.#removed.delete(change.digest);
+    this.#isChanged ||= wasRemoved;
+    if (before !== undefined && isSame(before, change)) return { status: "unchanged" };
+    this.#entries.set(name, entryOf(change));
+    this.#isChanged = true;
     if (before === undefined) return { status: "created" };
     return { status: "updated", ...(before.digest !== change.digest && { previous: before.digest }) };
-  });
-  if (outcomes.every(({ status }) => status === "unchanged")) return { index, outcomes };
-  return { index: { ...index, generation: index.generation + 1, entries: [...entries.values()] }, outcomes };
+  }
+
+  #remove(change: Exclude<Change, SetChange>): ChangeOutcome {
+    if ("digest" in change) return this.#removeDigest(change.digest);
+    const previous = this.#entries.get(change.tag)?.digest;
+    if (previous === undefined) return { status: "unchanged" };
+    this.#entries.delete(change.tag);
+    this.#isChanged = true;
+    return { status: "removed", previous };
+  }
+
+  /** Also where no entry has it: it may have been a part of an image that is gone, and is served until its bytes are. */
+  #removeDigest(digest: string): ChangeOutcome {
+    const names = [...this.#entries].flatMap(([name, entry]) => (entry.digest === digest ? name : []));
+    if (names.length === 0 && this.#removed.has(digest)) return { status: "unchanged" };
+    for (const name of names) this.#entries.delete(name);
+    this.#removed.delete(digest);
+    this.#removed.add(digest); // the latest
+    this.#isChanged = true;
+    return { status: "removed", previous: digest };
+  }
 }
 
-/** What an entry is found by. A tag has no ":", so that it is never taken for a digest. */
-function entryName(tag: string | undefined, digest: string): string {
-  return tag ?? digest;
+function nameOf(change: SetChange | RemoveTagChange): string {
+  return change.op === "set" ? (change.tag ?? change.digest) : change.tag;
 }
 
-function entryOf({ tag, mediaType, digest, size }: SetChange): Descriptor {
-  return { mediaType, digest, size, ...(tag !== undefined && { annotations: { [refNameAnnotation]: tag } }) };
+function isExpected(expects: Expectation, found: string | undefined): boolean {
+  return expects === "absent" ? found === undefined : found === expects.digest;
+}
+
+function isSame(entry: Descriptor, { digest, mediaType }: SetChange): boolean {
+  return entry.digest === digest && entry.mediaType === mediaType;
+}
+
+function entryOf({ tag, mediaType, digest, size, artifactType, subject }: SetChange): Descriptor {
+  const annotations = {
+    ...(tag !== undefined && { [refNameAnnotation]: tag }),
+    ...(subject !== undefined && { [subjectAnnotation]: subject }),
+  };
+  return {
+    mediaType,
+    digest,
+    size,
+    ...(artifactType !== undefined && { artifactType }),
+    ...(Object.keys(annotations).length > 0 && { annotations }),
+  };
 }

@@ -3,9 +3,11 @@
  *
  *     oci-layout                                      written once the store has passed the probe
  *     index.json                                      index of the default repository
+ *     intents/<id>                                    changes of that index which wait to be merged
  *     blobs/sha256/<64 hex>                           every blob, shared by all repositories
  *     repositories/<name>/_layout/oci-layout
  *     repositories/<name>/_layout/index.json          index of one named repository
+ *     repositories/<name>/_layout/intents/<id>        changes of that index which wait to be merged
  *     staging/<id>                                    unfinished work; a lifecycle rule may expire it
  *     staging/<id>.json                               what was announced of an upload in parts
  *     staging/<id>.<number>                           one of its parts, from 1 on
@@ -34,6 +36,11 @@ export function indexKey(repository: string): string {
 
 export function repositoryLayoutKey(repository: string): string {
   return repository === defaultRepository ? layoutKey : `${repositoriesPrefix}${repository}/_layout/oci-layout`;
+}
+
+/** With what the keys of all intents of a repository begin. */
+export function intentsPrefix(repository: string): string {
+  return repository === defaultRepository ? "intents/" : `${repositoriesPrefix}${repository}/_layout/intents/`;
 }
 
 /** With what all keys of an upload in parts begin. Flat: a directory then keeps no empty folder of each. */

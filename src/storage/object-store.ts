@@ -33,6 +33,15 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** How a change is sent. */
+export interface SendOptions extends CallOptions {
+  /**
+   * Sends the request once, and not again if no answer comes: a second one could take effect when others have long acted
+   * on the first. Without an answer the call fails as `STORE_UNAVAILABLE`, and may have taken effect, or may yet.
+   */
+  readonly once?: boolean | undefined;
+}
+
 /** How an object is read: whole, or a range of it. */
 export interface GetOptions extends CallOptions {
   readonly range?: ByteRange | undefined;
@@ -134,7 +143,7 @@ export interface ObjectStore extends StoreReader {
     key: string,
     bytes: Uint8Array,
     condition: PutCondition,
-    options?: CallOptions,
+    options?: SendOptions,
   ): Promise<{ readonly etag: string } | "conflict">;
 
   /**
@@ -162,5 +171,5 @@ export interface ObjectStore extends StoreReader {
   list(prefix: string, options?: CallOptions): AsyncIterable<ObjectInfo>;
 
   /** Deletes an object; one that is not there is no error. */
-  delete(key: string, options?: CallOptions): Promise<void>;
+  delete(key: string, options?: SendOptions): Promise<void>;
 }

@@ -21,6 +21,8 @@ export interface R2Call {
   readonly key: string;
   /** R2 knows no signals: it ends the waiting, not the request. */
   readonly signal?: AbortSignal | undefined;
+  /** Is it not to be sent again? */
+  readonly once?: boolean | undefined;
 }
 
 export interface R2Answer<T> {
@@ -31,14 +33,14 @@ export interface R2Answer<T> {
 
 /** Sends a request. Throws `STORE_UNAVAILABLE`, or the signal's reason. */
 export async function askR2<T>(call: R2Call, request: () => Promise<T>): Promise<R2Answer<T>> {
-  const { signal } = call;
+  const { signal, once = false } = call;
   for (let tries = 1; ; tries++) {
     signal?.throwIfAborted();
     try {
       return { value: await orAbort(request(), signal), wasRetried: tries > 1 };
     } catch (error) {
       signal?.throwIfAborted();
-      if (tries === maxTries || !isPassing(error)) throw r2Unavailable(error, call);
+      if (once || tries === maxTries || !isPassing(error)) throw r2Unavailable(error, call);
       await sleep(Math.random() * firstWaitMs * 2 ** (tries - 1));
     }
   }

@@ -17,6 +17,7 @@ import type {
   PutBlobOptions,
   PutBlobResult,
   PutCondition,
+  SendOptions,
   StagedResult,
   StagedSource,
   StoredObject,
@@ -107,7 +108,7 @@ export class R2Store implements ObjectStore {
     key: string,
     bytes: Uint8Array,
     condition: PutCondition,
-    { signal }: CallOptions = {},
+    { signal, once }: SendOptions = {},
   ): Promise<{ readonly etag: string } | "conflict"> {
     const writeId = crypto.randomUUID();
     const options = { onlyIf: onlyIf(condition), customMetadata: { [writeIdName]: writeId } };
@@ -116,7 +117,7 @@ export class R2Store implements ObjectStore {
       return found?.customMetadata?.[writeIdName] === writeId ? found : undefined;
     };
     try {
-      const { value, wasRetried } = await this.#put(key, bytes, { ...options, signal });
+      const { value, wasRetried } = await this.#put(key, bytes, { ...options, signal, once });
       const written = value ?? (wasRetried ? await wasMine() : undefined);
       return written === undefined ? "conflict" : { etag: written.etag };
     } catch (error) {
@@ -166,8 +167,8 @@ export class R2Store implements ObjectStore {
     } while (cursor !== undefined);
   }
 
-  async delete(key: string, { signal }: CallOptions = {}): Promise<void> {
-    await askR2(this.#call("delete", key, signal), () => this.#bucket.delete(this.#at(key)));
+  async delete(key: string, { signal, once }: SendOptions = {}): Promise<void> {
+    await askR2({ ...this.#call("delete", key, signal), once }, () => this.#bucket.delete(this.#at(key)));
   }
 
   /** One request, with the digest, so that R2 verifies the bytes too. */
@@ -253,9 +254,9 @@ export class R2Store implements ObjectStore {
   #put(
     key: string,
     bytes: Uint8Array,
-    { signal, ...options }: R2PutOptions & CallOptions,
+    { signal, once, ...options }: R2PutOptions & SendOptions,
   ): ReturnType<typeof askR2<R2Object | null>> {
-    return askR2(this.#call("put", key, signal), () => this.#bucket.put(this.#at(key), bytes, options));
+    return askR2({ ...this.#call("put", key, signal), once }, () => this.#bucket.put(this.#at(key), bytes, options));
   }
 
   #partBytesOf(size: number): number {

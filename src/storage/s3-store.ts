@@ -16,6 +16,7 @@ import type {
   PutBlobOptions,
   PutBlobResult,
   PutCondition,
+  SendOptions,
   StagedResult,
   StagedSource,
   StoredObject,
@@ -33,6 +34,7 @@ import {
 import { conditionHeaders, holds, infoOf } from "./s3-headers.ts";
 import { listS3Objects } from "./s3-list.ts";
 import { S3Presigner } from "./s3-presigner.ts";
+import { onlyOnce } from "./s3-once.ts";
 import { type ReadOptions, type S3ObjectInfo, getS3Object, headS3Object } from "./s3-read.ts";
 import { settleBlobWrite } from "./s3-settle.ts";
 import { withSignal } from "./s3-signal.ts";
@@ -123,7 +125,7 @@ export class S3Store implements ObjectStore {
     key: string,
     bytes: Uint8Array,
     condition: PutCondition,
-    { signal }: CallOptions = {},
+    { signal, once = false }: SendOptions = {},
   ): Promise<{ readonly etag: string } | "conflict"> {
     const call = this.#call("PutObject", key);
     const writeId = crypto.randomUUID();
@@ -134,7 +136,8 @@ export class S3Store implements ObjectStore {
         Metadata: { [writeIdName]: writeId },
         ...conditionHeaders(condition),
       });
-      const { ETag } = await withSignal(this.#client, signal).send(command);
+      const client = withSignal(this.#client, signal);
+      const { ETag } = await (once ? client.send(onlyOnce(command), {}) : client.send(command));
       return { etag: infoOf({ key, size: bytes.length, etag: ETag }, call).etag };
     } catch (error) {
       signal?.throwIfAborted();
@@ -186,9 +189,11 @@ export class S3Store implements ObjectStore {
     yield* listS3Objects(prefix, { client, bucket: this.#bucket, storePrefix: this.#prefix, call, signal });
   }
 
-  async delete(key: string, { signal }: CallOptions = {}): Promise<void> {
+  async delete(key: string, { signal, once = false }: SendOptions = {}): Promise<void> {
+    const client = withSignal(this.#client, signal);
+    const command = new DeleteObjectCommand(this.#at(key));
     try {
-      await withSignal(this.#client, signal).send(new DeleteObjectCommand(this.#at(key)));
+      await (once ? client.send(onlyOnce(command), {}) : client.send(command));
     } catch (error) {
       if (isAbsent(error)) return;
       signal?.throwIfAborted();
@@ -245,7 +250,7 @@ export class S3Store implements ObjectStore {
     });
   }
 
-  async #settle(error: unknown, blob: BlobSource, options: SettleOptions): Promise<BlobOutcome> {
+  async #settle(error: unknown, blob: BlobSource, options: WriteOptions & { operation: string }): Promise<BlobOutcome> {
     const { operation, condition, signal } = options;
     const key = blobKey(blob.digest);
     const look = async (): Promise<ObjectInfo | undefined> => this.head(key, { signal });
@@ -289,9 +294,4 @@ interface UploadOptions extends CallOptions {
   readonly key: string;
   readonly size: number;
   readonly headers?: Readonly<Record<string, string>>;
-}
-
-interface SettleOptions extends WriteOptions {
-  /** What failed, for the message. */
-  readonly operation: string;
 }

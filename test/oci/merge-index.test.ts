@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { type SetChange, mergeIndex } from "../../src/oci/merge-index.ts";
+import type { Change, ChangeOutcome, ChangeSetOutcome, SetChange } from "../../src/oci/index-change.ts";
+import { maxRemoved, mergeIndex } from "../../src/oci/merge-index.ts";
 import {
   type RepositoryIndex,
   emptyIndex,
@@ -10,41 +11,132 @@ import {
 import { sha256 } from "../support/bytes.ts";
 
 const mediaType = "application/vnd.oci.image.manifest.v1+json";
-const set = (tag: string | undefined, content: string): SetChange => ({
+const digestOf = (content: string): string => sha256(Buffer.from(content));
+const set = (tag: string | undefined, content: string, more: Partial<SetChange> = {}): SetChange => ({
+  op: "set",
   tag,
   mediaType,
-  digest: sha256(Buffer.from(content)),
+  digest: digestOf(content),
   size: content.length,
+  ...more,
 });
 const names = ({ entries }: RepositoryIndex): string[] => entries.map((entry) => tagOf(entry) ?? entry.digest);
 
+interface Merged {
+  readonly index: RepositoryIndex;
+  readonly outcome: ChangeSetOutcome | undefined;
+}
+
+/** Merges one set of changes. */
+function merge(index: RepositoryIndex, changes: readonly Change[], immutableTags?: readonly string[]): Merged {
+  const merged = mergeIndex(index, [{ changes, immutableTags }]);
+  return { index: merged.index, outcome: merged.outcomes[0] };
+}
+
+const made = (...changes: readonly ChangeOutcome[]): ChangeSetOutcome => ({ changes });
+const base = merge(emptyIndex, [set("1", "a"), set("2", "a"), set(undefined, "b")]).index;
+
 describe("mergeIndex", () => {
-  it("creates tags and digests, the generation one higher", () => {
-    const { index, outcomes } = mergeIndex(emptyIndex, [set("1", "a"), set(undefined, "b")]);
-    expect(outcomes).toEqual([{ status: "created" }, { status: "created" }]);
-    expect(names(index)).toEqual(["1", set(undefined, "b").digest]);
-    expect(index.generation).toBe(1);
+  it("creates tags and digests", () => {
+    const { index, outcome } = merge(emptyIndex, [set("1", "a"), set(undefined, "b")]);
+    expect(outcome).toEqual(made({ status: "created" }, { status: "created" }));
+    expect(names(index)).toEqual(["1", digestOf("b")]);
   });
 
   it("moves a tag and tells from where", () => {
-    const before = mergeIndex(emptyIndex, [set("1", "a"), set("2", "a")]).index;
-    const { index, outcomes } = mergeIndex(before, [set("1", "b")]);
-    expect(outcomes).toEqual([{ status: "updated", previous: set("1", "a").digest }]);
-    expect(names(index)).toEqual(["1", "2"]);
-    expect(index.generation).toBe(2);
+    const { index, outcome } = merge(base, [set("1", "c")]);
+    expect(outcome).toEqual(made({ status: "updated", previous: digestOf("a") }));
+    expect(names(index)).toEqual(["1", "2", digestOf("b")]);
   });
 
   it("gives back the same index where all is there", () => {
-    const before = mergeIndex(emptyIndex, [set("1", "a"), set(undefined, "a")]).index;
-    const { index, outcomes } = mergeIndex(before, [set("1", "a"), set(undefined, "a")]);
-    expect(index).toBe(before);
-    expect(outcomes).toEqual([{ status: "unchanged" }, { status: "unchanged" }]);
+    const { index, outcome } = merge(base, [set("1", "a"), set(undefined, "b")]);
+    expect(index).toBe(base);
+    expect(outcome).toEqual(made({ status: "unchanged" }, { status: "unchanged" }));
   });
 
   it("keeps a digest by itself when a tag that had it moves on", () => {
-    const before = mergeIndex(emptyIndex, [set("1", "a"), set(undefined, "a")]).index;
-    const { index } = mergeIndex(before, [set("1", "b")]);
-    expect(names(index)).toEqual(["1", set(undefined, "a").digest]);
+    const before = merge(emptyIndex, [set("1", "a"), set(undefined, "a")]).index;
+    expect(names(merge(before, [set("1", "b")]).index)).toEqual(["1", digestOf("a")]);
+  });
+
+  it("removes a tag alone", () => {
+    const { index, outcome } = merge(base, [{ op: "remove", tag: "1" }]);
+    expect(outcome).toEqual(made({ status: "removed", previous: digestOf("a") }));
+    expect(names(index)).toEqual(["2", digestOf("b")]);
+    expect(merge(index, [{ op: "remove", tag: "1" }])).toEqual({ index, outcome: made({ status: "unchanged" }) });
+  });
+
+  it("removes a digest with all its tags, and remembers it until it comes again", () => {
+    const { index, outcome } = merge(base, [{ op: "remove", digest: digestOf("a") }]);
+    expect(outcome).toEqual(made({ status: "removed", previous: digestOf("a") }));
+    expect(names(index)).toEqual([digestOf("b")]);
+    expect(index.removed).toEqual([digestOf("a")]);
+    expect(merge(index, [{ op: "remove", digest: digestOf("a") }]).outcome).toEqual(made({ status: "unchanged" }));
+    expect(merge(index, [set("1", "a")]).index.removed).toEqual([]);
+  });
+
+  it("remembers a removed digest that had no entry: it may have been a part of an image", () => {
+    expect(merge(base, [{ op: "remove", digest: digestOf("z") }]).index.removed).toEqual([digestOf("z")]);
+  });
+
+  it("remembers no more than so many removed digests, the latest", () => {
+    const digests = Array.from({ length: maxRemoved + 2 }, (_, i) => digestOf(String(i)));
+    const { index } = merge(
+      base,
+      digests.map((digest): Change => ({ op: "remove", digest })),
+    );
+    expect(index.removed).toEqual(digests.slice(2));
+  });
+
+  it.each<[string, Change]>([
+    ["a tag that must not be there", set("1", "c", { expects: "absent" })],
+    ["a tag that must be at another digest", set("1", "c", { expects: { digest: digestOf("b") } })],
+    ["a tag that must be at the digest at which another is", set("9", "c", { expects: { digest: digestOf("a") } })],
+    ["a tag to remove that must be at another digest", { op: "remove", tag: "1", expects: { digest: digestOf("b") } }],
+    ["a digest alone that must not be there", set(undefined, "b", { expects: "absent" })],
+  ])("refuses a whole set for %s", (_, change) => {
+    const { index, outcome } = merge(base, [set("new", "d"), change]);
+    expect(index).toBe(base);
+    expect(outcome).toMatchObject({ refused: { reason: "unexpected" } });
+  });
+
+  it.each<[string, Change]>([
+    ["a tag that is not there", set("9", "c", { expects: "absent" })],
+    ["a tag that is at the digest", set("1", "c", { expects: { digest: digestOf("a") } })],
+    ["a tag to remove", { op: "remove", tag: "1", expects: { digest: digestOf("a") } }],
+  ])("makes a change whose condition holds: %s", (_, change) => {
+    expect(merge(base, [change]).outcome).toHaveProperty("changes");
+  });
+
+  it.each<[string, Change]>([
+    ["move", set("1", "c")],
+    ["removal", { op: "remove", tag: "1" }],
+    ["removal by digest", { op: "remove", digest: digestOf("a") }],
+  ])("refuses the %s of an immutable tag", (_, change) => {
+    const { index, outcome } = merge(base, [change], ["nothing", "1*"]);
+    expect(index).toBe(base);
+    expect(outcome).toEqual({ refused: { reason: "immutable", reference: "1", found: digestOf("a") } });
+  });
+
+  it("lets an immutable tag be made, and set to where it is", () => {
+    expect(merge(base, [set("1", "a"), set("10", "c"), set("2", "c")], ["1*"]).outcome).toEqual(
+      made({ status: "unchanged" }, { status: "created" }, { status: "updated", previous: digestOf("a") }),
+    );
+  });
+
+  it("applies the sets that hold, one after the other, whatever became of those before", () => {
+    const { index, outcomes } = mergeIndex(emptyIndex, [
+      { changes: [set("1", "a", { expects: "absent" })] },
+      { changes: [set("1", "b", { expects: "absent" })] },
+      { changes: [set("1", "c", { expects: { digest: digestOf("a") } })] },
+    ]);
+    expect(outcomes).toEqual([
+      made({ status: "created" }),
+      { refused: { reason: "unexpected", reference: "1", found: digestOf("a") } },
+      made({ status: "updated", previous: digestOf("a") }),
+    ]);
+    expect(index.entries.map(({ digest }) => digest)).toEqual([digestOf("c")]);
   });
 });
 
@@ -52,7 +144,7 @@ describe("serializeRepositoryIndex", () => {
   it("keeps what other tools wrote", () => {
     const foreign = {
       schemaVersion: 2,
-      manifests: [{ mediaType, digest: sha256(Buffer.from("a")), size: 1, platform: { os: "linux" }, data: "YQ==" }],
+      manifests: [{ mediaType, digest: digestOf("a"), size: 1, platform: { os: "linux" }, data: "YQ==" }],
       annotations: { "org.example.note": "kept" },
     };
     const index = parseRepositoryIndex(Buffer.from(JSON.stringify(foreign)), "index.json");
@@ -61,16 +153,32 @@ describe("serializeRepositoryIndex", () => {
     expect(written.annotations).toMatchObject(foreign.annotations);
   });
 
-  it("never writes two states with the same bytes", () => {
-    const first = mergeIndex(emptyIndex, [set("1", "a")]).index;
-    const back = mergeIndex(mergeIndex(first, [set("1", "b")]).index, [set("1", "a")]).index;
-    expect(back.entries).toEqual(first.entries);
-    expect(serializeRepositoryIndex(back)).not.toEqual(serializeRepositoryIndex(first));
+  it("writes what parseRepositoryIndex reads", () => {
+    const index: RepositoryIndex = {
+      ...base,
+      generation: 7,
+      commits: ["one", "two"],
+      applied: new Map<string, ChangeSetOutcome[]>([
+        ["three", [made({ status: "updated", previous: digestOf("a") }), { failed: "expired" }]],
+        ["four", [{ refused: { reason: "immutable", reference: "1", found: digestOf("a") } }]],
+      ]),
+      removed: [digestOf("x"), digestOf("y")],
+      annotations: { "org.example.note": "kept" },
+    };
+    expect(parseRepositoryIndex(serializeRepositoryIndex(index), "index.json")).toEqual(index);
   });
 });
 
 describe("parseRepositoryIndex", () => {
-  it.each(["", "[]", "{}", '{"manifests":[{}]}', "\xff"])("says that %j in the store is damaged", (text) => {
+  it.each([
+    "",
+    "[]",
+    "{}",
+    '{"manifests":[{}]}',
+    "\xff",
+    '{"manifests":[],"annotations":{"dev.stowage.applied":"[]"}}',
+    '{"manifests":[],"annotations":{"dev.stowage.applied":"{\\"a\\":[{\\"changes\\":[{\\"status\\":\\"gone\\"}]}]}"}}',
+  ])("says that %j in the store is damaged", (text) => {
     expect(() => parseRepositoryIndex(Buffer.from(text, "latin1"), "index.json")).toThrow(
       expect.objectContaining({ code: "STORE_DAMAGED" }) as Error,
     );

@@ -2,7 +2,7 @@
  * Patterns of repository names: `*` is any part of a name up to the next `/`, `**` any part at all; either may be empty.
  * By hand, not by a regular expression: one that is tried anew from each star takes far too long on some patterns.
  */
-import { isRepositoryName } from "../oci/reference.ts";
+import { isRepositoryName } from "./reference.ts";
 
 /** Could some repository's name fit the pattern? */
 export function isPattern(text: string): boolean {

@@ -1,0 +1,57 @@
+/** A commit by a writer who is most often the only one: one read of the index, one conditional write. */
+import type { ChangeSetOutcome } from "../oci/index-change.ts";
+import type { RepositoryIndex } from "../oci/repository-index.ts";
+import type { Commit } from "./commit-changes.ts";
+import { timeOfCommit } from "./commit-id.ts";
+import { type IndexState, maxCommits, readIndex, writeIndex } from "./index-state.ts";
+import { mergeWithin } from "./merge-within.ts";
+import { unknownOutcome } from "./unknown-outcome.ts";
+
+/** How often a write is sent that gets no answer. */
+const maxTries = 5;
+/** Before the second try; twice as long before each further one. */
+const firstWaitMs = 100;
+/** Where so many commits are no older, whoever tries alone is likely to lose, and to make those lose who merge for many. */
+const busyCommits = 4;
+const busyMs = 1000;
+
+/** Returns what became of the changes, or undefined if others were faster or are about to be: nothing was changed then. */
+export async function commitAlone(commit: Commit): Promise<readonly ChangeSetOutcome[] | undefined> {
+  const { id, repository, sets, store, clock } = commit;
+  let state = await readIndex(store, repository);
+  for (let tries = 1; ; tries++) {
+    const { index, outcomes } = mergeWithin(state.index, sets);
+    if (index === state.index) return outcomes;
+    if (tries === 1 && isBusy(state.index, clock.now())) return undefined;
+    const answer = await writeIndex(index, { store, repository, state, id });
+    if (answer === "written") return outcomes;
+    const next = await readIndex(store, repository).catch((error: unknown) => {
+      throw unknownOutcome(repository, error);
+    });
+    // Also after a conflict: it may be the answer to a second try of a client's, which met the first.
+    const fate = fateOf(id, state, next);
+    if (fate === "written") return outcomes;
+    if (fate === "lost") return undefined;
+    if (fate === "unknown" || tries === maxTries) throw unknownOutcome(repository);
+    // The same id from the same state: of the two writes one can land.
+    await clock.sleep(clock.random() * firstWaitMs * 2 ** (tries - 1));
+    state = next;
+  }
+}
+
+/**
+ * What became of a write that moves `state`, going by what lies there now. `open`: it may land yet. Once the index has moved
+ * it cannot land any more; whether it did, the latest commits tell, as long as not too many have come after it.
+ */
+function fateOf(id: string, state: IndexState, { index, etag }: IndexState): "written" | "lost" | "open" | "unknown" {
+  if (index.commits.includes(id)) return "written";
+  if (etag === state.etag) return "open";
+  const passed = index.generation - state.index.generation;
+  return passed > 0 && passed <= maxCommits ? "lost" : "unknown";
+}
+
+/** Are others at it, one after the other? */
+function isBusy({ commits }: RepositoryIndex, now: number): boolean {
+  const latest = commits.slice(-busyCommits);
+  return latest.length === busyCommits && latest.every((id) => Math.abs(now - timeOfCommit(id)) < busyMs);
+}

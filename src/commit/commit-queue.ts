@@ -1,0 +1,100 @@
+/** Commits of one process to one repository: whoever comes while another is under way waits, and all who wait go together. */
+import type { ChangeSet, ChangeSetOutcome } from "../oci/index-change.ts";
+import { guardStore } from "../storage/guard-store.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import { inTime } from "../streams/in-time.ts";
+import { type CommitOptions, commitChanges } from "./commit-changes.ts";
+import { unknownOutcome } from "./unknown-outcome.ts";
+
+/** Changes that go into one commit, unless a single set has more. */
+const maxChanges = 1000;
+/** Longer than any commit takes. On Workers whoever commits for others may be ended, and nobody waits for good. */
+const maxTurnMs = 120_000;
+
+/** `lead`: whoever waited is to commit, for all that wait by then. */
+type Turn = "lead" | { readonly outcome: ChangeSetOutcome } | { readonly error: unknown };
+
+interface Waiter {
+  readonly set: ChangeSet;
+  readonly turn: Promise<Turn>;
+  readonly tell: (turn: Turn) => void;
+}
+
+const queues = new WeakMap<ObjectStore, CommitQueue>();
+
+/** The same for the same store, in the whole process. */
+export function commitQueueOf(store: ObjectStore): CommitQueue {
+  const guarded = guardStore(store);
+  const queue = queues.get(guarded) ?? new CommitQueue();
+  queues.set(guarded, queue);
+  return queue;
+}
+
+export class CommitQueue {
+  /** By repository, those whose turn has not come; there is a list where somebody commits. */
+  readonly #waiting = new Map<string, Waiter[]>();
+
+  /** Makes the changes, and returns what became of them. Throws what `commitChanges` does. */
+  async commit(repository: string, set: ChangeSet, options: CommitOptions): Promise<ChangeSetOutcome> {
+    const waiting = this.#waiting.get(repository);
+    if (waiting === undefined) return this.#lead(repository, set, options);
+    const waiter = newWaiter(set);
+    waiting.push(waiter);
+    const isTold = await inTime(waiter.turn, maxTurnMs);
+    if (!isTold) return this.#leave(repository, { waiter, waiting }, options);
+    const turn = await waiter.turn;
+    if (turn === "lead") return this.#lead(repository, set, options);
+    if ("error" in turn) throw turn.error;
+    return turn.outcome;
+  }
+
+  async #lead(repository: string, set: ChangeSet, options: CommitOptions): Promise<ChangeSetOutcome> {
+    const waiting = this.#waiting.get(repository) ?? [];
+    this.#waiting.set(repository, waiting);
+    const others = takeFrom(waiting, set.changes.length);
+    try {
+      const sets = [set, ...others.map((other) => other.set)];
+      const [outcome, ...outcomes] = await commitChanges(repository, sets, options);
+      for (const [i, { tell }] of others.entries()) tell(turnOf(outcomes[i], repository));
+      if (outcome !== undefined) return outcome;
+      throw unknownOutcome(repository);
+    } catch (error) {
+      for (const { tell } of others) tell({ error });
+      throw error;
+    } finally {
+      const next = waiting.shift();
+      if (next !== undefined) next.tell("lead");
+      else if (this.#waiting.get(repository) === waiting) this.#waiting.delete(repository);
+    }
+  }
+
+  /** Whoever leads is gone, it seems. Those whose changes it has not taken go on by themselves. */
+  async #leave(
+    repository: string,
+    { waiter, waiting }: { readonly waiter: Waiter; readonly waiting: Waiter[] },
+    options: CommitOptions,
+  ): Promise<ChangeSetOutcome> {
+    const place = waiting.indexOf(waiter);
+    if (place === -1) throw unknownOutcome(repository);
+    waiting.splice(place, 1);
+    if (this.#waiting.get(repository) === waiting) this.#waiting.delete(repository);
+    return this.commit(repository, waiter.set, options);
+  }
+}
+
+function newWaiter(set: ChangeSet): Waiter {
+  let tell: Waiter["tell"] = () => undefined;
+  const turn = new Promise<Turn>((resolve) => (tell = resolve));
+  return { set, turn, tell };
+}
+
+/** Takes from the front of those who wait, as many as go into one commit. */
+function takeFrom(waiting: Waiter[], changes: number): Waiter[] {
+  let total = changes;
+  const end = waiting.findIndex(({ set }) => (total += set.changes.length) > maxChanges);
+  return waiting.splice(0, end === -1 ? waiting.length : end);
+}
+
+function turnOf(outcome: ChangeSetOutcome | undefined, repository: string): Turn {
+  return outcome === undefined ? { error: unknownOutcome(repository) } : { outcome };
+}

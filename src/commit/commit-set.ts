@@ -1,0 +1,47 @@
+/** Changes a repository's index: how loads and deletions reach it. */
+import { StowageError } from "../errors.ts";
+import { maxEntriesBytes } from "../limits.ts";
+import type { ChangeOutcome, ChangeSet, ChangeSetOutcome, Refusal } from "../oci/index-change.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import { type CommitQueue, commitQueueOf } from "./commit-queue.ts";
+
+export interface CommitSetOptions {
+  readonly store: ObjectStore;
+  /** The process's own of the store; needed where `store` is a decorator of one call's. */
+  readonly queue?: CommitQueue | undefined;
+}
+
+/**
+ * Makes all of the changes in one step, or none, and returns what became of each. Throws `TAG_IMMUTABLE` or
+ * `CONDITION_FAILED` if one of them may not be made, `LIMIT_EXCEEDED` if the index would become too large, `COMMIT_CONFLICT`
+ * if nobody made them in time, and `STORE_UNAVAILABLE`, also where it cannot be known whether they were made.
+ */
+export async function commitSet(
+  repository: string,
+  set: ChangeSet,
+  { store, queue = commitQueueOf(store) }: CommitSetOptions,
+): Promise<readonly ChangeOutcome[]> {
+  const outcome = await queue.commit(repository, set, { store });
+  if ("changes" in outcome) return outcome.changes;
+  throw "refused" in outcome ? refusalOf(outcome.refused, repository) : failureOf(outcome.failed, repository);
+}
+
+function refusalOf({ reason, reference, found }: Refusal, repository: string): StowageError {
+  const name = `${repository}${reference.includes(":") ? "@" : ":"}${reference}`;
+  const detail = { name: repository, reference, found };
+  if (reason === "immutable") {
+    const message = `Cannot change "${name}": it is at ${found}, and a tag like this never moves and is never removed`;
+    return new StowageError("TAG_IMMUTABLE", message, { detail });
+  }
+  const message = `Cannot change "${name}": found ${found ?? "nothing"} there, expected something else`;
+  return new StowageError("CONDITION_FAILED", message, { detail });
+}
+
+function failureOf(failed: Extract<ChangeSetOutcome, { failed: unknown }>["failed"], repository: string): StowageError {
+  if (failed === "full") {
+    const message = `Cannot publish in "${repository}": its index would have more than ${maxEntriesBytes} bytes`;
+    return new StowageError("LIMIT_EXCEEDED", message, { detail: { name: repository, expected: maxEntriesBytes } });
+  }
+  const message = `Cannot publish in "${repository}": other writers were faster again and again; try again`;
+  return new StowageError("COMMIT_CONFLICT", message, { detail: { name: repository } });
+}

@@ -1,0 +1,74 @@
+/** The index of a repository as a commit reads it, and the conditional write that moves it on. */
+import { StowageError } from "../errors.ts";
+import { maxIndexBytes } from "../limits.ts";
+import {
+  type RepositoryIndex,
+  emptyIndex,
+  ociLayoutJson,
+  parseRepositoryIndex,
+  serializeRepositoryIndex,
+} from "../oci/repository-index.ts";
+import { indexKey, repositoryLayoutKey } from "../storage/keys.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import { readSmallObject } from "../storage/read-small-object.ts";
+
+/** Of commits, so many are remembered: as many may pass while somebody looks for an answer that was lost. */
+export const maxCommits = 32;
+
+/** What a commit starts from. */
+export interface IndexState {
+  readonly index: RepositoryIndex;
+  /** Undefined where there is no index yet. */
+  readonly etag: string | undefined;
+}
+
+/** `conflict`: another state lies there. `unanswered`: it may have been written, or may be yet. */
+export type WriteAnswer = "written" | "conflict" | "unanswered";
+
+export async function readIndex(store: ObjectStore, repository: string): Promise<IndexState> {
+  const key = indexKey(repository);
+  const found = await readSmallObject(store, key, { maxBytes: maxIndexBytes });
+  if (found === undefined) return { index: emptyIndex, etag: undefined };
+  return { index: parseRepositoryIndex(found.bytes, key), etag: found.etag };
+}
+
+export interface WriteIndexOptions {
+  readonly store: ObjectStore;
+  readonly repository: string;
+  /** Where the index is to be moved from. */
+  readonly state: IndexState;
+  /** That of the commit. */
+  readonly id: string;
+}
+
+/** Writes `index` as the next state after `state`, if that is still there. Throws what a store surely has refused. */
+export async function writeIndex(
+  index: RepositoryIndex,
+  { store, repository, state, id }: WriteIndexOptions,
+): Promise<WriteAnswer> {
+  const bytes = serializeRepositoryIndex({
+    ...index,
+    generation: state.index.generation + 1,
+    commits: [...state.index.commits, id].slice(-maxCommits),
+  });
+  const condition = state.etag === undefined ? "absent" : { etag: state.etag };
+  try {
+    if (state.etag === undefined) await writeLayoutFile(store, repository);
+    return (await store.putIf(indexKey(repository), bytes, condition)) === "conflict" ? "conflict" : "written";
+  } catch (error) {
+    if (!isUnanswered(error)) throw error;
+    return "unanswered";
+  }
+}
+
+/** Did the store say nothing of a write, rather than refuse it? */
+export function isUnanswered(error: unknown): boolean {
+  if (!(error instanceof StowageError) || error.code !== "STORE_UNAVAILABLE") return false;
+  const status = error.detail?.["status"];
+  return typeof status !== "number" || status >= 500;
+}
+
+/** Makes the repository an image layout of its own, before it has an index. */
+async function writeLayoutFile(store: ObjectStore, repository: string): Promise<void> {
+  await store.putIf(repositoryLayoutKey(repository), new TextEncoder().encode(ociLayoutJson), "absent");
+}

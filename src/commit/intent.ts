@@ -1,0 +1,80 @@
+/**
+ * Intents: the changes of a writer who has lost a race, left in the store for whoever wins the next one to merge. One small
+ * object each, written once and read by many.
+ */
+import type { ChangeSet } from "../oci/index-change.ts";
+import { isJsonObject, parseJson } from "../oci/json.ts";
+import { parseChangeSets } from "../oci/parse-change.ts";
+import { intentsPrefix } from "../storage/keys.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import { readSmallObject } from "../storage/read-small-object.ts";
+import { isUnanswered } from "./index-state.ts";
+
+/** A load may publish 10,000 images in a repository, each with a referrer: some 10 MiB. */
+const maxIntentBytes = 16 * 1024 * 1024;
+
+export interface Intent {
+  readonly id: string;
+  readonly sets: readonly ChangeSet[];
+  /** Milliseconds since 1970 after which nobody may merge it any more. */
+  readonly deadline: number;
+}
+
+/** An intent as a listing shows it. */
+export interface ListedIntent {
+  readonly id: string;
+  /** Length in bytes. */
+  readonly size: number;
+}
+
+/**
+ * Sends an intent, once and never again: a second one that arrives when the first has been merged and deleted would be
+ * merged again. So no answer is no error: it may have arrived, or may yet.
+ */
+export async function putIntent({ id, ...intent }: Intent, place: IntentPlace): Promise<void> {
+  const bytes = new TextEncoder().encode(JSON.stringify(intent));
+  try {
+    await place.store.putIf(keyOf(id, place), bytes, "absent", { once: true });
+  } catch (error) {
+    if (!isUnanswered(error)) throw error;
+  }
+}
+
+/** Where a repository's intents are. */
+export interface IntentPlace {
+  readonly store: ObjectStore;
+  readonly repository: string;
+}
+
+/** All that are there, the oldest first. */
+export async function listIntents({ store, repository }: IntentPlace): Promise<ListedIntent[]> {
+  const prefix = intentsPrefix(repository);
+  const listed: ListedIntent[] = [];
+  for await (const { key, size } of store.list(prefix)) listed.push({ id: key.slice(prefix.length), size });
+  return listed.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+/**
+ * Undefined if it is gone: its writer knows what became of it then. Also if it cannot be read, such as one of a later version
+ * of Stowage: its writer can merge it, and nobody else has to wait for that.
+ */
+export async function readIntent(id: string, place: IntentPlace): Promise<Intent | undefined> {
+  const found = await readSmallObject(place.store, keyOf(id, place), { maxBytes: maxIntentBytes });
+  if (found === undefined) return undefined;
+  try {
+    const json = parseJson(found.bytes);
+    if (!isJsonObject(json) || typeof json["deadline"] !== "number") return undefined;
+    return { id, sets: parseChangeSets(json["sets"]), deadline: json["deadline"] };
+  } catch {
+    return undefined;
+  }
+}
+
+/** It costs nobody anything if it stays: whoever merges later deletes it. */
+export async function deleteIntent(id: string, place: IntentPlace): Promise<void> {
+  await place.store.delete(keyOf(id, place)).catch(() => undefined);
+}
+
+function keyOf(id: string, { repository }: IntentPlace): string {
+  return intentsPrefix(repository) + id;
+}

@@ -214,7 +214,7 @@ describe("GET and HEAD /v2/<name>/blobs/<digest>", () => {
     expect(Buffer.from(await response.arrayBuffer())).toEqual(layer.subarray(start, end + 1));
   });
 
-  it.each(["bytes=1000-", "bytes=1000-2000", "bytes=-0"])("answers 416 to the range %s", async (range) => {
+  it.each(["bytes=1000-", "bytes=1000-2000", "bytes=-0", "bytes=5-1"])("answers 416 to the range %s", async (range) => {
     const response = await get(path, { Range: range });
     expect(response.status).toBe(416);
     expect(response.headers.get("Content-Range")).toBe("bytes */1000");
@@ -224,7 +224,7 @@ describe("GET and HEAD /v2/<name>/blobs/<digest>", () => {
     });
   });
 
-  it.each(["bytes=5-1", "bytes=", "bytes=-", "lines=1-2", "bytes=0-1,4-5", "nonsense"])(
+  it.each(["bytes=", "bytes=-", "lines=1-2", "bytes=0-1,4-5", "nonsense"])(
     "sends everything where it cannot use the range %j",
     async (range) => {
       const response = await get(path, { Range: range });

@@ -64,8 +64,8 @@ describeIfFound("the conformance suite", missingTools(["bash", "conformance"]), 
   });
 
   describe("on S3", async () => {
-    const server = await findS3Server("seaweedfs");
-    describeIfFound("of SeaweedFS", typeof server === "string" ? [server] : [], () => {
+    const server = await findS3Server("versitygw");
+    describeIfFound("of VersityGW", typeof server === "string" ? [server] : [], () => {
       if (typeof server === "string") return;
       judge(async () => {
         await makeTestBucket(createS3Client(s3Environment(server)));

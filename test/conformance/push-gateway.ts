@@ -38,7 +38,7 @@ function gatewayTo(service: string): Hono {
 
   app.post("/v2/:name{.+}/blobs/uploads/", async (c) => {
     const { digest, mount } = c.req.query();
-    if (digest !== undefined) return loadBlob(c, service, { digest, bytes: await bodyOf(c) });
+    if (digest !== undefined) return loadBlob(c, { service, digest, bytes: await bodyOf(c) });
     if (mount !== undefined) {
       const found = await fetch(`${service}/v2/${c.req.param("name")}/blobs/${mount}`, { method: "HEAD" });
       if (found.ok) return takenBlob(c, mount);
@@ -58,7 +58,7 @@ function gatewayTo(service: string): Hono {
     uploads.set(id, bytes);
     const headers = { Location: new URL(c.req.url).pathname, Range: `0-${Math.max(0, bytes.length - 1)}` };
     if (!isInOrder) return c.body(null, 416, headers);
-    if (c.req.method === "PUT") return loadBlob(c, service, { digest: c.req.query("digest") ?? "", bytes });
+    if (c.req.method === "PUT") return loadBlob(c, { service, digest: c.req.query("digest") ?? "", bytes });
     return c.body(null, c.req.method === "GET" ? 204 : 202, headers);
   });
 
@@ -68,14 +68,15 @@ function gatewayTo(service: string): Hono {
   return app;
 }
 
-interface Blob {
+interface PushedBlob {
+  readonly service: string;
   /** What the suite says that it is, which is wrong at times: the service has to find out. */
   readonly digest: string;
   readonly bytes: Buffer;
 }
 
 /** With an image of no interest: an archive has to have one. */
-async function loadBlob(c: Context, service: string, { digest, bytes }: Blob): Promise<Response> {
+async function loadBlob(c: Context, { service, digest, bytes }: PushedBlob): Promise<Response> {
   const image = makeLayout();
   const layout = { ...image, blobs: new Map([...image.blobs, [digest, bytes]]) };
   const answer = await load(layout, `${service}/v1/load/${blobRepository}`);

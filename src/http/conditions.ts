@@ -19,13 +19,13 @@ export function rangeHeader(c: Context, digest: string): string | undefined {
 
 /**
  * Reads a Range header of one range. Returns undefined where the whole content is to be sent: without a header, with
- * another unit, with several ranges, or with one that cannot be read (RFC 9110, section 14.2, allows each).
+ * another unit, with several ranges, or with one that cannot be read (RFC 9110, section 14.2, allows each). One that ends
+ * before it begins could be ignored as well; OCI's conformance suite wants it refused.
  */
 export function parseRange(header: string | undefined, size: number): ByteRange | "unsatisfiable" | undefined {
   const match = /^bytes=(\d*)-(\d*)$/i.exec(header?.trim() ?? "");
   const [first = "", last = ""] = match?.slice(1) ?? [];
   if (first === "" && last === "") return undefined;
-  if (first !== "" && last !== "" && Number(first) > Number(last)) return undefined;
   const start = first === "" ? Math.max(0, size - Number(last)) : Number(first);
   const end = first === "" || last === "" ? size - 1 : Math.min(Number(last), size - 1);
   return start > end ? "unsatisfiable" : { start, end };

@@ -22,6 +22,7 @@ export type Tool =
   | "buildctl"
   | "buildkitd"
   | "busybox"
+  | "conformance"
   | "containerd"
   | "crane"
   | "ctr"

@@ -3,8 +3,9 @@
 #
 #     test/tools/install.sh             everything: some five minutes, and up to fifteen on a machine that has built no Go yet
 #     test/tools/install.sh packages    Debian's packages only
-#     test/tools/install.sh programs    what is built: crane, ORAS, regctl, BuildKit and a Docker engine 29; and what is taken
-#                                       out of Debian's packages: a Docker client, an engine 20.10, containerd, busybox
+#     test/tools/install.sh programs    what is built: crane, ORAS, regctl, the OCI conformance suite, BuildKit and a Docker
+#                                       engine 29; and what is taken out of Debian's packages: a Docker client, an engine
+#                                       20.10, containerd, busybox
 #     test/tools/install.sh runtimes    what Stowage runs on: Node 20, 22 and 24, Deno, Bun, by npm
 #
 # Needs Node and npm, Go 1.26.8 or later, and for Debian's packages root or sudo. Programs go to
@@ -14,6 +15,7 @@ set -euo pipefail
 crane_version=v0.22.1
 oras_version=v1.3.6
 regctl_version=v0.11.7
+conformance_version=v0.0.0-20260831232431-97274622c111 # the distribution specification's own suite; it has no releases
 buildkit_version=v0.34.2
 dockerd_version=v2.0.0-beta.24 # of the Go module github.com/moby/moby/v2: the engine 29
 
@@ -63,6 +65,7 @@ install_programs() {
   go_install crane github.com/google/go-containerregistry cmd/crane "$crane_version"
   go_install oras oras.land/oras cmd/oras "$oras_version"
   go_install regctl github.com/regclient/regclient cmd/regctl "$regctl_version"
+  go_install conformance github.com/opencontainers/distribution-spec/conformance "" "$conformance_version"
   go_build dockerd github.com/moby/moby/v2 cmd/dockerd "$dockerd_version"
   go_build buildctl github.com/moby/buildkit cmd/buildctl "$buildkit_version"
   go_build buildkitd github.com/moby/buildkit cmd/buildkitd "$buildkit_version"
@@ -72,10 +75,10 @@ install_programs() {
   install_from_debian busybox-static busybox bin/busybox
 }
 
-# go_install PROGRAM MODULE PACKAGE VERSION
+# go_install PROGRAM MODULE PACKAGE VERSION; the package may be the module itself: ""
 go_install() {
   if is_built "$1" "$2" "$4"; then return; fi
-  CGO_ENABLED=0 GOBIN="$tools/bin" go install -ldflags='-s -w' "$2/$3@$4"
+  CGO_ENABLED=0 GOBIN="$tools/bin" go install -ldflags='-s -w' "$2${3:+/$3}@$4"
   say "$1 $4 is built, after $SECONDS s"
 }
 

@@ -1,0 +1,69 @@
+/**
+ * A process whose clients race to publish in one store: each loads its image under a tag of its own, and then under one that
+ * all want. They begin once something comes by standard input; a line of JSON tells of each load that was acknowledged.
+ *
+ *     node race-child.mjs <dist> <store's URL> <clients as JSON>
+ *
+ * Plain JavaScript, so that every Node runs it as it is.
+ */
+/* oxlint-disable typescript/no-unsafe-argument, typescript/no-unsafe-assignment, typescript/no-unsafe-call,
+   typescript/no-unsafe-member-access, typescript/no-unsafe-return */
+import { createReadStream, writeSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+
+const [, , dist, url, clientsJson] = process.argv;
+const load = (path) => import(pathToFileURL(`${dist}/${path}`).href);
+const { openStore } = await load("open-store.js");
+const { loadArchive } = await load("load/load-archive.js");
+const { ForwardingStore } = await load("storage/forwarding-store.js");
+
+/** Counts how often a commit looks at an index, and how often it tries to write one. */
+class WatchedStore extends ForwardingStore {
+  looks = 0;
+  writes = 0;
+
+  get(key, options) {
+    if (key.endsWith("/index.json")) this.looks += 1;
+    return super.get(key, options);
+  }
+
+  putIf(key, ...rest) {
+    if (key.endsWith("/index.json")) this.writes += 1;
+    return super.putIf(key, ...rest);
+  }
+}
+
+const clients = await Promise.all(
+  JSON.parse(clientsJson).map(async (client) => ({ ...client, store: await openStore(url, process.env) })),
+);
+say({ ready: true });
+await new Promise((resolve) => process.stdin.once("data", resolve)); // all begin at once
+await Promise.all(clients.map(race));
+process.exit();
+
+async function race({ store, tarball, tags }) {
+  for (const tag of tags) {
+    const watched = new WatchedStore(store);
+    const began = Date.now();
+    const { images, requests } = await loadArchive(createReadStream(tarball), {
+      store: watched,
+      name: `race/app:${tag}`,
+    });
+    const [{ digest, status, previous }] = images;
+    say({
+      tag,
+      digest,
+      status,
+      previous,
+      looks: watched.looks,
+      writes: watched.writes,
+      requests,
+      ms: Date.now() - began,
+    });
+  }
+}
+
+/** At once, so that a process that is killed after it has spoken was heard. */
+function say(json) {
+  writeSync(1, `${JSON.stringify(json)}\n`);
+}

@@ -1,0 +1,120 @@
+/** Starts processes whose clients race to publish in one store, and gathers what was acknowledged (`race-child.mjs`). */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { isJsonObject } from "../../src/oci/json.ts";
+import { makeLayout, tarOf } from "../support/layout.ts";
+
+const childScript = fileURLToPath(new URL("race-child.mjs", import.meta.url));
+const dist = fileURLToPath(new URL("../../dist", import.meta.url));
+
+/** The tag that all of them want. */
+export const sharedTag = "latest";
+
+export interface RaceOptions {
+  /** URL of the store, and the environment in which it is found. */
+  readonly url: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly processes: number;
+  /** In each process; they share nothing but that. */
+  readonly clients: number;
+}
+
+/** A load that a client was told to have succeeded. */
+export interface AcknowledgedLoad {
+  readonly tag: string;
+  readonly digest: string;
+  readonly status: string;
+  readonly previous: string | undefined;
+  /** How often the index was read, and how often a write of it was tried. */
+  readonly looks: number;
+  readonly writes: number;
+  readonly requests: number;
+}
+
+export class Race {
+  readonly acknowledged: AcknowledgedLoad[] = [];
+  readonly #children: ChildProcess[] = [];
+  readonly #folder: string;
+  #ready: Promise<unknown> = Promise.resolve();
+
+  /** Prepares a race: every client is connected, none has begun. */
+  static async prepare({ url, env, processes, clients }: RaceOptions): Promise<Race> {
+    const race = new Race(await mkdtemp(join(tmpdir(), "stowage-race-")));
+    const ready: Promise<unknown>[] = [];
+    for (let p = 0; p < processes; p++) {
+      const tasks = Array.from({ length: clients }, (_, c) => `w${p * clients + c}`);
+      const given = await Promise.all(
+        tasks.map(async (tag) => ({ tarball: await race.#makeTarball(tag), tags: [tag, sharedTag] })),
+      );
+      ready.push(race.#start([dist, url, JSON.stringify(given)], env));
+    }
+    race.#ready = Promise.all(ready);
+    await race.#ready;
+    return race;
+  }
+
+  private constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  begin(): void {
+    for (const { stdin } of this.#children) stdin?.write("go\n");
+  }
+
+  /** Kills every `nth` process as a loss of power would. */
+  kill(nth: number): void {
+    for (const [i, child] of this.#children.entries()) if (i % nth === 0) child.kill("SIGKILL");
+  }
+
+  /** Resolves once all processes have ended, with how many of them ended by themselves and without an error. */
+  async ended(): Promise<number> {
+    const codes = await Promise.all(
+      this.#children.map(async (child) => child.exitCode ?? (await once(child, "close"))[0]),
+    );
+    return codes.filter((code) => code === 0).length;
+  }
+
+  async cleanUp(): Promise<void> {
+    for (const child of this.#children) child.kill("SIGKILL");
+    await this.ended();
+    await rm(this.#folder, { recursive: true });
+  }
+
+  async #makeTarball(tag: string): Promise<string> {
+    const path = join(this.#folder, `${tag}.tar`);
+    await writeFile(path, await tarOf(makeLayout({ layers: [Buffer.from("shared by all")], label: tag })));
+    return path;
+  }
+
+  async #start(args: readonly string[], env: RaceOptions["env"]): Promise<void> {
+    const child = spawn(process.execPath, [childScript, ...args], {
+      stdio: ["pipe", "pipe", "inherit"],
+      env: { ...process.env, ...env },
+    });
+    this.#children.push(child);
+    const lines = createInterface({ input: child.stdout });
+    await once(lines, "line");
+    lines.on("line", (line) => this.acknowledged.push(parseLoad(line)));
+  }
+}
+
+function parseLoad(line: string): AcknowledgedLoad {
+  const json: unknown = JSON.parse(line);
+  if (!isJsonObject(json) || !isJsonObject(json["requests"])) throw new Error(`Cannot read ${line}`);
+  const { tag, digest, status, previous, looks, writes, requests } = json;
+  return {
+    tag: String(tag),
+    digest: String(digest),
+    status: String(status),
+    previous: typeof previous === "string" ? previous : undefined,
+    looks: Number(looks),
+    writes: Number(writes),
+    requests: Object.values(requests).reduce((sum: number, count) => sum + Number(count), 0),
+  };
+}

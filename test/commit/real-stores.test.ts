@@ -1,0 +1,114 @@
+/** Writers in many processes that race for one repository, on real stores; some are killed, and the server is restarted. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeAll, describe, expect, it } from "vitest";
+import { readIndex } from "../../src/commit/index-state.ts";
+import { openStore } from "../../src/open-store.ts";
+import { tagOf } from "../../src/oci/repository-index.ts";
+import { intentsPrefix } from "../../src/storage/keys.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
+import { describeS3Servers } from "../servers/s3-servers.ts";
+import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
+import { createS3Client } from "../../src/storage/s3-client.ts";
+import { listAll } from "../storage/contract.ts";
+import { buildStowage } from "../support/build.ts";
+import { type AcknowledgedLoad, Race, type RaceOptions, sharedTag } from "./race.ts";
+
+const repository = "race/app";
+/** How often a writer may look at the index, and try to write it, at worst. */
+const maxRounds = 6;
+
+interface Place extends Pick<RaceOptions, "url" | "env"> {
+  readonly store: ObjectStore;
+}
+
+beforeAll(async () => {
+  await buildStowage();
+});
+
+const races: Race[] = [];
+afterEach(async () => {
+  await Promise.all(races.splice(0).map((race) => race.cleanUp()));
+});
+
+async function prepare(options: RaceOptions): Promise<Race> {
+  const race = await Race.prepare(options);
+  races.push(race);
+  return race;
+}
+
+describe("commits to a directory", { timeout: 240_000 }, () => {
+  let root = "";
+  const makePlace = async (): Promise<Place> => {
+    root = await mkdtemp(join(tmpdir(), "stowage-race-store-"));
+    const url = `file:${root}`;
+    return { url, store: await openStore(url, {}) };
+  };
+  afterEach(async () => rm(root, { recursive: true }));
+  testRaces(makePlace);
+});
+
+await describeS3Servers("commits to a bucket", (server) => {
+  const makePlace = async (): Promise<Place> => {
+    const env = s3Environment(server);
+    await makeTestBucket(createS3Client(env));
+    const url = `s3://${testBucket}/races/${crypto.randomUUID()}`;
+    return { url, env, store: await openStore(url, env) };
+  };
+  describe("by many processes", { timeout: 240_000 }, () => testRaces(makePlace));
+});
+
+function testRaces(makePlace: () => Promise<Place>): void {
+  it("are all there when 100 writers race, each after a few rounds", async () => {
+    const place = await makePlace();
+    const race = await prepare({ ...place, processes: 20, clients: 5 });
+    race.begin();
+    expect(await race.ended()).toBe(20);
+    expect(race.acknowledged).toHaveLength(200);
+    await expectAllThere(place.store, race.acknowledged);
+    expectChain(race.acknowledged);
+    expect(await listAll(place.store, intentsPrefix(repository))).toEqual([]);
+    report(race.acknowledged);
+    expect(Math.max(...race.acknowledged.map(({ looks }) => looks))).toBeLessThanOrEqual(maxRounds);
+    expect(Math.max(...race.acknowledged.map(({ writes }) => writes))).toBeLessThanOrEqual(maxRounds);
+  });
+
+  it("are there as far as they were acknowledged when a third of the processes is killed", async () => {
+    const place = await makePlace();
+    const race = await prepare({ ...place, processes: 12, clients: 5 });
+    race.begin();
+    while (race.acknowledged.length < 20) await new Promise((resolve) => setTimeout(resolve, 5));
+    race.kill(3);
+    expect(await race.ended()).toBe(8);
+    await expectAllThere(place.store, race.acknowledged);
+  });
+}
+
+/** Each tag of a client's own is at its image, and the shared one at one of those that were loaded under it. */
+async function expectAllThere(store: ObjectStore, loads: readonly AcknowledgedLoad[]): Promise<void> {
+  const { index } = await readIndex(store, repository);
+  const found = new Map(index.entries.map((entry) => [tagOf(entry), entry.digest]));
+  const own = loads.filter(({ tag }) => tag !== sharedTag);
+  expect(Object.fromEntries(own.map(({ tag }) => [tag, found.get(tag)]))).toEqual(
+    Object.fromEntries(own.map(({ tag, digest }) => [tag, digest])),
+  );
+  expect(found.size, "an entry is there twice").toBe(index.entries.length);
+}
+
+/** Whoever moved the shared tag was told from where: together they make one chain, so that no move was lost or doubled. */
+function expectChain(loads: readonly AcknowledgedLoad[]): void {
+  const moves = loads.filter(({ tag }) => tag === sharedTag);
+  const next = new Map(moves.map(({ previous, digest }) => [previous, digest]));
+  let [at, passed] = [next.get(undefined), 0];
+  for (; at !== undefined && passed <= moves.length; passed++) at = next.get(at);
+  expect(passed).toBe(moves.length);
+}
+
+function report(loads: readonly AcknowledgedLoad[]): void {
+  const line = (name: "looks" | "writes" | "requests"): string => {
+    const counts = loads.map((load) => load[name]).toSorted((a, b) => a - b);
+    return `${name} ${counts[counts.length >> 1]} (at most ${counts.at(-1)})`;
+  };
+  process.stdout.write(`a load among 100 writers, median: ${line("looks")}, ${line("writes")}, ${line("requests")}\n`);
+}

@@ -13,7 +13,11 @@ export async function readJsonObject(c: Context, service: Service, maxBytes: num
   try {
     const bytes = await withinLoadSeconds("reading what was sent", service, async (signal) => {
       const reader = new ByteReader(abortable(service.bodyOf(c), signal));
-      return collectBytes(reader.stream(maxBytes + 1), maxBytes + 1).finally(async () => reader.close());
+      try {
+        return await collectBytes(reader.stream(maxBytes + 1), maxBytes + 1);
+      } finally {
+        await reader.close();
+      }
     });
     if (bytes.length > maxBytes) throw tooLong(c, maxBytes);
     const json = parseJson(bytes);

@@ -21,7 +21,7 @@ export interface Limits {
   readonly maxLoads: number;
   /** Seconds for which a client may send nothing while more of its body is awaited. */
   readonly maxIdleSeconds: number;
-  /** Seconds for a whole load: who sends a byte now and then is never silent, and holds its share all the same. */
+  /** Seconds for a whole load, or any other body: who sends a byte now and then is never silent, and holds its share. */
   readonly maxLoadSeconds: number;
   /** Bytes of an archive's extended headers and long names together; of one of them 1 MiB are allowed. */
   readonly maxPaxBytes: number;

@@ -1,5 +1,6 @@
 /** Gzip, one member after the other (RFC 1952). */
 import { createGunzip } from "node:zlib";
+import { StowageError, messageOf } from "../errors.ts";
 import type { ByteReader } from "../streams/byte-reader.ts";
 import { through } from "../streams/through.ts";
 import { bytesAfter, expectZeros } from "./trailing-zeros.ts";
@@ -12,23 +13,27 @@ export function isGzip(head: Uint8Array): boolean {
 }
 
 /**
- * Yields the content of all members. Throws `ARCHIVE_INVALID` if anything but zeros follows them, or an error with a code of
- * zlib's.
+ * Yields the content of all members. Throws `ARCHIVE_INVALID` if one is damaged or cut short, or if anything but zeros follows
+ * them.
  */
 export async function* decompressGzip(reader: ByteReader): AsyncGenerator<Uint8Array> {
   const gunzip = createGunzip({ chunkSize: outputChunkBytes });
   const input = new Input(reader);
   try {
-    yield* through(input.chunks(), gunzip);
+    yield* through(input.chunks(), gunzip, explain);
     // Where a zero follows a member it ends there, and says nothing of the rest, of which it may hold a part already.
     await input.settled();
     if (input.nonZeroBytes > gunzip.bytesWritten) throw bytesAfter(endOfGzip);
     await expectZeros(reader.rest(), endOfGzip);
-  } catch (error) {
-    throw isPastEnd(error) ? bytesAfter(endOfGzip) : error;
   } finally {
     await reader.close();
   }
+}
+
+function explain(error: unknown): StowageError {
+  if (isPastEnd(error)) return bytesAfter(endOfGzip);
+  const message = `Cannot decompress the gzip body: ${messageOf(error)}`;
+  return new StowageError("ARCHIVE_INVALID", message, { cause: error });
 }
 
 /** What Deno's zlib says when it goes on after zeros and finds another member. */

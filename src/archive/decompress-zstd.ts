@@ -3,7 +3,9 @@
  * decompressor stops without a word after the first of several in one chunk, and fzstd believes whatever window size a
  * frame claims, up to 2 GiB.
  */
+import { Buffer } from "node:buffer";
 import { Transform } from "node:stream";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import zlib from "node:zlib";
 import { Decompress as Fzstd } from "fzstd";
 import { StowageError, messageOf } from "../errors.ts";
@@ -20,6 +22,10 @@ const outputChunkBytes = 256 * 1024;
 
 /** Each takes a decoder of its own, a fifth of a millisecond, however little is in it. Writers in parallel make one for some MiB. */
 const maxFrames = 50_000;
+/** Frames that are read without a look at what else there is to do: where a decoder works at once, as Deno's does. */
+const framesInTurn = 100;
+/** A call of the decoder is worth so many bytes; a block can have three. */
+const inputChunkBytes = 16 * 1024;
 
 /** What frames of the usual levels need, up to 19: so much is held from the first on, whatever that one needs. */
 const usualWindowBytes = 2 ** 23;
@@ -38,7 +44,7 @@ export interface ZstdOptions {
 
 /**
  * Yields the content of all frames; zeros may follow them. Throws `ARCHIVE_INVALID`, `LIMIT_EXCEEDED` for a window that is too large, or larger than
- * what is held since the first frame, or an error with a code of zlib's.
+ * what is held since the first frame.
  */
 export async function* decompressZstd(
   reader: ByteReader,
@@ -49,6 +55,7 @@ export async function* decompressZstd(
   try {
     let frames = 0;
     for (let head = await reader.peek(8); isZstd(head); head = await reader.peek(8)) {
+      if (frames % framesInTurn === framesInTurn - 1) await nextTurn();
       if (++frames > maxFrames) throw limitExceeded(`it has more than ${maxFrames} frames`);
       if (uint32(head, 0) === frameMagic) {
         const header = await readFrameHeader(reader);
@@ -58,7 +65,7 @@ export async function* decompressZstd(
           release = await holdWindow?.(heldBytes);
         }
         checkWindow(windowBytes, heldBytes);
-        yield* through(readFrame(header, reader), createFrameDecoder());
+        yield* decodeFrame(readFrame(header, reader));
       } else if (head.length === 8) await skip(reader, 8 + uint32(head, 4));
       else throw cutShort();
     }
@@ -90,6 +97,21 @@ async function* readFrame(header: Uint8Array, reader: ByteReader): AsyncGenerato
   }
   const hasChecksum = (flags & 4) !== 0;
   if (hasChecksum) yield await readExactly(reader, 4);
+}
+
+/** The same bytes in larger chunks: of a block's header and what is in it each would be a call of the decoder. */
+async function* gathered(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of source) {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes < inputChunkBytes) continue;
+    yield Buffer.concat(chunks);
+    chunks = [];
+    bytes = 0;
+  }
+  if (bytes > 0) yield Buffer.concat(chunks);
 }
 
 function headerBytes(flags: number): number {
@@ -127,14 +149,13 @@ function checkWindow(windowBytes: number, maxWindowBytes: number): void {
 }
 
 /** Node has a native decoder from 22.15 on; elsewhere one in JavaScript does, at a third of its speed. */
-function createFrameDecoder(): Transform {
-  if (hasNativeZstd(zlib)) {
-    return zlib.createZstdDecompress({
-      chunkSize: outputChunkBytes,
-      params: { [zlib.constants.ZSTD_d_windowLogMax]: maxWindowLog },
-    });
-  }
-  return createFzstdTransform();
+function decodeFrame(frame: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  if (!hasNativeZstd(zlib)) return through(frame, createFzstdTransform(), explain); // block by block: each may take long
+  const decoder = zlib.createZstdDecompress({
+    chunkSize: outputChunkBytes,
+    params: { [zlib.constants.ZSTD_d_windowLogMax]: maxWindowLog },
+  });
+  return through(gathered(frame), decoder, explain);
 }
 
 function createFzstdTransform(): Transform {
@@ -143,7 +164,7 @@ function createFzstdTransform(): Transform {
     try {
       push();
     } catch (error) {
-      return done(invalid(messageOf(error)));
+      return done(new Error(messageOf(error)));
     }
     setImmediate(done); // so that a hostile body does not keep everything else waiting
   };
@@ -191,6 +212,10 @@ function limitExceeded(reason: string, detail?: Readonly<Record<string, unknown>
   return new StowageError("LIMIT_EXCEEDED", `Cannot decompress the zstd body: ${reason}`, detail && { detail });
 }
 
-function invalid(reason: string): StowageError {
-  return new StowageError("ARCHIVE_INVALID", `Cannot decompress the zstd body: ${reason}`);
+function explain(error: unknown): StowageError {
+  return invalid(messageOf(error), error);
+}
+
+function invalid(reason: string, cause?: unknown): StowageError {
+  return new StowageError("ARCHIVE_INVALID", `Cannot decompress the zstd body: ${reason}`, { cause });
 }

@@ -2,7 +2,7 @@
  * First thing on a tarball's way: recognises what the body is by its first bytes, whatever its Content-Type says, and
  * undoes its compression. What comes out must be a tar: a body that was compressed twice is refused.
  */
-import { StowageError, messageOf } from "../errors.ts";
+import { StowageError } from "../errors.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { decompressGzip, isGzip } from "./decompress-gzip.ts";
 import { type ZstdOptions, decompressZstd, isZstd } from "./decompress-zstd.ts";
@@ -41,29 +41,9 @@ export function expand(
   options: ExpandOptions,
 ): AsyncGenerator<Uint8Array> {
   const meter = { bytes: 0 };
-  const content = undoCompression(countBytes(source, meter), format, options);
+  const reader = new ByteReader(countBytes(source, meter));
+  const content = format === "gzip" ? decompressGzip(reader) : decompressZstd(reader, options);
   return limitExpansion(content, { format, meter, limits: options });
-}
-
-async function* undoCompression(
-  source: AsyncIterable<Uint8Array>,
-  format: CompressionFormat,
-  options: ZstdOptions,
-): AsyncGenerator<Uint8Array> {
-  const reader = new ByteReader(source);
-  try {
-    yield* format === "gzip" ? decompressGzip(reader) : decompressZstd(reader, options);
-  } catch (error) {
-    // Errors of the decompressor become ours; those of the source, and ours, pass as they are.
-    if (!isDecompressionError(error)) throw error;
-    const message = `Cannot decompress the ${format} body: ${messageOf(error)}`;
-    throw new StowageError("ARCHIVE_INVALID", message, { cause: error });
-  }
-}
-
-function isDecompressionError(error: unknown): boolean {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  return /^Z_|^ZSTD_|^ERR_ZSTD/.test(code);
 }
 
 async function expectTar(reader: ByteReader, what: string): Promise<ByteReader> {

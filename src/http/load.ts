@@ -6,11 +6,11 @@ import { parseContentEncoding } from "../load/decode-content.ts";
 import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
 import { type Receipt, hasChanges } from "../load/receipt.ts";
 import { type ImageName, parseName } from "../oci/reference.ts";
-import { withinSeconds } from "../streams/within-seconds.ts";
 import { authorize, callerName, mayReach } from "./authentication.ts";
 import { contentLengthOf } from "./content-length.ts";
 import { errorResponse } from "./error-response.ts";
 import type { Service } from "./service.ts";
+import { withinLoadSeconds } from "./within-load-seconds.ts";
 
 export function loadRoutes(service: Service): Hono {
   const load = async (c: Context, name: ImageName | undefined): Promise<Response> => {
@@ -50,26 +50,16 @@ export interface AnswerLoadOptions {
  */
 export async function answerLoad(c: Context, options: AnswerLoadOptions): Promise<Response> {
   const { service, name, announcedBytes, load } = options;
-  const { maxBodyBytes, maxLoadSeconds } = service.limits;
   authorize(c, "load", name?.repository);
-  checkBodyBytes(announcedBytes ?? 0, maxBodyBytes);
+  checkBodyBytes(announcedBytes ?? 0, service.limits.maxBodyBytes);
   const mayPublish = (repository: string): boolean => mayReach(c, "load", repository);
-  const time = { seconds: maxLoadSeconds, late: () => tooLate(maxLoadSeconds), signal: service.signal };
   const receipt = await service.slots.run(async () =>
-    withinSeconds(time, async (signal) => load({ ...service, name, mayPublish, signal })),
+    withinLoadSeconds("the load", service, async (signal) => load({ ...service, name, mayPublish, signal })),
   );
   service.log(`${callerName(c)} ${summary(receipt)}`);
   return c.body(`${JSON.stringify(receipt, undefined, 2)}\n`, hasChanges(receipt) ? 201 : 200, {
     "Content-Type": "application/json",
   });
-}
-
-function tooLate(maxLoadSeconds: number): StowageError {
-  return new StowageError(
-    "TIMED_OUT",
-    `Cannot finish the load: it was not done after ${maxLoadSeconds} seconds, which is the longest allowed (maxLoadSeconds)`,
-    { detail: { limit: "maxLoadSeconds", expected: maxLoadSeconds } },
-  );
 }
 
 /** Of the images of a load, so many are named in the log. */

@@ -24,6 +24,7 @@ import { contentLengthOf } from "./content-length.ts";
 import { answerLoad } from "./load.ts";
 import { readJsonObject } from "./request-json.ts";
 import type { Service } from "./service.ts";
+import { withinLoadSeconds } from "./within-load-seconds.ts";
 
 const maxJsonBytes = 64 * 1024;
 const maxFingerprintLength = 1024;
@@ -70,7 +71,6 @@ export function uploadRoutes(service: Service): Hono {
     return c.body(null, 204);
   });
   routes.put("/uploads/:id/parts/:number", async (c) => {
-    const signals = [c.req.raw.signal, ...(service.signal === undefined ? [] : [service.signal])];
     const part = {
       uploadId: c.req.param("id"),
       number: c.req.param("number"),
@@ -78,7 +78,9 @@ export function uploadRoutes(service: Service): Hono {
       announcedBytes: contentLengthOf(c),
       body: service.bodyOf(c),
     };
-    await putPart(part, { store, budget, signal: AbortSignal.any(signals) });
+    await withinLoadSeconds("the part", service, async (signal) =>
+      putPart(part, { store, budget, signal: AbortSignal.any([c.req.raw.signal, signal]) }),
+    );
     return c.body(null, 201);
   });
   routes.post("/uploads/:id/load", (c) => load(c, c.req.param("id"), undefined));

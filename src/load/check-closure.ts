@@ -31,25 +31,35 @@ export interface ClosedRoot extends Descriptor {
   readonly hasSubject: boolean;
   /** Another root, an index, leads to it: ORAS lists a platform's manifest beside the index as well. */
   readonly isPart: boolean;
-  /** The manifests that are missing from it, if it is a sparse index; of many, the first thousand. */
+  /** The manifests that are missing from it, if it is a sparse index; of very many, the first, and never none. */
   readonly absent: readonly Descriptor[];
 }
 
 /** An index can name very many that are nowhere, and many names can stand for one index. */
 const maxListedAbsent = 1000;
+/** Of all roots together. Beyond it each lists one, which still says that it is sparse. */
+const maxListedInAll = 10_000;
+/** Each is asked for and remembered, so an archive's size would be the only bound for the time and the memory. */
+const maxAbsent = 20_000;
+/** Characters of a platform, as JSON. */
+const maxPlatformLength = 500;
 
 /**
  * Checks each root. Throws `MANIFEST_BLOB_UNKNOWN` if something is missing, `SIZE_INVALID` if it has another size,
- * `MANIFEST_INVALID` if it cannot be read, and `LIMIT_EXCEEDED` if a manifest is too large or an index too deep.
+ * `MANIFEST_INVALID` if it cannot be read, and `LIMIT_EXCEEDED` if a manifest is too large, an index too deep, or too much of
+ * them missing.
  */
 export async function checkClosure(roots: readonly Descriptor[], options: ClosureOptions): Promise<ClosedRoot[]> {
   const check = new ClosureCheck(options);
   const closed: Omit<ClosedRoot, "isPart">[] = [];
+  let left = maxListedInAll;
   for (const root of roots) {
     const visited = await check.visit(root, { namedBy: "index.json", depth: 0 });
     if (visited === undefined) throw missing(root, "index.json");
     const { mediaType, size, hasSubject } = visited;
-    closed.push({ ...root, mediaType, size, hasSubject, absent: check.absentFrom(root.digest) });
+    const absent = check.absentFrom(root.digest).slice(0, Math.max(1, left));
+    left -= absent.length;
+    closed.push({ ...root, mediaType, size, hasSubject, absent });
   }
   return closed.map((root) => ({ ...root, isPart: check.parts.has(root.digest) }));
 }
@@ -82,8 +92,9 @@ class ClosureCheck {
   /** What has been visited, undefined where it is nowhere: an index can name the same manifest in a million ways. */
   readonly #visited = new Map<string, Visited | undefined>();
   readonly #sizes = new Map<string, number | undefined>();
-  /** By root: names of one image share the list. */
+  /** By root: an image can have many names. */
   readonly #listed = new Map<string, readonly Descriptor[]>();
+  #absent = 0;
 
   constructor(options: ClosureOptions) {
     this.#options = options;
@@ -147,6 +158,7 @@ class ClosureCheck {
     for (const child of manifests.filter(({ mediaType }) => isManifestType(mediaType))) {
       const visited = await this.visit(child, visit);
       this.parts.add(child.digest);
+      if (visited === undefined && ++this.#absent > maxAbsent) throw tooManyAbsent();
       if (visited === undefined) absent.set(child.digest, briefly(child));
       else if (visited.sparse !== complete) indexes.add(child.digest);
       isAnyPresent ||= visited !== undefined;
@@ -207,7 +219,13 @@ function checkSize(descriptor: Pick<Descriptor, "digest" | "size">, found: numbe
 /** What a receipt says of an absent manifest: not whatever else somebody wrote into its descriptor. */
 function briefly(descriptor: Descriptor): Descriptor {
   const { mediaType, digest, size, platform } = descriptor;
-  return { mediaType, digest, size, ...(platform !== undefined && { platform }) };
+  const isUsual = platform !== undefined && JSON.stringify(platform).length <= maxPlatformLength;
+  return { mediaType, digest, size, ...(isUsual && { platform }) };
+}
+
+function tooManyAbsent(): StowageError {
+  const message = `Cannot load the archive: its indexes name more than ${maxAbsent} manifests that are nowhere`;
+  return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxAbsent } });
 }
 
 function missing({ digest, size }: Pick<Descriptor, "digest" | "size">, namedBy: string): StowageError {

@@ -24,6 +24,9 @@ import { containerdNameAnnotation } from "./name-roots.ts";
 /** Layers that are looked for at the same time. */
 const maxConcurrentLookups = 32;
 
+/** Layers of an image: a path of two letters stands for a descriptor a hundred times as long. */
+const maxLayers = 10_000;
+
 const layerType = "application/vnd.oci.image.layer.v1.tar";
 
 export interface DockerImagesOptions {
@@ -72,6 +75,7 @@ class ImageMaker {
 
   async make(image: DockerImage): Promise<Descriptor> {
     const { intake, limits } = this.#options;
+    if (image.layers.length > maxLayers) throw tooManyLayers(image);
     const config = { ...(await this.#find(image.config)), mediaType: ociConfigType };
     const diffIds = await this.#readDiffIds(config);
     if (diffIds.length !== image.layers.length) throw wrongCount(image, diffIds.length);
@@ -161,6 +165,12 @@ async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
 function tooManyConfigBytes(): StowageError {
   const message = `Cannot make the images: their configs have more than ${maxConfigBytes} bytes together`;
   return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxConfigBytes } });
+}
+
+function tooManyLayers(image: DockerImage): StowageError {
+  const found = image.layers.length;
+  const message = `Cannot make image ${nameOf(image)}: manifest.json names ${found} layers, at most ${maxLayers} are allowed`;
+  return new StowageError("LIMIT_EXCEEDED", message, { detail: { found, expected: maxLayers } });
 }
 
 function nameOf({ repoTags, config }: DockerImage): string {

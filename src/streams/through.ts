@@ -1,13 +1,29 @@
 /** Sends a stream of bytes through a transform of `node:stream`, such as those of `node:zlib`. */
 import { type Transform, pipeline } from "node:stream";
 
-/** Yields what comes out of the transform; an error of either side is thrown, and whoever leaves early ends both. */
-export async function* through(source: AsyncIterable<Uint8Array>, transform: Transform): AsyncGenerator<Uint8Array> {
+/**
+ * Yields what comes out of the transform; whoever leaves early ends both. What the source throws is thrown as it is; of what
+ * the transform throws `explain` makes an error: platforms agree neither on its class nor on its code.
+ */
+export async function* through(
+  source: AsyncIterable<Uint8Array>,
+  transform: Transform,
+  explain: (error: unknown) => Error,
+): AsyncGenerator<Uint8Array> {
+  let sourceFailure: { readonly error: unknown } | undefined;
+  async function* watched(): AsyncGenerator<Uint8Array> {
+    try {
+      yield* source;
+    } catch (error) {
+      sourceFailure = { error };
+      throw error;
+    }
+  }
   let failure: unknown;
-  pipeline(source, transform, (error) => (failure = error));
+  pipeline(watched(), transform, (error) => (failure = error));
   try {
     for await (const chunk of transform) yield chunk as Uint8Array;
   } catch (error) {
-    throw failure ?? error;
+    throw sourceFailure === undefined ? explain(failure ?? error) : sourceFailure.error;
   }
 }

@@ -136,22 +136,32 @@ describe("maxIdleSeconds", () => {
 });
 
 describe("maxLoadSeconds", () => {
-  it("ends a load whose client sends a byte now and then", async () => {
-    async function* trickle(): AsyncGenerator<Uint8Array> {
-      for (const byte of tarball) {
-        yield Uint8Array.of(byte);
-        await new Promise((resolve) => setTimeout(resolve, 5));
-      }
+  const refusal = { status: 408, code: "TIMED_OUT", limit: "maxLoadSeconds", value: 0.2 } as const;
+  async function* trickle(): AsyncGenerator<Uint8Array> {
+    for (const byte of tarball) {
+      yield Uint8Array.of(byte);
+      await new Promise((resolve) => setTimeout(resolve, 5));
     }
+  }
+
+  it("ends a load whose client sends a byte now and then", async () => {
     const app = appWith({ maxLoadSeconds: 0.2 });
-    await expectRefusal(put(app, watchedBody(trickle()).body), {
-      status: 408,
-      code: "TIMED_OUT",
-      limit: "maxLoadSeconds",
-      value: 0.2,
-    });
+    await expectRefusal(put(app, watchedBody(trickle()).body), refusal);
     await expectNothingPublished(app);
     expect((await put(app, tarball)).status).toBe(201);
+  });
+
+  it("ends a part of an upload, and any other body, that comes so", async () => {
+    const app = appWith({ maxLoadSeconds: 0.2 });
+    const begun = await app.request("/v1/uploads", { method: "POST", body: JSON.stringify({ size: tarball.length }) });
+    const { parts } = (await begun.json()) as { parts: { url: string }[] };
+    const slow = (method: string): RequestInit & { duplex: "half" } => ({
+      method,
+      body: watchedBody(trickle()).body,
+      duplex: "half",
+    });
+    await expectRefusal(app.request(new Request(parts[0]?.url ?? "", slow("PUT"))), refusal);
+    await expectRefusal(app.request(new Request("http://own.example/v1/blobs/missing", slow("POST"))), refusal);
   });
 });
 

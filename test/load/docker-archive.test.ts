@@ -369,6 +369,17 @@ describe("loadArchive, of a manifest.json", () => {
     await expectRefused(entries, { code: "INDEX_INVALID", message: expect.stringContaining(message) });
   });
 
+  it("refuses more layers than ten thousand, however short their names", async () => {
+    const many = (text: string): string[] => Array.from({ length: 10_001 }, () => text);
+    const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
+    const entries = [
+      { name: "l.tgz", bytes: gzipSync("layer") },
+      { name: "c.json", bytes: json({ rootfs: { diff_ids: many("") } }) },
+      { name: "manifest.json", bytes: json([{ Config: "c.json", Layers: many("l.tgz") }]) },
+    ];
+    await expectRefused(entries, { code: "LIMIT_EXCEEDED", detail: { found: 10_001, expected: 10_000 } });
+  });
+
   it("refuses one that is too large, and a config", async () => {
     await expectRefused(archive, { code: "LIMIT_EXCEEDED" }, { limits: { ...defaultLimits, maxManifestBytes: 100 } });
     const configBytes = configOf(image).length;

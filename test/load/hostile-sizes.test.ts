@@ -4,17 +4,18 @@ import { describe, expect, it } from "vitest";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { chunksOf, sha256 } from "../support/bytes.ts";
-import { type Layout, makeLayout, tarOf, types, withBlob } from "../support/layout.ts";
+import { type Layout, joinLayouts, makeLayout, tarOf, types, withBlob } from "../support/layout.ts";
 
 const image = makeLayout({ refName: "one" });
 const [root] = image.roots;
 
 /** An index of the image and of so many others that are nowhere. */
-function sparseIndex(absent: number): Buffer {
+function sparseIndex(absent: number, more: object = {}): Buffer {
   const others = Array.from({ length: absent }, (_, i) => ({
     mediaType: types.manifest,
     digest: sha256(Buffer.from(`absent ${i}`)),
     size: 1,
+    ...more,
   }));
   const own = { mediaType: types.manifest, digest: image.digest, size: root?.size };
   return Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: types.index, manifests: [own, ...others] }));
@@ -34,12 +35,31 @@ async function load(layout: Layout, store = new MemoryStore()): ReturnType<typeo
 }
 
 describe("loadArchive, of what is small and says much", () => {
-  it("lists the first thousand manifests that are absent, once for all names of an index", async () => {
+  it("lists the first thousand manifests that are absent, and for many names no more than ten thousand together", async () => {
     const names = Array.from({ length: 2000 }, (_, i) => `tag-${i}`);
     const { images } = await load(named(sparseIndex(5000), names));
+    const lengths = images.map(({ absent }) => absent?.length);
     expect(images).toHaveLength(2000);
-    expect(images[0]?.absent).toHaveLength(1000);
-    expect(new Set(images.map(({ absent }) => absent)).size).toBe(1);
+    expect(lengths.slice(0, 10)).toEqual(Array.from({ length: 10 }, () => 1000));
+    expect(lengths.slice(10)).toEqual(Array.from({ length: 1990 }, () => 1)); // still known to be sparse
+  });
+
+  it("does not repeat what somebody has written at length for a platform", async () => {
+    const platform = { os: "a".repeat(100_000), architecture: "amd64" };
+    const { images } = await load(named(sparseIndex(1, { platform }), ["one", "two"]));
+    expect(images[0]?.absent).toEqual([
+      { mediaType: types.manifest, digest: sha256(Buffer.from("absent 0")), size: 1 },
+    ]);
+  });
+
+  it("refuses indexes that name more than twenty thousand manifests that are nowhere", async () => {
+    const store = new MemoryStore();
+    const layout = joinLayouts(named(sparseIndex(15_000), ["one"]), named(sparseIndex(5001), ["two"]));
+    await expect(load(layout, store)).rejects.toMatchObject({
+      code: "LIMIT_EXCEEDED",
+      message: expect.stringContaining("more than 20000 manifests that are nowhere"),
+    });
+    expect(await store.head("index.json")).toBeUndefined();
   });
 
   it("refuses more than ten thousand names, and more than a thousand repositories", async () => {

@@ -7,6 +7,8 @@ import { type Behaviour, ask, limits, load, loaded } from "../trial.ts";
 const layout = makeLayout({ layers: [randomBytes(5000, 30)], name: "errors/app:1" });
 /** Its layer comes with no tarball: what others have brought would be found. */
 const other = makeLayout({ layers: [randomBytes(5000, 32)], name: "errors/app:1" });
+/** A zstd frame with a block of the reserved type (RFC 8878, section 3.1.1.2). */
+const damagedZstd = Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0, 0x38, 7, 0, 0);
 const unknown = sha256(Buffer.from("nobody has it"));
 
 export const errors: readonly Behaviour[] = [
@@ -18,6 +20,8 @@ export const errors: readonly Behaviour[] = [
         [randomBytes(3000, 31), "ARCHIVE_INVALID"],
         [new Uint8Array(0), "ARCHIVE_INVALID"],
         [whole.subarray(0, 4000), "ARCHIVE_INVALID"],
+        [Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 7), "ARCHIVE_INVALID"], // gzip, a block of the reserved type
+        [damagedZstd, "ARCHIVE_INVALID"],
         [await tarOf(layout, { omit: ["index.json"] }), "INDEX_INVALID"],
         [await tarOf(withBadBlob(layout, layout.layers[0])), "DIGEST_INVALID"],
         [await tarOf(withoutBlob(other, other.layers[0])), "MANIFEST_BLOB_UNKNOWN"],

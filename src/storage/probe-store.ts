@@ -8,8 +8,8 @@
  *
  * A store that looks first and writes afterwards is caught only by a race that meets the moment between the two, so that
  * many are run. Measured on real servers: moto, writing to disk, lets both writers win in about one race of five, and
- * passed none of 280 probes; two races of four writers, as there once were, it passed 23 times of 40. s3s-fs loses most
- * races, but on a quiet machine there are moments in which it loses none: it passed 2 of 1,500. Two writers are enough: of
+ * passed none of 350 probes; two races of four writers, as there once were, it passed 23 times of 40. s3s-fs loses most
+ * races, but on a quiet machine there are moments in which it loses none: it passed 2 of 1,400. Two writers are enough: of
  * six on one key most meet a write that is over, and three pairs on three keys caught three times as much with the same
  * six requests. It is kinder too: SeaweedFS makes the third writer on one key wait for 300 ms.
  */

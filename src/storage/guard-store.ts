@@ -19,7 +19,7 @@ export function guardStore(store: ObjectStore): ObjectStore {
   return guarded;
 }
 
-/** A probe makes some twenty small requests. */
+/** A probe makes some 130 small requests, six at a time. */
 const maxProbeMs = 60_000;
 
 /** Whoever hands in a bare store for each of many loads has it probed once. */

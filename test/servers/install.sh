@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
 # Installs the S3 servers that the tests run against, on Debian. What is there already is left alone. SeaweedFS and
-# VersityGW go into ${STOWAGE_TEST_TOOLS:-~/.cache/stowage-test-tools}/bin, Ceph's packages into the system.
-# Needs Go for VersityGW (its build takes some minutes), pip for SeaweedFS, and root or sudo for Ceph.
+# VersityGW go into ${STOWAGE_TEST_TOOLS:-~/.cache/stowage-test-tools}/bin, Ceph's packages into the system. Beside them come
+# servers that do not keep the conditions of writes, which Stowage must refuse: fauxqs, s3rver, moto and s3s-fs.
+# Needs Go for VersityGW and Cargo for s3s-fs (each build takes some minutes), npm, pip, and root or sudo for Ceph.
 set -euo pipefail
 
 seaweedfs_version=4.48
 versitygw_version=v1.8.0
+fauxqs_version=2.4.1
+s3rver_version=3.7.1
+moto_version=5.2.5
+s3s_fs_version=0.14.1
 
 tools=${STOWAGE_TEST_TOOLS:-${HOME:-/root}/.cache/stowage-test-tools}
-PATH=$PATH:$tools/bin:/usr/sbin:/sbin
+PATH=$PATH:$tools/bin:/usr/sbin:/sbin:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
 mkdir -p "$tools/bin"
 
 has() { command -v "$1" >/dev/null; }
@@ -30,6 +35,23 @@ install_versitygw() {
   GOBIN=$tools/bin go install -ldflags='-s -w' "github.com/versity/versitygw/cmd/versitygw@$versitygw_version"
 }
 
+install_npm_servers() {
+  npm install --prefix "$tools/servers" --no-save --no-package-lock --no-audit --no-fund --loglevel=error \
+    --ignore-scripts "fauxqs@$fauxqs_version" "s3rver@$s3rver_version"
+}
+
+install_moto() {
+  local folder
+  folder=$(mktemp -d "$tools/moto.XXXXXX")
+  python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$folder" \
+    "moto[s3]==$moto_version" flask flask-cors
+  mv "$folder" "$tools/moto"
+}
+
+install_s3s_fs() {
+  cargo install --quiet --root "$tools" --features binary --version "$s3s_fs_version" s3s-fs
+}
+
 install_packages() { # PACKAGE…
   as_root apt-get update -qq
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o DPkg::Lock::Timeout=300 \
@@ -39,6 +61,9 @@ install_packages() { # PACKAGE…
 has curl || install_packages curl
 has weed || install_seaweedfs
 has versitygw || install_versitygw
+{ [ -d "$tools/servers/node_modules/fauxqs" ] && [ -d "$tools/servers/node_modules/s3rver" ]; } || install_npm_servers
+[ -d "$tools/moto" ] || install_moto
+has s3s-fs || install_s3s_fs
 { has radosgw && has ceph-mon && has ceph-osd && has ceph; } || install_packages radosgw ceph-mon ceph-osd ceph-common
 
-echo "SeaweedFS, VersityGW and Ceph are installed"
+echo "SeaweedFS, VersityGW, Ceph, fauxqs, s3rver, moto and s3s-fs are installed"

@@ -1,4 +1,4 @@
-/** Tests against real S3 servers: each of SeaweedFS, VersityGW and Ceph that this machine has. */
+/** Tests against real S3 servers: each of SeaweedFS, VersityGW and Ceph that this machine has, or those that are no use. */
 import { inject } from "vitest";
 import { isJsonObject } from "../../src/oci/json.ts";
 import { describeIfFound } from "../support/requirement.ts";
@@ -12,22 +12,31 @@ export interface S3Server {
 
 export const s3ServerNames = ["seaweedfs", "versitygw", "ceph"] as const;
 
+/** Servers that do not keep the conditions of writes: no store for Stowage. */
+export const carelessServerNames = ["fauxqs", "s3rver", "moto", "s3s-fs"] as const;
+
+type ServerName = (typeof s3ServerNames | typeof carelessServerNames)[number];
+
 /**
  * `describe` for each of the servers, `title` followed by its name. One that is not installed is skipped, or a failure,
  * as `describeIfFound` decides. The servers are shared by the test files: make a bucket, or a prefix, of your own.
  */
-export async function describeS3Servers(title: string, tests: (server: S3Server) => void): Promise<void> {
-  const answers = await Promise.all(s3ServerNames.map(findS3Server));
+export async function describeS3Servers(
+  title: string,
+  tests: (server: S3Server) => void,
+  names: readonly ServerName[] = s3ServerNames,
+): Promise<void> {
+  const answers = await Promise.all(names.map(findS3Server));
   for (const [i, answer] of answers.entries()) {
     const missing = typeof answer === "string" ? [answer] : [];
-    describeIfFound(`${title} on ${s3ServerNames[i]}`, missing, () => {
+    describeIfFound(`${title} on ${names[i]}`, missing, () => {
       if (typeof answer !== "string") tests(answer);
     });
   }
 }
 
 /** Starts a server, unless it runs; returns why it cannot be had where it cannot. */
-export async function findS3Server(name: (typeof s3ServerNames)[number]): Promise<S3Server | string> {
+export async function findS3Server(name: ServerName): Promise<S3Server | string> {
   const response = await fetch(`${inject("serverBroker")}/${name}`);
   const answer: unknown = await response.json();
   if (isJsonObject(answer)) {

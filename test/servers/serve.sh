@@ -36,6 +36,10 @@ require() { # PROGRAM…
   done
 }
 
+require_folder() { # FOLDER
+  [ -d "$1" ] || fail "there is no $1: test/servers/install.sh makes it"
+}
+
 # Starts a program in the background; what it says goes to a log.
 spawn() { # PROGRAM ARGUMENT…
   "$@" >>"$data/$(basename "$1").log" 2>&1 </dev/null &

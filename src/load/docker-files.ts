@@ -11,6 +11,7 @@ import type { LoadLimits } from "../limits.ts";
 import { digestInName, isLegacyName, isPartName } from "../oci/docker-file-names.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import type { BlobIntake } from "./blob-intake.ts";
+import { describeType } from "./classify-entry.ts";
 import { type IgnoredEntry, maxIgnoredEntries } from "./receipt.ts";
 
 /** Characters of all paths and links that are remembered. */
@@ -70,8 +71,8 @@ export class DockerFiles {
     } else if (isFile && isPartName(path) && this.#pathCharacters <= maxPathCharacters) {
       this.#remember(path, await this.#takePart(entry, path));
     } else if (this.#others.length < maxIgnoredEntries) {
-      const reason = isFile ? "not part of a docker-archive" : `a ${type}, not a file`;
-      this.#others.push({ path: entry.path, reason });
+      const reason = isFile ? "not part of a docker-archive" : `${describeType(type)}, not a file`;
+      this.#others.push({ path: entry.label ?? entry.path, reason });
     }
   }
 

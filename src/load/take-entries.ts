@@ -5,7 +5,7 @@ import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import type { BlobIntake } from "./blob-intake.ts";
-import { classifyEntry, isFile } from "./classify-entry.ts";
+import { classifyEntry, describeType, isFile } from "./classify-entry.ts";
 import { DockerFiles } from "./docker-files.ts";
 import { checkLayoutVersion, readLayoutFile } from "./layout-file.ts";
 import { type IgnoredEntry, maxIgnoredEntries } from "./receipt.ts";
@@ -66,8 +66,8 @@ function checkFileBytes({ path, size }: ArchiveEntry, { maxBlobBytes }: LoadLimi
 }
 
 function ignore(entry: ArchiveEntry): IgnoredEntry {
-  const { path, type } = entry;
-  if (!isFile(entry)) return { path, reason: `${type === "unknown" ? "of an unknown type" : `a ${type}`}, not a file` };
+  const { path, type, label } = entry;
+  if (!isFile(entry)) return { path: label ?? path, reason: `${describeType(type)}, not a file` };
   if (path === "manifest.json" || path === "repositories")
     return { path, reason: "says in Docker's way what index.json says" };
   return { path, reason: "not part of an image layout" };

@@ -191,7 +191,7 @@ function missingPart(path: string, digest: string | undefined): StowageError {
   return new StowageError(
     "MANIFEST_BLOB_UNKNOWN",
     `Cannot load the archive: its manifest.json names ${JSON.stringify(path)}, ${where} as a file that can be a layer ` +
-      "(*.tar, *.tar.gz, …) or a config (*.json)",
+      'or a config; in a folder only those named by a digest, "*.tar", "*.tar.gz", … and "layer" can',
     { detail: { path, ...(digest !== undefined && { digest }) } },
   );
 }

@@ -291,6 +291,8 @@ const indexes: Readonly<Record<string, Hostile>> = {
   "an oci-layout that is a list": refused(withLayoutFile([]), "ARCHIVE_INVALID", /found a list/),
 };
 
+const sha512 = { mediaType: types.manifest, digest: `sha512:${hex}${hex}`, size: 100 };
+
 const descriptors: Readonly<Record<string, Hostile>> = {
   "that is no object": refused(withRoots("sha256:ab"), "INDEX_INVALID", /expected a descriptor/),
   "without a digest": refused(withRoots({ ...root, digest: undefined }), "DIGEST_INVALID", /found nothing/),
@@ -332,12 +334,34 @@ const descriptors: Readonly<Record<string, Hostile>> = {
     "SIZE_INVALID",
     /found -1/,
   ),
+  "of a layer with a sha512 digest": refused(
+    withManifest({ layers: [sha512] }),
+    "UNSUPPORTED",
+    /Cannot take layers\[0\] of sha256.*: its digest is "sha512:.*", only sha256 is supported/,
+  ),
+  "of a config with a sha512 digest": refused(
+    withManifest({ config: sha512 }),
+    "UNSUPPORTED",
+    /Cannot take the config of sha256.*only sha256 is supported/,
+  ),
+  "of a subject with a sha512 digest": refused(
+    withManifest({ subject: sha512 }),
+    "UNSUPPORTED",
+    /Cannot take the subject of sha256.*only sha256 is supported/,
+  ),
+  "of a manifest with a sha512 digest": refused(
+    withRootBlob(json({ schemaVersion: 2, manifests: [root, sha512] })),
+    "UNSUPPORTED",
+    /Cannot take manifests\[1\] of sha256.*only sha256 is supported/,
+  ),
   "of a layer without a digest": refused(
     withManifest({ layers: [{ mediaType: types.layer, size: 1 }] }),
     "DIGEST_INVALID",
     /layers\[0\] of sha256/,
   ),
 };
+
+const artifactType = "application/vnd.oci.artifact.manifest.v1+json";
 
 const manifests: Readonly<Record<string, Hostile>> = {
   "that is no JSON": refused(withRootBlob(Buffer.from("{")), "MANIFEST_INVALID", /as JSON/),
@@ -346,6 +370,16 @@ const manifests: Readonly<Record<string, Hostile>> = {
   "without a config": refused(withManifest({ config: undefined }), "MANIFEST_INVALID", /expected a descriptor/),
   "without layers": refused(withManifest({ layers: undefined }), "MANIFEST_INVALID", /no list of layers/),
   "that is an index too": refused(withManifest({ manifests: [] }), "MANIFEST_INVALID", /expected either/),
+  "of the former type of artifacts": refused(
+    withRootBlob(json({ mediaType: artifactType, artifactType: "a/b", blobs: [] })),
+    "UNSUPPORTED",
+    /Cannot take sha256.*: it is of the former type application\/vnd\.oci\.artifact\.manifest\.v1\+json, expected/,
+  ),
+  "of that type by its descriptor alone": refused(
+    withRootBlob(json({ artifactType: "a/b", blobs: [] }), { mediaType: artifactType }),
+    "UNSUPPORTED",
+    /it is of the former type/,
+  ),
   "of lists in lists": refused(withRootBlob(json(deep)), "MANIFEST_INVALID", /Cannot read sha256/),
   "that is too large": refused(
     withRootBlob(json({ schemaVersion: 2, x: "x".repeat(2000) })),
@@ -485,6 +519,26 @@ describe("loadArchive, of what is unusual and right", () => {
       const object = await store.get(pathOf(digest));
       expect(object && sha256(await readAll(object.body))).toBe(sha256(blob));
     }
+  });
+
+  it("lists a volume's label as it is called, in a layout and in a docker-archive", async () => {
+    const label: RawEntry = { name: "/backup of../index.json", type: "V" };
+    const config = json({ rootfs: { diff_ids: [] } });
+    const images = [{ Config: "config.json", RepoTags: ["app:1"], Layers: [] }];
+    const dockerArchive = rawTar([label, file("config.json", config), file("manifest.json", images)]);
+    for (const bytes of [archive({ first: [label] }), dockerArchive]) {
+      const { ignored } = await load(fresh(), chunksOf(bytes, 333));
+      expect(ignored).toEqual([{ path: label.name, reason: "a volume-label, not a file" }]);
+    }
+  });
+
+  it("takes folders that say a size", async () => {
+    const folders = [
+      { name: "blobs/", type: "5", size: 4096 },
+      { name: "blobs/sha256/", type: "5", size: 4096 },
+    ];
+    const { images } = await load(fresh(), chunksOf(archive({ first: folders }), 333));
+    expect(images).toMatchObject([{ digest: layout.digest }]);
   });
 
   it("loads a small one cut anywhere, plain and as gzip", async () => {

@@ -21,6 +21,7 @@ import {
 } from "../support/layout.ts";
 import { type RawEntry, base256, paxEntry, rawTar } from "../support/raw-tar.ts";
 import { visibleState } from "../support/visible-state.ts";
+import { zstdFrame } from "../support/zstd.ts";
 import { makeS3Store, s3Environment, testBucket } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
 
@@ -106,6 +107,17 @@ const damaged: Readonly<Record<string, Hostile>> = {
   "an archive cut in a header": refused(whole.subarray(0, 700), "ARCHIVE_INVALID", /cut short in or after "blobs/),
   "an archive cut in a blob": refused(whole.subarray(0, 3000), "ARCHIVE_INVALID", /cut short in or after "blobs/),
   "an archive cut before its end": refused(whole.subarray(0, -1024), "ARCHIVE_INVALID", /in or after "oci-layout"/),
+  "an archive cut in the padding of a blob": refused(
+    whole.subarray(0, 512 + 300),
+    "ARCHIVE_INVALID",
+    /cut short in or after "blobs/,
+  ),
+  "an archive cut in its index": refused(
+    whole.subarray(0, whole.indexOf("index.json") + 600),
+    "ARCHIVE_INVALID",
+    /cut short in or after "index\.json"/,
+  ),
+  "zstd cut short": refused(zstdFrame(whole).subarray(0, -5), "ARCHIVE_INVALID", /zstd/),
   "gzip cut short": refused(gzipSync(whole).subarray(0, -5), "ARCHIVE_INVALID", /Cannot decompress the gzip body/),
   "garbage behind it": refused(
     Buffer.concat([whole, small]),
@@ -130,6 +142,18 @@ const damaged: Readonly<Record<string, Hostile>> = {
     "LIMIT_EXCEEDED",
     /\(maxExpansionRatio\)/,
   ),
+  "more than may come out of a compressed body": refused(
+    gzipSync(whole),
+    "LIMIT_EXCEEDED",
+    /Cannot decompress the gzip body: it expands to more than 4000 bytes \(maxExpandedBytes\)/,
+    { maxExpandedBytes: 4000 },
+  ),
+  "an extended header of more than a mebibyte": refused(
+    archive({ last: [{ name: "x", type: "x", size: 1024 * 1024 + 1 }] }),
+    "LIMIT_EXCEEDED",
+    /an extended header has 1048577 bytes, at most 1048576 are allowed/,
+  ),
+  "a body that is xz": refused(Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0, 0]), "ARCHIVE_INVALID", /xz-compressed/),
   "long extended headers": refused(
     archive({ last: [paxEntry({ comment: "c".repeat(2000) }), { name: "x" }] }),
     "LIMIT_EXCEEDED",
@@ -227,6 +251,11 @@ const kinds: Readonly<Record<string, Hostile>> = {
   "a fifo": refused(inPlace("6"), "ARCHIVE_INVALID", /found a fifo, expected a file/),
   "a directory": refused(inPlace("5"), "ARCHIVE_INVALID", /found a directory, expected a file/),
   "an unknown type": refused(inPlace("Z"), "ARCHIVE_INVALID", /found an entry of an unknown type, expected a file/),
+  "a sparse blob of pax": refused(
+    archive({ last: [paxEntry({ "GNU.sparse.major": "1" }), { name: `blobs/sha256/${hex}` }] }),
+    "UNSUPPORTED",
+    /it is a sparse file/,
+  ),
   "a sparse blob": refused(inPlace("S"), "UNSUPPORTED", /it is a sparse file/),
   "an index.json that is a link": refused(
     among({ name: "index.json", type: "2", linkTarget: "x" }),

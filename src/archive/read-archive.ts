@@ -19,13 +19,15 @@ export interface ArchiveEntry {
   readonly type: EntryType;
   /** Where a `symlink` leads from its own folder, or a `link`, a hard one, from the top of the archive. */
   readonly linkTarget: string | undefined;
+  /** What a `volume-label` calls its volume: no path, whatever it looks like. */
+  readonly label?: string;
   /** Length of the body in bytes. */
   readonly size: number;
   /** To be read to its end before the next entry is asked for, or not at all: then it is skipped. */
   readonly body: AsyncIterable<Uint8Array>;
 }
 
-/** By the flag in the header. Others, such as a volume's label, are `unknown`. */
+/** By the flag in the header. Others are `unknown`. */
 const types = {
   "0": "file",
   "1": "link",
@@ -35,6 +37,7 @@ const types = {
   "5": "directory",
   "6": "fifo",
   "7": "contiguous-file",
+  V: "volume-label",
 } as const;
 
 export type EntryType = (typeof types)[keyof typeof types] | "unknown";
@@ -108,9 +111,9 @@ function toEntry({ name, typeFlag, size, linkTarget }: TarHeader, where: string)
   const hasNames = typeFlag === "D"; // a directory's, for GNU's incremental backups
   const isDirectory = hasNames || (typeFlag === "0" && name.endsWith("/")); // the latter as V7 writes them
   const type = isDirectory ? "directory" : isKnownType(typeFlag) ? types[typeFlag] : "unknown";
-  const isLabel = typeFlag === "V"; // its name is that of a volume, and leads nowhere
-  const path = isLabel ? "" : entryPath(name, where);
-  if (path === "" && type !== "directory" && !isLabel) throw invalidTar(where, `found a ${type} without a name`);
+  if (type === "volume-label") return { path: "", type, size, linkTarget: undefined, label: name };
+  const path = entryPath(name, where);
+  if (path === "" && type !== "directory") throw invalidTar(where, `found a ${type} without a name`);
   if (size > 0 && !hasNames && !typesWithBody.has(type)) {
     throw invalidTar(where, `found a ${type} of ${size} bytes, expected none`);
   }

@@ -112,19 +112,22 @@ function checkLength(text: string, what: string): string {
   );
 }
 
-/** `<length> <key>=<value>\n`, again and again; the length counts the whole record in bytes. */
+/**
+ * `<length> <key>=<value>\n`, again and again; the length counts the whole record in bytes. Keys are compared as bytes, and
+ * values decoded last: a header of a mebibyte can have 200,000 records, and an archive dozens of such headers.
+ */
 function parsePax(bytes: Uint8Array, where: string): TarExtension {
-  const records = new Map<string, string>();
+  const values = new Map<string, Uint8Array>();
   for (let at = 0; at < bytes.length;) {
     const { space, end } = recordAt(bytes, at, where);
-    const equals = bytes.indexOf(0x3d, space);
-    if (equals === -1 || equals >= end) throw invalidTar(where, "a record of its extended header has no value");
-    const key = decodeText(bytes.subarray(space + 1, Math.min(equals, space + 1 + maxKeyBytes)));
-    if (/^GNU\.sparse\.|^SCHILY\.realsize$/.test(key)) throw sparse(where);
-    if (knownKeys.has(key)) records.set(key, decodeText(bytes.subarray(equals + 1, end - 1)));
+    const equals = equalsIn(bytes, space, end);
+    if (equals === undefined) throw invalidTar(where, "a record of its extended header has no value");
+    const key = knownKeys.find((known) => isKeyAt(bytes, { start: space + 1, equals }, known));
+    if (key?.isSparse === true) throw sparse(where);
+    if (key !== undefined) values.set(key.name, bytes.subarray(equals + 1, end - 1));
     at = end;
   }
-  const [name, linkTarget, size] = [records.get("path"), records.get("linkpath"), records.get("size")];
+  const [name, linkTarget, size] = ["path", "linkpath", "size"].map((key) => decodeText(values.get(key) ?? noBytes));
   return {
     ...(name && { name: checkLength(name, "path") }), // empty: what the entry's own header says counts again
     ...(linkTarget && { linkTarget: checkLength(linkTarget, "link's target") }),
@@ -132,9 +135,29 @@ function parsePax(bytes: Uint8Array, where: string): TarExtension {
   };
 }
 
-const knownKeys: ReadonlySet<string> = new Set(["path", "linkpath", "size"]);
-/** More than any key has that is looked for. */
-const maxKeyBytes = 100;
+const noBytes = new Uint8Array(0);
+
+interface KnownKey {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+  /** It is only the beginning of the key that is looked for. */
+  readonly isPrefix: boolean;
+  /** Whatever its value is, the entry is a sparse file. */
+  readonly isSparse: boolean;
+}
+
+function knownKey(name: string, { isPrefix = false, isSparse = false } = {}): KnownKey {
+  return { name, bytes: new TextEncoder().encode(name), isPrefix, isSparse };
+}
+
+const knownKeys: readonly KnownKey[] = [
+  knownKey("path"),
+  knownKey("linkpath"),
+  knownKey("size"),
+  knownKey("GNU.sparse.", { isPrefix: true, isSparse: true }),
+  knownKey("SCHILY.realsize", { isSparse: true }),
+];
+
 /** Digits of a record's length: it cannot be longer than the header that it is in. */
 const maxLengthDigits = 7;
 
@@ -149,6 +172,24 @@ function recordAt(bytes: Uint8Array, at: number, where: string): { readonly spac
     else break;
   }
   throw invalidTar(where, "the length of a record in its extended header is wrong");
+}
+
+/** Where the record's key ends. */
+function equalsIn(bytes: Uint8Array, space: number, end: number): number | undefined {
+  for (let at = space; at < end; at++) if (bytes[at] === 0x3d) return at;
+  return undefined;
+}
+
+function isKeyAt(bytes: Uint8Array, { start, equals }: Key, known: KnownKey): boolean {
+  const length = known.bytes.length;
+  if (known.isPrefix ? equals - start < length : equals - start !== length) return false;
+  for (let i = 0; i < length; i++) if (bytes[start + i] !== known.bytes[i]) return false;
+  return true;
+}
+
+interface Key {
+  readonly start: number;
+  readonly equals: number;
 }
 
 function parseSize(text: string, where: string): number {

@@ -25,10 +25,12 @@ export function decodeHeader(block: Uint8Array, where: string): TarHeader {
   if (!hasTarChecksum(block)) throw invalidTar(where, "it is no header of a tar: its checksum is wrong");
   const name = textIn(block, 0, 100);
   const prefix = textIn(block, 257, 263) === "ustar" && block[262] === 0 ? textIn(block, 345, 500) : "";
+  const typeFlag = String.fromCharCode(block[156] || 0x30); // V7 and some after it leave a file's type out
+  const size = numberIn(block.subarray(124, 136), where);
   return {
     name: prefix === "" ? name : `${prefix}/${name}`,
-    typeFlag: String.fromCharCode(block[156] || 0x30), // V7 and some after it leave a file's type out
-    size: numberIn(block.subarray(124, 136), where),
+    typeFlag,
+    size: typeFlag === "5" ? 0 : size, // of a directory it says how much that may hold; all readers find no body
     linkTarget: textIn(block, 157, 257) || undefined,
   };
 }

@@ -10,6 +10,7 @@ import { blobKey } from "../storage/keys.ts";
 import type { StoreReader } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";
 import { concurrently } from "../streams/concurrently.ts";
+import type { ParsedJson } from "./parsed-json.ts";
 
 /** Blobs whose presence is asked for at the same time. */
 const maxConcurrentHeads = 32;
@@ -18,6 +19,8 @@ export interface ClosureOptions {
   readonly store: StoreReader;
   readonly limits: LoadLimits;
   readonly signal?: AbortSignal | undefined;
+  /** Where it is counted what is held of manifests. */
+  readonly parsed: ParsedJson;
   /** What is known to be in the store already. */
   readonly known: {
     sizeOf(digest: string): number | undefined;
@@ -131,13 +134,21 @@ class ClosureCheck {
   }
 
   async #visitOnce(descriptor: Descriptor, { namedBy, depth }: Visit): Promise<Visited | undefined> {
-    const { digest, mediaType } = descriptor;
+    const { digest, mediaType, size } = descriptor;
+    const { parsed } = this.#options;
+    this.#checkManifestBytes(descriptor, namedBy);
+    await parsed.hold(size);
     const bytes = await this.#read(descriptor, namedBy);
-    if (bytes === undefined) return undefined;
+    if (bytes === undefined) {
+      parsed.drop(size);
+      return undefined;
+    }
+    checkSize(descriptor, bytes.length, namedBy);
     const manifest = parseManifest(bytes, digest, mediaType);
     const isIndex = manifest.kind === "index";
     const sparse = isIndex ? await this.#checkChildren(manifest, { namedBy: digest, depth: depth + 1 }) : complete;
     if (!isIndex) await this.#checkBlobs(manifest.blobs, digest);
+    if (sparse === complete) parsed.drop(size); // of one that lacks manifests those are kept
     return { mediaType: manifest.mediaType, size: bytes.length, hasSubject: manifest.subject !== undefined, sparse };
   }
 
@@ -184,22 +195,24 @@ class ClosureCheck {
     return size;
   }
 
+  #checkManifestBytes({ digest, size }: Descriptor, namedBy: string): void {
+    const { maxManifestBytes } = this.#options.limits;
+    if (size <= maxManifestBytes) return;
+    throw new StowageError(
+      "LIMIT_EXCEEDED",
+      `Cannot take "${namedBy}": it names the manifest "${digest}" with ${size} bytes, ` +
+        `at most ${maxManifestBytes} are allowed (maxManifestBytes)`,
+      { detail: { limit: "maxManifestBytes", digest, found: size, expected: maxManifestBytes } },
+    );
+  }
+
   async #read({ digest, size }: Descriptor, namedBy: string): Promise<Uint8Array | undefined> {
     const { store, signal, limits, known } = this.#options;
-    const { maxManifestBytes } = limits;
-    if (size > maxManifestBytes) {
-      throw new StowageError(
-        "LIMIT_EXCEEDED",
-        `Cannot take "${namedBy}": it names the manifest "${digest}" with ${size} bytes, ` +
-          `at most ${maxManifestBytes} are allowed (maxManifestBytes)`,
-        { detail: { limit: "maxManifestBytes", digest, found: size, expected: maxManifestBytes } },
-      );
-    }
     const brought = known.sizeOf(digest);
     if (brought !== undefined) checkSize({ digest, size }, brought, namedBy);
     const kept = known.manifest(digest);
     if (kept !== undefined) return kept;
-    return (await readSmallObject(store, blobKey(digest), { maxBytes: maxManifestBytes, signal }))?.bytes;
+    return (await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal }))?.bytes;
   }
 }
 

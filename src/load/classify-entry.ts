@@ -2,7 +2,7 @@
  * What an entry of an archive is in an image layout, by its path and type alone. Refused is what claims to be a part of a
  * layout and cannot be one; anything else may be there.
  */
-import type { ArchiveEntry } from "../archive/read-archive.ts";
+import type { ArchiveEntry, EntryType } from "../archive/read-archive.ts";
 import { folderOf, resolvePath } from "../archive/resolve-path.ts";
 import { StowageError } from "../errors.ts";
 import { isDigest, isSha256Digest } from "../oci/digest.ts";
@@ -37,6 +37,11 @@ export function isFile({ type }: ArchiveEntry): boolean {
   return type === "file" || type === "contiguous-file";
 }
 
+/** What an entry is, for messages. */
+export function describeType(type: EntryType): string {
+  return type === "unknown" ? "an entry of an unknown type" : `a ${type}`;
+}
+
 function isAmongBlobs(path: string): boolean {
   return path === "blobs" || path.startsWith("blobs/");
 }
@@ -68,8 +73,10 @@ function linkToBlobs({ path, type, linkTarget }: ArchiveEntry): StowageError {
 }
 
 function notAFile({ path, type }: ArchiveEntry): StowageError {
-  const found = type === "unknown" ? "an entry of an unknown type" : `a ${type}`;
-  return new StowageError("ARCHIVE_INVALID", `Cannot take ${quote(path)}: found ${found}, expected a file`);
+  return new StowageError(
+    "ARCHIVE_INVALID",
+    `Cannot take ${quote(path)}: found ${describeType(type)}, expected a file`,
+  );
 }
 
 function notNamed(path: string, digest: string): StowageError {

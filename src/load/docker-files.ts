@@ -3,14 +3,15 @@
  * file that can be a layer or a config is stored as it comes, and what is wrong with one, or with a link, matters only
  * once an image asks for it: an image layout may have such files beside its own.
  */
-import { Buffer } from "node:buffer";
 import type { ArchiveEntry } from "../archive/read-archive.ts";
 import { folderOf, resolvePath } from "../archive/resolve-path.ts";
 import { StowageError } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";
 import { digestInName, isLegacyName, isPartName } from "../oci/docker-file-names.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
+import { isSameAs } from "../streams/same-bytes.ts";
 import type { BlobIntake } from "./blob-intake.ts";
+import { describeType } from "./classify-entry.ts";
 import { type IgnoredEntry, maxIgnoredEntries } from "./receipt.ts";
 
 /** Characters of all paths and links that are remembered. */
@@ -70,8 +71,8 @@ export class DockerFiles {
     } else if (isFile && isPartName(path) && this.#pathCharacters <= maxPathCharacters) {
       this.#remember(path, await this.#takePart(entry, path));
     } else if (this.#others.length < maxIgnoredEntries) {
-      const reason = isFile ? "not part of a docker-archive" : `a ${type}, not a file`;
-      this.#others.push({ path: entry.path, reason });
+      const reason = isFile ? "not part of a docker-archive" : `${describeType(type)}, not a file`;
+      this.#others.push({ path: entry.label ?? entry.path, reason });
     }
   }
 
@@ -121,11 +122,10 @@ export class DockerFiles {
       this.#manifest = tooLarge(size, maxManifestBytes);
       return;
     }
-    const bytes = await collectBytes(body, size);
-    const before = this.#manifest;
-    const isAnother = before instanceof Uint8Array && Buffer.compare(before, bytes) !== 0;
-    if (isAnother) this.#manifest = new StowageError("INDEX_INVALID", differs("manifest.json"));
-    this.#manifest ??= bytes;
+    if (this.#manifest === undefined) this.#manifest = await collectBytes(body, size);
+    else if (this.#manifest instanceof Uint8Array && !(await isSameAs(this.#manifest, body))) {
+      this.#manifest = new StowageError("INDEX_INVALID", differs("manifest.json"));
+    }
   }
 
   async #takePart({ size, body }: ArchiveEntry, path: string): Promise<Remembered> {

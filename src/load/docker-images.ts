@@ -20,6 +20,7 @@ import { digestOf } from "../streams/digest-of.ts";
 import type { BlobIntake } from "./blob-intake.ts";
 import { type DockerFiles, maxFirstBytes } from "./docker-files.ts";
 import { containerdNameAnnotation } from "./name-roots.ts";
+import type { ParsedJson } from "./parsed-json.ts";
 
 /** Layers that are looked for at the same time. */
 const maxConcurrentLookups = 32;
@@ -34,6 +35,8 @@ export interface DockerImagesOptions {
   readonly store: StoreReader;
   readonly limits: LoadLimits;
   readonly signal: AbortSignal;
+  /** Where it is counted what is held of configs and `manifest.json`. */
+  readonly parsed: ParsedJson;
 }
 
 /**
@@ -48,7 +51,9 @@ export async function makeDockerImages(
 ): Promise<readonly Descriptor[]> {
   const maker = new ImageMaker(files, options);
   const roots: Descriptor[] = [];
-  for (const image of parseDockerManifest(files.manifest())) {
+  const json = files.manifest();
+  await options.parsed.hold(json.length);
+  for (const image of parseDockerManifest(json)) {
     const manifest = await maker.make(image);
     const named = image.repoTags.map((name) => ({ ...manifest, annotations: { [containerdNameAnnotation]: name } }));
     roots.push(...(named.length === 0 ? [manifest] : named));
@@ -56,15 +61,11 @@ export async function makeDockerImages(
   return roots;
 }
 
-/** Of all configs of an archive together: what they say of layers is kept. */
-const maxConfigBytes = 32 * 1024 * 1024;
-
 class ImageMaker {
   readonly #files: DockerFiles;
   readonly #options: DockerImagesOptions;
   /** By digest: images share configs as well. */
   readonly #diffIds = new Map<string, readonly string[]>();
-  #configBytes = 0;
   /** By path: images share layers. */
   readonly #layers = new Map<string, Descriptor>();
 
@@ -92,9 +93,8 @@ class ImageMaker {
   async #readDiffIds({ digest, size }: Descriptor): Promise<readonly string[]> {
     const known = this.#diffIds.get(digest);
     if (known !== undefined) return known;
-    const { store, limits, signal } = this.#options;
-    this.#configBytes += size;
-    if (this.#configBytes > maxConfigBytes) throw tooManyConfigBytes();
+    const { store, limits, signal, parsed } = this.#options;
+    await parsed.hold(size); // what it says of layers is kept
     const found = await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal });
     const diffIds = parseDiffIds(found?.bytes ?? new Uint8Array(), digest);
     this.#diffIds.set(digest, diffIds);
@@ -162,11 +162,6 @@ async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield await Promise.resolve(bytes);
 }
 
-function tooManyConfigBytes(): StowageError {
-  const message = `Cannot make the images: their configs have more than ${maxConfigBytes} bytes together`;
-  return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxConfigBytes } });
-}
-
 function tooManyLayers(image: DockerImage): StowageError {
   const found = image.layers.length;
   const message = `Cannot make image ${nameOf(image)}: manifest.json names ${found} layers, at most ${maxLayers} are allowed`;
@@ -201,7 +196,7 @@ function missingPart(path: string, digest: string | undefined): StowageError {
   return new StowageError(
     "MANIFEST_BLOB_UNKNOWN",
     `Cannot load the archive: its manifest.json names ${JSON.stringify(path)}, ${where} as a file that can be a layer ` +
-      "(*.tar, *.tar.gz, …) or a config (*.json)",
+      'or a config; in a folder only those named by a digest, "*.tar", "*.tar.gz", … and "layer" can',
     { detail: { path, ...(digest !== undefined && { digest }) } },
   );
 }

@@ -1,10 +1,10 @@
 /** A file of a layout that is kept in memory until the end of the archive: `index.json` and `oci-layout`. */
-import { Buffer } from "node:buffer";
 import type { ArchiveEntry } from "../archive/read-archive.ts";
 import { type ErrorCode, StowageError, messageOf } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";
 import { describeJson, isJsonObject, parseJson } from "../oci/json.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
+import { isSameAs } from "../streams/same-bytes.ts";
 
 /**
  * Reads the file. `before` is what the archive had under the same path: the same bytes may come again. Throws
@@ -23,8 +23,8 @@ export async function readLayoutFile(
       { detail: { limit: "maxManifestBytes", found: size, expected: maxManifestBytes } },
     );
   }
-  const bytes = await collectBytes(body, size);
-  if (before === undefined || Buffer.compare(before, bytes) === 0) return bytes;
+  if (before === undefined) return collectBytes(body, size);
+  if (await isSameAs(before, body)) return before;
   throw new StowageError(code, `Cannot read ${path}: the archive has it twice, and the second time it is another`);
 }
 

@@ -21,8 +21,9 @@ import { checkClosure } from "./check-closure.ts";
 import { type ContentEncoding, decodeContent } from "./decode-content.ts";
 import { makeDockerImages } from "./docker-images.ts";
 import { nameRoots } from "./name-roots.ts";
+import { ParsedJson } from "./parsed-json.ts";
 import type { IgnoredEntry, ImageReceipt, Receipt } from "./receipt.ts";
-import { takeEntries } from "./take-entries.ts";
+import { parseRoots, takeEntries } from "./take-entries.ts";
 
 /** Where a load goes, and what it may take. Only the store has to be said. */
 export interface LoadOptions {
@@ -60,6 +61,7 @@ interface RunningLoad extends Pick<LoadOptions, "mayPublish"> {
   readonly budget: ByteBudget;
   readonly contentEncoding: ContentEncoding;
   readonly signal: AbortSignal;
+  readonly parsed: ParsedJson;
 }
 
 /** Each is a commit of its own, one after the other. */
@@ -84,15 +86,17 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
   const failed = new AbortController(); // a blob that cannot be stored ends the reading at once
   const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
   setMaxListeners(0, signal); // each request under way listens to it
+  const limits = completeLimits(options.limits);
   const load: RunningLoad = {
     store: new CountingStore(guardStore(options.store)),
     queue: commitQueueOf(options.store),
     name: options.name === undefined ? undefined : checkName(options.name),
     mayPublish: options.mayPublish,
     contentEncoding: options.contentEncoding ?? "identity",
-    limits: completeLimits(options.limits),
+    limits,
     budget: options.budget ?? sharedBudget,
     signal,
+    parsed: new ParsedJson({ limits, signal }),
   };
   const intake = new BlobIntake({ ...load, onFailure: (error) => failed.abort(error) });
   const meter = { bytes: 0 };
@@ -101,10 +105,11 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
     archive = await storeArchive(abortable(metered(source, meter, load.limits), signal), intake, load);
   } catch (error) {
     failed.abort(error);
+    load.parsed.end();
     await intake.settled().catch(() => undefined); // told to end for the same reason
     throw error;
   }
-  const images = await publish(archive, intake, load);
+  const images = await publish(archive, intake, load).finally(() => load.parsed.end());
   const blobs = intake.receipts();
   return {
     images,
@@ -145,7 +150,10 @@ async function storeArchive(
   const content = decodeContent(source, load.contentEncoding, { ...limits, holdWindow });
   const contents = await takeEntries(content, { intake, limits, holdWindow });
   await intake.settled();
-  if ("roots" in contents) return contents;
+  if ("index" in contents) {
+    await load.parsed.hold(contents.index.length);
+    return { roots: parseRoots(contents.index), ignored: contents.ignored };
+  }
   const roots = await makeDockerImages(contents.dockerFiles, { ...load, intake });
   await intake.settled();
   return { roots, ignored: contents.dockerFiles.unneeded() };

@@ -5,7 +5,7 @@ import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import type { BlobIntake } from "./blob-intake.ts";
-import { classifyEntry, isFile } from "./classify-entry.ts";
+import { classifyEntry, describeType, isFile } from "./classify-entry.ts";
 import { DockerFiles } from "./docker-files.ts";
 import { checkLayoutVersion, readLayoutFile } from "./layout-file.ts";
 import { type IgnoredEntry, maxIgnoredEntries } from "./receipt.ts";
@@ -16,10 +16,18 @@ const layoutFileLimits = { maxManifestBytes: 4096 };
 /** As many names as a docker-archive may have: each is in the receipt. */
 const maxRoots = 10_000;
 
-/** What an archive holds besides blobs: the descriptors of its `index.json` or, without one, the files of a docker-archive. */
-export type ArchiveContents =
-  | { readonly roots: readonly Descriptor[]; readonly ignored: readonly IgnoredEntry[] }
-  | { readonly dockerFiles: DockerFiles };
+/** What an archive holds besides blobs. */
+export type ArchiveContents = (KeptIndex & { readonly ignored: readonly IgnoredEntry[] }) | KeptDockerFiles;
+
+interface KeptIndex {
+  /** The bytes of `index.json`. */
+  readonly index: Uint8Array;
+}
+
+/** The files of a docker-archive, where there is no index. */
+interface KeptDockerFiles {
+  readonly dockerFiles: DockerFiles;
+}
 
 export interface TakeOptions extends Pick<ReadArchiveOptions, "holdWindow"> {
   readonly intake: BlobIntake;
@@ -29,30 +37,32 @@ export interface TakeOptions extends Pick<ReadArchiveOptions, "holdWindow"> {
 /**
  * Reads the archive to its end. Its index is looked at only then: its place in the archive is not guaranteed. Until the
  * index has come, any archive may turn out to be a docker-archive; one that has an index never is.
- * Throws `ARCHIVE_INVALID`, `INDEX_INVALID`, `LIMIT_EXCEEDED`, or what a blob or a descriptor has wrong.
+ * Throws `ARCHIVE_INVALID`, `INDEX_INVALID`, `LIMIT_EXCEEDED`, or what a blob has wrong.
  */
 export async function takeEntries(
   source: AsyncIterable<Uint8Array>,
   { intake, limits, holdWindow }: TakeOptions,
 ): Promise<ArchiveContents> {
   const ignored: IgnoredEntry[] = [];
-  let index: Uint8Array | undefined;
   let layoutFile: Uint8Array | undefined;
-  const dockerFiles = new DockerFiles({ intake, limits });
+  // One or the other: what is kept of a docker-archive is let go of once there is an index.
+  let kept: KeptIndex | KeptDockerFiles = { dockerFiles: new DockerFiles({ intake, limits }) };
   for await (const entry of readArchive(source, { ...limits, holdWindow })) {
     checkFileBytes(entry, limits);
     const role = classifyEntry(entry);
     if (role.kind === "blob") await intake.take({ digest: role.digest, size: entry.size, body: entry.body });
-    else if (role.kind === "index.json") index = await readLayoutFile(entry, index, { limits, code: "INDEX_INVALID" });
-    else if (role.kind === "oci-layout") {
+    else if (role.kind === "index.json") {
+      const before: Uint8Array | undefined = "index" in kept ? kept.index : undefined;
+      kept = { index: await readLayoutFile(entry, before, { limits, code: "INDEX_INVALID" }) };
+    } else if (role.kind === "oci-layout") {
       layoutFile = await readLayoutFile(entry, layoutFile, { limits: layoutFileLimits, code: "ARCHIVE_INVALID" });
     } else if (role.kind === "other") {
-      if (index === undefined) await dockerFiles.take(entry);
+      if ("dockerFiles" in kept) await kept.dockerFiles.take(entry);
       if (ignored.length < maxIgnoredEntries) ignored.push(ignore(entry));
     }
   }
   if (layoutFile !== undefined) checkLayoutVersion(layoutFile);
-  return index === undefined ? { dockerFiles } : { roots: parseRoots(index), ignored };
+  return "index" in kept ? { ...kept, ignored } : kept;
 }
 
 /** Of any file: one that no image needs has to be read to its end as well. */
@@ -66,14 +76,15 @@ function checkFileBytes({ path, size }: ArchiveEntry, { maxBlobBytes }: LoadLimi
 }
 
 function ignore(entry: ArchiveEntry): IgnoredEntry {
-  const { path, type } = entry;
-  if (!isFile(entry)) return { path, reason: `${type === "unknown" ? "of an unknown type" : `a ${type}`}, not a file` };
+  const { path, type, label } = entry;
+  if (!isFile(entry)) return { path: label ?? path, reason: `${describeType(type)}, not a file` };
   if (path === "manifest.json" || path === "repositories")
     return { path, reason: "says in Docker's way what index.json says" };
   return { path, reason: "not part of an image layout" };
 }
 
-function parseRoots(bytes: Uint8Array): readonly Descriptor[] {
+/** What an `index.json` names. Throws `INDEX_INVALID`, `LIMIT_EXCEEDED`, or what a descriptor has wrong. */
+export function parseRoots(bytes: Uint8Array): readonly Descriptor[] {
   const index = parseIndex(bytes);
   if (index.kind !== "index")
     throw new StowageError("INDEX_INVALID", "Cannot read index.json: found an image manifest");

@@ -7,11 +7,11 @@ export function digestInName(path: string): string | undefined {
 }
 
 /**
- * Can it be a layer or a config: `<id>/layer.tar`, `config.json`? Not every file is taken for one, or whoever sends
- * something else by mistake, a root file system say, would fill the store.
+ * Can it be a layer or a config: `<id>/layer.tar`, `config.json`, `config`? Not every file is taken for one, or whoever sends
+ * something else by mistake, a root file system say, would fill the store: what lies in a folder has to look like one.
  */
 export function isPartName(path: string): boolean {
-  return digestInName(path) !== undefined || /\.(?:tar|tgz|tar\.gz|tar\.zst)$|^[^/]+\.json$/.test(path);
+  return digestInName(path) !== undefined || /(?:\.(?:tar|tgz|tar\.gz|tar\.zst)|\/layer)$|^[^./][^/]*$/.test(path);
 }
 
 /** Is it there for Docker before 1.10, and for nobody else? */

@@ -3,11 +3,13 @@
  * images, each with its name and the paths of its parts in the archive.
  */
 import { StowageError, messageOf } from "../errors.ts";
-import { type JsonObject, describeJson, isJsonObject, parseJson } from "./json.ts";
+import { type JsonObject, describeJson, isJsonObject, lookalikesOf, parseJson } from "./json.ts";
 
 /** Images of one archive, and names that they have together. */
 const maxImages = 1_000;
 const maxNames = 10_000;
+
+const refuseLookalike = lookalikesOf(["Config", "Layers", "RepoTags"]);
 
 export interface DockerImage {
   /** Path of the config in the archive. */
@@ -30,9 +32,14 @@ export function parseDockerManifest(bytes: Uint8Array): readonly DockerImage[] {
   return images;
 }
 
+/** Of a key that comes twice the last counts, to Go's readers as to this one. */
 function parse(bytes: Uint8Array): unknown {
   try {
-    return parseJson(bytes);
+    const json = parseJson(bytes);
+    for (const image of Array.isArray(json) ? json : []) {
+      if (isJsonObject(image)) Object.keys(image).forEach(refuseLookalike);
+    }
+    return json;
   } catch (error) {
     throw invalid(messageOf(error), error);
   }

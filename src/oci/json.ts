@@ -49,7 +49,7 @@ function endOfString(bytes: Uint8Array, start: number): number {
   return at;
 }
 
-const knownKeys = [
+const refuseOciLookalike = lookalikesOf([
   "schemaVersion",
   "mediaType",
   "artifactType",
@@ -63,24 +63,28 @@ const knownKeys = [
   "platform",
   "annotations",
   "data",
-];
-const isKnown: ReadonlySet<string> = new Set(knownKeys);
-/** With `u`, cases are folded as Go does it: a long s is an s. */
-const looksKnown = new RegExp(`^(?:${knownKeys.join("|")})$`, "iu");
+]);
 
 /** Looks at all keys, but for those inside `annotations` and `data`, which anybody chooses. No deeper than `maxJsonDepth`. */
 function checkKeys(json: unknown): void {
   if (Array.isArray(json)) for (const item of json) checkKeys(item);
   if (!isJsonObject(json)) return;
   for (const key of Object.keys(json)) {
-    if (!isKnown.has(key) && looksKnown.test(key)) throw lookalike(key);
+    refuseOciLookalike(key);
     if (key !== "annotations" && key !== "data") checkKeys(json[key]);
   }
 }
 
-function lookalike(key: string): SyntaxError {
-  const meant = knownKeys.find((known) => new RegExp(`^${known}$`, "iu").test(key));
-  return new SyntaxError(`found the key "${key}", expected "${meant}" or one that differs by more than case`);
+/** Returns what throws a `SyntaxError` for a key that Go's readers take for a known one, and others do not. */
+export function lookalikesOf(knownKeys: readonly string[]): (key: string) => void {
+  const isKnown = new Set(knownKeys);
+  // With `u`, cases are folded as Go does it: a long s is an s.
+  const looksKnown = new RegExp(`^(?:${knownKeys.join("|")})$`, "iu");
+  return (key) => {
+    if (isKnown.has(key) || !looksKnown.test(key)) return;
+    const meant = knownKeys.find((known) => new RegExp(`^${known}$`, "iu").test(key));
+    throw new SyntaxError(`found the key "${key}", expected "${meant}" or one that differs by more than case`);
+  };
 }
 
 /** What was found, for a message: short values themselves, others by their kind. */

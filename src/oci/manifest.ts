@@ -11,6 +11,8 @@ export const ociIndexType = "application/vnd.oci.image.index.v1+json";
 export const ociManifestType = "application/vnd.oci.image.manifest.v1+json";
 const dockerListType = "application/vnd.docker.distribution.manifest.list.v2+json";
 const dockerManifestType = "application/vnd.docker.distribution.manifest.v2+json";
+/** Of drafts of the specification: the final one has image manifests with an `artifactType` instead. */
+const artifactManifestType = "application/vnd.oci.artifact.manifest.v1+json";
 const indexTypes: ReadonlySet<string> = new Set([ociIndexType, dockerListType]);
 const manifestTypes: ReadonlySet<string> = new Set([ociManifestType, dockerManifestType]);
 
@@ -37,10 +39,12 @@ export type Manifest = ImageIndex | ImageManifest;
 /**
  * Reads a manifest or an index (image specification, "Image Manifest" and "Image Index"; Docker's schema 2 alike).
  * `name` names it in messages, by its digest or path. `declaredType` is the media type of its descriptor; it counts
- * where the bytes do not say their own. Throws `MANIFEST_INVALID`, or what `parseDescriptor` throws.
+ * where the bytes do not say their own. Throws `MANIFEST_INVALID`, `UNSUPPORTED` for an artifact manifest as drafts of the
+ * specification had it, or what `parseDescriptor` throws.
  */
 export function parseManifest(bytes: Uint8Array, name: string, declaredType?: string): Manifest {
   const json = parseManifestJson(bytes, name);
+  if ((json["mediaType"] ?? declaredType) === artifactManifestType) throw formerArtifact(name);
   if (json["schemaVersion"] !== 2) {
     throw invalid(name, `its schemaVersion is ${describeJson(json["schemaVersion"])}, expected 2`);
   }
@@ -128,6 +132,11 @@ function mediaTypeOf(own: unknown, { declaredType, name, allowed, fallback }: Me
   }
   if (typeof own === "string" && allowed.has(own)) return own;
   throw invalid(name, `its mediaType is ${describeJson(own)}, expected ${[...allowed].join(" or ")}`);
+}
+
+function formerArtifact(name: string): StowageError {
+  const message = `Cannot take ${name}: it is of the former type ${artifactManifestType}, expected ${ociManifestType}`;
+  return new StowageError("UNSUPPORTED", message);
 }
 
 function invalid(name: string, reason: string): StowageError {

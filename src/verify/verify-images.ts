@@ -2,6 +2,7 @@
 import { StowageError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { checkClosure } from "../load/check-closure.ts";
+import { ParsedJson } from "../load/parsed-json.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { tagOf } from "../oci/repository-index.ts";
 import { listRepositories } from "../pull/list-repositories.ts";
@@ -88,7 +89,9 @@ class ImageCheck {
         return undefined;
       },
     };
-    const closed = await valueOrProblem(() => checkClosure([root], { store: this.#intact, limits, signal, known }));
+    const parsed = new ParsedJson({ limits, signal });
+    const options = { store: this.#intact, limits, signal, known, parsed };
+    const closed = await valueOrProblem(() => checkClosure([root], options)).finally(() => parsed.end());
     return closed instanceof StowageError ? closed : undefined;
   }
 

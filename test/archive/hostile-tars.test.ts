@@ -1,16 +1,17 @@
+import process from "node:process";
 import { describe, expect, it } from "vitest";
 import { type ArchiveEntry, readArchive } from "../../src/archive/read-archive.ts";
 import { type Limits, defaultLimits } from "../../src/limits.ts";
 import { chunksOf, cutAt, randomBytes, readAll } from "../support/bytes.ts";
 import { type RawEntry, base256, longNameEntry, paxEntry, paxRecord, rawEntry, rawTar } from "../support/raw-tar.ts";
 
-type Read = Pick<ArchiveEntry, "path" | "type" | "linkTarget"> & { readonly body: Buffer };
+type Read = Pick<ArchiveEntry, "path" | "type" | "linkTarget" | "label"> & { readonly body: Buffer };
 
 async function read(source: Uint8Array | AsyncIterable<Uint8Array>, limits: Partial<Limits> = {}): Promise<Read[]> {
   const chunks = source instanceof Uint8Array ? chunksOf(source, 700) : source;
   const entries: Read[] = [];
-  for await (const { path, type, linkTarget, body } of readArchive(chunks, { ...defaultLimits, ...limits })) {
-    entries.push({ path, type, linkTarget, body: await readAll(body) });
+  for await (const { path, type, linkTarget, label, body } of readArchive(chunks, { ...defaultLimits, ...limits })) {
+    entries.push({ path, type, linkTarget, ...(label !== undefined && { label }), body: await readAll(body) });
   }
   return entries;
 }
@@ -55,8 +56,17 @@ describe("readArchive, of tars made by hand", () => {
       [{ ...file, name: "./x//./y/", type: "5", bytes: Buffer.alloc(0) }],
       { path: "x/y" },
     ],
-    ["a volume's label, which is no path", [{ name: "/../label\\", type: "V" }], { path: "", type: "unknown" }],
-    ["a volume's label that looks like a part", [{ name: "index.json", type: "V" }], { path: "", type: "unknown" }],
+    ["a directory of some size, behind which nothing comes", [{ name: "d/", type: "5", size: 4096 }], { path: "d" }],
+    [
+      "a volume's label, which is no path",
+      [{ name: "/../label\\", type: "V" }],
+      { path: "", type: "volume-label", label: "/../label\\" },
+    ],
+    [
+      "a volume's label that looks like a part",
+      [{ name: "index.json", type: "V" }],
+      { path: "", type: "volume-label", label: "index.json" },
+    ],
     ["Solaris's extended header", [paxEntry({ path: longName }, "X"), file], { path: longName, body: hello }],
     [
       "two comments for all in a row",
@@ -106,13 +116,20 @@ describe("readArchive, of tars made by hand", () => {
     ["decimal", { ...file, size: Buffer.from("00000000009\0") }, /expected octal digits/],
     ["two numbers", { ...file, size: Buffer.from("00005 00005\0") }, /expected octal digits/],
     ["with a minus", { ...file, size: Buffer.from("-0000000005\0") }, /expected octal digits/],
-    ["of a directory", { name: "d", type: "5", size: 5, bytes: hello }, /found a directory of 5 bytes, expected none/],
     ["of a symbolic link", { name: "l", type: "2", size: 5, bytes: hello }, /found a symlink of 5 bytes/],
     ["of a hard link", { name: "l", type: "1", size: 5, bytes: hello }, /found a link of 5 bytes/],
     ["of a device", { name: "l", type: "3", size: 5, bytes: hello }, /found a character-device of 5 bytes/],
     ["of a name that ends with a slash", { name: "l/", bytes: hello }, /found a directory of 5 bytes/],
   ])("refuses a size that is %s", async (_, entry, message) => {
     await expectRefused(rawTar([entry, file]), "ARCHIVE_INVALID", message);
+  });
+
+  it("refuses a directory of which pax's header says a size, or behind which bytes come", async () => {
+    const directory: RawEntry = { name: "d/", type: "5" };
+    const sized = rawTar([paxEntry({ size: "5" }), directory, file]);
+    await expectRefused(sized, "ARCHIVE_INVALID", /found a directory of 5 bytes, expected none/);
+    const filled = rawTar([{ ...directory, bytes: hello }, file]);
+    await expectRefused(filled, "ARCHIVE_INVALID", /what follows "d" in the archive: .* its checksum is wrong/);
   });
 
   it("refuses sizes that lie in either direction", async () => {
@@ -277,6 +294,17 @@ describe("readArchive, at its limits", () => {
     expect(await read(chunksOf(bytes, 65_536))).toMatchObject([{ path: "a" }]);
     expect(performance.now() - started).toBeLessThan(1000);
   });
+
+  it.each(["5 a=\n", "9 path=a\n", "8 path=\n", "10 pathx=\n"])(
+    "takes thirty of a mebibyte full of %j without holding everything up",
+    async (record) => {
+      const pax = { type: "x", bytes: Buffer.from(record.repeat(Math.floor((1024 * 1024) / record.length))) };
+      const bytes = rawTar(Array.from({ length: 30 }, () => [pax, file]).flat());
+      const started = process.cpuUsage(); // of the clock's time others may take some
+      expect(await read(chunksOf(bytes, 65_536))).toHaveLength(30);
+      expect(process.cpuUsage(started).user).toBeLessThan(1_000_000);
+    },
+  );
 
   it("refuses a name of a mebibyte of zeros and a letter without holding everything up", async () => {
     const name = `${"\0".repeat(1024 * 1024 - 2)}n`;

@@ -193,6 +193,31 @@ describe("loadArchive, of layers in a docker-archive", () => {
     );
   });
 
+  it.each(["layer", "layer0", "layer.bin", "a/b/layer"])(
+    "takes one that is called %s, and a config without .json",
+    async (name) => {
+      for (const bytes of [small, large]) {
+        store = new MemoryStore({ partBytes });
+        const archive = archiveOf(configOf({ layers: [bytes] }), { name, bytes });
+        const manifest = toJson([{ Config: "config", RepoTags: [], Layers: [name] }]);
+        const renamed = archive.map((entry) => (entry.name === "config.json" ? { ...entry, name: "config" } : entry));
+        const { images, ignored } = await load(withEntry(renamed, { name: "manifest.json", bytes: manifest }));
+        expect(images[0]?.digest).toBe(sha256(manifestOf(configOf({ layers: [bytes] }), [bytes], types.layer)));
+        expect(ignored).toEqual([]);
+        expect(await keysOf(store, "staging/")).toEqual([]);
+      }
+    },
+  );
+
+  it("takes no other file of a folder for one: a root file system would fill the store", async () => {
+    const archive = archiveOf(configOf({ layers: [small] }), { name: "usr/bin/env", bytes: small });
+    await expectRefused(archive, {
+      code: "MANIFEST_BLOB_UNKNOWN",
+      message: expect.stringContaining('"usr/bin/env", which is not in the archive as a file that can be a layer'),
+    });
+    expect(await keysOf(store, "blobs/")).toHaveLength(1);
+  });
+
   it.each([
     ["a symbolic link", "symlink", "../1/layer.tar"],
     ["a symbolic link with needless steps", "symlink", ".././x/../1//layer.tar"],
@@ -334,13 +359,13 @@ describe("loadArchive, of layers in a docker-archive", () => {
 
   it("lists what no image needs, but not what old tools read", async () => {
     const extra: DockerEntry[] = [
-      { name: "notes.txt", bytes: small },
+      { name: "docs/notes.txt", bytes: small },
       { name: "pipe", type: "fifo" },
       { name: "other.json", bytes: small },
     ];
     const { ignored } = await load([...extra, ...makeDockerArchive("podman", image)]);
     expect(ignored).toEqual([
-      { path: "notes.txt", reason: "not part of a docker-archive" },
+      { path: "docs/notes.txt", reason: "not part of a docker-archive" },
       { path: "pipe", reason: "a fifo, not a file" },
       { path: "other.json", reason: "named by no image in manifest.json" },
     ]);
@@ -355,6 +380,10 @@ describe("loadArchive, of a manifest.json", () => {
     ["no list", "{}", "found an object, expected a list of images"],
     ["no images", "[]", "it names no image"],
     ["something else than images", "[1]", "found 1 as image 0, expected an object"],
+    ["a byte order mark", "\uFEFF[]", "Cannot read manifest.json"],
+    ["lists in lists", `${"[".repeat(101)}${"]".repeat(101)}`, "nested 101 deep, expected at most 100"],
+    ["a key in another case", '[{"Config":"c","config":"d","Layers":[]}]', 'the key "config", expected "Config"'],
+    ["a key that Go reads as another", '[{"Config":"c","Layers":[],"RepoTag\u017f":[]}]', 'expected "RepoTags"'],
     ["no config", '[{"Layers":[]}]', "found nothing as Config of image 0, expected a path"],
     ["an empty config", '[{"Config":"","Layers":[]}]', 'found "" as Config of image 0, expected a path'],
     ["layers that are no list", '[{"Config":"c","Layers":{}}]', "found an object as Layers of image 0"],
@@ -378,6 +407,13 @@ describe("loadArchive, of a manifest.json", () => {
       { name: "manifest.json", bytes: json([{ Config: "c.json", Layers: many("l.tgz") }]) },
     ];
     await expectRefused(entries, { code: "LIMIT_EXCEEDED", detail: { found: 10_001, expected: 10_000 } });
+  });
+
+  it("takes the last of a key that comes twice, as Go's readers do, and passes over others", async () => {
+    const json = archive.find(({ name }) => name === "manifest.json")?.bytes ?? Buffer.from("");
+    const twice = json.toString().replace("[{", '[{"Config":"nowhere","Layers":["nowhere"],"Parent":"","layer":1,');
+    const entries = withEntry(archive, { name: "manifest.json", bytes: Buffer.from(twice) });
+    expect((await load(entries)).images).toMatchObject([{ digest: sha256(expectedManifest("docker", image)) }]);
   });
 
   it("refuses one that is too large, and a config", async () => {

@@ -21,6 +21,7 @@ import {
 } from "../support/layout.ts";
 import { type RawEntry, base256, paxEntry, rawTar } from "../support/raw-tar.ts";
 import { visibleState } from "../support/visible-state.ts";
+import { zstdFrame } from "../support/zstd.ts";
 import { makeS3Store, s3Environment, testBucket } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
 
@@ -106,6 +107,17 @@ const damaged: Readonly<Record<string, Hostile>> = {
   "an archive cut in a header": refused(whole.subarray(0, 700), "ARCHIVE_INVALID", /cut short in or after "blobs/),
   "an archive cut in a blob": refused(whole.subarray(0, 3000), "ARCHIVE_INVALID", /cut short in or after "blobs/),
   "an archive cut before its end": refused(whole.subarray(0, -1024), "ARCHIVE_INVALID", /in or after "oci-layout"/),
+  "an archive cut in the padding of a blob": refused(
+    whole.subarray(0, 512 + 300),
+    "ARCHIVE_INVALID",
+    /cut short in or after "blobs/,
+  ),
+  "an archive cut in its index": refused(
+    whole.subarray(0, whole.indexOf("index.json") + 600),
+    "ARCHIVE_INVALID",
+    /cut short in or after "index\.json"/,
+  ),
+  "zstd cut short": refused(zstdFrame(whole).subarray(0, -5), "ARCHIVE_INVALID", /zstd/),
   "gzip cut short": refused(gzipSync(whole).subarray(0, -5), "ARCHIVE_INVALID", /Cannot decompress the gzip body/),
   "garbage behind it": refused(
     Buffer.concat([whole, small]),
@@ -130,6 +142,18 @@ const damaged: Readonly<Record<string, Hostile>> = {
     "LIMIT_EXCEEDED",
     /\(maxExpansionRatio\)/,
   ),
+  "more than may come out of a compressed body": refused(
+    gzipSync(whole),
+    "LIMIT_EXCEEDED",
+    /Cannot decompress the gzip body: it expands to more than 4000 bytes \(maxExpandedBytes\)/,
+    { maxExpandedBytes: 4000 },
+  ),
+  "an extended header of more than a mebibyte": refused(
+    archive({ last: [{ name: "x", type: "x", size: 1024 * 1024 + 1 }] }),
+    "LIMIT_EXCEEDED",
+    /an extended header has 1048577 bytes, at most 1048576 are allowed/,
+  ),
+  "a body that is xz": refused(Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0, 0]), "ARCHIVE_INVALID", /xz-compressed/),
   "long extended headers": refused(
     archive({ last: [paxEntry({ comment: "c".repeat(2000) }), { name: "x" }] }),
     "LIMIT_EXCEEDED",
@@ -227,6 +251,11 @@ const kinds: Readonly<Record<string, Hostile>> = {
   "a fifo": refused(inPlace("6"), "ARCHIVE_INVALID", /found a fifo, expected a file/),
   "a directory": refused(inPlace("5"), "ARCHIVE_INVALID", /found a directory, expected a file/),
   "an unknown type": refused(inPlace("Z"), "ARCHIVE_INVALID", /found an entry of an unknown type, expected a file/),
+  "a sparse blob of pax": refused(
+    archive({ last: [paxEntry({ "GNU.sparse.major": "1" }), { name: `blobs/sha256/${hex}` }] }),
+    "UNSUPPORTED",
+    /it is a sparse file/,
+  ),
   "a sparse blob": refused(inPlace("S"), "UNSUPPORTED", /it is a sparse file/),
   "an index.json that is a link": refused(
     among({ name: "index.json", type: "2", linkTarget: "x" }),
@@ -291,6 +320,8 @@ const indexes: Readonly<Record<string, Hostile>> = {
   "an oci-layout that is a list": refused(withLayoutFile([]), "ARCHIVE_INVALID", /found a list/),
 };
 
+const sha512 = { mediaType: types.manifest, digest: `sha512:${hex}${hex}`, size: 100 };
+
 const descriptors: Readonly<Record<string, Hostile>> = {
   "that is no object": refused(withRoots("sha256:ab"), "INDEX_INVALID", /expected a descriptor/),
   "without a digest": refused(withRoots({ ...root, digest: undefined }), "DIGEST_INVALID", /found nothing/),
@@ -332,12 +363,34 @@ const descriptors: Readonly<Record<string, Hostile>> = {
     "SIZE_INVALID",
     /found -1/,
   ),
+  "of a layer with a sha512 digest": refused(
+    withManifest({ layers: [sha512] }),
+    "UNSUPPORTED",
+    /Cannot take layers\[0\] of sha256.*: its digest is "sha512:.*", only sha256 is supported/,
+  ),
+  "of a config with a sha512 digest": refused(
+    withManifest({ config: sha512 }),
+    "UNSUPPORTED",
+    /Cannot take the config of sha256.*only sha256 is supported/,
+  ),
+  "of a subject with a sha512 digest": refused(
+    withManifest({ subject: sha512 }),
+    "UNSUPPORTED",
+    /Cannot take the subject of sha256.*only sha256 is supported/,
+  ),
+  "of a manifest with a sha512 digest": refused(
+    withRootBlob(json({ schemaVersion: 2, manifests: [root, sha512] })),
+    "UNSUPPORTED",
+    /Cannot take manifests\[1\] of sha256.*only sha256 is supported/,
+  ),
   "of a layer without a digest": refused(
     withManifest({ layers: [{ mediaType: types.layer, size: 1 }] }),
     "DIGEST_INVALID",
     /layers\[0\] of sha256/,
   ),
 };
+
+const artifactType = "application/vnd.oci.artifact.manifest.v1+json";
 
 const manifests: Readonly<Record<string, Hostile>> = {
   "that is no JSON": refused(withRootBlob(Buffer.from("{")), "MANIFEST_INVALID", /as JSON/),
@@ -346,6 +399,16 @@ const manifests: Readonly<Record<string, Hostile>> = {
   "without a config": refused(withManifest({ config: undefined }), "MANIFEST_INVALID", /expected a descriptor/),
   "without layers": refused(withManifest({ layers: undefined }), "MANIFEST_INVALID", /no list of layers/),
   "that is an index too": refused(withManifest({ manifests: [] }), "MANIFEST_INVALID", /expected either/),
+  "of the former type of artifacts": refused(
+    withRootBlob(json({ mediaType: artifactType, artifactType: "a/b", blobs: [] })),
+    "UNSUPPORTED",
+    /Cannot take sha256.*: it is of the former type application\/vnd\.oci\.artifact\.manifest\.v1\+json, expected/,
+  ),
+  "of that type by its descriptor alone": refused(
+    withRootBlob(json({ artifactType: "a/b", blobs: [] }), { mediaType: artifactType }),
+    "UNSUPPORTED",
+    /it is of the former type/,
+  ),
   "of lists in lists": refused(withRootBlob(json(deep)), "MANIFEST_INVALID", /Cannot read sha256/),
   "that is too large": refused(
     withRootBlob(json({ schemaVersion: 2, x: "x".repeat(2000) })),
@@ -485,6 +548,26 @@ describe("loadArchive, of what is unusual and right", () => {
       const object = await store.get(pathOf(digest));
       expect(object && sha256(await readAll(object.body))).toBe(sha256(blob));
     }
+  });
+
+  it("lists a volume's label as it is called, in a layout and in a docker-archive", async () => {
+    const label: RawEntry = { name: "/backup of../index.json", type: "V" };
+    const config = json({ rootfs: { diff_ids: [] } });
+    const images = [{ Config: "config.json", RepoTags: ["app:1"], Layers: [] }];
+    const dockerArchive = rawTar([label, file("config.json", config), file("manifest.json", images)]);
+    for (const bytes of [archive({ first: [label] }), dockerArchive]) {
+      const { ignored } = await load(fresh(), chunksOf(bytes, 333));
+      expect(ignored).toEqual([{ path: label.name, reason: "a volume-label, not a file" }]);
+    }
+  });
+
+  it("takes folders that say a size", async () => {
+    const folders = [
+      { name: "blobs/", type: "5", size: 4096 },
+      { name: "blobs/sha256/", type: "5", size: 4096 },
+    ];
+    const { images } = await load(fresh(), chunksOf(archive({ first: folders }), 333));
+    expect(images).toMatchObject([{ digest: layout.digest }]);
   });
 
   it("loads a small one cut anywhere, plain and as gzip", async () => {

@@ -4,7 +4,17 @@ import { describe, expect, it } from "vitest";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { chunksOf, sha256 } from "../support/bytes.ts";
-import { type Layout, joinLayouts, makeLayout, tarOf, types, withBlob } from "../support/layout.ts";
+import { archiveOf, configOf, packEntries, toJson } from "../support/docker-archive.ts";
+import {
+  type Layout,
+  type TestDescriptor,
+  joinLayouts,
+  makeLayout,
+  tarOf,
+  types,
+  withBlob,
+} from "../support/layout.ts";
+import { decorate, loadBytes } from "../support/loading.ts";
 
 const image = makeLayout({ refName: "one" });
 const [root] = image.roots;
@@ -82,5 +92,120 @@ describe("loadArchive, of what is small and says much", () => {
       ),
     ).rejects.toThrow("in 1001 repositories at once");
     expect(await store.head("index.json")).toBeUndefined();
+  });
+});
+
+describe("loadArchive, of indexes that are large together", () => {
+  /** So that four times as much is allowed. */
+  const limits = { maxManifestBytes: 2000 };
+  const own: TestDescriptor = { mediaType: types.manifest, digest: image.digest, size: root?.size ?? 0 };
+  const absent = { ...own, digest: sha256(Buffer.from("absent")) };
+
+  function indexOf(manifests: readonly TestDescriptor[], salt: string): Buffer {
+    const json = { schemaVersion: 2, mediaType: types.index, manifests, annotations: { salt } };
+    const bytes = toJson(json).length;
+    return toJson({ ...json, annotations: { salt: salt.padEnd(1900 - bytes + salt.length, ".") } });
+  }
+
+  const describeIndex = (bytes: Buffer): TestDescriptor => ({
+    mediaType: types.index,
+    digest: sha256(bytes),
+    size: bytes.length,
+  });
+
+  /** Indexes of 1900 bytes, each of which names the next. */
+  function nested(count: number): Layout {
+    let layout: Layout = image;
+    let inner = own;
+    for (let i = 0; i < count; i++) {
+      const bytes = indexOf([inner], `${i}`);
+      inner = describeIndex(bytes);
+      layout = withBlob(layout, bytes);
+    }
+    return { ...layout, roots: [inner] };
+  }
+
+  /** As many, which name the image and what else they are given, each of them a root. */
+  function beside(count: number, ...others: readonly TestDescriptor[]): Layout {
+    const indexes = Array.from({ length: count }, (_, i) => indexOf([own, ...others], `${i}`));
+    const layout = indexes.reduce((before, bytes) => withBlob(before, bytes), image);
+    return { ...layout, roots: indexes.map(describeIndex) };
+  }
+
+  const loadLimited = async (layout: Layout): ReturnType<typeof loadArchive> =>
+    loadArchive(chunksOf(await tarOf(layout), 4000), { store: new MemoryStore(), limits });
+
+  const tooMany = { code: "LIMIT_EXCEEDED", detail: { limit: "maxManifestBytes", expected: 8000 } };
+
+  it("refuses more than four times maxManifestBytes inside one another", async () => {
+    expect((await loadLimited(nested(3))).images).toHaveLength(1);
+    await expect(loadLimited(nested(4))).rejects.toMatchObject(tooMany);
+  });
+
+  it("refuses as much of indexes that lack manifests, and takes any number that lack none", async () => {
+    expect((await loadLimited(beside(8))).images).toHaveLength(8);
+    expect((await loadLimited(beside(3, absent))).images).toHaveLength(3);
+    await expect(loadLimited(beside(5, absent))).rejects.toMatchObject(tooMany);
+  });
+
+  it("refuses as much of a docker-archive's configs", async () => {
+    const configs = Array.from({ length: 5 }, (_, i) => configOf({ layers: [], label: `${i}`.padEnd(1700, ".") }));
+    const files = configs.map((bytes, i) => ({ name: `${i}.json`, bytes }));
+    const images = files.map(({ name }) => ({ Config: name, RepoTags: [], Layers: [] }));
+    const archive = (count: number): ReturnType<typeof packEntries> =>
+      packEntries([...files, { name: "manifest.json", bytes: toJson(images.slice(0, count)) }]);
+    const store = new MemoryStore();
+    const loaded = await loadBytes(chunksOf(await archive(4), 4000), store, { limits });
+    expect(loaded.images).toHaveLength(4);
+    await expect(loadBytes(chunksOf(await archive(5), 4000), store, { limits })).rejects.toMatchObject(tooMany);
+  });
+
+  it("refuses an index that is larger than it says before it looks for what that names", async () => {
+    const bytes = indexOf([absent], "large");
+    const store = new MemoryStore();
+    await store.putBlob({ digest: sha256(bytes), size: bytes.length, body: bytes });
+    const liar = { ...image, roots: [{ ...describeIndex(bytes), size: 10 }] };
+    await expect(load(liar, store)).rejects.toMatchObject({ code: "SIZE_INVALID" });
+  });
+});
+
+describe("loadArchive, of a large index while another is looked through", () => {
+  const large = named(sparseIndex(3000), ["large"]);
+  const docker = archiveOf(configOf({ layers: [], label: ".".repeat(300_000) }));
+
+  /** Loads of the store wait at each object that they ask for, until it is let go. */
+  function stuckStore(): { readonly store: MemoryStore; readonly asked: Promise<void>; readonly letGo: () => void } {
+    const inner = new MemoryStore();
+    let [letGo, tell] = [(): void => undefined, (): void => undefined];
+    const open = new Promise<void>((resolve) => (letGo = resolve));
+    const asked = new Promise<void>((resolve) => (tell = resolve));
+    const get: MemoryStore["get"] = async (key, options) => {
+      if (key.startsWith("blobs/")) tell();
+      if (key.startsWith("blobs/")) await open;
+      return inner.get(key, options);
+    };
+    return { store: decorate(inner, { get }) as MemoryStore, asked, letGo };
+  }
+
+  it("waits for its turn, though small ones need not, and a load that is ended stops waiting", async () => {
+    const { store, asked, letGo } = stuckStore();
+    const first = load(large, store);
+    await asked;
+    let isDone = false;
+    const second = load(large).finally(() => (isDone = true));
+    const ended = new AbortController();
+    const third = loadBytes(chunksOf(await packEntries(docker), 65_536), new MemoryStore(), { signal: ended.signal });
+    await load(image);
+    ended.abort(new Error("went away"));
+    await expect(third).rejects.toThrow("went away");
+    expect(isDone).toBe(false);
+    letGo();
+    expect((await Promise.all([first, second])).map(({ images }) => images.length)).toEqual([1, 1]);
+  });
+
+  it("gets its turn once another has failed", async () => {
+    const broken = named(Buffer.concat([sparseIndex(3000), Buffer.from("}")]), ["broken"]);
+    await expect(load(broken)).rejects.toMatchObject({ code: "MANIFEST_INVALID" });
+    expect((await load(large)).images).toHaveLength(1);
   });
 });

@@ -73,6 +73,10 @@ describe("parseOciJson", () => {
     expect(parseOciJson(json(text))).toEqual(JSON.parse(text));
   });
 
+  it("takes the last of a key that comes twice, as Go's readers do", () => {
+    expect(parseOciJson(json('{"size":1,"layers":[1],"size":2,"layers":[]}'))).toEqual({ size: 2, layers: [] });
+  });
+
   it.each([
     ["small objects", `[${'{"s":0},'.repeat(mebibytes(4) / 8)}0]`],
     ["keys", `{${Array.from({ length: 300_000 }, (_, i) => `"s${i}":0`).join()}}`],

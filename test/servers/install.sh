@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs the S3 servers that the tests run against, on Debian. What is there already is left alone. SeaweedFS and
 # VersityGW go into ${STOWAGE_TEST_TOOLS:-~/.cache/stowage-test-tools}/bin, Ceph's packages into the system. Beside them come
-# servers that do not keep the conditions of writes, which Stowage must refuse: fauxqs, s3rver, moto and s3s-fs.
-# Needs Go for VersityGW and Cargo for s3s-fs (each build takes some minutes), npm, pip, and root or sudo for Ceph.
+# servers that do not keep the conditions of writes, which Stowage must refuse: fauxqs, s3rver and moto.
+# Needs Go for VersityGW (its build takes some minutes), npm, pip, and root or sudo for Ceph.
 set -euo pipefail
 
 seaweedfs_version=4.48
@@ -10,10 +10,9 @@ versitygw_version=v1.8.0
 fauxqs_version=2.4.1
 s3rver_version=3.7.1
 moto_version=5.2.5
-s3s_fs_version=0.14.1
 
 tools=${STOWAGE_TEST_TOOLS:-${HOME:-/root}/.cache/stowage-test-tools}
-PATH=$PATH:$tools/bin:/usr/sbin:/sbin:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
+PATH=$PATH:$tools/bin:/usr/sbin:/sbin
 mkdir -p "$tools/bin"
 
 has() { command -v "$1" >/dev/null; }
@@ -48,10 +47,6 @@ install_moto() {
   mv "$folder" "$tools/moto"
 }
 
-install_s3s_fs() {
-  cargo install --quiet --root "$tools" --features binary --version "$s3s_fs_version" s3s-fs
-}
-
 install_packages() { # PACKAGE…
   as_root apt-get update -qq
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o DPkg::Lock::Timeout=300 \
@@ -63,7 +58,6 @@ has weed || install_seaweedfs
 has versitygw || install_versitygw
 { [ -d "$tools/servers/node_modules/fauxqs" ] && [ -d "$tools/servers/node_modules/s3rver" ]; } || install_npm_servers
 [ -d "$tools/moto" ] || install_moto
-has s3s-fs || install_s3s_fs
 { has radosgw && has ceph-mon && has ceph-osd && has ceph; } || install_packages radosgw ceph-mon ceph-osd ceph-common
 
-echo "SeaweedFS, VersityGW, Ceph, fauxqs, s3rver, moto and s3s-fs are installed"
+echo "SeaweedFS, VersityGW, Ceph, fauxqs, s3rver and moto are installed"

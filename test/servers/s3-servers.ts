@@ -13,7 +13,7 @@ export interface S3Server {
 export const s3ServerNames = ["seaweedfs", "versitygw", "ceph"] as const;
 
 /** Servers that do not keep the conditions of writes: no store for Stowage. */
-export const carelessServerNames = ["fauxqs", "s3rver", "moto", "s3s-fs"] as const;
+export const carelessServerNames = ["fauxqs", "s3rver", "moto"] as const;
 
 type ServerName = (typeof s3ServerNames | typeof carelessServerNames)[number];
 

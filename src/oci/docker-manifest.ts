@@ -9,6 +9,9 @@ import { type JsonObject, describeJson, isJsonObject, lookalikesOf, parseJson } 
 const maxImages = 1_000;
 const maxNames = 10_000;
 
+/** What some writers call an image without a name, as engines show it. */
+const noName = "<none>:<none>";
+
 const refuseLookalike = lookalikesOf(["Config", "Layers", "RepoTags"]);
 
 export interface DockerImage {
@@ -51,7 +54,8 @@ function parseImage(image: unknown, where: string): DockerImage {
   if (typeof config !== "string" || config === "") {
     throw invalid(`found ${describeJson(config)} as Config of ${where}, expected a path`);
   }
-  return { config, layers: stringsIn(image, "Layers", where), repoTags: stringsIn(image, "RepoTags", where) };
+  const repoTags = stringsIn(image, "RepoTags", where).filter((name) => name !== noName);
+  return { config, layers: stringsIn(image, "Layers", where), repoTags };
 }
 
 /** Go writes `null` for an empty list. */

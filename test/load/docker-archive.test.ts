@@ -139,6 +139,13 @@ describe("loadArchive, of a docker-archive with several images", () => {
     );
   });
 
+  it("takes an image that is called nothing for one without a name", async () => {
+    const unnamed = { layers: [large], repoTags: ["<none>:<none>"] };
+    expect(namesOf(await load(makeDockerArchive("docker", unnamed)))).toEqual([
+      `images:${sha256(expectedManifest("docker", unnamed))}`,
+    ]);
+  });
+
   it("takes a name from the request for one image with several names, and for no more", async () => {
     expect(namesOf(await load(makeDockerArchive("docker", one), { name: "x/y:3" }))).toEqual(["x/y:3"]);
     expect(namesOf(await load(makeDockerArchive("docker", one), { name: "x/y" }))).toEqual(["x/y:1", "x/y:one"]);

@@ -159,6 +159,41 @@ describe("untilSilent", () => {
     expect(await secondsUntilEnd({ maxIdleSeconds: 300, isCrowded: () => true }, silence())).toBe(300);
   });
 
+  it("does not judge the pace of a source by how late it begins", async () => {
+    async function* late(): AsyncGenerator<Uint8Array> {
+      await new Promise((resolve) => setTimeout(resolve, 100_000));
+      yield randomBytes(1);
+      yield randomBytes(1);
+    }
+    const read = readAll(untilSilent(late(), { maxIdleSeconds: 300, isCrowded: () => true }));
+    await vi.advanceTimersByTimeAsync(200_000);
+    expect(await read).toHaveLength(2);
+  });
+
+  it.each<[string, number, number | undefined]>([
+    ["a byte", 1, 21], // the first is not counted
+    ["less than a kilobyte", 1023, 21],
+    ["a kilobyte", 1024, undefined],
+  ])("judges a source that brings %s a second while others wait for memory", async (_, bytes, seconds) => {
+    async function* trickle(): AsyncGenerator<Uint8Array> {
+      for (let i = 0; i < 100; i++) {
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+        yield randomBytes(bytes);
+      }
+    }
+    const read = async (isCrowded: boolean): Promise<unknown> =>
+      readAll(untilSilent(trickle(), { maxIdleSeconds: 300, isCrowded: () => isCrowded })).catch(
+        (error: unknown) => error,
+      );
+    const begun = Date.now();
+    const crowded = read(true).finally(() => expect((Date.now() - begun) / 1000).toBe(seconds ?? 100));
+    const alone = read(false);
+    await vi.advanceTimersByTimeAsync(200_000);
+    expect(await alone).toHaveLength(100 * bytes);
+    if (seconds === undefined) expect(await crowded).toHaveLength(100 * bytes);
+    else expect(await crowded).toMatchObject({ code: "TIMED_OUT", detail: { expected: 20_480, seconds: 20 } });
+  });
+
   it("does not count the time between two reads, and leaves no timer behind", async () => {
     const chunks = untilSilent(chunksOf(randomBytes(3), 1), { maxIdleSeconds: 5 })[Symbol.asyncIterator]();
     for (let i = 0; i < 3; i++) {

@@ -44,22 +44,14 @@ process.exit();
 async function race({ store, tarball, tags }) {
   for (const tag of tags) {
     const watched = new WatchedStore(store);
-    const began = Date.now();
-    const { images, requests } = await loadArchive(createReadStream(tarball), {
-      store: watched,
-      name: `race/app:${tag}`,
-    });
-    const [{ digest, status, previous }] = images;
-    say({
-      tag,
-      digest,
-      status,
-      previous,
-      looks: watched.looks,
-      writes: watched.writes,
-      requests,
-      ms: Date.now() - began,
-    });
+    try {
+      const source = createReadStream(tarball);
+      const { images, requests } = await loadArchive(source, { store: watched, name: `race/app:${tag}` });
+      const [{ digest, status, previous }] = images;
+      say({ tag, digest, status, previous, looks: watched.looks, writes: watched.writes, requests });
+    } catch (error) {
+      say({ tag, failed: String(error.code ?? error) });
+    }
   }
 }
 

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { isJsonObject } from "../../src/oci/json.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
@@ -39,6 +40,8 @@ export interface AcknowledgedLoad {
 
 export class Race {
   readonly acknowledged: AcknowledgedLoad[] = [];
+  /** Why other loads failed: error codes. */
+  readonly failures: string[] = [];
   readonly #children: ChildProcess[] = [];
   readonly #folder: string;
   #ready: Promise<unknown> = Promise.resolve();
@@ -67,15 +70,20 @@ export class Race {
     for (const { stdin } of this.#children) stdin?.write("go\n");
   }
 
+  /** Resolves once so many loads were acknowledged, or failed. */
+  async heard(loads: number): Promise<void> {
+    while (this.acknowledged.length + this.failures.length < loads && this.#children.some(isAlive)) await sleep(1);
+  }
+
   /** Kills every `nth` process as a loss of power would. */
   kill(nth: number): void {
     for (const [i, child] of this.#children.entries()) if (i % nth === 0) child.kill("SIGKILL");
   }
 
-  /** Resolves once all processes have ended, with how many of them ended by themselves and without an error. */
+  /** Resolves once all processes have ended, with how many of them were not killed. */
   async ended(): Promise<number> {
     const codes = await Promise.all(
-      this.#children.map(async (child) => child.exitCode ?? (await once(child, "close"))[0]),
+      this.#children.map(async (child) => (isAlive(child) ? (await once(child, "close"))[0] : child.exitCode)),
     );
     return codes.filter((code) => code === 0).length;
   }
@@ -100,13 +108,21 @@ export class Race {
     this.#children.push(child);
     const lines = createInterface({ input: child.stdout });
     await once(lines, "line");
-    lines.on("line", (line) => this.acknowledged.push(parseLoad(line)));
+    lines.on("line", (line) => this.#hear(JSON.parse(line)));
+  }
+
+  #hear(json: unknown): void {
+    if (isJsonObject(json) && "failed" in json) this.failures.push(String(json["failed"]));
+    else this.acknowledged.push(parseLoad(json));
   }
 }
 
-function parseLoad(line: string): AcknowledgedLoad {
-  const json: unknown = JSON.parse(line);
-  if (!isJsonObject(json) || !isJsonObject(json["requests"])) throw new Error(`Cannot read ${line}`);
+function isAlive({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode === null && signalCode === null;
+}
+
+function parseLoad(json: unknown): AcknowledgedLoad {
+  if (!isJsonObject(json) || !isJsonObject(json["requests"])) throw new Error(`Cannot read ${JSON.stringify(json)}`);
   const { tag, digest, status, previous, looks, writes, requests } = json;
   return {
     tag: String(tag),

@@ -1,7 +1,11 @@
 /** Writers in many processes that race for one repository, on real stores; some are killed, and the server is restarted. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { readIndex } from "../../src/commit/index-state.ts";
 import { openStore } from "../../src/open-store.ts";
@@ -13,6 +17,10 @@ import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.
 import { createS3Client } from "../../src/storage/s3-client.ts";
 import { listAll } from "../storage/contract.ts";
 import { buildStowage } from "../support/build.ts";
+import { describeIfFound } from "../support/requirement.ts";
+import { freePort } from "../infra/free-port.ts";
+import { missingTools } from "../tools/find-tool.ts";
+import { toolEnvironment } from "../tools/run-tool.ts";
 import { type AcknowledgedLoad, Race, type RaceOptions, sharedTag } from "./race.ts";
 
 const repository = "race/app";
@@ -38,7 +46,7 @@ async function prepare(options: RaceOptions): Promise<Race> {
   return race;
 }
 
-describe("commits to a directory", { timeout: 240_000 }, () => {
+describe("commits to a directory", { timeout: 120_000 }, () => {
   let root = "";
   const makePlace = async (): Promise<Place> => {
     root = await mkdtemp(join(tmpdir(), "stowage-race-store-"));
@@ -56,8 +64,62 @@ await describeS3Servers("commits to a bucket", (server) => {
     const url = `s3://${testBucket}/races/${crypto.randomUUID()}`;
     return { url, env, store: await openStore(url, env) };
   };
-  describe("by many processes", { timeout: 240_000 }, () => testRaces(makePlace));
+  describe("by many processes", { timeout: 120_000 }, () => testRaces(makePlace));
 });
+
+describeIfFound("commits to a bucket whose server is killed", missingTools(["versitygw"]), () => {
+  it("are there as far as they were acknowledged once it serves again", { timeout: 120_000 }, async () => {
+    const folder = await mkdtemp(join(tmpdir(), "stowage-restart-"));
+    const port = await freePort();
+    const env = s3Environment({ name: "versitygw", endpoint: `http://127.0.0.1:${port}`, ...keys });
+    const first = startGateway(folder, port);
+    try {
+      const client = createS3Client(env);
+      await retried(async () => makeTestBucket(client));
+      const url = `s3://${testBucket}/restart`;
+      const race = await prepare({ url, env, processes: 6, clients: 10 });
+      race.begin();
+      await race.heard(5);
+      await kill(first);
+      const acknowledged = race.acknowledged.length;
+      await sleep(1000);
+      const second = startGateway(folder, port);
+      expect(await race.ended()).toBe(6);
+      expect(race.acknowledged.length, "no load went on").toBeGreaterThan(acknowledged);
+      expect(race.failures.filter((code) => code !== "STORE_UNAVAILABLE")).toEqual([]);
+      await expectAllThere(await openStore(url, env), race.acknowledged);
+      await kill(second);
+    } finally {
+      first.kill("SIGKILL");
+      await rm(folder, { recursive: true });
+    }
+  });
+});
+
+const keys = { accessKeyId: "stowage", secretAccessKey: "stowage-secret" };
+
+function startGateway(folder: string, port: number): ChildProcess {
+  const env = { ROOT_ACCESS_KEY_ID: keys.accessKeyId, ROOT_SECRET_ACCESS_KEY: keys.secretAccessKey };
+  const args = ["--port", `127.0.0.1:${port}`, "--keep-alive", "--quiet", "posix", folder];
+  return spawn("versitygw", args, { env: toolEnvironment(env), stdio: "ignore" });
+}
+
+async function kill(child: ChildProcess): Promise<void> {
+  child.kill("SIGKILL");
+  if (child.exitCode === null && child.signalCode === null) await once(child, "close");
+}
+
+/** Tries for ten seconds: a server that has just started does not listen yet. */
+async function retried(work: () => Promise<void>): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (tries === 20) throw error;
+      await sleep(500);
+    }
+  }
+}
 
 function testRaces(makePlace: () => Promise<Place>): void {
   it("are all there when 100 writers race, each after a few rounds", async () => {
@@ -65,6 +127,7 @@ function testRaces(makePlace: () => Promise<Place>): void {
     const race = await prepare({ ...place, processes: 20, clients: 5 });
     race.begin();
     expect(await race.ended()).toBe(20);
+    expect(race.failures).toEqual([]);
     expect(race.acknowledged).toHaveLength(200);
     await expectAllThere(place.store, race.acknowledged);
     expectChain(race.acknowledged);
@@ -78,7 +141,7 @@ function testRaces(makePlace: () => Promise<Place>): void {
     const place = await makePlace();
     const race = await prepare({ ...place, processes: 12, clients: 5 });
     race.begin();
-    while (race.acknowledged.length < 20) await new Promise((resolve) => setTimeout(resolve, 5));
+    await race.heard(20);
     race.kill(3);
     expect(await race.ended()).toBe(8);
     await expectAllThere(place.store, race.acknowledged);

@@ -45,6 +45,7 @@ export type Tool =
   | "split"
   | "tar"
   | "umoci"
+  | "versitygw"
   | "xargs"
   | "zstd";
 

@@ -7,8 +7,11 @@ import { isFresh } from "./conditions.ts";
 import { contentHeaders, notModified } from "./content.ts";
 import type { Service } from "./service.ts";
 
+/** The tag is what follows the last `/manifests/`. Without looking ahead, Hono would take `manifests-1` for no tag, but the route. */
+const manifestPath = "/:name{.+(?=/manifests/[^/]+$)}/manifests/:reference";
+
 export function manifestRoutes({ store, limits }: Service): Hono {
-  return new Hono().get("/:name{.+}/manifests/:reference", async (c) => {
+  return new Hono().get(manifestPath, async (c) => {
     const repository = parseRepositoryName(c.req.param("name"));
     authorize(c, "pull", repository);
     const reference = c.req.param("reference");

@@ -162,6 +162,17 @@ describe("GET and HEAD /v2/<name>/manifests/<reference>", () => {
     expect(await errorOf(response)).toMatchObject({ code });
   });
 
+  it.each(["team/app:manifests", "team/app:manifests-1", "team/manifests:1", "manifests/manifests:manifests"])(
+    "serves %s, whose name has a word of the route in it",
+    async (name) => {
+      await put(layout, `/v1/load/${name}`);
+      for (const method of ["GET", "HEAD"]) {
+        const response = await app.request(`/v2/${name.replace(":", "/manifests/")}`, { method });
+        expect([response.status, response.headers.get("Docker-Content-Digest")]).toEqual([200, layout.digest]);
+      }
+    },
+  );
+
   it("serves Docker Hub's library as if it had none", async () => {
     await put(layout, "/v1/load/app:1");
     await put(layout, "/v1/load/library/app:2");

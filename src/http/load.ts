@@ -8,6 +8,7 @@ import { type Receipt, hasChanges } from "../load/receipt.ts";
 import { type ImageName, parseName } from "../oci/reference.ts";
 import { withinSeconds } from "../streams/within-seconds.ts";
 import { authorize, callerName, mayReach } from "./authentication.ts";
+import { expectationOf } from "./conditions.ts";
 import { contentLengthOf } from "./content-length.ts";
 import { errorResponse } from "./error-response.ts";
 import type { Service } from "./service.ts";
@@ -53,10 +54,11 @@ export async function answerLoad(c: Context, options: AnswerLoadOptions): Promis
   const { maxBodyBytes, maxLoadSeconds } = service.limits;
   authorize(c, "load", name?.repository);
   checkBodyBytes(announcedBytes ?? 0, maxBodyBytes);
+  const expects = expectationOf(c);
   const mayPublish = (repository: string): boolean => mayReach(c, "load", repository);
   const time = { seconds: maxLoadSeconds, late: () => tooLate(maxLoadSeconds), signal: service.signal };
   const receipt = await service.slots.run(async () =>
-    withinSeconds(time, async (signal) => load({ ...service, name, mayPublish, signal })),
+    withinSeconds(time, async (signal) => load({ ...service, name, expects, mayPublish, signal })),
   );
   service.log(`${callerName(c)} ${summary(receipt)}`);
   return c.body(`${JSON.stringify(receipt, undefined, 2)}\n`, hasChanges(receipt) ? 201 : 200, {

@@ -299,13 +299,6 @@ describe("DELETE and who may", () => {
   });
 });
 
-describe("DELETE beside other methods", () => {
-  it("is among those that a manifest's path allows", async () => {
-    const response = await app.request("/v2/team/app/manifests/1", { method: "PUT" });
-    expect(response.headers.get("Allow")).toBe("GET, HEAD, DELETE");
-  });
-});
-
 /** One of the manifests of an index, by itself. */
 function partOf({ blobs }: Layout, digest: string): TestDescriptor {
   return { mediaType: types.manifest, digest, size: blobs.get(digest)?.length ?? 0 };

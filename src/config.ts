@@ -4,6 +4,7 @@ import { parseTokens } from "./auth/parse-tokens.ts";
 import { StowageError } from "./errors.ts";
 import { type Limits, defaultLimits } from "./limits.ts";
 import { isLoopback } from "./loopback.ts";
+import { type TagPattern, parseTagPatterns } from "./oci/tag-pattern.ts";
 import type { Environment } from "./settings.ts";
 
 export interface Config {
@@ -17,6 +18,8 @@ export interface Config {
   readonly access: Access;
   /** Is whoever pulls a blob sent to the bucket itself? */
   readonly redirectBlobs: boolean;
+  /** Tags that never move and are never removed. */
+  readonly immutableTags: readonly TagPattern[];
   readonly limits: Limits;
 }
 
@@ -46,6 +49,8 @@ export function parseConfig(env: Environment, { isReachable = false }: ConfigOpt
   const allowsAnyone = read("STOWAGE_ALLOW_ANYONE", parseBoolean, "true or false", false);
   const { tokens, problems: ofTokens } = parseTokens(env["STOWAGE_TOKENS"] ?? "");
   problems.push(...ofTokens.map((problem) => `STOWAGE_TOKENS, ${problem}`));
+  const { patterns: immutableTags, problems: ofPatterns } = parseTagPatterns(env["STOWAGE_IMMUTABLE_TAGS"] ?? "");
+  problems.push(...ofPatterns.map((problem) => `STOWAGE_IMMUTABLE_TAGS: ${problem}`));
   const asks = tokens !== undefined || anonymousPull;
   const config: Config = {
     storeUrl: read("STOWAGE_STORE", parseStoreUrl, "a URL: file:…, s3://…, r2:… or memory:", "file:./data"),
@@ -54,6 +59,7 @@ export function parseConfig(env: Environment, { isReachable = false }: ConfigOpt
     stopSeconds: read("STOWAGE_STOP_SECONDS", (text) => parseCount(text, 86_400), "seconds, from 0 to 86400", 30),
     access: asks ? { tokens: tokens ?? [], anonymousPull } : "anyone",
     redirectBlobs: read("STOWAGE_REDIRECT_BLOBS", parseBoolean, "true or false", false),
+    immutableTags,
     limits: {
       maxBufferBytes: read("STOWAGE_MAX_BUFFER_BYTES", parseBufferBytes, atLeast, defaultLimits.maxBufferBytes),
       maxManifestBytes: read("STOWAGE_MAX_MANIFEST_BYTES", parseBytes, bytes, defaultLimits.maxManifestBytes),

@@ -96,6 +96,17 @@ describe("parseConfig", () => {
     expect(() => parseConfig({ [name]: text })).toThrow(`${name} is "${text}", expected ${expected}`);
   });
 
+  it("reads which tags never move, and reports each pattern that it cannot use", () => {
+    expect(parseConfig({}).immutableTags).toEqual([]);
+    expect(parseConfig({ STOWAGE_IMMUTABLE_TAGS: "v*,team/**:stable" }).immutableTags).toEqual([
+      { repository: "**", tag: "v*" },
+      { repository: "team/**", tag: "stable" },
+    ]);
+    expect(() => parseConfig({ STOWAGE_IMMUTABLE_TAGS: "v*,?,A:b", PORT: "x" })).toThrow(
+      /(?=[^]*PORT is "x")(?=[^]*STOWAGE_IMMUTABLE_TAGS: found "\?", expected)[^]*STOWAGE_IMMUTABLE_TAGS: found "A:b", expected/,
+    );
+  });
+
   it("does not take tokens that it cannot read for none", () => {
     const env = { ...reachable, STOWAGE_TOKENS: "[{}]" };
     expect(() => parseConfig(env)).toThrow(/STOWAGE_TOKENS, entry 1 of 1: name is not there/);

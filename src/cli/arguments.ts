@@ -16,6 +16,12 @@ export function checkCount(positionals: readonly string[], { min, max, usage }: 
   throw new StowageError("INPUT_INVALID", `found ${found === 0 ? "no arguments" : list}, expected ${usage}`);
 }
 
+/** Checks that a command is told of a store or of a service, or of neither. Throws `INPUT_INVALID`. */
+export function checkOneTarget({ store, to }: { readonly store?: string; readonly to?: string }): void {
+  if (store === undefined || to === undefined) return;
+  throw new StowageError("INPUT_INVALID", "found both --store and --to, expected one of them");
+}
+
 /** Reads a name from the command line: a bad one is wrong usage, unlike a bad name inside an archive. */
 export function readName<T>(text: string, parse: (text: string) => T): T {
   try {

@@ -1,7 +1,8 @@
 /** Tells a person what a load has done. */
 import type { BlobReceipt, BlobStatus, ImageReceipt, Receipt } from "../load/receipt.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { formatBytes, formatCount, formatName, formatSeconds } from "./format.ts";
+import { formatReference } from "../oci/reference.ts";
+import { formatBytes, formatCount, formatSeconds } from "./format.ts";
 
 /** Of a list that may be long, so many items are shown. */
 const maxShown = 5;
@@ -32,7 +33,7 @@ export function describeReceipt(receipt: Receipt, options: DescribeOptions): str
 
 function imageLines(image: ImageReceipt, { registry }: DescribeOptions): string[] {
   const { repository, reference, digest, status, previous, absent = [] } = image;
-  const name = formatName(repository, reference);
+  const name = formatReference(repository, reference);
   const lines = [`${name}  ${status}`];
   if (previous !== undefined) lines.push(`  before  ${previous}`);
   if (digest !== reference) lines.push(`  digest  ${digest}`);

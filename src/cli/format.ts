@@ -27,11 +27,6 @@ export function formatCount(count: number, singular: string, plural = `${singula
   return `${count} ${count === 1 ? singular : plural}`;
 }
 
-/** `repository:tag`, or `repository@digest` where there is no tag. */
-export function formatName(repository: string, reference: string): string {
-  return `${repository}${reference.includes(":") ? "@" : ":"}${reference}`;
-}
-
 /** Names come from archives that anybody may have written: none of them may steer a terminal. */
 export function printable(text: string): string {
   return text.replaceAll(/(?!\n)\p{Cc}/gu, "\u{fffd}");

@@ -4,6 +4,7 @@ import { loadArchive } from "../load/load-archive.ts";
 import type { Receipt } from "../load/receipt.ts";
 import type { ImageName } from "../oci/reference.ts";
 import { ByteBudget } from "../streams/byte-budget.ts";
+import { checkOneTarget } from "./arguments.ts";
 import type { CommandIo } from "./command.ts";
 import { formatBytes } from "./format.ts";
 import type { OpenInput } from "./open-input.ts";
@@ -29,21 +30,20 @@ export interface LoadTargetOptions {
 export async function openLoadTarget(options: LoadTargetOptions, io: CommandIo): Promise<LoadTarget> {
   const { store, to, direct = false } = options;
   if (to === undefined && direct) throw new StowageError("INPUT_INVALID", "found --direct, expected --to with it");
-  if (to === undefined) return storeTarget(store, io);
-  if (store === undefined) return serviceTarget(to, direct, io);
-  throw new StowageError("INPUT_INVALID", "found both --store and --to, expected one of them");
+  checkOneTarget(options);
+  return to === undefined ? storeTarget(store, io) : serviceTarget(to, direct, io);
 }
 
 async function storeTarget(storeUrl: string | undefined, io: CommandIo): Promise<LoadTarget> {
-  const { store, limits } = await openSettings(io.env, storeUrl);
-  const options = { store, limits, budget: new ByteBudget(limits.maxBufferBytes), signal: io.signal };
+  const { store, limits, immutableTags } = await openSettings(io.env, storeUrl);
+  const options = { store, limits, immutableTags, budget: new ByteBudget(limits.maxBufferBytes), signal: io.signal };
   const load = async (source: AsyncIterable<Uint8Array>, name: ImageName | undefined): Promise<Receipt> =>
     loadArchive(source, { ...options, name });
   return { load: async (input, name) => inOnePass(input, { into: store.url, io, load: (it) => load(it, name) }) };
 }
 
 function serviceTarget(url: string, isDirect: boolean, io: CommandIo): LoadTarget {
-  const service = openService(url, io.env);
+  const service = openService(url, { env: io.env, purpose: "load into" });
   const { registry, name: into } = service;
   if (!isDirect) return { registry, load: async (input, name) => sendArchive(input, { service, name, io }) };
   const load = async (

@@ -2,6 +2,7 @@
 import { parseConfig } from "../config.ts";
 import { StowageError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
+import type { TagPattern } from "../oci/tag-pattern.ts";
 import { openStore } from "../open-store.ts";
 import type { Environment } from "../settings.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
@@ -9,13 +10,19 @@ import type { ObjectStore } from "../storage/object-store.ts";
 export interface StoreSettings {
   readonly store: ObjectStore;
   readonly limits: Limits;
+  /** Tags that never move and are never removed. */
+  readonly immutableTags: readonly TagPattern[];
 }
 
 /** Opens the store that `--store` names, else that of the settings. Throws `INPUT_INVALID`. */
 export async function openSettings(env: Environment, storeUrl: string | undefined): Promise<StoreSettings> {
   // An empty variable of a script must not end in the default store.
   if (storeUrl === "") throw new StowageError("INPUT_INVALID", "--store is empty, expected a URL");
-  const { storeUrl: url, limits } = parseConfig({
+  const {
+    storeUrl: url,
+    limits,
+    immutableTags,
+  } = parseConfig({
     ...env,
     HOST: undefined, // where a service would listen, and to whom, is of no matter here
     PORT: undefined,
@@ -24,5 +31,5 @@ export async function openSettings(env: Environment, storeUrl: string | undefine
     STOWAGE_ALLOW_ANYONE: undefined,
     ...(storeUrl !== undefined && { STOWAGE_STORE: storeUrl }),
   });
-  return { store: await openStore(url, env), limits };
+  return { store: await openStore(url, env), limits, immutableTags };
 }

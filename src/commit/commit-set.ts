@@ -2,8 +2,11 @@
 import { StowageError } from "../errors.ts";
 import { maxEntriesBytes } from "../limits.ts";
 import type { ChangeOutcome, ChangeSet, ChangeSetOutcome, Refusal } from "../oci/index-change.ts";
+import { nameOf } from "../oci/merge-index.ts";
+import { formatReference } from "../oci/reference.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { type CommitQueue, commitQueueOf } from "./commit-queue.ts";
+import { conditionFailed } from "./condition-failed.ts";
 
 export interface CommitSetOptions {
   readonly store: ObjectStore;
@@ -23,18 +26,19 @@ export async function commitSet(
 ): Promise<readonly ChangeOutcome[]> {
   const outcome = await queue.commit(repository, set, { store });
   if ("changes" in outcome) return outcome.changes;
-  throw "refused" in outcome ? refusalOf(outcome.refused, repository) : failureOf(outcome.failed, repository);
+  throw "refused" in outcome ? refusalOf(outcome.refused, repository, set) : failureOf(outcome.failed, repository);
 }
 
-function refusalOf({ reason, reference, found }: Refusal, repository: string): StowageError {
-  const name = `${repository}${reference.includes(":") ? "@" : ":"}${reference}`;
-  const detail = { name: repository, reference, found };
-  if (reason === "immutable") {
-    const message = `Cannot change "${name}": it is at ${found}, and a tag like this never moves and is never removed`;
-    return new StowageError("TAG_IMMUTABLE", message, { detail });
+function refusalOf({ reason, reference, found }: Refusal, repository: string, { changes }: ChangeSet): StowageError {
+  if (reason === "unexpected") {
+    const expects = changes
+      .map((change) => ("expects" in change && nameOf(change) === reference ? change.expects : undefined))
+      .find((expectation) => expectation !== undefined);
+    return conditionFailed({ repository, reference, found, expects });
   }
-  const message = `Cannot change "${name}": found ${found ?? "nothing"} there, expected something else`;
-  return new StowageError("CONDITION_FAILED", message, { detail });
+  const name = formatReference(repository, reference);
+  const message = `Cannot change "${name}": it is at ${found}, and a tag like this never moves and is never removed`;
+  return new StowageError("TAG_IMMUTABLE", message, { detail: { name: repository, reference, found } });
 }
 
 function failureOf(failed: Extract<ChangeSetOutcome, { failed: unknown }>["failed"], repository: string): StowageError {
@@ -42,6 +46,6 @@ function failureOf(failed: Extract<ChangeSetOutcome, { failed: unknown }>["faile
     const message = `Cannot publish in "${repository}": its index would have more than ${maxEntriesBytes} bytes`;
     return new StowageError("LIMIT_EXCEEDED", message, { detail: { name: repository, expected: maxEntriesBytes } });
   }
-  const message = `Cannot publish in "${repository}": other writers were faster again and again; try again`;
+  const message = `Cannot change "${repository}": other writers were faster again and again; try again`;
   return new StowageError("COMMIT_CONFLICT", message, { detail: { name: repository } });
 }

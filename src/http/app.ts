@@ -6,6 +6,7 @@ import { type Context, Hono } from "hono";
 import type { Access } from "../auth/access.ts";
 import { StowageError } from "../errors.ts";
 import { type Limits, completeLimits } from "../limits.ts";
+import type { TagPattern } from "../oci/tag-pattern.ts";
 import { guardStore } from "../storage/guard-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { ByteBudget } from "../streams/byte-budget.ts";
@@ -40,6 +41,8 @@ export interface AppOptions {
   readonly maxResponseBytes?: number | undefined;
   /** Sends whoever pulls a blob to the bucket itself, where the store has addresses of its own. */
   readonly redirectBlobs?: boolean | undefined;
+  /** Tags that may be made, and then never move and are never removed: `[{ repository: "team/**", tag: "v*" }]`. */
+  readonly immutableTags?: readonly TagPattern[] | undefined;
   /**
    * The fastest source of a request's body that the platform has; without it the body's web stream is read. Nothing is read
    * before the first chunk is asked for: by then the request is known to be one that is taken.
@@ -70,6 +73,7 @@ export function createApp(options: AppOptions): Hono {
     maxRequestBytes: options.maxRequestBytes,
     maxResponseBytes: options.maxResponseBytes,
     redirectBlobs: options.redirectBlobs ?? false,
+    immutableTags: options.immutableTags ?? [],
     bodyOf: (c) => untilSilent(bodyOf(c), silence),
     signal: options.signal,
     log: options.log ?? (() => undefined),

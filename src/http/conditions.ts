@@ -1,5 +1,8 @@
 /** Conditional requests and ranges (RFC 9110, sections 13 and 14) of content whose ETag is its digest. */
 import type { Context } from "hono";
+import { StowageError } from "../errors.ts";
+import { isSha256Digest } from "../oci/digest.ts";
+import type { Expectation } from "../oci/index-change.ts";
 import type { ByteRange } from "../storage/object-store.ts";
 
 /** Has the client this very content already? */
@@ -9,6 +12,24 @@ export function isFresh(ifNoneMatch: string | undefined, digest: string): boolea
     const etag = tag.trim().replace(/^W\//, "");
     return etag === "*" || etag === `"${digest}"`;
   });
+}
+
+/**
+ * What a change is held to: `If-Match: "<digest>"` or `If-None-Match: *`. Throws `INPUT_INVALID` for any other condition:
+ * to go on as if there were none could undo what somebody else has done.
+ */
+export function expectationOf(c: Context): Expectation | undefined {
+  const [match, noneMatch] = [c.req.header("If-Match"), c.req.header("If-None-Match")];
+  if (match === undefined && noneMatch === undefined) return undefined;
+  if (match === undefined && noneMatch?.trim() === "*") return "absent";
+  const [, digest = ""] = /^"(.*)"$/.exec(match?.trim() ?? "") ?? [];
+  if (noneMatch === undefined && isSha256Digest(digest)) return { digest };
+  const found = [
+    ...(match === undefined ? [] : [`If-Match: ${match}`]),
+    ...(noneMatch === undefined ? [] : [`If-None-Match: ${noneMatch}`]),
+  ].join(" and ");
+  const expected = 'expected If-Match: "sha256:…", with its quotes, or If-None-Match: *';
+  throw new StowageError("INPUT_INVALID", `Cannot hold a change to ${JSON.stringify(found)}: ${expected}`);
 }
 
 /** The Range of a request, unless an If-Range says that it was meant for other content. */

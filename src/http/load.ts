@@ -7,6 +7,7 @@ import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
 import { type Receipt, hasChanges } from "../load/receipt.ts";
 import { type ImageName, parseName } from "../oci/reference.ts";
 import { authorize, callerName, mayReach } from "./authentication.ts";
+import { expectationOf } from "./conditions.ts";
 import { contentLengthOf } from "./content-length.ts";
 import { errorResponse } from "./error-response.ts";
 import type { Service } from "./service.ts";
@@ -52,9 +53,10 @@ export async function answerLoad(c: Context, options: AnswerLoadOptions): Promis
   const { service, name, announcedBytes, load } = options;
   authorize(c, "load", name?.repository);
   checkBodyBytes(announcedBytes ?? 0, service.limits.maxBodyBytes);
+  const expects = expectationOf(c);
   const mayPublish = (repository: string): boolean => mayReach(c, "load", repository);
   const receipt = await service.slots.run(async () =>
-    withinLoadSeconds("the load", service, async (signal) => load({ ...service, name, mayPublish, signal })),
+    withinLoadSeconds("the load", service, async (signal) => load({ ...service, name, expects, mayPublish, signal })),
   );
   service.log(`${callerName(c)} ${summary(receipt)}`);
   return c.body(`${JSON.stringify(receipt, undefined, 2)}\n`, hasChanges(receipt) ? 201 : 200, {

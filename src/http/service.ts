@@ -1,6 +1,7 @@
 /** What all groups of routes are given. */
 import type { Context } from "hono";
 import type { Limits } from "../limits.ts";
+import type { TagPattern } from "../oci/tag-pattern.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
 import type { LoadSlots } from "./load-slots.ts";
@@ -17,6 +18,8 @@ export interface Service {
   readonly maxResponseBytes: number | undefined;
   /** Is whoever pulls a blob sent to the bucket itself, where the store has addresses of its own? */
   readonly redirectBlobs: boolean;
+  /** Tags that never move and are never removed. */
+  readonly immutableTags: readonly TagPattern[];
   /** It ends with `TIMED_OUT` if the client is silent for too long. */
   readonly bodyOf: (c: Context) => AsyncIterable<Uint8Array>;
   readonly signal: AbortSignal | undefined;

@@ -8,8 +8,9 @@ import { commitSet } from "../commit/commit-set.ts";
 import { StowageError, messageOf } from "../errors.ts";
 import { type LoadLimits, completeLimits, defaultLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import type { Change } from "../oci/index-change.ts";
+import type { Change, Expectation } from "../oci/index-change.ts";
 import { type ImageName, formatName, parseName } from "../oci/reference.ts";
+import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
 import { CountingStore } from "../storage/counting-store.ts";
 import { guardStore } from "../storage/guard-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
@@ -34,6 +35,10 @@ export interface LoadOptions {
    * The tarball must then hold one image. Without it images keep their own names.
    */
   readonly name?: string | ImageName | undefined;
+  /** What the tag has to be at before it moves, else nothing is published; for a `name` that has a tag. */
+  readonly expects?: Expectation | undefined;
+  /** Tags that may be made, and then never move: `[{ repository: "team/**", tag: "v*" }]`. */
+  readonly immutableTags?: readonly TagPattern[] | undefined;
   /** Those left out are `defaultLimits`'. How much is held in memory is not among them: the budget says that. */
   readonly limits?: Partial<LoadLimits> | undefined;
   /**
@@ -53,10 +58,11 @@ export interface LoadOptions {
 }
 
 /** A load under way: every choice made, a store that counts, and a signal that also fires when a part of it fails. */
-interface RunningLoad extends Pick<LoadOptions, "mayPublish"> {
+interface RunningLoad extends Pick<LoadOptions, "mayPublish" | "expects"> {
   readonly store: CountingStore;
   readonly queue: CommitQueue;
   readonly name: ImageName | undefined;
+  readonly immutableTags: readonly TagPattern[];
   readonly limits: LoadLimits;
   readonly budget: ByteBudget;
   readonly contentEncoding: ContentEncoding;
@@ -80,7 +86,7 @@ const sharedBudget = new ByteBudget(defaultLimits.maxBufferBytes);
  * Nothing is published unless all of it is whole. Otherwise it throws a `StowageError`: `ARCHIVE_INVALID`, `INDEX_INVALID`,
  * `MANIFEST_INVALID`, `MANIFEST_BLOB_UNKNOWN`, `DIGEST_INVALID`, `SIZE_INVALID`, `NAME_INVALID` or `UNSUPPORTED` for what is
  * wrong with the archive or its names, `INPUT_INVALID` for a source of anything but bytes, `INTERRUPTED` for one that
- * throws, `LIMIT_EXCEEDED`, `DENIED`, `COMMIT_CONFLICT`, and `STORE_UNAVAILABLE` or `STORE_DAMAGED` for the store.
+ * throws, `LIMIT_EXCEEDED`, `DENIED`, `TAG_IMMUTABLE`, `CONDITION_FAILED`, `COMMIT_CONFLICT`, and `STORE_UNAVAILABLE` or `STORE_DAMAGED` for the store.
  */
 export async function loadArchive(source: AsyncIterable<Uint8Array>, options: LoadOptions): Promise<Receipt> {
   const failed = new AbortController(); // a blob that cannot be stored ends the reading at once
@@ -90,7 +96,8 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
   const load: RunningLoad = {
     store: new CountingStore(guardStore(options.store)),
     queue: commitQueueOf(options.store),
-    name: options.name === undefined ? undefined : checkName(options.name),
+    ...checkName(options),
+    immutableTags: options.immutableTags ?? [],
     mayPublish: options.mayPublish,
     contentEncoding: options.contentEncoding ?? "identity",
     limits,
@@ -124,9 +131,13 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
   };
 }
 
-/** Checked also where it comes in pieces: it becomes part of a key. */
-function checkName(name: string | ImageName): ImageName {
-  return parseName(typeof name === "string" ? name : formatName(name));
+/** The name is checked also where it comes in pieces: it becomes part of a key. */
+function checkName({ name: given, expects }: LoadOptions): Pick<RunningLoad, "name" | "expects"> {
+  const name = given === undefined ? undefined : parseName(typeof given === "string" ? given : formatName(given));
+  if (expects === undefined || name?.tag !== undefined) return { name, expects };
+  const found = name === undefined ? "no name" : `"${formatName(name)}"`;
+  const message = `Cannot hold the load to a condition: found ${found}, expected a name with a tag, such as team/app:1.4`;
+  throw new StowageError("INPUT_INVALID", message);
 }
 
 /** An archive of which everything is in the store, and nothing published. */
@@ -206,9 +217,11 @@ async function publish(archive: StoredArchive, intake: BlobIntake, load: Running
       mediaType,
       digest,
       size,
+      ...(tag !== undefined && { expects: load.expects }), // of referrers, which have no tag, nothing was said
     }));
+    const immutableTags = tagPatternsOf(load.immutableTags, repository);
     load.signal.throwIfAborted(); // not from here on: nobody must be left in doubt whether their load was published
-    const outcomes = await commitSet(repository, { changes }, load).catch((error: unknown) => {
+    const outcomes = await commitSet(repository, { changes, immutableTags }, load).catch((error: unknown) => {
       throw receipts.length === 0 ? error : publishedInPart(error, receipts);
     });
     receipts.push(

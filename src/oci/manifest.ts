@@ -98,6 +98,11 @@ export function isManifestType(mediaType: string): boolean {
   return mediaType === "" || indexTypes.has(mediaType) || manifestTypes.has(mediaType);
 }
 
+/** Is a descriptor of this media type one of an index? Where it has none, the bytes have to tell. */
+export function isIndexType(mediaType: string): boolean {
+  return mediaType === "" || indexTypes.has(mediaType);
+}
+
 /** A layer that by its type need not be in the store: it may only be fetched from its `urls`. */
 export function isForeign(descriptor: Descriptor): boolean {
   const urls = descriptor.urls ?? [];

@@ -130,7 +130,8 @@ class Merge {
   }
 }
 
-function nameOf(change: SetChange | RemoveTagChange): string {
+/** The tag that a change is about, or the digest where it has none. */
+export function nameOf(change: SetChange | RemoveTagChange): string {
   return change.op === "set" ? (change.tag ?? change.digest) : change.tag;
 }
 

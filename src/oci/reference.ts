@@ -63,6 +63,11 @@ export function formatName({ repository, tag }: ImageName): string {
   return tag === undefined ? repository : `${repository}:${tag}`;
 }
 
+/** `repository:tag`, or `repository@digest` where the reference is a digest. */
+export function formatReference(repository: string, reference: string): string {
+  return `${repository}${reference.includes(":") ? "@" : ":"}${reference}`;
+}
+
 /**
  * Reads a whole reference, such as an engine writes into an archive: `[REGISTRY/]NAME[:TAG][@DIGEST]`. Without tag and
  * digest it means `latest`, as with every client; with a digest alone it has no tag. Throws `NAME_INVALID`.

@@ -2,11 +2,10 @@
 import { StowageError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { isSha256Digest } from "../oci/digest.ts";
-import { parseManifest } from "../oci/manifest.ts";
 import { type RepositoryIndex, tagOf } from "../oci/repository-index.ts";
-import { blobKey } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
-import { readSmallObject } from "../storage/read-small-object.ts";
+import { findHolder } from "./find-holder.ts";
+import { readManifest } from "./read-manifest.ts";
 import { readRepository } from "./read-repository.ts";
 
 export interface FindOptions {
@@ -21,26 +20,50 @@ export interface FoundManifest {
   readonly bytes: Uint8Array;
 }
 
-/**
- * Finds a manifest in a repository. By digest it finds each manifest that the store has: those below an index are named
- * in no repository's index, and all repositories share their blobs.
- * Throws `NAME_UNKNOWN`, `MANIFEST_UNKNOWN`, and `STORE_DAMAGED` if the index names what is not there.
- */
+/** Finds a manifest in a repository, as `findInRepository` does. Throws `NAME_UNKNOWN` too. */
 export async function findManifest(
   repository: string,
   reference: string,
   options: FindOptions,
 ): Promise<FoundManifest> {
   const index = await readRepository(options.store, repository, options);
+  return findInRepository({ repository, index }, reference, options);
+}
+
+/** A repository whose index has been read. */
+export interface ReadRepository {
+  readonly repository: string;
+  readonly index: RepositoryIndex;
+}
+
+/**
+ * Finds a manifest by tag or digest. By digest it finds each manifest that the store has: those below an index are named
+ * in no repository's index, and all repositories share their blobs. But one that was removed from this repository it finds
+ * only as a part of an image that is there.
+ * Throws `MANIFEST_UNKNOWN`, and `STORE_DAMAGED` if the index names what is not there.
+ */
+export async function findInRepository(
+  { repository, index }: ReadRepository,
+  reference: string,
+  options: FindOptions,
+): Promise<FoundManifest> {
   const digest = isSha256Digest(reference) ? reference : digestOfTag(index, repository, reference);
   const declaredType = index.entries.find((entry) => entry.digest === digest)?.mediaType;
-  const found = await readManifest(digest, declaredType, options);
-  if (found !== undefined) return found;
+  if (declaredType === undefined && (await isGone(digest, index, options)))
+    throw unknownManifest(repository, reference);
+  const found = await readManifest(digest, { ...options, declaredType });
+  if (found !== undefined) return { digest, mediaType: found.manifest.mediaType, bytes: found.bytes };
   if (declaredType === undefined) throw unknownManifest(repository, reference);
   throw new StowageError(
     "STORE_DAMAGED",
     `Cannot read manifest "${digest}": "${repository}" names it, the store lost it`,
   );
+}
+
+export function unknownManifest(repository: string, reference: string): StowageError {
+  return new StowageError("MANIFEST_UNKNOWN", `Cannot find manifest "${reference}" in repository "${repository}"`, {
+    detail: { name: repository, reference },
+  });
 }
 
 function digestOfTag(index: RepositoryIndex, repository: string, tag: string): string {
@@ -49,26 +72,7 @@ function digestOfTag(index: RepositoryIndex, repository: string, tag: string): s
   return entry.digest;
 }
 
-/** Undefined if it is not there, or is a blob of another kind. */
-async function readManifest(
-  digest: string,
-  declaredType: string | undefined,
-  { store, limits, signal }: FindOptions,
-): Promise<FoundManifest | undefined> {
-  try {
-    const found = await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal });
-    if (found === undefined) return undefined;
-    return { digest, bytes: found.bytes, mediaType: parseManifest(found.bytes, digest, declaredType).mediaType };
-  } catch (error) {
-    if (error instanceof StowageError && notAManifest.has(error.code)) return undefined;
-    throw error;
-  }
-}
-
-const notAManifest: ReadonlySet<string> = new Set(["LIMIT_EXCEEDED", "MANIFEST_INVALID"]);
-
-function unknownManifest(repository: string, reference: string): StowageError {
-  return new StowageError("MANIFEST_UNKNOWN", `Cannot find manifest "${reference}" in repository "${repository}"`, {
-    detail: { name: repository, reference },
-  });
+/** Was it removed, and is it no part of what is left? */
+async function isGone(digest: string, index: RepositoryIndex, options: FindOptions): Promise<boolean> {
+  return index.removed.includes(digest) && (await findHolder(digest, index, options)) === undefined;
 }

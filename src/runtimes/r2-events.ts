@@ -37,7 +37,8 @@ async function isDone(event: unknown, { store, config, budget, log }: LoadEvents
     return true;
   }
   try {
-    const receipt = await loadIncoming(key, { store, limits: config.limits, budget, etag: object.eTag, log });
+    const { limits, immutableTags } = config;
+    const receipt = await loadIncoming(key, { store, limits, immutableTags, budget, etag: object.eTag, log });
     if (receipt !== undefined) log(`loaded "${key}"`);
     return true;
   } catch (error) {

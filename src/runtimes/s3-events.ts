@@ -30,6 +30,7 @@ export function writtenObjects(event: unknown): readonly WrittenObject[] | undef
 /** Loads one after the other. Throws in the end if it may help to try some of them again. */
 export async function loadS3Events(objects: readonly WrittenObject[], options: LoadEventsOptions): Promise<void> {
   const { store, config, budget, signal, log } = options;
+  const { limits, immutableTags } = config;
   const failures: unknown[] = [];
   for (const { key: bucketKey, etag } of objects) {
     const key = incomingKeyOf(bucketKey, store.url);
@@ -38,7 +39,7 @@ export async function loadS3Events(objects: readonly WrittenObject[], options: L
       continue;
     }
     try {
-      const receipt = await loadIncoming(key, { store, limits: config.limits, budget, signal, etag, log });
+      const receipt = await loadIncoming(key, { store, limits, immutableTags, budget, signal, etag, log });
       if (receipt !== undefined) log(`loaded "${key}"`);
     } catch (error) {
       const willRetry = isRetryable(error);

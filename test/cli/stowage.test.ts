@@ -10,14 +10,17 @@ describe("stowage", () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   });
 
-  it.each(["serve", "load", "ls", "verify", "token"])("explains %s with examples that fit a terminal", async (name) => {
-    const { code, stdout, stderr } = await stowage([name, "anything", "--help"]);
-    expect(stdout).toMatch(
-      new RegExp(`^Usage: stowage ${name} .*\n\n[^]*\nExamples:\n(?: {2}.*stowage ${name}.*\n)+$`),
-    );
-    expect(Math.max(...stdout.split("\n").map(({ length }) => length))).toBeLessThanOrEqual(85);
-    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-  });
+  it.each(["serve", "load", "ls", "rm", "verify", "token"])(
+    "explains %s with examples that fit a terminal",
+    async (name) => {
+      const { code, stdout, stderr } = await stowage([name, "anything", "--help"]);
+      expect(stdout).toMatch(
+        new RegExp(`^Usage: stowage ${name} .*\n\n[^]*\nExamples:\n(?: {2}.*stowage ${name}.*\n)+$`),
+      );
+      expect(Math.max(...stdout.split("\n").map(({ length }) => length))).toBeLessThanOrEqual(85);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    },
+  );
 
   it("exits with 2 for a command that it does not have", async () => {
     const { code, stdout, stderr } = await stowage(["toString"]);

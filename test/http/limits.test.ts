@@ -234,7 +234,7 @@ describe("a method that a route does not have", () => {
     ["PUT", "/v1/uploads/1/load/team/app", "POST"],
     ["POST", "/v2/", "GET, HEAD"],
     ["POST", "/v2/_catalog", "GET, HEAD"],
-    ["PUT", "/v2/team/app/manifests/1", "GET, HEAD"],
+    ["PUT", "/v2/team/app/manifests/1", "GET, HEAD, DELETE"],
     ["POST", "/v2/team/app/blobs/sha256:0", "GET, HEAD"],
     ["DELETE", "/v2/team/app/tags/list", "GET, HEAD"],
     ["PUT", "/healthz", "GET, HEAD"],

@@ -1,5 +1,6 @@
 /** All that is to be the same on every runtime, in the order of the table. */
 import { access } from "./behaviours/access.ts";
+import { changes } from "./behaviours/changes.ts";
 import { crowds } from "./behaviours/crowds.ts";
 import { errors } from "./behaviours/errors.ts";
 import { loads } from "./behaviours/loads.ts";
@@ -7,4 +8,12 @@ import { pulls } from "./behaviours/pulls.ts";
 import { uploads } from "./behaviours/uploads.ts";
 import type { Behaviour } from "./trial.ts";
 
-export const behaviours: readonly Behaviour[] = [...loads, ...pulls, ...errors, ...crowds, ...access, ...uploads];
+export const behaviours: readonly Behaviour[] = [
+  ...loads,
+  ...pulls,
+  ...changes,
+  ...errors,
+  ...crowds,
+  ...access,
+  ...uploads,
+];

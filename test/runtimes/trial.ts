@@ -52,6 +52,7 @@ export const limits = { maxEntries: 200, maxManifestBytes: 64 * 1024, maxBufferB
 /** The settings that all runtimes get, besides their store. */
 export const settings: Readonly<Record<string, string>> = {
   STOWAGE_TOKENS: JSON.stringify(tokens),
+  STOWAGE_IMMUTABLE_TAGS: "release-*",
   STOWAGE_MAX_ENTRIES: String(limits.maxEntries),
   STOWAGE_MAX_MANIFEST_BYTES: String(limits.maxManifestBytes),
   STOWAGE_MAX_BUFFER_BYTES: String(limits.maxBufferBytes),

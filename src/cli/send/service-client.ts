@@ -39,17 +39,27 @@ export interface LoadRequest {
   readonly signal: AbortSignal;
 }
 
+export interface OpenServiceOptions {
+  readonly env: Environment;
+  /** What is done with the service, for messages. */
+  readonly purpose: "load into" | "remove from";
+}
+
 /**
  * The service at a URL such as `https://stowage.example` or `https://ci:TOKEN@stowage.example`; without user info the
  * token is STOWAGE_TOKEN. Throws `INPUT_INVALID`, without any secret in it.
  */
-export function openService(text: string, env: Environment): ServiceClient {
+export function openService(text: string, { env, purpose }: OpenServiceOptions): ServiceClient {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !/^https?:$/.test(url.protocol)) throw unusable(text, "");
   if (`${url.pathname}${url.search}${url.hash}`.includes("@")) {
     throw unusable(text, '; in a password "/", "?", "#" and "@" are written %2F, %3F, %23 and %40');
   }
-  return new ServiceClient(url, authorizationOf(url, env));
+  return new ServiceClient(url, { purpose, authorization: authorizationOf(url, env) });
+}
+
+interface ServiceClientOptions extends Pick<OpenServiceOptions, "purpose"> {
+  readonly authorization: string | undefined;
 }
 
 export class ServiceClient {
@@ -57,10 +67,12 @@ export class ServiceClient {
   readonly name: string;
   /** Host and port where the images can be pulled from; clients look for `/v2/` at the root alone. */
   readonly registry: string | undefined;
+  readonly #purpose: string;
   readonly #authorization: string | undefined;
 
   /** The URL may have a path. `authorization` is the header's value. */
-  constructor(url: URL, authorization: string | undefined) {
+  constructor(url: URL, { purpose, authorization }: ServiceClientOptions) {
+    this.#purpose = purpose;
     this.name = url.origin + url.pathname.replace(/\/+$/, "");
     this.registry = url.pathname === "/" ? url.host : undefined;
     this.#authorization = authorization;
@@ -139,7 +151,7 @@ export class ServiceClient {
   }
 
   #messageOf(reason: string): string {
-    return `Cannot load into ${this.name}: ${reason}`;
+    return `Cannot ${this.#purpose} ${this.name}: ${reason}`;
   }
 
   /** As `tryAgain` and `attempt` together. */

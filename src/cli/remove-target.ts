@@ -1,0 +1,51 @@
+/** Where `stowage rm` removes from: a store, in this process, or a service, which is asked to. */
+import { deleteImage } from "../manage/delete-image.ts";
+import { checkOneTarget } from "./arguments.ts";
+import type { CommandIo } from "./command.ts";
+import { openService } from "./send/service-client.ts";
+import { openSettings } from "./settings.ts";
+
+export interface ImageReference {
+  readonly repository: string;
+  /** A tag or a digest. */
+  readonly reference: string;
+}
+
+export interface RemoveTarget {
+  /** Removes the tag, or all that is at the digest; returns the digest, where that is known. */
+  remove(image: ImageReference): Promise<string | undefined>;
+}
+
+/** The store or service that the options name, else the store of the settings. Throws `INPUT_INVALID`. */
+export async function openRemoveTarget(
+  options: { readonly store?: string; readonly to?: string },
+  io: CommandIo,
+): Promise<RemoveTarget> {
+  checkOneTarget(options);
+  return options.to === undefined ? storeTarget(options.store, io) : serviceTarget(options.to, io);
+}
+
+async function storeTarget(storeUrl: string | undefined, { env, signal }: CommandIo): Promise<RemoveTarget> {
+  const settings = await openSettings(env, storeUrl);
+  return {
+    remove: async ({ repository, reference }) => {
+      signal.throwIfAborted(); // a change that has begun is finished
+      return deleteImage(repository, reference, { ...settings, signal });
+    },
+  };
+}
+
+function serviceTarget(url: string, { env, signal }: CommandIo): RemoveTarget {
+  const service = openService(url, { env, purpose: "remove from" });
+  return {
+    remove: async ({ repository, reference }) => {
+      const path = `v2/${repository}/manifests/${reference}`;
+      const answer = await service.ask(path, { method: "DELETE", isFirst: true, signal });
+      const { status, headers } = answer;
+      if (status >= 300) throw service.refused(answer);
+      if (status !== 202) throw service.failed(`it answered ${status}, expected 202: is this a Stowage?`);
+      const digest = headers["docker-content-digest"];
+      return typeof digest === "string" ? digest : undefined;
+    },
+  };
+}

@@ -1,0 +1,86 @@
+/** `stowage rm`: removes tags, and images by their digest, from a store or by way of a running service. */
+import { parseArgs } from "node:util";
+import { StowageError, isTransient, messageOf } from "../errors.ts";
+import { isSha256Digest } from "../oci/digest.ts";
+import { formatReference, parseName, parseRepositoryName } from "../oci/reference.ts";
+import { checkCount, readName } from "./arguments.ts";
+import { type Command, exitCodes } from "./command.ts";
+import { printable } from "./format.ts";
+import { type ImageReference, openRemoveTarget } from "./remove-target.ts";
+import { Refusal, isPermanent } from "./send/service-client.ts";
+
+const usage = "NAME:TAG|NAME@DIGEST...";
+
+export const rm: Command = {
+  summary: "remove tags and images",
+  help: `Usage: stowage rm ${usage} [--store URL | --to URL]
+
+Removes a tag, or, by its digest, an image with all its tags. Bytes are not freed:
+other images may need the same blobs. A part of an image for several platforms goes
+with that image, and not before it; a tag that it has of its own can go.
+
+Options:
+  --store URL   remove from this store, default STOWAGE_STORE, else file:./data
+  --to URL      have a running service remove, such as http://127.0.0.1:8080
+
+What cannot be removed is said, and the others are removed all the same. Tags that
+STOWAGE_IMMUTABLE_TAGS protects stay; a service has a setting of its own.
+
+A service that wants a token gets STOWAGE_TOKEN, or the one in a URL such as
+https://ci:TOKEN@stowage.example; it has to allow "delete".
+
+Examples:
+  stowage rm team/app:1.4
+  stowage rm team/app:1.3 team/app:1.4 --store s3://my-bucket/images
+  stowage rm team/app@sha256:ff92… --to https://stowage.example
+`,
+  async run(args, io) {
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      options: { store: { type: "string" }, to: { type: "string" } },
+      allowPositionals: true,
+    });
+    checkCount(positionals, { min: 1, max: Number.POSITIVE_INFINITY, usage });
+    const images = positionals.map(readImage);
+    const target = await openRemoveTarget(values, io);
+    let failures = 0;
+    for (const image of images) {
+      try {
+        const digest = await target.remove(image);
+        io.stdout.write(printable(describe(image, digest)));
+      } catch (error) {
+        if (!isAboutImage(error)) throw error;
+        io.stderr.write(printable(`stowage rm: ${messageOf(error)}\n`));
+        failures += 1;
+      }
+    }
+    return failures === 0 ? exitCodes.ok : exitCodes.failed;
+  },
+};
+
+function readImage(text: string): ImageReference {
+  const [, name = "", digest = ""] = /^(.*?)@(.*)$/s.exec(text) ?? [];
+  if (name !== "") return { repository: readName(name, parseRepositoryName), reference: readName(digest, checkDigest) };
+  const { repository, tag } = readName(text, parseName);
+  if (tag !== undefined) return { repository, reference: tag };
+  const message = `Cannot remove all of "${repository}": expected NAME:TAG or NAME@DIGEST; "stowage ls ${repository}" lists them`;
+  throw new StowageError("INPUT_INVALID", message);
+}
+
+function checkDigest(text: string): string {
+  if (isSha256Digest(text)) return text;
+  const expected = 'expected "sha256:" and 64 lower-case hex digits';
+  throw new StowageError("DIGEST_INVALID", `Cannot use ${JSON.stringify(text)} as a digest: ${expected}`);
+}
+
+function describe({ repository, reference }: ImageReference, digest: string | undefined): string {
+  const name = formatReference(repository, reference);
+  if (isSha256Digest(reference)) return `Removed ${name} with all its tags\n`;
+  return digest === undefined ? `Removed ${name}\n` : `Removed ${name} (${digest})\n`;
+}
+
+/** Or will the next image fare no better, because the store or the service fails, or knows no such token? */
+function isAboutImage(error: unknown): boolean {
+  if (error instanceof Refusal) return isPermanent(error);
+  return error instanceof StowageError && !isTransient(error.code);
+}

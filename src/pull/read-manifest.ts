@@ -1,0 +1,37 @@
+/** Reads a manifest from the store by its digest. */
+import { StowageError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import { type Manifest, parseManifest } from "../oci/manifest.ts";
+import { blobKey } from "../storage/keys.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import { readSmallObject } from "../storage/read-small-object.ts";
+
+export interface ReadManifestOptions {
+  readonly store: ObjectStore;
+  readonly limits: Limits;
+  /** What its descriptor says that it is, if there is one. */
+  readonly declaredType?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface StoredManifest {
+  readonly manifest: Manifest;
+  readonly bytes: Uint8Array;
+}
+
+/** Undefined if it is not there, or is a blob of another kind. */
+export async function readManifest(
+  digest: string,
+  { store, limits, declaredType, signal }: ReadManifestOptions,
+): Promise<StoredManifest | undefined> {
+  try {
+    const found = await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal });
+    if (found === undefined) return undefined;
+    return { bytes: found.bytes, manifest: parseManifest(found.bytes, digest, declaredType) };
+  } catch (error) {
+    if (error instanceof StowageError && notAManifest.has(error.code)) return undefined;
+    throw error;
+  }
+}
+
+const notAManifest: ReadonlySet<string> = new Set(["LIMIT_EXCEEDED", "MANIFEST_INVALID"]);

@@ -1,0 +1,56 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import { parseConfig } from "../../src/config.ts";
+import { loadArchive } from "../../src/load/load-archive.ts";
+import { loadR2Events } from "../../src/runtimes/r2-events.ts";
+import { loadS3Events } from "../../src/runtimes/s3-events.ts";
+import { MemoryStore } from "../../src/storage/memory-store.ts";
+import { ByteBudget } from "../../src/streams/byte-budget.ts";
+import { chunksOf } from "../support/bytes.ts";
+import { makeLayout, tarOf } from "../support/layout.ts";
+import { bytesAt } from "../support/loading.ts";
+
+const config = parseConfig({ STOWAGE_IMMUTABLE_TAGS: "v*" });
+const key = "incoming/team/app:v1";
+
+let store: MemoryStore;
+let log: string[];
+beforeEach(async () => {
+  store = new MemoryStore();
+  log = [];
+  await loadArchive(chunksOf(await tarOf(makeLayout()), 1000), { store, name: "team/app:v1" });
+  await store.put(key, await tarOf(makeLayout({ label: "other" })));
+});
+
+/** What both platforms' events are to have in common. */
+async function expectNothingMoved(load: () => Promise<void>): Promise<void> {
+  const index = "repositories/team/app/_layout/index.json";
+  const before = await bytesAt(store, index);
+  await load();
+  expect(log).toEqual([
+    expect.stringMatching(/given up: Cannot change "team\/app:v1": .* never moves and is never removed$/),
+  ]);
+  expect((await bytesAt(store, index)).equals(before)).toBe(true);
+}
+
+describe("tags that the settings protect", () => {
+  const options = {
+    config,
+    budget: new ByteBudget(config.limits.maxBufferBytes),
+    log: (line: string) => log.push(line),
+  };
+
+  it("do not move by an event of S3", async () => {
+    const { signal } = new AbortController();
+    await expectNothingMoved(async () => loadS3Events([{ key, etag: undefined }], { ...options, store, signal }));
+  });
+
+  it("do not move by an event of R2", async () => {
+    const eTag = (await store.head(key))?.etag;
+    const message = {
+      body: { action: "PutObject", object: { key, eTag } },
+      ack: () => undefined,
+      retry: () => expect.fail("it was to be given up"),
+    };
+    await expectNothingMoved(async () => loadR2Events({ messages: [message] }, { ...options, store }));
+  });
+});

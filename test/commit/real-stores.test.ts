@@ -68,7 +68,7 @@ await describeS3Servers("commits to a bucket", (server) => {
 });
 
 describeIfFound("commits to a bucket whose server is killed", missingTools(["versitygw"]), () => {
-  it("are there as far as they were acknowledged once it serves again", { timeout: 120_000 }, async () => {
+  it("are there as far as they were acknowledged once it serves again", { timeout: 240_000 }, async () => {
     const folder = await mkdtemp(join(tmpdir(), "stowage-restart-"));
     const port = await freePort();
     const env = s3Environment({ name: "versitygw", endpoint: `http://127.0.0.1:${port}`, ...keys });

@@ -17,7 +17,8 @@ async function schedulesUntilCaught(protocol: Protocol): Promise<number | undefi
     }),
     { numRuns: runs, seed: 1, endOnFailure: true },
   );
-  if (details.errorInstance !== null && details.errorInstance !== undefined) process.stdout.write(String(details.errorInstance));
+  if (details.errorInstance !== null && details.errorInstance !== undefined)
+    process.stdout.write(String(details.errorInstance));
   return details.failed ? count : undefined;
 }
 

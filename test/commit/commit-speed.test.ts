@@ -11,18 +11,25 @@ function describeCrowd(name: string, { writers, tookMs }: CrowdReport): string {
 }
 describe("speed", () => {
   it("x", { timeout: 100_000 }, async () => {
-    for (const n of [2, 10, 100, 1000]) for (const seed of n > 100 ? [1,2] : [1, 2, 3, 4, 5]) {
-      const t = performance.now();
-      const r = await runCrowd({ startsMs: Array.from({ length: n }, () => 0), seed });
-      process.stdout.write(`${describeCrowd(`${n}/${seed}`, r)} intents ${r.intents} entries ${r.index.entries.length} cpu ${(performance.now() - t).toFixed(0)}\n`);
-      expect(r.writers.length).toBe(n);
-    }
-    for (const seed of [1, 2, 3]) {
-      const r = await runCrowd({ startsMs: Array.from({ length: 600 }, (_, i) => i * 1000/30), seed });
+    for (const n of [2, 10, 100, 1000])
+      for (const seed of n > 100 ? [1] : [1, 2]) {
+        const t = performance.now();
+        const r = await runCrowd({ startsMs: Array.from({ length: n }, () => 0), seed });
+        process.stdout.write(
+          `${describeCrowd(`${n}/${seed}`, r)} intents ${r.intents} entries ${r.index.entries.length} cpu ${(performance.now() - t).toFixed(0)}\n`,
+        );
+        expect(r.writers.length).toBe(n);
+      }
+    for (const seed of [1, 2]) {
+      const r = await runCrowd({ startsMs: Array.from({ length: 600 }, (_, i) => (i * 1000) / 30), seed });
       process.stdout.write(`${describeCrowd(`stream/${seed}`, r)} intents ${r.intents}\n`);
     }
-    for (const at of [1,2,3,4,5,6,7]) {
-      const r = await runCrowd({ startsMs: Array.from({ length: 100 }, (_, i) => i===0 ? 0:3), seed: 1, deaths: new Map([[0, at]]) });
+    for (const at of [5]) {
+      const r = await runCrowd({
+        startsMs: Array.from({ length: 100 }, (_, i) => (i === 0 ? 0 : 3)),
+        seed: 1,
+        deaths: new Map([[0, at]]),
+      });
       process.stdout.write(`${describeCrowd(`dead first at ${at}`, r)} intents ${r.intents}\n`);
     }
   });

@@ -29,11 +29,13 @@ export const smallMerges: Edit = {
   by: "maxMergedBytes = 500",
 };
 
-const returnKnown = "if (outcomes !== undefined) return outcomes;\n";
-
 export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   "outcomes are not recorded": [
-    { file: "combine.ts", replace: "for (const intent of live) applied.set(", by: "for (const intent of []) applied.set(" },
+    {
+      file: "combine.ts",
+      replace: "for (const intent of live) applied.set(",
+      by: "for (const intent of []) applied.set(",
+    },
   ],
   "outcomes are dropped at once": [
     { file: "combine.ts", replace: "new Map(keptOutcomes(state.index, listed))", by: "new Map()" },
@@ -54,16 +56,16 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
     smallMerges,
     {
       file: "combine.ts",
-      replace: "const state = await readIndex(store, repository);\n  const outcomes",
-      by: "const listed = await listIntents(round);\n  const state = await readIndex(store, repository);\n  const outcomes",
+      replace: "const state = await readIndex(store, repository);\n  const { applied }",
+      by: "const early = await listIntents(commit);\n  const state = await readIndex(store, repository);\n  const { applied }",
     },
-    { file: "combine.ts", replace: `${returnKnown}  const listed = await listIntents(round);`, by: returnKnown },
+    { file: "combine.ts", replace: "? await listIntents(commit) : []", by: "? early : []" },
   ],
   "an intent that is gone counts as merged": [
     {
       file: "combine.ts",
       replace: "  return isTurn(",
-      by: "  if (rank === -1 && round.round > 0) return mergeWithin(state.index, round.sets).outcomes;\n  return isTurn(",
+      by: "  if (rank === -1 && round.round > 0) return mergeWithin(round.state.index, round.sets).outcomes;\n  return isTurn(",
     },
   ],
   "every conflict is believed": [
@@ -77,11 +79,19 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
     { file: "commit-alone.ts", replace: 'return "open"', by: 'return "lost"' },
   ],
   "no answer counts as written": [
-    { file: "commit-alone.ts", replace: 'if (answer === "written") return outcomes;', by: "if (answer !== \"conflict\") return outcomes;" },
+    {
+      file: "commit-alone.ts",
+      replace: 'if (answer === "written") return outcomes;',
+      by: 'if (answer !== "conflict") return outcomes;',
+    },
   ],
   "an intent is merged again by its own writer": [
-    { file: "combine.ts", replace: "if (outcomes !== undefined) return outcomes;\n  const listed", by: "const listed" },
-    { file: "combine.ts", replace: "!state.index.applied.has(intent.id)", by: "intent.id === id || !state.index.applied.has(intent.id)" },
+    {
+      file: "combine.ts",
+      replace: "const outcomes = applied.get(id);\n  const listed",
+      by: "const outcomes: Outcomes | undefined = undefined;\n  const listed",
+    },
+    { file: "combine.ts", replace: "!applied.has(intent.id)", by: "intent.id === id || !applied.has(intent.id)" },
   ],
 };
 
@@ -105,7 +115,13 @@ export async function compileProtocol(edits: readonly Edit[]): Promise<Protocol>
         setup: ({ onLoad }): void => {
           onLoad({ filter: /\/src\/commit\/[\w-]+\.ts$/ }, async ({ path }) => {
             const source = await readFile(path, "utf8");
-            return { contents: edit(source, edits.filter(({ file }) => path.endsWith(join("commit", file)))), loader: "ts" };
+            return {
+              contents: edit(
+                source,
+                edits.filter(({ file }) => path.endsWith(join("commit", file))),
+              ),
+              loader: "ts",
+            };
           });
         },
       },

@@ -43,10 +43,16 @@ const expects = fc.oneof(
 
 const change: fc.Arbitrary<Change> = fc.oneof(
   { weight: 6, arbitrary: fc.tuple(tag, digest).map(([name, it]) => setTag(name, it)) },
-  { weight: 2, arbitrary: fc.tuple(tag, digest, expects).map(([name, it, e]) => ({ ...setTag(name, it), expects: e })) },
+  {
+    weight: 2,
+    arbitrary: fc.tuple(tag, digest, expects).map(([name, it, e]) => ({ ...setTag(name, it), expects: e })),
+  },
   { weight: 1, arbitrary: digest.map((it) => setTag(undefined, it)) },
   { weight: 2, arbitrary: tag.map((name): Change => ({ op: "remove", tag: name })) },
-  { weight: 1, arbitrary: fc.tuple(tag, expects).map(([name, e]): Change => ({ op: "remove", tag: name, expects: e })) },
+  {
+    weight: 1,
+    arbitrary: fc.tuple(tag, expects).map(([name, e]): Change => ({ op: "remove", tag: name, expects: e })),
+  },
   { weight: 1, arbitrary: sharedDigest.map((it): Change => ({ op: "remove", digest: it })) },
 );
 

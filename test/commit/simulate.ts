@@ -66,7 +66,8 @@ class Simulation implements SimulationResult {
     await this.#runWriters(last);
     for (const [repository, history] of this.#histories) {
       await history.read(async () => this.#indexOf(repository));
-      if (!isLinearizable(history.operations)) this.#complain(`${repository}: no order explains what writers were told`);
+      if (!isLinearizable(history.operations))
+        this.#complain(`${repository}: no order explains what writers were told`);
       this.#checkIntents(repository);
     }
   }

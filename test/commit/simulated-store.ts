@@ -84,7 +84,9 @@ export class SimulatedStore implements ObjectStore {
   }
 
   async get(key: string): Promise<StoredObject | undefined> {
-    const [found] = await this.#send({ method: "GET", key, isOnce: false }, () => this.#options.bucket.objects.get(key));
+    const [found] = await this.#send({ method: "GET", key, isOnce: false }, () =>
+      this.#options.bucket.objects.get(key),
+    );
     return found && { key, etag: found.etag, size: found.bytes.length, body: bodyOf(found.bytes) };
   }
 

@@ -139,7 +139,7 @@ class Simulation implements SimulationResult {
 
   #look(outcomes: readonly ChangeSetOutcome[] | undefined, requests: readonly string[]): void {
     const isAlone = !requests.some((request) => request.startsWith("LIST"));
-    const way = isAlone ? "alone" : requests.filter((it) => it.endsWith("index.json")).length > 4 ? "late" : "together";
+    const way = isAlone ? "alone" : "together";
     const outcome = outcomes?.[0];
     const result = outcome === undefined ? "unknown" : "failed" in outcome ? outcome.failed : Object.keys(outcome)[0];
     this.sights.add(`${way}: ${result}`);

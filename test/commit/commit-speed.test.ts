@@ -1,36 +1,64 @@
-import process from "node:process";
+/** How fast many writers are together, in virtual time, at 30 to 60 ms a request: what must hold, with some room above what is. */
 import { describe, expect, it } from "vitest";
-import { runCrowd, type CrowdReport } from "./crowd.ts";
+import { type CrowdReport, type WriterReport, runCrowd } from "./crowd.ts";
 
-function describeCrowd(name: string, { writers, tookMs }: CrowdReport): string {
-  const of = (key: "looks" | "writes" | "requests" | "tookMs"): string => {
-    const all = writers.map((w) => w[key]);
-    return `${key} mean ${(all.reduce((a, b) => a + b, 0) / all.length).toFixed(2)} max ${Math.max(...all).toFixed(0)}`;
-  };
-  return `${name}: ${writers.length} in ${tookMs.toFixed(0)} ms; ${of("looks")}; ${of("writes")}; ${of("requests")}; ${of("tookMs")}`;
+const timeout = 120_000;
+const together = (count: number): number[] => Array.from({ length: count }, () => 0);
+
+type Figure = "looks" | "writes" | "requests" | "tookMs";
+const figures = ({ writers }: CrowdReport, figure: Figure): number[] => writers.map((it: WriterReport) => it[figure]);
+const mostOf = (report: CrowdReport, figure: Figure): number => Math.max(...figures(report, figure));
+const meanOf = (report: CrowdReport, figure: Figure): number =>
+  figures(report, figure).reduce((sum, it) => sum + it, 0) / report.writers.length;
+
+/** All are told that their tag was made, all tags are there, and no intents but those of the dead. */
+function expectAll(report: CrowdReport, { writers, dead = 0 }: { writers: number; dead?: number }): void {
+  expect(report.writers.map(({ outcomes }) => outcomes)).toEqual(
+    Array.from({ length: writers }, () => [{ changes: [{ status: "created" }] }]),
+  );
+  expect(report.index.entries.length).toBeGreaterThanOrEqual(writers);
+  expect(report.intents).toBeLessThanOrEqual(dead);
 }
-describe("speed", () => {
-  it("x", { timeout: 100_000 }, async () => {
-    for (const n of [2, 10, 100, 1000])
-      for (const seed of n > 100 ? [1] : [1, 2]) {
-        const t = performance.now();
-        const r = await runCrowd({ startsMs: Array.from({ length: n }, () => 0), seed });
-        process.stdout.write(
-          `${describeCrowd(`${n}/${seed}`, r)} intents ${r.intents} entries ${r.index.entries.length} cpu ${(performance.now() - t).toFixed(0)}\n`,
-        );
-        expect(r.writers.length).toBe(n);
-      }
-    for (const seed of [1, 2]) {
-      const r = await runCrowd({ startsMs: Array.from({ length: 600 }, (_, i) => (i * 1000) / 30), seed });
-      process.stdout.write(`${describeCrowd(`stream/${seed}`, r)} intents ${r.intents}\n`);
-    }
-    for (const at of [5]) {
-      const r = await runCrowd({
-        startsMs: Array.from({ length: 100 }, (_, i) => (i === 0 ? 0 : 3)),
-        seed: 1,
-        deaths: new Map([[0, at]]),
-      });
-      process.stdout.write(`${describeCrowd(`dead first at ${at}`, r)} intents ${r.intents}\n`);
-    }
+
+describe("commitChanges, with many writers", () => {
+  it("takes a writer alone two requests, and one more where the repository is new", async () => {
+    const report = await runCrowd({ startsMs: [0, 1000], seed: 1 });
+    expectAll(report, { writers: 2 });
+    expect(figures(report, "requests")).toEqual([3, 2]);
+    expect(mostOf(report, "tookMs")).toBeLessThan(3 * 60);
+  });
+
+  it.each([1, 2, 3, 4, 5, 6])("has 100 look at most 6 times each, and write at most 6 times (seed %d)", async (seed) => {
+    const report = await runCrowd({ startsMs: together(100), seed });
+    expectAll(report, { writers: 100 });
+    expect(mostOf(report, "looks")).toBeLessThanOrEqual(6);
+    expect(mostOf(report, "writes")).toBeLessThanOrEqual(6);
+    expect(meanOf(report, "requests")).toBeLessThan(15);
+    expect(report.tookMs).toBeLessThan(2000);
+  });
+
+  it("has 1000 look no more often than 100", { timeout }, async () => {
+    const report = await runCrowd({ startsMs: together(1000), seed: 1 });
+    expectAll(report, { writers: 1000 });
+    expect(mostOf(report, "looks")).toBeLessThanOrEqual(6);
+    expect(mostOf(report, "writes")).toBeLessThanOrEqual(6);
+    expect(meanOf(report, "requests")).toBeLessThan(15);
+    expect(report.tookMs).toBeLessThan(6000);
+  });
+
+  it("starves nobody in a stream of 30 new writers a second", { timeout }, async () => {
+    const startsMs = Array.from({ length: 600 }, (_, i) => (i * 1000) / 30);
+    const report = await runCrowd({ startsMs, seed: 1 });
+    expectAll(report, { writers: 600 });
+    expect(mostOf(report, "tookMs")).toBeLessThan(3000);
+    expect(meanOf(report, "requests")).toBeLessThan(20);
+  });
+
+  it.each([1, 2, 3, 4, 5, 6, 7, 8])("does not wait long for the oldest that died with its request %d", async (request) => {
+    const startsMs = [0, ...Array.from({ length: 99 }, () => 3)];
+    const report = await runCrowd({ startsMs, seed: 1, deaths: new Map([[0, request]]) });
+    expectAll(report, { writers: 99, dead: 1 });
+    expect(mostOf(report, "looks")).toBeLessThanOrEqual(6);
+    expect(report.tookMs).toBeLessThan(3000);
   });
 });

@@ -104,6 +104,7 @@ function isTurn(rank: number, round: number): boolean {
 /** Merges what waits, in the order of age, and returns what became of the own changes if that could be written. */
 async function mergeAll(round: Round): Promise<Outcomes | undefined> {
   const { id, clock, store, repository, state, listed } = round;
+  await deleteAbandoned(round);
   const intents = await readIntents(round);
   const now = clock.now();
   const live = intents.filter(({ deadline }) => now <= deadline);
@@ -119,8 +120,14 @@ async function mergeAll(round: Round): Promise<Outcomes | undefined> {
   for (const intent of live) applied.set(intent.id, outcomes.slice(taken, (taken += intent.sets.length)));
   const answer = await writeIndex({ ...index, applied }, { store, repository, state, id });
   if (answer !== "written") return (await readIndex(store, repository)).index.applied.get(id); // the winner's, most often
-  await deleteAbandoned(applied.keys(), round);
   return applied.get(id);
+}
+
+/** Those of dead writers. Their outcomes are known, so that it makes no difference to anybody; the next merge forgets them. */
+async function deleteAbandoned({ state, listed, ...round }: Round): Promise<void> {
+  const isAbandoned = (id: string): boolean => round.clock.now() - timeOfCommit(id) > abandonedMs;
+  const abandoned = listed.filter(({ id }) => state.index.applied.has(id) && isAbandoned(id));
+  await concurrently(abandoned, maxConcurrentReads, async ({ id }) => deleteIntent(id, round));
 }
 
 /** The oldest, as many as may be merged at once; the first in any case. */
@@ -143,12 +150,6 @@ function keptOutcomes({ applied }: RepositoryIndex, listed: readonly ListedInten
     const outcomes = applied.get(id);
     return outcomes === undefined ? [] : [[id, outcomes]];
   });
-}
-
-async function deleteAbandoned(ids: Iterable<string>, round: Round): Promise<void> {
-  const now = round.clock.now();
-  const abandoned = [...ids].filter((id) => id !== round.id && now - timeOfCommit(id) > abandonedMs);
-  await concurrently(abandoned, maxConcurrentReads, async (id) => deleteIntent(id, round));
 }
 
 /** How long it takes whoever merges all that wait: it looks, reads them and writes, one request after the other. */

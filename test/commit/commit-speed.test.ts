@@ -1,4 +1,4 @@
-/** How fast many writers are together, in virtual time, at 30 to 60 ms a request: what must hold, with some room above what is. */
+/** How fast many writers are together, in virtual time, at 30 to 60 ms a request. The limits leave some room above what is. */
 import { describe, expect, it } from "vitest";
 import { type CrowdReport, type WriterReport, runCrowd } from "./crowd.ts";
 
@@ -6,10 +6,11 @@ const timeout = 120_000;
 const together = (count: number): number[] => Array.from({ length: count }, () => 0);
 
 type Figure = "looks" | "writes" | "requests" | "tookMs";
-const figures = ({ writers }: CrowdReport, figure: Figure): number[] => writers.map((it: WriterReport) => it[figure]);
+const figures = ({ writers }: CrowdReport, figure: Figure): number[] =>
+  writers.map((writer: WriterReport) => writer[figure]);
 const mostOf = (report: CrowdReport, figure: Figure): number => Math.max(...figures(report, figure));
 const meanOf = (report: CrowdReport, figure: Figure): number =>
-  figures(report, figure).reduce((sum, it) => sum + it, 0) / report.writers.length;
+  figures(report, figure).reduce((sum, value) => sum + value, 0) / report.writers.length;
 
 /** All are told that their tag was made, all tags are there, and no intents but those of the dead. */
 function expectAll(report: CrowdReport, { writers, dead = 0 }: { writers: number; dead?: number }): void {
@@ -28,14 +29,17 @@ describe("commitChanges, with many writers", () => {
     expect(mostOf(report, "tookMs")).toBeLessThan(3 * 60);
   });
 
-  it.each([1, 2, 3, 4, 5, 6])("has 100 look at most 6 times each, and write at most 6 times (seed %d)", async (seed) => {
-    const report = await runCrowd({ startsMs: together(100), seed });
-    expectAll(report, { writers: 100 });
-    expect(mostOf(report, "looks")).toBeLessThanOrEqual(6);
-    expect(mostOf(report, "writes")).toBeLessThanOrEqual(6);
-    expect(meanOf(report, "requests")).toBeLessThan(15);
-    expect(report.tookMs).toBeLessThan(2000);
-  });
+  it.each([1, 2, 3, 4, 5, 6])(
+    "has 100 look at most 6 times each, and write at most 6 times (seed %d)",
+    async (seed) => {
+      const report = await runCrowd({ startsMs: together(100), seed });
+      expectAll(report, { writers: 100 });
+      expect(mostOf(report, "looks")).toBeLessThanOrEqual(6);
+      expect(mostOf(report, "writes")).toBeLessThanOrEqual(6);
+      expect(meanOf(report, "requests")).toBeLessThan(15);
+      expect(report.tookMs).toBeLessThan(2000);
+    },
+  );
 
   it("has 1000 look no more often than 100", { timeout }, async () => {
     const report = await runCrowd({ startsMs: together(1000), seed: 1 });
@@ -54,11 +58,14 @@ describe("commitChanges, with many writers", () => {
     expect(meanOf(report, "requests")).toBeLessThan(20);
   });
 
-  it.each([1, 2, 3, 4, 5, 6, 7, 8])("does not wait long for the oldest that died with its request %d", async (request) => {
-    const startsMs = [0, ...Array.from({ length: 99 }, () => 3)];
-    const report = await runCrowd({ startsMs, seed: 1, deaths: new Map([[0, request]]) });
-    expectAll(report, { writers: 99, dead: 1 });
-    expect(mostOf(report, "looks")).toBeLessThanOrEqual(6);
-    expect(report.tookMs).toBeLessThan(3000);
-  });
+  it.each([1, 2, 3, 4, 5, 6, 7, 8])(
+    "does not wait long for the oldest that died with its request %d",
+    async (request) => {
+      const startsMs = [0, ...Array.from({ length: 99 }, () => 3)];
+      const report = await runCrowd({ startsMs, seed: 1, deaths: new Map([[0, request]]) });
+      expectAll(report, { writers: 99, dead: 1 });
+      expect(mostOf(report, "looks")).toBeLessThanOrEqual(6);
+      expect(report.tookMs).toBeLessThan(3000);
+    },
+  );
 });

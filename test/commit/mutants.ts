@@ -112,8 +112,8 @@ export async function compileProtocol(edits: readonly Edit[]): Promise<Protocol>
     plugins: [
       {
         name: "edits",
-        setup: ({ onLoad }): void => {
-          onLoad({ filter: /\/src\/commit\/[\w-]+\.ts$/ }, async ({ path }) => {
+        setup: (compilation): void => {
+          compilation.onLoad({ filter: /\/src\/commit\/[\w-]+\.ts$/ }, async ({ path }) => {
             const source = await readFile(path, "utf8");
             return {
               contents: edit(

@@ -160,5 +160,5 @@ function mergeMs({ waiting, tookMs }: Found): number {
 
 /** A bit longer, so that it is over by then; and longer with each round, since the store may be slow or the merge large. */
 function waitMs({ usualMs, round, random }: { usualMs: number; round: number; random: number }): number {
-  return Math.min(usualMs * 1.2 ** round, longestWaitMs) * (1 + 0.3 * random);
+  return Math.min(usualMs * 1.5 ** round, longestWaitMs) * (1 + 0.3 * random);
 }

@@ -115,11 +115,11 @@ class Simulation implements SimulationResult {
         await history.read(async () => this.#ifAnswered(async () => readIndex(store, repository)));
         continue;
       }
-      this.#scheduler.note(`${name} commits to ${repository}: ${JSON.stringify(sets)}`);
+      this.#scheduler.note(`${name} commits to ${repository}: ${shortJson(sets)}`);
       const outcomes = await history.commit(sets, async () =>
         this.#ifAnswered(async () => this.#protocol.commitChanges(repository, sets, { store, clock })),
       );
-      this.#scheduler.note(`${name} is told: ${JSON.stringify(outcomes) ?? "unknown"}`);
+      this.#scheduler.note(`${name} is told: ${outcomes === undefined ? "nothing certain" : shortJson(outcomes)}`);
       const requests = store.sent.slice(firstRequest);
       this.#look(outcomes, requests);
       if (outcomes === undefined) continue;
@@ -174,6 +174,12 @@ class Simulation implements SimulationResult {
     this.#scheduler.note(`WRONG: ${problem}`);
     this.problems.push(problem);
   }
+}
+
+/** For the trace: without what is the same everywhere. */
+function shortJson(value: unknown): string {
+  const json = JSON.stringify(value, (key, it: unknown) => (key === "mediaType" || key === "size" ? undefined : it));
+  return json.replaceAll(/sha256:0*/g, "…");
 }
 
 function lastWriter(repository: string, number: number): WriterPlan {

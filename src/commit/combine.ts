@@ -12,7 +12,15 @@ import { concurrently } from "../streams/concurrently.ts";
 import type { Commit } from "./commit-changes.ts";
 import { timeOfCommit } from "./commit-id.ts";
 import { type IndexState, readIndex, writeIndex } from "./index-state.ts";
-import { type Intent, type ListedIntent, deleteIntent, listIntents, putIntent, readIntent } from "./intent.ts";
+import {
+  type Intent,
+  type ListedIntent,
+  deleteIntent,
+  listIntents,
+  maxIntentBytes,
+  putIntent,
+  readIntent,
+} from "./intent.ts";
 import { mergeWithin } from "./merge-within.ts";
 import { unknownOutcome } from "./unknown-outcome.ts";
 
@@ -20,7 +28,7 @@ import { unknownOutcome } from "./unknown-outcome.ts";
 const maxWaitMs = 60_000;
 /** How long after that its writer still looks for what became of it. */
 const maxDoubtMs = 30_000;
-/** An intent whose outcome nobody has read for so long has no writer any more. */
+/** An intent that has been there for so long has no writer any more. */
 const abandonedMs = 10 * 60_000;
 /** Bytes of intents that are merged in one write; the rest waits for the next. */
 const maxMergedBytes = 8 * 1024 * 1024;
@@ -103,7 +111,7 @@ function isTurn(rank: number, round: number): boolean {
 
 /** Merges what waits, in the order of age, and returns what became of the own changes if that could be written. */
 async function mergeAll(round: Round): Promise<Outcomes | undefined> {
-  const { id, clock, store, repository, state, listed } = round;
+  const { id, clock, store, repository, state, listed, waiting } = round;
   await deleteAbandoned(round);
   const intents = await readIntents(round);
   const now = clock.now();
@@ -111,6 +119,8 @@ async function mergeAll(round: Round): Promise<Outcomes | undefined> {
   const changes = live.flatMap(({ sets }) => sets);
   const { index, outcomes } = mergeWithin(state.index, changes);
   const applied = new Map(keptOutcomes(state.index, listed));
+  // Unread, so that what nobody can read does not stay for good.
+  for (const intent of waiting) if (isAbandoned(intent, round)) applied.set(intent.id, [expired]);
   for (const intent of intents)
     applied.set(
       intent.id,
@@ -124,17 +134,22 @@ async function mergeAll(round: Round): Promise<Outcomes | undefined> {
 }
 
 /** Those of dead writers. Their outcomes are known, so that it makes no difference to anybody; the next merge forgets them. */
-async function deleteAbandoned({ state, listed, ...round }: Round): Promise<void> {
-  const isAbandoned = (id: string): boolean => round.clock.now() - timeOfCommit(id) > abandonedMs;
-  const abandoned = listed.filter(({ id }) => state.index.applied.has(id) && isAbandoned(id));
+async function deleteAbandoned(round: Round): Promise<void> {
+  const { state, listed } = round;
+  const abandoned = listed.filter((intent) => state.index.applied.has(intent.id) && isAbandoned(intent, round));
   await concurrently(abandoned, maxConcurrentReads, async ({ id }) => deleteIntent(id, round));
 }
 
-/** The oldest, as many as may be merged at once; the first in any case. */
+function isAbandoned({ id }: ListedIntent, { clock }: Commit): boolean {
+  return clock.now() - timeOfCommit(id) > abandonedMs;
+}
+
+/** The oldest that can be read, as many as may be merged at once; the first in any case. */
 async function readIntents(round: Round): Promise<Intent[]> {
   const { read, waiting } = round;
   let bytes = 0;
-  const wanted = waiting.filter(({ size }, i) => (bytes += size) <= maxMergedBytes || i === 0);
+  const readable = waiting.filter((intent) => intent.size <= maxIntentBytes && !isAbandoned(intent, round));
+  const wanted = readable.filter(({ size }, i) => (bytes += size) <= maxMergedBytes || i === 0);
   await concurrently(wanted, maxConcurrentReads, async ({ id }) => {
     const intent = read.get(id) ?? (await readIntent(id, round));
     if (intent !== undefined) read.set(id, intent);

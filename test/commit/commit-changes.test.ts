@@ -29,7 +29,12 @@ let clock: Clock & { nowMs: number };
 beforeEach(() => {
   store = new MemoryStore();
   const random = seededRandom(1);
-  clock = { nowMs: 1_700_000_000_000, now: () => clock.nowMs, sleep: async (ms) => void (clock.nowMs += ms), random };
+  clock = {
+    nowMs: 1_700_000_000_000,
+    now: () => clock.nowMs,
+    sleep: async (ms) => void (clock.nowMs += Math.ceil(ms)),
+    random,
+  };
 });
 
 const commit = async (tag: string): ReturnType<typeof commitChanges> =>
@@ -104,6 +109,33 @@ describe("commitChanges", () => {
       expect(await intents()).toEqual([id]);
     },
   );
+
+  it.each<[string, string, number]>([
+    ["too large to be read", "018bcfe56800-000000000000000000000000", 17],
+    ["named like nothing that a commit writes", "0.txt", 9],
+  ])("is not held up by what is %s", async (_, name, size) => {
+    await leaveIntent(name, "x".repeat(size * 1024 * 1024));
+    await makeBusy();
+    expect(await commit("own")).toEqual([created]);
+  });
+
+  it("sweeps what it cannot read once its writer must be dead", async () => {
+    await leaveIntent(newCommitId(clock), "no JSON");
+    await makeBusy();
+    await commit("own");
+    clock.nowMs += 11 * minuteMs;
+    for (const tags of [["e", "f", "g", "h"], ["i"]]) await makeBusy(tags);
+    await commit("later");
+    expect(await intents()).toEqual([]);
+  });
+
+  it("refuses changes that would be too large an intent", async () => {
+    await makeBusy();
+    const changes = [{ ...setTag("own", numberedDigest(1)), artifactType: "x".repeat(17 * 1024 * 1024) }];
+    const refused = commitChanges(repository, [{ changes }], { store, clock });
+    await expect(refused).rejects.toMatchObject({ code: "LIMIT_EXCEEDED" });
+    expect(await intents()).toEqual([]);
+  });
 
   it("writes no index that nobody could read any more", async () => {
     const reference = "x".repeat(maxIndexBytes - 3000);

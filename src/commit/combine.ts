@@ -12,7 +12,15 @@ import { concurrently } from "../streams/concurrently.ts";
 import type { Commit } from "./commit-changes.ts";
 import { timeOfCommit } from "./commit-id.ts";
 import { type IndexState, readIndex, writeIndex } from "./index-state.ts";
-import { type Intent, type ListedIntent, deleteIntent, listIntents, putIntent, readIntent } from "./intent.ts";
+import {
+  type Intent,
+  type ListedIntent,
+  deleteIntent,
+  listIntents,
+  maxIntentBytes,
+  putIntent,
+  readIntent,
+} from "./intent.ts";
 import { mergeWithin } from "./merge-within.ts";
 import { unknownOutcome } from "./unknown-outcome.ts";
 
@@ -20,13 +28,15 @@ import { unknownOutcome } from "./unknown-outcome.ts";
 const maxWaitMs = 60_000;
 /** How long after that its writer still looks for what became of it. */
 const maxDoubtMs = 30_000;
-/** An intent whose outcome nobody has read for so long has no writer any more. */
+/** An intent that has been there for so long has no writer any more. */
 const abandonedMs = 10 * 60_000;
 /** Bytes of intents that are merged in one write; the rest waits for the next. */
 const maxMergedBytes = 8 * 1024 * 1024;
 const maxConcurrentReads = 32;
-const shortestWaitMs = 5;
+const shortestRequestMs = 2;
 const longestWaitMs = 2000;
+/** Before another round where the store did not even let itself be looked at. */
+const firstWaitMs = 100;
 
 type Outcomes = readonly ChangeSetOutcome[];
 const expired: ChangeSetOutcome = { failed: "expired" };
@@ -40,9 +50,11 @@ export async function combine(commit: Commit): Promise<Outcomes> {
   await putIntent(own, commit);
   let lastError: unknown;
   for (let round = 0; clock.now() < deadline + maxDoubtMs; round++) {
-    const began = clock.now();
+    let usualMs = firstWaitMs;
     try {
-      const outcomes = await takePart({ ...commit, read, round });
+      const found = await look(commit);
+      usualMs = mergeMs(found);
+      const outcomes = found.outcomes ?? (await takePart({ ...commit, ...found, read, round }));
       if (outcomes !== undefined) {
         await deleteIntent(id, commit);
         return outcomes;
@@ -50,27 +62,43 @@ export async function combine(commit: Commit): Promise<Outcomes> {
     } catch (error) {
       lastError = error; // an intent is there for good: another round may find the store in a better state
     }
-    await clock.sleep(waitMs({ round, tookMs: clock.now() - began, random: clock.random() }));
+    await clock.sleep(waitMs({ usualMs, round, random: clock.random() }));
   }
   throw unknownOutcome(commit.repository, lastError);
 }
 
-interface Round extends Commit {
+/** What a look at the store shows. */
+interface Found {
+  readonly state: IndexState;
+  /** What became of the own changes, if that is known. */
+  readonly outcomes: Outcomes | undefined;
+  readonly listed: readonly ListedIntent[];
+  /** Those that have no outcome yet. */
+  readonly waiting: readonly ListedIntent[];
+  readonly tookMs: number;
+}
+
+async function look(commit: Commit): Promise<Found> {
+  const { id, store, repository, clock } = commit;
+  const began = clock.now();
+  const state = await readIndex(store, repository);
+  const { applied } = state.index;
+  const outcomes = applied.get(id);
+  const listed = outcomes === undefined ? await listIntents(commit) : [];
+  const waiting = listed.filter((intent) => !applied.has(intent.id));
+  return { state, outcomes, listed, waiting, tookMs: clock.now() - began };
+}
+
+interface Round extends Commit, Found {
   /** Intents that this writer knows, its own among them: they never change. */
   readonly read: Map<string, Intent>;
   readonly round: number;
 }
 
-/** One round: looks whether the own intent has been merged, and if not merges all, if it is this writer's turn. */
+/** Merges all that wait, if the own changes are among them and it is this writer's turn. */
 async function takePart(round: Round): Promise<Outcomes | undefined> {
-  const { id, store, repository } = round;
-  const state = await readIndex(store, repository);
-  const outcomes = state.index.applied.get(id);
-  if (outcomes !== undefined) return outcomes;
-  const listed = await listIntents(round);
-  const waiting = listed.filter((intent) => !state.index.applied.has(intent.id));
-  const rank = waiting.findIndex((intent) => intent.id === id);
-  return isTurn(rank, round.round) ? mergeAll(round, { state, listed, waiting }) : undefined;
+  const rank = round.waiting.findIndex(({ id }) => id === round.id);
+  return isTurn(rank, round.round) ? mergeAll(round) : undefined;
 }
 
 /**
@@ -81,22 +109,18 @@ function isTurn(rank: number, round: number): boolean {
   return rank !== -1 && rank < 4 ** round;
 }
 
-interface Found {
-  readonly state: IndexState;
-  readonly listed: readonly ListedIntent[];
-  /** Those that have no outcome yet. */
-  readonly waiting: readonly ListedIntent[];
-}
-
 /** Merges what waits, in the order of age, and returns what became of the own changes if that could be written. */
-async function mergeAll(round: Round, { state, listed, waiting }: Found): Promise<Outcomes | undefined> {
-  const { id, clock, store, repository } = round;
-  const intents = await readIntents(waiting, round);
+async function mergeAll(round: Round): Promise<Outcomes | undefined> {
+  const { id, clock, store, repository, state, listed, waiting } = round;
+  await deleteAbandoned(round);
+  const intents = await readIntents(round);
   const now = clock.now();
   const live = intents.filter(({ deadline }) => now <= deadline);
   const changes = live.flatMap(({ sets }) => sets);
   const { index, outcomes } = mergeWithin(state.index, changes);
   const applied = new Map(keptOutcomes(state.index, listed));
+  // Unread, so that what nobody can read does not stay for good.
+  for (const intent of waiting) if (isAbandoned(intent, round)) applied.set(intent.id, [expired]);
   for (const intent of intents)
     applied.set(
       intent.id,
@@ -106,15 +130,26 @@ async function mergeAll(round: Round, { state, listed, waiting }: Found): Promis
   for (const intent of live) applied.set(intent.id, outcomes.slice(taken, (taken += intent.sets.length)));
   const answer = await writeIndex({ ...index, applied }, { store, repository, state, id });
   if (answer !== "written") return (await readIndex(store, repository)).index.applied.get(id); // the winner's, most often
-  await deleteAbandoned(applied.keys(), round);
   return applied.get(id);
 }
 
-/** The oldest, as many as may be merged at once; the first in any case. */
-async function readIntents(waiting: readonly ListedIntent[], round: Round): Promise<Intent[]> {
-  const { read } = round;
+/** Those of dead writers. Their outcomes are known, so that it makes no difference to anybody; the next merge forgets them. */
+async function deleteAbandoned(round: Round): Promise<void> {
+  const { state, listed } = round;
+  const abandoned = listed.filter((intent) => state.index.applied.has(intent.id) && isAbandoned(intent, round));
+  await concurrently(abandoned, maxConcurrentReads, async ({ id }) => deleteIntent(id, round));
+}
+
+function isAbandoned({ id }: ListedIntent, { clock }: Commit): boolean {
+  return clock.now() - timeOfCommit(id) > abandonedMs;
+}
+
+/** The oldest that can be read, as many as may be merged at once; the first in any case. */
+async function readIntents(round: Round): Promise<Intent[]> {
+  const { read, waiting } = round;
   let bytes = 0;
-  const wanted = waiting.filter(({ size }, i) => (bytes += size) <= maxMergedBytes || i === 0);
+  const readable = waiting.filter((intent) => intent.size <= maxIntentBytes && !isAbandoned(intent, round));
+  const wanted = readable.filter(({ size }, i) => (bytes += size) <= maxMergedBytes || i === 0);
   await concurrently(wanted, maxConcurrentReads, async ({ id }) => {
     const intent = read.get(id) ?? (await readIntent(id, round));
     if (intent !== undefined) read.set(id, intent);
@@ -132,14 +167,13 @@ function keptOutcomes({ applied }: RepositoryIndex, listed: readonly ListedInten
   });
 }
 
-async function deleteAbandoned(ids: Iterable<string>, round: Round): Promise<void> {
-  const now = round.clock.now();
-  const abandoned = [...ids].filter((id) => id !== round.id && now - timeOfCommit(id) > abandonedMs);
-  await concurrently(abandoned, maxConcurrentReads, async (id) => deleteIntent(id, round));
+/** How long it takes whoever merges all that wait: it looks, reads them and writes, one request after the other. */
+function mergeMs({ waiting, tookMs }: Found): number {
+  const requestMs = Math.max(shortestRequestMs, tookMs / 2); // a look is two of them
+  return requestMs * (3 + Math.ceil(waiting.length / maxConcurrentReads));
 }
 
-/** Longer where the store is slow, and with each round: a merge takes some requests, one after the other. */
-function waitMs({ round, tookMs, random }: { round: number; tookMs: number; random: number }): number {
-  const usual = Math.max(shortestWaitMs, tookMs) * 2 ** round;
-  return Math.min(usual, longestWaitMs) * (0.5 + random);
+/** A bit longer, so that it is over by then; and longer with each round, since the store may be slow or the merge large. */
+function waitMs({ usualMs, round, random }: { usualMs: number; round: number; random: number }): number {
+  return Math.min(usualMs * 1.5 ** round, longestWaitMs) * (1 + 0.3 * random);
 }

@@ -11,6 +11,10 @@ export function newCommitId(clock: Clock): string {
   return `${hex(clock.now(), timeDigits)}-${random}`;
 }
 
+export function isCommitId(text: string): boolean {
+  return /^[0-9a-f]{12}-[0-9a-f]{24}$/.test(text);
+}
+
 /** When the id was made, in milliseconds since 1970. */
 export function timeOfCommit(id: string): number {
   return Number.parseInt(id.slice(0, timeDigits), 16);

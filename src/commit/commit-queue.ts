@@ -16,7 +16,9 @@ type Turn = "lead" | { readonly outcome: ChangeSetOutcome } | { readonly error: 
 
 interface Waiter {
   readonly set: ChangeSet;
-  readonly turn: Promise<Turn>;
+  readonly isTold: Promise<void>;
+  /** What was told. It counts also if it comes in the moment in which the waiting ends. */
+  turn: Turn | undefined;
   readonly tell: (turn: Turn) => void;
 }
 
@@ -40,9 +42,9 @@ export class CommitQueue {
     if (waiting === undefined) return this.#lead(repository, set, options);
     const waiter = newWaiter(set);
     waiting.push(waiter);
-    const isTold = await inTime(waiter.turn, maxTurnMs);
-    if (!isTold) return this.#leave(repository, { waiter, waiting }, options);
-    const turn = await waiter.turn;
+    await inTime(waiter.isTold, maxTurnMs);
+    const { turn } = waiter;
+    if (turn === undefined) return this.#leave(repository, { waiter, waiting }, options);
     if (turn === "lead") return this.#lead(repository, set, options);
     if ("error" in turn) throw turn.error;
     return turn.outcome;
@@ -83,9 +85,18 @@ export class CommitQueue {
 }
 
 function newWaiter(set: ChangeSet): Waiter {
-  let tell: Waiter["tell"] = () => undefined;
-  const turn = new Promise<Turn>((resolve) => (tell = resolve));
-  return { set, turn, tell };
+  let resolve: () => void = () => undefined;
+  const isTold = new Promise<void>((it) => (resolve = it));
+  const waiter: Waiter = {
+    set,
+    isTold,
+    turn: undefined,
+    tell: (turn) => {
+      waiter.turn = turn;
+      resolve();
+    },
+  };
+  return waiter;
 }
 
 /** Takes from the front of those who wait, as many as go into one commit. */

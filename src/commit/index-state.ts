@@ -41,7 +41,10 @@ export interface WriteIndexOptions {
   readonly id: string;
 }
 
-/** Writes `index` as the next state after `state`, if that is still there. Throws what a store surely has refused. */
+/**
+ * Writes `index` as the next state after `state`, if that is still there. Throws what a store surely has refused, and
+ * `LIMIT_EXCEEDED` rather than write what nobody could read: outcomes that wait for many large intents' writers take room.
+ */
 export async function writeIndex(
   index: RepositoryIndex,
   { store, repository, state, id }: WriteIndexOptions,
@@ -51,6 +54,7 @@ export async function writeIndex(
     generation: state.index.generation + 1,
     commits: [...state.index.commits, id].slice(-maxCommits),
   });
+  if (bytes.length > maxIndexBytes) throw tooLarge(repository, bytes.length);
   const condition = state.etag === undefined ? "absent" : { etag: state.etag };
   try {
     if (state.etag === undefined) await writeLayoutFile(store, repository);
@@ -59,6 +63,11 @@ export async function writeIndex(
     if (!isUnanswered(error)) throw error;
     return "unanswered";
   }
+}
+
+function tooLarge(repository: string, found: number): StowageError {
+  const message = `Cannot publish in "${repository}": its index would have ${found} bytes, at most ${maxIndexBytes} can be read`;
+  return new StowageError("LIMIT_EXCEEDED", message, { detail: { name: repository, found, expected: maxIndexBytes } });
 }
 
 /** Did the store say nothing of a write, rather than refuse it? */

@@ -2,16 +2,18 @@
  * Intents: the changes of a writer who has lost a race, left in the store for whoever wins the next one to merge. One small
  * object each, written once and read by many.
  */
+import { StowageError } from "../errors.ts";
 import type { ChangeSet } from "../oci/index-change.ts";
 import { isJsonObject, parseJson } from "../oci/json.ts";
 import { parseChangeSets } from "../oci/parse-change.ts";
 import { intentsPrefix } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";
+import { isCommitId } from "./commit-id.ts";
 import { isUnanswered } from "./index-state.ts";
 
 /** A load may publish 10,000 images in a repository, each with a referrer: some 10 MiB. */
-const maxIntentBytes = 16 * 1024 * 1024;
+export const maxIntentBytes = 16 * 1024 * 1024;
 
 export interface Intent {
   readonly id: string;
@@ -29,15 +31,21 @@ export interface ListedIntent {
 
 /**
  * Sends an intent, once and never again: a second one that arrives when the first has been merged and deleted would be
- * merged again. So no answer is no error: it may have arrived, or may yet.
+ * merged again. So no answer is no error: it may have arrived, or may yet. Throws `LIMIT_EXCEEDED` if others could not read it.
  */
 export async function putIntent({ id, ...intent }: Intent, place: IntentPlace): Promise<void> {
   const bytes = new TextEncoder().encode(JSON.stringify(intent));
+  if (bytes.length > maxIntentBytes) throw tooLarge(place.repository, bytes.length);
   try {
     await place.store.putIf(keyOf(id, place), bytes, "absent", { once: true });
   } catch (error) {
     if (!isUnanswered(error)) throw error;
   }
+}
+
+function tooLarge(repository: string, found: number): StowageError {
+  const message = `Cannot publish in "${repository}": others are at it, and the changes have ${found} bytes, at most ${maxIntentBytes} can wait`;
+  return new StowageError("LIMIT_EXCEEDED", message, { detail: { name: repository, found, expected: maxIntentBytes } });
 }
 
 /** Where a repository's intents are. */
@@ -46,11 +54,14 @@ export interface IntentPlace {
   readonly repository: string;
 }
 
-/** All that are there, the oldest first. */
+/** All that are there, the oldest first. What has another name was not left by a commit. */
 export async function listIntents({ store, repository }: IntentPlace): Promise<ListedIntent[]> {
   const prefix = intentsPrefix(repository);
   const listed: ListedIntent[] = [];
-  for await (const { key, size } of store.list(prefix)) listed.push({ id: key.slice(prefix.length), size });
+  for await (const { key, size } of store.list(prefix)) {
+    const id = key.slice(prefix.length);
+    if (isCommitId(id)) listed.push({ id, size });
+  }
   return listed.toSorted((a, b) => (a.id < b.id ? -1 : 1));
 }
 

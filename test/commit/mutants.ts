@@ -1,0 +1,140 @@
+/**
+ * The commit protocol with one thing left out or done wrong: the suite that calls the real one right has to find each of
+ * these. They are the real code, compiled with a few expressions replaced.
+ */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+import type { Protocol } from "./simulate.ts";
+
+/** Puts `by` in the place of `replace`, which must be there, once. */
+export interface Edit {
+  /** A file in `src/commit`. */
+  readonly file: string;
+  readonly replace: string;
+  readonly by: string;
+}
+
+/**
+ * Remembers two commits instead of 32, so that a handful of writers goes past what is remembered. As right as the original;
+ * what is wrong without the memory's bounds shows earlier.
+ */
+export const shortMemory: Edit = { file: "index-state.ts", replace: "maxCommits = 32", by: "maxCommits = 2" };
+
+/** Merges a few intents in one write instead of 8 MiB. */
+export const smallMerges: Edit = {
+  file: "combine.ts",
+  replace: "maxMergedBytes = 8 * 1024 * 1024",
+  by: "maxMergedBytes = 500",
+};
+
+export const mutants: Readonly<Record<string, readonly Edit[]>> = {
+  "outcomes are not recorded": [
+    {
+      file: "combine.ts",
+      replace: "for (const intent of live) applied.set(",
+      by: "for (const intent of []) applied.set(",
+    },
+  ],
+  "outcomes are dropped at once": [
+    { file: "combine.ts", replace: "new Map(keptOutcomes(state.index, listed))", by: "new Map()" },
+  ],
+  "the latest commits are not remembered": [
+    { file: "commit-alone.ts", replace: "index.commits.includes(id)", by: "false" },
+  ],
+  "the generation does not tell how many commits have passed": [
+    shortMemory,
+    { file: "commit-alone.ts", replace: "passed > 0 && passed <= maxCommits", by: "true" },
+  ],
+  "two states can have one ETag": [
+    { file: "index-state.ts", replace: "generation: state.index.generation + 1", by: "generation: 0" },
+    { file: "index-state.ts", replace: "[...state.index.commits, id].slice(-maxCommits)", by: "[]" },
+    { file: "commit-alone.ts", replace: 'passed > 0 && passed <= maxCommits ? "lost"', by: 'false ? "lost"' },
+  ],
+  "intents are listed before the index is read": [
+    smallMerges,
+    {
+      file: "combine.ts",
+      replace: "const state = await readIndex(store, repository);\n  const { applied }",
+      by: "const early = await listIntents(commit);\n  const state = await readIndex(store, repository);\n  const { applied }",
+    },
+    { file: "combine.ts", replace: "? await listIntents(commit) : []", by: "? early : []" },
+  ],
+  "an intent that is gone counts as merged": [
+    {
+      file: "combine.ts",
+      replace: "  return isTurn(",
+      by: "  if (rank === -1 && round.round > 0) return mergeWithin(round.state.index, round.sets).outcomes;\n  return isTurn(",
+    },
+  ],
+  "every conflict is believed": [
+    {
+      file: "commit-alone.ts",
+      replace: 'if (answer === "written") return outcomes;',
+      by: 'if (answer === "written") return outcomes;\n    if (answer === "conflict") return undefined;',
+    },
+  ],
+  "a write that may land yet counts as lost": [
+    { file: "commit-alone.ts", replace: 'return "open"', by: 'return "lost"' },
+  ],
+  "no answer counts as written": [
+    {
+      file: "commit-alone.ts",
+      replace: 'if (answer === "written") return outcomes;',
+      by: 'if (answer !== "conflict") return outcomes;',
+    },
+  ],
+  "an intent is merged again by its own writer": [
+    {
+      file: "combine.ts",
+      replace: "const outcomes = applied.get(id);\n  const listed",
+      by: "const outcomes: Outcomes | undefined = undefined;\n  const listed",
+    },
+    { file: "combine.ts", replace: "!applied.has(intent.id)", by: "intent.id === id || !applied.has(intent.id)" },
+  ],
+};
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const entry = `
+  export { commitChanges } from "./src/commit/commit-changes.ts";
+  export { StowageError } from "./src/errors.ts";
+`;
+
+/** Compiles the protocol with these changes. Throws if one of them cannot be made. */
+export async function compileProtocol(edits: readonly Edit[]): Promise<Protocol> {
+  const { outputFiles } = await build({
+    stdin: { contents: entry, resolveDir: root, loader: "ts" },
+    bundle: true,
+    write: false,
+    format: "esm",
+    platform: "node",
+    plugins: [
+      {
+        name: "edits",
+        setup: (compilation): void => {
+          compilation.onLoad({ filter: /\/src\/commit\/[\w-]+\.ts$/ }, async ({ path }) => {
+            const source = await readFile(path, "utf8");
+            return {
+              contents: edit(
+                source,
+                edits.filter(({ file }) => path.endsWith(join("commit", file))),
+              ),
+              loader: "ts",
+            };
+          });
+        },
+      },
+    ],
+  });
+  const code = outputFiles[0]?.text ?? "";
+  return (await import(`data:text/javascript,${encodeURIComponent(code)}`)) as Protocol;
+}
+
+function edit(source: string, edits: readonly Edit[]): string {
+  return edits.reduce((text, { file, replace, by }) => {
+    const found = text.split(replace).length - 1;
+    if (found !== 1) throw new Error(`${file} has ${JSON.stringify(replace)} ${found} times, expected it once`);
+    return text.replace(replace, () => by);
+  }, source);
+}

@@ -8,7 +8,7 @@ import { commitSet } from "../commit/commit-set.ts";
 import { StowageError, messageOf } from "../errors.ts";
 import { type LoadLimits, completeLimits, defaultLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import type { Change } from "../oci/index-change.ts";
+import type { SetChange } from "../oci/index-change.ts";
 import { type ImageName, formatName, parseName } from "../oci/reference.ts";
 import { CountingStore } from "../storage/counting-store.ts";
 import { guardStore } from "../storage/guard-store.ts";
@@ -20,7 +20,8 @@ import { checkBodyBytes } from "./check-body-bytes.ts";
 import { checkClosure } from "./check-closure.ts";
 import { type ContentEncoding, decodeContent } from "./decode-content.ts";
 import { makeDockerImages } from "./docker-images.ts";
-import { nameRoots } from "./name-roots.ts";
+import { FoundReferrers } from "./found-referrers.ts";
+import { type NamedRoot, nameRoots } from "./name-roots.ts";
 import type { IgnoredEntry, ImageReceipt, Receipt } from "./receipt.ts";
 import { takeEntries } from "./take-entries.ts";
 
@@ -183,7 +184,8 @@ function notBytes(chunk: unknown): StowageError {
 
 /** Checks that every image is whole, then publishes them: all of one repository in one conditional write. */
 async function publish(archive: StoredArchive, intake: BlobIntake, load: RunningLoad): Promise<ImageReceipt[]> {
-  const roots = await checkClosure(archive.roots, { ...load, known: intake });
+  const referrers = new FoundReferrers();
+  const roots = await checkClosure(archive.roots, { ...load, known: intake, referrers });
   const images = nameRoots(roots, load.name);
   const repositories = [...new Set(images.map((image) => image.repository))];
   if (repositories.length > maxRepositories) throw tooManyRepositories(repositories.length);
@@ -192,13 +194,7 @@ async function publish(archive: StoredArchive, intake: BlobIntake, load: Running
   const receipts: ImageReceipt[] = [];
   for (const repository of repositories) {
     const named = images.filter((image) => image.repository === repository);
-    const changes = named.map(({ tag, mediaType, digest, size }): Change => ({
-      op: "set",
-      tag,
-      mediaType,
-      digest,
-      size,
-    }));
+    const changes = changesFor(named, referrers);
     load.signal.throwIfAborted(); // not from here on: nobody must be left in doubt whether their load was published
     const outcomes = await commitSet(repository, { changes }, load).catch((error: unknown) => {
       throw receipts.length === 0 ? error : publishedInPart(error, receipts);
@@ -220,6 +216,17 @@ async function publish(archive: StoredArchive, intake: BlobIntake, load: Running
     );
   }
   return receipts;
+}
+
+/** One for each image, in their order, then one for each referrer below them that is none itself. */
+function changesFor(named: readonly NamedRoot[], referrers: FoundReferrers): SetChange[] {
+  const roots = new Set(named.map(({ digest }) => digest));
+  const images = named.map(({ tag, mediaType, digest, size }): SetChange => {
+    const { subject, artifactType } = referrers.get(digest) ?? {};
+    return { op: "set", tag, mediaType, digest, size, artifactType, subject };
+  });
+  const below = referrers.below(roots).filter(({ digest }) => !roots.has(digest));
+  return [...images, ...below.map((referrer): SetChange => ({ op: "set", ...referrer }))];
 }
 
 function mayNotPublish(denied: readonly string[]): StowageError {

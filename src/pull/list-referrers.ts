@@ -16,7 +16,7 @@ const maxPageEntries = 100;
 const maxPageBytes = 4 * 1024 * 1024 - 1024;
 /** Of the manifests that are read at a time, beside the first of them. */
 const maxBatchBytes = 4 * 1024 * 1024;
-const maxConcurrentReads = 16;
+const maxConcurrentReads = 8;
 
 export interface ListReferrersOptions {
   readonly store: ObjectStore;

@@ -77,9 +77,8 @@ async function readIfThere(
 }
 
 /** Each once, whatever tags it has. */
-function referrersIn({ entries, removed }: RepositoryIndex, subject: string): Descriptor[] {
-  const gone = new Set(removed);
-  const found = entries.filter((entry) => subjectOf(entry) === subject && !gone.has(entry.digest));
+function referrersIn({ entries }: RepositoryIndex, subject: string): Descriptor[] {
+  const found = entries.filter((entry) => subjectOf(entry) === subject);
   return [...new Map(found.map((entry) => [entry.digest, entry])).values()].toSorted((a, b) =>
     a.digest < b.digest ? -1 : 1,
   );

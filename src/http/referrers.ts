@@ -15,7 +15,7 @@ export function referrerRoutes({ store, limits }: Service): Hono {
     authorize(c, "pull", repository);
     const subject = c.req.param("digest");
     checkDigest(subject);
-    const artifactType = c.req.query("artifactType") || undefined; // an empty one is no filter
+    const artifactType = typeParameter(c.req.query("artifactType"));
     const after = c.req.query("last");
     const { signal } = c.req.raw;
     return answer(c, await listReferrers(repository, subject, { store, limits, artifactType, after, signal }), {
@@ -29,6 +29,11 @@ function checkDigest(text: string): void {
   if (isSha256Digest(text) || (isDigest(text) && !text.startsWith("sha256:"))) return;
   const expected = 'expected "sha256:" and 64 lower-case hex digits';
   throw new StowageError("DIGEST_INVALID", `Cannot list referrers of ${JSON.stringify(text)}: ${expected}`);
+}
+
+/** An empty one is no filter. No type has a space: it was a `+` that somebody who wrote it by hand has not encoded. */
+function typeParameter(text: string | undefined): string | undefined {
+  return text === "" ? undefined : text?.replaceAll(" ", "+");
 }
 
 function answer(

@@ -96,6 +96,22 @@ describe("GET /v2/_catalog of very many repositories", () => {
   });
 });
 
+describe("GET /v2/_catalog of a store that lists in an order of its own", () => {
+  it("pages them in the order of their names", async () => {
+    const names = numbers(50);
+    for (const name of names) await tagAll(name, ["1"]);
+    const backwards = decorate(store, {
+      list: async function* (prefix) {
+        const infos = [];
+        for await (const info of store.list(prefix)) infos.push(info);
+        yield* infos.toReversed();
+      },
+    });
+    const pages = await pagesFrom("/v2/_catalog?n=7", backwards);
+    expect(pages.flat()).toEqual(names);
+  });
+});
+
 describe("GET /v2/<name>/manifests/<tag> by a crowd", () => {
   const path = "/v2/team/app/manifests/1.4";
 

@@ -7,6 +7,7 @@ import { refNameAnnotation } from "../../src/oci/repository-index.ts";
 import { blobKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { sha256 } from "../support/bytes.ts";
+import { bytesAt } from "../support/loading.ts";
 import {
   type Layout,
   type TestDescriptor,
@@ -131,6 +132,8 @@ describe("GET /v2/<name>/referrers/<digest>", () => {
     expect(await filtered("a/thing+json")).toEqual([typed.digest]);
     expect(await filtered(`a/${"b".repeat(300)}`)).toEqual([long.digest]);
     expect(await filtered("a/other")).toEqual([]);
+    const byHand = await list(`/v2/team/app/referrers/${image.digest}?artifactType=a/thing+json`);
+    expect(byHand.manifests.map(({ digest }) => digest)).toEqual([typed.digest]);
     const elsewhere = await list(`/v2/nobody/referrers/${nowhere}?artifactType=a/b`);
     expect(elsewhere.headers.get("OCI-Filters-Applied")).toBe("artifactType");
   });
@@ -155,6 +158,17 @@ describe("GET /v2/<name>/referrers/<digest>", () => {
     expect(await digestsAbout(image.digest, "one")).toEqual([attestation.digest]);
     expect(await digestsAbout(image.digest, "two")).toHaveLength(2);
     expect(await digestsAbout(image.digest, "images")).toEqual([]);
+  });
+
+  it("takes up one entry of the index for each, with a type of a usual length", async () => {
+    const signature = makeLayout({ subject, refName: "signature", manifest: { artifactType: "a/thing" } });
+    const long = makeLayout({ subject, manifest: { artifactType: "b".repeat(300) } });
+    await load(joinLayouts(signature, long), "/v1/load");
+    const { manifests } = JSON.parse((await bytesAt(store, "index.json")).toString()) as { manifests: unknown };
+    expect(manifests).toEqual([
+      expect.objectContaining({ digest: signature.digest, artifactType: "a/thing" }),
+      expect.not.objectContaining({ artifactType: expect.anything() as unknown }),
+    ]);
   });
 
   it("finds those of a registry that kept them under a tag", async () => {

@@ -105,7 +105,7 @@ describe("a list of several pages", () => {
   for (const lister of referrerListers) {
     describeIfFound(`of referrers, by ${lister.name}`, missingTools(["bash", ...lister.needs]), () => {
       it("is whole", async () => {
-        expect((await ask(lister)).toSorted()).toEqual(signatures.map(({ digest }) => digest).toSorted());
+        expect((await ask(lister)).toSorted()).toEqual(signatures.map((signature) => signature.digest).toSorted());
       });
     });
   }

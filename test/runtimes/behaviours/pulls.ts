@@ -6,9 +6,8 @@ import { type Behaviour, type Trial, ask, loaded } from "../trial.ts";
 
 const layer = randomBytes(200_000, 20);
 const layout = makeLayout({ layers: [layer], name: "pulls/app:1" });
-const { digest, size } = layout.roots[0] ?? { digest: "", size: 0 };
 const signature = makeLayout({
-  subject: { mediaType: types.manifest, digest, size },
+  subject: { mediaType: types.manifest, digest: layout.digest, size: layout.roots[0]?.size ?? 0 },
   manifest: { artifactType: "a/thing+json", annotations: { a: "b" } },
 });
 const manifest = layout.blobs.get(layout.digest);

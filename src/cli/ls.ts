@@ -3,7 +3,7 @@ import { parseArgs } from "node:util";
 import { StowageError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { parseRepositoryName } from "../oci/reference.ts";
-import { tagOf } from "../oci/repository-index.ts";
+import { subjectOf, tagOf } from "../oci/repository-index.ts";
 import { listRepositories } from "../pull/list-repositories.ts";
 import { readRepository } from "../pull/read-repository.ts";
 import type { CallOptions, ObjectStore } from "../storage/object-store.ts";
@@ -21,7 +21,8 @@ export const ls: Command = {
   help: `Usage: stowage ls [REPOSITORY] [--store URL] [--json]
 
 Lists the images of a store, or of one of its repositories. An image without a tag,
-shown as "-", is found by its digest alone.
+shown as "-", is found by its digest alone. A referrer is a signature, an attestation
+or the like: it says something about another image.
 
 Options:
   --store URL   the store, default STOWAGE_STORE, else file:./data
@@ -61,6 +62,8 @@ interface ListedImage {
   readonly mediaType: string;
   /** Length of the manifest in bytes. */
   readonly size: number;
+  /** Of a referrer, the digest of what it says something about. */
+  readonly subject?: string;
 }
 
 interface Listing {
@@ -102,7 +105,9 @@ function isDamage({ code }: StowageError): boolean {
 
 function toImage(repository: string, entry: Descriptor): ListedImage {
   const { digest, mediaType, size } = entry;
-  return { repository, reference: tagOf(entry) ?? digest, digest, mediaType, size };
+  const subject = subjectOf(entry);
+  const reference = tagOf(entry) ?? digest;
+  return { repository, reference, digest, mediaType, size, ...(subject !== undefined && { subject }) };
 }
 
 function byReference(a: ListedImage, b: ListedImage): number {
@@ -110,10 +115,10 @@ function byReference(a: ListedImage, b: ListedImage): number {
 }
 
 function toRows(images: readonly ListedImage[]): string[][] {
-  const rows = images.map(({ repository, reference, digest, mediaType }) => [
+  const rows = images.map(({ repository, reference, digest, mediaType, subject }) => [
     repository,
     reference === digest ? "-" : reference,
-    kindOf(mediaType),
+    subject === undefined ? kindOf(mediaType) : "referrer",
     digest,
   ]);
   return [["REPOSITORY", "TAG", "KIND", "DIGEST"], ...rows];

@@ -20,6 +20,7 @@ import { LoadSlots } from "./load-slots.ts";
 import { loadRoutes } from "./load.ts";
 import { manifestRoutes } from "./manifests.ts";
 import { missingRoutes } from "./missing.ts";
+import { referrerRoutes } from "./referrers.ts";
 import { refuseCrossSite } from "./refuse-cross-site.ts";
 import { refuseOtherMethods } from "./refuse-other-methods.ts";
 import type { Service } from "./service.ts";
@@ -92,6 +93,7 @@ export function createApp(options: AppOptions): Hono {
   app.route("/v2", catalogRoutes(service));
   app.route("/v2", manifestRoutes(service));
   app.route("/v2", blobRoutes(service));
+  app.route("/v2", referrerRoutes(service));
   refuseOtherMethods(app);
   app.notFound((c) => {
     const message = `Cannot ${c.req.method} ${pathOf(c)}: there is no such route`;

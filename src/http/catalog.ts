@@ -2,47 +2,63 @@
 import { type Context, Hono } from "hono";
 import { parseRepositoryName } from "../oci/reference.ts";
 import { StowageError } from "../errors.ts";
-import { listRepositories } from "../pull/list-repositories.ts";
+import { pageOfRepositories } from "../pull/list-repositories.ts";
 import { readRepository } from "../pull/read-repository.ts";
 import { tagOf } from "../oci/repository-index.ts";
 import { authorize, mayReach } from "./authentication.ts";
+import { nextLink } from "./next-link.ts";
 import type { Service } from "./service.ts";
+
+/** Names on a page, also where more are asked for: clients read no more than 4 MiB of an answer, and a name has 255 bytes at most. */
+const maxPageNames = 10_000;
 
 export function catalogRoutes({ store }: Service): Hono {
   const routes = new Hono();
   routes.get("/_catalog", async (c) => {
     authorize(c, "pull");
-    const repositories = await listRepositories(store, { signal: c.req.raw.signal });
-    const reachable = repositories.filter((name) => mayReach(c, "pull", name));
-    return page(c, reachable, (names) => ({ repositories: names }));
+    const { limit, after } = pageOf(c);
+    const isWanted = (name: string): boolean => mayReach(c, "pull", name);
+    const { signal } = c.req.raw;
+    const names = await pageOfRepositories(store, { limit: limit + 1, after, isWanted, signal });
+    return answer(c, names, { limit, body: (repositories) => ({ repositories }) });
   });
   routes.get("/:name{.+}/tags/list", async (c) => {
     const name = parseRepositoryName(c.req.param("name"));
     authorize(c, "pull", name);
+    const { limit, after } = pageOf(c);
     const { entries } = await readRepository(store, name, { signal: c.req.raw.signal });
-    const tags = entries.flatMap((entry) => tagOf(entry) ?? []);
-    return page(c, tags.toSorted(), (names) => ({ name, tags: names }));
+    const names = entries.flatMap((entry) => tagOf(entry) ?? []);
+    const rest = after === undefined ? names : names.filter((tag) => tag > after);
+    return answer(c, rest.toSorted(), { limit, body: (tags) => ({ name, tags }) });
   });
   return routes;
 }
 
-/** Answers with at most `n` of the names, those after `last`, and a Link to the next page if there is one. */
-function page(c: Context, names: readonly string[], body: (names: readonly string[]) => object): Response {
-  const last = c.req.query("last");
-  const n = parseCount(c.req.query("n"));
-  const rest = last === undefined ? names : names.filter((name) => name > last);
-  const shown = rest.slice(0, n);
-  const lastShown = shown.at(-1);
-  const path = new URL(c.req.url).pathname; // `c.req.path` is decoded, and an outer app may have put the host into it
-  const link =
-    lastShown !== undefined && shown.length < rest.length
-      ? { Link: `<${path}?n=${n}&last=${encodeURIComponent(lastShown)}>; rel="next"` }
-      : undefined;
-  return c.json(body(shown), 200, link);
+interface Page {
+  /** How many names are on it at most. */
+  readonly limit: number;
+  /** The name that comes before all of them. */
+  readonly after: string | undefined;
 }
 
-function parseCount(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
+function pageOf(c: Context): Page {
+  const n = c.req.query("n");
+  return { limit: n === undefined ? maxPageNames : Math.min(parseCount(n), maxPageNames), after: c.req.query("last") };
+}
+
+interface Answer extends Pick<Page, "limit"> {
+  readonly body: (names: readonly string[]) => object;
+}
+
+/** Answers with the first of the names, and a Link to the next page if there are more. */
+function answer(c: Context, names: readonly string[], { limit, body }: Answer): Response {
+  const shown = names.slice(0, limit);
+  const last = shown.at(-1);
+  const hasMore = last !== undefined && shown.length < names.length;
+  return c.json(body(shown), 200, hasMore ? nextLink(c, { n: String(limit), last }) : undefined);
+}
+
+function parseCount(text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
   throw new StowageError("INPUT_INVALID", `Cannot use ${JSON.stringify(text)} as n: expected a whole number`);
 }

@@ -10,6 +10,7 @@ import { blobKey } from "../storage/keys.ts";
 import type { StoreReader } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";
 import { concurrently } from "../streams/concurrently.ts";
+import type { FoundReferrers } from "./found-referrers.ts";
 import type { ParsedJson } from "./parsed-json.ts";
 
 /** Blobs whose presence is asked for at the same time. */
@@ -26,12 +27,14 @@ export interface ClosureOptions {
     sizeOf(digest: string): number | undefined;
     manifest(digest: string): Uint8Array | undefined;
   };
+  /** Told of the referrers that are seen, where somebody wants to know. */
+  readonly referrers?: FoundReferrers | undefined;
 }
 
 /** A root whose closure is in the store. Its media type is that of its bytes, whatever its descriptor called it. */
 export interface ClosedRoot extends Descriptor {
-  /** It says something about another manifest: a signature, an attestation. */
-  readonly hasSubject: boolean;
+  /** The digest of the manifest that it says something about, if it is a signature, an attestation or the like. */
+  readonly subject: string | undefined;
   /** Another root, an index, leads to it: ORAS lists a platform's manifest beside the index as well. */
   readonly isPart: boolean;
   /** The manifests that are missing from it, if it is a sparse index; of very many, the first, and never none. */
@@ -59,15 +62,15 @@ export async function checkClosure(roots: readonly Descriptor[], options: Closur
   for (const root of roots) {
     const visited = await check.visit(root, { namedBy: "index.json", depth: 0 });
     if (visited === undefined) throw missing(root, "index.json");
-    const { mediaType, size, hasSubject } = visited;
+    const { mediaType, size, subject } = visited;
     const absent = check.absentFrom(root.digest).slice(0, Math.max(1, left));
     left -= absent.length;
-    closed.push({ ...root, mediaType, size, hasSubject, absent });
+    closed.push({ ...root, mediaType, size, subject, absent });
   }
   return closed.map((root) => ({ ...root, isPart: check.parts.has(root.digest) }));
 }
 
-interface Visited extends Pick<ClosedRoot, "mediaType" | "size" | "hasSubject"> {
+interface Visited extends Pick<ClosedRoot, "mediaType" | "size" | "subject"> {
   readonly sparse: Sparse;
 }
 
@@ -149,7 +152,12 @@ class ClosureCheck {
     const sparse = isIndex ? await this.#checkChildren(manifest, { namedBy: digest, depth: depth + 1 }) : complete;
     if (!isIndex) await this.#checkBlobs(manifest.blobs, digest);
     if (sparse === complete) parsed.drop(size); // of one that lacks manifests those are kept
-    return { mediaType: manifest.mediaType, size: bytes.length, hasSubject: manifest.subject !== undefined, sparse };
+    const visited = { mediaType: manifest.mediaType, size: bytes.length, subject: manifest.subject?.digest, sparse };
+    if (visited.subject !== undefined) {
+      const { artifactType } = manifest;
+      this.#options.referrers?.add({ ...visited, digest, artifactType, subject: visited.subject });
+    }
+    return visited;
   }
 
   async #checkChildren({ manifests }: ImageIndex, visit: Visit): Promise<Sparse> {
@@ -169,6 +177,7 @@ class ClosureCheck {
     for (const child of manifests.filter(({ mediaType }) => isManifestType(mediaType))) {
       const visited = await this.visit(child, visit);
       this.parts.add(child.digest);
+      this.#options.referrers?.addPart(visit.namedBy, child.digest);
       if (visited === undefined && ++this.#absent > maxAbsent) throw tooManyAbsent();
       if (visited === undefined) absent.set(child.digest, briefly(child));
       else if (visited.sparse !== complete) indexes.add(child.digest);

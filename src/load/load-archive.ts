@@ -8,7 +8,7 @@ import { commitSet } from "../commit/commit-set.ts";
 import { StowageError, messageOf } from "../errors.ts";
 import { type LoadLimits, completeLimits, defaultLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import type { Change, Expectation } from "../oci/index-change.ts";
+import type { Expectation, SetChange } from "../oci/index-change.ts";
 import { type ImageName, formatName, parseName } from "../oci/reference.ts";
 import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
 import { CountingStore } from "../storage/counting-store.ts";
@@ -21,7 +21,8 @@ import { checkBodyBytes } from "./check-body-bytes.ts";
 import { checkClosure } from "./check-closure.ts";
 import { type ContentEncoding, decodeContent } from "./decode-content.ts";
 import { makeDockerImages } from "./docker-images.ts";
-import { nameRoots } from "./name-roots.ts";
+import { FoundReferrers } from "./found-referrers.ts";
+import { type NamedRoot, nameRoots } from "./name-roots.ts";
 import { ParsedJson } from "./parsed-json.ts";
 import type { IgnoredEntry, ImageReceipt, Receipt } from "./receipt.ts";
 import { parseRoots, takeEntries } from "./take-entries.ts";
@@ -202,7 +203,8 @@ function notBytes(chunk: unknown): StowageError {
 
 /** Checks that every image is whole, then publishes them: all of one repository in one conditional write. */
 async function publish(archive: StoredArchive, intake: BlobIntake, load: RunningLoad): Promise<ImageReceipt[]> {
-  const roots = await checkClosure(archive.roots, { ...load, known: intake });
+  const referrers = new FoundReferrers();
+  const roots = await checkClosure(archive.roots, { ...load, known: intake, referrers });
   const images = nameRoots(roots, load.name);
   const repositories = [...new Set(images.map((image) => image.repository))];
   if (repositories.length > maxRepositories) throw tooManyRepositories(repositories.length);
@@ -211,14 +213,7 @@ async function publish(archive: StoredArchive, intake: BlobIntake, load: Running
   const receipts: ImageReceipt[] = [];
   for (const repository of repositories) {
     const named = images.filter((image) => image.repository === repository);
-    const changes = named.map(({ tag, mediaType, digest, size }): Change => ({
-      op: "set",
-      tag,
-      mediaType,
-      digest,
-      size,
-      ...(tag !== undefined && { expects: load.expects }), // of referrers, which have no tag, nothing was said
-    }));
+    const changes = changesFor(named, { referrers, expects: load.expects });
     const immutableTags = tagPatternsOf(load.immutableTags, repository);
     load.signal.throwIfAborted(); // not from here on: nobody must be left in doubt whether their load was published
     const outcomes = await commitSet(repository, { changes, immutableTags }, load).catch((error: unknown) => {
@@ -241,6 +236,21 @@ async function publish(archive: StoredArchive, intake: BlobIntake, load: Running
     );
   }
   return receipts;
+}
+
+/** One for each image, in their order, then one for each referrer below them that is none itself. */
+function changesFor(
+  named: readonly NamedRoot[],
+  { referrers, expects }: { readonly referrers: FoundReferrers } & Pick<LoadOptions, "expects">,
+): SetChange[] {
+  const roots = new Set(named.map(({ digest }) => digest));
+  const images = named.map(({ tag, mediaType, digest, size }): SetChange => {
+    const { subject, artifactType } = referrers.get(digest) ?? {};
+    const condition = tag === undefined ? undefined : expects; // of referrers, which have no tag, nothing was said
+    return { op: "set", tag, mediaType, digest, size, artifactType, subject, expects: condition };
+  });
+  const below = referrers.below(roots).filter(({ digest }) => !roots.has(digest));
+  return [...images, ...below.map((referrer): SetChange => ({ op: "set", ...referrer }))];
 }
 
 function mayNotPublish(denied: readonly string[]): StowageError {

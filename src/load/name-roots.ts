@@ -43,14 +43,14 @@ export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): 
 }
 
 /** A referrer is listed wherever else it is: it could not be found by its subject otherwise. */
-function isImage({ isPart, hasSubject, annotations }: ClosedRoot): boolean {
+function isImage({ isPart, subject, annotations }: ClosedRoot): boolean {
   const isNamed = [containerdNameAnnotation, refNameAnnotation].some((name) => annotations?.[name] !== undefined);
-  return isNamed || hasSubject || !isPart;
+  return isNamed || subject !== undefined || !isPart;
 }
 
 function nameOf(root: ClosedRoot, requested: ImageName | undefined): ImageName {
   if (requested === undefined) return nameInArchive(root);
-  if (root.hasSubject) return { repository: requested.repository, tag: undefined }; // a referrer, found by its subject
+  if (root.subject !== undefined) return { repository: requested.repository, tag: undefined }; // a referrer, found by its subject
   return { repository: requested.repository, tag: requested.tag ?? tagInArchive(root) };
 }
 
@@ -73,7 +73,7 @@ function nameInArchive({ annotations }: Descriptor): ImageName {
 }
 
 function checkOneImage(roots: readonly ClosedRoot[], { repository, tag }: ImageName): void {
-  const digests = new Set(roots.filter(({ hasSubject }) => !hasSubject).map(({ digest }) => digest));
+  const digests = new Set(roots.filter(({ subject }) => subject === undefined).map(({ digest }) => digest));
   if (digests.size === 1) return;
   throw new StowageError(
     "INDEX_INVALID",

@@ -79,7 +79,8 @@ function parseSize(value: unknown, where: string): number {
   );
 }
 
-function stringsOf(object: JsonObject): Record<string, string> {
+/** Of what should be a map of strings those that are. */
+export function stringsOf(object: JsonObject): Record<string, string> {
   const strings = Object.entries(object).filter((entry): entry is [string, string] => typeof entry[1] === "string");
   return Object.fromEntries(strings);
 }

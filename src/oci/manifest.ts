@@ -4,7 +4,7 @@
  */
 import { Buffer } from "node:buffer";
 import { StowageError, messageOf } from "../errors.ts";
-import { type Descriptor, knownFields, parseDescriptor } from "./descriptor.ts";
+import { type Descriptor, knownFields, parseDescriptor, stringsOf } from "./descriptor.ts";
 import { describeJson, isJsonObject, parseOciJson } from "./json.ts";
 
 export const ociIndexType = "application/vnd.oci.image.index.v1+json";
@@ -23,6 +23,8 @@ export interface ImageIndex {
   /** The manifests that it names. */
   readonly manifests: readonly Descriptor[];
   readonly subject: Descriptor | undefined;
+  readonly artifactType: string | undefined;
+  readonly annotations: Readonly<Record<string, string>> | undefined;
 }
 
 /** An image manifest, an artifact's included. */
@@ -32,6 +34,9 @@ export interface ImageManifest {
   /** The config and the layers, in this order. */
   readonly blobs: readonly Descriptor[];
   readonly subject: Descriptor | undefined;
+  /** Its own, or else the media type of its config (distribution specification, "Listing Referrers"). */
+  readonly artifactType: string | undefined;
+  readonly annotations: Readonly<Record<string, string>> | undefined;
 }
 
 export type Manifest = ImageIndex | ImageManifest;
@@ -53,18 +58,22 @@ export function parseManifest(bytes: Uint8Array, name: string, declaredType?: st
   if (Array.isArray(manifests) === (config !== undefined || layers !== undefined)) {
     throw invalid(name, "expected either a list of manifests (an index) or a config and layers (a manifest)");
   }
-  const subject =
-    json["subject"] === undefined ? undefined : parseDescriptor(json["subject"], `the subject of ${name}`);
+  const about = {
+    subject: json["subject"] === undefined ? undefined : parseDescriptor(json["subject"], `the subject of ${name}`),
+    artifactType: stringOrUndefined(json["artifactType"]),
+    annotations: isJsonObject(json["annotations"]) ? stringsOf(json["annotations"]) : undefined,
+  };
 
   if (Array.isArray(manifests)) {
     return {
       kind: "index",
       mediaType: mediaTypeOf(json["mediaType"], { declaredType, name, allowed: indexTypes, fallback: ociIndexType }),
       manifests: parseDescriptors(manifests, (i) => `manifests[${i}] of ${name}`),
-      subject,
+      ...about,
     };
   }
   if (!Array.isArray(layers)) throw invalid(name, "it has a config, but no list of layers");
+  const configDescriptor = parseDescriptor(config, `the config of ${name}`);
   return {
     kind: "manifest",
     mediaType: mediaTypeOf(json["mediaType"], {
@@ -73,11 +82,9 @@ export function parseManifest(bytes: Uint8Array, name: string, declaredType?: st
       allowed: manifestTypes,
       fallback: ociManifestType,
     }),
-    blobs: [
-      parseDescriptor(config, `the config of ${name}`),
-      ...parseDescriptors(layers, (i) => `layers[${i}] of ${name}`),
-    ],
-    subject,
+    blobs: [configDescriptor, ...parseDescriptors(layers, (i) => `layers[${i}] of ${name}`)],
+    ...about,
+    artifactType: about.artifactType ?? stringOrUndefined(configDescriptor.mediaType),
   };
 }
 
@@ -122,6 +129,11 @@ function parseManifestJson(bytes: Uint8Array, name: string): Readonly<Record<str
 
 function parseDescriptors(values: readonly unknown[], where: (i: number) => string): Descriptor[] {
   return values.map((value, i) => knownFields(parseDescriptor(value, where(i))));
+}
+
+/** An empty one says nothing: Go's writers leave it out or not, as they like. */
+function stringOrUndefined(value: unknown): string | undefined {
+  return typeof value === "string" && value !== "" ? value : undefined;
 }
 
 interface MediaTypeChoice {

@@ -11,7 +11,7 @@ import type {
   SetChange,
 } from "./index-change.ts";
 import { matchesPattern } from "./match-pattern.ts";
-import { type RepositoryIndex, refNameAnnotation, subjectAnnotation, tagOf } from "./repository-index.ts";
+import { type RepositoryIndex, refNameAnnotation, subjectAnnotation, subjectOf, tagOf } from "./repository-index.ts";
 
 /** Of digests that were removed, so many are remembered, the latest. */
 export const maxRemoved = 1000;
@@ -139,8 +139,9 @@ function isExpected(expects: Expectation, found: string | undefined): boolean {
   return expects === "absent" ? found === undefined : found === expects.digest;
 }
 
-function isSame(entry: Descriptor, { digest, mediaType }: SetChange): boolean {
-  return entry.digest === digest && entry.mediaType === mediaType;
+/** An entry that another tool wrote does not say what its subject is. */
+function isSame(entry: Descriptor, { digest, mediaType, subject }: SetChange): boolean {
+  return entry.digest === digest && entry.mediaType === mediaType && subjectOf(entry) === subject;
 }
 
 function entryOf({ tag, mediaType, digest, size, artifactType, subject }: SetChange): Descriptor {

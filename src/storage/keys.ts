@@ -3,17 +3,17 @@
  *
  *     oci-layout                                      written once the store has passed the probe
  *     index.json                                      index of the default repository
- *     intents/<id>                                    changes of that index which wait to be merged
  *     blobs/sha256/<64 hex>                           every blob, shared by all repositories
  *     repositories/<name>/_layout/oci-layout
  *     repositories/<name>/_layout/index.json          index of one named repository
- *     repositories/<name>/_layout/intents/<id>        changes of that index which wait to be merged
+ *     intents/<name>/_layout/<id>                     changes of a repository's index which wait to be merged
  *     staging/<id>                                    unfinished work; a lifecycle rule may expire it
  *     staging/<id>.json                               what was announced of an upload in parts
  *     staging/<id>.<number>                           one of its parts, from 1 on
  *     incoming/…                                      tarballs that others put there, loaded when the bucket says so
  *
- * `_layout` cannot be part of a repository's name, so no name collides with a key.
+ * `_layout` cannot be part of a repository's name, so no name collides with a key. Intents lie apart, so that whoever lists
+ * all repositories does not meet those of each.
  */
 import { hexOf } from "../oci/digest.ts";
 import { defaultRepository } from "../oci/reference.ts";
@@ -40,7 +40,7 @@ export function repositoryLayoutKey(repository: string): string {
 
 /** With what the keys of all intents of a repository begin. */
 export function intentsPrefix(repository: string): string {
-  return repository === defaultRepository ? "intents/" : `${repositoriesPrefix}${repository}/_layout/intents/`;
+  return `intents/${repository}/_layout/`;
 }
 
 /** With what all keys of an upload in parts begin. Flat: a directory then keeps no empty folder of each. */

@@ -52,6 +52,20 @@ team/app    1.4    image  ${named.digest}
     });
   });
 
+  it("tells signatures and the like from images", async () => {
+    const cwd = await newFolder();
+    const [subject] = index.roots;
+    if (subject === undefined) throw new Error("expected a root");
+    const signature = makeLayout({ subject: { ...subject, annotations: {} } });
+    await stowage(["load", "-"], { cwd, input: await tarOf(joinLayouts(index, signature)) });
+    expect((await stowage(["ls"], { cwd })).stdout).toBe(`REPOSITORY  TAG    KIND      DIGEST
+images      multi  index     ${index.digest}
+images      -      referrer  ${signature.digest}
+`);
+    const { stdout } = await stowage(["ls", "--json"], { cwd });
+    expect(JSON.parse(stdout)).toMatchObject({ images: [{}, { digest: signature.digest, subject: index.digest }] });
+  });
+
   it("says that an empty store is empty", async () => {
     expect(await stowage(["ls"])).toEqual({ code: 0, stdout: "", stderr: "There are no images in file:./data\n" });
     expect(await stowage(["ls", "--json"])).toEqual({ code: 0, stdout: '{\n  "images": []\n}\n', stderr: "" });

@@ -1,17 +1,16 @@
 /**
  * Archives of every kind by the tools that write them, through a pipe into a running Stowage: it finds the digest that
- * another tool finds, keeps every blob, and another client gets every byte back.
+ * another tool finds, keeps every blob, another client gets every byte back, and ORAS finds every referrer.
  */
-import { once } from "node:events";
 import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { createAdaptorServer } from "@hono/node-server";
 import { beforeAll, describe, expect, it } from "vitest";
 import { parseReceipt } from "../../src/cli/parse-receipt.ts";
-import { createApp } from "../../src/http/app.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
+import { isJsonObject } from "../../src/oci/json.ts";
 import { describeIfFound } from "../support/requirement.ts";
+import { withService } from "../support/serve-app.ts";
 import { type AcceptedArchive, type ArchiveMaker, pullers } from "../tools/accepted-archive.ts";
 import { artifactArchives } from "../tools/artifact-archives.ts";
 import { buildKitArchives } from "../tools/buildkit-archives.ts";
@@ -42,14 +41,15 @@ describe("archives of real tools", () => {
 
   for (const { name, needs, prepare, archives } of makers) {
     const pulling = archives.map(({ puller }) => puller);
-    describeIfFound(`by ${name}`, missingTools([...needs, ...pulling, "bash", "curl", "tar"]), () => {
+    describeIfFound(`by ${name}`, missingTools([...needs, ...pulling, "bash", "curl", "oras", "tar"]), () => {
       let env: Environment;
       beforeAll(async () => {
         env = await prepare(workshop);
       });
 
       it.each(archives.map((archive) => [archive.title, archive] as const))("%s", async (_, archive) => {
-        await withService(async (url) => {
+        // Of its own, and empty, so that no archive finds what another brought.
+        await withService(new MemoryStore(), async (url) => {
           const bench = await pipe(archive, { env, url, folder: await workshop.newFolder() });
           const { images, blobs } = bench.receipt;
           const digests = await bench.ask(archive.digests);
@@ -63,6 +63,10 @@ describe("archives of real tools", () => {
             expect(await pull(digest, { puller: archive.puller, bench, url })).toEqual(
               expect.arrayContaining(expected),
             );
+          }
+
+          for (const [subject, referrers] of referrersIn(bench.blobs)) {
+            expect(await discover(subject, { bench, url })).toEqual(referrers);
           }
 
           // Once more, as a file, and where it holds one image under a name that the request gives it.
@@ -79,21 +83,6 @@ describe("archives of real tools", () => {
     });
   }
 });
-
-/** A service with an empty store, so that no archive finds what another brought. */
-async function withService(use: (url: string) => Promise<void>): Promise<void> {
-  const app = createApp({ store: new MemoryStore(), access: "anyone" });
-  const server = createAdaptorServer({ fetch: app.fetch });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  if (typeof address !== "object" || address === null) throw new Error(`expected a port, found ${address}`);
-  try {
-    await use(`http://127.0.0.1:${address.port}`);
-  } finally {
-    server.close();
-  }
-}
 
 /** An archive that was loaded, and the folder in which it can be asked about. */
 interface Bench {
@@ -152,4 +141,23 @@ async function pull(digest: string, { puller, bench, url }: PullOptions): Promis
 /** Sorted, each once. */
 function digestsOf(named: readonly { readonly digest: string }[]): string[] {
   return [...new Set(named.map(({ digest }) => digest))].toSorted();
+}
+
+/** By subject, the digests of what says something about it, sorted. */
+function referrersIn(blobs: Blobs): ReadonlyMap<string, readonly string[]> {
+  const referrers = new Map<string, string[]>();
+  for (const [digest, bytes] of blobs) {
+    const json: unknown = bytes[0] === 0x7b ? JSON.parse(Buffer.from(bytes).toString()) : undefined;
+    const subject = isJsonObject(json) ? json["subject"] : undefined;
+    if (!isJsonObject(subject) || typeof subject["digest"] !== "string") continue;
+    referrers.set(subject["digest"], [...(referrers.get(subject["digest"]) ?? []), digest].toSorted());
+  }
+  return referrers;
+}
+
+/** The digests of what ORAS finds by the API, and by nothing else. */
+async function discover(subject: string, { bench, url }: Pick<PullOptions, "bench" | "url">): Promise<string[]> {
+  const image = `${new URL(url).host}/${bench.receipt.images[0]?.repository}@${subject}`;
+  const format = "--depth 1 --format go-template --template '{{range .referrers}}{{.digest}}{{println}}{{end}}'";
+  return bench.ask(`oras discover --plain-http --distribution-spec v1.1-referrers-api ${format} ${image}`);
 }

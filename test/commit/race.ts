@@ -82,10 +82,8 @@ export class Race {
 
   /** Resolves once all processes have ended, with how many of them were not killed. */
   async ended(): Promise<number> {
-    const codes = await Promise.all(
-      this.#children.map(async (child) => (isAlive(child) ? (await once(child, "close"))[0] : child.exitCode)),
-    );
-    return codes.filter((code) => code === 0).length;
+    await Promise.all(this.#children.filter(isAlive).map(async (child) => once(child, "close")));
+    return this.#children.filter(({ exitCode }) => exitCode === 0).length;
   }
 
   async cleanUp(): Promise<void> {

@@ -33,7 +33,7 @@ const categories = [
   {
     name: "referrers",
     setting: "API_REFERRER",
-    isOn: false,
+    isOn: true,
     tests: /\/referrers$/,
     leastPassed: { loaded: 2, pushed: 4 },
   },

@@ -6,6 +6,10 @@ import { type Behaviour, type Trial, ask, loaded } from "../trial.ts";
 
 const layer = randomBytes(200_000, 20);
 const layout = makeLayout({ layers: [layer], name: "pulls/app:1" });
+const signature = makeLayout({
+  subject: { mediaType: types.manifest, digest: layout.digest, size: layout.roots[0]?.size ?? 0 },
+  manifest: { artifactType: "a/thing+json", annotations: { a: "b" } },
+});
 const manifest = layout.blobs.get(layout.digest);
 const blobPath = `/v2/pulls/app/blobs/${sha256(layer)}`;
 
@@ -85,6 +89,28 @@ export const pulls: readonly Behaviour[] = [
       const { status, json } = await ask(trial, "/v2/_catalog");
       expect(status).toBe(200);
       expect(json["repositories"]).toContain("pulls/app");
+    },
+  },
+  {
+    name: "referrers, by their type",
+    run: async (trial) => {
+      await loadSample(trial);
+      await loaded(trial, await tarOf(signature), "pulls/app");
+      const path = `/v2/pulls/app/referrers/${layout.digest}?artifactType=a%2Fthing%2Bjson`;
+      const { status, headers, json } = await ask(trial, path);
+      expect(status).toBe(200);
+      expect(headers.get("Content-Type")).toBe(types.index);
+      expect(headers.get("OCI-Filters-Applied")).toBe("artifactType");
+      const referrer = { digest: signature.digest, artifactType: "a/thing+json", annotations: { a: "b" } };
+      expect(json).toMatchObject({ schemaVersion: 2, mediaType: types.index, manifests: [referrer] });
+    },
+  },
+  {
+    name: "a crowd that pulls one tag",
+    run: async (trial) => {
+      await loadSample(trial);
+      const pulled = await Promise.all(Array.from({ length: 40 }, async () => ask(trial, "/v2/pulls/app/manifests/1")));
+      expect(pulled.filter(({ bytes }) => bytes.equals(manifest ?? Buffer.alloc(0)))).toHaveLength(pulled.length);
     },
   },
 ];

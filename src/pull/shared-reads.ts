@@ -1,0 +1,49 @@
+/**
+ * Reads of one thing by many who come together. While a read is under way whoever comes waits, and all who wait are given
+ * what the next one finds: so the thing is in memory once or twice, however many ask for it, and nobody is given a state
+ * from before they asked.
+ */
+import { inTime } from "../streams/in-time.ts";
+import { orAbort } from "../streams/or-abort.ts";
+
+/** On Workers whoever began a read may be ended, and the read with him: nobody waits for good. */
+const maxWaitMs = 30_000;
+
+export class SharedReads<T> {
+  /** By key, the read that is under way. */
+  readonly #running = new Map<string, Promise<T>>();
+  /** By key, the one that begins when that has ended. */
+  readonly #next = new Map<string, Promise<T>>();
+
+  /** Calls `begin`, or waits for somebody else's. It is everybody's: the signal only ends the waiting. */
+  async read(key: string, begin: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const read = this.#next.get(key) ?? this.#line(key, begin);
+    if (await orAbort(inTime(read, maxWaitMs), signal)) return read;
+    this.#running.delete(key);
+    this.#next.delete(key);
+    return begin();
+  }
+
+  async #line(key: string, begin: () => Promise<T>): Promise<T> {
+    const running = this.#running.get(key);
+    if (running === undefined) return this.#start(key, begin);
+    const next = running
+      .catch(() => undefined)
+      .then(async () => {
+        if (this.#next.get(key) === next) this.#next.delete(key);
+        return this.#start(key, begin);
+      });
+    this.#next.set(key, next);
+    return next;
+  }
+
+  async #start(key: string, begin: () => Promise<T>): Promise<T> {
+    const running = begin();
+    this.#running.set(key, running);
+    try {
+      return await running;
+    } finally {
+      if (this.#running.get(key) === running) this.#running.delete(key);
+    }
+  }
+}

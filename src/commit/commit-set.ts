@@ -3,12 +3,14 @@ import { StowageError } from "../errors.ts";
 import { maxEntriesBytes } from "../limits.ts";
 import type { ChangeOutcome, ChangeSet, ChangeSetOutcome, Refusal } from "../oci/index-change.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
+import type { Clock } from "./clock.ts";
 import { type CommitQueue, commitQueueOf } from "./commit-queue.ts";
 
 export interface CommitSetOptions {
   readonly store: ObjectStore;
   /** The process's own of the store; needed where `store` is a decorator of one call's. */
   readonly queue?: CommitQueue | undefined;
+  readonly clock?: Clock | undefined;
 }
 
 /**
@@ -19,9 +21,9 @@ export interface CommitSetOptions {
 export async function commitSet(
   repository: string,
   set: ChangeSet,
-  { store, queue = commitQueueOf(store) }: CommitSetOptions,
+  { store, queue = commitQueueOf(store), clock }: CommitSetOptions,
 ): Promise<readonly ChangeOutcome[]> {
-  const outcome = await queue.commit(repository, set, { store });
+  const outcome = await queue.commit(repository, set, { store, clock });
   if ("changes" in outcome) return outcome.changes;
   throw "refused" in outcome ? refusalOf(outcome.refused, repository) : failureOf(outcome.failed, repository);
 }

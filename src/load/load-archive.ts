@@ -3,10 +3,12 @@
  * there, and all that they name, are the images published. What fails before that publishes nothing.
  */
 import { setMaxListeners } from "node:events";
+import { systemClock } from "../commit/clock.ts";
 import { type CommitQueue, commitQueueOf } from "../commit/commit-queue.ts";
 import { commitSet } from "../commit/commit-set.ts";
 import { StowageError, messageOf } from "../errors.ts";
 import { type LoadLimits, completeLimits, defaultLimits } from "../limits.ts";
+import { RescuingStore } from "../marks/rescuing-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Change } from "../oci/index-change.ts";
 import { type ImageName, formatName, parseName } from "../oci/reference.ts";
@@ -20,6 +22,7 @@ import { checkBodyBytes } from "./check-body-bytes.ts";
 import { checkClosure } from "./check-closure.ts";
 import { type ContentEncoding, decodeContent } from "./decode-content.ts";
 import { makeDockerImages } from "./docker-images.ts";
+import { keepClosed } from "./keep-closed.ts";
 import { nameRoots } from "./name-roots.ts";
 import type { IgnoredEntry, ImageReceipt, Receipt } from "./receipt.ts";
 import { takeEntries } from "./take-entries.ts";
@@ -51,9 +54,9 @@ export interface LoadOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A load under way: every choice made, a store that counts, and a signal that also fires when a part of it fails. */
+/** A load under way: every choice made, and a signal that also fires when a part of it fails. */
 interface RunningLoad extends Pick<LoadOptions, "mayPublish"> {
-  readonly store: CountingStore;
+  readonly store: RescuingStore;
   readonly queue: CommitQueue;
   readonly name: ImageName | undefined;
   readonly limits: LoadLimits;
@@ -84,8 +87,9 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
   const failed = new AbortController(); // a blob that cannot be stored ends the reading at once
   const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
   setMaxListeners(0, signal); // each request under way listens to it
+  const counted = new CountingStore(guardStore(options.store));
   const load: RunningLoad = {
-    store: new CountingStore(guardStore(options.store)),
+    store: new RescuingStore(counted, { clock: systemClock }),
     queue: commitQueueOf(options.store),
     name: options.name === undefined ? undefined : checkName(options.name),
     mayPublish: options.mayPublish,
@@ -115,7 +119,7 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
       written: blobs.reduce((sum, { size, status }) => sum + (status === "present" ? 0 : size), 0),
       skipped: blobs.reduce((sum, { size, status }) => sum + (status === "present" ? size : 0), 0),
     },
-    requests: load.store.requests,
+    requests: counted.requests,
   };
 }
 
@@ -199,6 +203,7 @@ async function publish(archive: StoredArchive, intake: BlobIntake, load: Running
       digest,
       size,
     }));
+    await keepClosed(archive.roots, load);
     load.signal.throwIfAborted(); // not from here on: nobody must be left in doubt whether their load was published
     const outcomes = await commitSet(repository, { changes }, load).catch((error: unknown) => {
       throw receipts.length === 0 ? error : publishedInPart(error, receipts);

@@ -4,20 +4,23 @@ import { stowage } from "../support/run-stowage.ts";
 describe("stowage", () => {
   it.each([[[]], [["--help"]], [["-h"]], [["help"]]])("lists its commands and exit codes: %j", async (args) => {
     const { code, stdout, stderr } = await stowage(args);
-    for (const name of ["serve", "load", "ls", "verify", "token"])
+    for (const name of ["serve", "load", "ls", "verify", "gc", "token"])
       expect(stdout).toMatch(new RegExp(`^  ${name} +\\w`, "m"));
     expect(stdout).toContain("Exit codes: 0 done, 1 failed");
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   });
 
-  it.each(["serve", "load", "ls", "verify", "token"])("explains %s with examples that fit a terminal", async (name) => {
-    const { code, stdout, stderr } = await stowage([name, "anything", "--help"]);
-    expect(stdout).toMatch(
-      new RegExp(`^Usage: stowage ${name} .*\n\n[^]*\nExamples:\n(?: {2}.*stowage ${name}.*\n)+$`),
-    );
-    expect(Math.max(...stdout.split("\n").map(({ length }) => length))).toBeLessThanOrEqual(85);
-    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-  });
+  it.each(["serve", "load", "ls", "verify", "gc", "token"])(
+    "explains %s with examples that fit a terminal",
+    async (name) => {
+      const { code, stdout, stderr } = await stowage([name, "anything", "--help"]);
+      expect(stdout).toMatch(
+        new RegExp(`^Usage: stowage ${name} .*\n\n[^]*\nExamples:\n(?: {2}.*stowage ${name}.*\n)+$`),
+      );
+      expect(Math.max(...stdout.split("\n").map(({ length }) => length))).toBeLessThanOrEqual(85);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    },
+  );
 
   it("exits with 2 for a command that it does not have", async () => {
     const { code, stdout, stderr } = await stowage(["toString"]);

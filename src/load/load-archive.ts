@@ -203,7 +203,7 @@ async function publish(archive: StoredArchive, intake: BlobIntake, load: Running
       digest,
       size,
     }));
-    await keepClosed(archive.roots, load);
+    await keepClosed(roots, load);
     load.signal.throwIfAborted(); // not from here on: nobody must be left in doubt whether their load was published
     const outcomes = await commitSet(repository, { changes }, load).catch((error: unknown) => {
       throw receipts.length === 0 ? error : publishedInPart(error, receipts);

@@ -48,7 +48,7 @@ export async function simulate(seed: number, protocol: Protocol): Promise<Simula
 const minute = 60_000;
 const hour = 60 * minute;
 const graceMs = hour;
-const dayMs = 9 * hour;
+const dayMs = 12 * hour;
 const maxSkewMs = 7 * minute;
 const repository = "images";
 const budget = new ByteBudget(1);
@@ -81,10 +81,13 @@ class Simulation implements SimulationResult {
   }
 
   async run(): Promise<void> {
-    for (let i = 0; i < 14; i++) this.#startAt(this.#random() * dayMs, `load${i}`, async (it) => this.#load(it));
-    for (let i = 0; i < 6; i++) this.#startAt(this.#random() * dayMs, `remove${i}`, async (it) => this.#remove(it));
-    for (let at = 0, i = 0; at < dayMs + hour; at += this.#random() * 50 * minute, i++) {
+    for (let at = 0, i = 0; at < dayMs; at += this.#random() * 60 * minute, i++) {
+      const soon = (): number => at + this.#random() * (this.#random() < 0.7 ? 20_000 : hour);
       this.#startAt(at, `gc${i}`, async (it) => this.#collect(it));
+      if (this.#random() < 0.3) this.#startAt(soon(), `gc${i}b`, async (it) => this.#collect(it));
+      if (this.#random() < 0.7) this.#startAt(soon(), `load${i}`, async (it) => this.#load(it));
+      if (this.#random() < 0.4) this.#startAt(soon(), `load${i}b`, async (it) => this.#load(it));
+      if (this.#random() < 0.4) this.#startAt(soon(), `remove${i}`, async (it) => this.#remove(it));
     }
     await this.#scheduler.run();
     this.#isQuiet = true;
@@ -129,12 +132,12 @@ class Simulation implements SimulationResult {
       known.set(digest, bytes);
     }
     const options = { store: rescuing, limits: defaultLimits, signal };
-    await checkClosure([image.root], {
+    const closed = await checkClosure([image.root], {
       ...options,
       known: { sizeOf: (it) => known.get(it)?.length, manifest: (it) => known.get(it) },
     });
     if (!rescuing.isFresh) this.#see("a load looked twice");
-    await keepClosed([image.root], options);
+    await keepClosed(closed, options);
     await commitSet(repository, { changes: [image.change] }, { store, clock });
     this.#scheduler.note(`${name} has published ${image.root.digest}`);
   }

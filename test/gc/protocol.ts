@@ -15,6 +15,7 @@ export interface Edit {
   readonly by: string;
 }
 
+const began = "  const began = clock.now();\n";
 const listFirst =
   "  const marks = await listMarks(store, signal); // first: whoever needs a blob from here on moves its mark\n";
 const findNeeded = "  const needed = await findNeeded({ store, limits, signal });\n";
@@ -40,9 +41,9 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
     },
   ],
   "loads that take long looked only once": [{ file: "load/keep-closed.ts", replace: "!store.isFresh", by: "false" }],
-  "marks were listed after what is needed was found": [
-    { file: "gc/collect-garbage.ts", replace: listFirst, by: "" },
-    { file: "gc/collect-garbage.ts", replace: findNeeded, by: findNeeded + listFirst },
+  "marks were listed and judged after it was found out what is needed": [
+    { file: "gc/collect-garbage.ts", replace: began + listFirst, by: "" },
+    { file: "gc/collect-garbage.ts", replace: findNeeded, by: findNeeded + began + listFirst },
   ],
   "the grace time were ignored": [{ file: sentence, replace: "age < graceMs", by: "false" }],
   "a rescue counted for as much as being condemned": [
@@ -58,9 +59,6 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   ],
   "a gc that was held up deleted all the same": [
     { file: sentence, replace: "if (clock.now() - began > promptMs) return false;", by: "" },
-  ],
-  "a mark were deleted in whatever state it is": [
-    { file: sentence, replace: 'if (!(await this.#move({ digest, size, from, to: "rescued" }))) return;', by: "" },
   ],
   "an orphan were deleted while an index has it": [
     {

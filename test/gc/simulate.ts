@@ -35,8 +35,8 @@ export interface SimulationResult {
   readonly problems: readonly string[];
   /** What happened, a line for each event. */
   readonly trace: string;
-  /** How often something occurred, so that a test can see that its schedules reach all of it. */
-  readonly sights: ReadonlyMap<string, number>;
+  /** What occurred at least once, so that a test can see that its schedules reach all of it. */
+  readonly sights: ReadonlySet<string>;
 }
 
 export async function simulate(seed: number, protocol: Protocol): Promise<SimulationResult> {
@@ -63,16 +63,18 @@ interface Actor {
 
 class Simulation implements SimulationResult {
   readonly problems: string[] = [];
-  readonly sights = new Map<string, number>();
+  readonly sights = new Set<string>();
   readonly #protocol: Protocol;
   readonly #random: () => number;
   readonly #scheduler = new Scheduler();
   readonly #objects: Objects = new Map();
+  readonly #isTense: boolean;
   #isQuiet = false;
 
   constructor(seed: number, protocol: Protocol) {
     this.#protocol = protocol;
     this.#random = seededRandom(seed);
+    this.#isTense = this.#random() < 0.5;
     this.#objects.set("oci-layout", { bytes: new TextEncoder().encode(ociLayoutJson), etag: "probed" });
   }
 
@@ -105,6 +107,8 @@ class Simulation implements SimulationResult {
       objects: this.#objects,
       scheduler: this.#scheduler,
       random: this.#random,
+      isTense: this.#isTense,
+      isHeldUp: !this.#isQuiet && name.startsWith("gc") && this.#random() < 0.4,
       faults: this.#isQuiet ? 0 : 20,
       StowageError: this.#protocol.StowageError,
       sender: name,
@@ -128,7 +132,7 @@ class Simulation implements SimulationResult {
       await clock.sleep(this.#random() * pauseMs);
       const blob = { digest, size: bytes.length, body: once(bytes) };
       const { stored } = await storeBlob(blob, { store: rescuing, budget, signal });
-      this.#see(`a load found a blob ${await stored}`);
+      this.sights.add(`a load found a blob ${await stored}`);
       known.set(digest, bytes);
     }
     const options = { store: rescuing, limits: defaultLimits, signal };
@@ -136,7 +140,7 @@ class Simulation implements SimulationResult {
       ...options,
       known: { sizeOf: (it) => known.get(it)?.length, manifest: (it) => known.get(it) },
     });
-    if (!rescuing.isFresh) this.#see("a load looked twice");
+    if (!rescuing.isFresh) this.sights.add("a load looked twice");
     await keepClosed(closed, options);
     await commitSet(repository, { changes: [image.change] }, { store, clock });
     this.#scheduler.note(`${name} has published ${image.root.digest}`);
@@ -150,7 +154,7 @@ class Simulation implements SimulationResult {
 
   async #collect({ clock, store }: Actor): Promise<void> {
     const report = await this.#protocol.collectGarbage({ store, limits: defaultLimits, graceMs, clock });
-    for (const [what, { blobs }] of Object.entries(report)) if (blobs > 0) this.#see(`a gc: ${what}`);
+    for (const [what, { blobs }] of Object.entries(report)) if (blobs > 0) this.sights.add(`a gc: ${what}`);
   }
 
   #anyImage(): SampleImage {
@@ -162,12 +166,8 @@ class Simulation implements SimulationResult {
   /** What a load or a gc cannot do it says; what it leaves then must be right all the same. */
   #fail(name: string, error: unknown): void {
     this.#scheduler.note(`${name} failed: ${messageOf(error)}`);
-    if (error instanceof this.#protocol.StowageError) this.#see(`failed: ${error.code}`);
+    if (error instanceof this.#protocol.StowageError) this.sights.add(`failed: ${error.code}`);
     else this.problems.push(`${name} threw ${messageOf(error)}`);
-  }
-
-  #see(sight: string): void {
-    this.sights.set(sight, (this.sights.get(sight) ?? 0) + 1);
   }
 
   #entries(): readonly Descriptor[] {

@@ -19,6 +19,7 @@ import type { Scheduler } from "../commit/scheduler.ts";
 
 const second = 1000;
 const minute = 60 * second;
+const hour = 60 * minute;
 /** What `marks/mark.ts` assumes, and this bucket keeps to. */
 const lateMs = 15 * minute;
 const timeoutMs = minute;
@@ -37,6 +38,10 @@ export interface SimulatedStoreOptions {
   readonly objects: Objects;
   readonly scheduler: Scheduler;
   readonly random: () => number;
+  /** Do others come in between where that matters? */
+  readonly isTense: boolean;
+  /** Is the sender held up now and then? */
+  readonly isHeldUp: boolean;
   /** Of a thousand requests, so many go wrong. */
   readonly faults: number;
   readonly StowageError: ErrorClass;
@@ -158,14 +163,20 @@ export class SimulatedStore implements ObjectStore {
     });
   }
 
-  /** Mostly fast. A large blob can take an hour, and a gc can be held up between two requests. */
+  /**
+   * Mostly fast, but in some schedules never where marks are moved and blobs deleted, so that others come in between. A large
+   * blob can take an hour; a process can be held up for as long, and so can one that reads very many manifests.
+   */
   #slowness(method: string, key: string): number {
-    const { random } = this.#options;
+    const { random, isTense, isHeldUp } = this.#options;
     const chance = random();
+    const isMark = key.startsWith("condemned/");
+    if (isHeldUp && chance < 0.1 && method === "GET" && key.startsWith("blobs/")) return random() * 2 * hour;
+    if (isHeldUp && chance < 0.1 && method === "ANSWER" && isMark) return random() * 60 * minute;
+    if (isTense && (isMark || method === "DELETE")) return random() * 20 * second;
     if (chance < 0.8) return random() * 200;
     if (chance < 0.97) return random() * 10 * second;
-    if (method === "PUT" && key.startsWith("blobs/") && chance > 0.99) return random() * 60 * minute;
-    if (method !== "GET" && key.startsWith("condemned/") && chance > 0.99) return random() * lateMs;
+    if (chance > 0.99 && method === "PUT" && key.startsWith("blobs/")) return random() * 60 * minute;
     return random() * 40 * second;
   }
 }

@@ -14,10 +14,10 @@ export const gc: Command = {
   summary: "delete blobs that no image needs",
   help: `Usage: stowage gc [--store URL] [--grace TIME] [--dry-run] [--json]
 
-Deletes what no image needs any more, in two runs: the first condemns a blob, and one
-after the grace time deletes it, unless an image needs it again by then. Loads, on any
-machine, may go on meanwhile. Run it once a day, say. A referrer, such as a signature,
-is removed in the same way when its subject is gone.
+Deletes what no image needs any more, in two runs: the first condemns a blob, one
+after the grace time deletes it, unless an image needs it again by then. Loads, on
+any machine, may go on meanwhile. Run it once a day, say. A referrer, such as a
+signature, is removed in the same way when its subject is gone.
 
 Options:
   --store URL   the store, default STOWAGE_STORE, else file:./data

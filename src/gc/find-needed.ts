@@ -4,14 +4,18 @@
  * A referrer without a tag, such as a signature, is there for its subject's sake: once nothing leads to its subject any more
  * it is an orphan. An orphan's blobs are needed for as long as an index has it: nothing that is published is ever in parts.
  */
+import { StowageError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
+import { type Descriptor, knownFields } from "../oci/descriptor.ts";
 import { subjectOf, tagOf } from "../oci/repository-index.ts";
 import { listRepositories } from "../pull/list-repositories.ts";
 import { readRepository } from "../pull/read-repository.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { DigestSet } from "./digest-set.ts";
 import { ManifestWalk } from "./manifest-walk.ts";
+
+/** Referrers to which nothing leads that has been visited so far. */
+const maxWaiting = 100_000;
 
 export interface FindNeededOptions {
   readonly store: ObjectStore;
@@ -31,16 +35,16 @@ export interface Needed {
  */
 export async function findNeeded(options: FindNeededOptions): Promise<Needed> {
   const walk = new ManifestWalk(options);
-  const referrers: Referrer[] = [];
+  const waiting: Referrer[] = [];
   for (const repository of await listRepositories(options.store, options)) {
     const { entries } = await readRepository(options.store, repository, options);
     await walk.visit(entries.filter((entry) => subjectIn(entry) === undefined));
-    for (const entry of entries) {
-      const subject = subjectIn(entry);
-      if (subject !== undefined) referrers.push({ repository, entry, subject });
-    }
+    const referrers = entries.flatMap((entry) => referrersIn(entry, repository));
+    // Something in another repository may lead to the others.
+    for (const referrer of await visitReferrers(referrers, walk)) waiting.push(referrer);
+    if (waiting.length > maxWaiting) throw tooManyReferrers();
   }
-  const orphans = await visitReferrers(referrers, walk);
+  const orphans = await visitReferrers(waiting, walk);
   await walk.visit(
     orphans.map(({ entry }) => entry),
     { withSubjects: false },
@@ -53,6 +57,11 @@ interface Referrer {
   readonly repository: string;
   readonly entry: Descriptor;
   readonly subject: string;
+}
+
+function referrersIn(entry: Descriptor, repository: string): Referrer[] {
+  const subject = subjectIn(entry);
+  return subject === undefined ? [] : [{ repository, entry: knownFields(entry), subject }];
 }
 
 function subjectIn(entry: Descriptor): string | undefined {
@@ -77,4 +86,9 @@ function repositoriesByDigest(referrers: readonly Referrer[]): Map<string, strin
     byDigest.set(entry.digest, [...(byDigest.get(entry.digest) ?? []), repository]);
   }
   return byDigest;
+}
+
+function tooManyReferrers(): StowageError {
+  const message = `Cannot keep in mind all referrers whose subject is gone: there are more than ${maxWaiting}`;
+  return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxWaiting } });
 }

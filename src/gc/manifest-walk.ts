@@ -11,6 +11,9 @@ import type { FindNeededOptions } from "./find-needed.ts";
 /** Manifests that are read at the same time: each may have some mebibytes. */
 const maxConcurrentReads = 16;
 
+/** Some 150 bytes of memory each. */
+const maxManifests = 1_000_000;
+
 export interface VisitOptions {
   /** Does what a manifest says something about belong to it, where it is there? */
   readonly withSubjects?: boolean;
@@ -50,6 +53,7 @@ export class ManifestWalk {
 
   async #read({ digest, mediaType }: Descriptor): Promise<Manifest | undefined> {
     const { store, limits, signal } = this.#options;
+    if (this.#seen.size === maxManifests) throw tooMany();
     this.#seen.set(digest, true); // nobody else need read it
     try {
       const found = await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal });
@@ -65,4 +69,9 @@ export class ManifestWalk {
 function damaged(digest: string, reason: string, cause?: unknown): StowageError {
   const message = `Cannot tell what manifest "${digest}" needs: ${reason}`;
   return new StowageError("STORE_DAMAGED", message, { cause, detail: { digest } });
+}
+
+function tooMany(): StowageError {
+  const message = `Cannot keep in mind which manifests were read: there are more than ${maxManifests}`;
+  return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxManifests } });
 }

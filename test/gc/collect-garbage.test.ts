@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,6 +20,7 @@ import { describeS3Servers } from "../servers/s3-servers.ts";
 import { chunksOf, randomBytes, sha256 } from "../support/bytes.ts";
 import { type Layout, makeLayout, tarOf, withBlob, withoutBlob, withoutPlatform } from "../support/layout.ts";
 import { bytesAt, decorate, keysOf, loadBytes } from "../support/loading.ts";
+import { until } from "../support/run-stowage.ts";
 import { clockAfter, hour } from "./clock-after.ts";
 
 const [shared, own] = [randomBytes(1000), randomBytes(2000, 2)];
@@ -266,6 +267,22 @@ describe("a load beside a gc", () => {
     await mark(ownDigest, "deleting", hour);
     await load(first, store);
     expect(JSON.parse((await bytesAt(store, markKey(ownDigest))).toString())).toMatchObject({ state: "rescued" });
+  });
+
+  it("looks for everything again if it took long, and publishes nothing that is gone by then", async () => {
+    const bytes = await tarOf(first);
+    async function* slowly(): AsyncGenerator<Uint8Array> {
+      yield bytes.subarray(0, -2000);
+      await until(async () => ((await store.head(blobKey(first.digest))) === undefined ? undefined : true));
+      vi.useFakeTimers({ now: Date.now() + hour, toFake: ["Date"] });
+      await store.delete(blobKey(ownDigest));
+      yield bytes.subarray(-2000);
+    }
+    await expect(loadBytes(slowly(), store).finally(() => vi.useRealTimers())).rejects.toMatchObject({
+      code: "MANIFEST_BLOB_UNKNOWN",
+      detail: { digest: ownDigest },
+    });
+    await expectWhole(store);
   });
 
   it("asks for each blob's own mark where there are very many", async () => {

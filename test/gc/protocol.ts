@@ -91,8 +91,8 @@ export async function compileProtocol(edits: readonly Edit[] = []): Promise<Prot
     plugins: [
       {
         name: "edits",
-        setup: ({ onLoad }): void => {
-          onLoad({ filter: /\/src\/(?:gc|marks|load)\/[\w-]+\.ts$/ }, async ({ path }) => {
+        setup(plugins): void {
+          plugins.onLoad({ filter: /\/src\/(?:gc|marks|load)\/[\w-]+\.ts$/ }, async ({ path }) => {
             const own = edits.filter(({ file }) => path.endsWith(`/src/${file}`));
             return { contents: edit(await readFile(path, "utf8"), own), loader: "ts" };
           });

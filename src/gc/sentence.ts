@@ -78,11 +78,11 @@ export class Sentence {
     await this.#deleteMark(digest, began);
   }
 
-  /** Did it surely move? */
+  /** Did it surely move? No signal ends it, nor what follows: loads would wait for what nobody finishes. */
   async #move({ digest, size, ...move }: MarkMove & Pick<Candidate, "digest" | "size">): Promise<boolean> {
-    const { isDryRun, tally } = this.#options;
+    const { store, clock, isDryRun, tally } = this.#options;
     if (isDryRun) return true;
-    const answer = await moveMark(digest, move, this.#options);
+    const answer = await moveMark(digest, move, { store, clock });
     if (answer === "unanswered") tally.count("undecided", size);
     return answer === "moved";
   }

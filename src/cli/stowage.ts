@@ -4,6 +4,7 @@ import { setMaxListeners } from "node:events";
 import { StowageError, messageOf } from "../errors.ts";
 import { type Command, exitCodes } from "./command.ts";
 import { printable } from "./format.ts";
+import { gc } from "./gc.ts";
 import { load } from "./load.ts";
 import { ls } from "./ls.ts";
 import { rm } from "./rm.ts";
@@ -14,7 +15,7 @@ import { verify } from "./verify.ts";
 // The AWS SDK warns on Node 20, which Stowage supports as long as that SDK does: `engines` in package.json says so.
 process.env["AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED"] ??= "true";
 
-const commands: Readonly<Record<string, Command>> = { serve, load, ls, rm, verify, token };
+const commands: Readonly<Record<string, Command>> = { serve, load, ls, rm, verify, gc, token };
 
 outliveReaders();
 process.exitCode = await main(process.argv.slice(2));

@@ -5,6 +5,7 @@ import type { ChangeOutcome, ChangeSet, ChangeSetOutcome, Refusal } from "../oci
 import { nameOf } from "../oci/merge-index.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
+import type { Clock } from "./clock.ts";
 import { type CommitQueue, commitQueueOf } from "./commit-queue.ts";
 import { conditionFailed } from "./condition-failed.ts";
 
@@ -12,6 +13,7 @@ export interface CommitSetOptions {
   readonly store: ObjectStore;
   /** The process's own of the store; needed where `store` is a decorator of one call's. */
   readonly queue?: CommitQueue | undefined;
+  readonly clock?: Clock | undefined;
 }
 
 /**
@@ -22,9 +24,9 @@ export interface CommitSetOptions {
 export async function commitSet(
   repository: string,
   set: ChangeSet,
-  { store, queue = commitQueueOf(store) }: CommitSetOptions,
+  { store, queue = commitQueueOf(store), clock }: CommitSetOptions,
 ): Promise<readonly ChangeOutcome[]> {
-  const outcome = await queue.commit(repository, set, { store });
+  const outcome = await queue.commit(repository, set, { store, clock });
   if ("changes" in outcome) return outcome.changes;
   throw "refused" in outcome ? refusalOf(outcome.refused, repository, set) : failureOf(outcome.failed, repository);
 }

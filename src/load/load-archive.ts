@@ -3,10 +3,12 @@
  * there, and all that they name, are the images published. What fails before that publishes nothing.
  */
 import { setMaxListeners } from "node:events";
+import { systemClock } from "../commit/clock.ts";
 import { type CommitQueue, commitQueueOf } from "../commit/commit-queue.ts";
 import { commitSet } from "../commit/commit-set.ts";
 import { StowageError, messageOf } from "../errors.ts";
 import { type LoadLimits, completeLimits, defaultLimits } from "../limits.ts";
+import { RescuingStore } from "../marks/rescuing-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Expectation, SetChange } from "../oci/index-change.ts";
 import { type ImageName, formatName, parseName } from "../oci/reference.ts";
@@ -22,6 +24,7 @@ import { checkClosure } from "./check-closure.ts";
 import { type ContentEncoding, decodeContent } from "./decode-content.ts";
 import { makeDockerImages } from "./docker-images.ts";
 import { FoundReferrers } from "./found-referrers.ts";
+import { keepClosed } from "./keep-closed.ts";
 import { type NamedRoot, nameRoots } from "./name-roots.ts";
 import { ParsedJson } from "./parsed-json.ts";
 import type { IgnoredEntry, ImageReceipt, Receipt } from "./receipt.ts";
@@ -58,9 +61,9 @@ export interface LoadOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A load under way: every choice made, a store that counts, and a signal that also fires when a part of it fails. */
+/** A load under way: every choice made, and a signal that also fires when a part of it fails. */
 interface RunningLoad extends Pick<LoadOptions, "mayPublish" | "expects"> {
-  readonly store: CountingStore;
+  readonly store: RescuingStore;
   readonly queue: CommitQueue;
   readonly name: ImageName | undefined;
   readonly immutableTags: readonly TagPattern[];
@@ -94,8 +97,9 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
   const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
   setMaxListeners(0, signal); // each request under way listens to it
   const limits = completeLimits(options.limits);
+  const counted = new CountingStore(guardStore(options.store));
   const load: RunningLoad = {
-    store: new CountingStore(guardStore(options.store)),
+    store: new RescuingStore(counted, { clock: systemClock }),
     queue: commitQueueOf(options.store),
     ...checkName(options),
     immutableTags: options.immutableTags ?? [],
@@ -128,7 +132,7 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
       written: blobs.reduce((sum, { size, status }) => sum + (status === "present" ? 0 : size), 0),
       skipped: blobs.reduce((sum, { size, status }) => sum + (status === "present" ? size : 0), 0),
     },
-    requests: load.store.requests,
+    requests: counted.requests,
   };
 }
 
@@ -215,6 +219,7 @@ async function publish(archive: StoredArchive, intake: BlobIntake, load: Running
     const named = images.filter((image) => image.repository === repository);
     const changes = changesFor(named, { referrers, expects: load.expects });
     const immutableTags = tagPatternsOf(load.immutableTags, repository);
+    await keepClosed(roots, load);
     load.signal.throwIfAborted(); // not from here on: nobody must be left in doubt whether their load was published
     const outcomes = await commitSet(repository, { changes, immutableTags }, load).catch((error: unknown) => {
       throw receipts.length === 0 ? error : publishedInPart(error, receipts);

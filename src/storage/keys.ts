@@ -10,12 +10,13 @@
  *     staging/<id>                                    unfinished work; a lifecycle rule may expire it
  *     staging/<id>.json                               what was announced of an upload in parts
  *     staging/<id>.<number>                           one of its parts, from 1 on
+ *     condemned/<64 hex>                              the mark of a blob that a gc is about to delete
  *     incoming/…                                      tarballs that others put there, loaded when the bucket says so
  *
  * `_layout` cannot be part of a repository's name, so no name collides with a key. Intents lie apart, so that whoever lists
  * all repositories does not meet those of each.
  */
-import { hexOf } from "../oci/digest.ts";
+import { hexOf, isSha256Digest } from "../oci/digest.ts";
 import { defaultRepository } from "../oci/reference.ts";
 
 export const layoutKey = "oci-layout";
@@ -23,11 +24,27 @@ export const blobsPrefix = "blobs/sha256/";
 export const repositoriesPrefix = "repositories/";
 export const stagingPrefix = "staging/";
 export const incomingPrefix = "incoming/";
+export const condemnedPrefix = "condemned/";
 
 const indexSuffix = "/_layout/index.json";
 
 export function blobKey(digest: string): string {
   return blobsPrefix + hexOf(digest);
+}
+
+/** The digest of the blob that lies under `key`, or undefined if none can. */
+export function digestOfBlobKey(key: string): string | undefined {
+  return digestAfter(blobsPrefix, key);
+}
+
+/** Where the mark of a blob lies. */
+export function markKey(digest: string): string {
+  return condemnedPrefix + hexOf(digest);
+}
+
+/** The digest of the blob whose mark lies under `key`, or undefined if the key is no mark's. */
+export function digestOfMarkKey(key: string): string | undefined {
+  return digestAfter(condemnedPrefix, key);
 }
 
 export function indexKey(repository: string): string {
@@ -61,4 +78,9 @@ export function repositoryOfIndexKey(key: string): string | undefined {
   return key.startsWith(repositoriesPrefix) && key.endsWith(indexSuffix)
     ? key.slice(repositoriesPrefix.length, -indexSuffix.length)
     : undefined;
+}
+
+function digestAfter(prefix: string, key: string): string | undefined {
+  const digest = `sha256:${key.slice(prefix.length)}`;
+  return key.startsWith(prefix) && isSha256Digest(digest) ? digest : undefined;
 }

@@ -4,8 +4,8 @@ import { type DeleteObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 type Command = PutObjectCommand | DeleteObjectCommand;
 
 /**
- * Makes the SDK's second try of this command fail before it is sent. Send it with options, be they empty: without any the
- * SDK takes the middleware of an earlier command of this kind.
+ * Makes the SDK's second try of this command fail before it is sent. Send it with `onceOptions`: without any the SDK takes
+ * the middleware of an earlier command of this kind.
  */
 export function onlyOnce<C extends Command>(command: C): C {
   let isSent = false;
@@ -21,4 +21,9 @@ export function onlyOnce<C extends Command>(command: C): C {
     command.middlewareStack.add((next) => async (args) => send(async () => next(args)), place);
   }
   return command;
+}
+
+/** A signal goes with each such command, by the bare client: one of `withSignal` keeps the middleware of earlier commands. */
+export function onceOptions(signal: AbortSignal | undefined): { readonly abortSignal?: AbortSignal } {
+  return signal === undefined ? {} : { abortSignal: signal };
 }

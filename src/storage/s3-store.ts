@@ -34,7 +34,7 @@ import {
 import { conditionHeaders, holds, infoOf } from "./s3-headers.ts";
 import { listS3Objects } from "./s3-list.ts";
 import { S3Presigner } from "./s3-presigner.ts";
-import { onlyOnce } from "./s3-once.ts";
+import { onceOptions, onlyOnce } from "./s3-once.ts";
 import { type ReadOptions, type S3ObjectInfo, getS3Object, headS3Object } from "./s3-read.ts";
 import { settleBlobWrite } from "./s3-settle.ts";
 import { withSignal } from "./s3-signal.ts";
@@ -136,8 +136,9 @@ export class S3Store implements ObjectStore {
         Metadata: { [writeIdName]: writeId },
         ...conditionHeaders(condition),
       });
-      const client = withSignal(this.#client, signal);
-      const { ETag } = await (once ? client.send(onlyOnce(command), {}) : client.send(command));
+      const { ETag } = await (once
+        ? this.#client.send(onlyOnce(command), onceOptions(signal))
+        : withSignal(this.#client, signal).send(command));
       return { etag: infoOf({ key, size: bytes.length, etag: ETag }, call).etag };
     } catch (error) {
       signal?.throwIfAborted();
@@ -190,10 +191,11 @@ export class S3Store implements ObjectStore {
   }
 
   async delete(key: string, { signal, once = false }: SendOptions = {}): Promise<void> {
-    const client = withSignal(this.#client, signal);
     const command = new DeleteObjectCommand(this.#at(key));
     try {
-      await (once ? client.send(onlyOnce(command), {}) : client.send(command));
+      await (once
+        ? this.#client.send(onlyOnce(command), onceOptions(signal))
+        : withSignal(this.#client, signal).send(command));
     } catch (error) {
       if (isAbsent(error)) return;
       signal?.throwIfAborted();

@@ -395,6 +395,17 @@ export function describeStoreContract(
         expect((await store.head("counter"))?.etag).toBe(etags[9]);
       });
 
+      it("swaps by requests that are sent once and can be ended by a signal, as by any other", async () => {
+        const { signal } = new AbortController();
+        const options = { once: true, signal };
+        const etag = etagOf(await store.putIf("index.json", text("one"), "absent", options));
+        expect(await store.putIf("index.json", text("two"), "absent", options)).toBe("conflict");
+        etagOf(await store.putIf("index.json", text("two"), { etag }, options));
+        expect(await read(await store.get("index.json", { signal }))).toEqual(text("two"));
+        await store.delete("index.json", options);
+        expect(await store.head("index.json", { signal })).toBeUndefined();
+      });
+
       it("writes nothing when the signal has fired before", async () => {
         const reason = new Error("too late");
         const signal = AbortSignal.abort(reason);

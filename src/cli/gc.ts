@@ -1,0 +1,93 @@
+/** `stowage gc`: deletes the blobs that no image needs. */
+import { parseArgs } from "node:util";
+import { StowageError } from "../errors.ts";
+import { collectGarbage } from "../gc/collect-garbage.ts";
+import type { Amount, GarbageReport } from "../gc/tally.ts";
+import { checkCount } from "./arguments.ts";
+import { type Command, exitCodes } from "./command.ts";
+import { formatBytes, formatCount } from "./format.ts";
+import { openSettings } from "./settings.ts";
+
+const defaultGrace = "24h";
+
+export const gc: Command = {
+  summary: "delete blobs that no image needs",
+  help: `Usage: stowage gc [--store URL] [--grace TIME] [--dry-run] [--json]
+
+Deletes what no image needs any more, in two runs: the first condemns a blob, one
+after the grace time deletes it, unless an image needs it again by then. Loads, on
+any machine, may go on meanwhile. Run it once a day, say. A referrer, such as a
+signature, is removed in the same way when its subject is gone.
+
+Options:
+  --store URL   the store, default STOWAGE_STORE, else file:./data
+  --grace TIME  such as 90m, 24h or 7d, at least 1h, default ${defaultGrace}
+  --dry-run     change nothing, say what would be done now
+  --json        print a report as JSON instead
+
+Examples:
+  stowage gc --dry-run
+  stowage gc --store s3://my-bucket/images --grace 7d
+`,
+  async run(args, io) {
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      options: {
+        store: { type: "string" },
+        grace: { type: "string", default: defaultGrace },
+        "dry-run": { type: "boolean", default: false },
+        json: { type: "boolean", default: false },
+      },
+      allowPositionals: true,
+    });
+    checkCount(positionals, { min: 0, max: 0, usage: "options only" });
+    const graceMs = parseGrace(values.grace);
+    const { store, limits } = await openSettings(io.env, values.store);
+    const isDryRun = values["dry-run"];
+    const report = await collectGarbage({ store, limits, graceMs, isDryRun, signal: io.signal });
+    io.stdout.write(
+      values.json
+        ? `${JSON.stringify(report, undefined, 2)}\n`
+        : describe(report, { url: store.url, isDryRun, grace: values.grace }),
+    );
+    return report.undecided.blobs === 0 ? exitCodes.ok : exitCodes.failed;
+  },
+};
+
+const unitMs: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+function parseGrace(text: string): number {
+  const [, count = "", unit = ""] = /^(\d{1,6})([mhd])$/.exec(text) ?? [];
+  const graceMs = Number(count) * (unitMs[unit] ?? 0);
+  if (graceMs > 0) return graceMs; // whether it is long enough is said by whom it concerns
+  throw new StowageError("INPUT_INVALID", `found --grace ${JSON.stringify(text)}, expected such as 90m, 24h or 7d`);
+}
+
+interface Run {
+  readonly url: string;
+  readonly isDryRun: boolean;
+  readonly grace: string;
+}
+
+function describe(report: GarbageReport, { url, isDryRun, grace }: Run): string {
+  const { condemned, freed, waiting, kept, untied, postponed, undecided } = report;
+  const verb = (word: string): string => (isDryRun ? `Would have ${word.toLowerCase()}` : word);
+  const lines = [
+    `${verb("Freed")} ${amount(freed)} in ${url}`,
+    `${verb("Condemned")} ${amount(condemned)}: a run after ${grace} deletes what is not needed by then`,
+    ...some(waiting, `${amount(waiting)} condemned before: the grace time is not over`),
+    ...some(kept, `${verb("Kept")} ${amount(kept)} condemned before: an image needs them again`),
+    ...some(untied, `${verb("Removed")} ${formatCount(untied.blobs, "referrer")} whose subject is gone`),
+    ...some(postponed, `${amount(postponed)} more than one run deals with: run it again`),
+    ...some(undecided, `${amount(undecided)} in doubt, the store did not answer: run it again in an hour`),
+  ];
+  return lines.map((line) => `${line}\n`).join("");
+}
+
+function amount({ blobs, bytes }: Amount): string {
+  return `${formatCount(blobs, "blob")} (${formatBytes(bytes)})`;
+}
+
+function some({ blobs }: Amount, line: string): string[] {
+  return blobs === 0 ? [] : [line];
+}

@@ -1,0 +1,99 @@
+/**
+ * Deletes the blobs that no image needs, in two runs or more: the first condemns them, one that comes after the grace time
+ * deletes what is condemned and still not needed. Any number of runs and loads may work at the same time; `marks/mark.ts`
+ * says why that is safe. What lies under `staging/` is not looked at: a store cannot tell how old it is, a lifecycle rule
+ * of the bucket can.
+ */
+import { type Clock, systemClock } from "../commit/clock.ts";
+import { StowageError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import { minGraceMs } from "../marks/mark.ts";
+import { blobsPrefix, condemnedPrefix, digestOfBlobKey, digestOfMarkKey } from "../storage/keys.ts";
+import { guardStore } from "../storage/guard-store.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import { concurrently } from "../streams/concurrently.ts";
+import { type Needed, findNeeded } from "./find-needed.ts";
+import { type Candidate, Sentence } from "./sentence.ts";
+import { type GarbageReport, Tally } from "./tally.ts";
+
+/** A day: longer than loads take, and long enough to find out that an image was removed by mistake. */
+export const defaultGraceMs = 24 * 60 * 60 * 1000;
+/** Marks that one run looks at, old and new together: what is beyond them waits for the next. */
+const maxMarks = 100_000;
+/** Blobs that are dealt with at the same time. */
+const maxConcurrentBlobs = 32;
+
+export interface GarbageOptions {
+  readonly store: ObjectStore;
+  readonly limits: Pick<Limits, "maxManifestBytes">;
+  /** How long a blob stays condemned before it is deleted, in milliseconds; at least an hour. */
+  readonly graceMs?: number | undefined;
+  /** Changes nothing, and tells what would be done. */
+  readonly isDryRun?: boolean | undefined;
+  readonly clock?: Clock | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * One run. Throws `STORE_DAMAGED` if an index or a manifest cannot be read, before anything is changed, `LIMIT_EXCEEDED` if
+ * there is too much to keep in mind, and `STORE_UNAVAILABLE` if the store fails: another run goes on from there.
+ */
+export async function collectGarbage(options: GarbageOptions): Promise<GarbageReport> {
+  const { limits, graceMs = defaultGraceMs, isDryRun = false, clock = systemClock, signal } = options;
+  if (!(graceMs >= minGraceMs)) throw tooShort(graceMs);
+  const store = guardStore(options.store);
+  const began = clock.now();
+  const marks = await listMarks(store, signal); // first: whoever needs a blob from here on moves its mark
+  const needed = await findNeeded({ store, limits, signal });
+  const tally = new Tally();
+  const candidates = await findCandidates(store, { marks, needed, tally, signal });
+  const sentence = new Sentence({ store, clock, began, graceMs, isDryRun, tally, signal });
+  await concurrently(candidates, maxConcurrentBlobs, async (candidate) => sentence.carryOut(candidate));
+  return tally.report();
+}
+
+function tooShort(graceMs: number): StowageError {
+  const message = `Cannot collect garbage with a grace time of ${graceMs} ms: at least ${minGraceMs} ms are needed, so that no load loses a blob`;
+  return new StowageError("INPUT_INVALID", message, { detail: { found: graceMs, expected: minGraceMs } });
+}
+
+/** The ETag of each mark, by digest. */
+async function listMarks(store: ObjectStore, signal: AbortSignal | undefined): Promise<Map<string, string>> {
+  const marks = new Map<string, string>();
+  for await (const { key, etag } of store.list(condemnedPrefix, { signal })) {
+    const digest = digestOfMarkKey(key);
+    if (digest !== undefined) marks.set(digest, etag);
+    if (marks.size === maxMarks) break;
+  }
+  return marks;
+}
+
+interface Findings {
+  readonly marks: ReadonlyMap<string, string>;
+  readonly needed: Needed;
+  readonly tally: Tally;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Blobs that are not needed, and those that have a mark; also marks whose blobs are gone. */
+async function findCandidates(store: ObjectStore, { marks, needed, tally, signal }: Findings): Promise<Candidate[]> {
+  const candidates: Candidate[] = [];
+  const unseen = new Map(marks);
+  let room = maxMarks - marks.size;
+  const add = (digest: string, size: number): void => {
+    const orphanIn = needed.orphans.get(digest);
+    const isNeeded = orphanIn === undefined && needed.digests.has(digest);
+    const etag = marks.get(digest);
+    if (etag === undefined && isNeeded) return;
+    if (etag === undefined && --room < 0) tally.count("postponed", size);
+    else candidates.push({ digest, size, etag, isNeeded, orphanIn });
+  };
+  for await (const { key, size } of store.list(blobsPrefix, { signal })) {
+    const digest = digestOfBlobKey(key);
+    if (digest === undefined) continue;
+    unseen.delete(digest);
+    add(digest, size);
+  }
+  for (const digest of unseen.keys()) add(digest, 0);
+  return candidates;
+}

@@ -1,0 +1,54 @@
+/** Very many digests in little memory: of each its first 48 bits, which are as good as random. */
+import { StowageError } from "../errors.ts";
+import { hexOf } from "../oci/digest.ts";
+
+/** At most 32 bytes of memory each, and half as much again while the table grows. */
+const maxDigests = 4_000_000;
+const firstSlots = 1024;
+const hexDigits = 12;
+
+/** A set of digests that now and then has one more than were put in: for what is not to be deleted, that is harmless. */
+export class DigestSet {
+  /** A hash table of what the digests begin with, at most half full; 0 where there is nothing. */
+  #slots = new Float64Array(firstSlots);
+  #size = 0;
+
+  /** Throws `LIMIT_EXCEEDED` if there are too many. */
+  add(digest: string): void {
+    const start = startOf(digest);
+    const slot = slotOf(start, this.#slots);
+    if (this.#slots[slot] === start) return;
+    if (this.#size === maxDigests) throw tooMany();
+    this.#slots[slot] = start;
+    this.#size += 1;
+    if (2 * this.#size > this.#slots.length) this.#slots = grown(this.#slots);
+  }
+
+  has(digest: string): boolean {
+    const start = startOf(digest);
+    return this.#slots[slotOf(start, this.#slots)] === start;
+  }
+}
+
+/** Never 0. */
+function startOf(digest: string): number {
+  return 1 + Number.parseInt(hexOf(digest).slice(0, hexDigits), 16);
+}
+
+/** Where it is, or where there is room for it. */
+function slotOf(start: number, slots: Float64Array): number {
+  let slot = start % slots.length;
+  while (slots[slot] !== 0 && slots[slot] !== start) slot = (slot + 1) % slots.length;
+  return slot;
+}
+
+function grown(slots: Float64Array): Float64Array<ArrayBuffer> {
+  const larger = new Float64Array(2 * slots.length);
+  for (const start of slots) if (start !== 0) larger[slotOf(start, larger)] = start;
+  return larger;
+}
+
+function tooMany(): StowageError {
+  const message = `Cannot keep in mind which blobs are needed: there are more than ${maxDigests}`;
+  return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxDigests } });
+}

@@ -1,0 +1,125 @@
+/** What becomes of one blob: it is condemned, deleted, or let go. */
+import type { Clock } from "../commit/clock.ts";
+import { commitSet } from "../commit/commit-set.ts";
+import { isUnanswered } from "../commit/index-state.ts";
+import { StowageError } from "../errors.ts";
+import { type Mark, type MarkMove, moveMark, promptMs, readMark, staleMs } from "../marks/mark.ts";
+import { blobKey, markKey } from "../storage/keys.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import type { Tally } from "./tally.ts";
+
+export interface Candidate {
+  readonly digest: string;
+  /** Length in bytes, 0 if there is no such blob. */
+  readonly size: number;
+  /** That of its mark, as it was listed before it was known what is needed. */
+  readonly etag: string | undefined;
+  readonly isNeeded: boolean;
+  /** Of a referrer that is an orphan, the repositories whose indexes have it. */
+  readonly orphanIn: readonly string[] | undefined;
+}
+
+export interface SentenceOptions {
+  readonly store: ObjectStore;
+  readonly clock: Clock;
+  /** When the run began: how long a mark has been there counts up to then, since what is needed was found out later. */
+  readonly began: number;
+  readonly graceMs: number;
+  readonly isDryRun: boolean;
+  readonly tally: Tally;
+  readonly signal: AbortSignal | undefined;
+}
+
+export class Sentence {
+  readonly #options: SentenceOptions;
+
+  constructor(options: SentenceOptions) {
+    this.#options = options;
+  }
+
+  async carryOut(candidate: Candidate): Promise<void> {
+    const { began, graceMs, tally, signal } = this.#options;
+    signal?.throwIfAborted();
+    const { digest, size, etag, isNeeded } = candidate;
+    if (etag === undefined) return this.#condemn(candidate, undefined);
+    const mark = await readMark(digest, this.#options);
+    if (mark?.etag !== etag) return undefined; // a load, or another run, knows more
+    const age = began - mark.time;
+    if (mark.state === "deleting" && age <= staleMs) return tally.count("waiting", size);
+    if (isNeeded) return this.#letGo(candidate, mark);
+    if (mark.state === "rescued") return this.#condemn(candidate, mark);
+    if (mark.state === "condemned" && age < graceMs) return tally.count("waiting", size);
+    return this.#delete(candidate, mark);
+  }
+
+  async #condemn({ digest, size }: Candidate, from: Mark | undefined): Promise<void> {
+    if (await this.#move({ digest, size, from, to: "condemned" })) this.#options.tally.count("condemned", size);
+  }
+
+  /**
+   * Deletes a mark that no load needs. By way of `rescued`, so that it cannot be on its way to `deleting` while the request
+   * is on its own: a load that finds no mark trusts the blob.
+   */
+  async #letGo({ digest, size }: Candidate, from: Mark): Promise<void> {
+    const { clock, tally } = this.#options;
+    const began = clock.now();
+    if (!(await this.#move({ digest, size, from, to: "rescued" }))) return;
+    tally.count("kept", size);
+    await this.#deleteMark(digest, began);
+  }
+
+  async #delete({ digest, size, orphanIn }: Candidate, from: Mark): Promise<void> {
+    const { clock, tally } = this.#options;
+    const began = clock.now();
+    if (!(await this.#move({ digest, size, from, to: "deleting" }))) return;
+    const isDone = orphanIn === undefined ? this.#deleteBlob(digest, began) : this.#untie(digest, orphanIn);
+    if (!(await isDone)) return tally.count("undecided", size); // it stays `deleting`, and loads keep away from it
+    tally.count(orphanIn === undefined ? "freed" : "untied", size);
+    await this.#deleteMark(digest, began);
+  }
+
+  /** Did it surely move? No signal ends it, nor what follows: loads would wait for what nobody finishes. */
+  async #move({ digest, size, ...move }: MarkMove & Pick<Candidate, "digest" | "size">): Promise<boolean> {
+    const { store, clock, isDryRun, tally } = this.#options;
+    if (isDryRun) return true;
+    const answer = await moveMark(digest, move, { store, clock });
+    if (answer === "unanswered") tally.count("undecided", size);
+    return answer === "moved";
+  }
+
+  /** Sent once, as long as nobody can have taken over the mark: by the time that it could land loads wait. */
+  async #deleteBlob(digest: string, began: number): Promise<boolean> {
+    const { store, clock, isDryRun } = this.#options;
+    if (isDryRun) return true;
+    if (clock.now() - began > promptMs) return false;
+    return hasAnswer(async () => store.delete(blobKey(digest), { once: true }));
+  }
+
+  /** If it stays, another run deletes it. */
+  async #deleteMark(digest: string, began: number): Promise<void> {
+    const { store, clock, isDryRun } = this.#options;
+    if (isDryRun || clock.now() - began > promptMs) return;
+    await hasAnswer(async () => store.delete(markKey(digest)));
+  }
+
+  /** Takes an orphan out of the indexes that have it. */
+  async #untie(digest: string, repositories: readonly string[]): Promise<boolean> {
+    const { store, clock, isDryRun } = this.#options;
+    if (isDryRun) return true;
+    const changes = [{ op: "remove", digest }] as const;
+    return hasAnswer(async () => {
+      for (const repository of repositories) await commitSet(repository, { changes }, { store, clock });
+    });
+  }
+}
+
+async function hasAnswer(request: () => Promise<unknown>): Promise<boolean> {
+  try {
+    await request();
+    return true;
+  } catch (error) {
+    const isOvertaken = error instanceof StowageError && error.code === "COMMIT_CONFLICT";
+    if (!isOvertaken && !isUnanswered(error)) throw error;
+    return false;
+  }
+}

@@ -1,0 +1,53 @@
+/** What a run of gc has done, or would do. */
+import { StowageError } from "../errors.ts";
+
+export interface Amount {
+  readonly blobs: number;
+  readonly bytes: number;
+}
+
+export interface GarbageReport {
+  /** Not needed: marked, to be deleted after the grace time. */
+  readonly condemned: Amount;
+  /** Condemned before and still not needed: deleted. */
+  readonly freed: Amount;
+  /** Condemned before; their grace time is not over. */
+  readonly waiting: Amount;
+  /** Condemned before, and needed now. */
+  readonly kept: Amount;
+  /** Referrers whose subject is gone, taken out of their index; later runs condemn their blobs. */
+  readonly untied: Amount;
+  /** Not needed, but more than one run deals with. */
+  readonly postponed: Amount;
+  /** The store did not answer: a run after half an hour or so finishes them. */
+  readonly undecided: Amount;
+}
+
+/** With more than this that got no answer, it is the store that fails. */
+const maxUndecided = 100;
+
+export class Tally {
+  readonly #amounts = {
+    condemned: { blobs: 0, bytes: 0 },
+    freed: { blobs: 0, bytes: 0 },
+    waiting: { blobs: 0, bytes: 0 },
+    kept: { blobs: 0, bytes: 0 },
+    untied: { blobs: 0, bytes: 0 },
+    postponed: { blobs: 0, bytes: 0 },
+    undecided: { blobs: 0, bytes: 0 },
+  };
+
+  /** Throws `STORE_UNAVAILABLE` if the store has answered too little. */
+  count(what: keyof GarbageReport, bytes: number): void {
+    const amount = this.#amounts[what];
+    amount.blobs += 1;
+    amount.bytes += bytes;
+    if (this.#amounts.undecided.blobs <= maxUndecided) return;
+    const message = `Cannot go on: the store has not answered more than ${maxUndecided} requests`;
+    throw new StowageError("STORE_UNAVAILABLE", message);
+  }
+
+  report(): GarbageReport {
+    return this.#amounts;
+  }
+}

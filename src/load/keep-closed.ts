@@ -1,0 +1,42 @@
+/** What a load found in the store long ago may have been condemned since: it is found once more before it is published. */
+import { StowageError } from "../errors.ts";
+import type { RescuingStore } from "../marks/rescuing-store.ts";
+import { type ClosedRoot, type ClosureOptions, checkClosure } from "./check-closure.ts";
+
+const maxTries = 3;
+
+/** Nothing is known of the store but what it says now. */
+const nothing: ClosureOptions["known"] = { sizeOf: () => undefined, manifest: () => undefined };
+
+export interface KeepClosedOptions extends Omit<ClosureOptions, "known"> {
+  readonly store: RescuingStore;
+}
+
+/**
+ * Returns when the closure of all roots is still in the store, and stays for long enough to publish them. Throws what
+ * `checkClosure` does, also if a part of a sparse index has gone, and `STORE_UNAVAILABLE` if finding everything takes so long
+ * that it would have to be found again.
+ */
+export async function keepClosed(roots: readonly ClosedRoot[], options: KeepClosedOptions): Promise<void> {
+  const { store } = options;
+  for (let tries = 0; !store.isFresh; tries++) {
+    if (tries === maxTries) throw tooSlow(store.url);
+    store.renew();
+    const found = await checkClosure(roots, { ...options, known: nothing });
+    for (const [i, root] of roots.entries()) checkParts(root, found[i]);
+  }
+}
+
+/** An index may lack what it lacked before, and no more: who loads has been told, or is going to be, what that is. */
+function checkParts(before: ClosedRoot, now: ClosedRoot | undefined): void {
+  const lacked = new Set(before.absent.map(({ digest }) => digest));
+  const lost = now?.absent.find(({ digest }) => !lacked.has(digest));
+  if (lost === undefined) return;
+  const message = `Cannot publish "${before.digest}": it names "${lost.digest}", which was deleted while the load went on`;
+  throw new StowageError("MANIFEST_BLOB_UNKNOWN", message, { detail: { digest: lost.digest } });
+}
+
+function tooSlow(url: string): StowageError {
+  const message = `Cannot publish: ${url} is too slow to find all blobs of the images before one of them could be deleted`;
+  return new StowageError("STORE_UNAVAILABLE", message);
+}

@@ -1,0 +1,115 @@
+/**
+ * Marks: what a gc says of a blob before it deletes it, so that a load that needs the blob can object. One small object for
+ * each blob, `condemned/<64 hex>`, moved by compare and swap alone:
+ *
+ *     absent ---gc--> condemned ---gc, once its grace is over--> deleting --gc--> blob, then mark deleted
+ *                      |     ^                                      |
+ *                     load   gc, if still no image needs it    load, once its gc is surely dead
+ *                      v     |                                      |
+ *                      rescued <------------------------------------+
+ *
+ * Why no blob is taken from under a load. A load lists the marks, and asks of a blob only then. One that is condemned it
+ * rescues first: of a rescue and the step to `deleting`, which both start from the same state, one fails. One without a mark
+ * is safe for at least the shortest grace from then on, and no load rests on what it found for as long as that
+ * (`rescuing-store.ts`). What a gc takes for unneeded it decides after it has listed the marks, and it deletes only under a
+ * mark that is the very one it has listed: whoever published the blob in between has found that mark, and moved it.
+ *
+ * It rests on two assumptions: that a request without an answer takes effect within a quarter of an hour or never (S3
+ * refuses it by then for its signature's age), and that clocks differ by no more than that.
+ */
+import type { Clock } from "../commit/clock.ts";
+import { isUnanswered } from "../commit/index-state.ts";
+import { StowageError, messageOf } from "../errors.ts";
+import { describeJson, isJsonObject, parseJson } from "../oci/json.ts";
+import { markKey } from "../storage/keys.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import { readSmallObject } from "../storage/read-small-object.ts";
+
+const minuteMs = 60_000;
+/** After this time a request that got no answer has taken effect or never will. */
+const lateMs = 15 * minuteMs;
+/** By so much clocks may differ. */
+const skewMs = 15 * minuteMs;
+/** For so long a load may rest on what it found. */
+export const freshMs = 10 * minuteMs;
+/** For so long a commit is under way, as long as it gets answers. */
+const commitMs = 5 * minuteMs;
+
+/**
+ * The shortest time that a mark has to be there before its blob may be deleted. A load that saw no mark is over by then: it
+ * commits soon enough, also if the commit, as the mark before it, took effect late, and by whichever clock.
+ */
+export const minGraceMs = freshMs + commitMs + lateMs + lateMs + skewMs;
+/** A gc that has moved a mark to `deleting` acts on it within this time, or leaves it. */
+export const promptMs = commitMs;
+/** So a mark that has been `deleting` for so long has lost its gc, and what that had sent has taken effect. */
+export const staleMs = promptMs + lateMs + skewMs;
+
+const maxMarkBytes = 1000;
+
+export type MarkState = "condemned" | "rescued" | "deleting";
+
+export interface Mark {
+  readonly state: MarkState;
+  /** When it came into this state, in milliseconds since 1970, by the clock of whoever brought it there. */
+  readonly time: number;
+  readonly etag: string;
+}
+
+/** What it takes to look at marks and to move them. */
+export interface MarkOptions {
+  readonly store: ObjectStore;
+  readonly clock: Clock;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The mark of a blob, undefined if it has none. Throws `STORE_DAMAGED` if it cannot be read. */
+export async function readMark(
+  digest: string,
+  { store, signal }: Omit<MarkOptions, "clock">,
+): Promise<Mark | undefined> {
+  const key = markKey(digest);
+  const found = await readSmallObject(store, key, { maxBytes: maxMarkBytes, signal });
+  if (found === undefined) return undefined;
+  try {
+    return { ...parseMark(parseJson(found.bytes)), etag: found.etag };
+  } catch (error) {
+    throw new StowageError("STORE_DAMAGED", `Cannot read "${key}": ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** `lost`: the mark is not, or no longer, what it was expected to be. `unanswered`: nobody knows. */
+export type MoveAnswer = "moved" | "lost" | "unanswered";
+
+export interface MarkMove {
+  /** The mark as it was read, undefined where there was none. */
+  readonly from: Mark | undefined;
+  readonly to: MarkState;
+}
+
+/** Moves a mark on, if it still is as it was read. Sent once: the answer to a second try would be about the first. */
+export async function moveMark(
+  digest: string,
+  { from, to }: MarkMove,
+  { store, clock, signal }: MarkOptions,
+): Promise<MoveAnswer> {
+  // The id makes no two states alike, so that none has the ETag of another.
+  const bytes = new TextEncoder().encode(JSON.stringify({ state: to, time: clock.now(), id: crypto.randomUUID() }));
+  const condition = from === undefined ? "absent" : { etag: from.etag };
+  try {
+    const answer = await store.putIf(markKey(digest), bytes, condition, { once: true, signal });
+    return answer === "conflict" ? "lost" : "moved";
+  } catch (error) {
+    if (!isUnanswered(error)) throw error;
+    return "unanswered";
+  }
+}
+
+function parseMark(json: unknown): Pick<Mark, "state" | "time"> {
+  const { state, time } = isJsonObject(json) ? json : {};
+  if (state !== "condemned" && state !== "rescued" && state !== "deleting") {
+    throw new Error(`found the state ${describeJson(state)}, expected condemned, rescued or deleting`);
+  }
+  if (typeof time === "number") return { state, time };
+  throw new Error(`found the time ${describeJson(time)}, expected milliseconds since 1970`);
+}

@@ -1,0 +1,94 @@
+import { beforeAll, describe, expect, it } from "vitest";
+import { commitSet } from "../../src/commit/commit-set.ts";
+import { type MarkState, moveMark, readMark } from "../../src/marks/mark.ts";
+import { openStore } from "../../src/open-store.ts";
+import { condemnedPrefix, digestOfMarkKey } from "../../src/storage/keys.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
+import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
+import { describeS3Servers } from "../servers/s3-servers.ts";
+import { createS3Client } from "../../src/storage/s3-client.ts";
+import { clockAfter, hour } from "../gc/clock-after.ts";
+import { randomBytes } from "../support/bytes.ts";
+import { makeLayout, tarOf } from "../support/layout.ts";
+import { newFolder, stowage } from "../support/run-stowage.ts";
+
+const kept = makeLayout({ layers: [randomBytes(1000)], name: "docker.io/team/app:1" });
+const removed = makeLayout({ layers: [randomBytes(1000), randomBytes(5000, 2)], name: "docker.io/team/app:2" });
+
+/** Moves every mark back in time, as if so many hours had passed. */
+async function age(store: ObjectStore, hours: number): Promise<void> {
+  for await (const { key } of store.list(condemnedPrefix)) {
+    const digest = digestOfMarkKey(key) ?? "";
+    const from = await readMark(digest, { store });
+    const to: MarkState = from?.state ?? "condemned";
+    expect(await moveMark(digest, { from, to }, { store, clock: clockAfter(-hours * hour) })).toBe("moved");
+  }
+}
+
+function describeGc(
+  open: () => Promise<{ readonly url: string; readonly env: Readonly<Record<string, string>> }>,
+): void {
+  it("says what it would do, condemns, and frees a day later", async () => {
+    const { url, env } = await open();
+    for (const image of [kept, removed])
+      await stowage(["load", "-", "--store", url], { env, input: await tarOf(image) });
+    const store = await openStore(url, env);
+    await commitSet("team/app", { changes: [{ op: "remove", tag: "2" }] }, { store });
+
+    const run = async (...args: readonly string[]): ReturnType<typeof stowage> =>
+      stowage(["gc", "--store", url, ...args], { env });
+    const condemned = "3 blobs (5.67 KiB): a run after 24h deletes what is not needed by then\n";
+    expect(await run("--dry-run")).toEqual({
+      code: 0,
+      stdout: `Would have freed 0 blobs (0 bytes) in ${url}\nWould have condemned ${condemned}`,
+      stderr: "",
+    });
+    expect((await run()).stdout).toBe(`Freed 0 blobs (0 bytes) in ${url}\nCondemned ${condemned}`);
+    expect((await run("--grace", "7d")).stdout).toContain(
+      "3 blobs (5.67 KiB) condemned before: the grace time is not over\n",
+    );
+    await age(store, 25);
+    expect((await run("--dry-run")).stdout).toContain(`Would have freed 3 blobs (5.67 KiB) in ${url}\n`);
+    expect(JSON.parse((await run("--json")).stdout)).toMatchObject({ freed: { blobs: 3 }, condemned: { blobs: 0 } });
+    const verified = await stowage(["verify", "--store", url], { env });
+    expect(verified.stdout).toMatch(/^All is well in .*: 1 image in 1 repository, 3 blobs \([^)]*\)\n$/);
+  });
+}
+
+describe("stowage gc, of a directory", () => {
+  describeGc(async () => ({ url: `file:${await newFolder()}`, env: {} }));
+});
+
+await describeS3Servers("stowage gc", (server) => {
+  const env = s3Environment(server);
+  beforeAll(async () => makeTestBucket(createS3Client(env)));
+  describeGc(async () => ({ url: `s3://${testBucket}/gc/${crypto.randomUUID()}`, env }));
+});
+
+describe("stowage gc", () => {
+  it.each([
+    [["x"], "expected options only"],
+    [["--grace", "1"], "expected such as 90m, 24h or 7d"],
+    [["--grace", "59m"], "at least 3600000 ms are needed"],
+  ])("refuses %j", async (args, reason) => {
+    const { code, stdout, stderr } = await stowage(["gc", ...args]);
+    expect(stderr).toContain(reason);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+  });
+
+  it("finds nothing to do in an empty store", async () => {
+    expect(await stowage(["gc"])).toMatchObject({ code: 0, stderr: "" });
+  });
+
+  it("exits with 1 for a store that is damaged", async () => {
+    const folder = await newFolder();
+    await stowage(["load", "-", "--store", `file:${folder}`], { input: await tarOf(kept) });
+    const store = await openStore(`file:${folder}`, {});
+    await store.delete(`blobs/${kept.digest.replace(":", "/")}`);
+    const { code, stderr } = await stowage(["gc", "--store", `file:${folder}`]);
+    expect(stderr).toBe(
+      `stowage gc: Cannot tell what manifest "${kept.digest}" needs: an index names it, and it is not there\n`,
+    );
+    expect(code).toBe(1);
+  });
+});

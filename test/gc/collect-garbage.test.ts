@@ -1,0 +1,300 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { commitSet } from "../../src/commit/commit-set.ts";
+import { StowageError } from "../../src/errors.ts";
+import { type GarbageOptions, collectGarbage } from "../../src/gc/collect-garbage.ts";
+import type { GarbageReport } from "../../src/gc/tally.ts";
+import { createApp } from "../../src/http/app.ts";
+import { defaultLimits } from "../../src/limits.ts";
+import type { Receipt } from "../../src/load/receipt.ts";
+import type { Change } from "../../src/oci/index-change.ts";
+import { DirectoryStore } from "../../src/storage/directory-store.ts";
+import { blobKey, markKey } from "../../src/storage/keys.ts";
+import { MemoryStore } from "../../src/storage/memory-store.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
+import { verifyStore } from "../../src/verify/verify-store.ts";
+import { makeS3Store } from "../servers/s3-bucket.ts";
+import { describeS3Servers } from "../servers/s3-servers.ts";
+import { chunksOf, randomBytes, sha256 } from "../support/bytes.ts";
+import { type Layout, makeLayout, tarOf, withBlob, withoutBlob, withoutPlatform } from "../support/layout.ts";
+import { bytesAt, decorate, keysOf, loadBytes } from "../support/loading.ts";
+import { until } from "../support/run-stowage.ts";
+import { clockAfter, hour } from "./clock-after.ts";
+
+const [shared, own] = [randomBytes(1000), randomBytes(2000, 2)];
+const first = makeLayout({ layers: [shared, own], name: "team/app:1" });
+const second = makeLayout({ layers: [shared], name: "team/app:2" });
+const [ownDigest, sharedDigest] = [sha256(own), sha256(shared)];
+/** What the first image alone needs: its layer, its config, its manifest. */
+const ownBlobs = [...first.blobs.keys()].filter((digest) => digest !== sharedDigest).map(blobKey);
+
+async function load(layout: Layout, store: ObjectStore): Promise<Receipt> {
+  return loadBytes(chunksOf(await tarOf(layout), 5000), store);
+}
+
+/** A run so many hours later. */
+async function gc(store: ObjectStore, hours: number, options: Partial<GarbageOptions> = {}): Promise<GarbageReport> {
+  return collectGarbage({ store, limits: defaultLimits, clock: clockAfter(hours * hour), ...options });
+}
+
+async function remove(store: ObjectStore, digest: string): Promise<void> {
+  await commitSet("team/app", { changes: [{ op: "remove", digest }] }, { store });
+}
+
+async function expectWhole(store: ObjectStore): Promise<void> {
+  expect((await verifyStore({ store, limits: defaultLimits })).problems).toEqual([]);
+}
+
+const none = { blobs: 0, bytes: 0 };
+const nothing: GarbageReport = {
+  condemned: none,
+  freed: none,
+  waiting: none,
+  kept: none,
+  untied: none,
+  postponed: none,
+  undecided: none,
+};
+
+function describeGarbage(open: () => Promise<ObjectStore>): void {
+  let store: ObjectStore;
+  beforeEach(async () => {
+    store = await open();
+    await load(first, store);
+    await load(second, store);
+    await remove(store, first.digest);
+  });
+
+  it("condemns what no image needs, deletes it once its grace time is over, and nothing else", async () => {
+    const bytes = ownBlobs.length;
+    const condemned = await gc(store, 0);
+    expect(condemned).toEqual({ ...nothing, condemned: { blobs: bytes, bytes: expect.any(Number) } });
+    expect(condemned.condemned.bytes).toBeGreaterThan(own.length);
+    expect(await gc(store, 23.9)).toEqual({ ...nothing, waiting: condemned.condemned });
+    expect(await keysOf(store, "blobs/")).toEqual(expect.arrayContaining(ownBlobs));
+    expect(await gc(store, 24.1)).toEqual({ ...nothing, freed: condemned.condemned });
+    expect(await keysOf(store, "blobs/")).toEqual([...second.blobs.keys()].map(blobKey).toSorted());
+    expect(await keysOf(store, "condemned/")).toEqual([]);
+    expect(await gc(store, 100)).toEqual(nothing);
+    await expectWhole(store);
+  });
+
+  it("keeps what a load needs again, whether it brings it or finds it", async () => {
+    await gc(store, 0);
+    const { blobs } = await load(withoutBlob(first, ownDigest), store);
+    expect(new Set(blobs.map(({ status }) => status))).toEqual(new Set(["present"]));
+    expect(await gc(store, 25)).toEqual({ ...nothing, kept: { blobs: ownBlobs.length, bytes: expect.any(Number) } });
+    expect(await keysOf(store, "condemned/")).toEqual([]);
+    await expectWhole(store);
+  });
+}
+
+describe("collectGarbage, in memory", () => describeGarbage(async () => new MemoryStore()));
+
+describe("collectGarbage, in a directory", () => {
+  let folder: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "stowage-gc-"));
+  });
+  afterEach(async () => rm(folder, { recursive: true }));
+  describeGarbage(async () => new DirectoryStore(folder));
+});
+
+await describeS3Servers("collectGarbage", (server) => describeGarbage(async () => makeS3Store(server)));
+
+describe("collectGarbage", () => {
+  let store: ObjectStore;
+  beforeEach(async () => {
+    store = new MemoryStore();
+    await load(first, store);
+    await load(second, store);
+  });
+
+  it("lets a client that asks what is missing rely on what is not", async () => {
+    await remove(store, first.digest);
+    await gc(store, 0);
+    const app = createApp({ store, access: "anyone" });
+    const body = JSON.stringify({ digests: [ownDigest] });
+    const answer = await app.request("/v1/blobs/missing", { method: "POST", body });
+    expect(await answer.json()).toMatchObject({ missing: [] });
+    const { condemned, freed } = await gc(store, 25);
+    expect(condemned, "the grace time of what was asked for begins anew").toEqual({ blobs: 1, bytes: own.length });
+    expect(freed.blobs).toBe(ownBlobs.length - 1);
+    expect(await keysOf(store, "blobs/")).toContain(blobKey(ownDigest));
+    expect((await gc(store, 50)).freed).toEqual(condemned);
+  });
+
+  it("changes nothing when it only says what it would do", async () => {
+    await remove(store, first.digest);
+    const would = await gc(store, 0, { isDryRun: true });
+    expect(await keysOf(store, "condemned/")).toEqual([]);
+    expect(await gc(store, 0)).toEqual(would);
+    const before = await keysOf(store);
+    const wouldFree = await gc(store, 25, { isDryRun: true });
+    expect(await keysOf(store)).toEqual(before);
+    expect(await gc(store, 25)).toEqual(wouldFree);
+    expect(wouldFree.freed).toEqual(would.condemned);
+  });
+
+  it.each([0, hour - 1, Number.NaN])("refuses a grace time of %d ms", async (graceMs) => {
+    await expect(gc(store, 0, { graceMs })).rejects.toMatchObject({ code: "INPUT_INVALID" });
+  });
+
+  it("takes a grace time of an hour", async () => {
+    await remove(store, first.digest);
+    await gc(store, 0, { graceMs: hour });
+    expect((await gc(store, 1.1, { graceMs: hour })).freed.blobs).toBe(ownBlobs.length);
+  });
+
+  it("keeps all parts of an index that are there, and misses none that are not", async () => {
+    const index = makeLayout({ platforms: ["linux/amd64", "linux/arm64"], name: "team/app:multi" });
+    await load(withoutPlatform(index, 1), store);
+    const { condemned } = await gc(store, 0);
+    expect(condemned.blobs, "the layer and the config of the platform that is absent").toBe(2);
+    await gc(store, 25);
+    await expectWhole(store);
+  });
+
+  it("leaves alone what is no blob", async () => {
+    await store.put("blobs/sha256/note", randomBytes(3));
+    await store.put("condemned/note", randomBytes(3));
+    await gc(store, 0);
+    await gc(store, 25);
+    expect(await keysOf(store)).toEqual(expect.arrayContaining(["blobs/sha256/note", "condemned/note"]));
+  });
+
+  it.each([
+    ["an index that cannot be read", async () => replace("repositories/team/app/_layout/index.json", "{")],
+    ["a manifest that is lost", async () => store.delete(blobKey(second.digest))],
+    ["a manifest that cannot be read", async () => replace(blobKey(second.digest), "{")],
+  ])("changes nothing in a store with %s", async (_, damage) => {
+    await remove(store, first.digest);
+    await gc(store, 0);
+    await damage();
+    const before = await keysOf(store);
+    await expect(gc(store, 25)).rejects.toMatchObject({ code: "STORE_DAMAGED" });
+    expect(await keysOf(store)).toEqual(before);
+  });
+
+  it("finishes a deletion that got no answer, and loads wait for it until it surely is over", async () => {
+    await remove(store, first.digest);
+    await gc(store, 0);
+    const silent = decorate(store, {
+      delete: async () => Promise.reject(new StowageError("STORE_UNAVAILABLE", "no answer")),
+    });
+    expect((await gc(silent, 25)).undecided.blobs).toBe(ownBlobs.length);
+    expect((await gc(store, 25.4)).waiting.blobs, "it may take effect yet").toBe(ownBlobs.length);
+    expect((await gc(store, 25.6)).freed.blobs).toBe(ownBlobs.length);
+    await load(first, store);
+    await expectWhole(store);
+  });
+
+  describe("of a referrer without a tag", () => {
+    const [subject] = first.roots;
+    const referrer = makeLayout({ layers: [randomBytes(300, 5)], label: "about", ...(subject && { subject }) });
+    const { mediaType = "", digest = "", size = 0 } = referrer.roots[0] ?? {};
+    const change: Change = { op: "set", mediaType, digest, size, subject: first.digest };
+
+    beforeEach(async () => {
+      await loadBytes(chunksOf(await tarOf(referrer), 5000), store, { name: "team/app" });
+      await remove(store, digest);
+      await commitSet("team/app", { changes: [change] }, { store });
+    });
+
+    it("keeps it as long as its subject is there", async () => {
+      expect(await gc(store, 0)).toEqual(nothing);
+    });
+
+    it("keeps it also where only an index in another repository leads to its subject", async () => {
+      await remove(store, first.digest);
+      await loadBytes(chunksOf(await tarOf(first), 5000), store, { name: "elsewhere:1" });
+      expect(await gc(store, 0)).toEqual(nothing);
+    });
+
+    it("takes it out of the index after its subject, whole until then, and frees its blobs", async () => {
+      await remove(store, first.digest);
+      expect((await gc(store, 0)).condemned.blobs).toBe(ownBlobs.length + 1);
+      await expectWhole(store);
+      expect(await gc(store, 25)).toMatchObject({ untied: { blobs: 1 }, freed: { blobs: ownBlobs.length } });
+      expect((await bytesAt(store, "repositories/team/app/_layout/index.json")).toString()).not.toContain(
+        `{"mediaType":"${mediaType}","digest":"${digest}"`,
+      );
+      expect((await gc(store, 50)).condemned.blobs).toBe(referrer.blobs.size);
+      expect((await gc(store, 75)).freed.blobs).toBe(referrer.blobs.size);
+      await expectWhole(store);
+    });
+
+    it("keeps it when it is loaded again before that", async () => {
+      await remove(store, first.digest);
+      await gc(store, 0);
+      await loadBytes(chunksOf(await tarOf(referrer), 5000), store, { name: "team/app" });
+      expect(await gc(store, 25)).toMatchObject({ untied: none });
+      await expectWhole(store);
+    });
+  });
+
+  /** Puts other bytes under a key. */
+  async function replace(key: string, text: string): Promise<void> {
+    const etag = (await store.head(key))?.etag ?? "";
+    expect(await store.putIf(key, new TextEncoder().encode(text), { etag })).not.toBe("conflict");
+  }
+});
+
+describe("a load beside a gc", () => {
+  let store: MemoryStore;
+  beforeEach(async () => {
+    store = new MemoryStore();
+    await load(withBlob(second, own), store);
+  });
+
+  async function mark(digest: string, state: string, ageMs: number): Promise<void> {
+    await store.put(markKey(digest), Buffer.from(JSON.stringify({ state, time: Date.now() - ageMs, id: "1" })));
+  }
+
+  it("waits for a blob that is being deleted, and then writes it", async () => {
+    await mark(ownDigest, "deleting", 0);
+    setTimeout(() => {
+      void store.delete(blobKey(ownDigest)).then(async () => store.delete(markKey(ownDigest)));
+    }, 100);
+    const { blobs } = await load(first, store);
+    expect(blobs.find(({ digest }) => digest === ownDigest)).toMatchObject({ status: "written" });
+    await expectWhole(store);
+  });
+
+  it("takes over a mark whose gc has died", async () => {
+    await mark(ownDigest, "deleting", hour);
+    await load(first, store);
+    expect(JSON.parse((await bytesAt(store, markKey(ownDigest))).toString())).toMatchObject({ state: "rescued" });
+  });
+
+  it("looks for everything again if it took long, and publishes nothing that is gone by then", async () => {
+    const bytes = await tarOf(first);
+    async function* slowly(): AsyncGenerator<Uint8Array> {
+      yield bytes.subarray(0, -2000);
+      await until(async () => ((await store.head(blobKey(first.digest))) === undefined ? undefined : true));
+      vi.useFakeTimers({ now: Date.now() + hour, toFake: ["Date"] });
+      await store.delete(blobKey(ownDigest));
+      yield bytes.subarray(-2000);
+    }
+    await expect(loadBytes(slowly(), store).finally(() => vi.useRealTimers())).rejects.toMatchObject({
+      code: "MANIFEST_BLOB_UNKNOWN",
+      detail: { digest: ownDigest },
+    });
+    await expectWhole(store);
+  });
+
+  it("asks for each blob's own mark where there are very many", async () => {
+    for (let i = 0; i <= 1000; i++) await mark(`sha256:${i.toString(16).padStart(64, "0")}`, "condemned", 0);
+    await mark(ownDigest, "condemned", 0);
+    const { requests } = await load(first, store);
+    expect(JSON.parse((await bytesAt(store, markKey(ownDigest))).toString())).toMatchObject({ state: "rescued" });
+    expect(requests).toMatchObject({ list: 1 });
+  });
+
+  it("stops at a mark that it cannot read", async () => {
+    await store.put(markKey(ownDigest), Buffer.from('{"state":"gone"}'));
+    await expect(load(first, store)).rejects.toThrow(/Cannot read "condemned\/.*": found the state "gone", expected/);
+  });
+});

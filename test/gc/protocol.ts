@@ -1,0 +1,113 @@
+/**
+ * The code that a simulation drives, as it is or with one thing done wrong: the suite that calls the real one right has to find
+ * each of these. They are the real code, compiled with a few expressions replaced.
+ */
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+import type { Protocol } from "./simulate.ts";
+
+/** Puts `by` in the place of `replace`, which must be there, once. */
+export interface Edit {
+  /** A file in `src`. */
+  readonly file: string;
+  readonly replace: string;
+  readonly by: string;
+}
+
+const began = "  const began = clock.now();\n";
+const listFirst =
+  "  const marks = await listMarks(store, signal); // first: whoever needs a blob from here on moves its mark\n";
+const findNeeded = "  const needed = await findNeeded({ store, limits, signal });\n";
+const rescuing = "marks/rescuing-store.ts";
+const sentence = "gc/sentence.ts";
+
+export const mutants: Readonly<Record<string, readonly Edit[]>> = {
+  "loads saw no marks": [{ file: rescuing, replace: "marked.add(key);", by: "" }],
+  "loads told nobody what they rescue": [
+    { file: rescuing, replace: '(await moveMark(digest, move, { store, clock, signal })) === "moved"', by: "true" },
+  ],
+  "loads believed that they have rescued what they have not": [
+    { file: rescuing, replace: '=== "moved") return', by: '!== "unanswered") return' },
+  ],
+  "loads did not wait for what is being deleted": [
+    { file: rescuing, replace: 'mark.state === "condemned" || clock', by: "true || clock" },
+  ],
+  "loads asked for a blob before they look at its mark": [
+    {
+      file: rescuing,
+      replace: "await this.#rescue(args[0], args[1]);\n    return super.head(...args);",
+      by: "const found = await super.head(...args);\n    await this.#rescue(args[0], args[1]);\n    return found;",
+    },
+  ],
+  "loads that take long looked only once": [{ file: "load/keep-closed.ts", replace: "!store.isFresh", by: "false" }],
+  "marks were listed and judged after it was found out what is needed": [
+    { file: "gc/collect-garbage.ts", replace: began + listFirst, by: "" },
+    { file: "gc/collect-garbage.ts", replace: findNeeded, by: findNeeded + began + listFirst },
+  ],
+  "the grace time were ignored": [{ file: sentence, replace: "age < graceMs", by: "false" }],
+  "a rescue counted for as much as being condemned": [
+    {
+      file: sentence,
+      replace: 'if (mark.state === "rescued") return this.#condemn',
+      by: "if (false) return this.#condemn",
+    },
+  ],
+  "a deletion without an answer were repeated at once": [
+    { file: sentence, replace: "age <= staleMs", by: "false" },
+    { file: rescuing, replace: "clock.now() - mark.time > staleMs", by: "true" },
+  ],
+  "a gc that was held up deleted all the same": [
+    { file: sentence, replace: "if (clock.now() - began > promptMs) return false;", by: "" },
+  ],
+  "an orphan were deleted while an index has it": [
+    {
+      file: sentence,
+      replace: "orphanIn === undefined ? this.#deleteBlob(digest, began)",
+      by: "true ? this.#deleteBlob(digest, began)",
+    },
+  ],
+};
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const entry = `
+  export { StowageError } from "./src/errors.ts";
+  export { RescuingStore } from "./src/marks/rescuing-store.ts";
+  export { storeBlob } from "./src/load/store-blob.ts";
+  export { checkClosure } from "./src/load/check-closure.ts";
+  export { keepClosed } from "./src/load/keep-closed.ts";
+  export { commitSet } from "./src/commit/commit-set.ts";
+  export { collectGarbage } from "./src/gc/collect-garbage.ts";
+`;
+
+/** Compiles the code with these changes. Throws if one of them cannot be made. */
+export async function compileProtocol(edits: readonly Edit[] = []): Promise<Protocol> {
+  const { outputFiles } = await build({
+    stdin: { contents: entry, resolveDir: root, loader: "ts" },
+    bundle: true,
+    write: false,
+    format: "esm",
+    platform: "node",
+    plugins: [
+      {
+        name: "edits",
+        setup(plugins): void {
+          plugins.onLoad({ filter: /\/src\/(?:gc|marks|load)\/[\w-]+\.ts$/ }, async ({ path }) => {
+            const own = edits.filter(({ file }) => path.endsWith(`/src/${file}`));
+            return { contents: edit(await readFile(path, "utf8"), own), loader: "ts" };
+          });
+        },
+      },
+    ],
+  });
+  const code = outputFiles[0]?.text ?? "";
+  return (await import(`data:text/javascript,${encodeURIComponent(code)}`)) as Protocol;
+}
+
+function edit(source: string, edits: readonly Edit[]): string {
+  return edits.reduce((text, { file, replace, by }) => {
+    const found = text.split(replace).length - 1;
+    if (found !== 1) throw new Error(`${file} has ${JSON.stringify(replace)} ${found} times, expected it once`);
+    return text.replace(replace, () => by);
+  }, source);
+}

@@ -1,0 +1,209 @@
+/**
+ * Runs one schedule of real loads, removals and gcs over a simulated bucket: a working day with one image or another going in
+ * and out, several gcs at a time, all of them on clocks of their own, and some of them killed. Whatever happens, each image
+ * that an index names has to be whole; and once loads have stopped, gcs have to leave exactly what is needed.
+ */
+import type { Clock } from "../../src/commit/clock.ts";
+import type { commitSet } from "../../src/commit/commit-set.ts";
+import { messageOf } from "../../src/errors.ts";
+import type { collectGarbage } from "../../src/gc/collect-garbage.ts";
+import { defaultLimits } from "../../src/limits.ts";
+import type { checkClosure } from "../../src/load/check-closure.ts";
+import type { keepClosed } from "../../src/load/keep-closed.ts";
+import { ParsedJson } from "../../src/load/parsed-json.ts";
+import type { storeBlob } from "../../src/load/store-blob.ts";
+import type { RescuingStore } from "../../src/marks/rescuing-store.ts";
+import type { Descriptor } from "../../src/oci/descriptor.ts";
+import { ociLayoutJson, parseRepositoryIndex, subjectOf, tagOf } from "../../src/oci/repository-index.ts";
+import { blobKey, blobsPrefix, condemnedPrefix, indexKey } from "../../src/storage/keys.ts";
+import { ByteBudget } from "../../src/streams/byte-budget.ts";
+import { Scheduler, seededRandom, simulatedClock } from "../commit/scheduler.ts";
+import { type SampleImage, sampleImages } from "./sample-images.ts";
+import { type ErrorClass, type Objects, SimulatedStore } from "./simulated-bucket.ts";
+
+/** The code under test, as it is or changed. */
+export interface Protocol {
+  readonly StowageError: ErrorClass;
+  readonly RescuingStore: typeof RescuingStore;
+  readonly storeBlob: typeof storeBlob;
+  readonly checkClosure: typeof checkClosure;
+  readonly keepClosed: typeof keepClosed;
+  readonly commitSet: typeof commitSet;
+  readonly collectGarbage: typeof collectGarbage;
+}
+
+export interface SimulationResult {
+  readonly problems: readonly string[];
+  /** What happened, a line for each event. */
+  readonly trace: string;
+  /** What occurred at least once, so that a test can see that its schedules reach all of it. */
+  readonly sights: ReadonlySet<string>;
+}
+
+export async function simulate(seed: number, protocol: Protocol): Promise<SimulationResult> {
+  const simulation = new Simulation(seed, protocol);
+  await simulation.run();
+  return simulation;
+}
+
+const minute = 60_000;
+const hour = 60 * minute;
+const graceMs = hour;
+const dayMs = 12 * hour;
+const maxSkewMs = 7 * minute;
+const repository = "images";
+const budget = new ByteBudget(1);
+const { signal } = new AbortController();
+
+/** A process, which may be killed. */
+interface Actor {
+  readonly name: string;
+  readonly clock: Clock;
+  readonly store: SimulatedStore;
+}
+
+class Simulation implements SimulationResult {
+  readonly problems: string[] = [];
+  readonly sights = new Set<string>();
+  readonly #protocol: Protocol;
+  readonly #random: () => number;
+  readonly #scheduler = new Scheduler();
+  readonly #objects: Objects = new Map();
+  readonly #isTense: boolean;
+  #isQuiet = false;
+
+  constructor(seed: number, protocol: Protocol) {
+    this.#protocol = protocol;
+    this.#random = seededRandom(seed);
+    this.#isTense = this.#random() < 0.5;
+    this.#objects.set("oci-layout", { bytes: new TextEncoder().encode(ociLayoutJson), etag: "probed" });
+  }
+
+  get trace(): string {
+    return this.#scheduler.trace;
+  }
+
+  async run(): Promise<void> {
+    for (let at = 0, i = 0; at < dayMs; at += this.#random() * 60 * minute, i++) {
+      const soon = (): number => at + this.#random() * (this.#random() < 0.7 ? 20_000 : hour);
+      this.#startAt(at, `gc${i}`, async (it) => this.#collect(it));
+      if (this.#random() < 0.3) this.#startAt(soon(), `gc${i}b`, async (it) => this.#collect(it));
+      if (this.#random() < 0.7) this.#startAt(soon(), `load${i}`, async (it) => this.#load(it));
+      if (this.#random() < 0.4) this.#startAt(soon(), `load${i}b`, async (it) => this.#load(it));
+      if (this.#random() < 0.4) this.#startAt(soon(), `remove${i}`, async (it) => this.#remove(it));
+    }
+    await this.#scheduler.run();
+    this.#isQuiet = true;
+    for (let i = 0; i < 7; i++) {
+      this.#startAt(i * (graceMs + hour), `last${i}`, async (it) => this.#collect(it));
+    }
+    await this.#scheduler.run();
+    this.#checkNothingIsLeft();
+  }
+
+  #startAt(ms: number, name: string, act: (actor: Actor) => Promise<void>): void {
+    const skewMs = (this.#random() * 2 - 1) * maxSkewMs;
+    const clock = simulatedClock({ scheduler: this.#scheduler, skewMs, random: this.#random });
+    const store = new SimulatedStore({
+      objects: this.#objects,
+      scheduler: this.#scheduler,
+      random: this.#random,
+      isTense: this.#isTense,
+      isHeldUp: !this.#isQuiet && name.startsWith("gc") && this.#random() < 0.4,
+      faults: this.#isQuiet ? 0 : 20,
+      StowageError: this.#protocol.StowageError,
+      sender: name,
+      onChange: (key) => this.#checkImages(key),
+    });
+    this.#scheduler.after(ms, () => {
+      act({ name, clock, store }).catch((error: unknown) => this.#fail(name, error));
+    });
+  }
+
+  /** As `loadArchive` does it, one blob after the other. */
+  async #load({ name, clock, store }: Actor): Promise<void> {
+    const { storeBlob, checkClosure, keepClosed, commitSet, RescuingStore } = this.#protocol;
+    const image = this.#anyImage();
+    const rescuing = new RescuingStore(store, { clock });
+    const known = new Map<string, Uint8Array>();
+    const pauseMs = this.#random() < 0.3 ? 50 * minute : this.#random() * minute;
+    const asker = new RescuingStore(store, { clock });
+    for (const [digest, bytes] of image.blobs) {
+      if (image.parts.has(digest) && this.#random() < 0.3 && (await asker.head(blobKey(digest)))) continue;
+      await clock.sleep(this.#random() * pauseMs);
+      const blob = { digest, size: bytes.length, body: once(bytes) };
+      const { stored } = await storeBlob(blob, { store: rescuing, budget, signal });
+      this.sights.add(`a load found a blob ${await stored}`);
+      known.set(digest, bytes);
+    }
+    const parsed = new ParsedJson({ limits: defaultLimits, signal });
+    const options = { store: rescuing, limits: defaultLimits, parsed, signal };
+    const closed = await checkClosure([image.root], {
+      ...options,
+      known: { sizeOf: (it) => known.get(it)?.length, manifest: (it) => known.get(it) },
+    });
+    if (!rescuing.isFresh) this.sights.add("a load looked twice");
+    await keepClosed(closed, options);
+    await commitSet(repository, { changes: [image.change] }, { store, clock });
+    this.#scheduler.note(`${name} has published ${image.root.digest}`);
+  }
+
+  async #remove({ clock, store }: Actor): Promise<void> {
+    const image = this.#anyImage();
+    const change = { op: "remove", digest: image.root.digest } as const;
+    await this.#protocol.commitSet(repository, { changes: [change] }, { store, clock });
+  }
+
+  async #collect({ clock, store }: Actor): Promise<void> {
+    const report = await this.#protocol.collectGarbage({ store, limits: defaultLimits, graceMs, clock });
+    for (const [what, { blobs }] of Object.entries(report)) if (blobs > 0) this.sights.add(`a gc: ${what}`);
+  }
+
+  #anyImage(): SampleImage {
+    const image = sampleImages[Math.floor(this.#random() * sampleImages.length)];
+    if (image === undefined) throw new Error("expected some images");
+    return image;
+  }
+
+  /** What a load or a gc cannot do it says; what it leaves then must be right all the same. */
+  #fail(name: string, error: unknown): void {
+    this.#scheduler.note(`${name} failed: ${messageOf(error)}`);
+    if (error instanceof this.#protocol.StowageError) this.sights.add(`failed: ${error.code}`);
+    else this.problems.push(`${name} threw ${messageOf(error)}`);
+  }
+
+  #entries(): readonly Descriptor[] {
+    const bytes = this.#objects.get(indexKey(repository))?.bytes;
+    return bytes === undefined ? [] : parseRepositoryIndex(bytes, "index.json").entries;
+  }
+
+  /** Called after each change of the bucket. */
+  #checkImages(key: string): void {
+    if (key.startsWith(condemnedPrefix)) return;
+    for (const entry of this.#entries()) {
+      const lost = needsOf(entry).find((digest) => !this.#objects.has(blobKey(digest)));
+      if (lost === undefined) continue;
+      this.problems.push(`${tagOf(entry) ?? entry.digest} has lost ${lost}: ${key} was changed`);
+      this.#scheduler.note(this.problems.at(-1) ?? "");
+    }
+  }
+
+  #checkNothingIsLeft(): void {
+    const entries = this.#entries();
+    const needed = new Set(entries.flatMap((entry) => needsOf(entry).map(blobKey)));
+    const isLeft = (key: string): boolean =>
+      key.startsWith(condemnedPrefix) || (key.startsWith(blobsPrefix) && !needed.has(key));
+    this.problems.push(...[...this.#objects.keys()].filter(isLeft).map((key) => `${key} is left`));
+    const digests = new Set(entries.map(({ digest }) => digest));
+    const orphans = entries.filter((entry) => !digests.has(subjectOf(entry) ?? entry.digest));
+    this.problems.push(...orphans.map(({ digest }) => `the orphan ${digest} is left`));
+  }
+}
+
+function needsOf({ digest }: Descriptor): readonly string[] {
+  return [...(sampleImages.find(({ root }) => root.digest === digest)?.blobs.keys() ?? [])];
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield Uint8Array.from(bytes);
+}

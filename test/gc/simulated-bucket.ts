@@ -1,0 +1,190 @@
+/**
+ * A bucket in virtual time, as loads and gc use it. A request can be slow, get no answer and take effect all the same, up to
+ * a quarter of an hour later, or be its sender's last. What is to be sent once is sent once; a plain delete may come twice.
+ */
+import { createHash } from "node:crypto";
+import type { StowageError } from "../../src/errors.ts";
+import { blobKey } from "../../src/storage/keys.ts";
+import type {
+  BlobSource,
+  ObjectInfo,
+  ObjectStore,
+  PutBlobOptions,
+  PutBlobResult,
+  PutCondition,
+  SendOptions,
+  StoredObject,
+} from "../../src/storage/object-store.ts";
+import type { Scheduler } from "../commit/scheduler.ts";
+
+const second = 1000;
+const minute = 60 * second;
+const hour = 60 * minute;
+/** What `marks/mark.ts` assumes, and this bucket keeps to. */
+const lateMs = 15 * minute;
+const timeoutMs = minute;
+
+interface SimulatedObject {
+  readonly bytes: Uint8Array;
+  readonly etag: string;
+}
+
+export type Objects = Map<string, SimulatedObject>;
+
+/** The error class of the code under test: a changed copy of it has a class of its own. */
+export type ErrorClass = typeof StowageError;
+
+export interface SimulatedStoreOptions {
+  readonly objects: Objects;
+  readonly scheduler: Scheduler;
+  readonly random: () => number;
+  /** Do others come in between where that matters? */
+  readonly isTense: boolean;
+  /** Is the sender held up now and then? */
+  readonly isHeldUp: boolean;
+  /** Of a thousand requests, so many go wrong. */
+  readonly faults: number;
+  readonly StowageError: ErrorClass;
+  /** Names the sender in the trace. */
+  readonly sender: string;
+  /** Called when a write has taken effect. */
+  readonly onChange: (key: string) => void;
+}
+
+/** The bucket as one process reaches it. */
+export class SimulatedStore implements ObjectStore {
+  readonly url = "simulated:";
+  /** Every blob is streamed: nothing in the process then takes real time, such as a digest that is worked out elsewhere. */
+  readonly partBytes = 0;
+  isDead = false;
+  readonly #options: SimulatedStoreOptions;
+
+  constructor(options: SimulatedStoreOptions) {
+    this.#options = options;
+  }
+
+  async head(key: string): Promise<ObjectInfo | undefined> {
+    const found = await this.#send("HEAD", key, () => this.#options.objects.get(key));
+    return found && { key, etag: found.etag, size: found.bytes.length };
+  }
+
+  async get(key: string): Promise<StoredObject | undefined> {
+    const found = await this.#send("GET", key, () => this.#options.objects.get(key));
+    return found && { key, etag: found.etag, size: found.bytes.length, body: once(found.bytes) };
+  }
+
+  async *list(prefix: string): AsyncGenerator<ObjectInfo> {
+    const page = (): ObjectInfo[] =>
+      [...this.#options.objects]
+        .filter(([key]) => key.startsWith(prefix))
+        .map(([key, { bytes, etag }]) => ({ key, size: bytes.length, etag }))
+        .toSorted((a, b) => (a.key < b.key ? -1 : 1));
+    const first = await this.#send("LIST", prefix, page);
+    const half = first[first.length >> 1]?.key;
+    yield* first.filter(({ key }) => half === undefined || key < half);
+    if (half === undefined) return;
+    const rest = await this.#send("LIST", `${prefix} from ${half}`, page);
+    yield* rest.filter(({ key }) => key >= half);
+  }
+
+  async putBlob({ digest, body }: BlobSource, { replaces }: PutBlobOptions = {}): Promise<PutBlobResult> {
+    const chunks: Uint8Array[] = [];
+    if (body instanceof Uint8Array) chunks.push(body);
+    else for await (const chunk of body) chunks.push(chunk);
+    const condition = replaces === undefined ? "absent" : { etag: replaces };
+    const answer = await this.#send("PUT", blobKey(digest), () =>
+      this.#put(blobKey(digest), Buffer.concat(chunks), condition),
+    );
+    return { outcome: answer === "conflict" ? "present" : "written", parts: 0 };
+  }
+
+  async putIf(
+    key: string,
+    bytes: Uint8Array,
+    condition: PutCondition,
+  ): Promise<{ readonly etag: string } | "conflict"> {
+    return this.#send("PUT", key, () => this.#put(key, bytes, condition));
+  }
+
+  async delete(key: string, { once: isOnce = false }: SendOptions = {}): Promise<void> {
+    const { objects, scheduler, random, onChange } = this.#options;
+    const takeEffect = (): void => {
+      if (objects.delete(key)) onChange(key);
+    };
+    await this.#send("DELETE", key, takeEffect);
+    if (!isOnce && random() < 0.1) scheduler.after(random() * lateMs, takeEffect);
+  }
+
+  put = unexpected;
+  putStaged = unexpected;
+  promote = unexpected;
+  streamBufferBytes = (): number => 0;
+  promoteBufferBytes = (): number => 0;
+
+  #put(key: string, bytes: Uint8Array, condition: PutCondition): { readonly etag: string } | "conflict" {
+    const { objects, onChange } = this.#options;
+    if (objects.get(key)?.etag !== (condition === "absent" ? undefined : condition.etag)) return "conflict";
+    const etag = createHash("md5").update(bytes).digest("hex");
+    objects.set(key, { bytes, etag });
+    onChange(key);
+    return { etag };
+  }
+
+  async #send<T>(method: string, key: string, takeEffect: () => T): Promise<T> {
+    const { scheduler, random, faults, sender, StowageError } = this.#options;
+    if (this.isDead) return new Promise(() => undefined);
+    const note = (what: string): void =>
+      scheduler.note(`${sender} ${method} ${key.replace(/[0-9a-f]{56}/, "…")}: ${what}`);
+    const fault = random() * 1000 < faults ? Math.floor(random() * 4) : undefined;
+    const effectMs = this.#slowness(method, key);
+    return new Promise((resolve, reject) => {
+      const effect = (): T => {
+        const result = takeEffect();
+        note(typeof result === "string" ? result : "takes effect");
+        return result;
+      };
+      const fail = (): void => {
+        if (!this.isDead) reject(new StowageError("STORE_UNAVAILABLE", `no answer to ${method} ${key}`));
+      };
+      if (fault === undefined) {
+        scheduler.after(effectMs, () => {
+          const result = effect();
+          scheduler.after(this.#slowness("ANSWER", key), () => {
+            if (!this.isDead) resolve(result);
+          });
+        });
+        return;
+      }
+      note(["lost", "late", "unanswered", "sent, then killed"][fault] ?? "");
+      this.isDead ||= fault === 3;
+      if (fault === 1 || fault === 3) scheduler.after(random() * lateMs, effect);
+      if (fault === 2) scheduler.after(Math.min(effectMs, timeoutMs), effect);
+      scheduler.after(timeoutMs, fail);
+    });
+  }
+
+  /**
+   * Mostly fast, but in some schedules never where marks are moved and blobs deleted, so that others come in between. A large
+   * blob can take an hour; a process can be held up for as long, and so can one that reads very many manifests.
+   */
+  #slowness(method: string, key: string): number {
+    const { random, isTense, isHeldUp } = this.#options;
+    const chance = random();
+    const isMark = key.startsWith("condemned/");
+    if (isHeldUp && chance < 0.1 && method === "GET" && key.startsWith("blobs/")) return random() * 2 * hour;
+    if (isHeldUp && chance < 0.1 && method === "ANSWER" && isMark) return random() * 60 * minute;
+    if (isTense && (isMark || method === "DELETE")) return random() * 20 * second;
+    if (chance < 0.8) return random() * 200;
+    if (chance < 0.97) return random() * 10 * second;
+    if (chance > 0.99 && method === "PUT" && key.startsWith("blobs/")) return random() * 60 * minute;
+    return random() * 40 * second;
+  }
+}
+
+function unexpected(): never {
+  throw new Error("found a request that no load and no gc makes");
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield Uint8Array.from(bytes);
+}

@@ -28,6 +28,8 @@ import { unknownOutcome } from "./unknown-outcome.ts";
 const maxWaitMs = 60_000;
 /** How long after that its writer still looks for what became of it. */
 const maxDoubtMs = 30_000;
+/** How long an intent that was sent without an answer may be nowhere, until its writer gives up looking. */
+const maxMissingMs = 10_000;
 /** An intent that has been there for so long has no writer any more. */
 const abandonedMs = 10 * 60_000;
 /** Bytes of intents that are merged in one write; the rest waits for the next. */
@@ -41,19 +43,26 @@ const firstWaitMs = 100;
 type Outcomes = readonly ChangeSetOutcome[];
 const expired: ChangeSetOutcome = { failed: "expired" };
 
-/** Returns what became of the changes. Throws `STORE_UNAVAILABLE` if nobody can tell by the time that it should be known. */
-export async function combine(commit: Commit): Promise<Outcomes> {
+/**
+ * Returns what became of the changes. `lastSeen` is the index without them, as it was a moment ago: it does for the first
+ * look, since what is listed after it is merged with it. Throws `STORE_UNAVAILABLE` if nobody can tell by the time that it
+ * should be known.
+ */
+export async function combine(commit: Commit, lastSeen: IndexState): Promise<Outcomes> {
   const { id, sets, clock } = commit;
   const deadline = clock.now() + maxWaitMs;
   const own: Intent = { id, sets, deadline };
   const read = new Map([[id, own]]);
   await putIntent(own, commit);
   let lastError: unknown;
-  for (let round = 0; clock.now() < deadline + maxDoubtMs; round++) {
+  let missingSince = Number.POSITIVE_INFINITY;
+  for (let round = 0; clock.now() < Math.min(deadline + maxDoubtMs, missingSince + maxMissingMs); round++) {
     let usualMs = firstWaitMs;
     try {
-      const found = await look(commit);
+      const found = await look(commit, round === 0 ? lastSeen : undefined);
       usualMs = mergeMs(found);
+      const isThere = found.listed.some((intent) => intent.id === id);
+      missingSince = isThere ? Number.POSITIVE_INFINITY : Math.min(missingSince, clock.now());
       const outcomes = found.outcomes ?? (await takePart({ ...commit, ...found, read, round }));
       if (outcomes !== undefined) {
         await deleteIntent(id, commit);
@@ -78,10 +87,10 @@ interface Found {
   readonly tookMs: number;
 }
 
-async function look(commit: Commit): Promise<Found> {
+async function look(commit: Commit, lastSeen: IndexState | undefined): Promise<Found> {
   const { id, store, repository, clock } = commit;
   const began = clock.now();
-  const state = await readIndex(store, repository);
+  const state = lastSeen ?? (await readIndex(store, repository));
   const { applied } = state.index;
   const outcomes = applied.get(id);
   const listed = outcomes === undefined ? await listIntents(commit) : [];
@@ -98,7 +107,10 @@ interface Round extends Commit, Found {
 /** Merges all that wait, if the own changes are among them and it is this writer's turn. */
 async function takePart(round: Round): Promise<Outcomes | undefined> {
   const rank = round.waiting.findIndex(({ id }) => id === round.id);
-  return isTurn(rank, round.round) ? mergeAll(round) : undefined;
+  if (!isTurn(rank, round.round)) return undefined;
+  // The index may move while others' intents are read, and a look costs less than a merge that is lost.
+  const found = (await readIntents(round)) ? await look(round, undefined) : round;
+  return found.outcomes ?? mergeAll({ ...round, ...found });
 }
 
 /**
@@ -111,9 +123,9 @@ function isTurn(rank: number, round: number): boolean {
 
 /** Merges what waits, in the order of age, and returns what became of the own changes if that could be written. */
 async function mergeAll(round: Round): Promise<Outcomes | undefined> {
-  const { id, clock, store, repository, state, listed, waiting } = round;
+  const { id, clock, store, repository, state, listed, waiting, read } = round;
   await deleteAbandoned(round);
-  const intents = await readIntents(round);
+  const intents = mergeable(round).flatMap((intent) => read.get(intent.id) ?? []);
   const now = clock.now();
   const live = intents.filter(({ deadline }) => now <= deadline);
   const changes = live.flatMap(({ sets }) => sets);
@@ -145,18 +157,23 @@ function isAbandoned({ id }: ListedIntent, { clock }: Commit): boolean {
 }
 
 /** The oldest that can be read, as many as may be merged at once; the first in any case. */
-async function readIntents(round: Round): Promise<Intent[]> {
-  const { read, waiting } = round;
+function mergeable(round: Round): readonly ListedIntent[] {
   let bytes = 0;
-  const readable = waiting.filter((intent) => intent.size <= maxIntentBytes && !isAbandoned(intent, round));
-  const wanted = readable.filter(({ size }, i) => (bytes += size) <= maxMergedBytes || i === 0);
-  await concurrently(wanted, maxConcurrentReads, async ({ id }) => {
-    const intent = read.get(id) ?? (await readIntent(id, round));
+  const readable = round.waiting.filter((intent) => intent.size <= maxIntentBytes && !isAbandoned(intent, round));
+  return readable.filter(({ size }, i) => (bytes += size) <= maxMergedBytes || i === 0);
+}
+
+/** Reads those that this writer does not know yet. Were there any? */
+async function readIntents(round: Round): Promise<boolean> {
+  const { read } = round;
+  const wanted = new Set(mergeable(round).map(({ id }) => id));
+  for (const id of read.keys()) if (id !== round.id && !wanted.has(id)) read.delete(id);
+  const unknown = [...wanted].filter((id) => !read.has(id));
+  await concurrently(unknown, maxConcurrentReads, async (id) => {
+    const intent = await readIntent(id, round);
     if (intent !== undefined) read.set(id, intent);
   });
-  const intents = wanted.flatMap(({ id }) => read.get(id) ?? []);
-  for (const id of read.keys()) if (id !== round.id && !intents.some((intent) => intent.id === id)) read.delete(id);
-  return intents;
+  return unknown.length > 0;
 }
 
 /** An outcome is kept as long as its intent is there: so long its writer may not have read it. */
@@ -167,10 +184,10 @@ function keptOutcomes({ applied }: RepositoryIndex, listed: readonly ListedInten
   });
 }
 
-/** How long it takes whoever merges all that wait: it looks, reads them and writes, one request after the other. */
+/** How long it takes whoever merges all that wait: it looks, reads them, looks again and writes. */
 function mergeMs({ waiting, tookMs }: Found): number {
   const requestMs = Math.max(shortestRequestMs, tookMs / 2); // a look is two of them
-  return requestMs * (3 + Math.ceil(waiting.length / maxConcurrentReads));
+  return requestMs * (4 + waiting.length / maxConcurrentReads);
 }
 
 /** A bit longer, so that it is over by then; and longer with each round, since the store may be slow or the merge large. */

@@ -11,27 +11,35 @@ import { unknownOutcome } from "./unknown-outcome.ts";
 const maxTries = 5;
 /** Before the second try; twice as long before each further one. */
 const firstWaitMs = 100;
-/** Where so many commits are no older, whoever tries alone is likely to lose, and to make those lose who merge for many. */
-const busyCommits = 4;
+/**
+ * Where the latest two commits are no older, or no older than so many requests take, whoever tries alone is likely to lose, or
+ * to make those lose who merge for many, which takes them longer.
+ */
+const busyCommits = 2;
 const busyMs = 1000;
+const busyRequests = 20;
 
-/** Returns what became of the changes, or undefined if others were faster or are about to be: nothing was changed then. */
-export async function commitAlone(commit: Commit): Promise<readonly ChangeSetOutcome[] | undefined> {
+/** What became of the changes or, where others were faster or are about to be, the index as it is then without them. */
+export type LoneResult = { readonly outcomes: readonly ChangeSetOutcome[] } | { readonly lost: IndexState };
+
+export async function commitAlone(commit: Commit): Promise<LoneResult> {
   const { id, repository, sets, store, clock } = commit;
+  const began = clock.now();
   let state = await readIndex(store, repository);
+  const isBusy = isMoving(state.index, { now: clock.now(), requestMs: clock.now() - began });
   for (let tries = 1; ; tries++) {
     const { index, outcomes } = mergeWithin(state.index, sets);
-    if (index === state.index) return outcomes;
-    if (tries === 1 && isBusy(state.index, clock.now())) return undefined;
+    if (index === state.index) return { outcomes };
+    if (isBusy && tries === 1) return { lost: state };
     const answer = await writeIndex(index, { store, repository, state, id });
-    if (answer === "written") return outcomes;
+    if (answer === "written") return { outcomes };
     const next = await readIndex(store, repository).catch((error: unknown) => {
       throw unknownOutcome(repository, error);
     });
     // Also after a conflict: it may be the answer to a second try of a client's, which met the first.
     const fate = fateOf(id, state, next);
-    if (fate === "written") return outcomes;
-    if (fate === "lost") return undefined;
+    if (fate === "written") return { outcomes };
+    if (fate === "lost") return { lost: next };
     if (fate === "unknown" || tries === maxTries) throw unknownOutcome(repository);
     // The same id from the same state: of the two writes one can land.
     await clock.sleep(clock.random() * firstWaitMs * 2 ** (tries - 1));
@@ -51,7 +59,8 @@ function fateOf(id: string, state: IndexState, { index, etag }: IndexState): "wr
 }
 
 /** Are others at it, one after the other? */
-function isBusy({ commits }: RepositoryIndex, now: number): boolean {
+function isMoving({ commits }: RepositoryIndex, { now, requestMs }: { now: number; requestMs: number }): boolean {
   const latest = commits.slice(-busyCommits);
-  return latest.length === busyCommits && latest.every((id) => Math.abs(now - timeOfCommit(id)) < busyMs);
+  const recentMs = Math.max(busyMs, busyRequests * requestMs);
+  return latest.length === busyCommits && latest.every((id) => Math.abs(now - timeOfCommit(id)) < recentMs);
 }

@@ -33,5 +33,6 @@ export async function commitChanges(
   { store, clock = systemClock }: CommitOptions,
 ): Promise<readonly ChangeSetOutcome[]> {
   const commit: Commit = { id: newCommitId(clock), repository, sets, store, clock };
-  return (await commitAlone(commit)) ?? combine(commit);
+  const alone = await commitAlone(commit);
+  return "outcomes" in alone ? alone.outcomes : combine(commit, alone.lost);
 }

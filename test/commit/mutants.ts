@@ -56,7 +56,7 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
     smallMerges,
     {
       file: "combine.ts",
-      replace: "const state = await readIndex(store, repository);\n  const { applied }",
+      replace: "const state = lastSeen ?? (await readIndex(store, repository));\n  const { applied }",
       by: "const early = await listIntents(commit);\n  const state = await readIndex(store, repository);\n  const { applied }",
     },
     { file: "combine.ts", replace: "? await listIntents(commit) : []", by: "? early : []" },
@@ -64,15 +64,15 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   "an intent that is gone counts as merged": [
     {
       file: "combine.ts",
-      replace: "  return isTurn(",
-      by: "  if (rank === -1 && round.round > 0) return mergeWithin(round.state.index, round.sets).outcomes;\n  return isTurn(",
+      replace: "  if (!isTurn(",
+      by: "  if (rank === -1 && round.round > 0) return mergeWithin(round.state.index, round.sets).outcomes;\n  if (!isTurn(",
     },
   ],
   "every conflict is believed": [
     {
       file: "commit-alone.ts",
-      replace: 'if (answer === "written") return outcomes;',
-      by: 'if (answer === "written") return outcomes;\n    if (answer === "conflict") return undefined;',
+      replace: 'if (answer === "written") return { outcomes };',
+      by: 'if (answer === "written") return { outcomes };\n    if (answer === "conflict") return { lost: state };',
     },
   ],
   "a write that may land yet counts as lost": [
@@ -81,8 +81,8 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   "no answer counts as written": [
     {
       file: "commit-alone.ts",
-      replace: 'if (answer === "written") return outcomes;',
-      by: 'if (answer !== "conflict") return outcomes;',
+      replace: 'if (answer === "written") return { outcomes };',
+      by: 'if (answer !== "conflict") return { outcomes };',
     },
   ],
   "an intent is merged again by its own writer": [

@@ -16,6 +16,7 @@ describeIfFound(file, missingPrograms("kubernetes-validate", "infra-python"), ()
   const find = (kind: string): unknown => objects.find((object) => at(object, "kind") === kind);
   const pod = (...path: readonly (string | number)[]): unknown =>
     at(find("Deployment"), "spec", "template", "spec", ...path);
+  const collector = (): unknown => at(find("CronJob"), "spec", "jobTemplate", "spec", "template", "spec");
   const container = (...path: readonly (string | number)[]): unknown => pod("containers", 0, ...path);
 
   it("passes kubernetes-validate", async () => {
@@ -36,14 +37,34 @@ describeIfFound(file, missingPrograms("kubernetes-validate", "infra-python"), ()
 
   // https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
   it("keeps to the Pod Security Standard `restricted`, on a file system that it cannot write to", () => {
-    expect(pod("securityContext")).toMatchObject({ runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } });
-    expect(container("securityContext")).toEqual({
-      allowPrivilegeEscalation: false,
-      readOnlyRootFilesystem: true,
-      capabilities: { drop: ["ALL"] },
+    for (const spec of [pod(), collector()]) {
+      expect(at(spec, "securityContext")).toMatchObject({
+        runAsNonRoot: true,
+        seccompProfile: { type: "RuntimeDefault" },
+      });
+      expect(at(spec, "containers", 0, "securityContext")).toEqual({
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
+        capabilities: { drop: ["ALL"] },
+      });
+      for (const name of ["hostNetwork", "hostPID", "hostIPC", "volumes"]) expect(at(spec, name)).toBeUndefined();
+      expect(at(spec, "automountServiceAccountToken")).toBe(false);
+    }
+  });
+
+  it("collects garbage once a day, in the same store, and by itself", () => {
+    const cronJob = at(find("CronJob"), "spec");
+    expect(cronJob).toMatchObject({
+      concurrencyPolicy: "Forbid",
+      schedule: expect.stringMatching(/^\d+ \d+ \* \* \*$/),
     });
-    for (const name of ["hostNetwork", "hostPID", "hostIPC", "volumes"]) expect(pod(name)).toBeUndefined();
-    expect(pod("automountServiceAccountToken")).toBe(false);
+    expect(at(collector(), "containers", 0)).toMatchObject({
+      command: ["node", "dist/cli/stowage.js", "gc"],
+      image: container("image"),
+      envFrom: container("envFrom"),
+    });
+    const labels = at(cronJob, "jobTemplate", "spec", "template", "metadata", "labels");
+    expect(labels).not.toEqual(at(find("Service"), "spec", "selector")); // nobody is sent there
   });
 
   it("gives a pod the time to finish what runs", () => {

@@ -5,8 +5,11 @@
  * To read what was loaded there is the distribution specification: ask the app, `createApp(…).request("/v2/…")`.
  */
 export type { Access, AccessRules, Action, Grant, Token } from "./auth/access.ts";
+export type { Clock } from "./commit/clock.ts";
 export { type ErrorCode, type OciErrorCode, type OwnErrorCode, StowageError } from "./errors.ts";
 export type { StowageErrorOptions } from "./errors.ts";
+export { type GarbageOptions, collectGarbage } from "./gc/collect-garbage.ts";
+export type { Amount, GarbageReport } from "./gc/tally.ts";
 export { type AppOptions, createApp } from "./http/app.ts";
 export { type Limits, defaultLimits } from "./limits.ts";
 export { type LoadOptions, loadArchive } from "./load/load-archive.ts";
@@ -30,6 +33,7 @@ export type {
   PutBlobOptions,
   PutBlobResult,
   PutCondition,
+  SendOptions,
   StagedResult,
   StagedSource,
   StoredObject,

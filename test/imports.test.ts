@@ -62,6 +62,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   "errors.ts": [],
   "index.ts": [
     "auth",
+    "commit",
+    "gc",
     "http",
     "load",
     "oci",

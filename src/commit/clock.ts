@@ -1,6 +1,7 @@
 /** Time and chance, as commits see them: given from outside, so that a test can run thousands of schedules in no time. */
 import { setTimeout as sleep } from "node:timers/promises";
 
+/** The system's, but in tests. */
 export interface Clock {
   /** Milliseconds since 1970. */
   now(): number;

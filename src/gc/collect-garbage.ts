@@ -6,7 +6,7 @@
  */
 import { type Clock, systemClock } from "../commit/clock.ts";
 import { StowageError } from "../errors.ts";
-import type { Limits } from "../limits.ts";
+import { type Limits, completeLimits } from "../limits.ts";
 import { minGraceMs } from "../marks/mark.ts";
 import { blobsPrefix, condemnedPrefix, digestOfBlobKey, digestOfMarkKey } from "../storage/keys.ts";
 import { guardStore } from "../storage/guard-store.ts";
@@ -23,23 +23,28 @@ const maxMarks = 100_000;
 /** Blobs that are dealt with at the same time. */
 const maxConcurrentBlobs = 32;
 
+/** Which store, and how. Only the store has to be said. */
 export interface GarbageOptions {
   readonly store: ObjectStore;
-  readonly limits: Pick<Limits, "maxManifestBytes">;
+  /** Of a service's limits, the one for manifests: the same as that of whoever loads. */
+  readonly limits?: Partial<Pick<Limits, "maxManifestBytes">> | undefined;
   /** How long a blob stays condemned before it is deleted, in milliseconds; at least an hour. */
   readonly graceMs?: number | undefined;
   /** Changes nothing, and tells what would be done. */
   readonly isDryRun?: boolean | undefined;
+  /** For tests. */
   readonly clock?: Clock | undefined;
+  /** Ends the run between two blobs. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * One run. Throws `STORE_DAMAGED` if an index or a manifest cannot be read, before anything is changed, `LIMIT_EXCEEDED` if
+ * One run of what `stowage gc` does, to be repeated, once a day, say. Throws `STORE_DAMAGED` if an index or a manifest cannot be read, before anything is changed, `LIMIT_EXCEEDED` if
  * there is too much to keep in mind, and `STORE_UNAVAILABLE` if the store fails: another run goes on from there.
  */
 export async function collectGarbage(options: GarbageOptions): Promise<GarbageReport> {
-  const { limits, graceMs = defaultGraceMs, isDryRun = false, clock = systemClock, signal } = options;
+  const { graceMs = defaultGraceMs, isDryRun = false, clock = systemClock, signal } = options;
+  const limits = completeLimits(options.limits);
   if (!(graceMs >= minGraceMs)) throw tooShort(graceMs);
   const store = guardStore(options.store);
   const began = clock.now();

@@ -1,11 +1,13 @@
 /** What a run of gc has done, or would do. */
 import { StowageError } from "../errors.ts";
 
+/** How many, and how long they are together. */
 export interface Amount {
   readonly blobs: number;
   readonly bytes: number;
 }
 
+/** What became of all that no image needs. */
 export interface GarbageReport {
   /** Not needed: marked, to be deleted after the grace time. */
   readonly condemned: Amount;

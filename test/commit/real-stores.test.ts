@@ -48,7 +48,7 @@ async function prepare(options: RaceOptions): Promise<Race> {
   return race;
 }
 
-describe("commits to a directory", { timeout: 120_000 }, () => {
+describe("commits to a directory", { timeout: 300_000 }, () => {
   let root = "";
   const makePlace = async (): Promise<Place> => {
     root = await mkdtemp(join(tmpdir(), "stowage-race-store-"));
@@ -66,7 +66,7 @@ await describeS3Servers("commits to a bucket", (server) => {
     const url = `s3://${testBucket}/races/${crypto.randomUUID()}`;
     return { url, env, store: await openStore(url, env) };
   };
-  describe("by many processes", { timeout: 120_000 }, () => testRaces(makePlace));
+  describe("by many processes", { timeout: 300_000 }, () => testRaces(makePlace));
 });
 
 describeIfFound("commits to a bucket whose server is killed", missingTools(["versitygw"]), () => {
@@ -126,9 +126,9 @@ async function retried(work: () => Promise<void>): Promise<void> {
 function testRaces(makePlace: () => Promise<Place>): void {
   it("are all there when 100 writers race, each after a few rounds", async () => {
     const place = await makePlace();
-    const race = await prepare({ ...place, processes: 20, clients: 5 });
+    const race = await prepare({ ...place, processes: 10, clients: 10 });
     race.begin();
-    expect(await race.ended()).toBe(20);
+    expect(await race.ended()).toBe(10);
     expect(race.failures).toEqual([]);
     expect(race.acknowledged).toHaveLength(200);
     await expectAllThere(place.store, race.acknowledged);
@@ -141,11 +141,11 @@ function testRaces(makePlace: () => Promise<Place>): void {
 
   it("are there as far as they were acknowledged when a third of the processes is killed", async () => {
     const place = await makePlace();
-    const race = await prepare({ ...place, processes: 12, clients: 5 });
+    const race = await prepare({ ...place, processes: 6, clients: 6 });
     race.begin();
-    await race.heard(20);
+    await race.heard(10);
     race.kill(3);
-    expect(await race.ended()).toBe(8);
+    expect(await race.ended()).toBe(4);
     await expectAllThere(place.store, race.acknowledged);
   });
 }

@@ -9,7 +9,16 @@ import { type InstalledPackage, compile, installPackage } from "./install-packag
 
 /** Values that each entry of the package offers. */
 const values: Readonly<Record<string, readonly string[]>> = {
-  ".": ["ByteBudget", "StowageError", "byteStreamToBytes", "createApp", "defaultLimits", "loadArchive", "openStore"],
+  ".": [
+    "ByteBudget",
+    "StowageError",
+    "byteStreamToBytes",
+    "collectGarbage",
+    "createApp",
+    "defaultLimits",
+    "loadArchive",
+    "openStore",
+  ],
   "./directory": ["DirectoryStore"],
   "./memory": ["MemoryStore"],
   "./r2": ["R2Store"],
@@ -19,10 +28,10 @@ const values: Readonly<Record<string, readonly string[]>> = {
 /** Types that each entry offers besides. */
 const types: Readonly<Record<string, readonly string[]>> = {
   ".": words(`
-    Access AccessRules Action AppOptions BlobIdentity BlobReceipt BlobSource BlobStatus ByteChunks ByteRange CallOptions Descriptor
-    ErrorCode GetOptions Grant IgnoredEntry ImageName ImageReceipt Limits LoadOptions ObjectInfo ObjectStore OciErrorCode OpenStoreOptions
-    OwnErrorCode Presigner PutBlobOptions PutBlobResult PutCondition Receipt Release RequestCounts Settings StagedResult StagedSource
-    StoreReader StoredObject StowageErrorOptions Token`),
+    Access AccessRules Action Amount AppOptions BlobIdentity BlobReceipt BlobSource BlobStatus ByteChunks ByteRange CallOptions Clock Descriptor
+    ErrorCode Expectation GarbageOptions GarbageReport GetOptions Grant IgnoredEntry ImageName ImageReceipt Limits LoadOptions ObjectInfo ObjectStore OciErrorCode OpenStoreOptions
+    OwnErrorCode Presigner PutBlobOptions PutBlobResult PutCondition Receipt Release RequestCounts SendOptions Settings StagedResult StagedSource
+    StoreReader StoredObject StowageErrorOptions TagPattern Token`),
   "./directory": [],
   "./memory": ["MemoryStoreOptions"],
   "./r2": ["R2Bucket", "R2StoreOptions"],

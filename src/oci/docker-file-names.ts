@@ -8,9 +8,11 @@ export function digestInName(path: string): string | undefined {
 
 /**
  * Can it be a layer or a config: `<id>/layer.tar`, `config.json`, `config`? Not every file is taken for one, or whoever sends
- * something else by mistake, a root file system say, would fill the store: what lies in a folder has to look like one.
+ * something else by mistake, a root file system say, would fill the store: what lies in a folder has to look like one. A lock
+ * is none: BuildKit leaves `index.json.lock` in its layouts.
  */
 export function isPartName(path: string): boolean {
+  if (path.endsWith(".lock")) return false;
   return digestInName(path) !== undefined || /(?:\.(?:tar|tgz|tar\.gz|tar\.zst)|\/layer)$|^[^./][^/]*$/.test(path);
 }
 

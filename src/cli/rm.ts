@@ -81,6 +81,6 @@ function describe({ repository, reference }: ImageReference, digest: string | un
 
 /** Or will the next image fare no better, because the store or the service fails, or knows no such token? */
 function isAboutImage(error: unknown): boolean {
-  if (error instanceof Refusal) return isPermanent(error);
+  if (error instanceof Refusal) return error.reason === "DENIED" || isPermanent(error); // a token may be for some repositories
   return error instanceof StowageError && !isTransient(error.code);
 }

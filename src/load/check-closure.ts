@@ -29,6 +29,8 @@ export interface ClosureOptions {
   };
   /** Told of the referrers that are seen, where somebody wants to know. */
   readonly referrers?: FoundReferrers | undefined;
+  /** Takes the digests of the manifests that are there, where somebody wants to know. */
+  readonly manifests?: Set<string> | undefined;
 }
 
 /** A root whose closure is in the store. Its media type is that of its bytes, whatever its descriptor called it. */
@@ -153,6 +155,7 @@ class ClosureCheck {
     if (!isIndex) await this.#checkBlobs(manifest.blobs, digest);
     if (sparse === complete) parsed.drop(size); // of one that lacks manifests those are kept
     const visited = { mediaType: manifest.mediaType, size: bytes.length, subject: manifest.subject?.digest, sparse };
+    this.#options.manifests?.add(digest);
     if (visited.subject !== undefined) {
       const { artifactType } = manifest;
       this.#options.referrers?.add({ ...visited, digest, artifactType, subject: visited.subject });

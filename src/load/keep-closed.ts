@@ -2,6 +2,7 @@
 import { StowageError } from "../errors.ts";
 import type { RescuingStore } from "../marks/rescuing-store.ts";
 import { type ClosedRoot, type ClosureOptions, checkClosure } from "./check-closure.ts";
+import { keepReferrers } from "./keep-referrers.ts";
 
 const maxTries = 3;
 
@@ -10,20 +11,27 @@ const nothing: ClosureOptions["known"] = { sizeOf: () => undefined, manifest: ()
 
 export interface KeepClosedOptions extends Omit<ClosureOptions, "known"> {
   readonly store: RescuingStore;
+  /** Where the roots are about to be published. */
+  readonly repository: string;
+  /** The digests of all manifests of the load. */
+  readonly manifests: Set<string>;
 }
 
 /**
- * Returns when the closure of all roots is still in the store, and stays for long enough to publish them. Throws what
+ * Returns when the closure of all roots is still in the store, and stays for long enough to publish them, as does what the
+ * repository has to say about them. Throws what
  * `checkClosure` does, also if a part of a sparse index has gone, and `STORE_UNAVAILABLE` if finding everything takes so long
  * that it would have to be found again.
  */
 export async function keepClosed(roots: readonly ClosedRoot[], options: KeepClosedOptions): Promise<void> {
   const { store } = options;
+  await keepReferrers(options);
   for (let tries = 0; !store.isFresh; tries++) {
     if (tries === maxTries) throw tooSlow(store.url);
     store.renew();
     const found = await checkClosure(roots, { ...options, known: nothing });
     for (const [i, root] of roots.entries()) checkParts(root, found[i]);
+    await keepReferrers(options);
   }
 }
 

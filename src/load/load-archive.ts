@@ -208,7 +208,8 @@ function notBytes(chunk: unknown): StowageError {
 /** Checks that every image is whole, then publishes them: all of one repository in one conditional write. */
 async function publish(archive: StoredArchive, intake: BlobIntake, load: RunningLoad): Promise<ImageReceipt[]> {
   const referrers = new FoundReferrers();
-  const roots = await checkClosure(archive.roots, { ...load, known: intake, referrers });
+  const manifests = new Set<string>();
+  const roots = await checkClosure(archive.roots, { ...load, known: intake, referrers, manifests });
   const images = nameRoots(roots, load.name);
   const repositories = [...new Set(images.map((image) => image.repository))];
   if (repositories.length > maxRepositories) throw tooManyRepositories(repositories.length);
@@ -219,7 +220,7 @@ async function publish(archive: StoredArchive, intake: BlobIntake, load: Running
     const named = images.filter((image) => image.repository === repository);
     const changes = changesFor(named, { referrers, expects: load.expects });
     const immutableTags = tagPatternsOf(load.immutableTags, repository);
-    await keepClosed(roots, load);
+    await keepClosed(roots, { ...load, repository, manifests });
     load.signal.throwIfAborted(); // not from here on: nobody must be left in doubt whether their load was published
     const outcomes = await commitSet(repository, { changes, immutableTags }, load).catch((error: unknown) => {
       throw receipts.length === 0 ? error : publishedInPart(error, receipts);

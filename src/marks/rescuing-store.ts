@@ -5,7 +5,7 @@
 import type { Clock } from "../commit/clock.ts";
 import { StowageError } from "../errors.ts";
 import { ForwardingStore } from "../storage/forwarding-store.ts";
-import { condemnedPrefix, digestOfBlobKey, markKey } from "../storage/keys.ts";
+import { blobKey, condemnedPrefix, digestOfBlobKey, markKey } from "../storage/keys.ts";
 import type { CallOptions, ObjectStore } from "../storage/object-store.ts";
 import { freshMs, moveMark, readMark, staleMs } from "./mark.ts";
 
@@ -51,6 +51,16 @@ export class RescuingStore extends ForwardingStore {
   override async get(...args: Parameters<ObjectStore["get"]>): ReturnType<ObjectStore["get"]> {
     await this.#rescue(args[0], args[1]);
     return super.get(...args);
+  }
+
+  /** Has a gc marked anything, as far as a look tells that is not old? */
+  async hasMarks({ signal }: CallOptions = {}): Promise<boolean> {
+    return (await this.#freshLook(signal).marked)?.size !== 0;
+  }
+
+  /** Rescues a blob that is needed, though nobody looks at it. */
+  async keep(digest: string, options?: CallOptions): Promise<void> {
+    await this.#rescue(blobKey(digest), options);
   }
 
   /** May what was found here still be relied on, all of it? */

@@ -122,6 +122,21 @@ describe("stowage rm --to a service", () => {
     expect(await service.outcome).toMatchObject({ code: 0 });
   });
 
+  it("goes on after a repository from which the token may not delete", async () => {
+    const token = await stowage(["token", "cleaner", "--allow", "delete", "--repository", "team/**", "--json"]);
+    const { secret, entry } = JSON.parse(token.stdout) as { secret: string; entry: unknown };
+    const store = `file:${await newFolder()}`;
+    await stowage(["load", "-", "--store", store], { input: await tarOf(image) });
+    const service = await serveStowage(["--store", store], { STOWAGE_TOKENS: JSON.stringify([entry]) });
+    const { code, stdout, stderr } = await stowage(["rm", "other:1", "team/app:1", "--to", service.url], {
+      env: { STOWAGE_TOKEN: secret },
+    });
+    expect(stderr).toMatch(/^stowage rm: Cannot .* 403 DENIED: Cannot delete from "other": .*\n$/);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: `Removed team/app:1 (${image.digest})\n` });
+    service.kill("SIGTERM");
+    expect(await service.outcome).toMatchObject({ code: 0 });
+  });
+
   it("says that nobody listens, once", async () => {
     const { code, stderr } = await stowage(["rm", "a:1", "a:2", "--to", "http://127.0.0.1:1"]);
     expect(stderr).toMatch(/^stowage rm: Cannot remove from http:\/\/127\.0\.0\.1:1: .*ECONNREFUSED.*\n$/);

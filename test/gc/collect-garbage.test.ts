@@ -11,7 +11,7 @@ import { defaultLimits } from "../../src/limits.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import type { Change } from "../../src/oci/index-change.ts";
 import { DirectoryStore } from "../../src/storage/directory-store.ts";
-import { blobKey, markKey } from "../../src/storage/keys.ts";
+import { blobKey, blobsPrefix, markKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { verifyStore } from "../../src/verify/verify-store.ts";
@@ -224,6 +224,32 @@ describe("collectGarbage", () => {
       expect((await gc(store, 50)).condemned.blobs).toBe(referrer.blobs.size);
       expect((await gc(store, 75)).freed.blobs).toBe(referrer.blobs.size);
       await expectWhole(store);
+    });
+
+    it("keeps it when its subject comes back while a run takes it for gone", async () => {
+      await remove(store, first.digest);
+      await gc(store, 0);
+      let isBack = false;
+      const beside = decorate(store, {
+        async *list(prefix, options) {
+          if (prefix === blobsPrefix && !isBack) isBack = (await load(first, store)).images.length > 0; // needs are known
+          yield* store.list(prefix, options);
+        },
+      });
+      expect(await gc(beside, 25)).toMatchObject({ untied: none, freed: none });
+      expect((await bytesAt(store, "repositories/team/app/_layout/index.json")).toString()).toContain(
+        `"digest":"${digest}"`,
+      );
+      await expectWhole(store);
+    });
+
+    it("lets its grace time begin anew when its subject was back meanwhile", async () => {
+      await remove(store, first.digest);
+      await gc(store, 0);
+      await load(first, store);
+      await remove(store, first.digest);
+      expect(await gc(store, 25)).toMatchObject({ untied: none, freed: none });
+      expect(await gc(store, 50)).toMatchObject({ untied: { blobs: 1 } });
     });
 
     it("keeps it when it is loaded again before that", async () => {

@@ -138,12 +138,14 @@ class Simulation implements SimulationResult {
     }
     const parsed = new ParsedJson({ limits: defaultLimits, signal });
     const options = { store: rescuing, limits: defaultLimits, parsed, signal };
+    const manifests = new Set<string>();
     const closed = await checkClosure([image.root], {
       ...options,
+      manifests,
       known: { sizeOf: (it) => known.get(it)?.length, manifest: (it) => known.get(it) },
     });
     if (!rescuing.isFresh) this.sights.add("a load looked twice");
-    await keepClosed(closed, options);
+    await keepClosed(closed, { ...options, repository, manifests });
     await commitSet(repository, { changes: [image.change] }, { store, clock });
     this.#scheduler.note(`${name} has published ${image.root.digest}`);
   }

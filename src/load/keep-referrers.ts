@@ -1,0 +1,40 @@
+/**
+ * An image that comes back while a gc runs, or after one, brings its referrers back with it. What a repository has to say
+ * about an image that was gone is condemned: its signatures would be taken out of the index although they are of use again,
+ * and no load looks at them.
+ */
+import { readIndex } from "../commit/index-state.ts";
+import type { RescuingStore } from "../marks/rescuing-store.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
+import { subjectOf } from "../oci/repository-index.ts";
+import { concurrently } from "../streams/concurrently.ts";
+
+const maxConcurrentRescues = 32;
+
+export interface KeepReferrersOptions {
+  readonly store: RescuingStore;
+  readonly repository: string;
+  /** The digests of the manifests that are about to be published. */
+  readonly manifests: ReadonlySet<string>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Rescues the referrers that the repository has of these manifests, and theirs. Where a gc has marked nothing, nothing is read. */
+export async function keepReferrers({ store, repository, manifests, signal }: KeepReferrersOptions): Promise<void> {
+  if (!(await store.hasMarks({ signal }))) return;
+  const { index } = await readIndex(store, repository);
+  const referrers = referrersOf(manifests, index.entries);
+  await concurrently(referrers, maxConcurrentRescues, async (digest) => store.keep(digest, { signal }));
+}
+
+/** Also those of a referrer among them. */
+function referrersOf(manifests: ReadonlySet<string>, entries: readonly Descriptor[]): readonly string[] {
+  const bySubject = new Map<string, string[]>();
+  for (const entry of entries) {
+    const subject = subjectOf(entry);
+    if (subject !== undefined) bySubject.set(subject, [...(bySubject.get(subject) ?? []), entry.digest]);
+  }
+  const found = new Set(manifests); // grows while it is gone through
+  for (const subject of found) for (const digest of bySubject.get(subject) ?? []) found.add(digest);
+  return [...found].filter((digest) => !manifests.has(digest));
+}

@@ -145,7 +145,7 @@ function testRaces(makePlace: () => Promise<Place>): void {
     race.begin();
     await race.heard(10);
     race.kill(3);
-    expect(await race.ended()).toBe(4);
+    expect(await race.ended(), "nobody was killed").toBeLessThan(6);
     await expectAllThere(place.store, race.acknowledged);
   });
 }

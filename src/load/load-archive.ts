@@ -3,7 +3,7 @@
  * there, and all that they name, are the images published. What fails before that publishes nothing.
  */
 import { setMaxListeners } from "node:events";
-import { systemClock } from "../commit/clock.ts";
+import { systemClock } from "../clock.ts";
 import { commitQueueOf } from "../commit/commit-queue.ts";
 import { StowageError, messageOf } from "../errors.ts";
 import { type LoadLimits, completeLimits, defaultLimits } from "../limits.ts";

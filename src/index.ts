@@ -5,7 +5,7 @@
  * To read what was loaded there is the distribution specification: ask the app, `createApp(…).request("/v2/…")`.
  */
 export type { Access, AccessRules, Action, Grant, Token } from "./auth/access.ts";
-export type { Clock } from "./commit/clock.ts";
+export type { Clock } from "./clock.ts";
 export { type ErrorCode, type OciErrorCode, type OwnErrorCode, StowageError } from "./errors.ts";
 export type { StowageErrorOptions } from "./errors.ts";
 export { type GarbageOptions, collectGarbage } from "./gc/collect-garbage.ts";

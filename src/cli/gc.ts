@@ -6,7 +6,7 @@ import type { Amount, GarbageReport } from "../gc/tally.ts";
 import { checkCount } from "./arguments.ts";
 import { type Command, exitCodes } from "./command.ts";
 import { formatBytes, formatCount } from "./format.ts";
-import { openSettings } from "./settings.ts";
+import { openSettings } from "./open-settings.ts";
 
 const defaultGrace = "24h";
 

@@ -8,10 +8,10 @@ import { checkOneTarget } from "./arguments.ts";
 import type { CommandIo } from "./command.ts";
 import { formatBytes } from "./format.ts";
 import type { OpenInput } from "./open-input.ts";
+import { openSettings } from "./open-settings.ts";
 import { type Progress, startProgress } from "./progress.ts";
 import { sendArchive } from "./send/send-archive.ts";
 import { openService } from "./send/service-client.ts";
-import { openSettings } from "./settings.ts";
 import { watched } from "./watched.ts";
 
 export interface LoadTarget {

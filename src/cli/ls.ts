@@ -10,7 +10,7 @@ import type { CallOptions, ObjectStore } from "../storage/object-store.ts";
 import { checkCount, readName } from "./arguments.ts";
 import { type Command, exitCodes } from "./command.ts";
 import { printable } from "./format.ts";
-import { openSettings } from "./settings.ts";
+import { openSettings } from "./open-settings.ts";
 import { formatTable } from "./table.ts";
 
 /** Repositories that are read at the same time. */

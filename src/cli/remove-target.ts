@@ -2,8 +2,8 @@
 import { deleteImage } from "../manage/delete-image.ts";
 import { checkOneTarget } from "./arguments.ts";
 import type { CommandIo } from "./command.ts";
+import { openSettings } from "./open-settings.ts";
 import { openService } from "./send/service-client.ts";
-import { openSettings } from "./settings.ts";
 
 export interface ImageReference {
   readonly repository: string;

@@ -5,8 +5,8 @@ import type { Problem } from "../verify/problem.ts";
 import { checkCount } from "./arguments.ts";
 import { type Command, type CommandIo, exitCodes } from "./command.ts";
 import { formatBytes, formatCount, printable } from "./format.ts";
+import { type StoreSettings, openSettings } from "./open-settings.ts";
 import { type Progress, startProgress } from "./progress.ts";
-import { type StoreSettings, openSettings } from "./settings.ts";
 
 export const verify: Command = {
   summary: "read every byte of a store and compare",

@@ -2,9 +2,9 @@
  * Commit: the one step that others can see. A repository's index is one object, moved by compare and swap, by writers who
  * share no memory and may die, or go without an answer, at any point.
  */
+import { type Clock, systemClock } from "../clock.ts";
 import type { ChangeSet, ChangeSetOutcome } from "../oci/index-change.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
-import { type Clock, systemClock } from "./clock.ts";
 import { combine } from "./combine.ts";
 import { commitAlone } from "./commit-alone.ts";
 import { newCommitId } from "./commit-id.ts";

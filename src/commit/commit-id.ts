@@ -2,7 +2,7 @@
  * Names of commits and intents: `<milliseconds since 1970>-<random>`, both in hexadecimal and of one length, so that they
  * sort by age. Nothing rests on clocks that agree: age decides who goes first, and when what a dead writer left is deleted.
  */
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../clock.ts";
 
 const timeDigits = 12;
 

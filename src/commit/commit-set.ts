@@ -1,11 +1,11 @@
 /** Changes a repository's index: how loads and deletions reach it. */
+import type { Clock } from "../clock.ts";
 import { StowageError } from "../errors.ts";
 import { maxEntriesBytes } from "../limits.ts";
 import type { ChangeOutcome, ChangeSet, ChangeSetOutcome, Refusal } from "../oci/index-change.ts";
 import { nameOf } from "../oci/merge-index.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
-import type { Clock } from "./clock.ts";
 import { type CommitQueue, commitQueueOf } from "./commit-queue.ts";
 import { conditionFailed } from "./condition-failed.ts";
 

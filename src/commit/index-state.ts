@@ -9,6 +9,7 @@ import {
   serializeRepositoryIndex,
 } from "../oci/repository-index.ts";
 import { indexKey, repositoryLayoutKey } from "../storage/keys.ts";
+import { isUnanswered } from "../storage/is-unanswered.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";
 
@@ -68,13 +69,6 @@ export async function writeIndex(
 function tooLarge(repository: string, found: number): StowageError {
   const message = `Cannot publish in "${repository}": its index would have ${found} bytes, at most ${maxIndexBytes} can be read`;
   return new StowageError("LIMIT_EXCEEDED", message, { detail: { name: repository, found, expected: maxIndexBytes } });
-}
-
-/** Did the store say nothing of a write, rather than refuse it? */
-export function isUnanswered(error: unknown): boolean {
-  if (!(error instanceof StowageError) || error.code !== "STORE_UNAVAILABLE") return false;
-  const status = error.detail?.["status"];
-  return typeof status !== "number" || status >= 500;
 }
 
 /** Makes the repository an image layout of its own, before it has an index. */

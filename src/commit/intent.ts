@@ -6,11 +6,11 @@ import { StowageError } from "../errors.ts";
 import type { ChangeSet } from "../oci/index-change.ts";
 import { isJsonObject, parseJson } from "../oci/json.ts";
 import { parseChangeSets } from "../oci/parse-change.ts";
+import { isUnanswered } from "../storage/is-unanswered.ts";
 import { intentsPrefix } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";
 import { isCommitId } from "./commit-id.ts";
-import { isUnanswered } from "./index-state.ts";
 
 /** A load may publish 10,000 images in a repository, each with a referrer: some 10 MiB. */
 export const maxIntentBytes = 16 * 1024 * 1024;

@@ -4,7 +4,7 @@
  * says why that is safe. What lies under `staging/` is not looked at: a store cannot tell how old it is, a lifecycle rule
  * of the bucket can.
  */
-import { type Clock, systemClock } from "../commit/clock.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { StowageError } from "../errors.ts";
 import { type Limits, completeLimits } from "../limits.ts";
 import { minGraceMs } from "../marks/mark.ts";

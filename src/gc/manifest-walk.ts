@@ -37,12 +37,12 @@ export class ManifestWalk {
     if (lost !== undefined) throw damaged(lost.digest, "an index names it, and it is not there");
   }
 
-  /** One after the other: an index can name very many. */
+  /** One after the other: an index can name very many. A root is read whatever its type is called: it names something. */
   async #visitTree(root: Descriptor, withSubjects: boolean): Promise<void> {
     const waiting = [root];
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
       this.needed.add(next.digest);
-      if (!isManifestType(next.mediaType) || this.#seen.has(next.digest)) continue;
+      if ((next !== root && !isManifestType(next.mediaType)) || this.#seen.has(next.digest)) continue;
       const manifest = await this.#read(next);
       if (manifest === undefined) continue;
       if (manifest.kind === "index") waiting.push(...manifest.manifests);

@@ -1,9 +1,9 @@
 /** What becomes of one blob: it is condemned, deleted, or let go. */
-import type { Clock } from "../commit/clock.ts";
+import type { Clock } from "../clock.ts";
 import { commitSet } from "../commit/commit-set.ts";
-import { isUnanswered } from "../commit/index-state.ts";
 import { StowageError } from "../errors.ts";
 import { type Mark, type MarkMove, moveMark, promptMs, readMark, staleMs } from "../marks/mark.ts";
+import { isUnanswered } from "../storage/is-unanswered.ts";
 import { blobKey, markKey } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { Tally } from "./tally.ts";

@@ -3,16 +3,15 @@
  * there, and all that they name, are the images published. What fails before that publishes nothing.
  */
 import { setMaxListeners } from "node:events";
-import { systemClock } from "../commit/clock.ts";
-import { type CommitQueue, commitQueueOf } from "../commit/commit-queue.ts";
-import { commitSet } from "../commit/commit-set.ts";
+import { systemClock } from "../clock.ts";
+import { commitQueueOf } from "../commit/commit-queue.ts";
 import { StowageError, messageOf } from "../errors.ts";
 import { type LoadLimits, completeLimits, defaultLimits } from "../limits.ts";
 import { RescuingStore } from "../marks/rescuing-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import type { Expectation, SetChange } from "../oci/index-change.ts";
+import type { Expectation } from "../oci/index-change.ts";
 import { type ImageName, formatName, parseName } from "../oci/reference.ts";
-import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
+import type { TagPattern } from "../oci/tag-pattern.ts";
 import { CountingStore } from "../storage/counting-store.ts";
 import { guardStore } from "../storage/guard-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
@@ -20,14 +19,11 @@ import { abortable } from "../streams/abortable.ts";
 import { ByteBudget, type Release } from "../streams/byte-budget.ts";
 import { BlobIntake } from "./blob-intake.ts";
 import { checkBodyBytes } from "./check-body-bytes.ts";
-import { checkClosure } from "./check-closure.ts";
 import { type ContentEncoding, decodeContent } from "./decode-content.ts";
 import { makeDockerImages } from "./docker-images.ts";
-import { FoundReferrers } from "./found-referrers.ts";
-import { keepClosed } from "./keep-closed.ts";
-import { type NamedRoot, nameRoots } from "./name-roots.ts";
 import { ParsedJson } from "./parsed-json.ts";
-import type { IgnoredEntry, ImageReceipt, Receipt } from "./receipt.ts";
+import { type PublishOptions, publishImages } from "./publish-images.ts";
+import type { IgnoredEntry, Receipt } from "./receipt.ts";
 import { parseRoots, takeEntries } from "./take-entries.ts";
 
 /** Where a load goes, and what it may take. Only the store has to be said. */
@@ -62,20 +58,10 @@ export interface LoadOptions {
 }
 
 /** A load under way: every choice made, and a signal that also fires when a part of it fails. */
-interface RunningLoad extends Pick<LoadOptions, "mayPublish" | "expects"> {
-  readonly store: RescuingStore;
-  readonly queue: CommitQueue;
-  readonly name: ImageName | undefined;
-  readonly immutableTags: readonly TagPattern[];
-  readonly limits: LoadLimits;
+interface RunningLoad extends Omit<PublishOptions, "known"> {
   readonly budget: ByteBudget;
   readonly contentEncoding: ContentEncoding;
-  readonly signal: AbortSignal;
-  readonly parsed: ParsedJson;
 }
-
-/** Each is a commit of its own, one after the other. */
-const maxRepositories = 1000;
 
 /** For loads that are given none. */
 const sharedBudget = new ByteBudget(defaultLimits.maxBufferBytes);
@@ -90,7 +76,8 @@ const sharedBudget = new ByteBudget(defaultLimits.maxBufferBytes);
  * Nothing is published unless all of it is whole. Otherwise it throws a `StowageError`: `ARCHIVE_INVALID`, `INDEX_INVALID`,
  * `MANIFEST_INVALID`, `MANIFEST_BLOB_UNKNOWN`, `DIGEST_INVALID`, `SIZE_INVALID`, `NAME_INVALID` or `UNSUPPORTED` for what is
  * wrong with the archive or its names, `INPUT_INVALID` for a source of anything but bytes, `INTERRUPTED` for one that
- * throws, `LIMIT_EXCEEDED`, `DENIED`, `TAG_IMMUTABLE`, `CONDITION_FAILED`, `COMMIT_CONFLICT`, and `STORE_UNAVAILABLE` or `STORE_DAMAGED` for the store.
+ * throws, `LIMIT_EXCEEDED`, `DENIED`, `TAG_IMMUTABLE`, `CONDITION_FAILED`, `COMMIT_CONFLICT`, and `STORE_UNAVAILABLE` or
+ * `STORE_DAMAGED` for the store.
  */
 export async function loadArchive(source: AsyncIterable<Uint8Array>, options: LoadOptions): Promise<Receipt> {
   const failed = new AbortController(); // a blob that cannot be stored ends the reading at once
@@ -121,7 +108,7 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
     await intake.settled().catch(() => undefined); // told to end for the same reason
     throw error;
   }
-  const images = await publish(archive, intake, load).finally(() => load.parsed.end());
+  const images = await publishImages(archive.roots, { ...load, known: intake }).finally(() => load.parsed.end());
   const blobs = intake.receipts();
   return {
     images,
@@ -203,79 +190,4 @@ async function* metered(
 function notBytes(chunk: unknown): StowageError {
   const message = `Cannot read the archive: its source yields a ${typeof chunk}, expected Uint8Array`;
   return new StowageError("INPUT_INVALID", message);
-}
-
-/** Checks that every image is whole, then publishes them: all of one repository in one conditional write. */
-async function publish(archive: StoredArchive, intake: BlobIntake, load: RunningLoad): Promise<ImageReceipt[]> {
-  const referrers = new FoundReferrers();
-  const manifests = new Set<string>();
-  const roots = await checkClosure(archive.roots, { ...load, known: intake, referrers, manifests });
-  const images = nameRoots(roots, load.name);
-  const repositories = [...new Set(images.map((image) => image.repository))];
-  if (repositories.length > maxRepositories) throw tooManyRepositories(repositories.length);
-  const denied = repositories.filter((repository) => load.mayPublish?.(repository) === false);
-  if (denied.length > 0) throw mayNotPublish(denied);
-  const receipts: ImageReceipt[] = [];
-  for (const repository of repositories) {
-    const named = images.filter((image) => image.repository === repository);
-    const changes = changesFor(named, { referrers, expects: load.expects });
-    const immutableTags = tagPatternsOf(load.immutableTags, repository);
-    await keepClosed(roots, { ...load, repository, manifests });
-    load.signal.throwIfAborted(); // not from here on: nobody must be left in doubt whether their load was published
-    const outcomes = await commitSet(repository, { changes, immutableTags }, load).catch((error: unknown) => {
-      throw receipts.length === 0 ? error : publishedInPart(error, receipts);
-    });
-    receipts.push(
-      ...named.map(({ tag, digest, mediaType, size, absent }, i): ImageReceipt => {
-        const outcome = outcomes[i] ?? { status: "unchanged" };
-        const isSparse = absent.length > 0;
-        return {
-          repository,
-          reference: tag ?? digest,
-          digest,
-          mediaType,
-          size,
-          ...outcome,
-          ...(isSparse && { absent }),
-        };
-      }),
-    );
-  }
-  return receipts;
-}
-
-/** One for each image, in their order, then one for each referrer below them that is none itself. */
-function changesFor(
-  named: readonly NamedRoot[],
-  { referrers, expects }: { readonly referrers: FoundReferrers } & Pick<LoadOptions, "expects">,
-): SetChange[] {
-  const roots = new Set(named.map(({ digest }) => digest));
-  const images = named.map(({ tag, mediaType, digest, size }): SetChange => {
-    const { subject, artifactType } = referrers.get(digest) ?? {};
-    const condition = tag === undefined ? undefined : expects; // of referrers, which have no tag, nothing was said
-    return { op: "set", tag, mediaType, digest, size, artifactType, subject, expects: condition };
-  });
-  const below = referrers.below(roots).filter(({ digest }) => !roots.has(digest));
-  return [...images, ...below.map((referrer): SetChange => ({ op: "set", ...referrer }))];
-}
-
-function mayNotPublish(denied: readonly string[]): StowageError {
-  const message = `Cannot publish in "${denied.join('", "')}": whoever loads may not; nothing was published`;
-  return new StowageError("DENIED", message, { detail: { action: "load", names: denied } });
-}
-
-function tooManyRepositories(found: number): StowageError {
-  return new StowageError(
-    "LIMIT_EXCEEDED",
-    `Cannot publish in ${found} repositories at once, at most ${maxRepositories} are allowed`,
-    { detail: { found, expected: maxRepositories } },
-  );
-}
-
-/** Repositories are published one after the other: what was published before one of them failed has to be said. */
-function publishedInPart(error: unknown, receipts: readonly ImageReceipt[]): StowageError {
-  const published = receipts.map(({ repository, reference }) => `${repository}:${reference}`);
-  const code = error instanceof StowageError ? error.code : "STORE_UNAVAILABLE";
-  const message = `${messageOf(error)}; published already: ${published.join(", ")}`;
-  return new StowageError(code, message, { cause: error, detail: { published } });
 }

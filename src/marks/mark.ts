@@ -17,10 +17,10 @@
  * It rests on two assumptions: that a request without an answer takes effect within a quarter of an hour or never (S3
  * refuses it by then for its signature's age), and that clocks differ by no more than that.
  */
-import type { Clock } from "../commit/clock.ts";
-import { isUnanswered } from "../commit/index-state.ts";
+import type { Clock } from "../clock.ts";
 import { StowageError, messageOf } from "../errors.ts";
 import { describeJson, isJsonObject, parseJson } from "../oci/json.ts";
+import { isUnanswered } from "../storage/is-unanswered.ts";
 import { markKey } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";

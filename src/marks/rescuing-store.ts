@@ -2,7 +2,7 @@
  * A store as a load sees it: no blob is looked at before its mark is, and one that a gc has condemned is rescued first. So
  * whatever is found present stays, for long enough to publish it; `mark.ts` has the argument.
  */
-import type { Clock } from "../commit/clock.ts";
+import type { Clock } from "../clock.ts";
 import { StowageError } from "../errors.ts";
 import { ForwardingStore } from "../storage/forwarding-store.ts";
 import { blobKey, condemnedPrefix, digestOfBlobKey, markKey } from "../storage/keys.ts";

@@ -3,11 +3,10 @@ import { Buffer } from "node:buffer";
 import { StowageError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { type Manifest, parseManifest } from "../oci/manifest.ts";
+import type { Manifest } from "../oci/manifest.ts";
 import { type RepositoryIndex, emptyIndex, subjectOf } from "../oci/repository-index.ts";
-import { blobKey } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
-import { readSmallObject } from "../storage/read-small-object.ts";
+import { type ReadManifestOptions, readManifest } from "./read-manifest.ts";
 import { readRepository } from "./read-repository.ts";
 
 /** Manifests that are read for one page. */
@@ -103,10 +102,10 @@ function batchesOf(entries: readonly Descriptor[]): Descriptor[][] {
 /** One that cannot be read is listed by what its entry says: who fetches it is told what is wrong, and who looks sees it. */
 async function describe(
   { mediaType, digest, size, artifactType }: Descriptor,
-  options: Pick<ListReferrersOptions, "store" | "limits" | "signal">,
+  options: Omit<ReadManifestOptions, "declaredType">,
 ): Promise<Descriptor> {
   const entry = { mediaType, digest, size, ...(artifactType !== undefined && { artifactType }) };
-  const manifest = await readManifest(entry, options);
+  const manifest = await readIfPossible(entry, options);
   if (manifest === undefined) return entry;
   const { annotations } = manifest;
   return {
@@ -118,13 +117,12 @@ async function describe(
   };
 }
 
-async function readManifest(
+async function readIfPossible(
   { digest, mediaType }: Descriptor,
-  { store, limits, signal }: Pick<ListReferrersOptions, "store" | "limits" | "signal">,
+  options: Omit<ReadManifestOptions, "declaredType">,
 ): Promise<Manifest | undefined> {
   try {
-    const found = await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal });
-    return found && parseManifest(found.bytes, digest, mediaType);
+    return (await readManifest(digest, { ...options, declaredType: mediaType }))?.manifest;
   } catch (error) {
     if (error instanceof StowageError && error.code !== "STORE_UNAVAILABLE") return undefined;
     throw error;

@@ -1,5 +1,5 @@
 /** Which blobs the store does not have, so that a client sends a tarball without the rest. */
-import { systemClock } from "../commit/clock.ts";
+import { systemClock } from "../clock.ts";
 import { RescuingStore } from "../marks/rescuing-store.ts";
 import { blobKey } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";

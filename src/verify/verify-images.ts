@@ -4,6 +4,7 @@ import type { Limits } from "../limits.ts";
 import { checkClosure } from "../load/check-closure.ts";
 import { ParsedJson } from "../load/parsed-json.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
+import { formatReference } from "../oci/reference.ts";
 import { tagOf } from "../oci/repository-index.ts";
 import { listRepositories } from "../pull/list-repositories.ts";
 import { readRepository } from "../pull/read-repository.ts";
@@ -72,8 +73,7 @@ class ImageCheck {
     if (!this.#checked.has(name)) this.#checked.set(name, await this.#checkRoot(entry));
     const error = this.#checked.get(name);
     if (error === undefined) return;
-    const tag = tagOf(entry);
-    const where = tag === undefined ? `${repository}@${entry.digest}` : `${repository}:${tag}`;
+    const where = formatReference(repository, tagOf(entry) ?? entry.digest);
     this.#options.onProblem({ where, code: error.code, message: this.#explain(error) });
   }
 

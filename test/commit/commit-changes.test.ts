@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import type { Clock } from "../../src/commit/clock.ts";
+import type { Clock } from "../../src/clock.ts";
 import { commitChanges } from "../../src/commit/commit-changes.ts";
 import { newCommitId } from "../../src/commit/commit-id.ts";
 import { maxIndexBytes } from "../../src/limits.ts";

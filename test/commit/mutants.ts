@@ -2,19 +2,8 @@
  * The commit protocol with one thing left out or done wrong: the suite that calls the real one right has to find each of
  * these. They are the real code, compiled with a few expressions replaced.
  */
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
+import { type Edit, compileWith } from "../support/compile-with.ts";
 import type { Protocol } from "./simulate.ts";
-
-/** Puts `by` in the place of `replace`, which must be there, once. */
-export interface Edit {
-  /** A file in `src/commit`. */
-  readonly file: string;
-  readonly replace: string;
-  readonly by: string;
-}
 
 /**
  * Remembers two commits instead of 32, so that a handful of writers goes past what is remembered. As right as the original;
@@ -95,7 +84,6 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   ],
 };
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
 const entry = `
   export { commitChanges } from "./src/commit/commit-changes.ts";
   export { StowageError } from "./src/errors.ts";
@@ -103,38 +91,6 @@ const entry = `
 
 /** Compiles the protocol with these changes. Throws if one of them cannot be made. */
 export async function compileProtocol(edits: readonly Edit[]): Promise<Protocol> {
-  const { outputFiles } = await build({
-    stdin: { contents: entry, resolveDir: root, loader: "ts" },
-    bundle: true,
-    write: false,
-    format: "esm",
-    platform: "node",
-    plugins: [
-      {
-        name: "edits",
-        setup: (compilation): void => {
-          compilation.onLoad({ filter: /\/src\/commit\/[\w-]+\.ts$/ }, async ({ path }) => {
-            const source = await readFile(path, "utf8");
-            return {
-              contents: edit(
-                source,
-                edits.filter(({ file }) => path.endsWith(join("commit", file))),
-              ),
-              loader: "ts",
-            };
-          });
-        },
-      },
-    ],
-  });
-  const code = outputFiles[0]?.text ?? "";
-  return (await import(`data:text/javascript,${encodeURIComponent(code)}`)) as Protocol;
-}
-
-function edit(source: string, edits: readonly Edit[]): string {
-  return edits.reduce((text, { file, replace, by }) => {
-    const found = text.split(replace).length - 1;
-    if (found !== 1) throw new Error(`${file} has ${JSON.stringify(replace)} ${found} times, expected it once`);
-    return text.replace(replace, () => by);
-  }, source);
+  const inSrc = edits.map(({ file, ...change }) => ({ file: `commit/${file}`, ...change }));
+  return (await compileWith(inSrc, entry)) as Protocol;
 }

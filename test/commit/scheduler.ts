@@ -3,7 +3,7 @@
  * one thing after the other, so that the same start always leads to the same end.
  */
 import { setImmediate as turnOfTheLoop } from "node:timers/promises";
-import type { Clock } from "../../src/commit/clock.ts";
+import type { Clock } from "../../src/clock.ts";
 
 interface ScheduledEvent {
   readonly at: number;

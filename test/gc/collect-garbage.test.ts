@@ -165,10 +165,19 @@ describe("collectGarbage", () => {
     expect(await keysOf(store)).toEqual(expect.arrayContaining(["blobs/sha256/note", "condemned/note"]));
   });
 
+  /** It names something, but what: nobody here can tell. */
+  async function addForeignEntry(): Promise<void> {
+    const digest = `sha256:${"f".repeat(64)}`;
+    await store.putIf(blobKey(digest), Buffer.from('{"blobs":[]}'), "absent");
+    const mediaType = "application/vnd.oci.artifact.manifest.v1+json";
+    await commitSet("other", { changes: [{ op: "set", tag: "1", mediaType, digest, size: 12 }] }, { store });
+  }
+
   it.each([
     ["an index that cannot be read", async () => replace("repositories/team/app/_layout/index.json", "{")],
     ["a manifest that is lost", async () => store.delete(blobKey(second.digest))],
     ["a manifest that cannot be read", async () => replace(blobKey(second.digest), "{")],
+    ["an entry of another tool's, whose type nobody knows", async () => addForeignEntry()],
   ])("changes nothing in a store with %s", async (_, damage) => {
     await remove(store, first.digest);
     await gc(store, 0);

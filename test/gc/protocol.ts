@@ -2,18 +2,8 @@
  * The code that a simulation drives, as it is or with one thing done wrong: the suite that calls the real one right has to find
  * each of these. They are the real code, compiled with a few expressions replaced.
  */
-import { readFile } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
+import { type Edit, compileWith } from "../support/compile-with.ts";
 import type { Protocol } from "./simulate.ts";
-
-/** Puts `by` in the place of `replace`, which must be there, once. */
-export interface Edit {
-  /** A file in `src`. */
-  readonly file: string;
-  readonly replace: string;
-  readonly by: string;
-}
 
 const began = "  const began = clock.now();\n";
 const listFirst =
@@ -69,7 +59,6 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   ],
 };
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
 const entry = `
   export { StowageError } from "./src/errors.ts";
   export { RescuingStore } from "./src/marks/rescuing-store.ts";
@@ -82,32 +71,5 @@ const entry = `
 
 /** Compiles the code with these changes. Throws if one of them cannot be made. */
 export async function compileProtocol(edits: readonly Edit[] = []): Promise<Protocol> {
-  const { outputFiles } = await build({
-    stdin: { contents: entry, resolveDir: root, loader: "ts" },
-    bundle: true,
-    write: false,
-    format: "esm",
-    platform: "node",
-    plugins: [
-      {
-        name: "edits",
-        setup(plugins): void {
-          plugins.onLoad({ filter: /\/src\/(?:gc|marks|load)\/[\w-]+\.ts$/ }, async ({ path }) => {
-            const own = edits.filter(({ file }) => path.endsWith(`/src/${file}`));
-            return { contents: edit(await readFile(path, "utf8"), own), loader: "ts" };
-          });
-        },
-      },
-    ],
-  });
-  const code = outputFiles[0]?.text ?? "";
-  return (await import(`data:text/javascript,${encodeURIComponent(code)}`)) as Protocol;
-}
-
-function edit(source: string, edits: readonly Edit[]): string {
-  return edits.reduce((text, { file, replace, by }) => {
-    const found = text.split(replace).length - 1;
-    if (found !== 1) throw new Error(`${file} has ${JSON.stringify(replace)} ${found} times, expected it once`);
-    return text.replace(replace, () => by);
-  }, source);
+  return (await compileWith(edits, entry)) as Protocol;
 }

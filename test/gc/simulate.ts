@@ -3,7 +3,7 @@
  * and out, several gcs at a time, all of them on clocks of their own, and some of them killed. Whatever happens, each image
  * that an index names has to be whole; and once loads have stopped, gcs have to leave exactly what is needed.
  */
-import type { Clock } from "../../src/commit/clock.ts";
+import type { Clock } from "../../src/clock.ts";
 import type { commitSet } from "../../src/commit/commit-set.ts";
 import { messageOf } from "../../src/errors.ts";
 import type { collectGarbage } from "../../src/gc/collect-garbage.ts";

@@ -10,7 +10,7 @@ import { makeS3Store } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
 import { randomBytes, sha256, stallAfter } from "../support/bytes.ts";
 import { expectedManifest, makeDockerArchive, packEntries } from "../support/docker-archive.ts";
-import { bytesAt, decorate, keysOf, loadBytes, loadEntries } from "../support/loading.ts";
+import { bytesAt, decorate, keysOf, loadBytes, loadEntries, watchPuts } from "../support/loading.ts";
 import { newFolder } from "../support/run-stowage.ts";
 
 /** Layers larger than this are staged. */
@@ -141,26 +141,4 @@ async function expectStagedOnce(objects: ObjectStore): Promise<void> {
   expect(again.blobs.map(({ status }) => status)).toEqual(Array(5).fill("present"));
   expect(again.requests.copy).toBe(0);
   expect(await keysOf(objects, "staging/")).toEqual([]);
-}
-
-/** Counts the bytes of the blobs that are in memory while they are written. */
-function watchPuts(objects: ObjectStore): { readonly store: ObjectStore; readonly mostBytes: number } {
-  let now = 0;
-  let most = 0;
-  const watched = decorate(objects, {
-    async putBlob(blob, options) {
-      const held = blob.body instanceof Uint8Array ? blob.size : 0;
-      most = Math.max(most, (now += held));
-      await new Promise((resolve) => setTimeout(resolve, 2));
-      const result = await objects.putBlob(blob, options);
-      now -= held;
-      return result;
-    },
-  });
-  return {
-    store: watched,
-    get mostBytes() {
-      return most;
-    },
-  };
 }

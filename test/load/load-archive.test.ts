@@ -1,14 +1,13 @@
 import { gzipSync } from "node:zlib";
 import { beforeEach, describe, expect, it } from "vitest";
-import { type LoadOptions, loadArchive } from "../../src/load/load-archive.ts";
+import type { LoadOptions } from "../../src/load/load-archive.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import { defaultLimits } from "../../src/limits.ts";
-import { parseName } from "../../src/oci/reference.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { blobKey } from "../../src/storage/keys.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { ByteBudget } from "../../src/streams/byte-budget.ts";
-import { chunksOf, randomBytes, readAll, sha256, stallAfter } from "../support/bytes.ts";
+import { chunksOf, randomBytes, sha256, stallAfter } from "../support/bytes.ts";
 import {
   type Layout,
   indexFirst,
@@ -22,6 +21,7 @@ import {
   withoutBlob,
   withoutPlatform,
 } from "../support/layout.ts";
+import { type LoadBytesOptions, bytesAt, decorate, keysOf, loadBytes, watchPuts } from "../support/loading.ts";
 
 /** Blobs larger than this are streamed. */
 const partBytes = 1000;
@@ -33,30 +33,14 @@ beforeEach(() => {
   store = new MemoryStore({ partBytes });
 });
 
-type Options = Partial<Omit<LoadOptions, "name">> & { readonly name?: string };
-
-function load(bytes: Uint8Array | AsyncIterable<Uint8Array>, { name, ...options }: Options = {}): Promise<Receipt> {
-  const source = bytes instanceof Uint8Array ? chunksOf(bytes, 333) : bytes;
-  return loadArchive(source, {
-    store,
-    limits: defaultLimits,
-    budget: new ByteBudget(defaultLimits.maxBufferBytes),
-    name: name === undefined ? undefined : parseName(name),
-    ...options,
-  });
+function load(
+  bytes: Uint8Array | AsyncIterable<Uint8Array>,
+  { store: into = store, ...options }: LoadBytesOptions & Pick<Partial<LoadOptions>, "store"> = {},
+): Promise<Receipt> {
+  return loadBytes(bytes instanceof Uint8Array ? chunksOf(bytes, 333) : bytes, into, options);
 }
 
-async function keysOf(objects: ObjectStore): Promise<string[]> {
-  const keys: string[] = [];
-  for await (const { key } of objects.list("")) keys.push(key);
-  return keys;
-}
-
-async function bytesOf(key: string): Promise<Buffer> {
-  const object = await store.get(key);
-  return object === undefined ? Buffer.from("") : readAll(object.body);
-}
-
+const bytesOf = async (key: string): Promise<Buffer> => bytesAt(store, key);
 const indexes = async (): Promise<string[]> => (await keysOf(store)).filter((key) => key.endsWith("index.json"));
 
 async function expectStored({ blobs }: Layout): Promise<void> {
@@ -519,36 +503,4 @@ function nested(depth: number, times = 1): Layout {
     layout = { ...layout, roots: [root], digest: root.digest, blobs: new Map([...layout.blobs, [root.digest, bytes]]) };
   }
   return layout;
-}
-
-/** The store with some of its methods replaced. */
-function decorate(objects: ObjectStore, methods: Partial<ObjectStore>): ObjectStore {
-  return new Proxy(objects, {
-    get(target, name) {
-      const own: unknown = Reflect.get(methods, name) ?? Reflect.get(target, name);
-      return typeof own === "function" ? (own.bind(target) as unknown) : own;
-    },
-  });
-}
-
-/** Counts the bytes of the blobs that are in memory while they are written. */
-function watchPuts(objects: ObjectStore): { readonly store: ObjectStore; readonly mostBytes: number } {
-  let now = 0;
-  let most = 0;
-  const watched = decorate(objects, {
-    async putBlob(blob, options) {
-      const held = blob.body instanceof Uint8Array ? blob.size : 0;
-      most = Math.max(most, (now += held));
-      await new Promise((resolve) => setTimeout(resolve, 2));
-      const result = await objects.putBlob(blob, options);
-      now -= held;
-      return result;
-    },
-  });
-  return {
-    store: watched,
-    get mostBytes() {
-      return most;
-    },
-  };
 }

@@ -3,17 +3,29 @@
  * objects are deleted and nothing may be left: no object, no temporary file, no open multipart upload.
  */
 import { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
-import { EventEmitter, once } from "node:events";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { blobKey } from "../../src/storage/keys.ts";
-import type {
-  BlobSource,
-  ObjectInfo,
-  ObjectStore,
-  PutCondition,
-  StagedSource,
-} from "../../src/storage/object-store.ts";
+import type { ObjectInfo, ObjectStore, PutCondition } from "../../src/storage/object-store.ts";
+import {
+  at,
+  digestOf,
+  etagOf,
+  expectSame,
+  failing,
+  inParallel,
+  increment,
+  listAll,
+  listKeys,
+  pick,
+  plain,
+  randomBytes,
+  read,
+  stalling,
+  streamed,
+  text,
+  whole,
+} from "./contract-objects.ts";
+import { describeStaging } from "./staging-contract.ts";
 
 export interface StoreUnderTest {
   /** Fresh and empty. */
@@ -509,110 +521,7 @@ export function describeStoreContract(
       });
     });
 
-    describe("putStaged", () => {
-      it.each([
-        ["nothing", () => 0],
-        ["a few bytes", () => 1_000],
-        ["more than two parts", ({ partBytes }: ObjectStore) => 2 * partBytes + 7],
-      ])("streams %s to a key of the caller's", async (_, size) => {
-        const bytes = randomBytes(size(store));
-        await store.putStaged(staged(bytes));
-        expect((await store.head(stagedKey))?.size).toBe(bytes.length);
-        expectSame(await read(await store.get(stagedKey)), bytes);
-        expect(await listKeys(store, "staging/")).toEqual([stagedKey]);
-        expect(await opened.leftovers()).toEqual([]);
-      });
-
-      it.each([
-        ["throws at its beginning", 0],
-        ["throws in a later part", 1.5],
-      ])("leaves nothing when the body %s, and rejects with its error", async (_, parts) => {
-        const bytes = randomBytes(2 * store.partBytes);
-        const error = new Error("the body failed");
-        const body = failing(bytes.subarray(0, Math.floor(parts * store.partBytes)), error);
-        await expect(store.putStaged({ ...staged(bytes), body })).rejects.toBe(error);
-        await expectNothingStored(digestOf(bytes));
-      });
-
-      it("leaves nothing when the body ends early", async () => {
-        const bytes = randomBytes(2 * store.partBytes);
-        const body = inChunks(bytes.subarray(0, -1), 500_000);
-        await expect(store.putStaged({ ...staged(bytes), body })).rejects.toMatchObject({ code: "SIZE_INVALID" });
-        await expectNothingStored(digestOf(bytes));
-      });
-
-      it("ends at once when the signal fires while the body stalls, and leaves nothing", async () => {
-        const bytes = randomBytes(2 * store.partBytes);
-        const controller = new AbortController();
-        const stalled = stalling(bytes.subarray(0, Math.floor(1.5 * store.partBytes)));
-        const staging = store.putStaged({ ...staged(bytes), body: stalled.body }, { signal: controller.signal });
-        const outcome = expect(staging).rejects.toThrow("stop staging");
-        await stalled.reached;
-        controller.abort(new Error("stop staging"));
-        await outcome;
-        await expectNothingStored(digestOf(bytes));
-      });
-    });
-
-    describe("promote", () => {
-      it.each([
-        ["of a few bytes", () => 1_000],
-        ["of several parts", ({ partBytes }: ObjectStore) => 3 * partBytes + 7],
-      ])("makes a staged object %s a blob", async (_, size) => {
-        const bytes = randomBytes(size(store));
-        const blob = whole(bytes);
-        await store.putStaged(staged(bytes));
-        expect((await store.promote(stagedKey, blob)).outcome).toBe("written");
-        await store.delete(stagedKey);
-        expect(await listKeys(store, "")).toEqual([blobKey(blob.digest)]);
-        expect((await store.head(blobKey(blob.digest)))?.size).toBe(bytes.length);
-        expectSame(await read(await store.get(blobKey(blob.digest))), bytes);
-        expect(await opened.leftovers()).toEqual([]);
-      });
-
-      it("says so when the blob is present, and leaves it as it is", async () => {
-        const blob = whole(randomBytes(1_000));
-        await store.putBlob(blob);
-        const before = await store.head(blobKey(blob.digest));
-        await store.putStaged(staged(blob.body));
-        expect(await store.promote(stagedKey, blob)).toEqual({ outcome: "present", parts: 0 });
-        expect(await store.head(blobKey(blob.digest))).toEqual(before);
-      });
-
-      it("replaces a damaged object by its ETag", async () => {
-        const blob = whole(randomBytes(1_000));
-        const key = blobKey(blob.digest);
-        await damage(key, text("damaged"));
-        await store.putStaged(staged(blob.body));
-        const replaces = (await store.head(key))?.etag;
-        expect((await store.promote(stagedKey, blob, { replaces })).outcome).toBe("written");
-        expectSame(await read(await store.get(key)), blob.body);
-      });
-
-      it("lets many make the same blob at once", async () => {
-        const blob = whole(randomBytes(store.partBytes + 1));
-        const keys = ["staging/1", "staging/2", "staging/3"];
-        const handles = [store, await opened.reopen()];
-        await inParallel(keys, (key) => store.putStaged({ ...staged(blob.body), key }));
-        const results = await Promise.all(keys.map((key, i) => at(handles, i % 2).promote(key, blob)));
-        expect(results.map(({ outcome }) => outcome)).toContain("written");
-        expectSame(await read(await store.get(blobKey(blob.digest))), blob.body);
-      });
-
-      it("rejects where nothing is staged, and makes no blob", async () => {
-        const blob = whole(randomBytes(1_000));
-        await expect(store.promote(stagedKey, blob)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
-        await expectNothingStored(blob.digest);
-      });
-
-      it("makes no blob when the signal has fired before", async () => {
-        const blob = whole(randomBytes(1_000));
-        await store.putStaged(staged(blob.body));
-        const reason = new Error("too late");
-        await expect(store.promote(stagedKey, blob, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
-        expect(await store.head(blobKey(blob.digest))).toBeUndefined();
-      });
-    });
+    describeStaging(() => ({ store, opened, expectNothingStored, damage }));
 
     describe("list", () => {
       it("lists nothing in an empty store", async () => {
@@ -689,124 +598,4 @@ export function describeStoreContract(
       expect((await store.head("object"))?.size, "the backend returned an error but deleted anyway").toBe(1);
     });
   });
-}
-
-/** Raises the decimal number under `key` by 1, `times` times, by compare and swap. */
-export async function increment(store: ObjectStore, key: string, times: number): Promise<void> {
-  for (let done = 0; done < times;) {
-    const object = await store.get(key);
-    if (object === undefined) throw new Error(`Cannot increment "${key}": it is not there`);
-    const value = Number(new TextDecoder().decode(await read(object)));
-    if ((await store.putIf(key, text(String(value + 1)), { etag: object.etag })) !== "conflict") done++;
-  }
-}
-
-/** Different each time. workerd gives out 64 KiB of randomness at once. */
-function randomBytes(length: number): Buffer {
-  const bytes = Buffer.alloc(length);
-  for (let start = 0; start < length; start += 65_536) crypto.getRandomValues(bytes.subarray(start, start + 65_536));
-  return bytes;
-}
-
-export function text(value: string): Uint8Array {
-  return new TextEncoder().encode(value);
-}
-
-export function digestOf(bytes: Uint8Array): string {
-  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
-}
-
-/** A blob that is in memory. */
-export function whole(bytes: Uint8Array): BlobSource & { readonly body: Uint8Array } {
-  return { digest: digestOf(bytes), size: bytes.length, body: bytes };
-}
-
-/** A blob that comes in chunks. */
-export function streamed(bytes: Uint8Array, chunkBytes: number): BlobSource {
-  return { ...whole(bytes), body: inChunks(bytes, chunkBytes) };
-}
-
-const stagedKey = "staging/layer";
-
-function staged(bytes: Uint8Array): StagedSource {
-  return { key: stagedKey, size: bytes.length, body: inChunks(bytes, 500_000) };
-}
-
-/** Reads a body to its end. Fails if the object is not there. */
-export async function read(object: { readonly body: AsyncIterable<Uint8Array> } | undefined): Promise<Uint8Array> {
-  if (object === undefined) throw new Error("Cannot read an object: it is not there");
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of object.body) chunks.push(chunk);
-  return plain(Buffer.concat(chunks));
-}
-
-export async function listAll(store: ObjectStore, prefix: string, signal?: AbortSignal): Promise<ObjectInfo[]> {
-  const infos: ObjectInfo[] = [];
-  for await (const info of store.list(prefix, { signal }))
-    infos.push({ key: info.key, size: info.size, etag: info.etag });
-  return infos;
-}
-
-/** Sorted, since each store has an order of its own. */
-async function listKeys(store: ObjectStore, prefix: string): Promise<string[]> {
-  return (await listAll(store, prefix)).map(({ key }) => key).toSorted();
-}
-
-export async function* inChunks(bytes: Uint8Array, chunkBytes: number): AsyncGenerator<Uint8Array> {
-  for (let start = 0; start < bytes.length; start += chunkBytes) {
-    await Promise.resolve();
-    yield bytes.subarray(start, start + chunkBytes);
-  }
-}
-
-/** Gives these bytes, then throws. */
-async function* failing(bytes: Uint8Array, error: Error): AsyncGenerator<Uint8Array> {
-  yield* inChunks(bytes, 500_000);
-  throw error;
-}
-
-/** Gives these bytes, then nothing more and no end; `reached` resolves once it stalls. */
-function stalling(bytes: Uint8Array): { readonly body: AsyncIterable<Uint8Array>; readonly reached: Promise<void> } {
-  const events = new EventEmitter();
-  async function* body(): AsyncGenerator<Uint8Array> {
-    yield* inChunks(bytes, 500_000);
-    events.emit("stalled");
-    await once(events, "never");
-  }
-  return { body: body(), reached: once(events, "stalled").then(() => {}) };
-}
-
-/** Runs `work` for all items, some at a time. */
-async function inParallel<Item>(items: readonly Item[], work: (item: Item) => Promise<unknown>): Promise<void> {
-  const queue = items.values();
-  const worker = async () => {
-    for (const item of queue) await work(item);
-  };
-  await Promise.all(Array.from({ length: 32 }, worker));
-}
-
-function etagOf(result: { readonly etag: string } | "conflict"): string {
-  if (result === "conflict") throw new Error("Cannot write an object: found a conflict, expected none");
-  return result.etag;
-}
-
-function pick(info: ObjectInfo | undefined): ObjectInfo | undefined {
-  return info && { key: info.key, size: info.size, etag: info.etag };
-}
-
-/** Compares large byte arrays without printing them. */
-function expectSame(actual: Uint8Array, expected: Uint8Array): void {
-  expect(actual.length).toBe(expected.length);
-  expect(digestOf(actual)).toBe(digestOf(expected));
-}
-
-/** A plain Uint8Array, as `toEqual` tells it from a Buffer. */
-function plain(bytes: Uint8Array): Uint8Array {
-  return new Uint8Array(bytes);
-}
-
-function at<Item>(items: readonly Item[], index: number): Item {
-  const item = items[index];
-  if (item === undefined) throw new Error(`Cannot take item ${index} of ${items.length}`);
-  return item;
 }

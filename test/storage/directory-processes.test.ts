@@ -13,7 +13,7 @@ import { type JsonObject, isJsonObject } from "../../src/oci/json.ts";
 import { blobKey } from "../../src/storage/keys.ts";
 import { DirectoryStore } from "../../src/storage/directory-store.ts";
 import { buildStowage } from "../support/build.ts";
-import { digestOf, listAll, read, text, whole } from "./contract.ts";
+import { digestOf, listAll, read, text, whole } from "./contract-objects.ts";
 
 const childScript = fileURLToPath(new URL("directory-child.mjs", import.meta.url));
 const storeModule = fileURLToPath(new URL("../../dist/storage/directory-store.js", import.meta.url));

@@ -6,7 +6,8 @@ import { StowageError } from "../../src/errors.ts";
 import { DirectoryStore } from "../../src/storage/directory-store.ts";
 import { guarded } from "../../src/storage/file-errors.ts";
 import { blobKey } from "../../src/storage/keys.ts";
-import { describeStoreContract, listAll, read, streamed, text, whole } from "./contract.ts";
+import { listAll, read, streamed, text, whole } from "./contract-objects.ts";
+import { describeStoreContract } from "./contract.ts";
 
 describeStoreContract("DirectoryStore", async () => {
   const root = await mkdtemp(join(tmpdir(), "stowage-directory-"));

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { DirectoryStore } from "../../src/storage/directory-store.ts";
-import { read, text } from "./contract.ts";
+import { read, text } from "./contract-objects.ts";
 
 const { beforeCall } = vi.hoisted(() => ({ beforeCall: { pause: () => Promise.resolve() } }));
 

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { guardStore } from "../../src/storage/guard-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
-import { inChunks, listAll, text, whole } from "./contract.ts";
+import { inChunks, listAll, text, whole } from "./contract-objects.ts";
 
 const bytes = text("hello");
 const { digest, size } = whole(bytes);

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { blobKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
-import { describeStoreContract, listAll, read, streamed, text, whole } from "./contract.ts";
+import { listAll, read, streamed, text, whole } from "./contract-objects.ts";
+import { describeStoreContract } from "./contract.ts";
 
 describeStoreContract("MemoryStore", () => {
   const store = new MemoryStore({ partBytes: 1024 * 1024 });

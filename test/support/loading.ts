@@ -8,8 +8,11 @@ import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { chunksOf, readAll } from "./bytes.ts";
 import { type DockerEntry, packEntries } from "./docker-archive.ts";
 
-export interface LoadEntriesOptions extends Partial<Omit<LoadOptions, "name" | "store">> {
+export interface LoadBytesOptions extends Partial<Omit<LoadOptions, "name" | "store">> {
   readonly name?: string;
+}
+
+export interface LoadEntriesOptions extends LoadBytesOptions {
   /** In chunks of so many bytes the archive comes. */
   readonly chunkBytes?: number;
 }
@@ -26,7 +29,7 @@ export async function loadEntries(
 export async function loadBytes(
   source: AsyncIterable<Uint8Array>,
   store: ObjectStore,
-  { name, ...options }: Omit<LoadEntriesOptions, "chunkBytes"> = {},
+  { name, ...options }: LoadBytesOptions = {},
 ): Promise<Receipt> {
   return loadArchive(source, {
     store,
@@ -58,4 +61,26 @@ export function decorate(store: ObjectStore, methods: Partial<ObjectStore>): Obj
       return typeof own === "function" ? (own.bind(target) as unknown) : own;
     },
   });
+}
+
+/** Counts the bytes of the blobs that are in memory while they are written. */
+export function watchPuts(objects: ObjectStore): { readonly store: ObjectStore; readonly mostBytes: number } {
+  let now = 0;
+  let most = 0;
+  const watched = decorate(objects, {
+    async putBlob(blob, options) {
+      const held = blob.body instanceof Uint8Array ? blob.size : 0;
+      most = Math.max(most, (now += held));
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      const result = await objects.putBlob(blob, options);
+      now -= held;
+      return result;
+    },
+  });
+  return {
+    store: watched,
+    get mostBytes() {
+      return most;
+    },
+  };
 }

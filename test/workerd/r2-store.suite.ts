@@ -2,16 +2,8 @@ import { describe, expect, it } from "vitest";
 import { blobKey } from "../../src/storage/keys.ts";
 import type { BlobIdentity, BlobSource } from "../../src/storage/object-store.ts";
 import { R2Store } from "../../src/storage/r2-store.ts";
-import {
-  describeStoreContract,
-  digestOf,
-  inChunks,
-  listAll,
-  read,
-  streamed,
-  text,
-  whole,
-} from "../storage/contract.ts";
+import { digestOf, inChunks, listAll, read, streamed, text, whole } from "../storage/contract-objects.ts";
+import { describeStoreContract } from "../storage/contract.ts";
 import { randomBytes } from "../support/bytes.ts";
 import { type WatchedBucket, watchBucket } from "./watch-bucket.ts";
 

@@ -1,4 +1,4 @@
-/** Time and chance, as commits see them: given from outside, so that a test can run thousands of schedules in no time. */
+/** Time and chance, as commits and gc see them: given from outside, so that a test runs thousands of schedules in no time. */
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** The system's, but in tests. */

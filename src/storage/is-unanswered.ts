@@ -1,0 +1,9 @@
+/** Tells a write that may have been done, or may be yet, from one that was not: whoever sends it once has to know. */
+import { StowageError } from "../errors.ts";
+
+/** Did the store say nothing of a write, rather than refuse it? */
+export function isUnanswered(error: unknown): boolean {
+  if (!(error instanceof StowageError) || error.code !== "STORE_UNAVAILABLE") return false;
+  const status = error.detail?.["status"];
+  return typeof status !== "number" || status >= 500;
+}

@@ -1,4 +1,8 @@
-/** Changes a repository's index: how loads and deletions reach it. */
+/**
+ * Changes a repository's index: how loads and deletions reach it. From here on downward: the queue of the process
+ * (`commit-queue.ts`), one commit (`commit-changes.ts`), by a writer alone (`commit-alone.ts`) or together with those who race
+ * with it (`combine.ts`).
+ */
 import type { Clock } from "../clock.ts";
 import { StowageError } from "../errors.ts";
 import { maxEntriesBytes } from "../limits.ts";

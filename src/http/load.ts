@@ -5,7 +5,7 @@ import { checkBodyBytes } from "../load/check-body-bytes.ts";
 import { parseContentEncoding } from "../load/decode-content.ts";
 import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
 import { type Receipt, hasChanges } from "../load/receipt.ts";
-import { type ImageName, parseName } from "../oci/reference.ts";
+import { type ImageName, formatReference, parseName } from "../oci/reference.ts";
 import { authorize, callerName, mayReach } from "./authentication.ts";
 import { expectationOf } from "./conditions.ts";
 import { contentLengthOf } from "./content-length.ts";
@@ -68,7 +68,9 @@ export async function answerLoad(c: Context, options: AnswerLoadOptions): Promis
 const maxNamed = 10;
 
 function summary({ images, bytes }: Receipt): string {
-  const names = images.map(({ repository, reference, status }) => `${repository}:${reference} ${status}`);
+  const names = images.map(
+    ({ repository, reference, status }) => `${formatReference(repository, reference)} ${status}`,
+  );
   const more = names.length > maxNamed ? ` and ${names.length - maxNamed} more` : "";
   return `loaded ${names.slice(0, maxNamed).join(", ")}${more} (${bytes.written} bytes written, ${bytes.skipped} present)`;
 }

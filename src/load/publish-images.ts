@@ -8,7 +8,7 @@ import { StowageError, messageOf } from "../errors.ts";
 import type { RescuingStore } from "../marks/rescuing-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { ChangeOutcome, Expectation, SetChange } from "../oci/index-change.ts";
-import type { ImageName } from "../oci/reference.ts";
+import { type ImageName, formatReference } from "../oci/reference.ts";
 import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
 import { type ClosureOptions, checkClosure } from "./check-closure.ts";
 import { FoundReferrers } from "./found-referrers.ts";
@@ -96,7 +96,7 @@ function changesFor(
 
 /** Repositories are published one after the other: what was published before one of them failed has to be said. */
 function publishedInPart(error: unknown, receipts: readonly ImageReceipt[]): StowageError {
-  const published = receipts.map(({ repository, reference }) => `${repository}:${reference}`);
+  const published = receipts.map(({ repository, reference }) => formatReference(repository, reference));
   const code = error instanceof StowageError ? error.code : "STORE_UNAVAILABLE";
   const message = `${messageOf(error)}; published already: ${published.join(", ")}`;
   return new StowageError(code, message, { cause: error, detail: { published } });

@@ -34,4 +34,11 @@ export async function readManifest(
   }
 }
 
-const notAManifest: ReadonlySet<string> = new Set(["LIMIT_EXCEEDED", "MANIFEST_INVALID"]);
+/** What is wrong with bytes that no load has taken for a manifest. */
+const notAManifest: ReadonlySet<string> = new Set([
+  "DIGEST_INVALID",
+  "LIMIT_EXCEEDED",
+  "MANIFEST_INVALID",
+  "SIZE_INVALID",
+  "UNSUPPORTED",
+]);

@@ -176,6 +176,18 @@ describe("GET and HEAD /v2/<name>/manifests/<reference>", () => {
     },
   );
 
+  it.each([
+    ["another kind", { schemaVersion: 2, artifactType: "a", blobs: [] }],
+    ["a digest that is none", { schemaVersion: 2, layers: [], config: { digest: "sha256:1", size: 1 } }],
+    ["another algorithm", { schemaVersion: 2, layers: [], config: { digest: `sha512:${"a".repeat(128)}`, size: 1 } }],
+    ["a size that is none", { schemaVersion: 2, layers: [], config: { digest: layerDigest, size: -1 } }],
+  ])("does not find a blob that says it is a manifest, but with %s", async (_, json) => {
+    const bytes = Buffer.from(JSON.stringify({ mediaType: types.manifest, ...json }));
+    await put(makeLayout({ layers: [bytes], name: "team/app:odd" }));
+    const response = await get(`/v2/team/app/manifests/${sha256(bytes)}`);
+    expect([response.status, (await errorOf(response)).code]).toEqual([404, "MANIFEST_UNKNOWN"]);
+  });
+
   it("serves Docker Hub's library as if it had none", async () => {
     await put(layout, "/v1/load/app:1");
     await put(layout, "/v1/load/library/app:2");

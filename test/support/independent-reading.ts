@@ -9,6 +9,8 @@ import { chunksOf, readAll, sha256 } from "./bytes.ts";
 export interface Reading {
   /** By path, without `./` in front. */
   readonly files: ReadonlyMap<string, Buffer>;
+  /** Every file, in the archive's order, also where a later one has its name. */
+  readonly entries: readonly (readonly [path: string, bytes: Buffer])[];
   /** Where symbolic and hard links lead, by path, both from the top of the archive. */
   readonly links: ReadonlyMap<string, string>;
 }
@@ -35,6 +37,7 @@ export interface DockerImage extends NamedImage {
 export async function readIndependently(body: Uint8Array): Promise<Reading> {
   const files = new Map<string, Buffer>();
   const links = new Map<string, string>();
+  const entries: [string, Buffer][] = [];
   const options = { allowUnknownFormat: true, highWaterMark: 16_384 }; // a header without a magic is V7's
   for await (const entry of Readable.from(chunksOf(withoutStumblingBlocks(decompress(body)), 4096)).pipe(
     extract(options),
@@ -42,11 +45,13 @@ export async function readIndependently(body: Uint8Array): Promise<Reading> {
     const { name, type, linkname } = entry.header;
     const path = normalise(name);
     const bytes = await readAll(Readable.from(entry));
-    if (type === "file" || type === "contiguous-file" || type === null) files.set(path, bytes);
-    else if (type === "link") links.set(path, normalise(linkname ?? ""));
+    if (type === "file" || type === "contiguous-file" || type === null) {
+      files.set(path, bytes);
+      entries.push([path, bytes]);
+    } else if (type === "link") links.set(path, normalise(linkname ?? ""));
     else if (type === "symlink") links.set(path, normalise(`${path}/../${linkname}`));
   }
-  return { files, links };
+  return { files, entries, links };
 }
 
 interface Named {

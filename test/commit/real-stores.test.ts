@@ -74,7 +74,7 @@ describeIfFound("commits to a bucket whose server is killed", missingTools(["ver
     const folder = await mkdtemp(join(tmpdir(), "stowage-restart-"));
     const port = await freePort();
     const env = s3Environment({ name: "versitygw", endpoint: `http://127.0.0.1:${port}`, ...keys });
-    const first = startGateway(folder, port);
+    const gateways = [startGateway(folder, port)];
     try {
       const client = createS3Client(env);
       await retried(async () => makeTestBucket(client));
@@ -82,17 +82,16 @@ describeIfFound("commits to a bucket whose server is killed", missingTools(["ver
       const race = await prepare({ url, env, processes: 6, clients: 10 });
       race.begin();
       await race.heard(5);
-      await kill(first);
+      await Promise.all(gateways.map(kill));
       const acknowledged = race.acknowledged.length;
       await sleep(1000);
-      const second = startGateway(folder, port);
+      gateways.push(startGateway(folder, port));
       expect(await race.ended()).toBe(6);
       expect(race.acknowledged.length, "no load went on").toBeGreaterThan(acknowledged);
       expect(race.failures.filter((code) => code !== "STORE_UNAVAILABLE")).toEqual([]);
       await expectAllThere(await openStore(url, env), race.acknowledged);
-      await kill(second);
     } finally {
-      first.kill("SIGKILL");
+      await Promise.all(gateways.map(kill));
       await rm(folder, { recursive: true });
     }
   });

@@ -36,9 +36,14 @@ const abandonedMs = 10 * 60_000;
 const maxMergedBytes = 8 * 1024 * 1024;
 const maxConcurrentReads = 32;
 const shortestRequestMs = 2;
-const longestWaitMs = 2000;
+/**
+ * Between the rounds, so many times as long as a merge usually takes: who came too late for one merge is in the next, and a
+ * merge by a process that hardly gets to run is still over within few rounds.
+ */
+const patience = [1, 1, 4, 24];
+const longestWaitMs = 8000;
 /** Before another round where the store did not even let itself be looked at. */
-const firstWaitMs = 100;
+const waitAfterErrorMs = 100;
 
 type Outcomes = readonly ChangeSetOutcome[];
 const expired: ChangeSetOutcome = { failed: "expired" };
@@ -53,14 +58,17 @@ export async function combine(commit: Commit, lastSeen: IndexState): Promise<Out
   const deadline = clock.now() + maxWaitMs;
   const own: Intent = { id, sets, deadline };
   const read = new Map([[id, own]]);
+  let began = clock.now();
   await putIntent(own, commit);
+  let requestMs = shortestRequestMs; // the slowest so far
   let lastError: unknown;
   let missingSince = Number.POSITIVE_INFINITY;
   for (let round = 0; clock.now() < Math.min(deadline + maxDoubtMs, missingSince + maxMissingMs); round++) {
-    let usualMs = firstWaitMs;
+    let usualMs = waitAfterErrorMs;
     try {
       const found = await look(commit, round === 0 ? lastSeen : undefined);
-      usualMs = mergeMs(found);
+      requestMs = Math.max(requestMs, (clock.now() - began) / 2); // a look is two, or one after the intent was sent
+      usualMs = mergeMs(found, requestMs);
       const isThere = found.listed.some((intent) => intent.id === id);
       missingSince = isThere ? Number.POSITIVE_INFINITY : Math.min(missingSince, clock.now());
       const outcomes = found.outcomes ?? (await takePart({ ...commit, ...found, read, round }));
@@ -72,6 +80,7 @@ export async function combine(commit: Commit, lastSeen: IndexState): Promise<Out
       lastError = error; // an intent is there for good: another round may find the store in a better state
     }
     await clock.sleep(waitMs({ usualMs, round, random: clock.random() }));
+    began = clock.now();
   }
   throw unknownOutcome(commit.repository, lastError);
 }
@@ -84,18 +93,16 @@ interface Found {
   readonly listed: readonly ListedIntent[];
   /** Those that have no outcome yet. */
   readonly waiting: readonly ListedIntent[];
-  readonly tookMs: number;
 }
 
 async function look(commit: Commit, lastSeen: IndexState | undefined): Promise<Found> {
-  const { id, store, repository, clock } = commit;
-  const began = clock.now();
+  const { id, store, repository } = commit;
   const state = lastSeen ?? (await readIndex(store, repository));
   const { applied } = state.index;
   const outcomes = applied.get(id);
   const listed = outcomes === undefined ? await listIntents(commit) : [];
   const waiting = listed.filter((intent) => !applied.has(intent.id));
-  return { state, outcomes, listed, waiting, tookMs: clock.now() - began };
+  return { state, outcomes, listed, waiting };
 }
 
 interface Round extends Commit, Found {
@@ -184,13 +191,13 @@ function keptOutcomes({ applied }: RepositoryIndex, listed: readonly ListedInten
   });
 }
 
-/** How long it takes whoever merges all that wait: it looks, reads them, looks again and writes. */
-function mergeMs({ waiting, tookMs }: Found): number {
-  const requestMs = Math.max(shortestRequestMs, tookMs / 2); // a look is two of them
+/** How long it takes whoever merges all that wait: it reads them, looks again and writes. */
+function mergeMs({ waiting }: Found, requestMs: number): number {
   return requestMs * (4 + waiting.length / maxConcurrentReads);
 }
 
-/** A bit longer, so that it is over by then; and longer with each round, since the store may be slow or the merge large. */
+/** A bit longer, so that it is over by then. */
 function waitMs({ usualMs, round, random }: { usualMs: number; round: number; random: number }): number {
-  return Math.min(usualMs * 1.5 ** round, longestWaitMs) * (1 + 0.3 * random);
+  const times = patience[Math.min(round, patience.length - 1)] ?? 1;
+  return Math.min(usualMs * times, longestWaitMs) * (1.1 + 0.2 * random);
 }

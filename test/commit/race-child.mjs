@@ -17,21 +17,35 @@ const { openStore } = await load("open-store.js");
 const { loadArchive } = await load("load/load-archive.js");
 const { ForwardingStore } = await load("storage/forwarding-store.js");
 
-/** Counts how often a commit looks at an index, and how often it tries to write one. */
+/** Counts the rounds of a commit, the lone try among them, and how often it tries to write the index. */
 class WatchedStore extends ForwardingStore {
-  looks = 0;
+  rounds = 0;
   writes = 0;
+  #isCombining = false;
+  #isInRound = false;
 
+  /** A round begins with a look at the index. Another look belongs to it after intents were read, or a merge was lost. */
   get(key, options) {
-    if (key.endsWith("/index.json")) this.looks += 1;
+    if (isIntent(key)) this.#isInRound = true;
+    if (isIndex(key)) {
+      if (!this.#isInRound) this.rounds += 1;
+      this.#isInRound = false;
+    }
     return super.get(key, options);
   }
 
   putIf(key, ...rest) {
-    if (key.endsWith("/index.json")) this.writes += 1;
+    if (isIntent(key)) this.#isCombining = true;
+    if (isIndex(key)) {
+      this.writes += 1;
+      this.#isInRound = this.#isCombining;
+    }
     return super.putIf(key, ...rest);
   }
 }
+
+const isIndex = (key) => key.endsWith("/index.json");
+const isIntent = (key) => key.startsWith("intents/");
 
 const clients = await Promise.all(
   JSON.parse(clientsJson).map(async (client) => ({ ...client, store: await openStore(url, process.env) })),
@@ -48,7 +62,7 @@ async function race({ store, tarball, tags }) {
       const source = createReadStream(tarball);
       const { images, requests } = await loadArchive(source, { store: watched, name: `race/app:${tag}` });
       const [{ digest, status, previous }] = images;
-      say({ tag, digest, status, previous, looks: watched.looks, writes: watched.writes, requests });
+      say({ tag, digest, status, previous, rounds: watched.rounds, writes: watched.writes, requests });
     } catch (error) {
       say({ tag, failed: String(error.code ?? error) });
     }

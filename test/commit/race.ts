@@ -32,8 +32,8 @@ export interface AcknowledgedLoad {
   readonly digest: string;
   readonly status: string;
   readonly previous: string | undefined;
-  /** How often the index was read, and how often a write of it was tried. */
-  readonly looks: number;
+  /** Of the commit, its lone try among them; and how often a write of the index was tried. */
+  readonly rounds: number;
   readonly writes: number;
   readonly requests: number;
 }
@@ -121,13 +121,13 @@ function isAlive({ exitCode, signalCode }: ChildProcess): boolean {
 
 function parseLoad(json: unknown): AcknowledgedLoad {
   if (!isJsonObject(json) || !isJsonObject(json["requests"])) throw new Error(`Cannot read ${JSON.stringify(json)}`);
-  const { tag, digest, status, previous, looks, writes, requests } = json;
+  const { tag, digest, status, previous, rounds, writes, requests } = json;
   return {
     tag: String(tag),
     digest: String(digest),
     status: String(status),
     previous: typeof previous === "string" ? previous : undefined,
-    looks: Number(looks),
+    rounds: Number(rounds),
     writes: Number(writes),
     requests: Object.values(requests).reduce((sum: number, count) => sum + Number(count), 0),
   };

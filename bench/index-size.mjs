@@ -1,12 +1,13 @@
 // How the time of a commit, a pull and a listing grows with the tags of a repository, and the memory of a crowd. See README.md.
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { commitSet } from "../dist/commit/commit-set.js";
 import { openStore } from "../dist/open-store.js";
+import { listening, median, peakMiBOf, print } from "./measuring.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -89,16 +90,6 @@ async function withService(use) {
   }
 }
 
-async function listening(service) {
-  let output = "";
-  for await (const chunk of service.stdout.iterator({ destroyOnReturn: false })) {
-    output += chunk;
-    const [url] = /http:\/\/127\.0\.0\.1:\d+/.exec(output) ?? [];
-    if (url !== undefined) return url;
-  }
-  throw new Error(`the service ended: ${output}`);
-}
-
 async function load(url, name, label) {
   const response = await fetch(`${url}/v1/load/${name}`, { method: "PUT", body: tarball(label) });
   if (!response.ok) throw new Error(`load of ${name}: ${response.status} ${await response.text()}`);
@@ -136,17 +127,4 @@ async function timed(work) {
   const started = performance.now();
   await work();
   return performance.now() - started;
-}
-
-function peakMiBOf(pid) {
-  return Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) / 1024;
-}
-
-function median(numbers) {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  return (sorted[Math.floor((sorted.length - 1) / 2)] + sorted[Math.ceil((sorted.length - 1) / 2)]) / 2;
-}
-
-function print(line) {
-  process.stdout.write(`${line}\n`);
 }

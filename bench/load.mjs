@@ -1,11 +1,12 @@
 // Loads one tarball into Stowage and into the straightforward build, in turn, and compares them. See README.md.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { makeTarball } from "./make-tarball.mjs";
+import { cpuSecondsOf, listening, median, peakMiBOf, print, upload } from "./measuring.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -65,10 +66,10 @@ async function measure(name, endpoint) {
   });
   try {
     const url = await listening(service);
-    await upload(url); // a service is not measured while its code is still being compiled
+    await upload(tarball, `${url}/v1/load/bench:1`); // a service is not measured while its code is still being compiled
     const before = cpuSecondsOf(service.pid);
     const started = performance.now();
-    await upload(url);
+    await upload(tarball, `${url}/v1/load/bench:1`);
     const seconds = (performance.now() - started) / 1000;
     return { seconds, cpuSeconds: cpuSecondsOf(service.pid) - before, peakMiB: peakMiBOf(service.pid) };
   } finally {
@@ -77,48 +78,11 @@ async function measure(name, endpoint) {
   }
 }
 
-async function upload(url) {
-  const curl = spawn("curl", ["-sS", "--fail", "-o", "/dev/null", "-T", tarball, `${url}/v1/load/bench:1`], {
-    stdio: ["ignore", "inherit", "inherit"],
-  });
-  const [code] = await once(curl, "exit");
-  if (code !== 0) throw new Error(`curl exited with ${code}`);
-}
-
-async function listening(service) {
-  let output = "";
-  for await (const chunk of service.stdout.iterator({ destroyOnReturn: false })) {
-    output += chunk;
-    const [url] = /http:\/\/127\.0\.0\.1:\d+/.exec(output) ?? [];
-    if (url !== undefined) return url;
-  }
-  throw new Error(`the service ended: ${output}`);
-}
-
-/** User and system time of a process (proc(5), fields 14 and 15), in seconds. */
-function cpuSecondsOf(pid) {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
-
-function peakMiBOf(pid) {
-  return Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) / 1024;
-}
-
 function medians(results) {
   const of = (key) => median(results.map((result) => result[key]));
   return { seconds: of("seconds"), cpuSeconds: of("cpuSeconds"), peakMiB: of("peakMiB") };
 }
 
-function median(numbers) {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  return (sorted[Math.floor((sorted.length - 1) / 2)] + sorted[Math.ceil((sorted.length - 1) / 2)]) / 2;
-}
-
 function describe(name, { seconds, cpuSeconds, peakMiB }) {
   return `${name.padEnd(16)} ${seconds.toFixed(2)} s  CPU ${cpuSeconds.toFixed(2)} s  peak ${peakMiB.toFixed(0)} MiB`;
-}
-
-function print(line) {
-  process.stdout.write(`${line}\n`);
 }

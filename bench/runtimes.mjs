@@ -6,6 +6,7 @@ import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { makeTarball } from "./make-tarball.mjs";
+import { cpuSecondsOf, listening, median, peakMiBOf, print, upload } from "./measuring.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -90,10 +91,10 @@ async function measure([tool, ...args], settings) {
   });
   try {
     const url = await listening(service);
-    await upload(url);
+    await upload(tarball, `${url}/v1/load/bench:1`);
     const before = processesOf(service.pid).reduce((sum, pid) => sum + cpuSecondsOf(pid), 0);
     const started = performance.now();
-    await upload(url);
+    await upload(tarball, `${url}/v1/load/bench:1`);
     const seconds = (performance.now() - started) / 1000;
     const processes = processesOf(service.pid);
     const cpuSeconds = processes.reduce((sum, pid) => sum + cpuSecondsOf(pid), 0) - before;
@@ -105,48 +106,10 @@ async function measure([tool, ...args], settings) {
   }
 }
 
-async function listening(service) {
-  let output = "";
-  service.stdout.on("data", (text) => (output += text));
-  while (service.exitCode === null) {
-    const [, url] = /(?:listens on|Ready on) (http:\/\/127\.0\.0\.1:\d+)/.exec(output) ?? [];
-    if (url !== undefined) return url;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  throw new Error(`the service ended: ${output}`);
-}
-
-async function upload(url) {
-  const curl = spawn("curl", ["-sS", "--fail", "-o", "/dev/null", "-T", tarball, `${url}/v1/load/bench:1`], {
-    stdio: ["ignore", "inherit", "inherit"],
-  });
-  const [code] = await once(curl, "exit");
-  if (code !== 0) throw new Error(`curl exited with ${code}`);
-}
-
 /** A process and all that it has started. */
 function processesOf(pid) {
   const children = readdirSync(`/proc/${pid}/task`).flatMap((task) =>
     readFileSync(`/proc/${pid}/task/${task}/children`, "utf8").split(" ").filter(Boolean),
   );
   return [pid, ...children.flatMap(processesOf)];
-}
-
-/** User and system time of a process (proc(5), fields 14 and 15), in seconds. */
-function cpuSecondsOf(pid) {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
-
-function peakMiBOf(pid) {
-  return Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1024;
-}
-
-function median(numbers) {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  return (sorted[Math.floor((sorted.length - 1) / 2)] + sorted[Math.ceil((sorted.length - 1) / 2)]) / 2;
-}
-
-function print(line) {
-  process.stdout.write(`${line}\n`);
 }

@@ -15,6 +15,8 @@ const server = createServer(async (request, response) => {
     response.end("<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>");
   } else if (method === "PUT") {
     response.writeHead(200, { ETag: '"e"' }).end();
+  } else if (url.includes("list-type=2")) {
+    response.end("<ListBucketResult><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>");
   } else if (url.split("?")[0]?.endsWith("/oci-layout")) {
     response.writeHead(200, { ETag: '"e"', "Content-Length": layout.length }).end(method === "HEAD" ? "" : layout);
   } else {

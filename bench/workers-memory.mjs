@@ -9,6 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { Inspector } from "./inspector.mjs";
 import { makeTarball } from "./make-tarball.mjs";
+import { print, upload } from "./measuring.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -97,7 +98,7 @@ async function measure(name, { script, bindings }) {
       const peak = { heap: 0, buffers: 0, isolate: 0, rss: 0 };
       const started = performance.now();
       let done = false;
-      const loading = upload(new URL(`/v1/load/bench/${load}:1`, url)).finally(() => (done = true));
+      const loading = upload(tarball, new URL(`/v1/load/bench/${load}:1`, url).href).finally(() => (done = true));
       while (!done) {
         const now = await memoryOf(pid, inspector);
         for (const key of Object.keys(peak)) peak[key] = Math.max(peak[key], now[key]);
@@ -115,18 +116,6 @@ async function measure(name, { script, bindings }) {
   } finally {
     await worker.dispose();
   }
-}
-
-async function upload(url) {
-  const curl = spawn(
-    "curl",
-    ["-sS", "--fail-with-body", "--noproxy", "*", "-o", "/dev/null", "-T", tarball, url.href],
-    {
-      stdio: ["ignore", "inherit", "inherit"],
-    },
-  );
-  const [code] = await once(curl, "exit");
-  if (code !== 0) throw new Error(`curl exited with ${code}`);
 }
 
 /** What V8 says of the isolate, and what the whole process has in memory. */
@@ -153,8 +142,4 @@ function childrenOf(parent) {
 
 function mb(bytes) {
   return (bytes / 1e6).toFixed(0);
-}
-
-function print(line) {
-  process.stdout.write(`${line}\n`);
 }

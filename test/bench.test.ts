@@ -1,0 +1,31 @@
+/** The benchmarks run, on the smallest input; what they measure is for people to read (`bench/README.md`). */
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { beforeAll, describe, expect, it } from "vitest";
+import { buildStowage } from "./support/build.ts";
+import { describeIfFound } from "./support/requirement.ts";
+import { missingTools } from "./tools/find-tool.ts";
+import { runTool } from "./tools/run-tool.ts";
+
+const bench = (script: string): string => fileURLToPath(new URL(`../bench/${script}`, import.meta.url));
+
+beforeAll(async () => {
+  await buildStowage();
+});
+
+describe("the benchmarks", { timeout: 120_000 }, () => {
+  it.each([
+    ["load.mjs", ["--large", "6", "--small", "2", "--rounds", "1"], /straightforward \/ stowage, median of pairs/],
+    ["index-size.mjs", ["--tags", "100", "--rounds", "1", "--crowd", "2"], /^\| 100 /m],
+    ["hostile.mjs", ["--rounds", "1"], /^\| patterns of many stars /m],
+  ])("print their figures: %s", async (script, options, figures) => {
+    expect(await runTool(process.execPath, [bench(script), ...options])).toMatch(figures);
+  });
+
+  describeIfFound("of each runtime", missingTools(["node20"]), () => {
+    it("print their figures: runtimes.mjs", async () => {
+      const options = ["--large", "6", "--small", "2", "--rounds", "1", "--only", "node 20"];
+      expect(await runTool(process.execPath, [bench("runtimes.mjs"), ...options])).toMatch(/^node 20 +\d/m);
+    });
+  });
+});

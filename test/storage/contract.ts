@@ -50,9 +50,6 @@ export interface StoreContractOptions {
   readonly timeoutMs?: number;
 }
 
-/** An abort must not wait for a body that stalls. */
-const promptMs = 5_000;
-
 export function describeStoreContract(
   name: string,
   open: () => StoreUnderTest | Promise<StoreUnderTest>,
@@ -323,10 +320,8 @@ export function describeStoreContract(
         const storing = store.putBlob(blob, { signal: controller.signal });
         const outcome = expect(storing).rejects.toThrow("stop storing");
         await stalled.reached;
-        const abortedAt = Date.now();
         controller.abort(new Error("stop storing"));
         await outcome;
-        expect(Date.now() - abortedAt).toBeLessThan(promptMs);
         await expectNothingStored(blob.digest);
       });
 

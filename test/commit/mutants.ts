@@ -13,7 +13,7 @@ export const shortMemory: Edit = { file: "index-state.ts", replace: "maxCommits 
 
 /** Merges a few intents in one write instead of 8 MiB. */
 export const smallMerges: Edit = {
-  file: "combine.ts",
+  file: "merge-intents.ts",
   replace: "maxMergedBytes = 8 * 1024 * 1024",
   by: "maxMergedBytes = 500",
 };
@@ -21,13 +21,13 @@ export const smallMerges: Edit = {
 export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   "outcomes are not recorded": [
     {
-      file: "combine.ts",
+      file: "merge-intents.ts",
       replace: "for (const intent of live) applied.set(",
       by: "for (const intent of []) applied.set(",
     },
   ],
   "outcomes are dropped at once": [
-    { file: "combine.ts", replace: "new Map(keptOutcomes(state.index, listed))", by: "new Map()" },
+    { file: "merge-intents.ts", replace: "new Map(keptOutcomes(state.index, listed))", by: "new Map()" },
   ],
   "the latest commits are not remembered": [
     { file: "commit-alone.ts", replace: "index.commits.includes(id)", by: "false" },
@@ -44,17 +44,22 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   "intents are listed before the index is read": [
     smallMerges,
     {
-      file: "combine.ts",
+      file: "look.ts",
       replace: "const state = lastSeen ?? (await readIndex(store, repository));\n  const { applied }",
       by: "const early = await listIntents(commit);\n  const state = await readIndex(store, repository);\n  const { applied }",
     },
-    { file: "combine.ts", replace: "? await listIntents(commit) : []", by: "? early : []" },
+    { file: "look.ts", replace: "? await listIntents(commit) : []", by: "? early : []" },
   ],
   "an intent that is gone counts as merged": [
     {
       file: "combine.ts",
+      replace: "import { unknownOutcome }",
+      by: 'import { mergeWithin } from "./merge-within.ts";\nimport { unknownOutcome }',
+    },
+    {
+      file: "combine.ts",
       replace: "  if (!isTurn(",
-      by: "  if (rank === -1 && round.round > 0) return mergeWithin(round.state.index, round.sets).outcomes;\n  if (!isTurn(",
+      by: "  if (rank === -1 && round > 0) return mergeWithin(merge.state.index, merge.sets).outcomes;\n  if (!isTurn(",
     },
   ],
   "every conflict is believed": [
@@ -76,11 +81,11 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   ],
   "an intent is merged again by its own writer": [
     {
-      file: "combine.ts",
+      file: "look.ts",
       replace: "const outcomes = applied.get(id);\n  const listed",
-      by: "const outcomes: Outcomes | undefined = undefined;\n  const listed",
+      by: 'const outcomes: Sight["outcomes"] = undefined;\n  const listed',
     },
-    { file: "combine.ts", replace: "!applied.has(intent.id)", by: "intent.id === id || !applied.has(intent.id)" },
+    { file: "look.ts", replace: "!applied.has(intent.id)", by: "intent.id === id || !applied.has(intent.id)" },
   ],
 };
 

@@ -13,6 +13,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { bytesToReadable } from "../../src/streams/readable-stream.ts";
+import type { UploadAnswer } from "../runtimes/trial.ts";
 import { makeS3Store } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
 import { randomBytes, sha256, stallAfter } from "../support/bytes.ts";
@@ -26,19 +27,6 @@ const layers = [randomBytes(9 * mebibyte, 1), randomBytes(8 * mebibyte, 2)];
 const layout = makeLayout({ layers, name: "team/app:1.4" });
 const tarball = await tarOf(layout);
 
-interface Description {
-  readonly id: string;
-  readonly size: number;
-  readonly partBytes: number;
-  readonly parts: readonly {
-    readonly number: number;
-    readonly offset: number;
-    readonly size: number;
-    readonly url: string;
-    readonly present: boolean;
-  }[];
-}
-
 function makeApp(store: ObjectStore, options: Partial<AppOptions> = {}): Hono {
   return createApp({ store, access: "anyone", ...options });
 }
@@ -47,19 +35,19 @@ function makeApp(store: ObjectStore, options: Partial<AppOptions> = {}): Hono {
 function clientOf(app: Hono) {
   const send = async (url: string, init?: RequestInit): Promise<Response> =>
     url.startsWith(host) ? app.request(url, init) : fetch(url, init);
-  const begin = async (body: object): Promise<{ response: Response; upload: Description }> => {
+  const begin = async (body: object): Promise<{ response: Response; upload: UploadAnswer }> => {
     const response = await app.request(`${host}/v1/uploads`, { method: "POST", body: JSON.stringify(body) });
     expect(response.ok, await response.clone().text()).toBe(true);
-    return { response, upload: (await response.json()) as Description };
+    return { response, upload: (await response.json()) as UploadAnswer };
   };
-  const look = async (id: string): Promise<Description> =>
-    (await app.request(`${host}/v1/uploads/${id}`)).json() as Promise<Description>;
+  const look = async (id: string): Promise<UploadAnswer> =>
+    (await app.request(`${host}/v1/uploads/${id}`)).json() as Promise<UploadAnswer>;
   const put = async (url: string, bytes: Uint8Array): Promise<number> => {
     const response = await send(url, { method: "PUT", body: new Uint8Array(bytes) });
     await response.arrayBuffer();
     return response.status;
   };
-  const putParts = async ({ parts }: Description, bytes: Uint8Array): Promise<void> => {
+  const putParts = async ({ parts }: UploadAnswer, bytes: Uint8Array): Promise<void> => {
     const absent = parts.filter(({ present }) => !present);
     const sent = absent.map(({ url, offset, size }) => put(url, bytes.subarray(offset, offset + size)));
     for (const status of await Promise.all(sent)) expect([200, 201]).toContain(status);
@@ -275,7 +263,7 @@ describe("POST /v1/uploads", () => {
     const outer = new App().route("/", makeApp(new MemoryStore())).route("/images", makeApp(new MemoryStore()));
     const body = JSON.stringify({ size: 5 });
     const response = await outer.request(host + path, { method: "POST", headers, body });
-    const { id, parts } = (await response.json()) as Description;
+    const { id, parts } = (await response.json()) as UploadAnswer;
     expect(response.headers.get("Location")).toBe(expected + id);
     expect(parts[0]?.url).toMatch(new RegExp(`^${expected}${id}/parts/1\\?key=[0-9a-f]{32}$`));
   });
@@ -285,7 +273,7 @@ describe("PUT /v1/uploads/<id>/parts/<number>", () => {
   const budget = new ByteBudget(16 * mebibyte);
   let store: MemoryStore;
   let app: Hono;
-  let upload: Description;
+  let upload: UploadAnswer;
   let url: string;
   beforeEach(async () => {
     store = new MemoryStore();
@@ -375,8 +363,8 @@ describe("an upload and tokens", () => {
     const small = await tarOf(makeLayout({ name: "team/app:1" }));
     const body = JSON.stringify({ size: small.length, fingerprint: "x" });
     expect((await ask(undefined, "/v1/uploads", { method: "POST", body })).status).toBe(401);
-    const upload = (await (await ask("ann", "/v1/uploads", { method: "POST", body })).json()) as Description;
-    const others = (await (await ask("bob", "/v1/uploads", { method: "POST", body })).json()) as Description;
+    const upload = (await (await ask("ann", "/v1/uploads", { method: "POST", body })).json()) as UploadAnswer;
+    const others = (await (await ask("bob", "/v1/uploads", { method: "POST", body })).json()) as UploadAnswer;
     expect(others.id).not.toBe(upload.id);
     expect((await ask("bob", `/v1/uploads/${upload.id}`)).status).toBe(404);
     expect((await ask("bob", `/v1/uploads/${upload.id}`, { method: "DELETE" })).status).toBe(404);

@@ -46,7 +46,7 @@ async function prepare(options: RaceOptions): Promise<Race> {
   return race;
 }
 
-describe("commits to a directory", { timeout: 300_000 }, () => {
+describe("commits to a directory", { timeout: 600_000 }, () => {
   let root = "";
   const makePlace = async (): Promise<Place> => {
     root = await mkdtemp(join(tmpdir(), "stowage-race-store-"));
@@ -64,7 +64,7 @@ await describeS3Servers("commits to a bucket", (server) => {
     const url = `s3://${testBucket}/races/${crypto.randomUUID()}`;
     return { url, env, store: await openStore(url, env) };
   };
-  describe("by many processes", { timeout: 300_000 }, () => testRaces(makePlace));
+  describe("by many processes", { timeout: 600_000 }, () => testRaces(makePlace));
 });
 
 describeIfFound("commits to a bucket whose server is killed", missingTools(["versitygw"]), () => {

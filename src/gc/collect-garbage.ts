@@ -17,7 +17,7 @@ import { type Candidate, Sentence } from "./sentence.ts";
 import { type GarbageReport, Tally } from "./tally.ts";
 
 /** A day: longer than loads take, and long enough to find out that an image was removed by mistake. */
-export const defaultGraceMs = 24 * 60 * 60 * 1000;
+const defaultGraceMs = 24 * 60 * 60 * 1000;
 /** Marks that one run looks at, old and new together: what is beyond them waits for the next. */
 const maxMarks = 100_000;
 /** Blobs that are dealt with at the same time. */

@@ -13,7 +13,7 @@ import { formatSeconds } from "../format.ts";
 const maxAnswerBytes = 64 * 1024 * 1024;
 
 /** A connection over which nothing goes for so long has been forgotten by the other side, or on the way. */
-export const silenceTimeoutMs = 120_000;
+const silenceTimeoutMs = 120_000;
 
 const maxTries = 5;
 /** The first wait; each further one is twice as long. */

@@ -39,8 +39,9 @@ export interface GarbageOptions {
 }
 
 /**
- * One run of what `stowage gc` does, to be repeated, once a day, say. Throws `STORE_DAMAGED` if an index or a manifest cannot be read, before anything is changed, `LIMIT_EXCEEDED` if
- * there is too much to keep in mind, and `STORE_UNAVAILABLE` if the store fails: another run goes on from there.
+ * One run of what `stowage gc` does, to be repeated, once a day, say. Throws `STORE_DAMAGED` if an index or a manifest cannot
+ * be read, before anything is changed, `LIMIT_EXCEEDED` if there is too much to keep in mind, and `STORE_UNAVAILABLE` if the
+ * store fails: another run goes on from there.
  */
 export async function collectGarbage(options: GarbageOptions): Promise<GarbageReport> {
   const { graceMs = defaultGraceMs, isDryRun = false, clock = systemClock, signal } = options;

@@ -322,6 +322,11 @@ const indexes: Readonly<Record<string, Hostile>> = {
 
 const sha512 = { mediaType: types.manifest, digest: `sha512:${hex}${hex}`, size: 100 };
 
+const elsewhere = {
+  mediaType: "application/vnd.oci.image.layer.nondistributable.v1.tar",
+  urls: ["https://example.org/layer"],
+};
+
 const descriptors: Readonly<Record<string, Hostile>> = {
   "that is no object": refused(withRoots("sha256:ab"), "INDEX_INVALID", /expected a descriptor/),
   "without a digest": refused(withRoots({ ...root, digest: undefined }), "DIGEST_INVALID", /found nothing/),
@@ -387,6 +392,11 @@ const descriptors: Readonly<Record<string, Hostile>> = {
     withManifest({ layers: [{ mediaType: types.layer, size: 1 }] }),
     "DIGEST_INVALID",
     /layers\[0\] of sha256/,
+  ),
+  "of a layer to be had elsewhere that is here with another size": refused(
+    withManifest({ layers: [{ ...elsewhere, digest: smallDigest, size: 99 }] }),
+    "SIZE_INVALID",
+    /names ".*" with 99 bytes, which has 100/,
   ),
 };
 

@@ -419,6 +419,16 @@ const manifests: Readonly<Record<string, Hostile>> = {
     "UNSUPPORTED",
     /it is of the former type/,
   ),
+  "with a number as an annotation": refused(
+    withManifest({ annotations: { year: 2026 } }),
+    "MANIFEST_INVALID",
+    /found 2026 as the annotation "year", expected a string/,
+  ),
+  "with a list of annotations": refused(
+    withManifest({ layers: [{ ...root, annotations: ["a"] }] }),
+    "MANIFEST_INVALID",
+    /found a list as annotations, expected an object/,
+  ),
   "of lists in lists": refused(withRootBlob(json(deep)), "MANIFEST_INVALID", /Cannot read sha256/),
   "that is too large": refused(
     withRootBlob(json({ schemaVersion: 2, x: "x".repeat(2000) })),
@@ -436,6 +446,7 @@ const manifests: Readonly<Record<string, Hostile>> = {
 };
 
 const named = (name: string): Buffer => archive({ of: makeLayout({ layers: [small], name }) });
+const tagged = (refName: string): Buffer => archive({ of: makeLayout({ layers: [small], refName }) });
 
 const repositories: Readonly<Record<string, Hostile>> = {
   "in upper case": refused(named("Team/App:1"), "NAME_INVALID", /Cannot use "Team\/App" as a repository name/),
@@ -445,6 +456,13 @@ const repositories: Readonly<Record<string, Hostile>> = {
   "with an empty tag": refused(named("app:"), "NAME_INVALID", /Cannot use "" as a tag/),
   "with a tag of spaces": refused(named("app:a b"), "NAME_INVALID", /Cannot use "a b" as a tag/),
   "that is empty": refused(named(""), "NAME_INVALID", /Cannot use ""/),
+  "that is a tag of 129 characters": refused(tagged("v".repeat(129)), "NAME_INVALID", /Cannot use "v+" as a tag/),
+  "that is an empty tag": refused(tagged(""), "NAME_INVALID", /Cannot use "" as a tag/),
+  "that is a number": refused(
+    withRoots({ ...root, annotations: { "org.opencontainers.image.ref.name": 1.4 } }),
+    "INDEX_INVALID",
+    /found 1\.4 as the annotation "org\.opencontainers\.image\.ref\.name", expected a string/,
+  ),
   "that two images have": refused(
     archive({ of: joinLayouts(layout, makeLayout({ layers: [large], name: "docker.io/library/app:1" })) }),
     "INDEX_INVALID",

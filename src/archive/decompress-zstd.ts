@@ -69,6 +69,7 @@ export async function* decompressZstd(
       } else if (head.length === 8) await skip(reader, 8 + uint32(head, 4));
       else throw cutShort();
     }
+    if (frames === 0 && (await reader.peek(1)).length > 0) throw invalid("it does not begin with a frame");
     await expectZeros(reader.rest(), "the end of the zstd stream");
   } finally {
     release?.();

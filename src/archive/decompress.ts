@@ -6,7 +6,7 @@ import { StowageError } from "../errors.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { decompressGzip, isGzip } from "./decompress-gzip.ts";
 import { type ZstdOptions, decompressZstd, isZstd } from "./decompress-zstd.ts";
-import { type ExpansionLimits, countBytes, limitExpansion } from "./limit-expansion.ts";
+import { type ExpansionLimits, type Meter, countBytes, limitExpansion } from "./limit-expansion.ts";
 import { blockBytes, hasTarChecksum } from "./tar-header.ts";
 import { isZeros } from "./trailing-zeros.ts";
 
@@ -26,7 +26,13 @@ export async function decompress(source: AsyncIterable<Uint8Array>, options: Exp
 }
 
 /** How much may come out, and what asks for the memory that this takes. */
-export interface ExpandOptions extends ExpansionLimits, ZstdOptions {}
+export interface ExpandOptions extends ExpansionLimits, ZstdOptions {
+  /**
+   * Counts the bytes as they came, where what is decompressed here was decoded before: two steps, each within the ratio,
+   * would be its square. Without it the bytes that are decompressed are counted.
+   */
+  readonly received?: Readonly<Meter> | undefined;
+}
 
 /** What a body can be compressed with. */
 export type CompressionFormat = "gzip" | "zstd";
@@ -43,7 +49,7 @@ export function expand(
   const meter = { bytes: 0 };
   const reader = new ByteReader(countBytes(source, meter));
   const content = format === "gzip" ? decompressGzip(reader) : decompressZstd(reader, options);
-  return limitExpansion(content, { format, meter, limits: options });
+  return limitExpansion(content, { format, meter: options.received ?? meter, limits: options });
 }
 
 async function expectTar(reader: ByteReader, what: string): Promise<ByteReader> {

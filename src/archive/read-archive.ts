@@ -71,7 +71,8 @@ export async function* readArchive(
         continue;
       }
       if (++entries > options.maxEntries) throw tooManyEntries(options.maxEntries);
-      const entry = toEntry({ ...header, ...extensions.next() }, whereIs(place));
+      const where = whereIs(place);
+      const entry = toEntry({ ...header, ...extensions.next(where) }, where);
       place.last = entry.path;
       const end = place.at + entry.size;
       yield { ...entry, body: bodyOf(reader, place, end) };

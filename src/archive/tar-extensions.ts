@@ -63,11 +63,14 @@ export class TarExtensions {
     return bytes.length;
   }
 
-  /** What is said of the next entry, by any of them. pax's word counts more than GNU's. */
-  next(): TarExtension {
+  /** What is said of the next entry, by any of them. Throws `ARCHIVE_INVALID` if pax's and GNU's say different things. */
+  next(where: string): TarExtension {
     const { K: target, L: name, x: pax } = Object.fromEntries(this.#pending);
     this.#pending.clear();
-    return { ...target, ...name, ...pax };
+    const gnu: TarExtension = { ...target, ...name };
+    checkSame(pax?.name, gnu.name, where);
+    checkSame(pax?.linkTarget, gnu.linkTarget, where);
+    return { ...gnu, ...pax };
   }
 
   #checkBytes(size: number, where: string): void {
@@ -88,6 +91,17 @@ export class TarExtensions {
   }
 }
 
+/** GNU's tar goes by pax's then, Go's reader by GNU's, and others by whichever comes first, or last. */
+function checkSame(pax: string | undefined, gnu: string | undefined, where: string): void {
+  if (pax === undefined || gnu === undefined || pax === gnu) return;
+  const found = `pax's extended header says ${quote(pax)}, and GNU's ${quote(gnu)}`;
+  throw invalidTar(where, `${found}; expected the same`);
+}
+
+function quote(text: string): string {
+  return JSON.stringify(text.slice(0, 100));
+}
+
 function parseExtension(kind: string, bytes: Uint8Array, where: string): TarExtension {
   if (kind === "L") return { name: checkLength(withoutZeros(bytes), "path") };
   if (kind === "K") return { linkTarget: checkLength(withoutZeros(bytes), "link's target") };
@@ -104,7 +118,7 @@ function withoutZeros(bytes: Uint8Array): string {
 
 function checkLength(text: string, what: string): string {
   if (text.length <= maxPathLength) return text;
-  const start = JSON.stringify(text.slice(0, 100));
+  const start = quote(text);
   throw new StowageError(
     "LIMIT_EXCEEDED",
     `Cannot read the archive: a ${what} of ${text.length} characters starts with ${start}, at most ${maxPathLength} are allowed`,
@@ -194,8 +208,7 @@ interface Key {
 
 function parseSize(text: string, where: string): number {
   if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
-  const found = JSON.stringify(text.slice(0, 100));
-  throw invalidTar(where, `its size is ${found}, expected a whole number of bytes from 0 to 2^53-1`);
+  throw invalidTar(where, `its size is ${quote(text)}, expected a whole number of bytes from 0 to 2^53-1`);
 }
 
 export function sparse(where: string): StowageError {

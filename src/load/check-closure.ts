@@ -192,7 +192,8 @@ class ClosureCheck {
   }
 
   async #checkBlobs(blobs: readonly Descriptor[], namedBy: string): Promise<void> {
-    const needed = blobs.filter((blob) => !isForeign(blob));
+    const { known } = this.#options;
+    const needed = blobs.filter((blob) => !isForeign(blob) || known.sizeOf(blob.digest) !== undefined);
     await concurrently(needed, maxConcurrentHeads, async (blob) => {
       checkSize(blob, await this.#sizeOf(blob.digest), namedBy);
     });

@@ -3,6 +3,7 @@
  * there, and all that they name, are the images published. What fails before that publishes nothing.
  */
 import { setMaxListeners } from "node:events";
+import type { Meter } from "../archive/limit-expansion.ts";
 import { systemClock } from "../clock.ts";
 import { commitQueueOf } from "../commit/commit-queue.ts";
 import { StowageError, messageOf } from "../errors.ts";
@@ -61,6 +62,8 @@ export interface LoadOptions {
 interface RunningLoad extends Omit<PublishOptions, "known"> {
   readonly budget: ByteBudget;
   readonly contentEncoding: ContentEncoding;
+  /** Counts the bytes of the source. */
+  readonly received: Meter;
 }
 
 /** For loads that are given none. */
@@ -96,12 +99,12 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
     budget: options.budget ?? sharedBudget,
     signal,
     parsed: new ParsedJson({ limits, signal }),
+    received: { bytes: 0 },
   };
   const intake = new BlobIntake({ ...load, onFailure: (error) => failed.abort(error) });
-  const meter = { bytes: 0 };
   let archive: StoredArchive;
   try {
-    archive = await storeArchive(abortable(metered(source, meter, load.limits), signal), intake, load);
+    archive = await storeArchive(abortable(metered(source, load), signal), intake, load);
   } catch (error) {
     failed.abort(error);
     load.parsed.end();
@@ -115,7 +118,7 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
     blobs,
     ignored: archive.ignored,
     bytes: {
-      received: meter.bytes,
+      received: load.received.bytes,
       written: blobs.reduce((sum, { size, status }) => sum + (status === "present" ? 0 : size), 0),
       skipped: blobs.reduce((sum, { size, status }) => sum + (status === "present" ? size : 0), 0),
     },
@@ -143,15 +146,15 @@ async function storeArchive(
   intake: BlobIntake,
   load: RunningLoad,
 ): Promise<StoredArchive> {
-  const { limits, budget, signal } = load;
+  const { limits, budget, signal, received } = load;
   let isHeld = false;
   const holdWindow = async (bytes: number): Promise<Release> => {
     if (isHeld) throw twoWindows(); // to wait for a second with the first in its hands could be to wait for good
     isHeld = true;
     return budget.takeLasting(bytes, signal);
   };
-  const content = decodeContent(source, load.contentEncoding, { ...limits, holdWindow });
-  const contents = await takeEntries(content, { intake, limits, holdWindow });
+  const content = decodeContent(source, load.contentEncoding, { ...limits, holdWindow, received });
+  const contents = await takeEntries(content, { intake, limits, holdWindow, received });
   await intake.settled();
   if ("index" in contents) {
     await load.parsed.hold(contents.index.length);
@@ -169,19 +172,18 @@ function twoWindows(): StowageError {
 /** Counts the bytes. A source that breaks off is its sender's doing; its own error says so only in a platform's words. */
 async function* metered(
   source: AsyncIterable<Uint8Array>,
-  meter: { bytes: number },
-  { maxBodyBytes }: LoadLimits,
+  { received, limits }: Pick<RunningLoad, "received" | "limits">,
 ): AsyncGenerator<Uint8Array> {
   try {
     for await (const chunk of source) {
       if (!ArrayBuffer.isView(chunk)) throw notBytes(chunk);
-      meter.bytes += chunk.length;
-      checkBodyBytes(meter.bytes, maxBodyBytes);
+      received.bytes += chunk.length;
+      checkBodyBytes(received.bytes, limits.maxBodyBytes);
       yield chunk;
     }
   } catch (error) {
     if (error instanceof StowageError) throw error;
-    const message = `Cannot read on: the archive broke off after ${meter.bytes} bytes (${messageOf(error)})`;
+    const message = `Cannot read on: the archive broke off after ${received.bytes} bytes (${messageOf(error)})`;
     throw new StowageError("INTERRUPTED", message, { cause: error });
   }
 }

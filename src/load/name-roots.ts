@@ -1,14 +1,7 @@
 /** What each image of a load is to be called, from the request, from the archive's annotations, or by digest alone. */
 import { StowageError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import {
-  type ImageName,
-  defaultRepository,
-  isTag,
-  parseReference,
-  parseTag,
-  tagOfReference,
-} from "../oci/reference.ts";
+import { type ImageName, defaultRepository, parseReference, parseTag, tagOfReference } from "../oci/reference.ts";
 import { refNameAnnotation } from "../oci/repository-index.ts";
 import type { ClosedRoot } from "./check-closure.ts";
 
@@ -60,16 +53,20 @@ function tagInArchive({ annotations }: Descriptor): string | undefined {
   const refName = annotations?.[refNameAnnotation];
   if (wholeName !== undefined) return tagOfReference(wholeName);
   if (refName === undefined) return undefined;
-  const isReference = /[/:@]/.test(refName);
-  return isReference ? tagOfReference(refName) : parseTag(refName);
+  return isReference(refName) ? tagOfReference(refName) : parseTag(refName);
 }
 
 function nameInArchive({ annotations }: Descriptor): ImageName {
   const wholeName = annotations?.[containerdNameAnnotation];
   if (wholeName !== undefined) return parseReference(wholeName);
   const refName = annotations?.[refNameAnnotation];
-  if (refName === undefined || isTag(refName)) return { repository: defaultRepository, tag: refName };
-  return parseReference(refName);
+  if (refName === undefined) return { repository: defaultRepository, tag: undefined };
+  return isReference(refName) ? parseReference(refName) : { repository: defaultRepository, tag: parseTag(refName) };
+}
+
+/** A word is a tag, also one that is too long for a tag and would do as a repository's name. */
+function isReference(refName: string): boolean {
+  return /[/:@]/.test(refName);
 }
 
 function checkOneImage(roots: readonly ClosedRoot[], { repository, tag }: ImageName): void {

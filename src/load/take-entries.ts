@@ -29,7 +29,7 @@ interface KeptDockerFiles {
   readonly dockerFiles: DockerFiles;
 }
 
-export interface TakeOptions extends Pick<ReadArchiveOptions, "holdWindow"> {
+export interface TakeOptions extends Pick<ReadArchiveOptions, "holdWindow" | "received"> {
   readonly intake: BlobIntake;
   readonly limits: LoadLimits;
 }
@@ -41,13 +41,13 @@ export interface TakeOptions extends Pick<ReadArchiveOptions, "holdWindow"> {
  */
 export async function takeEntries(
   source: AsyncIterable<Uint8Array>,
-  { intake, limits, holdWindow }: TakeOptions,
+  { intake, limits, holdWindow, received }: TakeOptions,
 ): Promise<ArchiveContents> {
   const ignored: IgnoredEntry[] = [];
   let layoutFile: Uint8Array | undefined;
   // One or the other: what is kept of a docker-archive is let go of once there is an index.
   let kept: KeptIndex | KeptDockerFiles = { dockerFiles: new DockerFiles({ intake, limits }) };
-  for await (const entry of readArchive(source, { ...limits, holdWindow })) {
+  for await (const entry of readArchive(source, { ...limits, holdWindow, received })) {
     checkFileBytes(entry, limits);
     const role = classifyEntry(entry);
     if (role.kind === "blob") await intake.take({ digest: role.digest, size: entry.size, body: entry.body });

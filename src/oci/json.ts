@@ -21,7 +21,8 @@ export function parseJson(bytes: Uint8Array): unknown {
 
 /**
  * Parses the JSON of a manifest or an index, as `parseJson` does. Go's readers match keys without regard to case, so that
- * `layers` beside `Layers` means another image to them: throws a `SyntaxError` for a key that only looks like a known one.
+ * `layers` beside `Layers` means another image to them: throws a `SyntaxError` for a key that only looks like a known one,
+ * and for annotations that are no text, with which they can read nothing of it.
  */
 export function parseOciJson(bytes: Uint8Array): unknown {
   const json = parseJson(bytes);
@@ -71,7 +72,19 @@ function checkKeys(json: unknown): void {
   if (!isJsonObject(json)) return;
   for (const key of Object.keys(json)) {
     refuseOciLookalike(key);
-    if (key !== "annotations" && key !== "data") checkKeys(json[key]);
+    if (key === "annotations") checkAnnotations(json[key]);
+    else if (key !== "data") checkKeys(json[key]);
+  }
+}
+
+/** A map of strings (image specification, "Annotations"), or `null` for none. */
+function checkAnnotations(annotations: unknown): void {
+  if (annotations === null) return;
+  if (!isJsonObject(annotations))
+    throw new SyntaxError(`found ${describeJson(annotations)} as annotations, expected an object`);
+  for (const [key, value] of Object.entries(annotations)) {
+    if (typeof value === "string" || value === null) continue;
+    throw new SyntaxError(`found ${describeJson(value)} as the annotation ${describeJson(key)}, expected a string`);
   }
 }
 

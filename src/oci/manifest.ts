@@ -53,13 +53,15 @@ export function parseManifest(bytes: Uint8Array, name: string, declaredType?: st
   if (json["schemaVersion"] !== 2) {
     throw invalid(name, `its schemaVersion is ${describeJson(json["schemaVersion"])}, expected 2`);
   }
-  const { manifests, config } = json;
-  const layers = json["layers"] === null ? [] : json["layers"]; // BuildKit writes it so where there are none
+  // null stands for nothing, to Go's readers as to this one.
+  const [manifests, config, layers, subject] = ["manifests", "config", "layers", "subject"].map(
+    (key) => json[key] ?? undefined,
+  );
   if (Array.isArray(manifests) === (config !== undefined || layers !== undefined)) {
     throw invalid(name, "expected either a list of manifests (an index) or a config and layers (a manifest)");
   }
   const about = {
-    subject: json["subject"] === undefined ? undefined : parseDescriptor(json["subject"], `the subject of ${name}`),
+    subject: subject === undefined ? undefined : parseDescriptor(subject, `the subject of ${name}`),
     artifactType: stringOrUndefined(json["artifactType"]),
     annotations: isJsonObject(json["annotations"]) ? stringsOf(json["annotations"]) : undefined,
   };
@@ -72,7 +74,8 @@ export function parseManifest(bytes: Uint8Array, name: string, declaredType?: st
       ...about,
     };
   }
-  if (!Array.isArray(layers)) throw invalid(name, "it has a config, but no list of layers");
+  const layerList = json["layers"] === null ? [] : layers; // BuildKit writes it so where there are none
+  if (!Array.isArray(layerList)) throw invalid(name, "it has a config, but no list of layers");
   const configDescriptor = parseDescriptor(config, `the config of ${name}`);
   return {
     kind: "manifest",
@@ -82,7 +85,7 @@ export function parseManifest(bytes: Uint8Array, name: string, declaredType?: st
       allowed: manifestTypes,
       fallback: ociManifestType,
     }),
-    blobs: [configDescriptor, ...parseDescriptors(layers, (i) => `layers[${i}] of ${name}`)],
+    blobs: [configDescriptor, ...parseDescriptors(layerList, (i) => `layers[${i}] of ${name}`)],
     ...about,
     artifactType: about.artifactType ?? stringOrUndefined(configDescriptor.mediaType),
   };
@@ -144,7 +147,7 @@ interface MediaTypeChoice {
 }
 
 function mediaTypeOf(own: unknown, { declaredType, name, allowed, fallback }: MediaTypeChoice): string {
-  if (own === undefined || own === "") {
+  if (own === undefined || own === null || own === "") {
     return declaredType !== undefined && allowed.has(declaredType) ? declaredType : fallback;
   }
   if (typeof own === "string" && allowed.has(own)) return own;

@@ -48,7 +48,8 @@ describe("readArchive, of tars made by hand", () => {
       [longNameEntry(longName, "K"), { name: "a", type: "1" }],
       { linkTarget: longName, type: "link" },
     ],
-    ["pax's path rather than GNU's", [longNameEntry("gnu"), paxEntry({ path: "pax" }), file], { path: "pax" }],
+    ["one path from pax and GNU", [longNameEntry("b"), paxEntry({ path: "b" }), file], { path: "b", body: hello }],
+    ["GNU's long name and pax's time", [paxEntry({ mtime: "1.5" }), longNameEntry("b"), file], { path: "b" }],
     ["a comment for all", [paxEntry({ comment: "made by git" }, "g"), file], { path: "a" }],
     [
       "dots and slashes in a path",
@@ -170,6 +171,15 @@ describe("readArchive, of tars made by hand", () => {
     await expectRefused(rawTar([pax, pax, file]), "ARCHIVE_INVALID", /two extended headers of type "x"/);
     await expectRefused(rawTar([pax, paxEntry({}, "X"), file]), "ARCHIVE_INVALID", /two extended headers of type "X"/);
     await expectRefused(rawTar([longNameEntry("b"), longNameEntry("c"), file]), "ARCHIVE_INVALID", /of type "L"/);
+  });
+
+  it("refuses a path, or a target, that is another in pax's header and in GNU's: readers take the one or the other", async () => {
+    const message = /pax's extended header says "pax", and GNU's "gnu"/;
+    const paths = [longNameEntry("gnu"), paxEntry({ path: "pax" })];
+    const targets = [longNameEntry("gnu", "K"), paxEntry({ linkpath: "pax" })];
+    for (const pair of [paths, paths.toReversed()])
+      await expectRefused(rawTar([...pair, file]), "ARCHIVE_INVALID", message);
+    await expectRefused(rawTar([...targets, { name: "a", type: "2" }]), "ARCHIVE_INVALID", message);
   });
 
   it.each(["path", "linkpath", "size"])("refuses a %s for all entries", async (key) => {

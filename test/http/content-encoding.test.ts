@@ -6,6 +6,7 @@ import { createApp } from "../../src/http/app.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { rawEntry } from "../support/raw-tar.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { visibleState } from "../support/visible-state.ts";
 import { missingTools } from "../tools/find-tool.ts";
@@ -61,6 +62,21 @@ describe("PUT /v1/load with a Content-Encoding", () => {
   it("refuses one that expands too much", async () => {
     const bomb = gzipSync(Buffer.alloc(66 * 1024 * 1024), { level: 1 });
     await expectRefused(bomb, "gzip", 413, "LIMIT_EXCEEDED");
+  });
+
+  it("refuses one that expands too much in two steps, of which neither does", async () => {
+    const piece = Buffer.concat([randomBytes(25_000), Buffer.alloc(2_000_000)]);
+    const pieces = 34;
+    const header = rawEntry({ name: "pieces", size: pieces * piece.length });
+    const members = [gzipSync(header), ...Array.from({ length: pieces }, () => gzipSync(piece))];
+    const bomb = gzipSync(Buffer.concat(members));
+    const response = await expectRefused(bomb, "gzip", 413, "LIMIT_EXCEEDED");
+    expect(await response.text()).toMatch(/more than 100 times as many \(maxExpansionRatio\)/);
+  });
+
+  it("says that a body does not begin as it should", async () => {
+    const response = await expectRefused(gzipSync(tar), "zstd", 400, "ARCHIVE_INVALID");
+    expect(await response.text()).toContain("Cannot decompress the zstd body: it does not begin with a frame");
   });
 
   it.each(["br", "deflate", "compress", "gzip, gzip", "gzip;q=1"])(

@@ -322,6 +322,11 @@ const indexes: Readonly<Record<string, Hostile>> = {
 
 const sha512 = { mediaType: types.manifest, digest: `sha512:${hex}${hex}`, size: 100 };
 
+const elsewhere = {
+  mediaType: "application/vnd.oci.image.layer.nondistributable.v1.tar",
+  urls: ["https://example.org/layer"],
+};
+
 const descriptors: Readonly<Record<string, Hostile>> = {
   "that is no object": refused(withRoots("sha256:ab"), "INDEX_INVALID", /expected a descriptor/),
   "without a digest": refused(withRoots({ ...root, digest: undefined }), "DIGEST_INVALID", /found nothing/),
@@ -388,6 +393,11 @@ const descriptors: Readonly<Record<string, Hostile>> = {
     "DIGEST_INVALID",
     /layers\[0\] of sha256/,
   ),
+  "of a layer to be had elsewhere that is here with another size": refused(
+    withManifest({ layers: [{ ...elsewhere, digest: smallDigest, size: 99 }] }),
+    "SIZE_INVALID",
+    /names ".*" with 99 bytes, which has 100/,
+  ),
 };
 
 const artifactType = "application/vnd.oci.artifact.manifest.v1+json";
@@ -409,6 +419,16 @@ const manifests: Readonly<Record<string, Hostile>> = {
     "UNSUPPORTED",
     /it is of the former type/,
   ),
+  "with a number as an annotation": refused(
+    withManifest({ annotations: { year: 2026 } }),
+    "MANIFEST_INVALID",
+    /found 2026 as the annotation "year", expected a string/,
+  ),
+  "with a list of annotations": refused(
+    withManifest({ layers: [{ ...root, annotations: ["a"] }] }),
+    "MANIFEST_INVALID",
+    /found a list as annotations, expected an object/,
+  ),
   "of lists in lists": refused(withRootBlob(json(deep)), "MANIFEST_INVALID", /Cannot read sha256/),
   "that is too large": refused(
     withRootBlob(json({ schemaVersion: 2, x: "x".repeat(2000) })),
@@ -426,6 +446,7 @@ const manifests: Readonly<Record<string, Hostile>> = {
 };
 
 const named = (name: string): Buffer => archive({ of: makeLayout({ layers: [small], name }) });
+const tagged = (refName: string): Buffer => archive({ of: makeLayout({ layers: [small], refName }) });
 
 const repositories: Readonly<Record<string, Hostile>> = {
   "in upper case": refused(named("Team/App:1"), "NAME_INVALID", /Cannot use "Team\/App" as a repository name/),
@@ -435,6 +456,13 @@ const repositories: Readonly<Record<string, Hostile>> = {
   "with an empty tag": refused(named("app:"), "NAME_INVALID", /Cannot use "" as a tag/),
   "with a tag of spaces": refused(named("app:a b"), "NAME_INVALID", /Cannot use "a b" as a tag/),
   "that is empty": refused(named(""), "NAME_INVALID", /Cannot use ""/),
+  "that is a tag of 129 characters": refused(tagged("v".repeat(129)), "NAME_INVALID", /Cannot use "v+" as a tag/),
+  "that is an empty tag": refused(tagged(""), "NAME_INVALID", /Cannot use "" as a tag/),
+  "that is a number": refused(
+    withRoots({ ...root, annotations: { "org.opencontainers.image.ref.name": 1.4 } }),
+    "INDEX_INVALID",
+    /found 1\.4 as the annotation "org\.opencontainers\.image\.ref\.name", expected a string/,
+  ),
   "that two images have": refused(
     archive({ of: joinLayouts(layout, makeLayout({ layers: [large], name: "docker.io/library/app:1" })) }),
     "INDEX_INVALID",

@@ -174,6 +174,17 @@ describe("loadArchive", () => {
     }
   });
 
+  it("takes null for nothing, as Go's readers do, where a manifest or an index need not have it", async () => {
+    const nulls = { mediaType: null, subject: null, annotations: null, artifactType: null };
+    const image = makeLayout({ layers: [small], manifest: { ...nulls, manifests: null } });
+    expect((await load(await tarOf(image))).images).toMatchObject([{ digest: image.digest }]);
+    const index = { schemaVersion: 2, ...nulls, config: null, layers: null, manifests: image.roots };
+    const bytes = Buffer.from(JSON.stringify(index));
+    const roots = [{ mediaType: types.index, digest: sha256(bytes), size: bytes.length }];
+    const { images } = await load(await tarOf({ ...withBlob(image, bytes), roots }));
+    expect(images).toMatchObject([{ digest: sha256(bytes), mediaType: types.index }]);
+  });
+
   it("holds no more at once than its budget", async () => {
     const layers = Array.from({ length: 50 }, (_, i) => randomBytes(900, i));
     const image = makeLayout({ layers, refName: "many" });

@@ -42,8 +42,8 @@ const commitMs = 5 * minuteMs;
 export const minGraceMs = freshMs + commitMs + lateMs + lateMs + skewMs;
 /** A gc that has moved a mark to `deleting` acts on it within this time, or leaves it. */
 export const promptMs = commitMs;
-/** So a mark that has been `deleting` for so long has lost its gc, and what that had sent has taken effect. */
-export const staleMs = promptMs + lateMs + skewMs;
+/** So a mark that has been `deleting` for so long has lost its gc, and what that had sent, or committed, has taken effect. */
+export const staleMs = promptMs + commitMs + lateMs + skewMs;
 
 const maxMarkBytes = 1000;
 

@@ -195,7 +195,7 @@ describe("collectGarbage", () => {
     });
     expect((await gc(silent, 25)).undecided.blobs).toBe(ownBlobs.length);
     expect((await gc(store, 25.4)).waiting.blobs, "it may take effect yet").toBe(ownBlobs.length);
-    expect((await gc(store, 25.6)).freed.blobs).toBe(ownBlobs.length);
+    expect((await gc(store, 25.7)).freed.blobs).toBe(ownBlobs.length);
     await load(first, store);
     await expectWhole(store);
   });
@@ -246,6 +246,29 @@ describe("collectGarbage", () => {
         },
       });
       expect(await gc(beside, 25)).toMatchObject({ untied: none, freed: none });
+      expect((await bytesAt(store, "repositories/team/app/_layout/index.json")).toString()).toContain(
+        `"digest":"${digest}"`,
+      );
+      await expectWhole(store);
+    });
+
+    it("keeps it when it is loaded again while a run is held up, for longer than loads wait", async () => {
+      await remove(store, first.digest);
+      await gc(store, 0);
+      let isHeldUp = false;
+      const beside = decorate(store, {
+        async putIf(key, bytes, ...rest) {
+          const answer = await store.putIf(key, bytes, ...rest);
+          if (key !== markKey(digest) || isHeldUp) return answer;
+          isHeldUp = true;
+          vi.setSystemTime(Date.now() + hour);
+          await loadBytes(chunksOf(await tarOf(referrer), 5000), store, { name: "team/app" });
+          return answer;
+        },
+      });
+      vi.useFakeTimers({ now: Date.now() + 25 * hour, toFake: ["Date"] });
+      await gc(beside, 0).finally(() => vi.useRealTimers());
+      expect(isHeldUp).toBe(true);
       expect((await bytesAt(store, "repositories/team/app/_layout/index.json")).toString()).toContain(
         `"digest":"${digest}"`,
       );

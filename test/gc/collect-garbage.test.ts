@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { newCommitId } from "../../src/commit/commit-id.ts";
 import { commitSet } from "../../src/commit/commit-set.ts";
 import { StowageError } from "../../src/errors.ts";
 import { type GarbageOptions, collectGarbage } from "../../src/gc/collect-garbage.ts";
@@ -11,7 +12,7 @@ import { defaultLimits } from "../../src/limits.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import type { Change } from "../../src/oci/index-change.ts";
 import { DirectoryStore } from "../../src/storage/directory-store.ts";
-import { blobKey, blobsPrefix, markKey } from "../../src/storage/keys.ts";
+import { blobKey, blobsPrefix, intentsPrefix, markKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { verifyStore } from "../../src/verify/verify-store.ts";
@@ -155,6 +156,17 @@ describe("collectGarbage", () => {
     expect(condemned.blobs, "the layer and the config of the platform that is absent").toBe(2);
     await gc(store, 25);
     await expectWhole(store);
+  });
+
+  it("deletes intents whose writers are long gone, and no others", async () => {
+    const placeOf = (repository: string, hoursAgo: number): string =>
+      intentsPrefix(repository) + newCommitId(clockAfter(-hoursAgo * hour));
+    const [left, used] = [[placeOf("team/app", 2), placeOf("images", 50)], placeOf("team/app", 0.9)];
+    for (const key of [...left, used, "intents/note"]) await store.putIf(key, Buffer.from("{}"), "absent");
+    await gc(store, 0, { isDryRun: true });
+    expect(await keysOf(store, "intents/")).toHaveLength(4);
+    await gc(store, 0);
+    expect(await keysOf(store, "intents/")).toEqual(["intents/note", used].toSorted());
   });
 
   it("leaves alone what is no blob", async () => {

@@ -32,7 +32,7 @@ const lateMs = 15 * minuteMs;
 const skewMs = 15 * minuteMs;
 /** For so long a load may rest on what it found. */
 export const freshMs = 10 * minuteMs;
-/** For so long a commit is under way, as long as it gets answers. */
+/** For so long a commit is under way: none of its writes is sent later (`commit/commit-changes.ts`). */
 const commitMs = 5 * minuteMs;
 
 /**

@@ -12,7 +12,7 @@ import { defaultLimits } from "../../src/limits.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import type { Change } from "../../src/oci/index-change.ts";
 import { DirectoryStore } from "../../src/storage/directory-store.ts";
-import { blobKey, blobsPrefix, intentsPrefix, markKey } from "../../src/storage/keys.ts";
+import { blobKey, blobsPrefix, indexKey, intentsPrefix, markKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { verifyStore } from "../../src/verify/verify-store.ts";
@@ -351,6 +351,24 @@ describe("a load beside a gc", () => {
     await expect(loadBytes(slowly(), store).finally(() => vi.useRealTimers())).rejects.toMatchObject({
       code: "MANIFEST_BLOB_UNKNOWN",
       detail: { digest: ownDigest },
+    });
+    await expectWhole(store);
+  });
+
+  it("publishes nothing if it is held up after that, for so long that a blob may be gone", async () => {
+    let isHeldUp = false;
+    const beside = decorate(store, {
+      async get(key, options) {
+        const found = await store.get(key, options);
+        if (key !== indexKey("team/app") || isHeldUp) return found;
+        isHeldUp = true;
+        vi.useFakeTimers({ now: Date.now() + hour, toFake: ["Date"] });
+        await store.delete(blobKey(ownDigest));
+        return found;
+      },
+    });
+    await expect(load(first, beside).finally(() => vi.useRealTimers())).rejects.toMatchObject({
+      code: "COMMIT_CONFLICT",
     });
     await expectWhole(store);
   });

@@ -17,7 +17,8 @@ export const gc: Command = {
 Deletes what no image needs any more, in two runs: the first condemns a blob, one
 after the grace time deletes it, unless an image needs it again by then. Loads, on
 any machine, may go on meanwhile. Run it once a day, say. A referrer, such as a
-signature, is removed in the same way when its subject is gone.
+signature, is removed in the same way when its subject is gone. What loads that were
+killed have left under intents/ goes after an hour.
 
 Options:
   --store URL   the store, default STOWAGE_STORE, else file:./data

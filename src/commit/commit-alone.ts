@@ -19,18 +19,23 @@ const busyCommits = 2;
 const busyMs = 1000;
 const busyRequests = 20;
 
-/** What became of the changes or, where others were faster or are about to be, the index as it is then without them. */
+/**
+ * What became of the changes or, where others were faster or are about to be, or where it is too late, the index as it is then
+ * without them.
+ */
 export type LoneResult = { readonly outcomes: readonly ChangeSetOutcome[] } | { readonly lost: IndexState };
 
 export async function commitAlone(commit: Commit): Promise<LoneResult> {
-  const { id, repository, sets, store, clock } = commit;
+  const { id, repository, sets, store, clock, deadline } = commit;
   const began = clock.now();
   let state = await readIndex(store, repository);
   const isBusy = isMoving(state.index, { now: clock.now(), requestMs: clock.now() - began });
   for (let tries = 1; ; tries++) {
     const { index, outcomes } = mergeWithin(state.index, sets);
     if (index === state.index) return { outcomes };
-    if (isBusy && tries === 1) return { lost: state };
+    const isLate = clock.now() > deadline;
+    if ((isBusy || isLate) && tries === 1) return { lost: state };
+    if (isLate) throw unknownOutcome(repository);
     const answer = await writeIndex(index, { store, repository, state, id });
     if (answer === "written") return { outcomes };
     const next = await readIndex(store, repository).catch((error: unknown) => {

@@ -9,9 +9,17 @@ import { combine } from "./combine.ts";
 import { commitAlone } from "./commit-alone.ts";
 import { newCommitId } from "./commit-id.ts";
 
+/**
+ * After so long a writer sends its changes no more: what they rest on, blobs that a load has found, may be gone. Only one who
+ * was held up comes to that. With the minute that an intent may wait this is what `marks/mark.ts` reckons with.
+ */
+export const maxCommitMs = 4 * 60_000;
+
 export interface CommitOptions {
   readonly store: ObjectStore;
   readonly clock?: Clock | undefined;
+  /** Until when the changes may be sent, in milliseconds since 1970; without it for `maxCommitMs` from now on. */
+  readonly deadline?: number | undefined;
 }
 
 /** A commit under way. */
@@ -21,6 +29,7 @@ export interface Commit {
   readonly sets: readonly ChangeSet[];
   readonly store: ObjectStore;
   readonly clock: Clock;
+  readonly deadline: number;
 }
 
 /**
@@ -30,9 +39,11 @@ export interface Commit {
 export async function commitChanges(
   repository: string,
   sets: readonly ChangeSet[],
-  { store, clock = systemClock }: CommitOptions,
+  { store, clock = systemClock, deadline = clock.now() + maxCommitMs }: CommitOptions,
 ): Promise<readonly ChangeSetOutcome[]> {
-  const commit: Commit = { id: newCommitId(clock), repository, sets, store, clock };
+  const commit: Commit = { id: newCommitId(clock), repository, sets, store, clock, deadline };
   const alone = await commitAlone(commit);
-  return "outcomes" in alone ? alone.outcomes : combine(commit, alone.lost);
+  if ("outcomes" in alone) return alone.outcomes;
+  if (clock.now() > deadline) return sets.map(() => ({ failed: "expired" }));
+  return combine(commit, alone.lost);
 }

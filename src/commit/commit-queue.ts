@@ -1,9 +1,10 @@
 /** Commits of one process to one repository: whoever comes while another is under way waits, and all who wait go together. */
+import { systemClock } from "../clock.ts";
 import type { ChangeSet, ChangeSetOutcome } from "../oci/index-change.ts";
 import { guardStore } from "../storage/guard-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { inTime } from "../streams/in-time.ts";
-import { type CommitOptions, commitChanges } from "./commit-changes.ts";
+import { type CommitOptions, commitChanges, maxCommitMs } from "./commit-changes.ts";
 import { unknownOutcome } from "./unknown-outcome.ts";
 
 /** Changes that go into one commit, unless a single set has more. */
@@ -14,8 +15,13 @@ const maxTurnMs = 120_000;
 /** `lead`: whoever waited is to commit, for all that wait by then. */
 type Turn = "lead" | { readonly outcome: ChangeSetOutcome } | { readonly error: unknown };
 
-interface Waiter {
+/** What is to be committed, and until when. */
+interface Wanted {
   readonly set: ChangeSet;
+  readonly deadline: number;
+}
+
+interface Waiter extends Wanted {
   readonly isTold: Promise<void>;
   /** What was told. It counts also if it comes in the moment in which the waiting ends. */
   turn: Turn | undefined;
@@ -38,25 +44,29 @@ export class CommitQueue {
 
   /** Makes the changes, and returns what became of them. Throws what `commitChanges` does. */
   async commit(repository: string, set: ChangeSet, options: CommitOptions): Promise<ChangeSetOutcome> {
+    const { clock = systemClock, deadline = clock.now() + maxCommitMs } = options;
+    const wanted = { set, deadline };
     const waiting = this.#waiting.get(repository);
-    if (waiting === undefined) return this.#lead(repository, set, options);
-    const waiter = newWaiter(set);
+    if (waiting === undefined) return this.#lead(repository, wanted, options);
+    const waiter = newWaiter(wanted);
     waiting.push(waiter);
     await inTime(waiter.isTold, maxTurnMs);
     const { turn } = waiter;
     if (turn === undefined) return this.#leave(repository, { waiter, waiting }, options);
-    if (turn === "lead") return this.#lead(repository, set, options);
+    if (turn === "lead") return this.#lead(repository, wanted, options);
     if ("error" in turn) throw turn.error;
     return turn.outcome;
   }
 
-  async #lead(repository: string, set: ChangeSet, options: CommitOptions): Promise<ChangeSetOutcome> {
+  async #lead(repository: string, own: Wanted, options: CommitOptions): Promise<ChangeSetOutcome> {
     const waiting = this.#waiting.get(repository) ?? [];
     this.#waiting.set(repository, waiting);
-    const others = takeFrom(waiting, set.changes.length);
+    const others = takeFrom(waiting, own.set.changes.length);
+    const all: readonly Wanted[] = [own, ...others];
     try {
-      const sets = [set, ...others.map((other) => other.set)];
-      const [outcome, ...outcomes] = await commitChanges(repository, sets, options);
+      const sets = all.map(({ set }) => set);
+      const deadline = Math.min(...all.map((wanted) => wanted.deadline));
+      const [outcome, ...outcomes] = await commitChanges(repository, sets, { ...options, deadline });
       for (const [i, { tell }] of others.entries()) tell(turnOf(outcomes[i], repository));
       if (outcome !== undefined) return outcome;
       throw unknownOutcome(repository);
@@ -80,15 +90,15 @@ export class CommitQueue {
     if (place === -1) throw unknownOutcome(repository);
     waiting.splice(place, 1);
     if (this.#waiting.get(repository) === waiting) this.#waiting.delete(repository);
-    return this.commit(repository, waiter.set, options);
+    return this.commit(repository, waiter.set, { ...options, deadline: waiter.deadline });
   }
 }
 
-function newWaiter(set: ChangeSet): Waiter {
+function newWaiter(wanted: Wanted): Waiter {
   let resolve: () => void = () => undefined;
   const isTold = new Promise<void>((it) => (resolve = it));
   const waiter: Waiter = {
-    set,
+    ...wanted,
     isTold,
     turn: undefined,
     tell: (turn) => {

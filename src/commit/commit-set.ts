@@ -52,6 +52,6 @@ function failureOf(failed: Extract<ChangeSetOutcome, { failed: unknown }>["faile
     const message = `Cannot publish in "${repository}": its index would have more than ${maxEntriesBytes} bytes`;
     return new StowageError("LIMIT_EXCEEDED", message, { detail: { name: repository, expected: maxEntriesBytes } });
   }
-  const message = `Cannot change "${repository}": other writers were faster again and again; try again`;
+  const message = `Cannot change "${repository}": other writers were faster again and again, or this one was held up; try again`;
   return new StowageError("COMMIT_CONFLICT", message, { detail: { name: repository } });
 }

@@ -1,10 +1,11 @@
 /**
  * Deletes the blobs that no image needs, in two runs or more: the first condemns them, one that comes after the grace time
  * deletes what is condemned and still not needed. Any number of runs and loads may work at the same time; `marks/mark.ts`
- * says why that is safe. What lies under `staging/` is not looked at: a store cannot tell how old it is, a lifecycle rule
- * of the bucket can.
+ * says why that is safe. Intents that killed writers have left go as well. What lies under `staging/` is not looked at: a
+ * store cannot tell how old it is, a lifecycle rule of the bucket can.
  */
 import { type Clock, systemClock } from "../clock.ts";
+import { sweepIntents } from "../commit/sweep-intents.ts";
 import { StowageError } from "../errors.ts";
 import { type Limits, completeLimits } from "../limits.ts";
 import { minGraceMs } from "../marks/mark.ts";
@@ -55,6 +56,7 @@ export async function collectGarbage(options: GarbageOptions): Promise<GarbageRe
   const candidates = await findCandidates(store, { marks, needed, tally, signal });
   const sentence = new Sentence({ store, clock, began, graceMs, isDryRun, tally, signal });
   await concurrently(candidates, maxConcurrentBlobs, async (candidate) => sentence.carryOut(candidate));
+  if (!isDryRun) await sweepIntents({ store, clock, signal });
   return tally.report();
 }
 

@@ -30,6 +30,12 @@ export interface SentenceOptions {
   readonly signal: AbortSignal | undefined;
 }
 
+/** Of an orphan, where it is, and when the move of its mark began. */
+interface Untying {
+  readonly repositories: readonly string[];
+  readonly began: number;
+}
+
 export class Sentence {
   readonly #options: SentenceOptions;
 
@@ -72,7 +78,8 @@ export class Sentence {
     const { clock, tally } = this.#options;
     const began = clock.now();
     if (!(await this.#move({ digest, size, from, to: "deleting" }))) return;
-    const isDone = orphanIn === undefined ? this.#deleteBlob(digest, began) : this.#untie(digest, orphanIn);
+    const isDone =
+      orphanIn === undefined ? this.#deleteBlob(digest, began) : this.#untie(digest, { repositories: orphanIn, began });
     if (!(await isDone)) return tally.count("undecided", size); // it stays `deleting`, and loads keep away from it
     tally.count(orphanIn === undefined ? "freed" : "untied", size);
     await this.#deleteMark(digest, began);
@@ -102,14 +109,16 @@ export class Sentence {
     await hasAnswer(async () => store.delete(markKey(digest)));
   }
 
-  /** Takes an orphan out of the indexes that have it. */
-  async #untie(digest: string, repositories: readonly string[]): Promise<boolean> {
+  /** Takes an orphan out of the indexes that have it, as long as nobody can have taken over its mark and published it again. */
+  async #untie(digest: string, { repositories, began }: Untying): Promise<boolean> {
     const { store, clock, isDryRun } = this.#options;
     if (isDryRun) return true;
     const changes = [{ op: "remove", digest }] as const;
-    return hasAnswer(async () => {
-      for (const repository of repositories) await commitSet(repository, { changes }, { store, clock });
-    });
+    for (const repository of repositories) {
+      if (clock.now() - began > promptMs) return false;
+      if (!(await hasAnswer(async () => commitSet(repository, { changes }, { store, clock })))) return false;
+    }
+    return true;
   }
 }
 

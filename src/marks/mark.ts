@@ -32,7 +32,7 @@ const lateMs = 15 * minuteMs;
 const skewMs = 15 * minuteMs;
 /** For so long a load may rest on what it found. */
 export const freshMs = 10 * minuteMs;
-/** For so long a commit is under way, as long as it gets answers. */
+/** For so long a commit is under way: none of its writes is sent later (`commit/commit-changes.ts`). */
 const commitMs = 5 * minuteMs;
 
 /**
@@ -42,8 +42,8 @@ const commitMs = 5 * minuteMs;
 export const minGraceMs = freshMs + commitMs + lateMs + lateMs + skewMs;
 /** A gc that has moved a mark to `deleting` acts on it within this time, or leaves it. */
 export const promptMs = commitMs;
-/** So a mark that has been `deleting` for so long has lost its gc, and what that had sent has taken effect. */
-export const staleMs = promptMs + lateMs + skewMs;
+/** So a mark that has been `deleting` for so long has lost its gc, and what that had sent, or committed, has taken effect. */
+export const staleMs = promptMs + commitMs + lateMs + skewMs;
 
 const maxMarkBytes = 1000;
 

@@ -25,6 +25,7 @@ export const repositoriesPrefix = "repositories/";
 export const stagingPrefix = "staging/";
 export const incomingPrefix = "incoming/";
 export const condemnedPrefix = "condemned/";
+export const allIntentsPrefix = "intents/";
 
 const indexSuffix = "/_layout/index.json";
 
@@ -57,7 +58,7 @@ export function repositoryLayoutKey(repository: string): string {
 
 /** With what the keys of all intents of a repository begin. */
 export function intentsPrefix(repository: string): string {
-  return `intents/${repository}/_layout/`;
+  return `${allIntentsPrefix}${repository}/_layout/`;
 }
 
 /** With what all keys of an upload in parts begin. Flat: a directory then keeps no empty folder of each. */

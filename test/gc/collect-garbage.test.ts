@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { newCommitId } from "../../src/commit/commit-id.ts";
 import { commitSet } from "../../src/commit/commit-set.ts";
 import { StowageError } from "../../src/errors.ts";
 import { type GarbageOptions, collectGarbage } from "../../src/gc/collect-garbage.ts";
@@ -11,7 +12,7 @@ import { defaultLimits } from "../../src/limits.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import type { Change } from "../../src/oci/index-change.ts";
 import { DirectoryStore } from "../../src/storage/directory-store.ts";
-import { blobKey, blobsPrefix, markKey } from "../../src/storage/keys.ts";
+import { blobKey, blobsPrefix, indexKey, intentsPrefix, markKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { verifyStore } from "../../src/verify/verify-store.ts";
@@ -157,6 +158,17 @@ describe("collectGarbage", () => {
     await expectWhole(store);
   });
 
+  it("deletes intents whose writers are long gone, and no others", async () => {
+    const placeOf = (repository: string, hoursAgo: number): string =>
+      intentsPrefix(repository) + newCommitId(clockAfter(-hoursAgo * hour));
+    const [left, used] = [[placeOf("team/app", 2), placeOf("images", 50)], placeOf("team/app", 0.9)];
+    for (const key of [...left, used, "intents/note"]) await store.putIf(key, Buffer.from("{}"), "absent");
+    await gc(store, 0, { isDryRun: true });
+    expect(await keysOf(store, "intents/")).toHaveLength(4);
+    await gc(store, 0);
+    expect(await keysOf(store, "intents/")).toEqual(["intents/note", used].toSorted());
+  });
+
   it("leaves alone what is no blob", async () => {
     await store.put("blobs/sha256/note", randomBytes(3));
     await store.put("condemned/note", randomBytes(3));
@@ -195,7 +207,7 @@ describe("collectGarbage", () => {
     });
     expect((await gc(silent, 25)).undecided.blobs).toBe(ownBlobs.length);
     expect((await gc(store, 25.4)).waiting.blobs, "it may take effect yet").toBe(ownBlobs.length);
-    expect((await gc(store, 25.6)).freed.blobs).toBe(ownBlobs.length);
+    expect((await gc(store, 25.7)).freed.blobs).toBe(ownBlobs.length);
     await load(first, store);
     await expectWhole(store);
   });
@@ -246,6 +258,29 @@ describe("collectGarbage", () => {
         },
       });
       expect(await gc(beside, 25)).toMatchObject({ untied: none, freed: none });
+      expect((await bytesAt(store, "repositories/team/app/_layout/index.json")).toString()).toContain(
+        `"digest":"${digest}"`,
+      );
+      await expectWhole(store);
+    });
+
+    it("keeps it when it is loaded again while a run is held up, for longer than loads wait", async () => {
+      await remove(store, first.digest);
+      await gc(store, 0);
+      let isHeldUp = false;
+      const beside = decorate(store, {
+        async putIf(key, bytes, ...rest) {
+          const answer = await store.putIf(key, bytes, ...rest);
+          if (key !== markKey(digest) || isHeldUp) return answer;
+          isHeldUp = true;
+          vi.setSystemTime(Date.now() + hour);
+          await loadBytes(chunksOf(await tarOf(referrer), 5000), store, { name: "team/app" });
+          return answer;
+        },
+      });
+      vi.useFakeTimers({ now: Date.now() + 25 * hour, toFake: ["Date"] });
+      await gc(beside, 0).finally(() => vi.useRealTimers());
+      expect(isHeldUp).toBe(true);
       expect((await bytesAt(store, "repositories/team/app/_layout/index.json")).toString()).toContain(
         `"digest":"${digest}"`,
       );
@@ -316,6 +351,24 @@ describe("a load beside a gc", () => {
     await expect(loadBytes(slowly(), store).finally(() => vi.useRealTimers())).rejects.toMatchObject({
       code: "MANIFEST_BLOB_UNKNOWN",
       detail: { digest: ownDigest },
+    });
+    await expectWhole(store);
+  });
+
+  it("publishes nothing if it is held up after that, for so long that a blob may be gone", async () => {
+    let isHeldUp = false;
+    const beside = decorate(store, {
+      async get(key, options) {
+        const found = await store.get(key, options);
+        if (key !== indexKey("team/app") || isHeldUp) return found;
+        isHeldUp = true;
+        vi.useFakeTimers({ now: Date.now() + hour, toFake: ["Date"] });
+        await store.delete(blobKey(ownDigest));
+        return found;
+      },
+    });
+    await expect(load(first, beside).finally(() => vi.useRealTimers())).rejects.toMatchObject({
+      code: "COMMIT_CONFLICT",
     });
     await expectWhole(store);
   });

@@ -48,7 +48,7 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
     { file: rescuing, replace: "clock.now() - mark.time > staleMs", by: "true" },
   ],
   "a gc that was held up deleted all the same": [
-    { file: sentence, replace: "if (clock.now() - began > promptMs) return false;", by: "" },
+    { file: sentence, replace: "\n    if (clock.now() - began > promptMs) return false;", by: "" },
   ],
   "an orphan were deleted while an index has it": [
     {

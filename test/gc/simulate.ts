@@ -70,6 +70,8 @@ class Simulation implements SimulationResult {
   readonly #scheduler = new Scheduler();
   readonly #objects: Objects = new Map();
   readonly #isTense: boolean;
+  /** Those that the index had before its latest change. Only gcs take them out. */
+  #referrers: readonly Descriptor[] = [];
   #isQuiet = false;
 
   constructor(seed: number, protocol: Protocol) {
@@ -152,6 +154,7 @@ class Simulation implements SimulationResult {
 
   async #remove({ clock, store }: Actor): Promise<void> {
     const image = this.#anyImage();
+    if (image.change.op === "set" && image.change.subject !== undefined) return;
     const change = { op: "remove", digest: image.root.digest } as const;
     await this.#protocol.commitSet(repository, { changes: [change] }, { store, clock });
   }
@@ -182,12 +185,25 @@ class Simulation implements SimulationResult {
   /** Called after each change of the bucket. */
   #checkImages(key: string): void {
     if (key.startsWith(condemnedPrefix)) return;
-    for (const entry of this.#entries()) {
+    const entries = this.#entries();
+    for (const entry of entries) {
       const lost = needsOf(entry).find((digest) => !this.#objects.has(blobKey(digest)));
       if (lost === undefined) continue;
       this.problems.push(`${tagOf(entry) ?? entry.digest} has lost ${lost}: ${key} was changed`);
       this.#scheduler.note(this.problems.at(-1) ?? "");
     }
+    this.#checkReferrers(entries);
+  }
+
+  #checkReferrers(entries: readonly Descriptor[]): void {
+    const digests = new Set(entries.map(({ digest }) => digest));
+    for (const entry of this.#referrers) {
+      const subject = subjectOf(entry) ?? "";
+      if (digests.has(entry.digest) || !digests.has(subject)) continue;
+      this.problems.push(`${subject} has lost ${entry.digest}, which says something about it`);
+      this.#scheduler.note(this.problems.at(-1) ?? "");
+    }
+    this.#referrers = entries.filter((entry) => subjectOf(entry) !== undefined);
   }
 
   #checkNothingIsLeft(): void {

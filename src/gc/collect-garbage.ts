@@ -61,7 +61,8 @@ export async function collectGarbage(options: GarbageOptions): Promise<GarbageRe
 }
 
 function tooShort(graceMs: number): StowageError {
-  const message = `Cannot collect garbage with a grace time of ${graceMs} ms: at least ${minGraceMs} ms are needed, so that no load loses a blob`;
+  const [found, expected] = [graceMs, minGraceMs].map((ms) => `${ms / 60_000} min`);
+  const message = `Cannot collect garbage with a grace time of ${found}: at least ${expected} are needed, so that no load loses a blob`;
   return new StowageError("INPUT_INVALID", message, { detail: { found: graceMs, expected: minGraceMs } });
 }
 

@@ -72,9 +72,10 @@ function isReference(refName: string): boolean {
 function checkOneImage(roots: readonly ClosedRoot[], { repository, tag }: ImageName): void {
   const digests = new Set(roots.filter(({ subject }) => subject === undefined).map(({ digest }) => digest));
   if (digests.size === 1) return;
-  throw new StowageError(
-    "INDEX_INVALID",
-    `Cannot name the image "${repository}:${tag}": the archive holds ${digests.size} images, expected one`,
-    { detail: { digests: [...digests] } },
-  );
+  const found =
+    digests.size === 0
+      ? "nothing but referrers, which have no tag; expected an image, or no tag"
+      : `${digests.size} images, expected one`;
+  const message = `Cannot name the image "${repository}:${tag}": the archive holds ${found}`;
+  throw new StowageError("INDEX_INVALID", message, { detail: { digests: [...digests] } });
 }

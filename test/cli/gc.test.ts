@@ -69,7 +69,7 @@ describe("stowage gc", () => {
   it.each([
     [["x"], "expected options only"],
     [["--grace", "1"], "expected such as 90m, 24h or 7d"],
-    [["--grace", "59m"], "at least 3600000 ms are needed"],
+    [["--grace", "59m"], "a grace time of 59 min: at least 60 min are needed"],
   ])("refuses %j", async (args, reason) => {
     const { code, stdout, stderr } = await stowage(["gc", ...args]);
     expect(stderr).toContain(reason);

@@ -332,6 +332,17 @@ describe("loadArchive, naming", () => {
     expect(namesOf(receipt)).toEqual(["team/x:1", `team/x:${signature.digest}`]);
   });
 
+  it("says that referrers have no tag where there is nothing else", async () => {
+    const [subject] = one.roots;
+    const signature = await tarOf(makeLayout({ layers: [randomBytes(5)], ...(subject !== undefined && { subject }) }));
+    await load(await tarOf(one), { name: "team/x:1" });
+    await expect(load(signature, { name: "team/x:2" })).rejects.toMatchObject({
+      code: "INDEX_INVALID",
+      message: expect.stringContaining("nothing but referrers, which have no tag") as string,
+    });
+    expect(namesOf(await load(signature, { name: "team/x" }))).toHaveLength(1);
+  });
+
   it("does not take an index's manifests for images, where the archive names them beside it as ORAS does", async () => {
     const index = makeLayout({ layers: [small], platforms: ["linux/amd64", "linux/arm64"], refName: "app:1" });
     const manifests = index.manifests.map((digest) => ({

@@ -66,7 +66,7 @@ export async function* decompressZstd(
         }
         checkWindow(windowBytes, heldBytes);
         yield* decodeFrame(readFrame(header, reader));
-      } else if (head.length === 8) await skip(reader, 8 + uint32(head, 4));
+      } else if (head.length === 8) await drain(streamExactly(reader, 8 + uint32(head, 4)));
       else throw cutShort();
     }
     if (frames === 0 && (await reader.peek(1)).length > 0) throw invalid("it does not begin with a frame");
@@ -84,7 +84,7 @@ async function readFrameHeader(reader: ByteReader): Promise<Uint8Array> {
   return header;
 }
 
-/** The bytes of one frame: header, blocks and checksum. */
+/** The bytes of one frame, all of them: header, blocks and checksum. Some decoders take one that is cut short for whole. */
 async function* readFrame(header: Uint8Array, reader: ByteReader): AsyncGenerator<Uint8Array> {
   const flags = header[4] ?? 0;
   yield header;
@@ -94,7 +94,7 @@ async function* readFrame(header: Uint8Array, reader: ByteReader): AsyncGenerato
     const word = (block[0] ?? 0) | ((block[1] ?? 0) << 8) | ((block[2] ?? 0) << 16);
     last = (word & 1) === 1;
     const isRunLength = ((word >> 1) & 3) === 1;
-    yield* reader.stream(isRunLength ? 1 : word >> 3);
+    yield* streamExactly(reader, isRunLength ? 1 : word >> 3);
   }
   const hasChecksum = (flags & 4) !== 0;
   if (hasChecksum) yield await readExactly(reader, 4);
@@ -191,10 +191,17 @@ async function readExactly(reader: ByteReader, count: number): Promise<Uint8Arra
   return bytes;
 }
 
-async function skip(reader: ByteReader, count: number): Promise<void> {
+async function* streamExactly(reader: ByteReader, count: number): AsyncGenerator<Uint8Array> {
   let left = count;
-  for await (const chunk of reader.stream(count)) left -= chunk.length;
+  for await (const chunk of reader.stream(count)) {
+    left -= chunk.length;
+    yield chunk;
+  }
   if (left > 0) throw cutShort();
+}
+
+async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const _ of source);
 }
 
 function isMagic(word: number): boolean {

@@ -2,6 +2,7 @@
 import { expect } from "vitest";
 import { randomBytes, sha256 } from "../../support/bytes.ts";
 import { makeLayout, tarOf, withBadBlob, withoutBlob } from "../../support/layout.ts";
+import { zstdFrame } from "../../support/zstd.ts";
 import { type Behaviour, ask, limits, load, loaded } from "../trial.ts";
 
 const layout = makeLayout({ layers: [randomBytes(5000, 30)], name: "errors/app:1" });
@@ -22,6 +23,7 @@ export const errors: readonly Behaviour[] = [
         [whole.subarray(0, 4000), "ARCHIVE_INVALID"],
         [Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 7), "ARCHIVE_INVALID"], // gzip, a block of the reserved type
         [damagedZstd, "ARCHIVE_INVALID"],
+        [zstdFrame(whole).subarray(0, -5), "ARCHIVE_INVALID"], // decoders of some runtimes take it for whole
         [await tarOf(layout, { omit: ["index.json"] }), "INDEX_INVALID"],
         [await tarOf(withBadBlob(layout, layout.layers[0])), "DIGEST_INVALID"],
         [await tarOf(withoutBlob(other, other.layers[0])), "MANIFEST_BLOB_UNKNOWN"],

@@ -13,8 +13,8 @@ export function isGzip(head: Uint8Array): boolean {
 }
 
 /**
- * Yields the content of all members. Throws `ARCHIVE_INVALID` if one is damaged or cut short, or if anything but zeros follows
- * them.
+ * Yields the content of all members. Throws `ARCHIVE_INVALID` if one is damaged or cut short, or if anything but zeros
+ * follows them.
  */
 export async function* decompressGzip(reader: ByteReader): AsyncGenerator<Uint8Array> {
   const gunzip = createGunzip({ chunkSize: outputChunkBytes });

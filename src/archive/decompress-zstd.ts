@@ -20,7 +20,10 @@ const maxFzstdWindowLog = 23;
 /** Measured: at the default of 16 KiB it is four times as slow. */
 const outputChunkBytes = 256 * 1024;
 
-/** Each takes a decoder of its own, a fifth of a millisecond, however little is in it. Writers in parallel make one for some MiB. */
+/**
+ * Each takes a decoder of its own, a fifth of a millisecond, however little is in it. Writers in parallel make one for some
+ * MiB.
+ */
 const maxFrames = 50_000;
 /** Frames that are read without a look at what else there is to do: where a decoder works at once, as Deno's does. */
 const framesInTurn = 100;
@@ -43,8 +46,8 @@ export interface ZstdOptions {
 }
 
 /**
- * Yields the content of all frames; zeros may follow them. Throws `ARCHIVE_INVALID`, `LIMIT_EXCEEDED` for a window that is too large, or larger than
- * what is held since the first frame.
+ * Yields the content of all frames; zeros may follow them. Throws `ARCHIVE_INVALID`, `LIMIT_EXCEEDED` for a window that is
+ * too large, or larger than what is held since the first frame.
  */
 export async function* decompressZstd(
   reader: ByteReader,

@@ -14,7 +14,10 @@ import { type TarHeader, blockBytes, decodeHeader, invalidTar, unsupportedTar } 
 import { expectZeros, isZeros } from "./trailing-zeros.ts";
 
 export interface ArchiveEntry {
-  /** The path in the archive, without `.` and `..`, and with no slash in front or behind. Only a directory's may be empty, and a volume's label has none. */
+  /**
+   * The path in the archive, without `.` and `..`, and with no slash in front or behind. Only a directory's may be empty,
+   * and a volume's label has none.
+   */
   readonly path: string;
   readonly type: EntryType;
   /** Where a `symlink` leads from its own folder, or a `link`, a hard one, from the top of the archive. */

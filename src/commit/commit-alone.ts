@@ -12,16 +12,16 @@ const maxTries = 5;
 /** Before the second try; twice as long before each further one. */
 const firstWaitMs = 100;
 /**
- * Where the latest two commits are no older, or no older than so many requests take, whoever tries alone is likely to lose, or
- * to make those lose who merge for many, which takes them longer.
+ * Where the latest two commits are no older, or no older than so many requests take, whoever tries alone is likely to lose,
+ * or to make those lose who merge for many, which takes them longer.
  */
 const busyCommits = 2;
 const busyMs = 1000;
 const busyRequests = 20;
 
 /**
- * What became of the changes or, where others were faster or are about to be, or where it is too late, the index as it is then
- * without them.
+ * What became of the changes or, where others were faster or are about to be, or where it is too late, the index as it is
+ * then without them.
  */
 export type LoneResult = { readonly outcomes: readonly ChangeSetOutcome[] } | { readonly lost: IndexState };
 

@@ -1,7 +1,7 @@
 /**
  * Changes a repository's index: how loads and deletions reach it. From here on downward: the queue of the process
- * (`commit-queue.ts`), one commit (`commit-changes.ts`), by a writer alone (`commit-alone.ts`) or together with those who race
- * with it (`combine.ts`, `merge-intents.ts`).
+ * (`commit-queue.ts`), one commit (`commit-changes.ts`), by a writer alone (`commit-alone.ts`) or together with those who
+ * race with it (`combine.ts`, `merge-intents.ts`).
  */
 import type { Clock } from "../clock.ts";
 import { StowageError } from "../errors.ts";

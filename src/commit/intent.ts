@@ -31,7 +31,8 @@ export interface ListedIntent {
 
 /**
  * Sends an intent, once and never again: a second one that arrives when the first has been merged and deleted would be
- * merged again. So no answer is no error: it may have arrived, or may yet. Throws `LIMIT_EXCEEDED` if others could not read it.
+ * merged again. So no answer is no error: it may have arrived, or may yet. Throws `LIMIT_EXCEEDED` if others could not read
+ * it.
  */
 export async function putIntent({ id, ...intent }: Intent, place: IntentPlace): Promise<void> {
   const bytes = new TextEncoder().encode(JSON.stringify(intent));

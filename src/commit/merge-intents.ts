@@ -63,7 +63,9 @@ export async function mergeIntents(merge: Merge): Promise<Outcomes | undefined> 
   return applied.get(id);
 }
 
-/** Those of dead writers. Their outcomes are known, so that it makes no difference to anybody; the next merge forgets them. */
+/**
+ * Those of dead writers. Their outcomes are known, so that it makes no difference to anybody; the next merge forgets them.
+ */
 async function deleteAbandoned(merge: Merge): Promise<void> {
   const { state, listed } = merge;
   const abandoned = listed.filter((intent) => state.index.applied.has(intent.id) && isAbandoned(intent, merge));

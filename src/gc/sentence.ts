@@ -109,7 +109,9 @@ export class Sentence {
     await hasAnswer(async () => store.delete(markKey(digest)));
   }
 
-  /** Takes an orphan out of the indexes that have it, as long as nobody can have taken over its mark and published it again. */
+  /**
+   * Takes an orphan out of the indexes that have it, as long as nobody can have taken over its mark and published it again.
+   */
   async #untie(digest: string, { repositories, began }: Untying): Promise<boolean> {
     const { store, clock, isDryRun } = this.#options;
     if (isDryRun) return true;

@@ -9,7 +9,10 @@ import { authorize, mayReach } from "./authentication.ts";
 import { nextLink } from "./next-link.ts";
 import type { Service } from "./service.ts";
 
-/** Names on a page, also where more are asked for: clients read no more than 4 MiB of an answer, and a name has 255 bytes at most. */
+/**
+ * Names on a page, also where more are asked for: clients read no more than 4 MiB of an answer, and a name has 255 bytes at
+ * most.
+ */
 const maxPageNames = 10_000;
 
 export function catalogRoutes({ store }: Service): Hono {

@@ -11,7 +11,10 @@ import { expectationOf, isFresh } from "./conditions.ts";
 import { contentHeaders, notModified } from "./content.ts";
 import type { Service } from "./service.ts";
 
-/** The tag is what follows the last `/manifests/`. Without looking ahead, Hono would take `manifests-1` for no tag, but the route. */
+/**
+ * The tag is what follows the last `/manifests/`. Without looking ahead, Hono would take `manifests-1` for no tag, but the
+ * route.
+ */
 const manifestPath = "/:name{.+(?=/manifests/[^/]+$)}/manifests/:reference";
 
 export function manifestRoutes(service: Service): Hono {

@@ -1,4 +1,6 @@
-/** The time that a load may take counts for whatever reads a request's body: who sends a byte now and then is never silent. */
+/**
+ * The time that a load may take counts for whatever reads a request's body: who sends a byte now and then is never silent.
+ */
 import { StowageError } from "../errors.ts";
 import { withinSeconds } from "../streams/within-seconds.ts";
 import type { Service } from "./service.ts";

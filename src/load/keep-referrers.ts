@@ -19,7 +19,10 @@ export interface KeepReferrersOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Rescues the referrers that the repository has of these manifests, and theirs. Where a gc has marked nothing, nothing is read. */
+/**
+ * Rescues the referrers that the repository has of these manifests, and theirs. Where a gc has marked nothing, nothing is
+ * read.
+ */
 export async function keepReferrers({ store, repository, manifests, signal }: KeepReferrersOptions): Promise<void> {
   if (!(await store.hasMarks({ signal }))) return;
   const { index } = await readIndex(store, repository);

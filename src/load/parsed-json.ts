@@ -1,6 +1,7 @@
 /**
- * What a load holds of indexes, manifests and configs as parsed JSON, which takes many times its bytes. Small ones are free. A
- * load that holds more waits until no other load of the process does, so that one at a time takes much, and has a cap.
+ * What a load holds of indexes, manifests and configs as parsed JSON, which takes many times its bytes. Small ones are
+ * free. A load that holds more waits until no other load of the process does, so that one at a time takes much, and has a
+ * cap.
  */
 import { StowageError } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";
@@ -11,7 +12,9 @@ const freeBytes = 256 * 1024;
 /** As many of the largest manifests a load may hold parsed, at its turn. */
 const maxLargest = 4;
 
-/** One at a time. Its holder waits for nobody who waits for it: it has read its archive, and holds no blob that others need. */
+/**
+ * One at a time. Its holder waits for nobody who waits for it: it has read its archive, and holds no blob that others need.
+ */
 const turns = new ByteBudget(1);
 
 export interface ParsedJsonOptions {

@@ -11,7 +11,10 @@ export interface SetChange {
   readonly digest: string;
   /** Length of the manifest in bytes. */
   readonly size: number;
-  /** What kind of artifact the manifest is, as a list of referrers tells it (distribution specification, "Listing Referrers"). */
+  /**
+   * What kind of artifact the manifest is, as a list of referrers tells it (distribution specification, "Listing
+   * Referrers").
+   */
   readonly artifactType?: string | undefined;
   /** The digest of the manifest that this one says something about. */
   readonly subject?: string | undefined;

@@ -19,7 +19,9 @@ import { parseOutcomes } from "./parse-change.ts";
 /** The annotation of an index entry that holds its tag (image specification, "Pre-Defined Annotation Keys"). */
 export const refNameAnnotation = "org.opencontainers.image.ref.name";
 
-/** The annotation of an index entry that holds the digest of its subject, so that referrers are found without reading them. */
+/**
+ * The annotation of an index entry that holds the digest of its subject, so that referrers are found without reading them.
+ */
 export const subjectAnnotation = "dev.stowage.subject";
 
 const generationAnnotation = "dev.stowage.generation";

@@ -2,7 +2,10 @@
 import { isPattern, matchesPattern } from "./match-pattern.ts";
 import { isTag } from "./reference.ts";
 
-/** Tags that fit `tag`, in repositories whose names fit `repository`: `*` is any part, in a name up to the next `/`; `**` any part at all. */
+/**
+ * Tags that fit `tag`, in repositories whose names fit `repository`: `*` is any part, in a name up to the next `/`; `**`
+ * any part at all.
+ */
 export interface TagPattern {
   readonly repository: string;
   readonly tag: string;

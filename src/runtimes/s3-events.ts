@@ -16,7 +16,10 @@ export interface LoadEventsOptions extends Pick<OpenedApp, "store" | "config" | 
   readonly log: (line: string) => void;
 }
 
-/** The objects that the event says were written, or undefined if it is none of S3's (`{"Records":[{"eventSource":"aws:s3",…}]}`). */
+/**
+ * The objects that the event says were written, or undefined if it is none of S3's
+ * (`{"Records":[{"eventSource":"aws:s3",…}]}`).
+ */
 export function writtenObjects(event: unknown): readonly WrittenObject[] | undefined {
   const records: unknown = isJsonObject(event) ? event["Records"] : undefined;
   if (!Array.isArray(records) || !records.every(isS3Record)) return undefined;

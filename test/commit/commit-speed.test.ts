@@ -1,4 +1,6 @@
-/** How fast many writers are together, in virtual time, at 30 to 60 ms a request. The limits leave some room above what is. */
+/**
+ * How fast many writers are together, in virtual time, at 30 to 60 ms a request. The limits leave some room above what is.
+ */
 import { describe, expect, it } from "vitest";
 import { type CrowdReport, type WriterReport, runCrowd } from "./crowd.ts";
 

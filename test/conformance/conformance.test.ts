@@ -1,7 +1,7 @@
 /**
  * The distribution specification's own conformance suite, against the real service. Twice: asked directly of what was loaded,
- * of which the suite knows the digests alone; and with all that the suite makes up for registries that it can push to, of which it
- * knows every byte, so that ranges, filters and deletions are judged as well.
+ * of which the suite knows the digests alone; and with all that the suite makes up for registries that it can push to, of
+ * which it knows every byte, so that ranges, filters and deletions are judged as well.
  */
 import { beforeAll, describe, expect, it } from "vitest";
 import { createS3Client } from "../../src/storage/s3-client.ts";

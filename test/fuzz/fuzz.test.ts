@@ -1,6 +1,6 @@
 /**
- * Fuzzes each target for a moment; `npm run fuzz` does so for a minute in all, and `STOWAGE_FUZZ_SECONDS=600 npm run fuzz` for as
- * long as one likes. A failure prints its seed and its input. What is found becomes a test of its own.
+ * Fuzzes each target for a moment; `npm run fuzz` does so for a minute in all, and `STOWAGE_FUZZ_SECONDS=600 npm run fuzz`
+ * for as long as one likes. A failure prints its seed and its input. What is found becomes a test of its own.
  */
 import process from "node:process";
 import { describe, expect, it } from "vitest";

@@ -1,6 +1,6 @@
 /**
- * The code that a simulation drives, as it is or with one thing done wrong: the suite that calls the real one right has to find
- * each of these. They are the real code, compiled with a few expressions replaced.
+ * The code that a simulation drives, as it is or with one thing done wrong: the suite that calls the real one right has to
+ * find each of these. They are the real code, compiled with a few expressions replaced.
  */
 import { type Edit, compileWith } from "../support/compile-with.ts";
 import type { Protocol } from "./simulate.ts";

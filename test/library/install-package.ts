@@ -72,7 +72,9 @@ export interface CompileOptions {
   readonly types?: readonly string[];
 }
 
-/** Type-checks files of the folder as strictly as anybody may, the package's declarations too, and writes their JavaScript. */
+/**
+ * Type-checks files of the folder as strictly as anybody may, the package's declarations too, and writes their JavaScript.
+ */
 export async function compile(folder: string, { files, module = "nodenext", ...rest }: CompileOptions): Promise<void> {
   const { lib = ["es2023", "dom"], types = [] } = rest;
   const compilerOptions = {

@@ -1,4 +1,6 @@
-/** The service's memory with loads at once of indexes that are as large as may be: parsed they take many times their bytes. */
+/**
+ * The service's memory with loads at once of indexes that are as large as may be: parsed they take many times their bytes.
+ */
 import { readFileSync } from "node:fs";
 import { afterAll, describe, expect, it } from "vitest";
 import { sha256 } from "../support/bytes.ts";
@@ -8,7 +10,10 @@ import { type ServingCommand, newFolder, serveStowage } from "../support/run-sto
 
 const mebibyte = 1024 * 1024;
 const loads = 12;
-/** For the program, the bodies of the loads (4 MiB each) and the indexes of one. Parsed for all at once they took twice that. */
+/**
+ * For the program, the bodies of the loads (4 MiB each) and the indexes of one. Parsed for all at once they took twice
+ * that.
+ */
 const maxBytes = 560 * mebibyte;
 
 const image = makeLayout();

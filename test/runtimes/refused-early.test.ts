@@ -14,8 +14,8 @@ import { runtimes, startRuntime } from "./start-runtime.ts";
 const bodyBytes = 40_000_000;
 const settings = { STOWAGE_STORE: "memory:", STOWAGE_MAX_BODY_BYTES: "30000000", STOWAGE_ALLOW_ANYONE: "true" };
 /**
- * Those whose server reads a request as it comes. Workers do too, but the proxy of `wrangler dev` in front of them answers now
- * and then itself that the connection is lost.
+ * Those whose server reads a request as it comes. Workers do too, but the proxy of `wrangler dev` in front of them answers
+ * now and then itself that the connection is lost.
  */
 const names = ["node 20", "node 24", "deno", "bun"];
 

@@ -19,7 +19,9 @@ export interface Trial {
   readonly url: string;
   /** What the platform lets through at once; a larger tarball goes up in parts. */
   readonly maxRequestBytes?: number | undefined;
-  /** What lies in the bucket, where that can be seen from outside: keys, and uploads that are neither completed nor aborted. */
+  /**
+   * What lies in the bucket, where that can be seen from outside: keys, and uploads that are neither completed nor aborted.
+   */
   readonly bucket?: Bucket | undefined;
 }
 

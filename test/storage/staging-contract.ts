@@ -1,4 +1,6 @@
-/** The part of the contract of `ObjectStore` that is about staging: objects whose digest is known only once they are there. */
+/**
+ * The part of the contract of `ObjectStore` that is about staging: objects whose digest is known only once they are there.
+ */
 import { describe, expect, it } from "vitest";
 import { blobKey } from "../../src/storage/keys.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";

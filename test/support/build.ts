@@ -13,7 +13,9 @@ const lock = join(root, "node_modules/.stowage-build");
 
 let built: Promise<string> | undefined;
 
-/** Builds `dist` if a source is newer and returns the path of the program. Test files that run at once wait for one another. */
+/**
+ * Builds `dist` if a source is newer and returns the path of the program. Test files that run at once wait for one another.
+ */
 export async function buildStowage(): Promise<string> {
   built ??= build();
   return built;

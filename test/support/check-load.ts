@@ -41,7 +41,10 @@ const refusals: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 
 export type LoadOutcome = "loaded" | ErrorCode;
 
-/** Loads the body, in chunks of these sizes again and again, into a store that has an image. Throws if the property is broken. */
+/**
+ * Loads the body, in chunks of these sizes again and again, into a store that has an image. Throws if the property is
+ * broken.
+ */
 export async function checkLoad(body: Uint8Array, chunkSizes: readonly number[]): Promise<LoadOutcome> {
   const store = await usedStore();
   const before = await visibleState(store);

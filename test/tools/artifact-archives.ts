@@ -1,4 +1,6 @@
-/** Artifacts, signatures and attestations, and manifests with whatever the specification lets them hold, by ORAS and regctl. */
+/**
+ * Artifacts, signatures and attestations, and manifests with whatever the specification lets them hold, by ORAS and regctl.
+ */
 import { type AcceptedArchive, type ArchiveMaker, orasDigests, regctlDigests, tarLayout } from "./accepted-archive.ts";
 
 const signature =

@@ -4,7 +4,10 @@ import { join } from "node:path";
 import { runTool } from "./run-tool.ts";
 import { type Service, startService } from "./start-service.ts";
 
-/** The answer of the service is its address, for `CONTAINERD_ADDRESS`. `folder` is short: a socket's path may have 107 bytes. */
+/**
+ * The answer of the service is its address, for `CONTAINERD_ADDRESS`. `folder` is short: a socket's path may have 107
+ * bytes.
+ */
 export async function startContainerd(folder: string): Promise<Service> {
   const address = join(folder, "socket");
   const configFile = join(folder, "config.toml");

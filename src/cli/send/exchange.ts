@@ -1,6 +1,7 @@
 /**
- * One request to a server and its answer, and the same again where that helps. By `node:http`, not fetch: a server may refuse a body long before its end, and
- * what it says then is what the user has to see, not that the pipe is broken. Connections are used again and again.
+ * One request to a server and its answer, and the same again where that helps. By `node:http`, not fetch: a server may
+ * refuse a body long before its end, and what it says then is what the user has to see, not that the pipe is broken.
+ * Connections are used again and again.
  */
 import http, { type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import https from "node:https";
@@ -50,7 +51,10 @@ export class NoAnswer extends Error {
   }
 }
 
-/** Sends the request and reads the answer, whatever its status. Throws `NoAnswer`, what the body throws, and the signal's reason. */
+/**
+ * Sends the request and reads the answer, whatever its status. Throws `NoAnswer`, what the body throws, and the signal's
+ * reason.
+ */
 export async function exchange(url: URL, { body, signal, ...options }: ExchangeOptions): Promise<Answer> {
   const outgoing = new OutgoingBody(body);
   try {

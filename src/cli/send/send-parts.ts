@@ -36,7 +36,10 @@ export interface SendPartsOptions {
   readonly look: () => Promise<UploadInParts>;
 }
 
-/** Sends them several at a time, each again until it is taken. Throws `STORE_UNAVAILABLE` if a part is not taken at last, once no other is under way any more. */
+/**
+ * Sends them several at a time, each again until it is taken. Throws `STORE_UNAVAILABLE` if a part is not taken at last,
+ * once no other is under way any more.
+ */
 export async function sendParts(content: Content, upload: UploadInParts, options: SendPartsOptions): Promise<void> {
   const failed = new AbortController();
   const sender = new PartSender(content, upload, {

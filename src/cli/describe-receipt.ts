@@ -60,7 +60,7 @@ function blobLine(blobs: readonly BlobReceipt[]): string {
 /** `linux/arm64/v8`, where the descriptor says so. */
 function platformOf(descriptor: Descriptor): string {
   const { os, architecture, variant } = descriptor.platform ?? {};
-  const parts = [os, architecture, variant].filter((part) => part !== undefined);
+  const parts = [os, architecture, variant].filter((part) => typeof part === "string");
   return parts.length >= 2 ? parts.join("/") : descriptor.digest;
 }
 

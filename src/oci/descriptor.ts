@@ -11,8 +11,8 @@ export interface Descriptor {
   readonly size: number;
   readonly artifactType?: string;
   readonly annotations?: Readonly<Record<string, string>>;
-  /** Such as `os` and `architecture` of the image that is named. */
-  readonly platform?: Readonly<Record<string, string>>;
+  /** Such as `os` and `architecture` of the image that is named, and a list of `os.features`. */
+  readonly platform?: JsonObject;
   /** Where else the bytes can be had; with a foreign layer, the only place. */
   readonly urls?: readonly string[];
 }
@@ -36,7 +36,7 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
     size: parseSize(value["size"], where),
     ...(typeof artifactType === "string" && { artifactType }),
     ...(isJsonObject(annotations) && { annotations: stringsOf(annotations) }),
-    ...(isJsonObject(platform) && { platform: stringsOf(platform) }),
+    ...(isJsonObject(platform) && { platform }),
     ...(Array.isArray(urls) && { urls: urls.filter((url) => typeof url === "string") }),
   };
 }

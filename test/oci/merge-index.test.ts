@@ -144,7 +144,15 @@ describe("serializeRepositoryIndex", () => {
   it("keeps what other tools wrote", () => {
     const foreign = {
       schemaVersion: 2,
-      manifests: [{ mediaType, digest: digestOf("a"), size: 1, platform: { os: "linux" }, data: "YQ==" }],
+      manifests: [
+        {
+          mediaType,
+          digest: digestOf("a"),
+          size: 1,
+          platform: { os: "windows", "os.features": ["win32k"] },
+          data: "YQ==",
+        },
+      ],
       annotations: { "org.example.note": "kept" },
     };
     const index = parseRepositoryIndex(Buffer.from(JSON.stringify(foreign)), "index.json");

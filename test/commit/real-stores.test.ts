@@ -133,6 +133,7 @@ function testRaces(makePlace: () => Promise<Place>): void {
     expect(await listAll(place.store, intentsPrefix(repository))).toEqual([]);
     report(race.acknowledged);
     expect(Math.max(...race.acknowledged.map(({ rounds }) => rounds))).toBeLessThanOrEqual(maxRounds);
+    expect(Math.max(...race.acknowledged.map(({ writes }) => writes))).toBeLessThanOrEqual(maxRounds);
   });
 
   it("are there as far as they were acknowledged when a third of the processes is killed", async () => {

@@ -64,7 +64,7 @@ async function race({ store, tarball, tags }) {
       const [{ digest, status, previous }] = images;
       say({ tag, digest, status, previous, rounds: watched.rounds, writes: watched.writes, requests });
     } catch (error) {
-      say({ tag, failed: String(error.code ?? error) });
+      say({ tag, failed: `${error.code}: ${error.message}` });
     }
   }
 }

@@ -40,7 +40,7 @@ export interface AcknowledgedLoad {
 
 export class Race {
   readonly acknowledged: AcknowledgedLoad[] = [];
-  /** Why other loads failed: error codes. */
+  /** Why other loads failed: `<code>: <message>`. */
   readonly failures: string[] = [];
   readonly #children: ChildProcess[] = [];
   readonly #folder: string;

@@ -2,9 +2,10 @@
  * A commit after a lost race: each writer leaves its changes as an intent, and whoever wins the next race merges them all.
  *
  * The outcome of an intent is decided by one conditional write, once: in the same write it goes into the index's `applied`,
- * where it stays until its writer has deleted the intent. Nothing old can come back, for three reasons. An intent is sent
- * once. What is merged is listed *after* the index was read: an intent whose outcome that index has forgotten is deleted by
- * then, so it is not in the list. And an index that has moved meanwhile refuses the write.
+ * where it stays as long as the intent is there. Nothing old can come back, for three reasons. A writer deletes only what it
+ * has sent once: what might come a second time stays until it is too old to be merged. What is merged is listed *after* the
+ * index was read: an intent whose outcome that index has forgotten is deleted by then, so it is not in the list. And an index
+ * that has moved meanwhile refuses the write.
  */
 import type { ChangeSetOutcome } from "../oci/index-change.ts";
 import type { Commit } from "./commit-changes.ts";
@@ -43,7 +44,7 @@ export async function combine(commit: Commit, lastSeen: IndexState): Promise<Out
   const own: Intent = { id, sets, deadline };
   const read = new Map([[id, own]]);
   let began = clock.now();
-  await putIntent(own, commit);
+  const timesSent = await putIntent(own, commit, clock);
   let requestMs = shortestRequestMs; // the slowest so far
   let lastError: unknown;
   let missingSince = Number.POSITIVE_INFINITY;
@@ -57,7 +58,7 @@ export async function combine(commit: Commit, lastSeen: IndexState): Promise<Out
       missingSince = isThere ? Number.POSITIVE_INFINITY : Math.min(missingSince, clock.now());
       const outcomes = found.outcomes ?? (await takePart({ ...commit, ...found, read }, round));
       if (outcomes !== undefined) {
-        await deleteIntent(id, commit);
+        if (timesSent === 1) await deleteIntent(id, commit);
         return outcomes;
       }
     } catch (error) {

@@ -1,7 +1,8 @@
 /**
  * Intents: the changes of a writer who has lost a race, left in the store for whoever wins the next one to merge. One small
- * object each, written once and read by many.
+ * object each, which never changes, and is read by many.
  */
+import type { Clock } from "../clock.ts";
 import { StowageError } from "../errors.ts";
 import type { ChangeSet } from "../oci/index-change.ts";
 import { isJsonObject, parseJson } from "../oci/json.ts";
@@ -10,10 +11,20 @@ import { isUnanswered } from "../storage/is-unanswered.ts";
 import { intentsPrefix } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";
-import { isCommitId } from "./commit-id.ts";
+import { isCommitId, timeOfCommit } from "./commit-id.ts";
 
 /** A load may publish 10,000 images in a repository, each with a referrer: some 10 MiB. */
 export const maxIntentBytes = 16 * 1024 * 1024;
+
+/**
+ * An intent that is so old has no writer any more, nor may anybody still merge it: by whichever clock its deadline is over.
+ * So it makes no difference to anybody that it goes, nor if it comes back.
+ */
+const abandonedMs = 60 * 60_000;
+/** How often an intent is sent that gets no answer. */
+const maxTries = 5;
+/** Before the second try; twice as long before each further one. */
+const firstWaitMs = 100;
 
 export interface Intent {
   readonly id: string;
@@ -30,17 +41,22 @@ export interface ListedIntent {
 }
 
 /**
- * Sends an intent, once and never again: a second one that arrives when the first has been merged and deleted would be
- * merged again. So no answer is no error: it may have arrived, or may yet. Throws `LIMIT_EXCEEDED` if others could not read
- * it.
+ * Sends an intent, and again where no answer comes. Of all tries one can land, as long as it is there; but another may land
+ * after it has been deleted, and would be merged again. So it may be deleted only if it was sent once. Returns how often it
+ * was; whether it has arrived may not be known even then. Throws `LIMIT_EXCEEDED` if others could not read it.
  */
-export async function putIntent({ id, ...intent }: Intent, place: IntentPlace): Promise<void> {
+export async function putIntent({ id, ...intent }: Intent, place: IntentPlace, clock: Clock): Promise<number> {
   const bytes = new TextEncoder().encode(JSON.stringify(intent));
   if (bytes.length > maxIntentBytes) throw tooLarge(place.repository, bytes.length);
-  try {
-    await place.store.putIf(keyOf(id, place), bytes, "absent", { once: true });
-  } catch (error) {
-    if (!isUnanswered(error)) throw error;
+  for (let tries = 1; ; tries++) {
+    try {
+      await place.store.putIf(keyOf(id, place), bytes, "absent", { once: true });
+      return tries;
+    } catch (error) {
+      if (!isUnanswered(error)) throw error;
+      if (tries === maxTries) return tries;
+    }
+    await clock.sleep(clock.random() * firstWaitMs * 2 ** (tries - 1));
   }
 }
 
@@ -80,6 +96,10 @@ export async function readIntent(id: string, place: IntentPlace): Promise<Intent
   } catch {
     return undefined;
   }
+}
+
+export function isAbandoned(id: string, clock: Clock): boolean {
+  return clock.now() - timeOfCommit(id) > abandonedMs;
 }
 
 /** It costs nobody anything if it stays: whoever merges later deletes it. */

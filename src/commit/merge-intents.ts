@@ -3,14 +3,11 @@ import type { ChangeSetOutcome } from "../oci/index-change.ts";
 import type { RepositoryIndex } from "../oci/repository-index.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import type { Commit } from "./commit-changes.ts";
-import { timeOfCommit } from "./commit-id.ts";
 import { readIndex, writeIndex } from "./index-state.ts";
-import { type Intent, type ListedIntent, deleteIntent, maxIntentBytes, readIntent } from "./intent.ts";
+import { type Intent, type ListedIntent, deleteIntent, isAbandoned, maxIntentBytes, readIntent } from "./intent.ts";
 import type { Sight } from "./look.ts";
 import { mergeWithin } from "./merge-within.ts";
 
-/** An intent that has been there for so long has no writer any more. */
-const abandonedMs = 10 * 60_000;
 /** Bytes of intents that are merged in one write; the rest waits for the next. */
 const maxMergedBytes = 8 * 1024 * 1024;
 export const maxConcurrentReads = 32;
@@ -50,7 +47,7 @@ export async function mergeIntents(merge: Merge): Promise<Outcomes | undefined> 
   const { index, outcomes } = mergeWithin(state.index, changes);
   const applied = new Map(keptOutcomes(state.index, listed));
   // Unread, so that what nobody can read does not stay for good.
-  for (const intent of waiting) if (isAbandoned(intent, merge)) applied.set(intent.id, [expired]);
+  for (const intent of waiting) if (isAbandoned(intent.id, clock)) applied.set(intent.id, [expired]);
   for (const intent of intents)
     applied.set(
       intent.id,
@@ -67,19 +64,16 @@ export async function mergeIntents(merge: Merge): Promise<Outcomes | undefined> 
  * Those of dead writers. Their outcomes are known, so that it makes no difference to anybody; the next merge forgets them.
  */
 async function deleteAbandoned(merge: Merge): Promise<void> {
-  const { state, listed } = merge;
-  const abandoned = listed.filter((intent) => state.index.applied.has(intent.id) && isAbandoned(intent, merge));
+  const { clock, state, listed } = merge;
+  const abandoned = listed.filter((intent) => state.index.applied.has(intent.id) && isAbandoned(intent.id, clock));
   await concurrently(abandoned, maxConcurrentReads, async ({ id }) => deleteIntent(id, merge));
-}
-
-function isAbandoned({ id }: ListedIntent, { clock }: Commit): boolean {
-  return clock.now() - timeOfCommit(id) > abandonedMs;
 }
 
 /** The oldest that can be read, as many as may be merged at once; the first in any case. */
 function mergeable(merge: Merge): readonly ListedIntent[] {
   let bytes = 0;
-  const readable = merge.waiting.filter((intent) => intent.size <= maxIntentBytes && !isAbandoned(intent, merge));
+  const { clock, waiting } = merge;
+  const readable = waiting.filter((intent) => intent.size <= maxIntentBytes && !isAbandoned(intent.id, clock));
   return readable.filter(({ size }, i) => (bytes += size) <= maxMergedBytes || i === 0);
 }
 

@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import type { Clock } from "../../src/clock.ts";
 import { commitChanges } from "../../src/commit/commit-changes.ts";
 import { newCommitId } from "../../src/commit/commit-id.ts";
+import { StowageError } from "../../src/errors.ts";
 import { maxIndexBytes } from "../../src/limits.ts";
 import type { ChangeSet, ChangeSetOutcome } from "../../src/oci/index-change.ts";
 import {
@@ -11,8 +12,10 @@ import {
   serializeRepositoryIndex,
   tagOf,
 } from "../../src/oci/repository-index.ts";
+import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
 import { indexKey, intentsPrefix } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { readAll } from "../support/bytes.ts";
 import { numberedDigest, setTag } from "./scenario.ts";
 import { seededRandom } from "./scheduler.ts";
@@ -64,6 +67,25 @@ async function intents(): Promise<string[]> {
   return ids;
 }
 
+/** Answers nothing to the first few intents that are sent. */
+class UnsteadyStore extends ForwardingStore {
+  readonly #arrives: boolean;
+  #failuresLeft: number;
+
+  constructor(inner: ObjectStore, { failures, arrives }: { readonly failures: number; readonly arrives: boolean }) {
+    super(inner);
+    this.#failuresLeft = failures;
+    this.#arrives = arrives;
+  }
+
+  override async putIf(...args: Parameters<ObjectStore["putIf"]>): ReturnType<ObjectStore["putIf"]> {
+    const [at] = args;
+    if (!at.startsWith(intentsPrefix(repository)) || this.#failuresLeft-- <= 0) return super.putIf(...args);
+    if (this.#arrives) await super.putIf(...args);
+    throw new StowageError("STORE_UNAVAILABLE", "no answer came");
+  }
+}
+
 describe("commitChanges", () => {
   it("merges what a dead writer left, and keeps its outcome until the intent is swept", async () => {
     const id = newCommitId(clock);
@@ -84,12 +106,12 @@ describe("commitChanges", () => {
     expect((await readIndex()).applied.get(id)).toEqual([{ failed: "expired" }]);
   });
 
-  it("sweeps intents ten minutes after their writers died, and then forgets their outcomes", async () => {
+  it("sweeps intents an hour after their writers died, and then forgets their outcomes", async () => {
     const id = newCommitId(clock);
     await leaveIntent(id, { sets: [setOf("left")], deadline: clock.now() + minuteMs });
     await makeBusy();
     await commit("own");
-    clock.nowMs += 11 * minuteMs;
+    clock.nowMs += 61 * minuteMs;
     await makeBusy(["e", "f", "g", "h"]);
     await commit("later");
     expect(await intents()).toEqual([]);
@@ -123,10 +145,31 @@ describe("commitChanges", () => {
     await leaveIntent(newCommitId(clock), "no JSON");
     await makeBusy();
     await commit("own");
-    clock.nowMs += 11 * minuteMs;
+    clock.nowMs += 61 * minuteMs;
     for (const tags of [["e", "f", "g", "h"], ["i"]]) await makeBusy(tags);
     await commit("later");
     expect(await intents()).toEqual([]);
+  });
+
+  it.each([
+    ["never arrived", false],
+    ["arrived without an answer", true],
+  ])("sends an intent again that %s, and leaves it there, since the first may come late", async (_, arrives) => {
+    await makeBusy();
+    const unsteady = new UnsteadyStore(store, { failures: 2, arrives });
+    expect(await commitChanges(repository, [setOf("own")], { store: unsteady, clock })).toEqual([created]);
+    expect(await tagsNow()).toContain("own");
+    const [id, ...others] = await intents();
+    expect(others).toEqual([]);
+    expect((await readIndex()).applied.get(id ?? "")).toEqual([created]);
+  });
+
+  it("cannot tell what becomes of an intent that no try of it brought an answer", async () => {
+    await makeBusy();
+    const unsteady = new UnsteadyStore(store, { failures: Number.POSITIVE_INFINITY, arrives: false });
+    const failed = commitChanges(repository, [setOf("own")], { store: unsteady, clock });
+    await expect(failed).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+    expect(await tagsNow()).not.toContain("own");
   });
 
   it("refuses changes that would be too large an intent", async () => {

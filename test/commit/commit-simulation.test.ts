@@ -7,7 +7,7 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { commitChanges } from "../../src/commit/commit-changes.ts";
 import { StowageError } from "../../src/errors.ts";
-import { compileProtocol, mutants, shortMemory, smallMerges } from "./mutants.ts";
+import { compileProtocol, mutants, shortMemory, singleTry, smallMerges } from "./mutants.ts";
 import { type Scenario, arbitraryScenario } from "./scenario.ts";
 import { type Protocol, type SimulationResult, simulate } from "./simulate.ts";
 
@@ -66,8 +66,11 @@ describe("commitChanges, of any schedule", () => {
     for (const sight of expectedSights) expect(sights.get(sight), sight).toBeGreaterThan(runs / 500);
   });
 
-  it("does so too where its memory is short and its merges are small", { timeout }, async () => {
-    await tryAll(await compileProtocol([shortMemory, smallMerges]), () => undefined);
+  it.each([
+    ["its memory is short and its merges are small", [shortMemory, smallMerges]],
+    ["an intent is sent only once", [singleTry]],
+  ])("does so too where %s", { timeout }, async (_, edits) => {
+    await tryAll(await compileProtocol(edits), () => undefined);
   });
 });
 

@@ -18,6 +18,9 @@ export const smallMerges: Edit = {
   by: "maxMergedBytes = 500",
 };
 
+/** Sends an intent that gets no answer no second time, so that more of them are nowhere. */
+export const singleTry: Edit = { file: "intent.ts", replace: "maxTries = 5", by: "maxTries = 1" };
+
 export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   "outcomes are not recorded": [
     {
@@ -51,6 +54,7 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
     { file: "look.ts", replace: "? await listIntents(commit) : []", by: "? early : []" },
   ],
   "an intent that is gone counts as merged": [
+    singleTry,
     {
       file: "combine.ts",
       replace: "import { unknownOutcome }",
@@ -78,6 +82,9 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
       replace: 'if (answer === "written") return { outcomes };',
       by: 'if (answer !== "conflict") return { outcomes };',
     },
+  ],
+  "an intent that was sent again is deleted": [
+    { file: "combine.ts", replace: 'if (timesSent === 1) await deleteIntent', by: "await deleteIntent" },
   ],
   "an intent is merged again by its own writer": [
     {

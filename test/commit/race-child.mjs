@@ -17,10 +17,11 @@ const { openStore } = await load("open-store.js");
 const { loadArchive } = await load("load/load-archive.js");
 const { ForwardingStore } = await load("storage/forwarding-store.js");
 
-/** Counts the rounds of a commit, the lone try among them, and how often it tries to write the index. */
+/** Counts the rounds of a commit, the lone try among them, how often it tries to write the index, and sends its intent. */
 class WatchedStore extends ForwardingStore {
   rounds = 0;
   writes = 0;
+  intentsSent = 0;
   #isCombining = false;
   #isInRound = false;
 
@@ -35,7 +36,10 @@ class WatchedStore extends ForwardingStore {
   }
 
   putIf(key, ...rest) {
-    if (isIntent(key)) this.#isCombining = true;
+    if (isIntent(key)) {
+      this.#isCombining = true;
+      this.intentsSent += 1;
+    }
     if (isIndex(key)) {
       this.writes += 1;
       this.#isInRound = this.#isCombining;
@@ -62,7 +66,8 @@ async function race({ store, tarball, tags }) {
       const source = createReadStream(tarball);
       const { images, requests } = await loadArchive(source, { store: watched, name: `race/app:${tag}` });
       const [{ digest, status, previous }] = images;
-      say({ tag, digest, status, previous, rounds: watched.rounds, writes: watched.writes, requests });
+      const { rounds, writes, intentsSent } = watched;
+      say({ tag, digest, status, previous, rounds, writes, intentsSent, requests });
     } catch (error) {
       say({ tag, failed: `${error.code}: ${error.message}` });
     }

@@ -35,6 +35,8 @@ export interface AcknowledgedLoad {
   /** Of the commit, its lone try among them; and how often a write of the index was tried. */
   readonly rounds: number;
   readonly writes: number;
+  /** How often its intent was sent: 0 if it needed none, more than once if the store did not answer. */
+  readonly intentsSent: number;
   readonly requests: number;
 }
 
@@ -121,7 +123,7 @@ function isAlive({ exitCode, signalCode }: ChildProcess): boolean {
 
 function parseLoad(json: unknown): AcknowledgedLoad {
   if (!isJsonObject(json) || !isJsonObject(json["requests"])) throw new Error(`Cannot read ${JSON.stringify(json)}`);
-  const { tag, digest, status, previous, rounds, writes, requests } = json;
+  const { tag, digest, status, previous, rounds, writes, intentsSent, requests } = json;
   return {
     tag: String(tag),
     digest: String(digest),
@@ -129,6 +131,7 @@ function parseLoad(json: unknown): AcknowledgedLoad {
     previous: typeof previous === "string" ? previous : undefined,
     rounds: Number(rounds),
     writes: Number(writes),
+    intentsSent: Number(intentsSent),
     requests: Object.values(requests).reduce((sum: number, count) => sum + Number(count), 0),
   };
 }

@@ -43,7 +43,7 @@ class Simulation implements SimulationResult {
   readonly #bucket = new SimulatedBucket();
   readonly #choices: Choices;
   readonly #histories = new Map<string, History>();
-  /** Keys of intents whose writers know what became of them. */
+  /** Keys of intents whose writers know what became of them, and sent them once: what was sent again has to stay. */
   readonly #settled = new Map<string, SimulatedStore>();
   #writers = 0;
 
@@ -123,7 +123,8 @@ class Simulation implements SimulationResult {
       const requests = store.sent.slice(firstRequest);
       this.#look(outcomes, requests);
       if (outcomes === undefined) continue;
-      for (const request of requests) this.#settled.set(request.replace("PUT ", ""), store);
+      const isSentOnce = (request: string): boolean => requests.indexOf(request) === requests.lastIndexOf(request);
+      for (const it of requests.filter(isSentOnce)) this.#settled.set(it.replace("PUT ", ""), store);
     }
   }
 

@@ -84,7 +84,7 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
     },
   ],
   "an intent that was sent again is deleted": [
-    { file: "combine.ts", replace: 'if (timesSent === 1) await deleteIntent', by: "await deleteIntent" },
+    { file: "combine.ts", replace: "if (timesSent === 1) await deleteIntent", by: "await deleteIntent" },
   ],
   "an intent is merged again by its own writer": [
     {

@@ -89,6 +89,7 @@ const refusedFormats: readonly (readonly [name: string, recognise: Recognise])[]
   ["it is lz4-compressed", startsWith("\x04\x22\x4d\x18")],
   ["it is a zip file", startsWith("PK\x03\x04")],
   ["it is a SquashFS or SIF file", startsWith("hsqs")],
+  ["it is a form, as curl -F sends it (use curl -T)", matches(/^--[^\r\n]{1,200}\r\nContent-Disposition: form-data/i)],
   ["it looks like a web page", matches(/^\s*<(?:!doctype|html|head|\?xml|!--)/i)],
   ["it looks like JSON", matches(/^\s*[{[]\s*["{[\]}]/)],
 ];

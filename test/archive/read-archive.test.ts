@@ -184,6 +184,11 @@ describeIfFound("readArchive", missingTools(["tar"]), () => {
   it.each([
     ["an empty body", Buffer.alloc(0), "it is empty"],
     ["HTML", Buffer.from("<!doctype html><p>Not found"), "it looks like a web page"],
+    [
+      "a form",
+      Buffer.from('------4f2e\r\nContent-Disposition: form-data; name="file"; filename="app.tar"\r\n\r\n'),
+      "it is a form, as curl -F sends it (use curl -T)",
+    ],
     ["xz", Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00]), "it is xz-compressed"],
     ["bzip2", Buffer.from("BZh91AY"), "it is bzip2-compressed"],
     ["zip", Buffer.from("PK\u0003\u0004…"), "it is a zip file"],

@@ -15,19 +15,35 @@ export const maxJsonDepth = 100;
  */
 export function parseJson(bytes: Uint8Array): unknown {
   checkDepth(bytes);
-  // A mark that the decoder kept is refused by JSON.parse, as by other readers.
-  return JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
+  return JSON.parse(decode(bytes));
 }
 
 /**
  * Parses the JSON of a manifest or an index, as `parseJson` does. Go's readers match keys without regard to case, so that
  * `layers` beside `Layers` means another image to them: throws a `SyntaxError` for a key that only looks like a known one,
- * and for annotations that are no text, with which they can read nothing of it.
+ * and for what makes them refuse the whole: `1.0` for a whole number, annotations that are no text.
  */
 export function parseOciJson(bytes: Uint8Array): unknown {
-  const json = parseJson(bytes);
+  checkDepth(bytes);
+  const text = decode(bytes);
+  const json: unknown = JSON.parse(text);
   checkKeys(json);
+  checkNumbers(text);
   return json;
+}
+
+/** A whole number that is not written as one, such as `1.0` or `1e3`. Inside a string the quotes would be escaped. */
+const oddNumber = /"(?:schemaVersion|size)"\s*:\s*-?\d+(?:\.0+(?![\deE])|(?:\.\d+)?[eE][+-]?\d+)/;
+
+/** One that is not whole is left to whoever knows what it is the size of. */
+function checkNumbers(text: string): void {
+  const [found] = oddNumber.exec(text) ?? [];
+  if (found !== undefined) throw new SyntaxError(`found ${found.slice(0, 100)}, expected digits alone`);
+}
+
+/** A mark stays, and is refused by `JSON.parse` as by other readers. */
+function decode(bytes: Uint8Array): string {
+  return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
 }
 
 /** In bytes: none of these characters is ever a part of another in UTF-8. What is malformed is left to `JSON.parse`. */

@@ -70,6 +70,23 @@ describe("parseOciJson", () => {
     expect(parseOciJson(json(text))).toEqual(JSON.parse(text));
   });
 
+  it.each(["1.0", "1.00", "1e3", "1.5E+2", "-0.0"])(
+    "refuses %s as a size, which Go's readers do not take",
+    (number) => {
+      expect(() => parseOciJson(json(`{"layers":[{"size" : ${number}}]}`))).toThrow(
+        new SyntaxError(`found "size" : ${number}, expected digits alone`),
+      );
+      expect(() => parseOciJson(json(`{"schemaVersion":${number}}`))).toThrow(SyntaxError);
+    },
+  );
+
+  it.each([
+    `{"size":1.05}`, // not whole: whoever knows what it is the size of refuses it
+    `{"ratio":1.0,"annotations":{"a":${JSON.stringify('"size":1.0')}}}`,
+  ])("leaves alone %s", (text) => {
+    expect(parseOciJson(json(text))).toEqual(JSON.parse(text));
+  });
+
   it("takes the last of a key that comes twice, as Go's readers do", () => {
     expect(parseOciJson(json('{"size":1,"layers":[1],"size":2,"layers":[]}'))).toEqual({ size: 2, layers: [] });
   });
@@ -80,6 +97,8 @@ describe("parseOciJson", () => {
     ["digests", `[${'{"digest":{}},'.repeat(mebibytes(4) / 14)}0]`],
     ["a long key", `{"${"s".repeat(mebibytes(4))}":0}`],
     ["numbers", `[${"1,".repeat(mebibytes(2))}0]`],
+    ["sizes", `[${'{"size":0.0001},'.repeat(mebibytes(4) / 16)}0]`],
+    ["a long fraction", `{"size":0.${"0".repeat(mebibytes(4))}1}`],
   ])("looks through 4 MiB of %s without holding everything up", (_, text) => {
     // Were it quadratic, the test would not be over in time.
     expect(() => parseOciJson(json(text))).not.toThrow();

@@ -4,6 +4,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import { type ImageName, defaultRepository, parseReference, parseTag, tagOfReference } from "../oci/reference.ts";
 import { refNameAnnotation } from "../oci/repository-index.ts";
 import type { ClosedRoot } from "./check-closure.ts";
+import { type CosignTag, cosignTagsOf } from "./cosign-tags.ts";
 
 /** Engines write the whole name of an image here (containerd, Docker, BuildKit). */
 export const containerdNameAnnotation = "io.containerd.image.name";
@@ -13,14 +14,21 @@ export interface NamedRoot extends ClosedRoot, ImageName {}
 /**
  * Names the roots, each name once; a manifest without a name that is a part of another root is no image of its own. In this
  * order a name is: what the request says; containerd's whole name; `org.opencontainers.image.ref.name`, which may be a whole
- * reference or a tag; the default repository. Throws `INDEX_INVALID` if two images would have one name, and `NAME_INVALID`.
+ * reference or a tag; the default repository. What cosign has saved beside an image goes under a tag of cosign's. Throws
+ * `INDEX_INVALID` if two images would have one name, and `NAME_INVALID`.
  */
 export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): NamedRoot[] {
   const images = roots.filter(isImage);
-  if (requested?.tag !== undefined) checkOneImage(images, requested);
+  const cosignTags = cosignTagsOf(images);
+  if (requested?.tag !== undefined) {
+    checkOneImage(
+      images.filter(({ digest }) => !cosignTags.has(digest)),
+      requested,
+    );
+  }
   const named = new Map<string, NamedRoot>();
   for (const root of images) {
-    const { repository, tag } = nameOf(root, requested);
+    const { repository, tag } = nameOf(root, requested, cosignTags.get(root.digest));
     const name = `${repository}:${tag ?? root.digest}`;
     const before = named.get(name);
     if (before !== undefined && before.digest !== root.digest) {
@@ -41,7 +49,8 @@ function isImage({ isPart, subject, annotations }: ClosedRoot): boolean {
   return isNamed || subject !== undefined || !isPart;
 }
 
-function nameOf(root: ClosedRoot, requested: ImageName | undefined): ImageName {
+function nameOf(root: ClosedRoot, requested: ImageName | undefined, cosignTag?: CosignTag): ImageName {
+  if (cosignTag !== undefined) return { repository: nameOf(cosignTag.image, requested).repository, tag: cosignTag.tag };
   if (requested === undefined) return nameInArchive(root);
   if (root.subject !== undefined) return { repository: requested.repository, tag: undefined }; // a referrer, found by its subject
   return { repository: requested.repository, tag: requested.tag ?? tagInArchive(root) };

@@ -266,6 +266,11 @@ describe("loadArchive, with an index of several platforms", () => {
   });
 });
 
+function annotated(layout: Layout, annotations: object): Layout {
+  const roots = layout.roots.map((root) => ({ ...root, annotations: { ...root.annotations, ...annotations } }));
+  return { ...layout, roots };
+}
+
 describe("loadArchive, naming", () => {
   const one = makeLayout({ layers: [small], name: "docker.io/library/app:1", refName: "1" });
   const other = makeLayout({ layers: [large], name: "localhost:5000/other:2", refName: "2" });
@@ -330,6 +335,29 @@ describe("loadArchive, naming", () => {
     const signature = makeLayout({ layers: [randomBytes(5)], ...(subject !== undefined && { subject }) });
     const receipt = await load(await tarOf(joinLayouts(one, signature)), { name: "team/x:1" });
     expect(namesOf(receipt)).toEqual(["team/x:1", `team/x:${signature.digest}`]);
+  });
+
+  it.each([
+    ["a whole name in the request", "team/x:1", ["team/x:1", "team/x"]],
+    ["a repository in the request", "team/x", ["team/x:1", "team/x"]],
+    ["the image's own name", undefined, ["app:1", "app"]],
+  ])("tags what cosign has saved beside an image as cosign looks for it, with %s", async (_, name, [image, beside]) => {
+    const cosign = (kind: string): object => ({ kind: `dev.cosignproject.cosign/${kind}` });
+    const saved = joinLayouts(
+      annotated(one, cosign("image")),
+      annotated(makeLayout({ layers: [randomBytes(5)] }), cosign("sigs")),
+      annotated(makeLayout({ layers: [randomBytes(6)] }), cosign("atts")),
+    );
+    const tag = one.digest.replace(":", "-");
+    const receipt = await load(await tarOf(saved), name === undefined ? {} : { name });
+    expect(namesOf(receipt)).toEqual([image, `${beside}:${tag}.sig`, `${beside}:${tag}.att`]);
+  });
+
+  it("does not guess which of two images cosign has signed", async () => {
+    const saved = [one, other].map((layout) => annotated(layout, { kind: "dev.cosignproject.cosign/image" }));
+    const signature = makeLayout({ layers: [randomBytes(5)] });
+    const layout = joinLayouts(...saved, annotated(signature, { kind: "dev.cosignproject.cosign/sigs" }));
+    expect(namesOf(await load(await tarOf(layout)))).toEqual(["app:1", "other:2", `images:${signature.digest}`]);
   });
 
   it("says that referrers have no tag where there is nothing else", async () => {

@@ -12,6 +12,8 @@ import { formatReference } from "../oci/reference.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { type CommitQueue, commitQueueOf } from "./commit-queue.ts";
 import { conditionFailed } from "./condition-failed.ts";
+import { readIndex } from "./index-state.ts";
+import { mergeWithin } from "./merge-within.ts";
 
 export interface CommitSetOptions {
   readonly store: ObjectStore;
@@ -30,7 +32,16 @@ export async function commitSet(
   set: ChangeSet,
   { store, queue = commitQueueOf(store), clock }: CommitSetOptions,
 ): Promise<readonly ChangeOutcome[]> {
-  const outcome = await queue.commit(repository, set, { store, clock });
+  return changesOf(await queue.commit(repository, set, { store, clock }), repository, set);
+}
+
+/** Makes no change. Throws what `commitSet` would throw of the repository as it is now. */
+export async function checkSet(repository: string, set: ChangeSet, store: ObjectStore): Promise<void> {
+  const { index } = await readIndex(store, repository);
+  for (const outcome of mergeWithin(index, [set]).outcomes) changesOf(outcome, repository, set);
+}
+
+function changesOf(outcome: ChangeSetOutcome, repository: string, set: ChangeSet): readonly ChangeOutcome[] {
   if ("changes" in outcome) return outcome.changes;
   throw "refused" in outcome ? refusalOf(outcome.refused, repository, set) : failureOf(outcome.failed, repository);
 }

@@ -3,11 +3,11 @@
  * to be whole, then published under its names, together with what refers to it.
  */
 import type { CommitQueue } from "../commit/commit-queue.ts";
-import { commitSet } from "../commit/commit-set.ts";
+import { checkSet, commitSet } from "../commit/commit-set.ts";
 import { StowageError, messageOf } from "../errors.ts";
 import type { RescuingStore } from "../marks/rescuing-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import type { ChangeOutcome, Expectation, SetChange } from "../oci/index-change.ts";
+import type { ChangeOutcome, ChangeSet, Expectation, SetChange } from "../oci/index-change.ts";
 import { type ImageName, formatReference } from "../oci/reference.ts";
 import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
 import { type ClosureOptions, checkClosure } from "./check-closure.ts";
@@ -45,19 +45,32 @@ export async function publishImages(roots: readonly Descriptor[], options: Publi
   const images = nameRoots(closed, options.name);
   const repositories = [...new Set(images.map((image) => image.repository))];
   checkRepositories(repositories, options);
-  const receipts: ImageReceipt[] = [];
-  for (const repository of repositories) {
+  const publications = repositories.map((repository): Publication => {
     const named = images.filter((image) => image.repository === repository);
-    const changes = changesFor(named, { referrers, expects: options.expects });
     const immutableTags = tagPatternsOf(options.immutableTags, repository);
+    return { repository, named, set: { changes: changesFor(named, { ...options, referrers }), immutableTags } };
+  });
+  if (publications.length > 1) {
+    // A tag that may not move keeps the others back as well, unless it comes to be there meanwhile.
+    for (const { repository, set } of publications) await checkSet(repository, set, options.store);
+  }
+  const receipts: ImageReceipt[] = [];
+  for (const { repository, named, set } of publications) {
     await keepClosed(closed, { ...options, repository, manifests });
     options.signal.throwIfAborted(); // not from here on: nobody must be left in doubt whether their load was published
-    const outcomes = await commitSet(repository, { changes, immutableTags }, options).catch((error: unknown) => {
+    const outcomes = await commitSet(repository, set, options).catch((error: unknown) => {
       throw receipts.length === 0 ? error : publishedInPart(error, receipts);
     });
     receipts.push(...named.map((root, i) => receiptFor(root, outcomes[i])));
   }
   return receipts;
+}
+
+/** What goes into one repository. */
+interface Publication {
+  readonly repository: string;
+  readonly named: readonly NamedRoot[];
+  readonly set: ChangeSet;
 }
 
 function checkRepositories(repositories: readonly string[], { mayPublish }: PublishOptions): void {
@@ -82,12 +95,12 @@ function mayNotPublish(denied: readonly string[]): StowageError {
 /** One for each image, in their order, then one for each referrer below them that is none itself. */
 function changesFor(
   named: readonly NamedRoot[],
-  { referrers, expects }: { readonly referrers: FoundReferrers } & Pick<PublishOptions, "expects">,
+  { referrers, name, expects }: { readonly referrers: FoundReferrers } & Pick<PublishOptions, "name" | "expects">,
 ): SetChange[] {
   const roots = new Set(named.map(({ digest }) => digest));
   const images = named.map(({ tag, mediaType, digest, size }): SetChange => {
     const { subject, artifactType } = referrers.get(digest) ?? {};
-    const condition = tag === undefined ? undefined : expects; // of referrers, which have no tag, nothing was said
+    const condition = tag === name?.tag ? expects : undefined; // of what goes along with the image nothing was said
     return { op: "set", tag, mediaType, digest, size, artifactType, subject, expects: condition };
   });
   const below = referrers.below(roots).filter(({ digest }) => !roots.has(digest));

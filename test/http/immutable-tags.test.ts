@@ -52,6 +52,17 @@ describe("a tag that the settings protect", () => {
     expect(await digestOf(name, tag)).toBe(first.digest);
   });
 
+  it("keeps the other repositories of a load back as well", async () => {
+    await load(first, "/app:v1");
+    const named = (layout: Layout, name: string): Layout => ({
+      ...layout,
+      roots: layout.roots.map((root) => ({ ...root, annotations: { "io.containerd.image.name": name } })),
+    });
+    const response = await load(joinLayouts(named(first, "other:1"), named(second, "app:v1")));
+    await expectImmutable(response, "app:v1");
+    expect(await digestOf("other", "1")).toBeNull();
+  });
+
   it.each([
     ["app", "stable"],
     ["team", "stable"],

@@ -353,6 +353,16 @@ describe("loadArchive, naming", () => {
     expect(namesOf(receipt)).toEqual([image, `${beside}:${tag}.sig`, `${beside}:${tag}.att`]);
   });
 
+  it("holds the image to a condition, and not what cosign has saved beside it", async () => {
+    const cosign = (layout: Layout, kind: string): Layout =>
+      annotated(layout, { kind: `dev.cosignproject.cosign/${kind}` });
+    const signed = async (image: Layout): Promise<Buffer> =>
+      tarOf(joinLayouts(cosign(image, "image"), cosign(makeLayout({ label: image.digest }), "sigs")));
+    await load(await signed(one), { name: "team/x:1", expects: "absent" });
+    const receipt = await load(await signed(other), { name: "team/x:1", expects: { digest: one.digest } });
+    expect(namesOf(receipt)).toEqual(["team/x:1", `team/x:${other.digest.replace(":", "-")}.sig`]);
+  });
+
   it("does not guess which of two images cosign has signed", async () => {
     const saved = [one, other].map((layout) => annotated(layout, { kind: "dev.cosignproject.cosign/image" }));
     const signature = makeLayout({ layers: [randomBytes(5)] });

@@ -101,10 +101,10 @@ function parseCount(text: string, max = Number.MAX_SAFE_INTEGER): number | undef
   return /^\d+$/.test(text) && Number(text) <= max ? Number(text) : undefined;
 }
 
-const unitBytes: Readonly<Record<string, number>> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
+const unitBytes: Readonly<Record<string, number>> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
 
 function parseBytes(text: string): number | undefined {
-  const [, count = "", unit = ""] = /^(\d+) ?([KMG]iB|)$/.exec(text) ?? [];
+  const [, count = "", unit = ""] = /^(\d+) ?([KMGT]iB|)$/.exec(text) ?? [];
   return count === "" ? undefined : parseCount(String(Number(count) * (unitBytes[unit] ?? 1)));
 }
 

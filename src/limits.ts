@@ -8,8 +8,8 @@ export interface Limits {
   /** Bytes that all loads of the process hold together while they wait for the store. */
   readonly maxBufferBytes: number;
   /**
-   * Bytes of one manifest, or of an archive's `index.json` or `manifest.json`. Of indexes inside one another four times as
-   * many.
+   * Bytes of one manifest, of an archive's `index.json` or `manifest.json`, or of a docker-archive's config. Of indexes inside
+   * one another four times as many.
    */
   readonly maxManifestBytes: number;
   /** Entries of an archive, directories included. */

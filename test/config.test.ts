@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { type Config, type ConfigOptions, parseConfig } from "../src/config.ts";
 import { defaultLimits } from "../src/limits.ts";
@@ -84,6 +85,14 @@ describe("parseConfig", () => {
       maxLoadSeconds: 600,
     };
     expect(parseConfig(env).limits).toEqual({ ...defaultLimits, ...limits });
+  });
+
+  it("reads the defaults as the README writes them", async () => {
+    const readme = await readFile(new URL("../README.md", import.meta.url), "utf8");
+    const rows = [...readme.matchAll(/^\| `(STOWAGE_MAX_[A-Z_]+)` +\| `([^`]+)`/gm)];
+    expect(rows).toHaveLength(Object.keys(defaultLimits).length);
+    const env = Object.fromEntries(rows.map(([, name = "", value = ""]) => [name, value]));
+    expect(parseConfig(env).limits).toEqual(defaultLimits);
   });
 
   it.each([

@@ -67,7 +67,7 @@ export async function* decompressZstd(
           heldBytes = Math.max(windowBytes, usualWindowBytes);
           release = await holdWindow?.(heldBytes);
         }
-        checkWindow(windowBytes, heldBytes);
+        checkWindow(windowBytes, heldBytes, ", after a first frame that needs no more");
         yield* decodeFrame(readFrame(header, reader));
       } else if (head.length === 8) await drain(streamExactly(reader, 8 + uint32(head, 4)));
       else throw cutShort();
@@ -144,9 +144,9 @@ function windowBytesOf(header: Uint8Array): number {
   return base + (base / 8) * (descriptor & 7);
 }
 
-function checkWindow(windowBytes: number, maxWindowBytes: number): void {
+function checkWindow(windowBytes: number, maxWindowBytes: number, why = ""): void {
   if (windowBytes <= maxWindowBytes) return;
-  throw limitExceeded(`it needs a window of ${windowBytes} bytes, at most ${maxWindowBytes} are allowed`, {
+  throw limitExceeded(`it needs a window of ${windowBytes} bytes, at most ${maxWindowBytes} are allowed${why}`, {
     found: windowBytes,
     expected: maxWindowBytes,
   });

@@ -212,5 +212,6 @@ function parseSize(text: string, where: string): number {
 }
 
 export function sparse(where: string): StowageError {
-  return unsupportedTar(where, "it is a sparse file; expected whole files, as tar writes them without --sparse");
+  const expected = "whole files, as GNU's tar writes them without --sparse, and bsdtar with --no-read-sparse";
+  return unsupportedTar(where, `it is a sparse file; expected ${expected}`);
 }

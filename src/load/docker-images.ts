@@ -84,7 +84,9 @@ class ImageMaker {
     layers.forEach((layer, i) => checkDiffId(layer, { path: image.layers[i], diffId: diffIds[i] }));
 
     const bytes = serializeManifest(config, layers);
-    if (bytes.length > limits.maxManifestBytes) throw tooLarge(image, bytes.length, limits);
+    if (bytes.length > limits.maxManifestBytes) {
+      throw tooLarge(`Cannot make image ${nameOf(image)}: its manifest would have`, bytes.length, limits);
+    }
     const manifest = { digest: await digestOf(bytes), size: bytes.length };
     await intake.take({ ...manifest, body: once(bytes) });
     return { mediaType: ociManifestType, ...manifest };
@@ -94,6 +96,7 @@ class ImageMaker {
     const known = this.#diffIds.get(digest);
     if (known !== undefined) return known;
     const { store, limits, signal, parsed } = this.#options;
+    if (size > limits.maxManifestBytes) throw tooLarge(`Cannot read the config "${digest}": it has`, size, limits);
     await parsed.hold(size); // what it says of layers is kept
     const found = await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal });
     const diffIds = parseDiffIds(found?.bytes ?? new Uint8Array(), digest);
@@ -181,11 +184,10 @@ function wrongCount(image: DockerImage, expected: number): StowageError {
   );
 }
 
-function tooLarge(image: DockerImage, found: number, { maxManifestBytes }: LoadLimits): StowageError {
+function tooLarge(problem: string, found: number, { maxManifestBytes }: LoadLimits): StowageError {
   return new StowageError(
     "LIMIT_EXCEEDED",
-    `Cannot make image ${nameOf(image)}: its manifest would have ${found} bytes, at most ${maxManifestBytes} are allowed ` +
-      "(maxManifestBytes)",
+    `${problem} ${found} bytes, at most ${maxManifestBytes} are allowed (maxManifestBytes)`,
     { detail: { limit: "maxManifestBytes", found, expected: maxManifestBytes } },
   );
 }

@@ -1,10 +1,17 @@
 /** A file of a layout that is kept in memory until the end of the archive: `index.json` and `oci-layout`. */
 import type { ArchiveEntry } from "../archive/read-archive.ts";
 import { type ErrorCode, StowageError, messageOf } from "../errors.ts";
-import type { LoadLimits } from "../limits.ts";
 import { describeJson, isJsonObject, parseJson } from "../oci/json.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { isSameAs } from "../streams/same-bytes.ts";
+
+export interface LayoutFileOptions {
+  readonly maxBytes: number;
+  /** The setting that says so, if one does. */
+  readonly limit?: string;
+  /** The code of the error if the archive has two that differ. */
+  readonly code: ErrorCode;
+}
 
 /**
  * Reads the file. `before` is what the archive had under the same path: the same bytes may come again. Throws
@@ -13,14 +20,14 @@ import { isSameAs } from "../streams/same-bytes.ts";
 export async function readLayoutFile(
   { path, size, body }: ArchiveEntry,
   before: Uint8Array | undefined,
-  { limits, code }: { readonly limits: Pick<LoadLimits, "maxManifestBytes">; readonly code: ErrorCode },
+  { maxBytes, limit, code }: LayoutFileOptions,
 ): Promise<Uint8Array> {
-  const { maxManifestBytes } = limits;
-  if (size > maxManifestBytes) {
+  if (size > maxBytes) {
+    const setting = limit === undefined ? "" : ` (${limit})`;
     throw new StowageError(
       "LIMIT_EXCEEDED",
-      `Cannot read ${path}: it has ${size} bytes, at most ${maxManifestBytes} are allowed (maxManifestBytes)`,
-      { detail: { limit: "maxManifestBytes", found: size, expected: maxManifestBytes } },
+      `Cannot read ${path}: it has ${size} bytes, at most ${maxBytes} are allowed${setting}`,
+      { detail: { ...(limit !== undefined && { limit }), found: size, expected: maxBytes } },
     );
   }
   if (before === undefined) return collectBytes(body, size);

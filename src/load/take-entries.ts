@@ -11,7 +11,7 @@ import { checkLayoutVersion, readLayoutFile } from "./layout-file.ts";
 import { type IgnoredEntry, maxIgnoredEntries } from "./receipt.ts";
 
 /** Bytes of an `oci-layout`, which says a version and nothing more. */
-const layoutFileLimits = { maxManifestBytes: 4096 };
+const maxLayoutFileBytes = 4096;
 
 /** As many names as a docker-archive may have: each is in the receipt. */
 const maxRoots = 10_000;
@@ -53,9 +53,11 @@ export async function takeEntries(
     if (role.kind === "blob") await intake.take({ digest: role.digest, size: entry.size, body: entry.body });
     else if (role.kind === "index.json") {
       const before: Uint8Array | undefined = "index" in kept ? kept.index : undefined;
-      kept = { index: await readLayoutFile(entry, before, { limits, code: "INDEX_INVALID" }) };
+      const allowed = { maxBytes: limits.maxManifestBytes, limit: "maxManifestBytes" };
+      kept = { index: await readLayoutFile(entry, before, { ...allowed, code: "INDEX_INVALID" }) };
     } else if (role.kind === "oci-layout") {
-      layoutFile = await readLayoutFile(entry, layoutFile, { limits: layoutFileLimits, code: "ARCHIVE_INVALID" });
+      const options = { maxBytes: maxLayoutFileBytes, code: "ARCHIVE_INVALID" } as const;
+      layoutFile = await readLayoutFile(entry, layoutFile, options);
     } else if (role.kind === "other") {
       if ("dockerFiles" in kept) await kept.dockerFiles.take(entry);
       if (ignored.length < maxIgnoredEntries) ignored.push(ignore(entry));

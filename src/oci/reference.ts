@@ -70,7 +70,7 @@ export function formatReference(repository: string, reference: string): string {
 
 /**
  * Reads a whole reference, such as an engine writes into an archive: `[REGISTRY/]NAME[:TAG][@DIGEST]`. Without tag and
- * digest it means `latest`, as with every client; with a digest alone it has no tag. Throws `NAME_INVALID`.
+ * digest it means `latest`, as with every client; with a digest alone it has no tag, and nothing but a digest is no name. Throws `NAME_INVALID`.
  */
 export function parseReference(text: string): ImageName {
   const { name, tag } = splitReference(text);
@@ -86,6 +86,8 @@ export function tagOfReference(text: string): string | undefined {
 }
 
 function splitReference(text: string): { readonly name: string; readonly tag: string | undefined } {
+  // Kubernetes names images for containerd by their ids as well: a digest by itself is no name.
+  if (isSha256Digest(text)) return { name: defaultRepository, tag: undefined };
   const at = text.indexOf("@");
   const named = at === -1 ? text : text.slice(0, at);
   if (at !== -1 && !isSha256Digest(text.slice(at + 1))) {

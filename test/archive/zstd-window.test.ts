@@ -1,3 +1,4 @@
+import zlib from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { readArchive } from "../../src/archive/read-archive.ts";
 import { defaultLimits } from "../../src/limits.ts";
@@ -34,8 +35,14 @@ describe("readArchive, of zstd frames", () => {
     expect(await windowsHeld(10, 22)).toEqual({ asked: [usual], released: 1 });
   });
 
+  /** Node before 22.15 refuses it as the first as well. */
+  const why = "createZstdDecompress" in zlib ? ", after a first frame that needs no more" : "";
+
   it("refuses a window that is larger than what it has asked for, or than any may be", async () => {
-    await expect(windowsHeld(20, 24)).rejects.toMatchObject({ code: "LIMIT_EXCEEDED" });
+    await expect(windowsHeld(20, 24)).rejects.toMatchObject({
+      code: "LIMIT_EXCEEDED",
+      message: `Cannot decompress the zstd body: it needs a window of 16777216 bytes, at most ${usual} are allowed${why}`,
+    });
     await expect(windowsHeld(28, 20)).rejects.toMatchObject({ code: "LIMIT_EXCEEDED" });
   });
 });

@@ -429,7 +429,8 @@ describe("loadArchive, of a manifest.json", () => {
     const limits = { ...defaultLimits, maxManifestBytes: configBytes - 1 };
     const names = makeDockerArchive("jib", image).at(-1)?.bytes?.length ?? 0;
     expect(names).toBeLessThan(configBytes);
-    await expectRefused(makeDockerArchive("jib", image), { code: "LIMIT_EXCEEDED" }, { limits });
+    const tooLarge = { limit: "maxManifestBytes", found: configBytes, expected: configBytes - 1 };
+    await expectRefused(makeDockerArchive("jib", image), { code: "LIMIT_EXCEEDED", detail: tooLarge }, { limits });
   });
 
   it("refuses, by name, what Docker before 1.10 wrote", async () => {

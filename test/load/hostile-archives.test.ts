@@ -317,6 +317,11 @@ const indexes: Readonly<Record<string, Hostile>> = {
     "ARCHIVE_INVALID",
     /Cannot read oci-layout as JSON/,
   ),
+  "an oci-layout that is too large": refused(
+    withLayoutFile({ imageLayoutVersion: "1.0.0", more: "x".repeat(4096) }),
+    "LIMIT_EXCEEDED",
+    /Cannot read oci-layout: it has \d+ bytes, at most 4096 are allowed$/, // no setting changes that
+  ),
   "an oci-layout that is a list": refused(withLayoutFile([]), "ARCHIVE_INVALID", /found a list/),
 };
 

@@ -22,6 +22,7 @@ describe("parseReference", () => {
     ["my/library/app", "my/library/app", "latest"],
     [`app@${digest}`, "app", undefined],
     [`app:1@${digest}`, "app", "1"],
+    [digest, "images", undefined], // as Kubernetes names images for containerd, by their ids
   ])("reads %s", (text, repository, tag) => {
     expect(parseReference(text)).toEqual({ repository, tag });
   });
@@ -77,6 +78,7 @@ describe("tagOfReference", () => {
     ["My App:1.4", "1.4"],
     ["HOST:5000/App", "latest"],
     [`App@${digest}`, undefined],
+    [digest, undefined],
     [`App:1@${digest}`, "1"],
   ])("reads the tag of %s, whatever its name", (text, tag) => {
     expect(tagOfReference(text)).toBe(tag);

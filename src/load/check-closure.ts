@@ -10,6 +10,7 @@ import { blobKey } from "../storage/keys.ts";
 import type { StoreReader } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";
 import { concurrently } from "../streams/concurrently.ts";
+import { checkData } from "./check-data.ts";
 import type { FoundReferrers } from "./found-referrers.ts";
 import type { ParsedJson } from "./parsed-json.ts";
 
@@ -54,7 +55,7 @@ const maxPlatformLength = 500;
 
 /**
  * Checks each root. Throws `MANIFEST_BLOB_UNKNOWN` if something is missing, `SIZE_INVALID` if it has another size,
- * `MANIFEST_INVALID` if it cannot be read, and `LIMIT_EXCEEDED` if a manifest is too large, an index too deep, or too much of
+ * `MANIFEST_INVALID` if it cannot be read, what `checkData` does, and `LIMIT_EXCEEDED` if a manifest is too large, an index too deep, or too much of
  * them missing.
  */
 export async function checkClosure(roots: readonly Descriptor[], options: ClosureOptions): Promise<ClosedRoot[]> {
@@ -150,6 +151,7 @@ class ClosureCheck {
     }
     checkSize(descriptor, bytes.length, namedBy);
     const manifest = parseManifest(bytes, digest, mediaType);
+    await checkData(bytes, digest);
     const isIndex = manifest.kind === "index";
     const sparse = isIndex ? await this.#checkChildren(manifest, { namedBy: digest, depth: depth + 1 }) : complete;
     if (!isIndex) await this.#checkBlobs(manifest.blobs, digest);

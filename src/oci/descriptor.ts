@@ -29,15 +29,18 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
     );
   }
   const { artifactType, annotations, platform, urls, ...rest } = value;
+  const known = {
+    ...parseOptional({ artifactType }, aString, where),
+    ...parseOptional({ platform }, aPlatform, where),
+    ...parseOptional({ urls }, aListOfStrings, where),
+  };
   return {
     ...rest, // its `data`, say: what Stowage does not read it still keeps
     mediaType: parseMediaType(value["mediaType"], where),
     digest: parseDigest(value["digest"], where),
     size: parseSize(value["size"], where),
-    ...(typeof artifactType === "string" && { artifactType }),
+    ...known,
     ...(isJsonObject(annotations) && { annotations: stringsOf(annotations) }),
-    ...(isJsonObject(platform) && { platform }),
-    ...(Array.isArray(urls) && { urls: urls.filter((url) => typeof url === "string") }),
   };
 }
 
@@ -52,6 +55,52 @@ export function knownFields(descriptor: Descriptor): Descriptor {
     ...(platform && { platform }),
     ...(urls && { urls }),
   };
+}
+
+/**
+ * Checks a field that need not be there, where `null` stands for nothing. One of another type makes Go's readers refuse the
+ * whole manifest, so that nobody could pull it: throws `MANIFEST_INVALID`.
+ */
+export function parseOptional<Name extends string, T>(
+  field: Readonly<Record<Name, unknown>>,
+  { is, expected }: FieldType<T>,
+  where: string,
+): Partial<Record<Name, T>> {
+  const right: Partial<Record<Name, T>> = {};
+  for (const name in field) {
+    const value: unknown = field[name];
+    if (value === undefined || value === null) continue;
+    if (is(value)) right[name] = value;
+    else throw wrongType(`the ${name} of ${where}`, value, expected);
+  }
+  return right;
+}
+
+function wrongType(what: string, value: unknown, expected: string): StowageError {
+  return new StowageError(
+    "MANIFEST_INVALID",
+    `Cannot read ${what}: found ${describeJson(value)}, expected ${expected}`,
+  );
+}
+
+interface FieldType<T> {
+  readonly is: (value: unknown) => value is T;
+  readonly expected: string;
+}
+
+const isString = (value: unknown): value is string => typeof value === "string";
+const isStrings = (value: unknown): value is string[] => Array.isArray(value) && value.every(isString);
+export const aString: FieldType<string> = { is: isString, expected: "a string" };
+const aListOfStrings: FieldType<string[]> = { is: isStrings, expected: "a list of strings" };
+const aPlatform: FieldType<JsonObject> = {
+  is: isPlatform,
+  expected: "an object with an os and an architecture as strings",
+};
+
+function isPlatform(value: unknown): value is JsonObject {
+  if (!isJsonObject(value)) return false;
+  const words = ["architecture", "os", "os.version", "variant"].map((name) => value[name] ?? "");
+  return words.every(isString) && isStrings(value["os.features"] ?? []);
 }
 
 function parseMediaType(value: unknown, where: string): string {

@@ -4,7 +4,7 @@
  */
 import { Buffer } from "node:buffer";
 import { StowageError, messageOf } from "../errors.ts";
-import { type Descriptor, knownFields, parseDescriptor, stringsOf } from "./descriptor.ts";
+import { type Descriptor, aString, knownFields, parseDescriptor, parseOptional, stringsOf } from "./descriptor.ts";
 import { describeJson, isJsonObject, parseOciJson } from "./json.ts";
 
 export const ociIndexType = "application/vnd.oci.image.index.v1+json";
@@ -62,7 +62,7 @@ export function parseManifest(bytes: Uint8Array, name: string, declaredType?: st
   }
   const about = {
     subject: subject === undefined ? undefined : parseDescriptor(subject, `the subject of ${name}`),
-    artifactType: stringOrUndefined(json["artifactType"]),
+    artifactType: stringOrUndefined(parseOptional({ artifactType: json["artifactType"] }, aString, name).artifactType),
     annotations: isJsonObject(json["annotations"]) ? stringsOf(json["annotations"]) : undefined,
   };
 

@@ -70,7 +70,8 @@ export function formatReference(repository: string, reference: string): string {
 
 /**
  * Reads a whole reference, such as an engine writes into an archive: `[REGISTRY/]NAME[:TAG][@DIGEST]`. Without tag and
- * digest it means `latest`, as with every client; with a digest alone it has no tag, and nothing but a digest is no name. Throws `NAME_INVALID`.
+ * digest it means `latest`, as with every client; with a digest alone it has no tag, and nothing but a digest is no name.
+ * Throws `NAME_INVALID`.
  */
 export function parseReference(text: string): ImageName {
   const { name, tag } = splitReference(text);

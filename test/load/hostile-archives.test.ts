@@ -327,6 +327,8 @@ const indexes: Readonly<Record<string, Hostile>> = {
 
 const sha512 = { mediaType: types.manifest, digest: `sha512:${hex}${hex}`, size: 100 };
 
+const smallLayer = { mediaType: types.layer, digest: smallDigest, size: small.length };
+
 const elsewhere = {
   mediaType: "application/vnd.oci.image.layer.nondistributable.v1.tar",
   urls: ["https://example.org/layer"],
@@ -392,6 +394,41 @@ const descriptors: Readonly<Record<string, Hostile>> = {
     withRootBlob(json({ schemaVersion: 2, manifests: [root, sha512] })),
     "UNSUPPORTED",
     /Cannot take manifests\[1\] of sha256.*only sha256 is supported/,
+  ),
+  "of a layer with text as urls": refused(
+    withManifest({ layers: [{ ...smallLayer, urls: "https://example.org" }] }),
+    "MANIFEST_INVALID",
+    /Cannot read the urls of layers\[0\] of sha256:.*: found "https:\/\/example.org", expected a list of strings/,
+  ),
+  "of a platform with a number": refused(
+    withRootBlob(json({ schemaVersion: 2, manifests: [{ ...root, platform: { os: 1 } }] })),
+    "MANIFEST_INVALID",
+    /Cannot read the platform of manifests\[0\] of sha256/,
+  ),
+  "of a manifest with a number as its artifactType": refused(
+    withManifest({ artifactType: 1 }),
+    "MANIFEST_INVALID",
+    /Cannot read the artifactType of sha256:.*: found 1, expected a string/,
+  ),
+  "of a layer with other data": refused(
+    withManifest({ layers: [{ ...smallLayer, data: Buffer.alloc(small.length).toString("base64") }] }),
+    "DIGEST_INVALID",
+    /the data that it has for "sha256:.*" has the digest "sha256:/,
+  ),
+  "of a layer with data that is cut short": refused(
+    withManifest({ layers: [{ ...smallLayer, data: Buffer.from(small.subarray(1)).toString("base64") }] }),
+    "SIZE_INVALID",
+    /has 99 bytes, expected 100/,
+  ),
+  "of a layer with data that is no base64": refused(
+    withManifest({ layers: [{ ...smallLayer, data: "===" }] }),
+    "MANIFEST_INVALID",
+    /is no base64/,
+  ),
+  "of a subject with other data": refused(
+    withManifest({ subject: { ...smallLayer, data: "e30=" } }),
+    "SIZE_INVALID",
+    /has 2 bytes, expected 100/,
   ),
   "of a layer without a digest": refused(
     withManifest({ layers: [{ mediaType: types.layer, size: 1 }] }),

@@ -1,0 +1,36 @@
+/**
+ * The `data` of descriptors: a blob's own bytes in base64, so that readers need not fetch it (image specification,
+ * "Properties").
+ */
+import { Buffer } from "node:buffer";
+import { StowageError } from "../errors.ts";
+import { describeJson, isJsonObject, parseJson } from "../oci/json.ts";
+import { digestOf } from "../streams/digest-of.ts";
+
+/**
+ * Checks a manifest or an index that has been read as one: what its descriptors carry must be the bytes that their digests
+ * name. Throws `MANIFEST_INVALID`, `SIZE_INVALID` or `DIGEST_INVALID`.
+ */
+export async function checkData(bytes: Uint8Array, name: string): Promise<void> {
+  // Hardly any has one, and to read it again costs as much as to read it.
+  if (!Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes('"data"')) return;
+  const json = parseJson(bytes);
+  if (!isJsonObject(json)) return;
+  const { config, subject, layers, manifests } = json;
+  for (const descriptor of [config, subject, layers, manifests].flat()) {
+    if (isJsonObject(descriptor)) await checkDescriptor(descriptor, name);
+  }
+}
+
+async function checkDescriptor({ data, digest, size }: Readonly<Record<string, unknown>>, name: string): Promise<void> {
+  if (data === undefined || data === null) return;
+  const fail = (code: "MANIFEST_INVALID" | "SIZE_INVALID" | "DIGEST_INVALID", found: string): never => {
+    throw new StowageError(code, `Cannot take "${name}": the data that it has for "${String(digest)}" ${found}`);
+  };
+  if (typeof data !== "string") return fail("MANIFEST_INVALID", `is ${describeJson(data)}, expected base64`);
+  const bytes = Buffer.from(data, "base64");
+  if (bytes.toString("base64") !== data) return fail("MANIFEST_INVALID", "is no base64");
+  if (bytes.length !== size) return fail("SIZE_INVALID", `has ${bytes.length} bytes, expected ${String(size)}`);
+  const found = await digestOf(bytes);
+  if (found !== digest) return fail("DIGEST_INVALID", `has the digest "${found}"`);
+}

@@ -17,7 +17,7 @@ import { unknownOutcome } from "./unknown-outcome.ts";
 
 /** How long an intent may wait to be merged. */
 const maxWaitMs = 60_000;
-/** How long after that its writer still looks for what became of it. */
+/** How long after that, and after the last try of sending it, its writer still looks for what became of it. */
 const maxDoubtMs = 30_000;
 /** How long an intent that was sent without an answer may be nowhere, until its writer gives up looking. */
 const maxMissingMs = 10_000;
@@ -45,10 +45,11 @@ export async function combine(commit: Commit, lastSeen: IndexState): Promise<Out
   const read = new Map([[id, own]]);
   let began = clock.now();
   const timesSent = await putIntent(own, commit, clock);
+  const lastLook = Math.max(deadline, clock.now()) + maxDoubtMs; // no answer may have been long in coming
   let requestMs = shortestRequestMs; // the slowest so far
   let lastError: unknown;
   let missingSince = Number.POSITIVE_INFINITY;
-  for (let round = 0; clock.now() < Math.min(deadline + maxDoubtMs, missingSince + maxMissingMs); round++) {
+  for (let round = 0; clock.now() < Math.min(lastLook, missingSince + maxMissingMs); round++) {
     let usualMs = waitAfterErrorMs;
     try {
       const found = await look(commit, round === 0 ? lastSeen : undefined);

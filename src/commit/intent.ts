@@ -21,7 +21,7 @@ export const maxIntentBytes = 16 * 1024 * 1024;
  * So it makes no difference to anybody that it goes, nor if it comes back.
  */
 const abandonedMs = 60 * 60_000;
-/** How often an intent is sent that gets no answer. */
+/** How often an intent is sent that gets no answer, as long as it may be merged. */
 const maxTries = 5;
 /** Before the second try; twice as long before each further one. */
 const firstWaitMs = 100;
@@ -54,7 +54,7 @@ export async function putIntent({ id, ...intent }: Intent, place: IntentPlace, c
       return tries;
     } catch (error) {
       if (!isUnanswered(error)) throw error;
-      if (tries === maxTries) return tries;
+      if (tries === maxTries || clock.now() > intent.deadline) return tries;
     }
     await clock.sleep(clock.random() * firstWaitMs * 2 ** (tries - 1));
   }

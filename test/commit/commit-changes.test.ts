@@ -86,6 +86,22 @@ class UnsteadyStore extends ForwardingStore {
   }
 }
 
+/** Something happens between an intent's arrival and the answer to whoever sent it. */
+class SlowStore extends ForwardingStore {
+  readonly #meanwhile: () => Promise<void> | void;
+
+  constructor(inner: ObjectStore, meanwhile: () => Promise<void> | void) {
+    super(inner);
+    this.#meanwhile = meanwhile;
+  }
+
+  override async putIf(...args: Parameters<ObjectStore["putIf"]>): ReturnType<ObjectStore["putIf"]> {
+    const answer = await super.putIf(...args);
+    if (args[0].startsWith(intentsPrefix(repository))) await this.#meanwhile();
+    return answer;
+  }
+}
+
 describe("commitChanges", () => {
   it("merges what a dead writer left, and keeps its outcome until the intent is swept", async () => {
     const id = newCommitId(clock);
@@ -169,6 +185,29 @@ describe("commitChanges", () => {
     const unsteady = new UnsteadyStore(store, { failures: Number.POSITIVE_INFINITY, arrives: false });
     const failed = commitChanges(repository, [setOf("own")], { store: unsteady, clock });
     await expect(failed).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+    expect(await tagsNow()).not.toContain("own");
+  });
+
+  it("looks for what became of an intent whose answer came when its time was over", async () => {
+    await makeBusy();
+    const slow = new SlowStore(store, async () => {
+      await makeBusy(["others"]); // who merge it meanwhile
+      clock.nowMs += 2 * minuteMs;
+    });
+    expect(await commitChanges(repository, [setOf("own")], { store: slow, clock })).toEqual([created]);
+    expect(await intents()).toEqual([]);
+  });
+
+  it("sends no intent again that nobody may merge any more", async () => {
+    await makeBusy();
+    let tries = 0;
+    const slow = new SlowStore(store, () => {
+      tries += 1;
+      clock.nowMs += 2 * minuteMs;
+      throw new StowageError("STORE_UNAVAILABLE", "no answer came");
+    });
+    expect(await commitChanges(repository, [setOf("own")], { store: slow, clock })).toEqual([{ failed: "expired" }]);
+    expect(tries).toBe(1);
     expect(await tagsNow()).not.toContain("own");
   });
 

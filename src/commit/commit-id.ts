@@ -1,6 +1,7 @@
 /**
  * Names of commits and intents: `<milliseconds since 1970>-<random>`, both in hexadecimal and of one length, so that they
- * sort by age. Nothing rests on clocks that agree: age decides who goes first, and when what a dead writer left is deleted.
+ * sort by age. Age decides who goes first, and when an intent that was left may be deleted; that is safe as long as clocks are
+ * right within a quarter of an hour.
  */
 import type { Clock } from "../clock.ts";
 

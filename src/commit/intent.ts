@@ -17,8 +17,8 @@ import { isCommitId, timeOfCommit } from "./commit-id.ts";
 export const maxIntentBytes = 16 * 1024 * 1024;
 
 /**
- * An intent that is so old has no writer any more, nor may anybody still merge it: by whichever clock its deadline is over.
- * So it makes no difference to anybody that it goes, nor if it comes back.
+ * An intent that is so old has no writer any more, nor may anybody still merge it: its deadline is over by every clock that
+ * is right within a quarter of an hour. So it makes no difference to anybody that it goes, nor if it comes back.
  */
 const abandonedMs = 60 * 60_000;
 /** How often an intent is sent that gets no answer, as long as it may be merged. */

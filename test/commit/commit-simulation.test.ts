@@ -7,8 +7,8 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { commitChanges } from "../../src/commit/commit-changes.ts";
 import { StowageError } from "../../src/errors.ts";
-import { compileProtocol, mutants, shortMemory, singleTry, smallMerges } from "./mutants.ts";
-import { type Scenario, arbitraryScenario } from "./scenario.ts";
+import { compileProtocol, mutants, mutantsOutOfStep, shortMemory, singleTry, smallMerges } from "./mutants.ts";
+import { type Scenario, arbitraryScenario, scenarioOutOfStep } from "./scenario.ts";
 import { type Protocol, type SimulationResult, simulate } from "./simulate.ts";
 
 const runs = Number(process.env["STOWAGE_TEST_RUNS"] ?? 6000);
@@ -19,9 +19,13 @@ const parameters = { numRuns: runs, interruptAfterTimeLimit: maxMs, ...(seed !==
 const timeout = 2 * maxMs;
 
 /** Throws if any schedule goes wrong. */
-async function tryAll(protocol: Protocol, onResult: (result: SimulationResult) => void): Promise<void> {
+async function tryAll(
+  protocol: Protocol,
+  onResult: (result: SimulationResult) => void,
+  scenarios = arbitraryScenario,
+): Promise<void> {
   await fc.assert(
-    fc.asyncProperty(arbitraryScenario, async (scenario) => {
+    fc.asyncProperty(scenarios, async (scenario) => {
       const result = await simulate(scenario, protocol);
       onResult(result);
       if (result.problems.length > 0) throw new Error(`${result.problems.join("\n")}\n${result.trace}`);
@@ -31,11 +35,11 @@ async function tryAll(protocol: Protocol, onResult: (result: SimulationResult) =
 }
 
 /** How many schedules it takes until one goes wrong; undefined if none does. */
-async function schedulesUntilCaught(protocol: Protocol): Promise<number | undefined> {
+async function schedulesUntilCaught(protocol: Protocol, scenarios = arbitraryScenario): Promise<number | undefined> {
   const isRight = async (scenario: Scenario): Promise<boolean> =>
     (await simulate(scenario, protocol)).problems.length === 0;
   const numRuns = Math.max(runs, 30_000); // it ends with the first that goes wrong, most often after a few dozen
-  const details = await fc.check(fc.asyncProperty(arbitraryScenario, isRight), {
+  const details = await fc.check(fc.asyncProperty(scenarios, isRight), {
     ...parameters,
     numRuns,
     endOnFailure: true,
@@ -72,11 +76,19 @@ describe("commitChanges, of any schedule", () => {
   ])("does so too where %s", { timeout }, async (_, edits) => {
     await tryAll(await compileProtocol(edits), () => undefined);
   });
+
+  it("does so too where clocks differ while many race on a store that fails often", { timeout }, async () => {
+    await tryAll({ commitChanges, StowageError }, () => undefined, scenarioOutOfStep);
+  });
 });
 
 describe("the simulation", () => {
   it.each(Object.entries(mutants))("finds that %s", { timeout }, async (_, edits) => {
     expect(await schedulesUntilCaught(await compileProtocol(edits))).toBeDefined();
+  });
+
+  it.each(Object.entries(mutantsOutOfStep))("finds that %s", { timeout }, async (_, edits) => {
+    expect(await schedulesUntilCaught(await compileProtocol(edits), scenarioOutOfStep)).toBeDefined();
   });
 
   it("finds that an intent is sent twice", { timeout }, async () => {

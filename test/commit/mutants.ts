@@ -83,9 +83,6 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
       by: 'if (answer !== "conflict") return { outcomes };',
     },
   ],
-  "an intent that was sent again is deleted": [
-    { file: "combine.ts", replace: "if (timesSent === 1) await deleteIntent", by: "await deleteIntent" },
-  ],
   "an intent is merged again by its own writer": [
     {
       file: "look.ts",
@@ -93,6 +90,16 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
       by: 'const outcomes: Sight["outcomes"] = undefined;\n  const listed',
     },
     { file: "look.ts", replace: "!applied.has(intent.id)", by: "intent.id === id || !applied.has(intent.id)" },
+  ],
+};
+
+/** Those that only clocks that differ bring to light, or such a crowd soonest. */
+export const mutantsOutOfStep: Readonly<Record<string, readonly Edit[]>> = {
+  "an intent that was sent again is deleted": [
+    { file: "combine.ts", replace: "if (timesSent === 1) await deleteIntent", by: "await deleteIntent" },
+  ],
+  "an intent that was sent again is deleted before it is too old to be merged": [
+    { file: "intent.ts", replace: "abandonedMs = 60 * 60_000", by: "abandonedMs = 20_000" },
   ],
 };
 

@@ -102,6 +102,21 @@ export const arbitraryScenario: fc.Arbitrary<Scenario> = fc.record({
   calm: fc.constantFrom(255, 250, 240, 220),
 });
 
+/** Writers who race for a while, some of them with clocks that are fast: what is old to one is new to another. */
+const outOfStep: fc.Arbitrary<WriterPlan> = fc.record({
+  repository: fc.constant("images"),
+  startsAtMs: fc.nat(1500),
+  skewMs: fc.constantFrom(0, 0, 30_000),
+  steps: stepsOf(fc.tuple(tag, ownDigest).map(([name, it]) => [{ changes: [setTag(name, it)] }])),
+});
+
+/** Many of them, on a store that fails often: it takes that much until something old is deleted and comes back. */
+export const scenarioOutOfStep: fc.Arbitrary<Scenario> = fc.record({
+  writers: fc.array(outOfStep, { minLength: 5, maxLength: 10, size: "max" }),
+  choices: fc.uint8Array({ maxLength: 1500, size: "max" }),
+  calm: fc.constantFrom(240, 220, 200),
+});
+
 function stepsOf(sets: fc.Arbitrary<readonly ChangeSet[]>): fc.Arbitrary<WriterPlan["steps"]> {
   return fc.array(fc.option(sets, { freq: 6, nil: undefined }), { minLength: 1, maxLength: 3 });
 }

@@ -23,6 +23,8 @@ export const maxIntentBytes = 16 * 1024 * 1024;
 const abandonedMs = 60 * 60_000;
 /** How often an intent is sent that gets no answer, as long as it may be merged. */
 const maxTries = 5;
+/** For so long a try waits for its answer: a connection that says nothing is given up much later than an intent waits. */
+const maxAnswerMs = 20_000;
 /** Before the second try; twice as long before each further one. */
 const firstWaitMs = 100;
 
@@ -49,11 +51,12 @@ export async function putIntent({ id, ...intent }: Intent, place: IntentPlace, c
   const bytes = new TextEncoder().encode(JSON.stringify(intent));
   if (bytes.length > maxIntentBytes) throw tooLarge(place.repository, bytes.length);
   for (let tries = 1; ; tries++) {
+    const signal = AbortSignal.timeout(maxAnswerMs);
     try {
-      await place.store.putIf(keyOf(id, place), bytes, "absent", { once: true });
+      await place.store.putIf(keyOf(id, place), bytes, "absent", { once: true, signal });
       return tries;
     } catch (error) {
-      if (!isUnanswered(error)) throw error;
+      if (!signal.aborted && !isUnanswered(error)) throw error;
       if (tries === maxTries || clock.now() > intent.deadline) return tries;
     }
     await clock.sleep(clock.random() * firstWaitMs * 2 ** (tries - 1));

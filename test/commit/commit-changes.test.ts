@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Clock } from "../../src/clock.ts";
 import { commitChanges } from "../../src/commit/commit-changes.ts";
 import { newCommitId } from "../../src/commit/commit-id.ts";
@@ -16,6 +16,7 @@ import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
 import { indexKey, intentsPrefix } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
+import { orAbort } from "../../src/streams/or-abort.ts";
 import { readAll } from "../support/bytes.ts";
 import { numberedDigest, setTag } from "./scenario.ts";
 import { seededRandom } from "./scheduler.ts";
@@ -39,6 +40,8 @@ beforeEach(() => {
     random,
   };
 });
+
+afterEach(() => vi.restoreAllMocks());
 
 const commit = async (tag: string): ReturnType<typeof commitChanges> =>
   commitChanges(repository, [setOf(tag)], { store, clock });
@@ -88,16 +91,17 @@ class UnsteadyStore extends ForwardingStore {
 
 /** Something happens between an intent's arrival and the answer to whoever sent it. */
 class SlowStore extends ForwardingStore {
-  readonly #meanwhile: () => Promise<void> | void;
+  readonly #meanwhile: (signal: AbortSignal | undefined) => Promise<void> | void;
 
-  constructor(inner: ObjectStore, meanwhile: () => Promise<void> | void) {
+  constructor(inner: ObjectStore, meanwhile: (signal: AbortSignal | undefined) => Promise<void> | void) {
     super(inner);
     this.#meanwhile = meanwhile;
   }
 
   override async putIf(...args: Parameters<ObjectStore["putIf"]>): ReturnType<ObjectStore["putIf"]> {
-    const answer = await super.putIf(...args);
-    if (args[0].startsWith(intentsPrefix(repository))) await this.#meanwhile();
+    const [at, bytes, condition, { signal, ...options } = {}] = args;
+    const answer = await super.putIf(at, bytes, condition, options);
+    if (at.startsWith(intentsPrefix(repository))) await this.#meanwhile(signal);
     return answer;
   }
 }
@@ -186,6 +190,19 @@ describe("commitChanges", () => {
     const failed = commitChanges(repository, [setOf("own")], { store: unsteady, clock });
     await expect(failed).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
     expect(await tagsNow()).not.toContain("own");
+  });
+
+  it("sends an intent again to which the store says nothing", async () => {
+    await makeBusy();
+    vi.spyOn(AbortSignal, "timeout").mockImplementation(() => AbortSignal.abort(new Error("too late")));
+    let tries = 0;
+    const silent = new SlowStore(store, async (signal) => {
+      tries += 1;
+      if (tries === 1) await orAbort(new Promise(() => undefined), signal);
+    });
+    expect(await commitChanges(repository, [setOf("own")], { store: silent, clock })).toEqual([created]);
+    expect(tries).toBe(2);
+    expect(await intents()).toHaveLength(1);
   });
 
   it("looks for what became of an intent whose answer came when its time was over", async () => {

@@ -4,7 +4,8 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import { type ImageName, defaultRepository, parseReference, parseTag, tagOfReference } from "../oci/reference.ts";
 import { refNameAnnotation } from "../oci/repository-index.ts";
 import type { ClosedRoot } from "./check-closure.ts";
-import { type CosignTag, cosignTagsOf } from "./cosign-tags.ts";
+import { cosignTagsOf } from "./cosign-tags.ts";
+import { type ListedManifest, homesOfReferrers } from "./referrer-homes.ts";
 
 /** Engines write the whole name of an image here (containerd, Docker, BuildKit). */
 export const containerdNameAnnotation = "io.containerd.image.name";
@@ -14,44 +15,63 @@ export interface NamedRoot extends ClosedRoot, ImageName {}
 /**
  * Names the roots, each name once; a manifest without a name that is a part of another root is no image of its own. In this
  * order a name is: what the request says; containerd's whole name; `org.opencontainers.image.ref.name`, which may be a whole
- * reference or a tag; the default repository. What cosign has saved beside an image goes under a tag of cosign's. Throws
- * `INDEX_INVALID` if two images would have one name, and `NAME_INVALID`.
+ * reference or a tag; of a referrer its digest, in the repository of its subject; the default repository. What cosign has
+ * saved beside an image goes under a tag of cosign's. Throws `INDEX_INVALID` if two images would have one name,
+ * `NAME_INVALID`, and `LIMIT_EXCEEDED`.
  */
 export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): NamedRoot[] {
   const images = roots.filter(isImage);
   const cosignTags = cosignTagsOf(images);
   if (requested?.tag !== undefined) {
-    checkOneImage(
-      images.filter(({ digest }) => !cosignTags.has(digest)),
-      requested,
-    );
+    const own = images.filter(({ digest }) => !cosignTags.has(digest));
+    checkOneImage(own, requested);
   }
+  const nameOf = requested === undefined ? nameInArchive : (root: ClosedRoot) => nameAsRequested(root, requested);
+  const homes = requested === undefined ? homesIn(images) : new Map<string, never>();
   const named = new Map<string, NamedRoot>();
-  for (const root of images) {
-    const { repository, tag } = nameOf(root, requested, cosignTags.get(root.digest));
+  const add = (root: ClosedRoot, { repository, tag }: ImageName): void => {
     const name = `${repository}:${tag ?? root.digest}`;
     const before = named.get(name);
-    if (before !== undefined && before.digest !== root.digest) {
-      throw new StowageError(
-        "INDEX_INVALID",
-        `Cannot name two images "${name}": found ${before.digest} and ${root.digest}`,
-        { detail: { name, digests: [before.digest, root.digest] } },
-      );
-    }
+    if (before !== undefined && before.digest !== root.digest) throw oneNameForTwo(name, [before.digest, root.digest]);
     named.set(name, { ...root, repository, tag });
+  };
+  for (const root of images) {
+    const cosignTag = cosignTags.get(root.digest);
+    const repositories = isNamelessReferrer(root) ? homes.get(root.digest) : undefined;
+    if (cosignTag !== undefined) add(root, { ...nameOf(cosignTag.image), tag: cosignTag.tag });
+    else if (repositories === undefined) add(root, nameOf(root));
+    else for (const repository of repositories) add(root, { repository, tag: undefined });
   }
   return [...named.values()];
 }
 
 /** A referrer is listed wherever else it is: it could not be found by its subject otherwise. */
-function isImage({ isPart, subject, annotations }: ClosedRoot): boolean {
-  const isNamed = [containerdNameAnnotation, refNameAnnotation].some((name) => annotations?.[name] !== undefined);
-  return isNamed || subject !== undefined || !isPart;
+function isImage(root: ClosedRoot): boolean {
+  return hasName(root) || root.subject !== undefined || !root.isPart;
 }
 
-function nameOf(root: ClosedRoot, requested: ImageName | undefined, cosignTag?: CosignTag): ImageName {
-  if (cosignTag !== undefined) return { repository: nameOf(cosignTag.image, requested).repository, tag: cosignTag.tag };
-  if (requested === undefined) return nameInArchive(root);
+function isNamelessReferrer(root: ClosedRoot): boolean {
+  return root.subject !== undefined && !hasName(root);
+}
+
+function hasName({ annotations }: ClosedRoot): boolean {
+  return [containerdNameAnnotation, refNameAnnotation].some((name) => annotations?.[name] !== undefined);
+}
+
+function homesIn(images: readonly ClosedRoot[]): ReadonlyMap<string, ReadonlySet<string>> {
+  const listed = images.map((root): ListedManifest => {
+    const repository = isNamelessReferrer(root) ? undefined : nameInArchive(root).repository;
+    return { digest: root.digest, subject: root.subject, repository };
+  });
+  return homesOfReferrers(listed);
+}
+
+function oneNameForTwo(name: string, digests: readonly [string, string]): StowageError {
+  const message = `Cannot name two images "${name}": found ${digests.join(" and ")}`;
+  return new StowageError("INDEX_INVALID", message, { detail: { name, digests } });
+}
+
+function nameAsRequested(root: ClosedRoot, requested: ImageName): ImageName {
   if (root.subject !== undefined) return { repository: requested.repository, tag: undefined }; // a referrer, found by its subject
   return { repository: requested.repository, tag: requested.tag ?? tagInArchive(root) };
 }

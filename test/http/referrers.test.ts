@@ -88,6 +88,16 @@ async function digestsAbout(digest: string, repository = "team/app"): Promise<st
 }
 
 describe("GET /v2/<name>/referrers/<digest>", () => {
+  it("finds one where the archive's own names put its subject, and what refers to it", async () => {
+    const one = referrer();
+    const other = referrer({ about: rootOf(one) });
+    await load(joinLayouts(other, one, image, makeLayout({ name: "another:1", layers: [] })), "/v1/load");
+    const path = "/v2/team/app/referrers";
+    expect((await list(`${path}/${subject.digest}`)).manifests).toMatchObject([{ digest: one.digest }]);
+    expect((await list(`${path}/${one.digest}`)).manifests).toMatchObject([{ digest: other.digest }]);
+    expect((await list(`/v2/images/referrers/${subject.digest}`)).manifests).toEqual([]);
+  });
+
   it("is empty for a subject and for a repository that nobody knows", async () => {
     expect((await list(`/v2/nobody/referrers/${nowhere}`)).manifests).toEqual([]);
     await load(image);

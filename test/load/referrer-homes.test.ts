@@ -1,0 +1,20 @@
+import { expect, it } from "vitest";
+import { homesOfReferrers } from "../../src/load/referrer-homes.ts";
+
+it("puts referrers in no more than 20,000 places", () => {
+  const archive = (repositories: number): Parameters<typeof homesOfReferrers>[0] => [
+    ...Array.from({ length: repositories }, (_, i) => ({ digest: "a", subject: undefined, repository: `app-${i}` })),
+    ...Array.from({ length: 100 }, (_, i) => ({ digest: `about-${i}`, subject: "a", repository: undefined })),
+  ];
+  expect(homesOfReferrers(archive(200)).size).toBe(100);
+  expect(() => homesOfReferrers(archive(201))).toThrow("its referrers belong into more than 20000 places");
+});
+
+it("comes to an end where referrers are about one another", () => {
+  const homes = homesOfReferrers([
+    { digest: "a", subject: undefined, repository: "app" },
+    { digest: "b", subject: "a", repository: undefined },
+    { digest: "b", subject: "b", repository: undefined },
+  ]);
+  expect([...homes]).toEqual([["b", new Set(["app"])]]);
+});

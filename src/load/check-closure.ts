@@ -55,8 +55,8 @@ const maxPlatformLength = 500;
 
 /**
  * Checks each root. Throws `MANIFEST_BLOB_UNKNOWN` if something is missing, `SIZE_INVALID` if it has another size,
- * `MANIFEST_INVALID` if it cannot be read, what `checkData` does, and `LIMIT_EXCEEDED` if a manifest is too large, an index too deep, or too much of
- * them missing.
+ * `MANIFEST_INVALID` if it cannot be read, what `checkData` does, and `LIMIT_EXCEEDED` if a manifest is too large, an index
+ * too deep, or too much of them missing.
  */
 export async function checkClosure(roots: readonly Descriptor[], options: ClosureOptions): Promise<ClosedRoot[]> {
   const check = new ClosureCheck(options);

@@ -62,12 +62,12 @@ interface Named {
 /** An index, or an image's manifest, as far as it matters here. */
 interface Manifest {
   readonly manifests?: readonly Named[];
-  readonly subject?: unknown;
+  readonly subject?: Named | null;
 }
 
 /**
  * The images that `index.json` names, each name once; undefined if there is none. One without a name that is a part of
- * another is no image of its own, unless it says something about a third.
+ * another is no image of its own, unless it says something about a third; it is to be where that is then.
  */
 export function layoutImagesIn({ files }: Reading): LayoutImage[] | undefined {
   const index = files.get("index.json");
@@ -80,9 +80,17 @@ export function layoutImagesIn({ files }: Reading): LayoutImage[] | undefined {
   const parts = new Set(roots.flatMap(partsOf).map(({ digest }) => digest));
   const hasName = ({ annotations }: Named): boolean =>
     nameAnnotations.some((name) => typeof annotations?.[name] === "string");
-  const images = roots
-    .filter((root) => hasName(root) || !parts.has(root.digest) || manifestOf(root).subject !== undefined)
-    .map(({ digest, annotations }) => ({ ...nameIn(annotations ?? {}), digest }));
+  const listed = roots.filter(
+    (root) => hasName(root) || !parts.has(root.digest) || (manifestOf(root).subject ?? undefined) !== undefined,
+  );
+  const namesOf = (root: Named, below: readonly string[] = []): readonly NamedImage[] => {
+    const about = hasName(root) ? undefined : manifestOf(root).subject?.digest;
+    const subjects = listed.filter(({ digest }) => digest === about && !below.includes(digest));
+    const names = subjects.flatMap((subject) => namesOf(subject, [...below, root.digest]));
+    if (names.length === 0) return [nameIn(root.annotations ?? {})];
+    return names.map(({ repository }) => ({ repository, tag: undefined }));
+  };
+  const images = listed.flatMap((root) => namesOf(root).map((name) => ({ ...name, digest: root.digest })));
   return [...new Map(images.map((image) => [`${image.repository}:${image.tag ?? image.digest}`, image])).values()];
 }
 
@@ -124,6 +132,7 @@ function nameIn(annotations: Readonly<Record<string, unknown>>): NamedImage {
 const reference = /^(?:(?:index\.)?docker\.io\/|localhost\/|[^/]*:\d+\/)?([^:@]+)(?::([^@]+))?(@.+)?$/;
 
 function parseName(text: string): NamedImage {
+  if (/^sha256:[0-9a-f]{64}$/.test(text)) return unnamed;
   const [, name = "", tag, digest] = reference.exec(text) ?? [];
   const repository = /^library\/[^/]+$/.test(name) ? name.slice("library/".length) : name;
   return { repository, tag: tag ?? (digest === undefined ? "latest" : undefined) };

@@ -29,18 +29,18 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
     );
   }
   const { artifactType, annotations, platform, urls, ...rest } = value;
-  const known = {
-    ...parseOptional({ artifactType }, aString, where),
-    ...parseOptional({ platform }, aPlatform, where),
-    ...parseOptional({ urls }, aListOfStrings, where),
-  };
+  const type = parseOptional(artifactType, `the artifactType of ${where}`, aString);
+  const platformOrNone = parseOptional(platform, `the platform of ${where}`, aPlatform);
+  const urlsOrNone = parseOptional(urls, `the urls of ${where}`, aListOfStrings);
   return {
     ...rest, // its `data`, say: what Stowage does not read it still keeps
     mediaType: parseMediaType(value["mediaType"], where),
     digest: parseDigest(value["digest"], where),
     size: parseSize(value["size"], where),
-    ...known,
+    ...(type !== undefined && { artifactType: type }),
     ...(isJsonObject(annotations) && { annotations: stringsOf(annotations) }),
+    ...(platformOrNone && { platform: platformOrNone }),
+    ...(urlsOrNone && { urls: urlsOrNone }),
   };
 }
 
@@ -58,29 +58,13 @@ export function knownFields(descriptor: Descriptor): Descriptor {
 }
 
 /**
- * Checks a field that need not be there, where `null` stands for nothing. One of another type makes Go's readers refuse the
- * whole manifest, so that nobody could pull it: throws `MANIFEST_INVALID`.
+ * Checks what need not be there, where `null` stands for nothing. A value of another type makes Go's readers refuse the whole
+ * manifest, so that nobody could pull it: throws `MANIFEST_INVALID`. `what` is such as `the urls of layers[2]`.
  */
-export function parseOptional<Name extends string, T>(
-  field: Readonly<Record<Name, unknown>>,
-  { is, expected }: FieldType<T>,
-  where: string,
-): Partial<Record<Name, T>> {
-  const right: Partial<Record<Name, T>> = {};
-  for (const name in field) {
-    const value: unknown = field[name];
-    if (value === undefined || value === null) continue;
-    if (is(value)) right[name] = value;
-    else throw wrongType(`the ${name} of ${where}`, value, expected);
-  }
-  return right;
-}
-
-function wrongType(what: string, value: unknown, expected: string): StowageError {
-  return new StowageError(
-    "MANIFEST_INVALID",
-    `Cannot read ${what}: found ${describeJson(value)}, expected ${expected}`,
-  );
+export function parseOptional<T>(value: unknown, what: string, { is, expected }: FieldType<T>): T | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (is(value)) return value;
+  throw new StowageError("MANIFEST_INVALID", `Cannot read ${what}: found ${describeJson(value)}, expected ${expected}`);
 }
 
 interface FieldType<T> {

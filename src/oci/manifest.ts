@@ -62,7 +62,7 @@ export function parseManifest(bytes: Uint8Array, name: string, declaredType?: st
   }
   const about = {
     subject: subject === undefined ? undefined : parseDescriptor(subject, `the subject of ${name}`),
-    artifactType: stringOrUndefined(parseOptional({ artifactType: json["artifactType"] }, aString, name).artifactType),
+    artifactType: stringOrUndefined(parseOptional(json["artifactType"], `the artifactType of ${name}`, aString)),
     annotations: isJsonObject(json["annotations"]) ? stringsOf(json["annotations"]) : undefined,
   };
 

@@ -22,11 +22,10 @@ const maxBufferBytes = 64 * mebibyte;
 /** Who has no share of it is not read, and so not known to be silent: with little of it they are found out one by one. */
 const largeBufferBytes = 512 * mebibyte;
 /**
- * What the service may take beside its budget: 100 MiB for the program, and 3 MiB for each load, in which lie what its socket
- * and its tar reader have read ahead and what waits to be collected as garbage. With the budget that is a quarter of what
- * the loads bring; how much garbage waits differs by some 100 MiB from run to run.
+ * What the service may take beside its budget: 100 MiB for the program, and 2 MiB for each load, in which lie what its socket
+ * and its tar reader have read ahead and what waits to be collected as garbage. With the budget a fifth of what they bring.
  */
-const constantBytes = (100 + 3 * loads) * mebibyte;
+const constantBytes = (100 + 2 * loads) * mebibyte;
 
 interface Load {
   readonly size: number;

@@ -26,7 +26,7 @@ const shortestRequestMs = 2;
  * Between the rounds, so many times as long as a merge usually takes: who came too late for one merge is in the next, and a
  * merge by a process that hardly gets to run is still over within few rounds.
  */
-const patience = [1, 1, 4, 24];
+const patience = [1, 1, 4, 64];
 const longestWaitMs = 8000;
 /** Before another round where the store did not even let itself be looked at. */
 const waitAfterErrorMs = 100;

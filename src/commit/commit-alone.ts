@@ -7,8 +7,8 @@ import { type IndexState, maxCommits, readIndex, writeIndex } from "./index-stat
 import { mergeWithin } from "./merge-within.ts";
 import { unknownOutcome } from "./unknown-outcome.ts";
 
-/** How often a write is sent that gets no answer. */
-const maxTries = 5;
+/** How often a write is sent that gets no answer: for some six seconds. */
+const maxTries = 8;
 /** Before the second try; twice as long before each further one. */
 const firstWaitMs = 100;
 /**
@@ -30,6 +30,7 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
   const began = clock.now();
   let state = await readIndex(store, repository);
   const isBusy = isMoving(state.index, { now: clock.now(), requestMs: clock.now() - began });
+  let isUnderWay = false; // a try without an answer, which may have landed or may yet
   for (let tries = 1; ; tries++) {
     const { index, outcomes } = mergeWithin(state.index, sets);
     if (index === state.index) return { outcomes };
@@ -38,14 +39,15 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
     if (isLate) throw unknownOutcome(repository);
     const answer = await writeIndex(index, { store, repository, state, id });
     if (answer === "written") return { outcomes };
+    isUnderWay ||= answer === "unanswered";
     const next = await readIndex(store, repository).catch((error: unknown) => {
       throw unknownOutcome(repository, error);
     });
-    // Also after a conflict: it may be the answer to a second try of a client's, which met the first.
-    const fate = fateOf(id, state, next);
+    const fate = fateOf(id, state, next); // also after a conflict: it may come from an earlier try that has landed
     if (fate === "written") return { outcomes };
-    if (fate === "lost") return { lost: next };
-    if (fate === "unknown" || tries === maxTries) throw unknownOutcome(repository);
+    const isLast = fate === "unknown" || tries === maxTries;
+    if (fate === "lost" || (isLast && !isUnderWay)) return { lost: next };
+    if (isLast) throw unknownOutcome(repository);
     // The same id from the same state: of the two writes one can land.
     await clock.sleep(clock.random() * firstWaitMs * 2 ** (tries - 1));
     state = next;

@@ -59,7 +59,9 @@ export async function writeIndex(
   const condition = state.etag === undefined ? "absent" : { etag: state.etag };
   try {
     if (state.etag === undefined) await writeLayoutFile(store, repository);
-    return (await store.putIf(indexKey(repository), bytes, condition)) === "conflict" ? "conflict" : "written";
+    // Once: whoever is told of a conflict, and has sent nothing before, then knows that nothing of it was done.
+    const answer = await store.putIf(indexKey(repository), bytes, condition, { once: true });
+    return answer === "conflict" ? "conflict" : "written";
   } catch (error) {
     if (!isUnanswered(error)) throw error;
     return "unanswered";

@@ -119,7 +119,8 @@ export class S3Store implements ObjectStore {
 
   /**
    * Each write carries an id of its own in its metadata, so that it is known for what it is where its answer was lost, or
-   * was an answer to the SDK's second try. `conflict` is answered all the same if others have written since then.
+   * was an answer to the SDK's second try. `conflict` is answered all the same if others have written since then, but not
+   * of a write that is sent once: there it says for sure that this one has not landed.
    */
   async putIf(
     key: string,
@@ -146,7 +147,7 @@ export class S3Store implements ObjectStore {
       if (!isLost && !isUndecided(error)) throw storeUnavailable(error, call);
       const found = !isLost || wasRetried(error) ? await this.#head(key, { signal }) : undefined;
       if (found?.metadata[writeIdName] === writeId) return { etag: found.etag };
-      if (!isLost && holds(condition, found)) throw storeUnavailable(error, call);
+      if (!isLost && (once || holds(condition, found))) throw storeUnavailable(error, call);
       return "conflict";
     }
   }

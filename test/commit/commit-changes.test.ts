@@ -106,7 +106,35 @@ class SlowStore extends ForwardingStore {
   }
 }
 
+/** Has something done, once, before the repository's index is written. */
+class OvertakenStore extends ForwardingStore {
+  #meanwhile: (() => Promise<void>) | undefined;
+
+  constructor(inner: ObjectStore, meanwhile: () => Promise<void>) {
+    super(inner);
+    this.#meanwhile = meanwhile;
+  }
+
+  override async putIf(...args: Parameters<ObjectStore["putIf"]>): ReturnType<ObjectStore["putIf"]> {
+    const meanwhile = args[0] === key ? this.#meanwhile : undefined;
+    if (meanwhile !== undefined) this.#meanwhile = undefined;
+    await meanwhile?.();
+    return super.putIf(...args);
+  }
+}
+
 describe("commitChanges", () => {
+  it.each([
+    ["the first index", async () => undefined],
+    ["a later one", async () => makeBusy(["before"])],
+  ])("goes on when others have committed more often than is remembered before it writes %s", async (_, prepare) => {
+    await prepare();
+    const others = Array.from({ length: 40 }, (_unused, i) => `other-${i}`);
+    const overtaken = new OvertakenStore(store, () => makeBusy(others));
+    expect(await commitChanges(repository, [setOf("own")], { store: overtaken, clock })).toEqual([created]);
+    expect(await tagsNow()).toEqual(expect.arrayContaining(["own", ...others]));
+  });
+
   it("merges what a dead writer left, and keeps its outcome until the intent is swept", async () => {
     const id = newCommitId(clock);
     await leaveIntent(id, { sets: [setOf("left")], deadline: clock.now() + minuteMs });

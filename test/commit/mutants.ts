@@ -73,6 +73,14 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
       by: 'if (answer === "written") return { outcomes };\n    if (answer === "conflict") return { lost: state };',
     },
   ],
+  "a conflict is believed though an earlier try may have landed": [
+    shortMemory,
+    { file: "commit-alone.ts", replace: 'isUnderWay ||= answer === "unanswered";', by: "" },
+  ],
+  "the index is sent again by the client": [
+    shortMemory,
+    { file: "index-state.ts", replace: "condition, { once: true }", by: "condition" },
+  ],
   "a write that may land yet counts as lost": [
     { file: "commit-alone.ts", replace: 'return "open"', by: 'return "lost"' },
   ],

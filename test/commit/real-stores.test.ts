@@ -132,7 +132,7 @@ function testRaces(makePlace: () => Promise<Place>): void {
     const race = await prepare({ ...place, processes: writers / 10, clients: 10 });
     race.begin();
     expect(await race.ended()).toBe(writers / 10);
-    expect(race.failures).toEqual([]);
+    expect(race.failures, race.failures.slice(0, 3).join("; ")).toEqual([]);
     expect(race.acknowledged).toHaveLength(2 * writers);
     await expectAllThere(place.store, race.acknowledged);
     expectChain(race.acknowledged);

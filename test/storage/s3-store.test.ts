@@ -263,6 +263,15 @@ describe("S3Store", () => {
     await expect(store.putBlob(whole(bytes))).rejects.toMatchObject(unavailable);
   });
 
+  it("does not call it a conflict when no answer came to what is sent once, and others may have written since", async () => {
+    const store = await storeOf((request, response) => {
+      if (request.method === "HEAD") response.writeHead(200, { ETag: '"2"', "Content-Length": 10 }).end();
+      else response.destroy();
+    });
+    const sent = store.putIf("index.json", randomBytes(10), { etag: "1" }, { once: true });
+    await expect(sent).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+  });
+
   it("throws when a body breaks off", async () => {
     const store = await storeOf((_, response) => {
       response.writeHead(200, { "Content-Length": 1_000_000, ETag: '"1"' }).write(new Uint8Array(100_000));

@@ -22,11 +22,14 @@ const maxDoubtMs = 30_000;
 /** How long an intent that was sent without an answer may be nowhere, until its writer gives up looking. */
 const maxMissingMs = 10_000;
 const shortestRequestMs = 2;
+/** What a process that hardly gets to run needs for an intent, and for all that it merges. */
+const slowReadMs = 4;
+const longestReaderMs = 350;
 /**
  * Between the rounds, so many times as long as a merge usually takes: who came too late for one merge is in the next, and a
  * merge by a process that hardly gets to run is still over within few rounds.
  */
-const patience = [1, 1, 4, 64];
+const patience = [1, 1, 4, 24];
 const longestWaitMs = 8000;
 /** Before another round where the store did not even let itself be looked at. */
 const waitAfterErrorMs = 100;
@@ -88,9 +91,13 @@ function isTurn(rank: number, round: number): boolean {
   return rank !== -1 && rank < 4 ** round;
 }
 
-/** How long it takes whoever merges all that wait: it reads them, looks again and writes. */
+/**
+ * How long it takes whoever merges all that wait: it reads them, looks again and writes. Where the store answers at once it
+ * is the reader that takes its time, the more so beside a hundred others on one machine.
+ */
 function mergeMs({ waiting }: Sight, requestMs: number): number {
-  return requestMs * (4 + waiting.length / maxConcurrentReads);
+  const readerMs = Math.min(waiting.length * slowReadMs, longestReaderMs);
+  return Math.max(requestMs * (4 + waiting.length / maxConcurrentReads), readerMs);
 }
 
 /** A bit longer, so that it is over by then. */

@@ -12,6 +12,9 @@ const other = makeLayout({ layers: [randomBytes(5000, 32)], name: "errors/app:1"
 const damagedZstd = Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0, 0x38, 7, 0, 0);
 const unknown = sha256(Buffer.from("nobody has it"));
 
+/** Where an answer before the body's end is lost now and then: the proxy of `wrangler dev` wants it read, and says 500. */
+const readBodies = ["workers, R2", "workers, S3"] as const;
+
 export const errors: readonly Behaviour[] = [
   {
     name: "tarballs that are wrong: 400",
@@ -53,7 +56,7 @@ export const errors: readonly Behaviour[] = [
   },
   {
     name: "an error before the body's end arrives",
-    except: ["workers, R2", "workers, S3"], // one time in ten `wrangler dev` itself says 500: its proxy wants the body read
+    except: readBodies,
     run: async (trial) => {
       const body = Buffer.alloc(4_000_000, "no tarball");
       for (let i = 0; i < 3; i++) {
@@ -62,16 +65,20 @@ export const errors: readonly Behaviour[] = [
     },
   },
   {
-    name: "too many entries, too large an index: 413",
+    name: "too many entries: 413",
     run: async (trial) => {
       const extra = Array.from({ length: limits.maxEntries }, (_, i) => ({
         name: `file-${i}`,
         bytes: Buffer.from("x"),
       }));
       expect(await load(trial, await tarOf(layout, { extra }))).toMatchObject({ status: 413, code: "LIMIT_EXCEEDED" });
-      const large = makeLayout({
-        root: { annotations: { text: "x".repeat(limits.maxManifestBytes) } },
-      });
+    },
+  },
+  {
+    name: "too large an index: 413",
+    except: readBodies,
+    run: async (trial) => {
+      const large = makeLayout({ root: { annotations: { text: "x".repeat(limits.maxManifestBytes) } } });
       expect(await load(trial, await tarOf(large))).toMatchObject({ status: 413, code: "LIMIT_EXCEEDED" });
     },
   },

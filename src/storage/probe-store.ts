@@ -139,6 +139,11 @@ function refused({ store }: Place, condition: PutCondition, found: string): Stow
   );
 }
 
+/** Is this what the probe says of a store that has failed it? */
+export function isRefusal({ code, detail }: StowageError): boolean {
+  return code === "STORE_UNAVAILABLE" && detail?.["condition"] !== undefined;
+}
+
 function encode(text: string): Uint8Array {
   return new TextEncoder().encode(text);
 }

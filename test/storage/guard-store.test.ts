@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { guardStore } from "../../src/storage/guard-store.ts";
+import { isUnanswered } from "../../src/storage/is-unanswered.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { inChunks, listAll, text, whole } from "./contract-objects.ts";
@@ -29,6 +30,14 @@ describe("guardStore", () => {
     const before = await listAll(careless, "");
     await expect(write(guardStore(careless))).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
     expect(await listAll(careless, "")).toEqual(before);
+  });
+
+  it("leaves no doubt that nothing of what it refuses was done", async () => {
+    const refusal = await guardStore(careless)
+      .putIf("index.json", bytes, "absent")
+      .catch((error: unknown) => error);
+    expect(refusal).toMatchObject({ code: "STORE_UNAVAILABLE" });
+    expect(isUnanswered(refusal)).toBe(false);
   });
 
   it.each(writes)("lets %s pass in a store that honours them", async (_, write) => {

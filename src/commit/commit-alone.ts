@@ -3,7 +3,7 @@ import type { ChangeSetOutcome } from "../oci/index-change.ts";
 import type { RepositoryIndex } from "../oci/repository-index.ts";
 import type { Commit } from "./commit-changes.ts";
 import { timeOfCommit } from "./commit-id.ts";
-import { type IndexState, maxCommits, readIndex, writeIndex } from "./index-state.ts";
+import { type Doubt, type IndexState, maxCommits, readIndex, writeIndex } from "./index-state.ts";
 import { mergeWithin } from "./merge-within.ts";
 import { unknownOutcome } from "./unknown-outcome.ts";
 
@@ -30,24 +30,24 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
   const began = clock.now();
   let state = await readIndex(store, repository);
   const isBusy = isMoving(state.index, { now: clock.now(), requestMs: clock.now() - began });
-  let isUnderWay = false; // a try without an answer, which may have landed or may yet
+  let doubt: Doubt | undefined; // the latest try without an answer: it may have landed or may yet
   for (let tries = 1; ; tries++) {
     const { index, outcomes } = mergeWithin(state.index, sets);
     if (index === state.index) return { outcomes };
     const isLate = clock.now() > deadline;
     if ((isBusy || isLate) && tries === 1) return { lost: state };
-    if (isLate) throw unknownOutcome(repository);
+    if (isLate) throw unknownOutcome(repository, doubt?.error);
     const answer = await writeIndex(index, { store, repository, state, id });
     if (answer === "written") return { outcomes };
-    isUnderWay ||= answer === "unanswered";
+    if (answer !== "conflict") doubt = answer;
     const next = await readIndex(store, repository).catch((error: unknown) => {
-      throw unknownOutcome(repository, error);
+      throw doubt === undefined ? error : unknownOutcome(repository, error);
     });
     const fate = fateOf(id, state, next); // also after a conflict: it may come from an earlier try that has landed
     if (fate === "written") return { outcomes };
     const isLast = fate === "unknown" || tries === maxTries;
-    if (fate === "lost" || (isLast && !isUnderWay)) return { lost: next };
-    if (isLast) throw unknownOutcome(repository);
+    if (fate === "lost" || (isLast && doubt === undefined)) return { lost: next };
+    if (isLast) throw unknownOutcome(repository, doubt?.error);
     // The same id from the same state: of the two writes one can land.
     await clock.sleep(clock.random() * firstWaitMs * 2 ** (tries - 1));
     state = next;

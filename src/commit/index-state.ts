@@ -23,8 +23,13 @@ export interface IndexState {
   readonly etag: string | undefined;
 }
 
-/** `conflict`: another state lies there. `unanswered`: it may have been written, or may be yet. */
-export type WriteAnswer = "written" | "conflict" | "unanswered";
+/** `conflict`: another state lies there. */
+export type WriteAnswer = "written" | "conflict" | Doubt;
+
+/** No answer came, but this: it may have been written, or may be yet. */
+export interface Doubt {
+  readonly error: unknown;
+}
 
 export async function readIndex(store: ObjectStore, repository: string): Promise<IndexState> {
   const key = indexKey(repository);
@@ -64,7 +69,7 @@ export async function writeIndex(
     return answer === "conflict" ? "conflict" : "written";
   } catch (error) {
     if (!isUnanswered(error)) throw error;
-    return "unanswered";
+    return { error };
   }
 }
 

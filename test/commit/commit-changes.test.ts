@@ -256,6 +256,30 @@ describe("commitChanges", () => {
     expect(await tagsNow()).not.toContain("own");
   });
 
+  it("says what the store said when it cannot tell whether the index was written", async () => {
+    store.putIf = async () => {
+      throw new StowageError("STORE_UNAVAILABLE", "ENOSPC: no space left on device");
+    };
+    await expect(commit("own")).rejects.toMatchObject({
+      code: "STORE_UNAVAILABLE",
+      message: expect.stringContaining("may yet be: ENOSPC: no space left on device; try again"),
+    });
+  });
+
+  it("is in no doubt about a write that was lost when it cannot look again", async () => {
+    let isSilent = false;
+    const silent = new OvertakenStore(store, async () => {
+      await makeBusy(["other"]);
+      isSilent = true;
+    });
+    silent.get = async (...args) => {
+      if (isSilent) throw new StowageError("STORE_UNAVAILABLE", "no answer came");
+      return store.get(...args);
+    };
+    const failed = commitChanges(repository, [setOf("own")], { store: silent, clock });
+    await expect(failed).rejects.toMatchObject({ code: "STORE_UNAVAILABLE", message: "no answer came" });
+  });
+
   it("refuses changes that would be too large an intent", async () => {
     await makeBusy();
     const changes = [{ ...setTag("own", numberedDigest(1)), artifactType: "x".repeat(17 * 1024 * 1024) }];

@@ -75,7 +75,7 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   ],
   "a conflict is believed though an earlier try may have landed": [
     shortMemory,
-    { file: "commit-alone.ts", replace: 'isUnderWay ||= answer === "unanswered";', by: "" },
+    { file: "commit-alone.ts", replace: 'if (answer !== "conflict") doubt = answer;', by: "" },
   ],
   "the index is sent again by the client": [
     shortMemory,

@@ -52,7 +52,7 @@ export async function combine(commit: Commit, lastSeen: IndexState): Promise<Out
   let requestMs = shortestRequestMs; // the slowest so far
   let lastError: unknown;
   let missingSince = Number.POSITIVE_INFINITY;
-  for (let round = 0; clock.now() < Math.min(lastLook, missingSince + maxMissingMs); round++) {
+  for (let round = 0; ; round++) {
     let usualMs = waitAfterErrorMs;
     try {
       const found = await look(commit, round === 0 ? lastSeen : undefined);
@@ -68,10 +68,11 @@ export async function combine(commit: Commit, lastSeen: IndexState): Promise<Out
     } catch (error) {
       lastError = error; // an intent is there for good: another round may find the store in a better state
     }
+    // By when the look began: whoever was held up since then looks once more.
+    if (began >= Math.min(lastLook, missingSince + maxMissingMs)) throw unknownOutcome(commit.repository, lastError);
     await clock.sleep(waitMs({ usualMs, round, random: clock.random() }));
     began = clock.now();
   }
-  throw unknownOutcome(commit.repository, lastError);
 }
 
 /** Merges all that wait, if the own changes are among them and it is this writer's turn. */

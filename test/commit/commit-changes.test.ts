@@ -243,6 +243,20 @@ describe("commitChanges", () => {
     expect(await intents()).toEqual([]);
   });
 
+  it("looks once more when it was held up until the time for that was over", async () => {
+    await makeBusy();
+    await leaveIntent(newCommitId(clock), { sets: [setOf("older")], deadline: clock.now() + minuteMs });
+    clock.nowMs += 1;
+    const sleep = clock.sleep.bind(clock);
+    clock.sleep = async () => {
+      clock.sleep = sleep;
+      await makeBusy(["others"]); // who merge it meanwhile
+      clock.nowMs += 2 * minuteMs;
+    };
+    expect(await commit("own")).toEqual([created]);
+    expect(await tagsNow()).toEqual(expect.arrayContaining(["older", "own", "others"]));
+  });
+
   it("sends no intent again that nobody may merge any more", async () => {
     await makeBusy();
     let tries = 0;

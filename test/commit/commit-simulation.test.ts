@@ -61,13 +61,19 @@ const expectedSights = [
   "merged for several",
 ];
 
+/** Whoever has left an intent is told of it in nearly all of them. */
+const rareSight = "together: unknown";
+
 describe("commitChanges, of any schedule", () => {
   it("tells writers what can be true in one order, and leaves nothing behind", { timeout }, async () => {
     const sights = new Map<string, number>();
     await tryAll({ commitChanges, StowageError }, (result) => {
       for (const sight of result.sights) sights.set(sight, (sights.get(sight) ?? 0) + 1);
     });
-    for (const sight of expectedSights) expect(sights.get(sight), sight).toBeGreaterThan(runs / 2000);
+    for (const sight of expectedSights) {
+      const least = runs / (sight === rareSight ? 2000 : 500);
+      expect(sights.get(sight), sight).toBeGreaterThan(least);
+    }
   });
 
   it.each([

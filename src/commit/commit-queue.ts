@@ -9,7 +9,7 @@ import { unknownOutcome } from "./unknown-outcome.ts";
 
 /** Changes that go into one commit, unless a single set has more. */
 const maxChanges = 1000;
-/** Longer than any commit takes. On Workers whoever commits for others may be ended, and nobody waits for good. */
+/** Longer than a commit takes, unless the store hardly answers. On Workers whoever commits for others may be ended. */
 const maxTurnMs = 120_000;
 
 /** `lead`: whoever waited is to commit, for all that wait by then. */

@@ -64,7 +64,8 @@ export async function writeIndex(
   const condition = state.etag === undefined ? "absent" : { etag: state.etag };
   try {
     if (state.etag === undefined) await writeLayoutFile(store, repository);
-    // Once: whoever is told of a conflict, and has sent nothing before, then knows that nothing of it was done.
+    // Once: whoever is told of a conflict, and has sent nothing before, then knows that nothing of it was done. Where a proxy
+    // sends again by itself, `commits` tells as long as it remembers.
     const answer = await store.putIf(indexKey(repository), bytes, condition, { once: true });
     return answer === "conflict" ? "conflict" : "written";
   } catch (error) {

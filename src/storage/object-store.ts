@@ -37,7 +37,8 @@ export interface CallOptions {
 export interface SendOptions extends CallOptions {
   /**
    * Sends the request once, and not again if no answer comes: a second one could take effect when others have long acted
-   * on the first. Without an answer the call fails as `STORE_UNAVAILABLE`, and may have taken effect, or may yet.
+   * on the first. Without an answer the call fails as `STORE_UNAVAILABLE`, and may have taken effect, or may yet; one that
+   * has an answer, `conflict` above all, is over.
    */
   readonly once?: boolean | undefined;
 }

@@ -120,7 +120,7 @@ export class S3Store implements ObjectStore {
   /**
    * Each write carries an id of its own in its metadata, so that it is known for what it is where its answer was lost, or
    * was an answer to the SDK's second try. `conflict` is answered all the same if others have written since then, but not
-   * of a write that is sent once: there it says for sure that this one has not landed.
+   * of a write that is sent once.
    */
   async putIf(
     key: string,

@@ -1,5 +1,5 @@
 /** The one place where an error becomes an HTTP answer (distribution specification, "Error Codes"). */
-import { type ErrorCode, StowageError } from "../errors.ts";
+import { type ErrorCode, StowageError, printable } from "../errors.ts";
 
 const statusOf: Readonly<Record<ErrorCode, number>> = {
   ARCHIVE_INVALID: 400,
@@ -39,6 +39,15 @@ const challenge = { "WWW-Authenticate": 'Basic realm="Stowage"' };
 /** For a 429, in seconds: most loads are done in less. */
 const retryAfter = { "Retry-After": "10" };
 
+/** Of an error of the service or its store, what anybody may know: its own message can name a bucket, keys and paths. */
+export function withoutStore(error: unknown): unknown {
+  if (!(error instanceof StowageError) || error.code === "INTERRUPTED") return error;
+  return new StowageError(
+    error.code,
+    "Cannot answer: the store of the service failed; the log of the service says how",
+  );
+}
+
 export interface ErrorResponseOptions {
   /** Where the code's own status does not fit. */
   readonly status?: number;
@@ -57,7 +66,7 @@ export function errorResponse(error: unknown, { status, headers }: ErrorResponse
       },
     ],
   };
-  return new Response(`${JSON.stringify(body)}\n`, {
+  return new Response(`${printable(JSON.stringify(body))}\n`, {
     status: status ?? (known === undefined ? 500 : statusOf[known.code]),
     headers: {
       "Content-Type": "application/json",

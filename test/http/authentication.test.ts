@@ -5,6 +5,8 @@ import { createApp, routesOf } from "../../src/http/app.ts";
 import { LoadSlots } from "../../src/http/load-slots.ts";
 import type { Service } from "../../src/http/service.ts";
 import { defaultLimits } from "../../src/limits.ts";
+import { StowageError } from "../../src/errors.ts";
+import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
 import { CountingStore } from "../../src/storage/counting-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { ByteBudget } from "../../src/streams/byte-budget.ts";
@@ -254,6 +256,66 @@ describe("authorize", () => {
       expect((await get(path)).status).toBe(200);
     }
     await expectError(await load(), 401, "UNAUTHORIZED", /^Cannot load without a token: expected one as Bearer, /);
+  });
+});
+
+describe("a failure of the store", () => {
+  /** What only the operator is to see. */
+  const inside = "s3://secret-bucket/prefix/blobs/sha256/ab and /srv/secret";
+  const errors = [
+    new StowageError("STORE_UNAVAILABLE", `GetObject failed at ${inside}`, { detail: { store: inside } }),
+    new StowageError("STORE_DAMAGED", `Cannot read the index "${inside}"`, { detail: { key: inside } }),
+    new Error(inside),
+  ];
+
+  class FailingStore extends ForwardingStore {
+    failure: Error = new Error("none");
+
+    override async get(): Promise<never> {
+      return Promise.reject(this.failure);
+    }
+    override async head(): Promise<never> {
+      return Promise.reject(this.failure);
+    }
+  }
+
+  it.each(errors)("is told to the log alone, where the caller shows no token: %s", async (failure) => {
+    const failing = new FailingStore(new MemoryStore());
+    failing.failure = failure;
+    log = [];
+    app = createApp({ store: failing, access: { ...rules, anonymousPull: true }, log: (line) => log.push(line) });
+    const parts = "/v1/uploads/00000000000000000000000000000000/parts/1?key=1";
+    const asked: [path: string, method?: string][] = [
+      [manifest],
+      [`/v2/team/app/blobs/${sha256(layer)}`],
+      ["/v2/team/app/tags/list"],
+      ["/v2/_catalog"],
+      [`/v2/team/app/referrers/${sha256(layer)}`],
+      [parts, "PUT"],
+    ];
+    for (const [path, method = "GET"] of asked) {
+      const response = await app.request(path, { method, ...(method === "PUT" && { body: "x" }) });
+      const text = await response.text();
+      expect([path, response.status >= 500, text]).toEqual([path, true, expect.not.stringContaining("secret")]);
+      expect(JSON.parse(text)).toEqual({
+        errors: [{ code: expect.any(String) as string, message: expect.any(String) as string }],
+      });
+      expect(log.at(-1)).toContain(inside);
+    }
+    expect(log).toHaveLength(asked.length);
+  });
+
+  it("is told to callers with a token, and where nobody has one", async () => {
+    const failing = new FailingStore(new MemoryStore());
+    failing.failure = new StowageError("STORE_UNAVAILABLE", `GetObject failed at ${inside}`);
+    for (const [access, secret] of [
+      [rules, basic("reader")],
+      ["anyone", undefined],
+    ] as const) {
+      app = createApp({ store: failing, access });
+      const response = await get(manifest, secret);
+      expect([response.status, await response.text()]).toEqual([503, expect.stringContaining(inside)]);
+    }
   });
 });
 

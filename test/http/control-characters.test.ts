@@ -14,11 +14,11 @@ const encoded = encodeURIComponent(evil);
 const header = "\u001b[2J\u009b31m\u007f";
 const unseen = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
 
-function put(body: BodyInit, headers: Record<string, string> = {}): RequestInit {
+function put(body: string | Buffer, headers: Record<string, string> = {}): RequestInit {
   return { method: "PUT", body, headers };
 }
 
-function post(body: BodyInit): RequestInit {
+function post(body: string | Buffer): RequestInit {
   return { method: "POST", body };
 }
 

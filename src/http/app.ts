@@ -98,9 +98,10 @@ export function createApp(options: AppOptions): Hono {
     return errorResponse(new StowageError("UNSUPPORTED", message), { status: 404 });
   });
   app.onError((error, c) => {
-    const { status } = errorResponse(error);
+    const response = errorResponse(isAnonymous(c) ? withoutStore(error) : error);
+    const { status } = response;
     if (status >= 500) service.log(`${c.req.method} ${pathOf(c)} ${status}: ${describe(error)}`);
-    return errorResponse(status >= 500 && isAnonymous(c) ? withoutStore(error) : error);
+    return response;
   });
   return app;
 }

@@ -39,9 +39,12 @@ const challenge = { "WWW-Authenticate": 'Basic realm="Stowage"' };
 /** For a 429, in seconds: most loads are done in less. */
 const retryAfter = { "Retry-After": "10" };
 
-/** Of an error of the service or its store, what anybody may know: its own message can name a bucket, keys and paths. */
-export function withoutStore(error: unknown): unknown {
-  if (!(error instanceof StowageError) || error.code === "INTERRUPTED") return error;
+/** Their messages can name a bucket, keys and paths. */
+const codesOfStore: ReadonlySet<ErrorCode> = new Set(["STORE_DAMAGED", "STORE_UNAVAILABLE"]);
+
+/** The error as anybody may see it: of the store no more than that it failed. */
+export function withoutStore(error: Error): Error {
+  if (!(error instanceof StowageError) || !codesOfStore.has(error.code)) return error;
   return new StowageError(
     error.code,
     "Cannot answer: the store of the service failed; the log of the service says how",

@@ -16,6 +16,8 @@ export interface Config {
   /** How long a service that is told to stop lets what runs finish. */
   readonly stopSeconds: number;
   readonly access: Access;
+  /** The names under which clients may ask for the service; undefined where any will do. */
+  readonly hosts: readonly string[] | undefined;
   /** Is whoever pulls a blob sent to the bucket itself? */
   readonly redirectBlobs: boolean;
   /** Tags that never move and are never removed. */
@@ -52,12 +54,17 @@ export function parseConfig(env: Environment, { isReachable = false }: ConfigOpt
   const { patterns: immutableTags, problems: ofPatterns } = parseTagPatterns(env["STOWAGE_IMMUTABLE_TAGS"] ?? "");
   problems.push(...ofPatterns.map((problem) => `STOWAGE_IMMUTABLE_TAGS: ${problem}`));
   const asks = tokens !== undefined || anonymousPull;
+  const host = read("HOST", (text) => text, "an address", "127.0.0.1");
+  const hosts = read<readonly string[] | undefined>("STOWAGE_HOSTS", parseHosts, hostForm, undefined);
+  const isOpen = !asks && !isReachable && isLoopback(host);
   const config: Config = {
     storeUrl: read("STOWAGE_STORE", parseStoreUrl, "a URL: file:…, s3://…, r2:… or memory:", "file:./data"),
-    host: read("HOST", (text) => text, "an address", "127.0.0.1"),
+    host,
     port: read("PORT", (text) => parseCount(text, 65_535), "a port from 0 to 65535", 8080),
     stopSeconds: read("STOWAGE_STOP_SECONDS", (text) => parseCount(text, 86_400), "seconds, from 0 to 86400", 30),
     access: asks ? { tokens: tokens ?? [], anonymousPull } : "anyone",
+    hosts:
+      isOpen || hosts !== undefined ? [...new Set([...loopbackHosts, urlHost(host), ...(hosts ?? [])])] : undefined,
     redirectBlobs: read("STOWAGE_REDIRECT_BLOBS", parseBoolean, "true or false", false),
     immutableTags,
     limits: {
@@ -81,7 +88,7 @@ export function parseConfig(env: Environment, { isReachable = false }: ConfigOpt
     problems.push(`HOST is "${config.host}", where others can reach the service, ${waysOut}`);
   }
   if (problems.length === 0) return config;
-  throw new StowageError("INPUT_INVALID", `Cannot use the settings:\n${problems.map((p) => `  ${p}`).join("\n")}`);
+  throw new StowageError("INPUT_INVALID", "Cannot use the settings:", { lines: problems.map((p) => `  ${p}`) });
 }
 
 const contradiction =
@@ -92,6 +99,24 @@ const waysOut =
   "and nothing asks them who they are: set STOWAGE_TOKENS to whom you let in (`stowage token NAME` makes an entry), " +
   "STOWAGE_ANONYMOUS_PULL=true if whoever can reach it may pull, " +
   "or STOWAGE_ALLOW_ANYONE=true if whoever can reach it may load and delete as well";
+
+/** As requests name this machine. No page of another site has one of these names. */
+const loopbackHosts = ["localhost", "127.0.0.1", "[::1]"];
+
+const hostForm = "names such as stowage.example, with commas or spaces between them";
+
+/** Between commas or spaces. A port is left out: it says where the service listens, not whose name it is. */
+function parseHosts(text: string): readonly string[] | undefined {
+  const hosts = text.split(/[\s,]+/).filter((host) => host !== "");
+  const names = hosts.map((host) => host.toLowerCase().replace(/:\d+$/, ""));
+  const isName = (name: string): boolean => /^(?:[a-z0-9_](?:[a-z0-9._-]{0,252})|\[[0-9a-f:.]{2,45}\])$/.test(name);
+  return names.length > 0 && names.every(isName) ? names : undefined;
+}
+
+/** As a URL writes it. */
+function urlHost(host: string): string {
+  return host.includes(":") && !host.startsWith("[") ? `[${host}]` : host.toLowerCase();
+}
 
 function parseStoreUrl(text: string): string | undefined {
   return /^(?:file:.|s3:\/\/.|r2:.|memory:$)/.test(text) ? text : undefined;

@@ -96,16 +96,22 @@ export interface StowageErrorOptions {
   readonly cause?: unknown;
   /** Machine-readable facts for the `detail` of an OCI error body: what was found, what was expected. */
   readonly detail?: Readonly<Record<string, unknown>>;
+  /** More lines of the message, such as a list of problems. */
+  readonly lines?: readonly string[];
 }
 
-/** An error with a stable `code`. Its message says what could not be done, what was found and what was expected. */
+/**
+ * An error with a stable `code`. Its message says what could not be done, what was found and what was expected. Each line of
+ * the message is printable: bytes of a client cannot begin a line in a log or steer a terminal.
+ */
 export class StowageError extends Error {
   override readonly name = "StowageError";
   readonly code: ErrorCode;
   readonly detail: Readonly<Record<string, unknown>> | undefined;
 
   constructor(code: ErrorCode, message: string, options: StowageErrorOptions = {}) {
-    super(message, "cause" in options ? { cause: options.cause } : undefined);
+    const lines = [message, ...(options.lines ?? [])].map(printable);
+    super(lines.join("\n"), "cause" in options ? { cause: options.cause } : undefined);
     this.code = code;
     this.detail = options.detail;
   }
@@ -114,4 +120,28 @@ export class StowageError extends Error {
 /** The message of anything that was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * Escapes what is not seen in a line of text: control characters, line ends, and marks that change the direction of writing.
+ * In JSON the escapes mean the same characters.
+ */
+export function printable(text: string): string {
+  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (character) =>
+    Array.from({ length: character.length }, (_, i) => escapeUnit(character.charCodeAt(i))).join(""),
+  );
+}
+
+/** As `printable`, of a text of several lines. */
+export function printableLines(text: string): string {
+  return text.split("\n").map(printable).join("\n");
+}
+
+/** A client's text for a message: in quotes, printable, and cut to a length. */
+export function quote(text: string, maxLength = 300): string {
+  return printable(JSON.stringify(text.length <= maxLength ? text : `${text.slice(0, maxLength)}…`));
+}
+
+function escapeUnit(unit: number): string {
+  return `\\u${unit.toString(16).padStart(4, "0")}`;
 }

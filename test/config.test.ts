@@ -22,6 +22,32 @@ describe("parseConfig", () => {
     expect(parseConfig({})).toMatchObject({ storeUrl: "file:./data", host: "127.0.0.1", port: 8080, access: "anyone" });
   });
 
+  it.each<[env: Record<string, string>, hosts: string[] | undefined]>([
+    [{}, ["localhost", "127.0.0.1", "[::1]"]],
+    [{ HOST: "::1" }, ["localhost", "127.0.0.1", "[::1]"]],
+    [{ HOST: "127.0.0.5" }, ["localhost", "127.0.0.1", "[::1]", "127.0.0.5"]],
+    [{ STOWAGE_ALLOW_ANYONE: "true" }, ["localhost", "127.0.0.1", "[::1]"]],
+    [
+      { STOWAGE_HOSTS: "A.example:80 b,[2001:DB8::1]" },
+      ["localhost", "127.0.0.1", "[::1]", "a.example", "b", "[2001:db8::1]"],
+    ],
+    [{ STOWAGE_TOKENS, STOWAGE_HOSTS: "a" }, ["localhost", "127.0.0.1", "[::1]", "a"]],
+    [{ STOWAGE_TOKENS }, undefined],
+    [{ STOWAGE_ANONYMOUS_PULL: "true" }, undefined],
+    [{ STOWAGE_ALLOW_ANYONE: "true", HOST: "0.0.0.0" }, undefined],
+  ])("knows the names under which the service may be asked: %j", (env, hosts) => {
+    expect(parseConfig(env).hosts).toEqual(hosts);
+  });
+
+  it.each(["http://a", "a/b", "*", ",", "a;b", "::1", "a..b:x", "a".repeat(300)])("takes no %j for a host", (text) => {
+    expect(() => parseConfig({ STOWAGE_HOSTS: text })).toThrow(/^ {2}STOWAGE_HOSTS is ".*", expected names such as /m);
+  });
+
+  it("knows no names where the platform decides who reaches it", () => {
+    const env = { STOWAGE_ALLOW_ANYONE: "true" };
+    expect(parseConfig(env, { isReachable: true }).hosts).toBeUndefined();
+  });
+
   it("reports every setting that it cannot use at once", () => {
     const env = { PORT: "http", STOWAGE_STORE: "ftp:x", STOWAGE_TOKENS: "[1,2]", STOWAGE_ANONYMOUS_PULL: "yes" };
     expect(() => parseConfig(env)).toThrow(

@@ -1,5 +1,5 @@
 /** The names of an archive's entries, of which only those are taken that mean the same to everybody. */
-import { StowageError } from "../errors.ts";
+import { StowageError, quote } from "../errors.ts";
 import { resolvePath } from "./resolve-path.ts";
 import { invalidTar } from "./tar-header.ts";
 
@@ -13,7 +13,7 @@ const maxPathLength = 4096;
 export function entryPath(name: string, where: string): string {
   if (name.length > maxPathLength) throw tooLong(name);
   const problem = problemOf(name);
-  if (problem !== undefined) throw invalidTar(where, `found the path ${JSON.stringify(name)}, which ${problem}`);
+  if (problem !== undefined) throw invalidTar(where, `found the path ${quote(name)}, which ${problem}`);
   return resolvePath(name) ?? "";
 }
 
@@ -26,7 +26,7 @@ function problemOf(name: string): string | undefined {
 }
 
 function tooLong(name: string): StowageError {
-  const start = JSON.stringify(name.slice(0, 100));
+  const start = quote(name, 100);
   return new StowageError(
     "LIMIT_EXCEEDED",
     `Cannot read the archive: a path of ${name.length} characters starts with ${start}, at most ${maxPathLength} are allowed`,

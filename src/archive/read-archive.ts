@@ -5,7 +5,7 @@
  * By our own hand: libraries that read tars forgive what must not pass here. They take half a number for a number, pass
  * over what follows the end, and read extended headers of any size.
  */
-import { StowageError } from "../errors.ts";
+import { StowageError, quote } from "../errors.ts";
 import type { ByteReader } from "../streams/byte-reader.ts";
 import { type ExpandOptions, decompress } from "./decompress.ts";
 import { entryPath } from "./entry-path.ts";
@@ -98,7 +98,7 @@ interface Place {
 }
 
 function whereIs({ last }: Place): string {
-  return last === undefined ? "its first entry" : `what follows ${JSON.stringify(last)}`;
+  return last === undefined ? "its first entry" : `what follows ${quote(last)}`;
 }
 
 /** The next header, or undefined at the block of zeros that ends a tar: without it, one cut between entries looks whole. */
@@ -147,7 +147,7 @@ function paddingOf(size: number): number {
 }
 
 function cutShort({ at, last }: Place, found: number, wanted: number): StowageError {
-  const where = last === undefined ? "before its first entry" : `in or after ${JSON.stringify(last)}`;
+  const where = last === undefined ? "before its first entry" : `in or after ${quote(last)}`;
   const [received, expected] = [at + found, at + wanted];
   return new StowageError(
     "ARCHIVE_INVALID",

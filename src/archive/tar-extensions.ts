@@ -2,7 +2,7 @@
  * What stands before an entry's own header and says more of it than fits there: pax's extended headers, and GNU's long
  * names. Each is read whole into memory, so there is a cap for one and another for all of an archive.
  */
-import { StowageError } from "../errors.ts";
+import { StowageError, quote } from "../errors.ts";
 import type { ByteReader } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { type TarHeader, decodeText, invalidTar, unsupportedTar } from "./tar-header.ts";
@@ -94,12 +94,8 @@ export class TarExtensions {
 /** GNU's tar goes by pax's then, Go's reader by GNU's, and others by whichever comes first, or last. */
 function checkSame(pax: string | undefined, gnu: string | undefined, where: string): void {
   if (pax === undefined || gnu === undefined || pax === gnu) return;
-  const found = `pax's extended header says ${quote(pax)}, and GNU's ${quote(gnu)}`;
+  const found = `pax's extended header says ${quote(pax, 100)}, and GNU's ${quote(gnu, 100)}`;
   throw invalidTar(where, `${found}; expected the same`);
-}
-
-function quote(text: string): string {
-  return JSON.stringify(text.slice(0, 100));
 }
 
 function parseExtension(kind: string, bytes: Uint8Array, where: string): TarExtension {
@@ -118,7 +114,7 @@ function withoutZeros(bytes: Uint8Array): string {
 
 function checkLength(text: string, what: string): string {
   if (text.length <= maxPathLength) return text;
-  const start = quote(text);
+  const start = quote(text, 100);
   throw new StowageError(
     "LIMIT_EXCEEDED",
     `Cannot read the archive: a ${what} of ${text.length} characters starts with ${start}, at most ${maxPathLength} are allowed`,
@@ -208,7 +204,7 @@ interface Key {
 
 function parseSize(text: string, where: string): number {
   if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
-  throw invalidTar(where, `its size is ${quote(text)}, expected a whole number of bytes from 0 to 2^53-1`);
+  throw invalidTar(where, `its size is ${quote(text, 100)}, expected a whole number of bytes from 0 to 2^53-1`);
 }
 
 export function sparse(where: string): StowageError {

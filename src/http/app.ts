@@ -4,7 +4,7 @@
  */
 import { type Context, Hono } from "hono";
 import type { Access } from "../auth/access.ts";
-import { StowageError } from "../errors.ts";
+import { StowageError, messageOf, printable } from "../errors.ts";
 import { type Limits, completeLimits } from "../limits.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { guardStore } from "../storage/guard-store.ts";
@@ -12,17 +12,21 @@ import type { ObjectStore } from "../storage/object-store.ts";
 import { ByteBudget } from "../streams/byte-budget.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
 import { untilSilent } from "../streams/until-silent.ts";
-import { authenticate, authorizeAnything } from "./authentication.ts";
+import { authenticate, authorizeAnything, isAnonymous } from "./authentication.ts";
 import { blobRoutes } from "./blobs.ts";
 import { catalogRoutes } from "./catalog.ts";
-import { errorResponse } from "./error-response.ts";
+import { errorResponse, withoutStore } from "./error-response.ts";
 import { LoadSlots } from "./load-slots.ts";
 import { loadRoutes } from "./load.ts";
 import { manifestRoutes } from "./manifests.ts";
 import { missingRoutes } from "./missing.ts";
+import { pushRoutes } from "./pushes.ts";
 import { referrerRoutes } from "./referrers.ts";
 import { refuseCrossSite } from "./refuse-cross-site.ts";
-import { refuseOtherMethods } from "./refuse-other-methods.ts";
+import { refuseOtherHosts } from "./refuse-other-hosts.ts";
+import { pathOf } from "./request-url.ts";
+import { type Route, route } from "./route.ts";
+import { methodNotAllowed, serveRoutes } from "./serve-routes.ts";
 import type { Service } from "./service.ts";
 import { uploadRoutes } from "./uploads.ts";
 
@@ -49,6 +53,8 @@ export interface AppOptions {
    * before the first chunk is asked for: by then the request is known to be one that is taken.
    */
   readonly bodyOf?: ((c: Context) => AsyncIterable<Uint8Array>) | undefined;
+  /** The names under which clients may ask for the service, see `refuse-other-hosts.ts`. Without them it is not looked at. */
+  readonly hosts?: readonly string[] | undefined;
   /** Ends the loads that run, when the service has to stop. */
   readonly signal?: AbortSignal | undefined;
   /** Told a line about each load and each failure of the service. */
@@ -80,43 +86,56 @@ export function createApp(options: AppOptions): Hono {
     log: options.log ?? (() => undefined),
   };
   const app = new Hono();
-  app.get("/healthz", (c) => c.text("ok\n"));
+  app.get("/healthz", (c) => c.text("ok\n")).all("/healthz", (c) => methodNotAllowed(c, ["GET"]));
   // Not everywhere: mounted at the root of another app it would ask whoever wants that app's own routes as well.
-  app.on("ALL", ["/v1/*", "/v2/*"], refuseCrossSite, authenticate(options.access));
-  app.get("/v2/", (c) => {
-    authorizeAnything(c);
-    return c.json({}, 200, { "Docker-Distribution-Api-Version": "registry/2.0" });
-  });
-  app.route("/v1", loadRoutes(service));
-  app.route("/v1", missingRoutes(service));
-  app.route("/v1", uploadRoutes(service));
-  app.route("/v2", catalogRoutes(service));
-  app.route("/v2", manifestRoutes(service));
-  app.route("/v2", blobRoutes(service));
-  app.route("/v2", referrerRoutes(service));
-  refuseOtherMethods(app);
+  const paths = ["/v1/*", "/v2/*"];
+  if (options.hosts !== undefined) app.on("ALL", paths, refuseOtherHosts(options.hosts));
+  app.on("ALL", paths, refuseCrossSite, authenticate(options.access));
+  serveRoutes(app, routesOf(service));
   app.notFound((c) => {
+    if (/^\/v[12]\//.test(c.req.path)) authorizeAnything(c);
     const message = `Cannot ${c.req.method} ${pathOf(c)}: there is no such route`;
     return errorResponse(new StowageError("UNSUPPORTED", message), { status: 404 });
   });
   app.onError((error, c) => {
-    const response = errorResponse(error);
-    if (response.status >= 500) service.log(`${c.req.method} ${pathOf(c)} ${response.status}: ${describe(error)}`);
+    const response = errorResponse(isAnonymous(c) ? withoutStore(error) : error);
+    const { status } = response;
+    if (status >= 500) service.log(`${c.req.method} ${pathOf(c)} ${status}: ${describe(error)}`);
     return response;
   });
   return app;
 }
 
+/** Every route that asks who comes. Each file has those of one kind. */
+export function routesOf(service: Service): readonly Route[] {
+  return [
+    versionRoute,
+    ...loadRoutes(service),
+    ...missingRoutes(service),
+    ...uploadRoutes(service),
+    ...catalogRoutes(service),
+    ...manifestRoutes(service),
+    ...blobRoutes(service),
+    ...referrerRoutes(service),
+    ...pushRoutes,
+  ];
+}
+
+/** Clients look here for a registry, and try out a password. */
+const versionRoute = route({
+  methods: ["GET"],
+  path: "/v2/",
+  needs: "anything",
+  answer: (c) => c.json({}, 200, { "Docker-Distribution-Api-Version": "registry/2.0" }),
+});
+
 function webBodyOf(c: Context): AsyncIterable<Uint8Array> {
   return readableToBytes(c.req.raw.body);
 }
 
-/** As it was sent: `c.req.path` is decoded, and could bring line ends into the log. */
-function pathOf(c: Context): string {
-  return new URL(c.req.url).pathname;
-}
-
 /** For the log: our own errors say all; others are bugs, and their stack is wanted. */
 function describe(error: Error): string {
-  return error instanceof StowageError ? `${error.code}: ${error.message}` : (error.stack ?? error.message);
+  if (error instanceof StowageError) return `${error.code}: ${error.message}`;
+  const frames = (error.stack ?? "").split("\n").filter((line) => /^ +at /.test(line));
+  return [`${error.name}: ${messageOf(error)}`, ...frames].map(printable).join("\n");
 }

@@ -18,6 +18,12 @@ export function authenticate(access: Access): MiddlewareHandler {
   };
 }
 
+/** Throws `UNAUTHORIZED` if the caller has shown no token and may do this with no repository: before a name is read. */
+export function requireToken(c: Context, action: Action): void {
+  const caller = callerOf(c);
+  if (!caller.isKnown && !permits(caller, action)) throw withoutToken(`Cannot ${action} without a token`);
+}
+
 /**
  * Throws unless whoever asks may do this with the repository, or, without one, with any at all: `UNAUTHORIZED` where
  * nobody has said who they are, `DENIED` where they have.
@@ -40,6 +46,12 @@ export function authorizeAnything(c: Context): void {
 /** May whoever asks do this with the repository? */
 export function mayReach(c: Context, action: Action, repository: string): boolean {
   return permits(callerOf(c), action, repository);
+}
+
+/** Has the caller shown no token, though others have one? Nothing of the inside of the service is for such a caller. */
+export function isAnonymous(c: Context): boolean {
+  const caller = callers.get(c);
+  return caller === undefined || (!caller.isKnown && !permits(caller, "load"));
 }
 
 /** The name of whoever asks: a token's, `nobody`, or `anyone` where nobody is asked. It is no secret. */

@@ -1,27 +1,32 @@
 /** `GET` and `HEAD /v2/<name>/blobs/<digest>`, whole or a range (distribution specification, "Pulling blobs"). */
-import { type Context, Hono } from "hono";
-import { parseRepositoryName } from "../oci/reference.ts";
-import { StowageError } from "../errors.ts";
+import type { Context } from "hono";
+import { StowageError, quote } from "../errors.ts";
 import { isDigest, isSha256Digest } from "../oci/digest.ts";
 import { blobKey } from "../storage/keys.ts";
 import type { ByteRange, ObjectInfo, ObjectStore, StoredObject } from "../storage/object-store.ts";
 import { bytesToReadable } from "../streams/readable-stream.ts";
-import { authorize } from "./authentication.ts";
 import { isFresh, parseRange, rangeHeader } from "./conditions.ts";
 import { contentHeaders, notModified } from "./content.ts";
 import { errorResponse } from "./error-response.ts";
 import { type Redirects, checkAnswer, mayRedirect, redirectBlob } from "./redirects.ts";
+import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
-export function blobRoutes(service: Service): Hono {
+export function blobRoutes(service: Service): Route[] {
   const { store } = service;
   const isSizeNeeded = mayRedirect(service);
-  return new Hono().get("/:name{.+}/blobs/:digest", async (c) => {
-    authorize(c, "pull", parseRepositoryName(c.req.param("name"))); // that is all: repositories share their blobs
-    const digest = digestParam(c.req.param("digest"));
-    if (c.req.method === "HEAD" || hasConditions(c) || isSizeNeeded) return answerConditions(c, digest, service);
-    return whole(digest, await getBlob(store, digest, c.req.raw.signal));
-  });
+  return [
+    route({
+      methods: ["GET"],
+      path: "/v2/<name>/blobs/<digest>",
+      needs: "pull", // the name counts for nothing else: repositories share their blobs
+      async answer(c, parameters) {
+        const digest = checkBlobDigest(parameters.digest);
+        if (c.req.method === "HEAD" || hasConditions(c) || isSizeNeeded) return answerConditions(c, digest, service);
+        return whole(digest, await getBlob(store, digest, c.req.raw.signal));
+      },
+    }),
+  ];
 }
 
 /** Answers without the bytes, with a range of them, or with where they are: first the blob's size has to be known. */
@@ -68,8 +73,8 @@ function part(digest: string, { size, body }: StoredObject, { start, end }: Byte
   });
 }
 
-function rangeNotSatisfiable(found: string | undefined, { size }: ObjectInfo): Response {
-  const message = `Cannot send the range "${found}": the blob has ${size} bytes`;
+function rangeNotSatisfiable(found = "", { size }: ObjectInfo): Response {
+  const message = `Cannot send the range ${quote(found, 100)}: the blob has ${size} bytes`;
   return errorResponse(new StowageError("RANGE_INVALID", message), { headers: { "Content-Range": `bytes */${size}` } });
 }
 
@@ -81,13 +86,13 @@ function blobHeaders(digest: string, length: number): Record<string, string> {
   };
 }
 
-function digestParam(text: string): string {
+function checkBlobDigest(text: string): string {
   if (isSha256Digest(text)) return text;
   if (isDigest(text) && !text.startsWith("sha256:")) {
-    throw new StowageError("UNSUPPORTED", `Cannot find blob "${text}": blobs are stored by sha256 alone`);
+    throw new StowageError("UNSUPPORTED", `Cannot find blob ${quote(text)}: blobs are stored by sha256 alone`);
   }
   const expected = 'expected "sha256:" and 64 lower-case hex digits';
-  throw new StowageError("DIGEST_INVALID", `Cannot find a blob by ${JSON.stringify(text)}: ${expected}`);
+  throw new StowageError("DIGEST_INVALID", `Cannot find a blob by ${quote(text)}: ${expected}`);
 }
 
 function unknownBlob(digest: string): StowageError {

@@ -1,12 +1,12 @@
 /** What is there: tags of a repository, and repositories (distribution specification, "Listing Tags"; "_catalog"). */
-import { type Context, Hono } from "hono";
-import { parseRepositoryName } from "../oci/reference.ts";
-import { StowageError } from "../errors.ts";
+import type { Context } from "hono";
+import { StowageError, quote } from "../errors.ts";
 import { pageOfRepositories } from "../pull/list-repositories.ts";
 import { readRepository } from "../pull/read-repository.ts";
 import { tagOf } from "../oci/repository-index.ts";
-import { authorize, mayReach } from "./authentication.ts";
+import { mayReach } from "./authentication.ts";
 import { nextLink } from "./next-link.ts";
+import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
 /**
@@ -15,26 +15,35 @@ import type { Service } from "./service.ts";
  */
 const maxPageNames = 10_000;
 
-export function catalogRoutes({ store }: Service): Hono {
-  const routes = new Hono();
-  routes.get("/_catalog", async (c) => {
-    authorize(c, "pull");
-    const { limit, after } = pageOf(c);
-    const isWanted = (name: string): boolean => mayReach(c, "pull", name);
-    const { signal } = c.req.raw;
-    const names = await pageOfRepositories(store, { limit: limit + 1, after, isWanted, signal });
-    return answer(c, names, { limit, body: (repositories) => ({ repositories }) });
-  });
-  routes.get("/:name{.+}/tags/list", async (c) => {
-    const name = parseRepositoryName(c.req.param("name"));
-    authorize(c, "pull", name);
-    const { limit, after } = pageOf(c);
-    const { entries } = await readRepository(store, name, { signal: c.req.raw.signal });
-    const names = entries.flatMap((entry) => tagOf(entry) ?? []);
-    const rest = after === undefined ? names : names.filter((tag) => tag > after);
-    return answer(c, rest.toSorted(), { limit, body: (tags) => ({ name, tags }) });
-  });
-  return routes;
+export function catalogRoutes({ store }: Service): Route[] {
+  return [
+    route({
+      methods: ["GET"],
+      path: "/v2/_catalog",
+      needs: "pull",
+      query: ["n", "last"],
+      async answer(c) {
+        const { limit, after } = pageOf(c);
+        const isWanted = (name: string): boolean => mayReach(c, "pull", name);
+        const { signal } = c.req.raw;
+        const names = await pageOfRepositories(store, { limit: limit + 1, after, isWanted, signal });
+        return answerPage(c, names, { limit, body: (repositories) => ({ repositories }) });
+      },
+    }),
+    route({
+      methods: ["GET"],
+      path: "/v2/<name>/tags/list",
+      needs: "pull",
+      query: ["n", "last"],
+      async answer(c, { name }) {
+        const { limit, after } = pageOf(c);
+        const { entries } = await readRepository(store, name, { signal: c.req.raw.signal });
+        const names = entries.flatMap((entry) => tagOf(entry) ?? []);
+        const rest = after === undefined ? names : names.filter((tag) => tag > after);
+        return answerPage(c, rest.toSorted(), { limit, body: (tags) => ({ name, tags }) });
+      },
+    }),
+  ];
 }
 
 interface Page {
@@ -54,7 +63,7 @@ interface Answer extends Pick<Page, "limit"> {
 }
 
 /** Answers with the first of the names, and a Link to the next page if there are more. */
-function answer(c: Context, names: readonly string[], { limit, body }: Answer): Response {
+function answerPage(c: Context, names: readonly string[], { limit, body }: Answer): Response {
   const shown = names.slice(0, limit);
   const last = shown.at(-1);
   const hasMore = last !== undefined && shown.length < names.length;
@@ -63,5 +72,5 @@ function answer(c: Context, names: readonly string[], { limit, body }: Answer): 
 
 function parseCount(text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new StowageError("INPUT_INVALID", `Cannot use ${JSON.stringify(text)} as n: expected a whole number`);
+  throw new StowageError("INPUT_INVALID", `Cannot use ${quote(text, 100)} as n: expected a whole number`);
 }

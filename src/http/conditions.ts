@@ -1,6 +1,6 @@
 /** Conditional requests and ranges (RFC 9110, sections 13 and 14) of content whose ETag is its digest. */
 import type { Context } from "hono";
-import { StowageError } from "../errors.ts";
+import { StowageError, quote } from "../errors.ts";
 import { isSha256Digest } from "../oci/digest.ts";
 import type { Expectation } from "../oci/index-change.ts";
 import type { ByteRange } from "../storage/object-store.ts";
@@ -29,7 +29,7 @@ export function expectationOf(c: Context): Expectation | undefined {
     ...(noneMatch === undefined ? [] : [`If-None-Match: ${noneMatch}`]),
   ].join(" and ");
   const expected = 'expected If-Match: "sha256:…", with its quotes, or If-None-Match: *';
-  throw new StowageError("INPUT_INVALID", `Cannot hold a change to ${JSON.stringify(found)}: ${expected}`);
+  throw new StowageError("INPUT_INVALID", `Cannot hold a change to ${quote(found)}: ${expected}`);
 }
 
 /** The Range of a request, unless an If-Range says that it was meant for other content. */

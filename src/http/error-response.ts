@@ -1,5 +1,5 @@
 /** The one place where an error becomes an HTTP answer (distribution specification, "Error Codes"). */
-import { type ErrorCode, StowageError } from "../errors.ts";
+import { type ErrorCode, StowageError, printable } from "../errors.ts";
 
 const statusOf: Readonly<Record<ErrorCode, number>> = {
   ARCHIVE_INVALID: 400,
@@ -39,6 +39,18 @@ const challenge = { "WWW-Authenticate": 'Basic realm="Stowage"' };
 /** For a 429, in seconds: most loads are done in less. */
 const retryAfter = { "Retry-After": "10" };
 
+/** Their messages can name a bucket, keys and paths. */
+const codesOfStore: ReadonlySet<ErrorCode> = new Set(["STORE_DAMAGED", "STORE_UNAVAILABLE"]);
+
+/** The error as anybody may see it: of the store no more than that it failed. */
+export function withoutStore(error: Error): Error {
+  if (!(error instanceof StowageError) || !codesOfStore.has(error.code)) return error;
+  return new StowageError(
+    error.code,
+    "Cannot answer: the store of the service failed; the log of the service says how",
+  );
+}
+
 export interface ErrorResponseOptions {
   /** Where the code's own status does not fit. */
   readonly status?: number;
@@ -57,7 +69,7 @@ export function errorResponse(error: unknown, { status, headers }: ErrorResponse
       },
     ],
   };
-  return new Response(`${JSON.stringify(body)}\n`, {
+  return new Response(`${printable(JSON.stringify(body))}\n`, {
     status: status ?? (known === undefined ? 500 : statusOf[known.code]),
     headers: {
       "Content-Type": "application/json",

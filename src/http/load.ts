@@ -1,19 +1,20 @@
 /** `PUT` or `POST /v1/load[/<name>[:<tag>]]`: the request's body is a tarball, the answer is the receipt. */
-import { type Context, Hono } from "hono";
-import { StowageError } from "../errors.ts";
+import type { Context } from "hono";
+import { StowageError, printableLines, quote } from "../errors.ts";
 import { checkBodyBytes } from "../load/check-body-bytes.ts";
 import { parseContentEncoding } from "../load/decode-content.ts";
 import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
 import { type Receipt, hasChanges } from "../load/receipt.ts";
 import { type ImageName, formatReference, parseName } from "../oci/reference.ts";
-import { authorize, callerName, mayReach } from "./authentication.ts";
+import { callerName, mayReach } from "./authentication.ts";
 import { expectationOf } from "./conditions.ts";
 import { contentLengthOf } from "./content-length.ts";
 import { errorResponse } from "./error-response.ts";
+import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 import { withinLoadSeconds } from "./within-load-seconds.ts";
 
-export function loadRoutes(service: Service): Hono {
+export function loadRoutes(service: Service): Route[] {
   const load = async (c: Context, name: ImageName | undefined): Promise<Response> => {
     const encoding = parseContentEncoding(c.req.header("Content-Encoding"));
     if (encoding === undefined) return unknownEncoding(c.req.header("Content-Encoding"));
@@ -24,15 +25,16 @@ export function loadRoutes(service: Service): Hono {
       load: (options) => loadArchive(service.bodyOf(c), { ...options, contentEncoding: encoding }),
     });
   };
-  const routes = new Hono();
-  routes.on(["PUT", "POST"], "/load", (c) => load(c, undefined));
-  routes.on(["PUT", "POST"], "/load/:name{.+}", (c) => load(c, parseName(c.req.param("name"))));
-  return routes;
+  const methods = ["PUT", "POST"];
+  return [
+    route({ methods, path: "/v1/load", needs: "load", answer: (c) => load(c, undefined) }),
+    route({ methods, path: "/v1/load/<image>", needs: "load", answer: (c, { image }) => load(c, parseName(image)) }),
+  ];
 }
 
 /** RFC 9110, 15.5.16: a 415 says which encodings would have been taken. */
-function unknownEncoding(encoding: string | undefined): Response {
-  const message = `Cannot take a body with Content-Encoding ${JSON.stringify(encoding)}: expected gzip, zstd or none`;
+function unknownEncoding(encoding = ""): Response {
+  const message = `Cannot take a body with Content-Encoding ${quote(encoding, 100)}: expected gzip, zstd or none`;
   const error = new StowageError("UNSUPPORTED", message, { detail: { found: encoding, expected: ["gzip", "zstd"] } });
   return errorResponse(error, { status: 415, headers: { "Accept-Encoding": "gzip, zstd" } });
 }
@@ -51,7 +53,6 @@ export interface AnswerLoadOptions {
  */
 export async function answerLoad(c: Context, options: AnswerLoadOptions): Promise<Response> {
   const { service, name, announcedBytes, load } = options;
-  authorize(c, "load", name?.repository);
   checkBodyBytes(announcedBytes ?? 0, service.limits.maxBodyBytes);
   const expects = expectationOf(c);
   const mayPublish = (repository: string): boolean => mayReach(c, "load", repository);
@@ -59,7 +60,7 @@ export async function answerLoad(c: Context, options: AnswerLoadOptions): Promis
     withinLoadSeconds("the load", service, async (signal) => load({ ...service, name, expects, mayPublish, signal })),
   );
   service.log(`${callerName(c)} ${summary(receipt)}`);
-  return c.body(`${JSON.stringify(receipt, undefined, 2)}\n`, hasChanges(receipt) ? 201 : 200, {
+  return c.body(`${printableLines(JSON.stringify(receipt, undefined, 2))}\n`, hasChanges(receipt) ? 201 : 200, {
     "Content-Type": "application/json",
   });
 }

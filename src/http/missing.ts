@@ -1,11 +1,10 @@
 /** `POST /v1/blobs/missing`: of these blobs, which have to be sent at all, and how large a tarball may be sent at once. */
-import { Hono } from "hono";
 import { StowageError } from "../errors.ts";
 import { isSha256Digest } from "../oci/digest.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import { findMissingBlobs } from "../uploads/find-missing-blobs.ts";
-import { authorize } from "./authentication.ts";
 import { readJsonObject } from "./request-json.ts";
+import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
 const maxBodyBytes = 1024 * 1024;
@@ -14,14 +13,20 @@ const maxDigests = 10_000;
 /** A larger tarball had better go up in parts, also where it need not: what has arrived need not be sent again. */
 const maxDirectBytes = 64 * 1024 * 1024;
 
-export function missingRoutes(service: Service): Hono {
+export function missingRoutes(service: Service): Route[] {
   const { store, maxRequestBytes = maxDirectBytes } = service;
-  return new Hono().post("/blobs/missing", async (c) => {
-    authorize(c, "load");
-    const digests = parseDigests(await readJsonObject(c, service, maxBodyBytes));
-    const missing = await findMissingBlobs(digests, { store, signal: c.req.raw.signal });
-    return c.json({ missing, directBytes: Math.min(maxDirectBytes, maxRequestBytes) });
-  });
+  return [
+    route({
+      methods: ["POST"],
+      path: "/v1/blobs/missing",
+      needs: "load",
+      async answer(c) {
+        const digests = parseDigests(await readJsonObject(c, service, maxBodyBytes));
+        const missing = await findMissingBlobs(digests, { store, signal: c.req.raw.signal });
+        return c.json({ missing, directBytes: Math.min(maxDirectBytes, maxRequestBytes) });
+      },
+    }),
+  ];
 }
 
 function parseDigests({ digests }: JsonObject): readonly string[] {

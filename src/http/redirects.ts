@@ -43,10 +43,10 @@ export async function redirectBlob({ digest, size }: Blob, options: Redirects): 
 /** Throws `UNSUPPORTED` where the platform would cut off an answer of so many bytes. */
 export function checkAnswer({ digest, size }: Blob, options: Redirects): void {
   if (fitsAnswer(size, options)) return;
-  const { store, maxResponseBytes } = options;
+  const { maxResponseBytes } = options;
   throw new StowageError(
     "UNSUPPORTED",
-    `Cannot send ${size} bytes of blob "${digest}": the platform lets ${maxResponseBytes} through, and ${store.url} has ` +
+    `Cannot send ${size} bytes of blob "${digest}": the platform lets ${maxResponseBytes} through, and the store has ` +
       "no addresses of its own to fetch it from. Ranges that are short enough can be had",
     { detail: { digest, found: size, expected: maxResponseBytes } },
   );

@@ -1,34 +1,37 @@
 /** `GET /v2/<name>/referrers/<digest>` (distribution specification, "Listing Referrers"). */
-import { type Context, Hono } from "hono";
-import { StowageError } from "../errors.ts";
+import type { Context } from "hono";
+import { StowageError, quote } from "../errors.ts";
 import { isDigest, isSha256Digest } from "../oci/digest.ts";
 import { ociIndexType } from "../oci/manifest.ts";
-import { parseRepositoryName } from "../oci/reference.ts";
 import { type ReferrersPage, listReferrers } from "../pull/list-referrers.ts";
-import { authorize } from "./authentication.ts";
 import { nextLink } from "./next-link.ts";
+import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
-export function referrerRoutes({ store, limits }: Service): Hono {
-  return new Hono().get("/:name{.+}/referrers/:digest", async (c) => {
-    const repository = parseRepositoryName(c.req.param("name"));
-    authorize(c, "pull", repository);
-    const subject = c.req.param("digest");
-    checkDigest(subject);
-    const artifactType = typeParameter(c.req.query("artifactType"));
-    const after = c.req.query("last");
-    const { signal } = c.req.raw;
-    return answer(c, await listReferrers(repository, subject, { store, limits, artifactType, after, signal }), {
-      artifactType,
-    });
-  });
+export function referrerRoutes({ store, limits }: Service): Route[] {
+  return [
+    route({
+      methods: ["GET"],
+      path: "/v2/<name>/referrers/<digest>",
+      needs: "pull",
+      query: ["artifactType", "last"],
+      async answer(c, { name, digest }) {
+        checkDigest(digest);
+        const artifactType = typeParameter(c.req.query("artifactType"));
+        const after = c.req.query("last");
+        const { signal } = c.req.raw;
+        const page = await listReferrers(name, digest, { store, limits, artifactType, after, signal });
+        return answerPage(c, page, { artifactType });
+      },
+    }),
+  ];
 }
 
 /** That of another algorithm is a digest all the same: nothing refers to it. */
 function checkDigest(text: string): void {
   if (isSha256Digest(text) || (isDigest(text) && !text.startsWith("sha256:"))) return;
   const expected = 'expected "sha256:" and 64 lower-case hex digits';
-  throw new StowageError("DIGEST_INVALID", `Cannot list referrers of ${JSON.stringify(text)}: ${expected}`);
+  throw new StowageError("DIGEST_INVALID", `Cannot list referrers of ${quote(text)}: ${expected}`);
 }
 
 /** An empty one is no filter. No type has a space: it was a `+` that somebody who wrote it by hand has not encoded. */
@@ -36,7 +39,7 @@ function typeParameter(text: string | undefined): string | undefined {
   return text === "" ? undefined : text?.replaceAll(" ", "+");
 }
 
-function answer(
+function answerPage(
   c: Context,
   { descriptors, end }: ReferrersPage,
   { artifactType }: { readonly artifactType: string | undefined },

@@ -5,6 +5,7 @@ import { type JsonObject, describeJson, isJsonObject, parseJson } from "../oci/j
 import { abortable } from "../streams/abortable.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
+import { pathOf } from "./request-url.ts";
 import type { Service } from "./service.ts";
 import { withinLoadSeconds } from "./within-load-seconds.ts";
 
@@ -25,12 +26,12 @@ export async function readJsonObject(c: Context, service: Service, maxBytes: num
     throw new Error(`found ${describeJson(json)}, expected an object`);
   } catch (error) {
     if (error instanceof StowageError) throw error;
-    const message = `Cannot read the JSON that was sent to ${c.req.path}: ${messageOf(error)}`;
+    const message = `Cannot read the JSON that was sent to ${pathOf(c)}: ${messageOf(error)}`;
     throw new StowageError("INPUT_INVALID", message, { cause: error });
   }
 }
 
 function tooLong(c: Context, maxBytes: number): StowageError {
-  const message = `Cannot read what was sent to ${c.req.path}: it is longer than ${maxBytes} bytes`;
+  const message = `Cannot read what was sent to ${pathOf(c)}: it is longer than ${maxBytes} bytes`;
   return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxBytes } });
 }

@@ -8,7 +8,7 @@
  *     POST   /v1/uploads/<id>/load[/<name>[:<tag>]]  as `/v1/load` with what was uploaded
  *     DELETE /v1/uploads/<id>                        gives up
  */
-import { type Context, Hono } from "hono";
+import type { Context } from "hono";
 import { StowageError } from "../errors.ts";
 import { checkBodyBytes } from "../load/check-body-bytes.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
@@ -19,10 +19,12 @@ import { type UploadDescription, describeUpload } from "../uploads/describe-uplo
 import { loadUpload } from "../uploads/load-upload.ts";
 import { putPart } from "../uploads/put-part.ts";
 import { type Upload, type UploadPart, readOwnUpload } from "../uploads/upload.ts";
-import { authorize, callerName } from "./authentication.ts";
+import { callerName } from "./authentication.ts";
 import { contentLengthOf } from "./content-length.ts";
 import { answerLoad } from "./load.ts";
 import { readJsonObject } from "./request-json.ts";
+import { urlAbove } from "./request-url.ts";
+import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 import { withinLoadSeconds } from "./within-load-seconds.ts";
 
@@ -32,14 +34,12 @@ const maxFingerprintLength = 1024;
 /** The URLs of parts are secrets. */
 const noStore = { "Cache-Control": "no-store" } as const;
 
-export function uploadRoutes(service: Service): Hono {
+export function uploadRoutes(service: Service): Route[] {
   const { store, budget } = service;
-  const ownUpload = async (c: Context, id: string): Promise<Upload> => {
-    authorize(c, "load");
-    return readOwnUpload(id, { owner: callerName(c), store, signal: c.req.raw.signal });
-  };
-  const describe = async (c: Context, upload: Upload): Promise<UploadDescription> => {
-    const url = urlOfUploads(c);
+  const ownUpload = async (c: Context, id: string): Promise<Upload> =>
+    readOwnUpload(id, { owner: callerName(c), store, signal: c.req.raw.signal });
+  /** `url` is that of `/v1/uploads`. */
+  const describe = async (c: Context, url: string, upload: Upload): Promise<UploadDescription> => {
     const servedUrlOf = ({ id, key }: Upload, { number }: UploadPart): string =>
       `${url}/${id}/parts/${number}?key=${key}`;
     return describeUpload(upload, { store, servedUrlOf, signal: c.req.raw.signal });
@@ -53,39 +53,63 @@ export function uploadRoutes(service: Service): Hono {
       load: (options) => loadUpload(upload, { ...options, log: service.log }),
     });
   };
-  const routes = new Hono();
-  routes.post("/uploads", async (c) => {
-    authorize(c, "load");
-    const announced = parseNewUpload(await readJsonObject(c, service, maxJsonBytes));
-    checkBodyBytes(announced.size, service.limits.maxBodyBytes);
-    const { upload, isNew } = await beginUpload({ ...announced, owner: callerName(c) }, service);
-    const description = await describe(c, upload);
-    return c.json(description, isNew ? 201 : 200, { ...noStore, Location: `${urlOfUploads(c)}/${upload.id}` });
-  });
-  routes.get("/uploads/:id", async (c) =>
-    c.json(await describe(c, await ownUpload(c, c.req.param("id"))), 200, noStore),
-  );
-  routes.delete("/uploads/:id", async (c) => {
-    const { id } = await ownUpload(c, c.req.param("id"));
-    await deleteUpload(id, service);
-    return c.body(null, 204);
-  });
-  routes.put("/uploads/:id/parts/:number", async (c) => {
-    const part = {
-      uploadId: c.req.param("id"),
-      number: c.req.param("number"),
-      key: c.req.query("key") ?? "",
-      announcedBytes: contentLengthOf(c),
-      body: service.bodyOf(c),
-    };
-    await withinLoadSeconds("the part", service, async (signal) =>
-      putPart(part, { store, budget, signal: AbortSignal.any([c.req.raw.signal, signal]) }),
-    );
-    return c.body(null, 201);
-  });
-  routes.post("/uploads/:id/load", (c) => load(c, c.req.param("id"), undefined));
-  routes.post("/uploads/:id/load/:name{.+}", (c) => load(c, c.req.param("id"), parseName(c.req.param("name"))));
-  return routes;
+  return [
+    route({
+      methods: ["POST"],
+      path: "/v1/uploads",
+      needs: "load",
+      async answer(c) {
+        const announced = parseNewUpload(await readJsonObject(c, service, maxJsonBytes));
+        checkBodyBytes(announced.size, service.limits.maxBodyBytes);
+        const { upload, isNew } = await beginUpload({ ...announced, owner: callerName(c) }, service);
+        const url = urlAbove(c, 0);
+        const description = await describe(c, url, upload);
+        return c.json(description, isNew ? 201 : 200, { ...noStore, Location: `${url}/${upload.id}` });
+      },
+    }),
+    route({
+      methods: ["GET"],
+      path: "/v1/uploads/<id>",
+      needs: "load",
+      answer: async (c, { id }) => c.json(await describe(c, urlAbove(c, 1), await ownUpload(c, id)), 200, noStore),
+    }),
+    route({
+      methods: ["DELETE"],
+      path: "/v1/uploads/<id>",
+      needs: "load",
+      async answer(c, parameters) {
+        const { id } = await ownUpload(c, parameters.id);
+        await deleteUpload(id, service);
+        return c.body(null, 204);
+      },
+    }),
+    route({
+      methods: ["PUT"],
+      path: "/v1/uploads/<id>/parts/<number>",
+      needs: "nothing",
+      query: ["key"],
+      async answer(c, { id, number }) {
+        const key = c.req.query("key") ?? "";
+        const part = { uploadId: id, number, key, announcedBytes: contentLengthOf(c), body: service.bodyOf(c) };
+        await withinLoadSeconds("the part", service, async (signal) =>
+          putPart(part, { store, budget, signal: AbortSignal.any([c.req.raw.signal, signal]) }),
+        );
+        return c.body(null, 201);
+      },
+    }),
+    route({
+      methods: ["POST"],
+      path: "/v1/uploads/<id>/load",
+      needs: "load",
+      answer: (c, { id }) => load(c, id, undefined),
+    }),
+    route({
+      methods: ["POST"],
+      path: "/v1/uploads/<id>/load/<image>",
+      needs: "load",
+      answer: (c, { id, image }) => load(c, id, parseName(image)),
+    }),
+  ];
 }
 
 function parseNewUpload({ size, fingerprint }: JsonObject): Omit<NewUpload, "owner"> {
@@ -100,13 +124,4 @@ function parseNewUpload({ size, fingerprint }: JsonObject): Omit<NewUpload, "own
 
 function invalid(problem: string): StowageError {
   return new StowageError("INPUT_INVALID", `Cannot begin an upload: ${problem}`);
-}
-
-/** Where the client reaches these routes, also below a path, and behind a proxy that speaks TLS for the service. */
-function urlOfUploads(c: Context): string {
-  const url = new URL(c.req.url);
-  const forwarded = c.req.header("X-Forwarded-Proto")?.split(",")[0]?.trim();
-  const protocol = forwarded === "http" || forwarded === "https" ? `${forwarded}:` : url.protocol;
-  const name = "/uploads";
-  return `${protocol}//${url.host}${url.pathname.slice(0, url.pathname.lastIndexOf(name) + name.length)}`;
 }

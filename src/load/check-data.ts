@@ -25,7 +25,7 @@ export async function checkData(bytes: Uint8Array, name: string): Promise<void> 
 async function checkDescriptor({ data, digest, size }: Readonly<Record<string, unknown>>, name: string): Promise<void> {
   if (data === undefined || data === null) return;
   const fail = (code: "MANIFEST_INVALID" | "SIZE_INVALID" | "DIGEST_INVALID", found: string): never => {
-    throw new StowageError(code, `Cannot take "${name}": the data that it has for "${String(digest)}" ${found}`);
+    throw new StowageError(code, `Cannot take "${name}": the data that it has for ${describeJson(digest)} ${found}`);
   };
   if (typeof data !== "string") return fail("MANIFEST_INVALID", `is ${describeJson(data)}, expected base64`);
   const bytes = Buffer.from(data, "base64");

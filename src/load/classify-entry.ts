@@ -4,7 +4,7 @@
  */
 import type { ArchiveEntry, EntryType } from "../archive/read-archive.ts";
 import { folderOf, resolvePath } from "../archive/resolve-path.ts";
-import { StowageError } from "../errors.ts";
+import { StowageError, quote } from "../errors.ts";
 import { isDigest, isSha256Digest } from "../oci/digest.ts";
 
 export type EntryRole =
@@ -68,7 +68,7 @@ function linksToBlobs({ path, type, linkTarget = "" }: ArchiveEntry): boolean {
 }
 
 function linkToBlobs({ path, type, linkTarget }: ArchiveEntry): StowageError {
-  const found = `a ${type} to ${quote(linkTarget)}`;
+  const found = `a ${type} to ${quote(linkTarget ?? "")}`;
   return new StowageError("ARCHIVE_INVALID", `Cannot take ${quote(path)}: found ${found}; expected no links to blobs`);
 }
 
@@ -88,9 +88,4 @@ function notNamed(path: string, digest: string): StowageError {
   }
   const expected = `expected "blobs/sha256/" and 64 lower-case hex digits`;
   return new StowageError("DIGEST_INVALID", `Cannot take ${quote(path)}: it is not named by a digest, ${expected}`);
-}
-
-/** Of names that are as long as anybody likes. */
-function quote(text = ""): string {
-  return JSON.stringify(text.length <= 200 ? text : `${text.slice(0, 200)}…`);
 }

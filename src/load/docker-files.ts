@@ -5,7 +5,7 @@
  */
 import type { ArchiveEntry } from "../archive/read-archive.ts";
 import { folderOf, resolvePath } from "../archive/resolve-path.ts";
-import { StowageError } from "../errors.ts";
+import { StowageError, quote } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";
 import { digestInName, isLegacyName, isPartName } from "../oci/docker-file-names.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
@@ -164,11 +164,11 @@ async function* noteFirst(body: AsyncIterable<Uint8Array>, first: number[]): Asy
 }
 
 function differs(path: string): string {
-  return `Cannot take ${JSON.stringify(path)}: it is in the archive twice, with different content`;
+  return `Cannot take ${quote(path)}: it is in the archive twice, with different content`;
 }
 
 function unusablePath(path: string, reason: string): StowageError {
-  return new StowageError("ARCHIVE_INVALID", `Cannot find ${JSON.stringify(path)} in the archive: ${reason}`);
+  return new StowageError("ARCHIVE_INVALID", `Cannot find ${quote(path)} in the archive: ${reason}`);
 }
 
 function tooLarge(found: number, expected: number): StowageError {

@@ -4,12 +4,13 @@
  */
 import { isGzip } from "../archive/decompress-gzip.ts";
 import { isZstd } from "../archive/decompress-zstd.ts";
-import { StowageError } from "../errors.ts";
+import { StowageError, quote } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { digestInName } from "../oci/docker-file-names.ts";
 import { type DockerImage, parseDockerManifest } from "../oci/docker-manifest.ts";
 import { ociConfigType, parseDiffIds } from "../oci/image-config.ts";
+import { describeJson } from "../oci/json.ts";
 import { ociManifestType, serializeManifest } from "../oci/manifest.ts";
 import { blobKey } from "../storage/keys.ts";
 import type { StoreReader } from "../storage/object-store.ts";
@@ -155,8 +156,8 @@ function checkDiffId(
   if (mediaType !== layerType || digest === diffId) return;
   throw new StowageError(
     "DIGEST_INVALID",
-    `Cannot take layer ${JSON.stringify(path)}: it has digest "${digest}", and is neither gzip nor zstd; ` +
-      `expected ${JSON.stringify(diffId)}, as its image's config says`,
+    `Cannot take layer ${describeJson(path)}: it has digest "${digest}", and is neither gzip nor zstd; ` +
+      `expected ${describeJson(diffId)}, as its image's config says`,
     { detail: { path, found: digest, expected: diffId } },
   );
 }
@@ -172,7 +173,7 @@ function tooManyLayers(image: DockerImage): StowageError {
 }
 
 function nameOf({ repoTags, config }: DockerImage): string {
-  return JSON.stringify(repoTags[0] ?? config);
+  return quote(repoTags[0] ?? config);
 }
 
 function wrongCount(image: DockerImage, expected: number): StowageError {
@@ -197,7 +198,7 @@ function missingPart(path: string, digest: string | undefined): StowageError {
     digest === undefined ? "which is not in the archive" : "which is neither in the archive nor in the store";
   return new StowageError(
     "MANIFEST_BLOB_UNKNOWN",
-    `Cannot load the archive: its manifest.json names ${JSON.stringify(path)}, ${where} as a file that can be a layer ` +
+    `Cannot load the archive: its manifest.json names ${quote(path)}, ${where} as a file that can be a layer ` +
       'or a config; in a folder only those named by a digest, "*.tar", "*.tar.gz", … and "layer" can',
     { detail: { path, ...(digest !== undefined && { digest }) } },
   );

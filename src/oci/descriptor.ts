@@ -1,5 +1,5 @@
 /** Descriptors of the OCI image specification ("Content Descriptors"), read from JSON that anybody may have written. */
-import { StowageError } from "../errors.ts";
+import { StowageError, quote } from "../errors.ts";
 import { isDigest, isSha256Digest } from "./digest.ts";
 import { type JsonObject, describeJson, isJsonObject } from "./json.ts";
 
@@ -96,7 +96,10 @@ function parseMediaType(value: unknown, where: string): string {
 function parseDigest(value: unknown, where: string): string {
   if (typeof value === "string" && isSha256Digest(value)) return value;
   if (typeof value === "string" && isDigest(value) && !value.startsWith("sha256:")) {
-    throw new StowageError("UNSUPPORTED", `Cannot take ${where}: its digest is "${value}", only sha256 is supported`);
+    throw new StowageError(
+      "UNSUPPORTED",
+      `Cannot take ${where}: its digest is ${quote(value)}, only sha256 is supported`,
+    );
   }
   throw new StowageError(
     "DIGEST_INVALID",

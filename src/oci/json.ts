@@ -1,5 +1,7 @@
 /** JSON from outside: read once, strictly, into a value of unknown shape. */
 
+import { quote } from "../errors.ts";
+
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 export function isJsonObject(value: unknown): value is JsonObject {
@@ -121,6 +123,5 @@ export function describeJson(value: unknown): string {
   if (value === undefined) return "nothing";
   if (Array.isArray(value)) return "a list";
   if (typeof value === "object" && value !== null) return "an object";
-  const text = JSON.stringify(value);
-  return text.length <= 100 ? text : `${text.slice(0, 100)}…`;
+  return typeof value === "string" ? quote(value, 100) : JSON.stringify(value);
 }

@@ -2,7 +2,7 @@
  * Repository names, tags and whole references (distribution specification, "Pulling manifests"), and what becomes of
  * the registry in front of a name.
  */
-import { StowageError } from "../errors.ts";
+import { StowageError, quote } from "../errors.ts";
 import { isSha256Digest } from "./digest.ts";
 
 /** The repository whose index is the layout's own `index.json`. */
@@ -113,8 +113,4 @@ function withoutRegistry(name: string): string {
   if (slash === -1) return name;
   if (host === "docker.io" || host === "index.docker.io") return name.slice(slash + 1);
   return host === "localhost" || /:[0-9]+$/.test(host) ? name.slice(slash + 1) : name;
-}
-
-function quote(text: string): string {
-  return JSON.stringify(text.length <= 300 ? text : `${text.slice(0, 300)}…`);
 }

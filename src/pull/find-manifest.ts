@@ -1,5 +1,5 @@
 /** Finds a manifest by tag or digest. */
-import { StowageError } from "../errors.ts";
+import { StowageError, quote } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { isSha256Digest } from "../oci/digest.ts";
 import { type RepositoryIndex, tagOf } from "../oci/repository-index.ts";
@@ -61,9 +61,13 @@ export async function findInRepository(
 }
 
 export function unknownManifest(repository: string, reference: string): StowageError {
-  return new StowageError("MANIFEST_UNKNOWN", `Cannot find manifest "${reference}" in repository "${repository}"`, {
-    detail: { name: repository, reference },
-  });
+  return new StowageError(
+    "MANIFEST_UNKNOWN",
+    `Cannot find manifest ${quote(reference)} in repository "${repository}"`,
+    {
+      detail: { name: repository, reference },
+    },
+  );
 }
 
 function digestOfTag(index: RepositoryIndex, repository: string, tag: string): string {

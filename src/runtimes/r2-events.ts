@@ -1,5 +1,5 @@
 /** The events of a bucket of R2, as a queue brings them to a Worker: tarballs under `incoming/` are loaded. */
-import { messageOf } from "../errors.ts";
+import { messageOf, printable, quote } from "../errors.ts";
 import { isJsonObject } from "../oci/json.ts";
 import type { OpenedApp } from "../open-app.ts";
 import { incomingKeyOf, isRetryable, loadIncoming } from "../uploads/load-incoming.ts";
@@ -33,17 +33,17 @@ async function isDone(event: unknown, { store, config, budget, log }: LoadEvents
   const object = writtenObject(event);
   const key = object && incomingKeyOf(object.key, store.url);
   if (object === undefined || key === undefined) {
-    log(`nothing to load: ${JSON.stringify(event)}`);
+    log(`nothing to load: ${printable(JSON.stringify(event))}`);
     return true;
   }
   try {
     const { limits, immutableTags } = config;
     const receipt = await loadIncoming(key, { store, limits, immutableTags, budget, etag: object.eTag, log });
-    if (receipt !== undefined) log(`loaded "${key}"`);
+    if (receipt !== undefined) log(`loaded ${quote(key)}`);
     return true;
   } catch (error) {
     const willRetry = isRetryable(error);
-    log(`cannot load "${key}", ${willRetry ? "will try again" : "given up"}: ${messageOf(error)}`);
+    log(`cannot load ${quote(key)}, ${willRetry ? "will try again" : "given up"}: ${messageOf(error)}`);
     return !willRetry;
   }
 }

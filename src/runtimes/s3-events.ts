@@ -1,5 +1,5 @@
 /** The events of a bucket of S3, as Lambda hands them over: tarballs under `incoming/` are loaded. */
-import { StowageError, messageOf } from "../errors.ts";
+import { StowageError, messageOf, quote } from "../errors.ts";
 import { isJsonObject } from "../oci/json.ts";
 import type { OpenedApp } from "../open-app.ts";
 import { incomingKeyOf, isRetryable, loadIncoming } from "../uploads/load-incoming.ts";
@@ -38,15 +38,15 @@ export async function loadS3Events(objects: readonly WrittenObject[], options: L
   for (const { key: bucketKey, etag } of objects) {
     const key = incomingKeyOf(bucketKey, store.url);
     if (key === undefined) {
-      log(`nothing to load: "${bucketKey}" does not lie under incoming/ of ${store.url}`);
+      log(`nothing to load: ${quote(bucketKey)} does not lie under incoming/ of ${store.url}`);
       continue;
     }
     try {
       const receipt = await loadIncoming(key, { store, limits, immutableTags, budget, signal, etag, log });
-      if (receipt !== undefined) log(`loaded "${key}"`);
+      if (receipt !== undefined) log(`loaded ${quote(key)}`);
     } catch (error) {
       const willRetry = isRetryable(error);
-      log(`cannot load "${key}", ${willRetry ? "will try again" : "given up"}: ${messageOf(error)}`);
+      log(`cannot load ${quote(key)}, ${willRetry ? "will try again" : "given up"}: ${messageOf(error)}`);
       if (willRetry) failures.push(error);
     }
   }

@@ -7,7 +7,7 @@
  * Whoever may write there may load: the bucket's own rules say who that is. An event may come twice or late, and finds
  * nothing to do then.
  */
-import { StowageError, isTransient } from "../errors.ts";
+import { StowageError, isTransient, quote } from "../errors.ts";
 import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
 import type { Receipt } from "../load/receipt.ts";
 import { type ImageName, parseName } from "../oci/reference.ts";
@@ -31,7 +31,7 @@ export async function loadIncoming(key: string, options: LoadIncomingOptions): P
   const object = await store.get(key, { signal });
   if (object === undefined || (options.etag !== undefined && object.etag !== options.etag)) {
     await object?.body[Symbol.asyncIterator]().return?.();
-    log(`nothing to load: "${key}" is gone, or has been replaced`);
+    log(`nothing to load: ${quote(key)} is gone, or has been replaced`);
     return undefined;
   }
   const receipt = await loadArchive(object.body, { ...options, name });

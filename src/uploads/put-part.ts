@@ -1,7 +1,7 @@
 /** Takes one part of an upload, where the store has no addresses of its own to which clients could send it. */
 import { Buffer } from "node:buffer";
 import { timingSafeEqual } from "node:crypto";
-import { StowageError, messageOf } from "../errors.ts";
+import { StowageError, messageOf, quote } from "../errors.ts";
 import { uploadPartKey } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
@@ -62,7 +62,7 @@ function partOf(upload: Upload, number: string): UploadPart {
   const parts = [...partsOf(upload)];
   const part = parts.find((candidate) => String(candidate.number) === number);
   if (part !== undefined) return part;
-  const message = `Cannot take part ${JSON.stringify(number)}: the upload has parts 1 to ${parts.length}`;
+  const message = `Cannot take part ${quote(number)}: the upload has parts 1 to ${parts.length}`;
   throw new StowageError("INPUT_INVALID", message);
 }
 

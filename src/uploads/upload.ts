@@ -6,7 +6,7 @@
  *     staging/<id>.json         what was announced; it never changes
  *     staging/<id>.<number>     one part, from 1 on; all are of `partBytes` but the last
  */
-import { StowageError, messageOf } from "../errors.ts";
+import { StowageError, messageOf, quote } from "../errors.ts";
 import { isJsonObject, parseJson } from "../oci/json.ts";
 import { uploadKey } from "../storage/keys.ts";
 import type { StoreReader } from "../storage/object-store.ts";
@@ -90,6 +90,6 @@ function isLength(value: unknown): value is number {
 }
 
 function unknownUpload(id: string): StowageError {
-  const message = `Cannot find upload ${JSON.stringify(id)}: it was loaded, deleted, has expired, or never began`;
+  const message = `Cannot find upload ${quote(id)}: it was loaded, deleted, has expired, or never began`;
   return new StowageError("BLOB_UPLOAD_UNKNOWN", message, { detail: { id } });
 }

@@ -344,12 +344,10 @@ describe("createApp", () => {
   });
 
   it("answers what it does not know with an OCI error", async () => {
-    const response = await app.request("/v2/team/app/blobs/uploads/", { method: "POST" });
+    const response = await app.request("/v2/team/app/", { method: "POST" });
     expect(response.status).toBe(404);
-    expect(await errorOf(response)).toEqual({
-      code: "UNSUPPORTED",
-      message: "Cannot POST /v2/team/app/blobs/uploads/: there is no such route",
-    });
+    const message = "Cannot POST /v2/team/app/: there is no such route";
+    expect(await errorOf(response)).toEqual({ code: "UNSUPPORTED", message });
   });
 
   it("is healthy", async () => {

@@ -1,9 +1,16 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
 import type { AccessRules, Token } from "../../src/auth/access.ts";
-import { createApp } from "../../src/http/app.ts";
+import { createApp, routesOf } from "../../src/http/app.ts";
+import { LoadSlots } from "../../src/http/load-slots.ts";
+import type { Service } from "../../src/http/service.ts";
+import { defaultLimits } from "../../src/limits.ts";
+import { StowageError } from "../../src/errors.ts";
+import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
 import { CountingStore } from "../../src/storage/counting-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
+import { ByteBudget } from "../../src/streams/byte-budget.ts";
+import { readableToBytes } from "../../src/streams/readable-stream.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { joinLayouts, makeLayout, tarOf } from "../support/layout.ts";
 
@@ -144,40 +151,61 @@ describe("authenticate", () => {
 });
 
 /** A request for each route that asks; what its path needs is made up. */
-function requestsOf(routes: Hono["routes"]): readonly (readonly [method: string, path: string])[] {
-  return routes
-    .filter(({ method, path }) => method !== "ALL" && !asksNothing(path))
-    .map(({ method, path }) => [
-      method,
-      path
-        .replace(/:name\{.*?\}/, "team/app")
-        .replaceAll(/:\w+/g, (param) => (param === ":digest" ? sha256(layer) : "1")),
-    ]);
+const requests = routesOf(serviceOf(new MemoryStore()))
+  .filter(({ needs }) => needs !== "nothing")
+  .flatMap(({ methods, path }) => methods.map((method) => [method, path.replaceAll(/<\w+>/g, fillIn)] as const));
+
+function fillIn(placeholder: string): string {
+  const values: Record<string, string> = { "<name>": "team/app", "<image>": "team/app:1", "<digest>": sha256(layer) };
+  return values[placeholder] ?? "1";
 }
 
-/** The URL of a part holds a secret that is all it needs, as one that the bucket has signed does. */
-function asksNothing(path: string): boolean {
-  return path === "/healthz" || path.includes("/parts/");
+function serviceOf(of: MemoryStore): Service {
+  const bodyOf = (c: Context): AsyncIterable<Uint8Array> => readableToBytes(c.req.raw.body);
+  const none = { maxRequestBytes: undefined, maxResponseBytes: undefined, redirectBlobs: false, immutableTags: [] };
+  const shared = { limits: defaultLimits, budget: new ByteBudget(1), slots: new LoadSlots(defaultLimits) };
+  return { store: of, ...none, ...shared, bodyOf, signal: undefined, log: () => undefined };
 }
+
+/** With each way to spell a path or a name wrong, or a query. */
+const spellings = ["", "?x=1", "/..%2f", "//", "%00", "/%E0%A4%A", `/${"a/".repeat(5000)}`, "/".repeat(5000), "A"];
 
 describe("every route", () => {
-  it.each(requestsOf(createApp({ store: new MemoryStore(), access: rules }).routes))(
-    "asks before it looks anything up: %s %s",
-    async (method, path) => {
-      const before = { ...store.requests };
-      const send = async (authorization?: string): Promise<Response> => {
-        const body = method === "GET" ? {} : { body: '{"size":1,"digests":[]}' };
-        return app.request(path, { method, headers: headersOf(authorization), ...body });
-      };
-      await expectError(await send(), 401, "UNAUTHORIZED");
-      await expectError(await send("Bearer wrong"), 401, "UNAUTHORIZED");
-      if (path !== "/v2/") {
-        const unfit = path.startsWith("/v1/") ? "reader" : "loader";
-        await expectError(await send(basic(unfit)), 403, "DENIED");
+  it("is among them", () => {
+    expect(requests.map(([method, path]) => `${method} ${path}`)).toEqual(
+      expect.arrayContaining(["PUT /v1/load", "GET /v2/", "DELETE /v2/team/app/manifests/1", "POST /v1/uploads"]),
+    );
+    expect(requests.length).toBeGreaterThan(15);
+  });
+
+  it.each(requests)("asks before it looks anything up: %s %s", async (method, path) => {
+    const before = { ...store.requests };
+    const send = async (authorization?: string): Promise<Response> => {
+      const body = method === "GET" ? {} : { body: '{"size":1,"digests":[]}' };
+      return app.request(path, { method, headers: headersOf(authorization), ...body });
+    };
+    await expectError(await send(), 401, "UNAUTHORIZED");
+    await expectError(await send("Bearer wrong"), 401, "UNAUTHORIZED");
+    if (path !== "/v2/") {
+      const unfit = path.startsWith("/v1/") ? "reader" : "loader";
+      await expectError(await send(basic(unfit)), 403, "DENIED");
+    }
+    expect(store.requests).toEqual(before);
+  });
+
+  it.each(requests)("asks whatever is wrong with the request: %s %s", async (method, path) => {
+    const before = { ...store.requests };
+    for (const spelling of spellings) {
+      for (const wrong of [`${path}${spelling}`, `${path.slice(0, 4)}${spelling}${path.slice(4)}`]) {
+        const body = method === "GET" ? {} : { body: "{" };
+        for (const authorization of [undefined, "Bearer wrong"]) {
+          const response = await app.request(wrong, { method, headers: headersOf(authorization), ...body });
+          expect(response.status, `${method} ${wrong.slice(0, 200)}`).toBe(401);
+        }
       }
-      expect(store.requests).toEqual(before);
-    },
-  );
+    }
+    expect(store.requests).toEqual(before);
+  });
 
   it("but /healthz, which is open", async () => {
     expect((await get("/healthz")).status).toBe(200);
@@ -231,6 +259,66 @@ describe("authorize", () => {
   });
 });
 
+describe("a failure of the store", () => {
+  /** What only the operator is to see. */
+  const inside = "s3://secret-bucket/prefix/blobs/sha256/ab and /srv/secret";
+  const errors = [
+    new StowageError("STORE_UNAVAILABLE", `GetObject failed at ${inside}`, { detail: { store: inside } }),
+    new StowageError("STORE_DAMAGED", `Cannot read the index "${inside}"`, { detail: { key: inside } }),
+    new Error(inside),
+  ];
+
+  class FailingStore extends ForwardingStore {
+    failure: Error = new Error("none");
+
+    override async get(): Promise<never> {
+      return Promise.reject(this.failure);
+    }
+    override async head(): Promise<never> {
+      return Promise.reject(this.failure);
+    }
+  }
+
+  it.each(errors)("is told to the log alone, where the caller shows no token: %s", async (failure) => {
+    const failing = new FailingStore(new MemoryStore());
+    failing.failure = failure;
+    log = [];
+    app = createApp({ store: failing, access: { ...rules, anonymousPull: true }, log: (line) => log.push(line) });
+    const parts = "/v1/uploads/00000000000000000000000000000000/parts/1?key=1";
+    const asked: [path: string, method?: string][] = [
+      [manifest],
+      [`/v2/team/app/blobs/${sha256(layer)}`],
+      ["/v2/team/app/tags/list"],
+      ["/v2/_catalog"],
+      [`/v2/team/app/referrers/${sha256(layer)}`],
+      [parts, "PUT"],
+    ];
+    for (const [path, method = "GET"] of asked) {
+      const response = await app.request(path, { method, ...(method === "PUT" && { body: "x" }) });
+      const text = await response.text();
+      expect([path, response.status >= 500, text]).toEqual([path, true, expect.not.stringContaining("secret")]);
+      expect(JSON.parse(text)).toEqual({
+        errors: [{ code: expect.any(String) as string, message: expect.any(String) as string }],
+      });
+      expect(log.at(-1)).toContain(inside);
+    }
+    expect(log).toHaveLength(asked.length);
+  });
+
+  it("is told to callers with a token, and where nobody has one", async () => {
+    const failing = new FailingStore(new MemoryStore());
+    failing.failure = new StowageError("STORE_UNAVAILABLE", `GetObject failed at ${inside}`);
+    for (const [access, secret] of [
+      [rules, basic("reader")],
+      ["anyone", undefined],
+    ] as const) {
+      app = createApp({ store: failing, access });
+      const response = await get(manifest, secret);
+      expect([response.status, await response.text()]).toEqual([503, expect.stringContaining(inside)]);
+    }
+  });
+});
+
 describe("/v1/load with tokens", () => {
   /** A body that fails the test when it is read. */
   function unreadBody(): ReadableStream<Uint8Array> {
@@ -238,7 +326,7 @@ describe("/v1/load with tokens", () => {
   }
 
   it.each([
-    [undefined, "/v1/load/team/app", 401, /^Cannot load into "team\/app" without a token/],
+    [undefined, "/v1/load/team/app", 401, /^Cannot load without a token/],
     [basic("team"), "/v1/load/other/app:1", 403, /^Cannot load into "other\/app": the token "team" does not allow it$/],
     [basic("reader"), "/v1/load", 403, /^Cannot load: the token "reader" does not allow it$/],
   ])("refuses before it reads the body", async (authorization, path, status, message) => {

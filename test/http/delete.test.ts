@@ -279,7 +279,7 @@ describe("DELETE and who may", () => {
   });
 
   it("lets tokens delete that allow it, in their repositories", async () => {
-    await expectError(await remove("1"), 401, "UNAUTHORIZED", /^Cannot delete from "team\/app" without a token/);
+    await expectError(await remove("1"), 401, "UNAUTHORIZED", /^Cannot delete without a token/);
     await expectError(
       await remove("1", as("loader")),
       403,

@@ -238,6 +238,8 @@ describe("a method that a route does not have", () => {
     ["POST", "/v2/team/app/blobs/sha256:0", "GET, HEAD"],
     ["DELETE", "/v2/team/app/tags/list", "GET, HEAD"],
     ["PUT", "/healthz", "GET, HEAD"],
+    ["POST", "/v2/team/app/blobs/uploads/", ""],
+    ["PATCH", "/v2/team/app/blobs/uploads/1", ""],
   ])("is answered 405 with those that it has: %s %s", async (method, path, allowed) => {
     const response = await appWith({}).request(path, { method });
     expect(response.status).toBe(405);
@@ -249,6 +251,6 @@ describe("a method that a route does not have", () => {
 
   it("is 404 where there is no such route at all", async () => {
     expect((await appWith({}).request("/v1/nothing", { method: "PUT" })).status).toBe(404);
-    expect((await appWith({}).request("/v2/team/app/blobs/uploads/", { method: "POST" })).status).toBe(404);
+    expect((await appWith({}).request("/v2/team/app/nothing", { method: "POST" })).status).toBe(404);
   });
 });

@@ -1,0 +1,22 @@
+/** The URL of a request, as its client has it. */
+import type { Context } from "hono";
+
+/** Characters of a path that a message repeats. */
+const maxShown = 300;
+
+/** The path as it was sent, for a message: `c.req.path` is decoded. */
+export function pathOf(c: Context): string {
+  const { pathname } = new URL(c.req.url);
+  return pathname.length <= maxShown ? pathname : `${pathname.slice(0, maxShown)}…`;
+}
+
+/** The URL without the last segments of its path: where the service is, also below a path, and behind a proxy that speaks TLS. */
+export function urlAbove(c: Context, segments: number): string {
+  const url = new URL(c.req.url);
+  const forwarded = c.req.header("X-Forwarded-Proto")?.split(",", 1)[0]?.trim();
+  const protocol = forwarded === "http" || forwarded === "https" ? `${forwarded}:` : url.protocol;
+  return `${protocol}//${url.host}${url.pathname
+    .split("/")
+    .slice(0, segments === 0 ? undefined : -segments)
+    .join("/")}`;
+}

@@ -1,0 +1,125 @@
+/** From a request to its route: who asks is known first, and nothing of the path is read before that. */
+import type { Context, Hono, Next } from "hono";
+import { tryDecodeURIComponent } from "hono/utils/url";
+import { StowageError, quote } from "../errors.ts";
+import { parseName, parseRepositoryName } from "../oci/reference.ts";
+import { authorize, authorizeAnything, requireToken } from "./authentication.ts";
+import { errorResponse } from "./error-response.ts";
+import { pathOf, urlAbove } from "./request-url.ts";
+import { type Parameters, type Route, parametersOf } from "./route.ts";
+
+/**
+ * Characters of a path below `/v1` or `/v2`, and of a query. The longest that mean anything are a name of 255 characters and
+ * a digest of 135, each character encoded as three, and a media type of 255 beside a digest.
+ */
+const maxPathLength = 2048;
+const maxQueryLength = 4096;
+
+/** The rest of the path, for Hono: no app that Stowage is mounted in has a parameter of this name. */
+const rest = "stowagePath";
+
+/** Serves the routes. What is no path of a route is left to whatever comes after them in the app. */
+export function serveRoutes(app: Hono, routes: readonly Route[]): void {
+  for (const prefix of new Set(routes.map(({ segments: [first = ""] }) => first))) {
+    const own = routes.filter(({ segments: [first] }) => first === prefix);
+    const answer = async (c: Context, next: Next): Promise<Response | undefined> => {
+      const path = restOf(c);
+      const { search } = new URL(c.req.url);
+      if (path.length > maxPathLength) return tooLong(c, "path", path.length, maxPathLength);
+      if (search.length > maxQueryLength) return tooLong(c, "query", search.length, maxQueryLength);
+      const segments = [prefix, ...path.split("/")];
+      const found = own.flatMap((route) => {
+        const parameters = parametersOf(route, segments);
+        return parameters === undefined ? [] : [{ route, parameters }];
+      });
+      if (found.length === 0) {
+        await next();
+        return undefined;
+      }
+      const method = c.req.method === "HEAD" ? "GET" : c.req.method;
+      const chosen = found.find(({ route }) => route.methods.includes(method));
+      if (chosen !== undefined) return answerRoute(c, chosen.route, chosen.parameters);
+      const others = found.map((it) => it.route);
+      return refuseMethod(c, others, segments.length);
+    };
+    app.all(`/${prefix}/`, answer);
+    app.all(`/${prefix}/:${rest}{[^]+}`, answer);
+  }
+}
+
+/**
+ * What follows `/v1/` or `/v2/`, as the router saw it. Hono hands it out decoded, where a slash that was encoded, as a part of a
+ * name may be, looks like any other; so as many segments are taken from the end of the path as decode to the same.
+ */
+function restOf(c: Context): string {
+  const decoded: string = c.req.param(rest) ?? "";
+  const { path } = c.req;
+  if (decoded === "" || !path.includes("%")) return decoded;
+  let start = path.length + 1;
+  for (let length = -1; length < decoded.length && start > 0;) {
+    const end = start - 1;
+    start = path.lastIndexOf("/", end - 1) + 1;
+    length += 1 + tryDecodeURIComponent(path.slice(start, end)).length;
+  }
+  return path.slice(start);
+}
+
+/** Asks, in this order: is there a token, is the query one of the route, is the name one, may the caller do this with it? */
+async function answerRoute(c: Context, route: Route, encoded: Parameters): Promise<Response> {
+  const { needs } = route;
+  if (needs === "anything") authorizeAnything(c);
+  else if (needs !== "nothing") requireToken(c, needs);
+  checkQuery(c, route);
+  const decoded = Object.entries(encoded).map(([name, value]) => [name, tryDecodeURIComponent(value)] as const);
+  const { name, image, ...others } = Object.fromEntries(decoded);
+  const repository = name === undefined ? undefined : parseRepositoryName(name);
+  if (needs !== "anything" && needs !== "nothing") {
+    authorize(c, needs, image === undefined ? repository : parseName(image).repository);
+  }
+  return route.answer(c, {
+    ...others,
+    ...(repository !== undefined && { name: repository }),
+    ...(image !== undefined && { image }),
+  });
+}
+
+/** Our own routes have no parameters but those they know; below `/v2` anybody's client may send others. */
+function checkQuery(c: Context, { path, query }: Route): void {
+  if (path.startsWith("/v2/")) return;
+  const unknown = [...new URL(c.req.url).searchParams.keys()].find((key) => !query.includes(key));
+  if (unknown === undefined) return;
+  const expected = query.length === 0 ? "expected none" : `expected ${query.join(", ")} alone`;
+  throw new StowageError("INPUT_INVALID", `Cannot use the query parameter ${quote(unknown, 100)}: ${expected}`);
+}
+
+function refuseMethod(c: Context, routes: readonly Route[], depth: number): Response {
+  authorizeAnything(c);
+  const allowed = [...new Set(routes.flatMap(({ methods }) => methods))];
+  return methodNotAllowed(c, allowed, isPush(c, routes) ? pushHint(urlAbove(c, depth)) : undefined);
+}
+
+/** A method that a path does not have: 405 and those that it has (RFC 9110, section 15.5.6). `GET` stands for `HEAD` too. */
+export function methodNotAllowed(c: Context, methods: readonly string[], hint?: string): Response {
+  const allowed = methods.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
+  const message = `Cannot ${c.req.method} ${pathOf(c)}: ${hint ?? `expected ${allowed.join(" or ")}`}`;
+  const headers = { Allow: allowed.join(", ") };
+  return errorResponse(new StowageError("UNSUPPORTED", message), { status: 405, headers });
+}
+
+/** Is it a step of a push (distribution specification, "Push")? */
+function isPush(c: Context, routes: readonly Route[]): boolean {
+  const isWrite = ["POST", "PUT", "PATCH"].includes(c.req.method);
+  const isPushed = ({ path }: Route): boolean => /^\/v2\/<name>\/(?:manifests|blobs)\//.test(path);
+  return routes.some((route) => route.methods.length === 0 || (isWrite && isPushed(route)));
+}
+
+/** `docker push` and its like show a message to their user: it has to say what to do instead. */
+function pushHint(base: string): string {
+  return `Stowage takes no pushes; pipe the image into it instead: docker save IMAGE | curl -T - ${base}/v1/load`;
+}
+
+function tooLong(c: Context, what: string, found: number, expected: number): Response {
+  authorizeAnything(c);
+  const message = `Cannot ${c.req.method} ${pathOf(c)}: the ${what} has ${found} characters, at most ${expected} are allowed`;
+  return errorResponse(new StowageError("LIMIT_EXCEEDED", message, { detail: { found, expected } }), { status: 414 });
+}

@@ -2,8 +2,7 @@
 import { StowageError, messageOf } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Manifest, isManifestType, parseManifest } from "../oci/manifest.ts";
-import { blobKey } from "../storage/keys.ts";
-import { readSmallObject } from "../storage/read-small-object.ts";
+import { readSmallBlob } from "../storage/read-small-blob.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { DigestSet } from "./digest-set.ts";
 import type { FindNeededOptions } from "./find-needed.ts";
@@ -56,9 +55,9 @@ export class ManifestWalk {
     if (this.#seen.size === maxManifests) throw tooMany();
     this.#seen.set(digest, true); // nobody else need read it
     try {
-      const found = await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal });
-      if (found === undefined) this.#seen.set(digest, false);
-      return found && parseManifest(found.bytes, digest, mediaType);
+      const bytes = await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal });
+      if (bytes === undefined) this.#seen.set(digest, false);
+      return bytes && parseManifest(bytes, digest, mediaType);
     } catch (error) {
       if (!(error instanceof StowageError) || error.code === "STORE_UNAVAILABLE") throw error;
       throw damaged(digest, messageOf(error), error);

@@ -8,7 +8,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import { type ImageIndex, isForeign, isManifestType, parseManifest } from "../oci/manifest.ts";
 import { blobKey } from "../storage/keys.ts";
 import type { StoreReader } from "../storage/object-store.ts";
-import { readSmallObject } from "../storage/read-small-object.ts";
+import { readSmallBlob } from "../storage/read-small-blob.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { checkData } from "./check-data.ts";
 import type { FoundReferrers } from "./found-referrers.ts";
@@ -55,8 +55,8 @@ const maxPlatformLength = 500;
 
 /**
  * Checks each root. Throws `MANIFEST_BLOB_UNKNOWN` if something is missing, `SIZE_INVALID` if it has another size,
- * `MANIFEST_INVALID` if it cannot be read, what `checkData` does, and `LIMIT_EXCEEDED` if a manifest is too large, an index
- * too deep, or too much of them missing.
+ * `MANIFEST_INVALID` if it cannot be read, `STORE_DAMAGED` if the store's copy of a manifest is damaged, what `checkData`
+ * does, and `LIMIT_EXCEEDED` if a manifest is too large, an index too deep, or too much of them missing.
  */
 export async function checkClosure(roots: readonly Descriptor[], options: ClosureOptions): Promise<ClosedRoot[]> {
   const check = new ClosureCheck(options);
@@ -227,7 +227,7 @@ class ClosureCheck {
     if (brought !== undefined) checkSize({ digest, size }, brought, namedBy);
     const kept = known.manifest(digest);
     if (kept !== undefined) return kept;
-    return (await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal }))?.bytes;
+    return readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal });
   }
 }
 

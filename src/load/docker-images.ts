@@ -14,7 +14,7 @@ import { describeJson } from "../oci/json.ts";
 import { ociManifestType, serializeManifest } from "../oci/manifest.ts";
 import { blobKey } from "../storage/keys.ts";
 import type { StoreReader } from "../storage/object-store.ts";
-import { readSmallObject } from "../storage/read-small-object.ts";
+import { readSmallBlob } from "../storage/read-small-blob.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { digestOf } from "../streams/digest-of.ts";
@@ -99,8 +99,8 @@ class ImageMaker {
     const { store, limits, signal, parsed } = this.#options;
     if (size > limits.maxManifestBytes) throw tooLarge(`Cannot read the config "${digest}": it has`, size, limits);
     await parsed.hold(size); // what it says of layers is kept
-    const found = await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal });
-    const diffIds = parseDiffIds(found?.bytes ?? new Uint8Array(), digest);
+    const bytes = await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal });
+    const diffIds = parseDiffIds(bytes ?? new Uint8Array(), digest);
     this.#diffIds.set(digest, diffIds);
     return diffIds;
   }

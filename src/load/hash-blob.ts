@@ -8,6 +8,7 @@ import { createHash } from "node:crypto";
 import { blobKey, stagingPrefix } from "../storage/keys.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { digestOf } from "../streams/digest-of.ts";
+import { findDamage } from "./find-damage.ts";
 import type { BlobStatus } from "./receipt.ts";
 import { type StoreBlobOptions, writeBlob } from "./store-blob.ts";
 
@@ -31,15 +32,16 @@ export async function hashBlob(blob: UnnamedBlob, options: StoreBlobOptions): Pr
   return blob.size <= options.store.partBytes ? holdBlob(blob, options) : stageBlob(blob, options);
 }
 
-async function holdBlob({ size, body }: UnnamedBlob, { store, budget, signal }: StoreBlobOptions): Promise<HashedBlob> {
+async function holdBlob({ size, body }: UnnamedBlob, options: StoreBlobOptions): Promise<HashedBlob> {
+  const { store, budget, signal } = options;
   const release = await budget.take(size, signal);
   try {
     const bytes = await collectBytes(body, size);
     const digest = await digestOf(bytes);
     const write = async (): Promise<BlobStatus> => {
-      const present = await store.head(blobKey(digest), { signal });
-      if (present?.size === size) return "present";
-      return writeBlob({ digest, size, body: bytes }, present, { store, signal });
+      const blob = { digest, size, body: bytes };
+      const state = await findDamage(blob, await store.head(blobKey(digest), { signal }), { ...options, bytes });
+      return writeBlob(blob, state, options);
     };
     return { digest, keep: () => write().finally(release), drop: async () => release() };
   } catch (error) {
@@ -48,10 +50,8 @@ async function holdBlob({ size, body }: UnnamedBlob, { store, budget, signal }: 
   }
 }
 
-async function stageBlob(
-  { size, body }: UnnamedBlob,
-  { store, budget, signal }: StoreBlobOptions,
-): Promise<HashedBlob> {
+async function stageBlob({ size, body }: UnnamedBlob, options: StoreBlobOptions): Promise<HashedBlob> {
+  const { store, budget, signal } = options;
   const key = stagingPrefix + crypto.randomUUID();
   // Without the signal: it may be why the staged object is not needed any more. What stays all the same expires.
   const drop = async (): Promise<void> => store.delete(key).catch(() => undefined);
@@ -67,12 +67,12 @@ async function stageBlob(
   }
   const digest = `sha256:${hash.digest("hex")}`;
   const promote = async (): Promise<BlobStatus> => {
-    const present = await store.head(blobKey(digest), { signal });
-    if (present?.size === size) return "present";
+    const state = await findDamage({ digest, size }, await store.head(blobKey(digest), { signal }), options);
+    if (state === "present") return state;
     const releaseAgain = await budget.take(store.promoteBufferBytes(size), signal);
-    const promoted = store.promote(key, { digest, size }, { signal, replaces: present?.etag });
+    const promoted = store.promote(key, { digest, size }, { signal, ...state });
     const { outcome } = await promoted.finally(releaseAgain);
-    return present !== undefined && outcome === "written" ? "repaired" : outcome;
+    return state.replaces !== undefined && outcome === "written" ? "repaired" : outcome;
   };
   const keep = async (): Promise<BlobStatus> => {
     try {

@@ -42,7 +42,7 @@ export interface BlobReceipt {
   readonly status: BlobStatus;
 }
 
-/** `repaired`: the store had an object of another size under this digest; it was replaced. */
+/** `repaired`: the object that the store had under this digest was damaged; it was replaced. */
 export type BlobStatus = "written" | "present" | "repaired";
 
 /** Of entries that no image needs, so many are listed. */

@@ -6,11 +6,12 @@
  *                         -> store.putBlob -> lib-storage, up to four parts under way
  */
 import { blobKey } from "../storage/keys.ts";
-import type { BlobSource, ObjectInfo, ObjectStore } from "../storage/object-store.ts";
+import type { BlobSource, ObjectStore } from "../storage/object-store.ts";
 import type { ByteBudget, Release } from "../streams/byte-budget.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { digestOf } from "../streams/digest-of.ts";
 import { checkDigest, checkSize, verifyBytes } from "../streams/verify-bytes.ts";
+import { type BlobState, findDamage } from "./find-damage.ts";
 import type { BlobStatus } from "./receipt.ts";
 
 export interface IncomingBlob {
@@ -25,6 +26,8 @@ export interface StoreBlobOptions {
   readonly store: ObjectStore;
   readonly budget: ByteBudget;
   readonly signal: AbortSignal;
+  /** Reads the blobs that the store has, and writes those again that are damaged. */
+  readonly repair?: boolean | undefined;
 }
 
 /** A blob that has been read; the store may not have it yet. */
@@ -43,7 +46,8 @@ export async function storeBlob(blob: IncomingBlob, options: StoreBlobOptions): 
   return blob.size <= options.store.partBytes ? storeWhole(blob, options) : storeStreamed(blob, options);
 }
 
-async function storeWhole(blob: IncomingBlob, { store, budget, signal }: StoreBlobOptions): Promise<TakenBlob> {
+async function storeWhole(blob: IncomingBlob, options: StoreBlobOptions): Promise<TakenBlob> {
+  const { store, budget, signal } = options;
   const release = await budget.take(blob.size, signal);
   const found = store.head(blobKey(blob.digest), { signal });
   found.catch(() => undefined); // it may fail before anybody waits for it
@@ -59,35 +63,37 @@ async function storeWhole(blob: IncomingBlob, { store, budget, signal }: StoreBl
   const write = async (): Promise<BlobStatus> => {
     const [present, digest] = await Promise.all([found, digestOf(bytes)]);
     checkDigest(blob, digest);
-    if (present?.size === blob.size) return "present";
-    return writeBlob({ ...blob, body: bytes }, present, { store, signal });
+    const state = await findDamage(blob, present, { ...options, bytes });
+    return writeBlob({ ...blob, body: bytes }, state, options);
   };
   return { bytes, stored: write().finally(release) };
 }
 
-async function storeStreamed(blob: IncomingBlob, { store, budget, signal }: StoreBlobOptions): Promise<TakenBlob> {
+async function storeStreamed(blob: IncomingBlob, options: StoreBlobOptions): Promise<TakenBlob> {
+  const { store, budget, signal } = options;
   const body = verifyBytes(blob.body, blob);
-  const present = await store.head(blobKey(blob.digest), { signal });
-  if (present?.size === blob.size) {
+  const state = await findDamage(blob, await store.head(blobKey(blob.digest), { signal }), options);
+  if (state === "present") {
     for await (const _ of body);
     return { stored: Promise.resolve("present") };
   }
   const release: Release = await budget.take(store.streamBufferBytes(blob.size), signal);
   const { source, ended } = tellEnd(body);
-  const stored = writeBlob({ ...blob, body: source }, present, { store, signal }).finally(release);
+  const stored = writeBlob({ ...blob, body: source }, state, options).finally(release);
   const first = await Promise.race([ended, stored]); // the archive can be read on while the last parts are going out
   if (first !== "ended") throw new Error(`${store.url} did not read blob "${blob.digest}" to its end`);
   return { stored };
 }
 
-/** Creates the blob, or replaces an object of the wrong size: whatever it is, it is not what its key says. */
+/** Creates the blob, or replaces a damaged object, unless it is present. */
 export async function writeBlob(
   blob: BlobSource,
-  damaged: ObjectInfo | undefined,
+  state: BlobState,
   { store, signal }: Pick<StoreBlobOptions, "store" | "signal">,
 ): Promise<BlobStatus> {
-  const { outcome } = await store.putBlob(blob, { signal, replaces: damaged?.etag });
-  return damaged !== undefined && outcome === "written" ? "repaired" : outcome;
+  if (state === "present") return state;
+  const { outcome } = await store.putBlob(blob, { signal, replaces: state.replaces });
+  return state.replaces !== undefined && outcome === "written" ? "repaired" : outcome;
 }
 
 interface WatchedSource {

@@ -2,9 +2,8 @@
 import { StowageError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { type Manifest, parseManifest } from "../oci/manifest.ts";
-import { blobKey } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
-import { readSmallObject } from "../storage/read-small-object.ts";
+import { readSmallBlob } from "../storage/read-small-blob.ts";
 
 export interface ReadManifestOptions {
   readonly store: ObjectStore;
@@ -19,15 +18,14 @@ export interface StoredManifest {
   readonly bytes: Uint8Array;
 }
 
-/** Undefined if it is not there, or is a blob of another kind. */
+/** Undefined if it is not there, or is a blob of another kind. Throws `STORE_DAMAGED` if its bytes are not those of its digest. */
 export async function readManifest(
   digest: string,
   { store, limits, declaredType, signal }: ReadManifestOptions,
 ): Promise<StoredManifest | undefined> {
   try {
-    const found = await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal });
-    if (found === undefined) return undefined;
-    return { bytes: found.bytes, manifest: parseManifest(found.bytes, digest, declaredType) };
+    const bytes = await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal });
+    return bytes && { bytes, manifest: parseManifest(bytes, digest, declaredType) };
   } catch (error) {
     if (error instanceof StowageError && notAManifest.has(error.code)) return undefined;
     throw error;

@@ -22,7 +22,10 @@ export interface SettleBlobWriteOptions extends CallOptions {
   readonly look: () => Promise<ObjectInfo | undefined>;
 }
 
-/** Decides by what is there: the same blob, a damaged one (`STORE_DAMAGED`), or none (`STORE_UNAVAILABLE`). */
+/**
+ * Decides by what is there: the same blob, a damaged one (`STORE_DAMAGED`), or none (`STORE_UNAVAILABLE`). A damaged object
+ * that was to be replaced may have the blob's size: while its ETag is the same, nothing was written.
+ */
 export async function settleBlobWrite(
   error: unknown,
   { blob, condition, call, look, signal }: SettleBlobWriteOptions,
@@ -30,7 +33,8 @@ export async function settleBlobWrite(
   signal?.throwIfAborted();
   const mayBeThere = isLostRace(error) || isUploadGone(error) || isAbsent(error) || isUndecided(error);
   const found = mayBeThere ? await look() : undefined;
-  if (found?.size === blob.size) return wasRetried(error) ? "written" : "present";
-  if (found === undefined || (isUndecided(error) && holds(condition, found))) throw storeUnavailable(error, call);
+  const isAsBefore = condition !== "absent" && holds(condition, found);
+  if (found?.size === blob.size && !isAsBefore) return wasRetried(error) ? "written" : "present";
+  if (found === undefined || isAsBefore) throw storeUnavailable(error, call);
   throw blobDamaged({ ...blob, url: call.url }, found.size, error);
 }

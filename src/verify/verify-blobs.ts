@@ -1,9 +1,8 @@
 /** Reads every blob of a store and compares its bytes with its name. */
-import { createHash } from "node:crypto";
 import { StowageError } from "../errors.ts";
+import { type HashedObject, hashObject } from "../storage/hash-object.ts";
 import { blobsPrefix } from "../storage/keys.ts";
-import type { ObjectStore, StoredObject } from "../storage/object-store.ts";
-import { abortable } from "../streams/abortable.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import type { Problem } from "./problem.ts";
 
@@ -63,13 +62,8 @@ export async function verifyBlobs(options: VerifyBlobsOptions): Promise<Verified
   return { sizes, damaged };
 }
 
-interface Found {
-  readonly digest: string;
-  readonly size: number;
-}
-
 /** Undefined if it has been deleted meanwhile. */
-async function verifyBlob(key: string, options: VerifyBlobsOptions): Promise<Found | undefined> {
+async function verifyBlob(key: string, options: VerifyBlobsOptions): Promise<HashedObject | undefined> {
   const digest = digestOfKey(key);
   if (digest === undefined) throw new StowageError("DIGEST_INVALID", "its name is not a sha256 digest");
   const { store, signal } = options;
@@ -83,17 +77,6 @@ async function verifyBlob(key: string, options: VerifyBlobsOptions): Promise<Fou
     throw new StowageError("DIGEST_INVALID", `its ${found.size} bytes have the digest ${found.digest}`);
   }
   return found;
-}
-
-async function hashObject({ body }: StoredObject, { signal, onBytes }: VerifyBlobsOptions): Promise<Found> {
-  const hash = createHash("sha256");
-  let size = 0;
-  for await (const chunk of abortable(body, signal)) {
-    hash.update(chunk);
-    size += chunk.length;
-    onBytes?.(chunk.length);
-  }
-  return { digest: `sha256:${hash.digest("hex")}`, size };
 }
 
 function digestOfKey(key: string): string | undefined {

@@ -96,7 +96,7 @@ describe("loadArchive", () => {
     const { images, blobs, requests } = await load(await tarOf(layout));
     expect(images).toMatchObject([{ status: "unchanged" }]);
     expect(new Set(blobs.map(({ status }) => status))).toEqual(new Set(["present"]));
-    expect(requests).toEqual({ head: layout.blobs.size, get: 1, put: 0, part: 0, copy: 0, list: 1, delete: 0 });
+    expect(requests).toEqual({ head: layout.blobs.size, get: 2, put: 0, part: 0, copy: 0, list: 1, delete: 0 });
   });
 
   it("moves a tag and says from where", async () => {

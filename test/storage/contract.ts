@@ -272,6 +272,18 @@ export function describeStoreContract(
         expectSame(await read(await store.get(key)), bytes);
       });
 
+      it.each(["whole", "streamed"])("replaces a damaged object of the same size by its ETag (%s)", async (kind) => {
+        const bytes = randomBytes(kind === "whole" ? 1_000 : store.partBytes + 1);
+        const key = blobKey(digestOf(bytes));
+        const flipped = Uint8Array.from(bytes);
+        flipped[500] = (flipped[500] ?? 0) ^ 1;
+        await damage(key, flipped);
+        const replaces = (await store.head(key))?.etag;
+        const blob = kind === "whole" ? whole(bytes) : streamed(bytes, 65_536);
+        expect((await store.putBlob(blob, { replaces })).outcome).toBe("written");
+        expectSame(await read(await store.get(key)), bytes);
+      });
+
       it("replaces nothing but the object with that ETag", async () => {
         const blob = whole(randomBytes(1_000));
         const key = blobKey(blob.digest);

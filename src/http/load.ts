@@ -4,8 +4,9 @@ import { StowageError, printableLines, quote } from "../errors.ts";
 import { checkBodyBytes } from "../load/check-body-bytes.ts";
 import { parseContentEncoding } from "../load/decode-content.ts";
 import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
+import { parseLoadPath } from "../load/load-path.ts";
 import { type Receipt, hasChanges } from "../load/receipt.ts";
-import { type ImageName, formatReference, parseName } from "../oci/reference.ts";
+import { type ImageName, formatReference } from "../oci/reference.ts";
 import { callerName, mayReach } from "./authentication.ts";
 import { expectationOf } from "./conditions.ts";
 import { contentLengthOf } from "./content-length.ts";
@@ -28,7 +29,8 @@ export function loadRoutes(service: Service): Route[] {
   const methods = ["PUT", "POST"];
   return [
     route({ methods, path: "/v1/load", needs: "load", answer: (c) => load(c, undefined) }),
-    route({ methods, path: "/v1/load/<image>", needs: "load", answer: (c, { image }) => load(c, parseName(image)) }),
+    route({ methods, path: "/v1/load/", needs: "load", answer: (c) => load(c, undefined) }),
+    route({ methods, path: "/v1/load/<image>", needs: "load", answer: (c, { image }) => load(c, parseLoadPath(image)) }),
   ];
 }
 

@@ -11,8 +11,9 @@
 import type { Context } from "hono";
 import { StowageError } from "../errors.ts";
 import { checkBodyBytes } from "../load/check-body-bytes.ts";
+import { parseLoadPath } from "../load/load-path.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
-import { type ImageName, parseName } from "../oci/reference.ts";
+import type { ImageName } from "../oci/reference.ts";
 import { type NewUpload, beginUpload } from "../uploads/begin-upload.ts";
 import { deleteUpload } from "../uploads/delete-upload.ts";
 import { type UploadDescription, describeUpload } from "../uploads/describe-upload.ts";
@@ -107,7 +108,7 @@ export function uploadRoutes(service: Service): Route[] {
       methods: ["POST"],
       path: "/v1/uploads/<id>/load/<image>",
       needs: "load",
-      answer: (c, { id, image }) => load(c, id, parseName(image)),
+      answer: (c, { id, image }) => load(c, id, parseLoadPath(image)),
     }),
   ];
 }

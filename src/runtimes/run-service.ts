@@ -5,6 +5,7 @@
 import { once } from "node:events";
 import process from "node:process";
 import type { Context, Hono } from "hono";
+import { describeAccess } from "../auth/describe-access.ts";
 import type { Config } from "../config.ts";
 import { StowageError, messageOf } from "../errors.ts";
 import { openApp } from "../open-app.ts";
@@ -16,6 +17,8 @@ export interface Runtime {
   readonly bodyOf: (c: Context) => AsyncIterable<Uint8Array>;
   /** Can others reach the service whatever `HOST` says? */
   readonly isReachable?: boolean;
+  /** Settings that do nothing on it. */
+  readonly ignores?: readonly string[];
   /** Throws if it cannot, as where the port is taken. Port 0 is any that is free. */
   listen(fetch: Hono["fetch"], config: Pick<Config, "host" | "port" | "limits">): Promise<Listener>;
 }
@@ -42,10 +45,11 @@ const farewellMs = 2000;
 export async function runService(settings: Settings, { runtime, signal, write }: RunOptions): Promise<void> {
   const ending = new AbortController();
   const log = (line: string): void => write(`${new Date().toISOString()} ${line}\n`);
-  const { bodyOf, isReachable } = runtime;
-  const { app, config, store } = await openApp(settings, { bodyOf, isReachable, signal: ending.signal, log });
+  const { bodyOf, isReachable, ignores } = runtime;
+  const { app, config, store } = await openApp(settings, { bodyOf, isReachable, ignores, signal: ending.signal, log });
   const listener = await runtime.listen(app.fetch, config);
-  write(`Stowage listens on ${listener.url}, images are kept in ${store.url}\n`);
+  const start = `Stowage listens on ${listener.url}, images are kept in ${store.url}`;
+  write(`${start}; ${describeAccess(config.access)}\n`);
 
   if (!signal.aborted) await once(signal, "abort");
   write(`Stopping: what runs may take ${config.stopSeconds} more seconds, a second signal ends it\n`);

@@ -1,15 +1,16 @@
-/** `PUT` or `POST /v1/load[/<name>[:<tag>]]`: the request's body is a tarball, the answer is the receipt. */
+/** `PUT` or `POST /v1/load[/<name>[:<tag>]]`: the request's body is a tarball (the answer: `load-answer.ts`). */
 import { type Context, Hono } from "hono";
 import { StowageError } from "../errors.ts";
 import { checkBodyBytes } from "../load/check-body-bytes.ts";
 import { parseContentEncoding } from "../load/decode-content.ts";
 import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
-import { type Receipt, hasChanges } from "../load/receipt.ts";
+import type { Receipt } from "../load/receipt.ts";
 import { type ImageName, formatReference, parseName } from "../oci/reference.ts";
 import { authorize, callerName, mayReach } from "./authentication.ts";
 import { expectationOf } from "./conditions.ts";
 import { contentLengthOf } from "./content-length.ts";
 import { errorResponse } from "./error-response.ts";
+import { loadAnswer, readLoadQuery } from "./load-answer.ts";
 import type { Service } from "./service.ts";
 import { withinLoadSeconds } from "./within-load-seconds.ts";
 
@@ -46,22 +47,21 @@ export interface AnswerLoadOptions {
 }
 
 /**
- * Loads, wherever the tarball comes from, what whoever asks may load, and answers with the receipt. What can be known
+ * Loads, wherever the tarball comes from, what whoever asks may load, and answers with what came of it. What can be known
  * without the body is decided before it is read: a client that is refused need not have sent it.
  */
 export async function answerLoad(c: Context, options: AnswerLoadOptions): Promise<Response> {
   const { service, name, announcedBytes, load } = options;
   authorize(c, "load", name?.repository);
   checkBodyBytes(announcedBytes ?? 0, service.limits.maxBodyBytes);
+  const query = readLoadQuery(c);
   const expects = expectationOf(c);
   const mayPublish = (repository: string): boolean => mayReach(c, "load", repository);
   const receipt = await service.slots.run(async () =>
     withinLoadSeconds("the load", service, async (signal) => load({ ...service, name, expects, mayPublish, signal })),
   );
   service.log(`${callerName(c)} ${summary(receipt)}`);
-  return c.body(`${JSON.stringify(receipt, undefined, 2)}\n`, hasChanges(receipt) ? 201 : 200, {
-    "Content-Type": "application/json",
-  });
+  return loadAnswer(c, receipt, query);
 }
 
 /** Of the images of a load, so many are named in the log. */

@@ -24,6 +24,8 @@ export interface Config {
   /** Tags that never move and are never removed. */
   readonly immutableTags: readonly TagPattern[];
   readonly limits: Limits;
+  /** Is each pull logged? */
+  readonly logPulls: boolean;
   /** What can be used, but is most likely not meant so. */
   readonly warnings: readonly string[];
 }
@@ -82,6 +84,7 @@ export function parseConfig(env: Environment, options: ConfigOptions = {}): Conf
       maxExpansionRatio: read("STOWAGE_MAX_EXPANSION_RATIO", parseRatio, ratio, defaultLimits.maxExpansionRatio),
       maxExpandedBytes: read("STOWAGE_MAX_EXPANDED_BYTES", parseBytes, bytes, defaultLimits.maxExpandedBytes),
     },
+    logPulls: read("STOWAGE_LOG_PULLS", parseBoolean, "true or false", false),
     warnings: [],
   };
   if (asks && allowsAnyone) problems.push(contradiction);

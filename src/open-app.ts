@@ -10,7 +10,7 @@ import { ByteBudget } from "./streams/byte-budget.ts";
 /** What a platform adds to the settings. */
 export interface Platform
   extends
-    Omit<AppOptions, "store" | "access" | "limits" | "budget" | "redirectBlobs" | "immutableTags">,
+    Omit<AppOptions, "store" | "access" | "limits" | "budget" | "redirectBlobs" | "immutableTags" | "logPulls">,
     ConfigOptions,
     OpenStoreOptions {}
 

@@ -23,6 +23,7 @@ import { missingRoutes } from "./missing.ts";
 import { referrerRoutes } from "./referrers.ts";
 import { refuseCrossSite } from "./refuse-cross-site.ts";
 import { refuseOtherMethods } from "./refuse-other-methods.ts";
+import { reportRequests } from "./report-requests.ts";
 import type { Service } from "./service.ts";
 import { uploadRoutes } from "./uploads.ts";
 
@@ -51,8 +52,10 @@ export interface AppOptions {
   readonly bodyOf?: ((c: Context) => AsyncIterable<Uint8Array>) | undefined;
   /** Ends the loads that run, when the service has to stop. */
   readonly signal?: AbortSignal | undefined;
-  /** Told a line about each load and each failure of the service. */
+  /** Told a line about each load and deletion, each request that is refused, and each failure of the service. */
   readonly log?: ((line: string) => void) | undefined;
+  /** Tells `log` of each pull as well. */
+  readonly logPulls?: boolean | undefined;
 }
 
 /**
@@ -82,7 +85,8 @@ export function createApp(options: AppOptions): Hono {
   const app = new Hono();
   app.get("/healthz", (c) => c.text("ok\n"));
   // Not everywhere: mounted at the root of another app it would ask whoever wants that app's own routes as well.
-  app.on("ALL", ["/v1/*", "/v2/*"], refuseCrossSite, authenticate(options.access));
+  const report = reportRequests({ ...service, logPulls: options.logPulls ?? false });
+  app.on("ALL", ["/v1/*", "/v2/*"], report, refuseCrossSite, authenticate(options.access));
   app.get("/v2/", (c) => {
     authorizeAnything(c);
     return c.json({}, 200, { "Docker-Distribution-Api-Version": "registry/2.0" });
@@ -99,11 +103,7 @@ export function createApp(options: AppOptions): Hono {
     const message = `Cannot ${c.req.method} ${pathOf(c)}: there is no such route`;
     return errorResponse(new StowageError("UNSUPPORTED", message), { status: 404 });
   });
-  app.onError((error, c) => {
-    const response = errorResponse(error);
-    if (response.status >= 500) service.log(`${c.req.method} ${pathOf(c)} ${response.status}: ${describe(error)}`);
-    return response;
-  });
+  app.onError((error) => errorResponse(error)); // it is reported by `reportRequests`
   return app;
 }
 
@@ -114,9 +114,4 @@ function webBodyOf(c: Context): AsyncIterable<Uint8Array> {
 /** As it was sent: `c.req.path` is decoded, and could bring line ends into the log. */
 function pathOf(c: Context): string {
   return new URL(c.req.url).pathname;
-}
-
-/** For the log: our own errors say all; others are bugs, and their stack is wanted. */
-function describe(error: Error): string {
-  return error instanceof StowageError ? `${error.code}: ${error.message}` : (error.stack ?? error.message);
 }

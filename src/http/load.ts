@@ -17,7 +17,7 @@ import { withinLoadSeconds } from "./within-load-seconds.ts";
 export function loadRoutes(service: Service): Hono {
   const load = async (c: Context, name: ImageName | undefined): Promise<Response> => {
     const encoding = parseContentEncoding(c.req.header("Content-Encoding"));
-    if (encoding === undefined) return unknownEncoding(c.req.header("Content-Encoding"));
+    if (encoding === undefined) return unknownEncoding(c, c.req.header("Content-Encoding"));
     return answerLoad(c, {
       service,
       name,
@@ -32,9 +32,10 @@ export function loadRoutes(service: Service): Hono {
 }
 
 /** RFC 9110, 15.5.16: a 415 says which encodings would have been taken. */
-function unknownEncoding(encoding: string | undefined): Response {
+function unknownEncoding(c: Context, encoding: string | undefined): Response {
   const message = `Cannot take a body with Content-Encoding ${JSON.stringify(encoding)}: expected gzip, zstd or none`;
   const error = new StowageError("UNSUPPORTED", message, { detail: { found: encoding, expected: ["gzip", "zstd"] } });
+  c.error = error; // for the log
   return errorResponse(error, { status: 415, headers: { "Accept-Encoding": "gzip, zstd" } });
 }
 

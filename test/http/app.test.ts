@@ -145,7 +145,7 @@ describe("PUT and POST /v1/load", () => {
     const response = await careless.request("/v1/load", { method: "PUT", body: await tarOf(layout) });
     expect(response.status).toBe(503);
     expect(await errorOf(response)).toMatchObject({ code: "STORE_UNAVAILABLE" });
-    expect(log).toEqual([expect.stringContaining("PUT /v1/load 503: STORE_UNAVAILABLE")]);
+    expect(log).toEqual([expect.stringContaining("anyone PUT /v1/load 503 STORE_UNAVAILABLE: ")]);
   });
 
   it("answers 500 to what nobody foresaw, and tells only the log", async () => {

@@ -24,6 +24,8 @@ export interface Config {
   /** Tags that never move and are never removed. */
   readonly immutableTags: readonly TagPattern[];
   readonly limits: Limits;
+  /** Does a service that starts look at its store first? */
+  readonly checkStore: boolean;
   /** Is each pull logged? */
   readonly logPulls: boolean;
   /** What can be used, but is most likely not meant so. */
@@ -84,6 +86,7 @@ export function parseConfig(env: Environment, options: ConfigOptions = {}): Conf
       maxExpansionRatio: read("STOWAGE_MAX_EXPANSION_RATIO", parseRatio, ratio, defaultLimits.maxExpansionRatio),
       maxExpandedBytes: read("STOWAGE_MAX_EXPANDED_BYTES", parseBytes, bytes, defaultLimits.maxExpandedBytes),
     },
+    checkStore: read("STOWAGE_CHECK_STORE", parseBoolean, "true or false", true),
     logPulls: read("STOWAGE_LOG_PULLS", parseBoolean, "true or false", false),
     warnings: [],
   };

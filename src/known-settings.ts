@@ -13,6 +13,7 @@ export const knownSettings: Readonly<Record<string, string>> = {
   STOWAGE_IMMUTABLE_TAGS: "tags that never move, v*,team/**:stable",
   STOWAGE_REDIRECT_BLOBS: "true: pulls go to the bucket itself",
   STOWAGE_PUBLIC_ENDPOINT_URL_S3: "where clients reach the bucket",
+  STOWAGE_CHECK_STORE: "false: starts though the store does not answer",
   STOWAGE_LOG_PULLS: "true: pulls are logged as well",
   STOWAGE_STOP_SECONDS: "how long a stop may take, 30s",
   STOWAGE_MAX_BUFFER_BYTES: "memory of all loads together, 64MiB",

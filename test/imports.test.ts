@@ -18,6 +18,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "load",
     "uploads",
     "oci",
+    "storage",
     "streams",
   ],
   cli: [

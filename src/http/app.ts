@@ -20,6 +20,7 @@ import { LoadSlots } from "./load-slots.ts";
 import { loadRoutes } from "./load.ts";
 import { manifestRoutes } from "./manifests.ts";
 import { missingRoutes } from "./missing.ts";
+import { readyRoute } from "./readiness.ts";
 import { referrerRoutes } from "./referrers.ts";
 import { refuseCrossSite } from "./refuse-cross-site.ts";
 import { refuseOtherMethods } from "./refuse-other-methods.ts";
@@ -59,7 +60,7 @@ export interface AppOptions {
 }
 
 /**
- * Makes the app: loading under `/v1`, the OCI distribution specification under `/v2`, and `/healthz`. Serve its `fetch`, ask
+ * Makes the app: loading under `/v1`, the OCI distribution specification under `/v2`, `/healthz` and `/readyz`. Serve its `fetch`, ask
  * it by `request` without any network, or mount it: `own.route("/images", createApp(…))`. Errors of its routes it answers
  * itself, as the specification wants them; what is not its own stays the outer app's. Hono's `mount` hides the path that the
  * app's own links need. Registry clients look for `/v2/` at the root of a host alone: for them, `own.route("/", …)`.
@@ -84,6 +85,7 @@ export function createApp(options: AppOptions): Hono {
   };
   const app = new Hono();
   app.get("/healthz", (c) => c.text("ok\n"));
+  app.get("/readyz", readyRoute(service));
   // Not everywhere: mounted at the root of another app it would ask whoever wants that app's own routes as well.
   const report = reportRequests({ ...service, logPulls: options.logPulls ?? false });
   app.on("ALL", ["/v1/*", "/v2/*"], report, refuseCrossSite, authenticate(options.access));

@@ -28,7 +28,7 @@ interface ExecutionContext {
 }
 
 /** Cloudflare says where a Worker is reached, and when one ends. */
-const ignores = ["HOST", "PORT", "STOWAGE_STOP_SECONDS"];
+const ignores = ["HOST", "PORT", "STOWAGE_STOP_SECONDS", "STOWAGE_CHECK_STORE"];
 
 const log = (line: string): void => console.log(line);
 

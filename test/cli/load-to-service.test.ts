@@ -55,6 +55,16 @@ describe("stowage load --to", () => {
     },
   );
 
+  it("says that a port speaks no TLS, and that nothing listens at one", async () => {
+    const secure = service.url.replace("http:", "https:");
+    expect((await stowage(["load", tarball, "--to", secure])).stderr).toMatch(
+      /speaks no TLS: is the URL to begin with http:\/\/\?$/m,
+    );
+    expect((await stowage(["load", tarball, "--to", "http://127.0.0.1:1"])).stderr).toMatch(
+      /ECONNREFUSED.*; nothing listens there: /,
+    );
+  });
+
   it("says how a name is given that stands in the URL", async () => {
     const args = ["load", tarball, "--to", `http://user:secret@127.0.0.1:1/below/v1/load/team/app:1.4`];
     expect(await stowage(args)).toEqual({

@@ -1,10 +1,13 @@
 /** The settings, read from the environment once, with every problem reported at once. */
 import type { Access } from "./auth/access.ts";
+import { describeAccess } from "./auth/describe-access.ts";
 import { parseTokens } from "./auth/parse-tokens.ts";
 import { StowageError } from "./errors.ts";
+import { warnOfUnknown } from "./known-settings.ts";
 import { type Limits, defaultLimits } from "./limits.ts";
 import { isLoopback } from "./loopback.ts";
 import { type TagPattern, parseTagPatterns } from "./oci/tag-pattern.ts";
+import { parseBytes, parseSeconds } from "./parse-quantity.ts";
 import type { Environment } from "./settings.ts";
 
 export interface Config {
@@ -23,18 +26,27 @@ export interface Config {
   /** Tags that never move and are never removed. */
   readonly immutableTags: readonly TagPattern[];
   readonly limits: Limits;
+  /** Does a service that starts look at its store first? */
+  readonly checkStore: boolean;
+  /** Is each pull logged? */
+  readonly logPulls: boolean;
+  /** What can be used, but is most likely not meant so. */
+  readonly warnings: readonly string[];
 }
 
 export interface ConfigOptions {
   /** Can others reach the service whatever `HOST` says, as on Workers? */
   readonly isReachable?: boolean | undefined;
+  /** Settings that do nothing on this platform. */
+  readonly ignores?: readonly string[] | undefined;
 }
 
 /**
  * Reads the settings. Throws `INPUT_INVALID` with a line for each one that cannot be used, among them that others can
  * reach the service and nothing is said of who may.
  */
-export function parseConfig(env: Environment, { isReachable = false }: ConfigOptions = {}): Config {
+export function parseConfig(env: Environment, options: ConfigOptions = {}): Config {
+  const { isReachable = false } = options;
   const problems: string[] = [];
   const read = <T>(name: string, parse: (text: string) => T | undefined, expected: string, fallback: T): T => {
     const text = env[name];
@@ -43,8 +55,8 @@ export function parseConfig(env: Environment, { isReachable = false }: ConfigOpt
     if (value === undefined) problems.push(`${name} is ${JSON.stringify(text)}, expected ${expected}`);
     return value ?? fallback;
   };
-  const bytes = "a number of bytes, such as 67108864 or 64MiB";
-  const seconds = `seconds, from 1 to ${maxSeconds}`;
+  const bytes = "a number of bytes, such as 67108864, 64MiB or 10GB";
+  const seconds = "seconds, such as 90, or a time such as 5m or 2h, from 1s to 20d";
   const ratio = "a whole number, at least 1";
   const atLeast = "at least 32MiB, which one streamed blob takes";
   const anonymousPull = read("STOWAGE_ANONYMOUS_PULL", parseBoolean, "true or false", false);
@@ -61,7 +73,7 @@ export function parseConfig(env: Environment, { isReachable = false }: ConfigOpt
     storeUrl: read("STOWAGE_STORE", parseStoreUrl, "a URL: file:…, s3://…, r2:… or memory:", "file:./data"),
     host,
     port: read("PORT", (text) => parseCount(text, 65_535), "a port from 0 to 65535", 8080),
-    stopSeconds: read("STOWAGE_STOP_SECONDS", (text) => parseCount(text, 86_400), "seconds, from 0 to 86400", 30),
+    stopSeconds: read("STOWAGE_STOP_SECONDS", parseStop, "seconds, or a time such as 2m, at most 1d", 30),
     access: asks ? { tokens: tokens ?? [], anonymousPull } : "anyone",
     hosts:
       isOpen || hosts !== undefined ? [...new Set([...loopbackHosts, urlHost(host), ...(hosts ?? [])])] : undefined,
@@ -75,20 +87,51 @@ export function parseConfig(env: Environment, { isReachable = false }: ConfigOpt
       maxBodyBytes: read("STOWAGE_MAX_BODY_BYTES", parseBytes, bytes, defaultLimits.maxBodyBytes),
       maxBlobBytes: read("STOWAGE_MAX_BLOB_BYTES", parseBytes, bytes, defaultLimits.maxBlobBytes),
       maxLoads: read("STOWAGE_MAX_LOADS", parseLoads, `a number from 1 to ${maxLoads}`, defaultLimits.maxLoads),
-      maxIdleSeconds: read("STOWAGE_MAX_IDLE_SECONDS", parseSeconds, seconds, defaultLimits.maxIdleSeconds),
-      maxLoadSeconds: read("STOWAGE_MAX_LOAD_SECONDS", parseSeconds, seconds, defaultLimits.maxLoadSeconds),
+      maxIdleSeconds: read("STOWAGE_MAX_IDLE_SECONDS", parseTime, seconds, defaultLimits.maxIdleSeconds),
+      maxLoadSeconds: read("STOWAGE_MAX_LOAD_SECONDS", parseTime, seconds, defaultLimits.maxLoadSeconds),
       maxPaxBytes: read("STOWAGE_MAX_PAX_BYTES", parseBytes, bytes, defaultLimits.maxPaxBytes),
       maxExpansionRatio: read("STOWAGE_MAX_EXPANSION_RATIO", parseRatio, ratio, defaultLimits.maxExpansionRatio),
       maxExpandedBytes: read("STOWAGE_MAX_EXPANDED_BYTES", parseBytes, bytes, defaultLimits.maxExpandedBytes),
     },
+    checkStore: read("STOWAGE_CHECK_STORE", parseBoolean, "true or false", true),
+    logPulls: read("STOWAGE_LOG_PULLS", parseBoolean, "true or false", false),
+    warnings: [],
   };
   if (asks && allowsAnyone) problems.push(contradiction);
   if (!asks && !allowsAnyone && isReachable) problems.push(`Others can reach the service, ${waysOut}`);
   else if (!asks && !allowsAnyone && !isLoopback(config.host)) {
     problems.push(`HOST is "${config.host}", where others can reach the service, ${waysOut}`);
   }
-  if (problems.length === 0) return config;
+  if (problems.length === 0) return { ...config, warnings: warningsOf(env, config, options) };
   throw new StowageError("INPUT_INVALID", "Cannot use the settings:", { lines: problems.map((p) => `  ${p}`) });
+}
+
+/** What can be used, but does not do what somebody who writes it expects. */
+function warningsOf(
+  env: Environment,
+  { storeUrl, access, redirectBlobs }: Config,
+  { ignores = [] }: ConfigOptions,
+): string[] {
+  const warnings = warnOfUnknown(env);
+  const isSet = (name: string): boolean => env[name] !== undefined && env[name] !== "";
+  const isBucketOfS3 = storeUrl.startsWith("s3:");
+  for (const name of ignores.filter(isSet)) warnings.push(`${name} does nothing on this platform`);
+  if (access !== "anyone" && access.tokens.length === 0 && isSet("STOWAGE_TOKENS")) {
+    warnings.push(`STOWAGE_TOKENS is an empty list: ${describeAccess(access)}, \`stowage token NAME\` makes an entry`);
+  }
+  if (isSet("STOWAGE_TOKEN")) {
+    const meant = isSet("STOWAGE_TOKENS") ? "" : "; STOWAGE_TOKENS says whom a service lets in";
+    warnings.push(`STOWAGE_TOKEN does nothing here: commands with --to show it to a service${meant}`);
+  }
+  const publicEndpoint = "STOWAGE_PUBLIC_ENDPOINT_URL_S3";
+  if (redirectBlobs && (!isBucketOfS3 || env[publicEndpoint] === "none")) {
+    const reason = isBucketOfS3 ? `${publicEndpoint} is none` : `${storeUrl} is no bucket of S3`;
+    warnings.push(`STOWAGE_REDIRECT_BLOBS does nothing: ${reason}, so that clients are sent to no bucket`);
+  }
+  if (isSet(publicEndpoint) && !isBucketOfS3) {
+    warnings.push(`${publicEndpoint} does nothing: ${storeUrl} is no bucket of S3`);
+  }
+  return warnings;
 }
 
 const contradiction =
@@ -126,13 +169,6 @@ function parseCount(text: string, max = Number.MAX_SAFE_INTEGER): number | undef
   return /^\d+$/.test(text) && Number(text) <= max ? Number(text) : undefined;
 }
 
-const unitBytes: Readonly<Record<string, number>> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
-
-function parseBytes(text: string): number | undefined {
-  const [, count = "", unit = ""] = /^(\d+) ?([KMGT]iB|)$/.exec(text) ?? [];
-  return count === "" ? undefined : parseCount(String(Number(count) * (unitBytes[unit] ?? 1)));
-}
-
 function parseBufferBytes(text: string): number | undefined {
   const bytes = parseBytes(text);
   return bytes !== undefined && bytes >= 32 * 2 ** 20 ? bytes : undefined;
@@ -148,8 +184,14 @@ function parseLoads(text: string): number | undefined {
 /** Twenty days: timers of some platforms reach no further than 24. */
 const maxSeconds = 20 * 24 * 60 * 60;
 
-function parseSeconds(text: string): number | undefined {
-  return parseCount(text, maxSeconds) || undefined;
+function parseTime(text: string): number | undefined {
+  const seconds = parseSeconds(text);
+  return seconds !== undefined && seconds >= 1 && seconds <= maxSeconds ? seconds : undefined;
+}
+
+function parseStop(text: string): number | undefined {
+  const seconds = parseSeconds(text);
+  return seconds !== undefined && seconds <= 86_400 ? seconds : undefined;
 }
 
 function parseRatio(text: string): number | undefined {

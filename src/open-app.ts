@@ -10,7 +10,7 @@ import { ByteBudget } from "./streams/byte-budget.ts";
 /** What a platform adds to the settings. */
 export interface Platform
   extends
-    Omit<AppOptions, "store" | "access" | "limits" | "budget" | "redirectBlobs" | "immutableTags">,
+    Omit<AppOptions, "store" | "access" | "limits" | "budget" | "redirectBlobs" | "immutableTags" | "logPulls">,
     ConfigOptions,
     OpenStoreOptions {}
 
@@ -22,9 +22,10 @@ export interface OpenedApp {
   readonly budget: ByteBudget;
 }
 
-/** Reads the settings, opens the store and makes the app. Throws `INPUT_INVALID` with every problem of the settings. */
+/** Reads the settings, logs what is odd about them, opens the store and makes the app. Throws `INPUT_INVALID` with every problem of the settings. */
 export async function openApp(settings: Settings, platform: Platform): Promise<OpenedApp> {
   const config = parseConfig(variablesOf(settings), platform);
+  for (const warning of config.warnings) platform.log?.(`Warning: ${warning}`);
   const store = await openStore(config.storeUrl, settings, platform);
   const budget = new ByteBudget(config.limits.maxBufferBytes);
   return { app: createApp({ ...config, ...platform, store, budget }), config, store, budget };

@@ -97,14 +97,14 @@ describe("parseConfig", () => {
 
   it("reads every limit", () => {
     const env = {
-      STOWAGE_MAX_BODY_BYTES: "2GiB",
+      STOWAGE_MAX_BODY_BYTES: "10GB",
       STOWAGE_MAX_BLOB_BYTES: "1GiB",
       STOWAGE_MAX_LOADS: "8",
       STOWAGE_MAX_IDLE_SECONDS: "30",
-      STOWAGE_MAX_LOAD_SECONDS: "600",
+      STOWAGE_MAX_LOAD_SECONDS: "10m",
     };
     const limits = {
-      maxBodyBytes: 2 ** 31,
+      maxBodyBytes: 10e9,
       maxBlobBytes: 2 ** 30,
       maxLoads: 8,
       maxIdleSeconds: 30,
@@ -124,9 +124,10 @@ describe("parseConfig", () => {
   it.each([
     ["STOWAGE_MAX_LOADS", "0", "a number from 1 to 128"],
     ["STOWAGE_MAX_LOADS", "1000", "a number from 1 to 128"],
-    ["STOWAGE_MAX_IDLE_SECONDS", "0", "seconds, from 1 to 1728000"],
-    ["STOWAGE_MAX_LOAD_SECONDS", "never", "seconds, from 1 to 1728000"],
-    ["STOWAGE_MAX_BODY_BYTES", "-1", "a number of bytes, such as 67108864 or 64MiB"],
+    ["STOWAGE_MAX_IDLE_SECONDS", "0", "seconds, such as 90, or a time such as 5m or 2h, from 1s to 20d"],
+    ["STOWAGE_MAX_LOAD_SECONDS", "never", "seconds, such as 90, or a time such as 5m or 2h, from 1s to 20d"],
+    ["STOWAGE_STOP_SECONDS", "2d", "seconds, or a time such as 2m, at most 1d"],
+    ["STOWAGE_MAX_BODY_BYTES", "-1", "a number of bytes, such as 67108864, 64MiB or 10GB"],
   ])("refuses %s=%s and says what it expects", (name, text, expected) => {
     expect(() => parseConfig({ [name]: text })).toThrow(`${name} is "${text}", expected ${expected}`);
   });

@@ -3,6 +3,7 @@ import { parseArgs } from "node:util";
 import { StowageError } from "../errors.ts";
 import { collectGarbage } from "../gc/collect-garbage.ts";
 import type { Amount, GarbageReport } from "../gc/tally.ts";
+import { parseDuration } from "../parse-quantity.ts";
 import { checkCount } from "./arguments.ts";
 import { type Command, exitCodes } from "./command.ts";
 import { formatBytes, formatCount } from "./format.ts";
@@ -55,12 +56,9 @@ Examples:
   },
 };
 
-const unitMs: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
-
 function parseGrace(text: string): number {
-  const [, count = "", unit = ""] = /^(\d{1,6})([mhd])$/.exec(text) ?? [];
-  const graceMs = Number(count) * (unitMs[unit] ?? 0);
-  if (graceMs > 0) return graceMs; // whether it is long enough is said by whom it concerns
+  const graceMs = parseDuration(text);
+  if (graceMs !== undefined && graceMs > 0) return graceMs; // whether it is long enough is said by whom it concerns
   throw new StowageError("INPUT_INVALID", `found --grace ${JSON.stringify(text)}, expected such as 90m, 24h or 7d`);
 }
 

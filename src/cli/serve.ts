@@ -1,5 +1,6 @@
 /** `stowage serve`: the service, until SIGINT or SIGTERM. */
 import { parseArgs } from "node:util";
+import { knownSettings } from "../known-settings.ts";
 import { node } from "../runtimes/node.ts";
 import { runService } from "../runtimes/run-service.ts";
 import { type Command, exitCodes } from "./command.ts";
@@ -16,6 +17,11 @@ Options, each over the setting of the same meaning:
   --host ADDRESS    HOST, default 127.0.0.1
   --port PORT       PORT, default 8080; 0 takes any that is free
 
+Settings, environment variables with their defaults; sizes such as 64MiB or 10GB,
+times such as 90s or 2h; a bucket's keys and region are the AWS SDK's own (AWS_…):
+${Object.entries(knownSettings)
+  .map(([name, meaning]) => `  ${name.padEnd(30)}  ${meaning}\n`)
+  .join("")}
 Examples:
   stowage serve
   stowage serve --store file:/srv/images --port 5000

@@ -1,7 +1,11 @@
 #!/usr/bin/env node
 /** The command line: finds the command, gives it the process's streams and signals, and reports what it throws. */
 import { setMaxListeners } from "node:events";
+import { readFile } from "node:fs/promises";
 import { StowageError, messageOf } from "../errors.ts";
+import { warnOfUnknown } from "../known-settings.ts";
+import { nearestName } from "../nearest-name.ts";
+import { isJsonObject } from "../oci/json.ts";
 import { type Command, exitCodes } from "./command.ts";
 import { printable } from "./format.ts";
 import { gc } from "./gc.ts";
@@ -21,13 +25,15 @@ outliveReaders();
 process.exitCode = await main(process.argv.slice(2));
 
 async function main([name = "--help", ...args]: readonly string[]): Promise<number> {
-  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (command === undefined) return mainHelp(name);
-  if (args.includes("--help") || args.includes("-h")) {
-    process.stdout.write(command.help);
-    return exitCodes.ok;
-  }
+  if (["--version", "-V", "version"].includes(name)) return writeVersion();
+  if (["--help", "-h", "help"].includes(name)) return writeHelp(args[0]);
+  const command = commandNamed(name);
+  if (command === undefined) return unknownCommand(name);
+  if (args.includes("--help") || args.includes("-h")) return writeHelp(name);
   const { signal, exitCode } = listenForSignals();
+  const report = (text: string): void => void process.stderr.write(printable(`stowage ${name}: ${text}\n`));
+  // The service has more to say of its settings, to its log.
+  if (command !== serve) for (const warning of warnOfUnknown(process.env)) report(`Warning: ${warning}`);
   try {
     return await command.run(args, {
       env: process.env,
@@ -38,10 +44,48 @@ async function main([name = "--help", ...args]: readonly string[]): Promise<numb
     });
   } catch (error) {
     const code = exitCode() ?? (isUsageError(error) ? exitCodes.usage : exitCodes.failed);
-    process.stderr.write(printable(`stowage ${name}: ${messageOf(error)}\n`));
+    report(describeError(error, command));
     if (code === exitCodes.usage) process.stderr.write(`Try "stowage ${name} --help".\n`);
     return code;
   }
+}
+
+function commandNamed(name: string): Command | undefined {
+  return Object.hasOwn(commands, name) ? commands[name] : undefined;
+}
+
+/** The version stands in the package's own `package.json`. */
+async function writeVersion(): Promise<number> {
+  const manifest: unknown = JSON.parse(await readFile(new URL("../../package.json", import.meta.url), "utf8"));
+  const version = isJsonObject(manifest) ? manifest["version"] : undefined;
+  process.stdout.write(`stowage ${String(version)} (${runtimeName()})\n`);
+  return exitCodes.ok;
+}
+
+/** Such as `Node 22.15.0`; Bun and Deno say what they are beside the version of Node that they stand in for. */
+function runtimeName(): string {
+  const { bun, deno, node } = process.versions;
+  if (bun !== undefined) return `Bun ${bun}`;
+  return deno === undefined ? `Node ${node}` : `Deno ${deno}`;
+}
+
+/** A command's help, or the list of the commands. */
+function writeHelp(name: string | undefined): number {
+  if (name === undefined) {
+    process.stdout.write(mainHelp());
+    return exitCodes.ok;
+  }
+  const command = commandNamed(name);
+  if (command === undefined) return unknownCommand(name);
+  process.stdout.write(command.help);
+  return exitCodes.ok;
+}
+
+function unknownCommand(name: string): number {
+  const nearest = nearestName(name, Object.keys(commands));
+  const hint = nearest === undefined ? "" : `, did you mean "${nearest}"?`;
+  process.stderr.write(printable(`stowage: there is no command ${JSON.stringify(name)}${hint}\n\n`) + mainHelp());
+  return exitCodes.usage;
 }
 
 /** Whoever reads the output may leave, as `head` does: that ends the output, not the work. */
@@ -53,20 +97,16 @@ function outliveReaders(): void {
   }
 }
 
-function mainHelp(name: string): number {
-  const isAsked = ["--help", "-h", "help"].includes(name);
+function mainHelp(): string {
   const list = Object.entries(commands).map(([key, { summary }]) => `  ${key.padEnd(8)}${summary}\n`);
-  const help = `Stowage turns any S3 bucket into an OCI image store that you can pipe a tarball into.
+  return `Stowage turns any S3 bucket into an OCI image store that you can pipe a tarball into.
 
 Usage: stowage COMMAND [OPTIONS]
 
 ${list.join("")}
-"stowage COMMAND --help" says more, with examples.
+"stowage help COMMAND" says more, with examples; "stowage version" says which this is.
 Exit codes: 0 done, 1 failed or something is wrong, 2 wrong usage, 130 and 143 ended by a signal.
 `;
-  if (isAsked) process.stdout.write(help);
-  else process.stderr.write(`stowage: there is no command ${JSON.stringify(name)}\n\n${help}`);
-  return isAsked ? exitCodes.ok : exitCodes.usage;
 }
 
 interface Signals {
@@ -95,4 +135,13 @@ function listenForSignals(): Signals {
 function isUsageError(error: unknown): boolean {
   if (error instanceof StowageError) return error.code === "INPUT_INVALID";
   return error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
+}
+
+/** An option that a command does not have is named with the nearest that it has: its help lists them all. */
+function describeError(error: unknown, { help }: Command): string {
+  const message = messageOf(error);
+  const [, option] = /^Unknown option '(--?[^' ]+)/.exec(message) ?? [];
+  if (option === undefined) return message;
+  const nearest = nearestName(option, new Set(help.match(/--[a-z][a-z-]*/g)));
+  return `there is no option ${option}${nearest === undefined ? "" : `, did you mean ${nearest}?`}`;
 }

@@ -4,7 +4,7 @@
  */
 import { type Context, Hono } from "hono";
 import type { Access } from "../auth/access.ts";
-import { StowageError, messageOf, printable } from "../errors.ts";
+import { StowageError } from "../errors.ts";
 import { type Limits, completeLimits } from "../limits.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { guardStore } from "../storage/guard-store.ts";
@@ -21,9 +21,11 @@ import { loadRoutes } from "./load.ts";
 import { manifestRoutes } from "./manifests.ts";
 import { missingRoutes } from "./missing.ts";
 import { pushRoutes } from "./pushes.ts";
+import { readyRoute } from "./readiness.ts";
 import { referrerRoutes } from "./referrers.ts";
 import { refuseCrossSite } from "./refuse-cross-site.ts";
 import { refuseOtherHosts } from "./refuse-other-hosts.ts";
+import { reportRequests } from "./report-requests.ts";
 import { pathOf } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import { methodNotAllowed, serveRoutes } from "./serve-routes.ts";
@@ -57,12 +59,14 @@ export interface AppOptions {
   readonly hosts?: readonly string[] | undefined;
   /** Ends the loads that run, when the service has to stop. */
   readonly signal?: AbortSignal | undefined;
-  /** Told a line about each load and each failure of the service. */
+  /** Told a line about each load and deletion, each request that is refused, and each failure of the service. */
   readonly log?: ((line: string) => void) | undefined;
+  /** Tells `log` of each pull as well. */
+  readonly logPulls?: boolean | undefined;
 }
 
 /**
- * Makes the app: loading under `/v1`, the OCI distribution specification under `/v2`, and `/healthz`. Serve its `fetch`, ask
+ * Makes the app: loading under `/v1`, the OCI distribution specification under `/v2`, `/healthz` and `/readyz`. Serve its `fetch`, ask
  * it by `request` without any network, or mount it: `own.route("/images", createApp(…))`. Errors of its routes it answers
  * itself, as the specification wants them; what is not its own stays the outer app's. Hono's `mount` hides the path that the
  * app's own links need. Registry clients look for `/v2/` at the root of a host alone: for them, `own.route("/", …)`.
@@ -87,8 +91,10 @@ export function createApp(options: AppOptions): Hono {
   };
   const app = new Hono();
   app.get("/healthz", (c) => c.text("ok\n")).all("/healthz", (c) => methodNotAllowed(c, ["GET"]));
+  app.get("/readyz", readyRoute(service)).all("/readyz", (c) => methodNotAllowed(c, ["GET"]));
   // Not everywhere: mounted at the root of another app it would ask whoever wants that app's own routes as well.
   const paths = ["/v1/*", "/v2/*"];
+  app.on("ALL", paths, reportRequests({ ...service, logPulls: options.logPulls ?? false }));
   if (options.hosts !== undefined) app.on("ALL", paths, refuseOtherHosts(options.hosts));
   app.on("ALL", paths, refuseCrossSite, authenticate(options.access));
   serveRoutes(app, routesOf(service));
@@ -97,12 +103,8 @@ export function createApp(options: AppOptions): Hono {
     const message = `Cannot ${c.req.method} ${pathOf(c)}: there is no such route`;
     return errorResponse(new StowageError("UNSUPPORTED", message), { status: 404 });
   });
-  app.onError((error, c) => {
-    const response = errorResponse(isAnonymous(c) ? withoutStore(error) : error);
-    const { status } = response;
-    if (status >= 500) service.log(`${c.req.method} ${pathOf(c)} ${status}: ${describe(error)}`);
-    return response;
-  });
+  // `reportRequests` tells the log all of it.
+  app.onError((error, c) => errorResponse(isAnonymous(c) ? withoutStore(error) : error));
   return app;
 }
 
@@ -131,11 +133,4 @@ const versionRoute = route({
 
 function webBodyOf(c: Context): AsyncIterable<Uint8Array> {
   return readableToBytes(c.req.raw.body);
-}
-
-/** For the log: our own errors say all; others are bugs, and their stack is wanted. */
-function describe(error: Error): string {
-  if (error instanceof StowageError) return `${error.code}: ${error.message}`;
-  const frames = (error.stack ?? "").split("\n").filter((line) => /^ +at /.test(line));
-  return [`${error.name}: ${messageOf(error)}`, ...frames].map(printable).join("\n");
 }

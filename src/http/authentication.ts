@@ -59,6 +59,11 @@ export function callerName(c: Context): string {
   return callerOf(c).name;
 }
 
+/** The same for whatever comes to a request, also where `authenticate` has refused it: then it is undefined. */
+export function callerNameIfKnown(c: Context): string | undefined {
+  return callers.get(c)?.name;
+}
+
 /** The secret of `Authorization`; undefined for nobody, who to some clients is a user with an empty name and password. */
 function readSecret(header: string | undefined): string | undefined {
   if (header === undefined) return undefined;

@@ -1,16 +1,17 @@
-/** `PUT` or `POST /v1/load[/<name>[:<tag>]]`: the request's body is a tarball, the answer is the receipt. */
+/** `PUT` or `POST /v1/load[/<name>[:<tag>]]`: the request's body is a tarball (the answer: `load-answer.ts`). */
 import type { Context } from "hono";
-import { StowageError, printableLines, quote } from "../errors.ts";
+import { StowageError, quote } from "../errors.ts";
 import { checkBodyBytes } from "../load/check-body-bytes.ts";
 import { parseContentEncoding } from "../load/decode-content.ts";
 import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
 import { parseLoadPath } from "../load/load-path.ts";
-import { type Receipt, hasChanges } from "../load/receipt.ts";
+import type { Receipt } from "../load/receipt.ts";
 import { type ImageName, formatReference } from "../oci/reference.ts";
 import { callerName, mayReach } from "./authentication.ts";
 import { expectationOf } from "./conditions.ts";
 import { contentLengthOf } from "./content-length.ts";
 import { errorResponse } from "./error-response.ts";
+import { loadAnswer, loadQuery, readLoadQuery } from "./load-answer.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 import { withinLoadSeconds } from "./within-load-seconds.ts";
@@ -18,7 +19,7 @@ import { withinLoadSeconds } from "./within-load-seconds.ts";
 export function loadRoutes(service: Service): Route[] {
   const load = async (c: Context, name: ImageName | undefined): Promise<Response> => {
     const encoding = parseContentEncoding(c.req.header("Content-Encoding"));
-    if (encoding === undefined) return unknownEncoding(c.req.header("Content-Encoding"));
+    if (encoding === undefined) return unknownEncoding(c, c.req.header("Content-Encoding"));
     return answerLoad(c, {
       service,
       name,
@@ -28,16 +29,23 @@ export function loadRoutes(service: Service): Route[] {
   };
   const methods = ["PUT", "POST"];
   return [
-    route({ methods, path: "/v1/load", needs: "load", answer: (c) => load(c, undefined) }),
-    route({ methods, path: "/v1/load/", needs: "load", answer: (c) => load(c, undefined) }),
-    route({ methods, path: "/v1/load/<image>", needs: "load", answer: (c, { image }) => load(c, parseLoadPath(image)) }),
+    route({ methods, path: "/v1/load", needs: "load", query: loadQuery, answer: (c) => load(c, undefined) }),
+    route({ methods, path: "/v1/load/", needs: "load", query: loadQuery, answer: (c) => load(c, undefined) }),
+    route({
+      methods,
+      path: "/v1/load/<image>",
+      needs: "load",
+      query: loadQuery,
+      answer: (c, { image }) => load(c, parseLoadPath(image)),
+    }),
   ];
 }
 
 /** RFC 9110, 15.5.16: a 415 says which encodings would have been taken. */
-function unknownEncoding(encoding = ""): Response {
+function unknownEncoding(c: Context, encoding = ""): Response {
   const message = `Cannot take a body with Content-Encoding ${quote(encoding, 100)}: expected gzip, zstd or none`;
   const error = new StowageError("UNSUPPORTED", message, { detail: { found: encoding, expected: ["gzip", "zstd"] } });
+  c.error = error; // for the log
   return errorResponse(error, { status: 415, headers: { "Accept-Encoding": "gzip, zstd" } });
 }
 
@@ -50,21 +58,20 @@ export interface AnswerLoadOptions {
 }
 
 /**
- * Loads, wherever the tarball comes from, what whoever asks may load, and answers with the receipt. What can be known
+ * Loads, wherever the tarball comes from, what whoever asks may load, and answers with what came of it. What can be known
  * without the body is decided before it is read: a client that is refused need not have sent it.
  */
 export async function answerLoad(c: Context, options: AnswerLoadOptions): Promise<Response> {
   const { service, name, announcedBytes, load } = options;
   checkBodyBytes(announcedBytes ?? 0, service.limits.maxBodyBytes);
+  const query = readLoadQuery(c);
   const expects = expectationOf(c);
   const mayPublish = (repository: string): boolean => mayReach(c, "load", repository);
   const receipt = await service.slots.run(async () =>
     withinLoadSeconds("the load", service, async (signal) => load({ ...service, name, expects, mayPublish, signal })),
   );
   service.log(`${callerName(c)} ${summary(receipt)}`);
-  return c.body(`${printableLines(JSON.stringify(receipt, undefined, 2))}\n`, hasChanges(receipt) ? 201 : 200, {
-    "Content-Type": "application/json",
-  });
+  return loadAnswer(c, receipt, query);
 }
 
 /** Of the images of a load, so many are named in the log. */

@@ -2,7 +2,8 @@
 import type { Context, Hono, Next } from "hono";
 import { tryDecodeURIComponent } from "hono/utils/url";
 import { StowageError, quote } from "../errors.ts";
-import { parseName, parseRepositoryName } from "../oci/reference.ts";
+import { parseLoadPath } from "../load/load-path.ts";
+import { parseRepositoryName } from "../oci/reference.ts";
 import { authorize, authorizeAnything, requireToken } from "./authentication.ts";
 import { errorResponse } from "./error-response.ts";
 import { pathOf, urlAbove } from "./request-url.ts";
@@ -74,7 +75,7 @@ async function answerRoute(c: Context, route: Route, encoded: Parameters): Promi
   const { name, image, ...others } = Object.fromEntries(decoded);
   const repository = name === undefined ? undefined : parseRepositoryName(name);
   if (needs !== "anything" && needs !== "nothing") {
-    authorize(c, needs, image === undefined ? repository : parseName(image).repository);
+    authorize(c, needs, image === undefined ? repository : parseLoadPath(image)?.repository);
   }
   return route.answer(c, {
     ...others,

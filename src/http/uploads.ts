@@ -22,6 +22,7 @@ import { putPart } from "../uploads/put-part.ts";
 import { type Upload, type UploadPart, readOwnUpload } from "../uploads/upload.ts";
 import { callerName } from "./authentication.ts";
 import { contentLengthOf } from "./content-length.ts";
+import { loadQuery } from "./load-answer.ts";
 import { answerLoad } from "./load.ts";
 import { readJsonObject } from "./request-json.ts";
 import { urlAbove } from "./request-url.ts";
@@ -102,12 +103,14 @@ export function uploadRoutes(service: Service): Route[] {
       methods: ["POST"],
       path: "/v1/uploads/<id>/load",
       needs: "load",
+      query: loadQuery,
       answer: (c, { id }) => load(c, id, undefined),
     }),
     route({
       methods: ["POST"],
       path: "/v1/uploads/<id>/load/<image>",
       needs: "load",
+      query: loadQuery,
       answer: (c, { id, image }) => load(c, id, parseLoadPath(image)),
     }),
   ];

@@ -3,7 +3,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { ChangeOutcome } from "../oci/index-change.ts";
 import type { RequestCounts } from "../storage/counting-store.ts";
 
-/** What became of everything that was loaded; `/v1/load` answers with it as JSON. */
+/** What became of everything that was loaded. `/v1/load` answers with a part of it, or with `?verbose=true` all of it. */
 export interface Receipt {
   readonly images: readonly ImageReceipt[];
   /** Each blob of the archive once, in its order. */

@@ -12,6 +12,7 @@ const isDeployed = Deno.env.get("DENO_DEPLOYMENT_ID") !== undefined;
 await runProgram({
   bodyOf: (c) => byteStreamToBytes(c.req.raw.body), // by its own reader, a third faster
   isReachable: isDeployed,
+  ignores: isDeployed ? ["HOST", "PORT"] : [],
   async listen(fetch, { host, port }) {
     const at = isDeployed ? {} : { hostname: host, port };
     const server = Deno.serve({ ...at, onListen: () => undefined }, async (request) => fetch(request));

@@ -17,6 +17,7 @@ const envelopeBytes = 64 * 1024;
 
 const platform = {
   isReachable: true,
+  ignores: ["HOST", "PORT", "STOWAGE_STOP_SECONDS", "STOWAGE_CHECK_STORE"],
   maxRequestBytes: bytesInBase64(maxEventBytes - envelopeBytes),
   maxResponseBytes: bytesInBase64(maxEventBytes),
   log: (line: string): void => void process.stdout.write(`${line}\n`),

@@ -5,10 +5,14 @@
 import { once } from "node:events";
 import process from "node:process";
 import type { Context, Hono } from "hono";
+import { describeAccess } from "../auth/describe-access.ts";
 import type { Config } from "../config.ts";
 import { StowageError, messageOf } from "../errors.ts";
 import { openApp } from "../open-app.ts";
 import type { Settings } from "../settings.ts";
+import { checkStore } from "../storage/check-store.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import { listenError } from "./listen-error.ts";
 
 /** What a platform has of its own. */
 export interface Runtime {
@@ -16,6 +20,8 @@ export interface Runtime {
   readonly bodyOf: (c: Context) => AsyncIterable<Uint8Array>;
   /** Can others reach the service whatever `HOST` says? */
   readonly isReachable?: boolean;
+  /** Settings that do nothing on it. */
+  readonly ignores?: readonly string[];
   /** Throws if it cannot, as where the port is taken. Port 0 is any that is free. */
   listen(fetch: Hono["fetch"], config: Pick<Config, "host" | "port" | "limits">): Promise<Listener>;
 }
@@ -42,10 +48,14 @@ const farewellMs = 2000;
 export async function runService(settings: Settings, { runtime, signal, write }: RunOptions): Promise<void> {
   const ending = new AbortController();
   const log = (line: string): void => write(`${new Date().toISOString()} ${line}\n`);
-  const { bodyOf, isReachable } = runtime;
-  const { app, config, store } = await openApp(settings, { bodyOf, isReachable, signal: ending.signal, log });
-  const listener = await runtime.listen(app.fetch, config);
-  write(`Stowage listens on ${listener.url}, images are kept in ${store.url}\n`);
+  const { bodyOf, isReachable, ignores } = runtime;
+  const { app, config, store } = await openApp(settings, { bodyOf, isReachable, ignores, signal: ending.signal, log });
+  if (config.checkStore) await checkAtStart(store, signal);
+  const listener = await runtime.listen(app.fetch, config).catch((error: unknown) => {
+    throw listenError(error, config);
+  });
+  const start = `Stowage listens on ${listener.url}, images are kept in ${store.url}`;
+  write(`${start}; ${describeAccess(config.access)}\n`);
 
   if (!signal.aborted) await once(signal, "abort");
   write(`Stopping: what runs may take ${config.stopSeconds} more seconds, a second signal ends it\n`);
@@ -57,6 +67,17 @@ export async function runService(settings: Settings, { runtime, signal, write }:
   const timer = setTimeout(end, config.stopSeconds * 1000);
   await listener.close();
   clearTimeout(timer);
+}
+
+/** A service whose store cannot be used says so at once, rather than to each of its clients. */
+async function checkAtStart(store: ObjectStore, signal: AbortSignal): Promise<void> {
+  try {
+    await checkStore(store, { signal });
+  } catch (error) {
+    if (signal.aborted) return; // it is told to stop, and does so by itself
+    const message = `Cannot start: ${messageOf(error)}\n(STOWAGE_CHECK_STORE=false starts without this look at the store)`;
+    throw new StowageError("STORE_UNAVAILABLE", message, { cause: error });
+  }
 }
 
 /** The service as a program of its own. Exit codes are those of `stowage serve`: 2 for settings that cannot be used. */

@@ -27,6 +27,9 @@ interface ExecutionContext {
   waitUntil(work: Promise<unknown>): void;
 }
 
+/** Cloudflare says where a Worker is reached, and when one ends. */
+const ignores = ["HOST", "PORT", "STOWAGE_STOP_SECONDS", "STOWAGE_CHECK_STORE"];
+
 const log = (line: string): void => console.log(line);
 
 let opened: Promise<OpenedApp> | undefined;
@@ -66,7 +69,7 @@ function withLength(response: Response, context: ExecutionContext): Response {
 async function open(settings: Settings): Promise<OpenedApp> {
   opened ??= openApp(
     { ...defaults, ...settings },
-    { isReachable: true, maxRequestBytes, queueSize, bodyOf: (c) => byteStreamToBytes(c.req.raw.body), log },
+    { isReachable: true, ignores, maxRequestBytes, queueSize, bodyOf: (c) => byteStreamToBytes(c.req.raw.body), log },
   );
   try {
     return await opened;

@@ -4,6 +4,7 @@
  */
 import { Buffer } from "node:buffer";
 import { S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
+import { StowageError } from "../errors.ts";
 import { isLoopback } from "../loopback.ts";
 import { isJsonObject } from "../oci/json.ts";
 
@@ -24,10 +25,10 @@ const ownEndpointRegion = "us-east-1";
 /**
  * Makes a client from the AWS SDK's own environment variables. An endpoint of one's own (`AWS_ENDPOINT_URL_S3`,
  * `AWS_ENDPOINT_URL`) is addressed path-style, and `AWS_REGION` may be left out there. What `env` does not say the SDK
- * finds as it always does: profiles, instance roles.
+ * finds as it always does: profiles, instance roles. Throws `INPUT_INVALID` for an endpoint that is no URL.
  */
 export function createS3Client(env: Readonly<Record<string, string | undefined>>): S3Client {
-  const endpoint = env["AWS_ENDPOINT_URL_S3"] || env["AWS_ENDPOINT_URL"];
+  const endpoint = endpointOf(env);
   const region = env["AWS_REGION"] || (endpoint && ownEndpointRegion);
   const credentials = credentialsOf(env);
   const client = new S3Client({
@@ -48,6 +49,18 @@ export function createS3Client(env: Readonly<Record<string, string | undefined>>
   });
   presetPayloadHash(client);
   return client;
+}
+
+/** The SDK itself says "Invalid URL" of it, at the first request. */
+function endpointOf(env: Readonly<Record<string, string | undefined>>): string | undefined {
+  for (const name of ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]) {
+    const text = env[name];
+    if (!text) continue;
+    if (URL.canParse(text) && /^https?:\/\/./i.test(text)) return text;
+    const expected = 'expected a URL such as "https://s3.example.com" or "http://127.0.0.1:9000"';
+    throw new StowageError("INPUT_INVALID", `${name} is ${JSON.stringify(text)}, ${expected}`);
+  }
+  return undefined;
 }
 
 type Credentials = Extract<S3ClientConfig["credentials"], { accessKeyId: string }>;

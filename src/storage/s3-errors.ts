@@ -2,6 +2,7 @@
 import { S3ServiceException } from "@aws-sdk/client-s3";
 import { StowageError } from "../errors.ts";
 import type { BlobIdentity } from "./object-store.ts";
+import { s3HintOf } from "./s3-hints.ts";
 
 /** A request to S3, as messages name it. */
 export interface S3Call {
@@ -50,7 +51,7 @@ export function storeUnavailable(error: unknown, { url, operation, key }: S3Call
   if (error instanceof StowageError) return error;
   const status = statusOf(error);
   const said = status === undefined ? sayingOf(error) : `${status} ${sayingOf(error)}`;
-  const message = `${operation} of "${key}" failed at ${url}: ${said}${hintOf(error, operation)}`;
+  const message = `${operation} of "${key}" failed at ${url}: ${said}${s3HintOf(error, operation)}`;
   return new StowageError("STORE_UNAVAILABLE", message, {
     cause: error,
     detail: { store: url, operation, key, ...(status !== undefined && { status }) },
@@ -82,14 +83,7 @@ function statusOf(error: unknown): number | undefined {
 function sayingOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const name = "code" in error && typeof error.code === "string" ? error.code : error.name;
-  const saysMore = error.message !== "" && error.message !== name && error.message !== "UnknownError";
-  return saysMore ? `${name}: ${error.message}` : name;
-}
-
-function hintOf(error: unknown, operation: string): string {
-  if (isNamed(error, "NoSuchBucket")) return "; there is no such bucket, and Stowage does not make one";
-  if (operation === "HeadObject" && statusOf(error) === 403) {
-    return "; S3 also answers so for a missing key if the credentials do not allow s3:ListBucket";
-  }
-  return "";
+  const message = error.message.replaceAll(/\s+/g, " ").replace(/[. ]+$/, "");
+  const saysMore = message !== "" && message !== name && message !== "UnknownError";
+  return saysMore ? `${name}: ${message}` : name;
 }

@@ -46,6 +46,34 @@ describe("stowage load --to", () => {
     expect((await fetch(`${service.url}/v2/team/app/manifests/1.4`)).status).toBe(200);
   });
 
+  it.each(["/v1/load", "/v1/load/", "//v1/load"])(
+    "takes the URL that curl loads into for the service's: %s",
+    async (path) => {
+      const { code, stdout } = await stowage(["load", tarball, "curl:1", "--to", `${service.url}${path}`]);
+      expect(stdout).toContain(`docker pull ${service.url.slice("http://".length)}/curl:1\n`);
+      expect(code).toBe(0);
+    },
+  );
+
+  it("says that a port speaks no TLS, and that nothing listens at one", async () => {
+    const secure = service.url.replace("http:", "https:");
+    expect((await stowage(["load", tarball, "--to", secure])).stderr).toMatch(
+      /speaks no TLS: is the URL to begin with http:\/\/\?$/m,
+    );
+    expect((await stowage(["load", tarball, "--to", "http://127.0.0.1:1"])).stderr).toMatch(
+      /ECONNREFUSED.*; nothing listens there: /,
+    );
+  });
+
+  it("says how a name is given that stands in the URL", async () => {
+    const args = ["load", tarball, "--to", `http://user:secret@127.0.0.1:1/below/v1/load/team/app:1.4`];
+    expect(await stowage(args)).toEqual({
+      code: 2,
+      stdout: "",
+      stderr: `stowage load: found "http://127.0.0.1:1/below/v1/load/team/app:1.4" as the service's URL, expected http://127.0.0.1:1/below, and the name "team/app:1.4" as an argument\nTry "stowage load --help".\n`,
+    });
+  });
+
   it("loads standard input under a name, and prints the service's receipt with --json", async () => {
     const options = { input: await tarOf(image) };
     const args = ["load", "-", "given:name", "--to", `${service.url}/`, "--json"];
@@ -157,7 +185,7 @@ describe("stowage load --to another server", () => {
     const url = `http://me:secret@127.0.0.1:${port}/images/`;
     const { stderr } = await stowage(["load", "-", "team/app:1", "--direct", "--to", url], { input: "" });
     server.close();
-    expect(paths).toEqual(["/images/v1/load/team/app:1"]);
+    expect(paths).toEqual(["/images/v1/load/team/app:1?verbose=true"]);
     expect(stderr).toContain(`Cannot load into http://127.0.0.1:${port}/images: it answered 401 DENIED`);
     expect(stderr).not.toContain("secret");
   });

@@ -150,7 +150,7 @@ describe("stowage load", () => {
       [[join(folder, "nowhere.tar")], /nowhere\.tar": there is no such file/],
       [[join(folder, "directory")], /directory": it is a directory, expected a tarball/],
       [[tarball, "Bad:1"], /Cannot use "Bad" as a repository name/],
-      [[tarball, "--unknown"], /Unknown option '--unknown'/],
+      [[tarball, "--unknown"], /there is no option --unknown/],
       [[tarball, "--store", ""], /--store is empty/],
       [[tarball, "--store", "ftp://x"], /STOWAGE_STORE is "ftp:\/\/x"/],
       [[tarball, "--to", "127.0.0.1:8080"], /expected such as http:\/\/127\.0\.0\.1:8080/],

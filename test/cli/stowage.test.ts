@@ -1,5 +1,6 @@
+import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { stowage } from "../support/run-stowage.ts";
+import { serveStowage, stowage } from "../support/run-stowage.ts";
 
 describe("stowage", () => {
   it.each([[[]], [["--help"]], [["-h"]], [["help"]]])("lists its commands and exit codes: %j", async (args) => {
@@ -22,10 +23,46 @@ describe("stowage", () => {
     },
   );
 
-  it("exits with 2 for a command that it does not have", async () => {
-    const { code, stdout, stderr } = await stowage(["toString"]);
-    expect(stderr).toMatch(/^stowage: there is no command "toString"\n\n/);
+  it("explains a command to whoever asks for help with it", async () => {
+    expect(await stowage(["help", "load"])).toEqual(await stowage(["load", "--help"]));
+    expect((await stowage(["help", "lod"])).stderr).toMatch(
+      /^stowage: there is no command "lod", did you mean "load"\?/,
+    );
+  });
+
+  it.each(["--version", "-V", "version"])("says which version it is: %s", async (name) => {
+    const { version } = JSON.parse(await readFile(new URL("../../package.json", import.meta.url), "utf8"));
+    expect(await stowage([name])).toEqual({
+      code: 0,
+      stdout: `stowage ${version} (Node ${process.versions.node})\n`,
+      stderr: "",
+    });
+  });
+
+  it.each([
+    [["toString"], 'stowage: there is no command "toString"\n\n'],
+    [["sevre"], 'stowage: there is no command "sevre", did you mean "serve"?\n\n'],
+    [["ls", "--stroe", "memory:"], "stowage ls: there is no option --stroe, did you mean --store?\n"],
+    [["ls", "--colour"], "stowage ls: there is no option --colour\n"],
+  ])("exits with 2 for what it does not have, and says what may be meant: %j", async (args, message) => {
+    const { code, stdout, stderr } = await stowage(args);
+    expect(stderr.slice(0, message.length)).toBe(message);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+  });
+
+  it("warns of a misspelt setting, and goes on", async () => {
+    const { code, stdout, stderr } = await stowage(["ls", "--json"], { env: { STOWAGE_STROE: "memory:" } });
+    expect(stderr).toBe("stowage ls: Warning: there is no setting STOWAGE_STROE, did you mean STOWAGE_STORE?\n");
+    expect({ code, stdout: JSON.parse(stdout) as unknown }).toEqual({ code: 0, stdout: { images: [] } });
+  });
+
+  it("says when it serves who may do what, and which settings do nothing", async () => {
+    const service = await serveStowage(["--store", "memory:"], { STOWAGE_TOKENS: "[]", STOWAGE_TOKNES: "[]" });
+    service.kill("SIGTERM");
+    const { stdout } = await service.outcome;
+    expect(stdout).toMatch(/^\S+Z Warning: there is no setting STOWAGE_TOKNES, did you mean STOWAGE_TOKENS\?$/m);
+    expect(stdout).toMatch(/^\S+Z Warning: STOWAGE_TOKENS is an empty list: /m);
+    expect(stdout).toMatch(/^Stowage listens on \S+, images are kept in memory:; nobody may do anything$/m);
   });
 
   it("reports every setting that it cannot use at once", async () => {

@@ -1,4 +1,4 @@
-import type { Hono } from "hono";
+import { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
 import { createApp } from "../../src/http/app.ts";
 import { blobKey } from "../../src/storage/keys.ts";
@@ -44,6 +44,56 @@ describe("PUT and POST /v1/load", () => {
     const second = await app.request("/v1/load", { method: "POST", body: await tarOf(layout) });
     expect(second.status).toBe(200);
     expect(await second.json()).toMatchObject({ images: [{ status: "unchanged" }] });
+  });
+
+  it("answers with the command that pulls each image, and totals", async () => {
+    expect(await (await put(layout)).json()).toEqual({
+      images: [expect.objectContaining({ reference: "1.4", pull: "docker pull localhost/team/app:1.4" })],
+      totals: { images: 1, written: layout.blobs.size, present: 0, repaired: 0, ignored: 0 },
+      bytes: { received: expect.any(Number) as number, written: expect.any(Number) as number, skipped: 0 },
+    });
+  });
+
+  it("adds blobs, ignored entries and requests with ?verbose=true", async () => {
+    const extra = [{ name: "README", bytes: Buffer.from("x") }];
+    const body = await tarOf(layout, { extra });
+    const answer = await (await app.request("/v1/load/a:1?verbose=true", { method: "PUT", body })).json();
+    expect(answer).toMatchObject({
+      totals: { ignored: 1 },
+      blobs: [...layout.blobs].map(([digest, { length: size }]) => ({ digest, size, status: "written" })),
+      ignored: [{ path: "README" }],
+      requests: { list: expect.any(Number) as number },
+    });
+    const brief = await app.request("/v1/load/a:2?verbose=false", { method: "PUT", body });
+    expect(Object.keys((await brief.json()) as object)).toEqual(["images", "totals", "bytes"]);
+  });
+
+  it("refuses a query that it cannot read before the body", async () => {
+    const response = await app.request("/v1/load?verbose=yes", { method: "PUT", body: "no tarball" });
+    expect([response.status, (await errorOf(response)).message]).toEqual([
+      400,
+      'Cannot use verbose="yes": expected true or false',
+    ]);
+  });
+
+  it.each([
+    ["https://stowage.example/v1/load", {}, "stowage.example/team/app:1.4"],
+    [
+      "http://10.0.0.1:8080/v1/load",
+      { "X-Forwarded-Host": "stowage.example:5000, proxy" },
+      "stowage.example:5000/team/app:1.4",
+    ],
+    ["http://[::1]:80/v1/load", { "X-Forwarded-Host": "x; rm -rf /" }, "[::1]/team/app:1.4"],
+    ["http://h/v1/load", { "X-Forwarded-Host": "$(id)" }, "h/team/app:1.4"],
+  ])("names the host by which the client reaches it: %s %j", async (url, headers, image) => {
+    const response = await app.request(url, { method: "PUT", body: await tarOf(layout), headers });
+    expect(await response.json()).toMatchObject({ images: [{ pull: `docker pull ${image}` }] });
+  });
+
+  it("names no command where clients cannot pull, below a path", async () => {
+    const outer = new Hono().route("/images", app);
+    const response = await outer.request("/images/v1/load", { method: "PUT", body: await tarOf(layout) });
+    expect(JSON.stringify(await response.json())).not.toContain("docker pull");
   });
 
   it.each([
@@ -95,7 +145,7 @@ describe("PUT and POST /v1/load", () => {
     const response = await careless.request("/v1/load", { method: "PUT", body: await tarOf(layout) });
     expect(response.status).toBe(503);
     expect(await errorOf(response)).toMatchObject({ code: "STORE_UNAVAILABLE" });
-    expect(log).toEqual([expect.stringContaining("PUT /v1/load 503: STORE_UNAVAILABLE")]);
+    expect(log).toEqual([expect.stringContaining("anyone PUT /v1/load 503 STORE_UNAVAILABLE: ")]);
   });
 
   it("answers 500 to what nobody foresaw, and tells only the log", async () => {

@@ -125,7 +125,10 @@ describe("authenticate", () => {
     expect(log).toEqual([
       expect.stringMatching(/^all loaded team\/app:1 created /),
       expect.stringMatching(/^team loaded team\/app:1 unchanged /),
+      expect.stringMatching(/^unknown PUT \/v1\/load 401 UNAUTHORIZED: /),
+      expect.stringMatching(/^reader PUT \/v1\/load 403 DENIED: /),
     ]);
+    expect(log.join()).not.toContain("secret");
   });
 
   it("asks in somebody's own app too, and there only below its path", async () => {

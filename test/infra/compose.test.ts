@@ -94,6 +94,12 @@ describeIfFound("infra/compose.yaml", missingPrograms("compose-spec"), () => {
         Object.entries(recordOf(service("stowage", "environment"))).map(([name, text]) => [name, onLoopback(text)]),
       );
       const stowage = await serveStowage([], env);
+      const [, ...check] = textsOf(service("stowage", "healthcheck", "test"));
+      const { port: servedAt } = new URL(stowage.url);
+      await runTool(
+        check[0] ?? "",
+        check.slice(1).map((word) => word.replace(":8080", `:${servedAt}`)),
+      );
       const headers = { Authorization: `Bearer ${secret}` };
       const body = await tarOf(makeLayout({ name: "docker.io/team/app:1.4" }));
       const load = await fetch(`${stowage.url}/v1/load`, { method: "PUT", body, headers });

@@ -81,8 +81,7 @@ describeIfFound(file, missingPrograms("kubernetes-validate", "infra-python"), ()
     expect(at(find("PodDisruptionBudget"), "spec", "selector")).toEqual({ matchLabels: labels });
     expect(at(find("NetworkPolicy"), "spec", "podSelector")).toEqual({ matchLabels: labels });
     expect(container("ports", 0)).toEqual({ name: "http", containerPort: 8080 });
-    for (const probe of ["readinessProbe", "livenessProbe"]) {
-      expect(container(probe, "httpGet")).toEqual({ path: "/healthz", port: "http" });
-    }
+    expect(container("readinessProbe", "httpGet")).toEqual({ path: "/readyz", port: "http" });
+    expect(container("livenessProbe", "httpGet")).toEqual({ path: "/healthz", port: "http" }); // a new pod mends no bucket
   });
 });

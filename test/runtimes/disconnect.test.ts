@@ -87,6 +87,11 @@ describe("a client that goes away in the middle of a layer, with its images in a
     expect(await listFiles(folder)).toEqual(["oci-layout"]);
     await expectHealthy(service.url);
     service.kill("SIGTERM");
-    expect(await service.outcome).toMatchObject({ code: 0, stderr: "" });
+    const { stdout, ...outcome } = await service.outcome;
+    expect(outcome).toEqual({ code: 0, stderr: "" });
+    const lines = stdout.split("\n").filter((line) => line.includes(" PUT "));
+    expect(lines.map((line) => line.slice(line.indexOf(" ") + 1))).toEqual(
+      Array(4).fill("anyone PUT /v1/load/big:1 499: the client went away"),
+    );
   });
 });

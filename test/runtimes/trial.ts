@@ -103,10 +103,10 @@ export async function load(
 ): Promise<Answer> {
   const path = name === undefined ? "" : `/${name}`;
   if (trial.maxRequestBytes === undefined || tarball.length <= trial.maxRequestBytes) {
-    return ask(trial, `/v1/load${path}`, { ...options, method: "PUT", body: tarball });
+    return ask(trial, `/v1/load${path}?verbose=true`, { ...options, method: "PUT", body: tarball });
   }
   const upload = await sendParts(trial, tarball);
-  return ask(trial, `/v1/uploads/${upload.id}/load${path}`, { ...options, method: "POST" });
+  return ask(trial, `/v1/uploads/${upload.id}/load${path}?verbose=true`, { ...options, method: "POST" });
 }
 
 /** As `load`, and expects that it works. */

@@ -24,7 +24,7 @@ export async function buildStowage(): Promise<string> {
 async function build(): Promise<string> {
   while (!(await takeLock())) await sleep(100);
   try {
-    if (await isOld()) await runTool("npx", ["tsc", "-p", "src"], { cwd: root });
+    if (await isOld()) await runTool("npm", ["run", "build"], { cwd: root });
     return program;
   } finally {
     await unlink(lock);

@@ -184,10 +184,28 @@ async function collectAnswer(response: IncomingMessage): Promise<Uint8Array> {
   return Buffer.concat(chunks);
 }
 
-/** Where a name has several addresses, Node's error has no message, only a code. */
+/** Where a name has several addresses, Node's error has no message, only a code; OpenSSL's has a line end. */
 function describe(error: unknown): string {
-  return messageOf(error) || codeOf(error);
+  const hint = hints[codeOf(error)];
+  return `${messageOf(error).trim() || codeOf(error)}${hint === undefined ? "" : `; ${hint}`}`;
 }
+
+const noTls = "that port speaks no TLS: is the URL to begin with http://?";
+const noTrust = "NODE_EXTRA_CA_CERTS names a file with the certificate to trust";
+
+/** What mends it, where that is known. */
+const hints: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "nothing listens there: are host and port right, and does the service run?",
+  ENOTFOUND: "there is no such host",
+  EPROTO: noTls,
+  ERR_SSL_WRONG_VERSION_NUMBER: noTls,
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: noTls,
+  HPE_INVALID_CONSTANT: "that is no answer of HTTP: is the URL to begin with https://?",
+  DEPTH_ZERO_SELF_SIGNED_CERT: noTrust,
+  SELF_SIGNED_CERT_IN_CHAIN: noTrust,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: noTrust,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: noTrust,
+};
 
 function codeOf(error: unknown): string {
   return error instanceof Error && "code" in error ? String(error.code) : "";

@@ -22,6 +22,9 @@ const maxForeignText = 300;
 /** A load says nothing until all of it is stored, which takes a while for a large one. */
 const loadTimeoutMs = 30 * 60_000;
 
+/** Without it the answer has no more than images and totals. */
+const wholeReceipt = "?verbose=true";
+
 /** Where a service takes parts itself. A bucket's own URLs are signed as a whole, and look otherwise. */
 const ownPart = /\/(v1\/uploads\/[\w-]+\/parts\/\d+\?key=[^&]*)$/;
 
@@ -55,7 +58,22 @@ export function openService(text: string, { env, purpose }: OpenServiceOptions):
   if (`${url.pathname}${url.search}${url.hash}`.includes("@")) {
     throw unusable(text, '; in a password "/", "?", "#" and "@" are written %2F, %3F, %23 and %40');
   }
-  return new ServiceClient(url, { purpose, authorization: authorizationOf(url, env) });
+  const authorization = authorizationOf(url, env);
+  return new ServiceClient(withoutLoadPath(url), { purpose, authorization });
+}
+
+/**
+ * The service of a URL that `curl` loads into: `https://stowage.example/v1/load` is `https://stowage.example`. Throws
+ * `INPUT_INVALID` for one that has an image's name: a command takes that as an argument.
+ */
+function withoutLoadPath(url: URL): URL {
+  const [, base = "", name = ""] = /^(.*?)\/+v1\/+load\/*(.*)$/.exec(url.pathname) ?? [undefined, url.pathname];
+  const service = new URL(`${url.origin}${base}/`);
+  if (name === "") return service;
+  const shown = service.href.replace(/\/+$/, "");
+  const image = decodePercents(name);
+  const message = `found ${JSON.stringify(`${shown}/v1/load/${image}`)} as the service's URL, expected ${shown}`;
+  throw new StowageError("INPUT_INVALID", `${message}, and the name ${JSON.stringify(image)} as an argument`);
 }
 
 interface ServiceClientOptions extends Pick<OpenServiceOptions, "purpose"> {
@@ -70,11 +88,12 @@ export class ServiceClient {
   readonly #purpose: string;
   readonly #authorization: string | undefined;
 
-  /** The URL may have a path. `authorization` is the header's value. */
+  /** The URL may have a path, below which the service is mounted. `authorization` is the header's value. */
   constructor(url: URL, { purpose, authorization }: ServiceClientOptions) {
+    const path = url.pathname.replace(/\/+$/, "");
     this.#purpose = purpose;
-    this.name = url.origin + url.pathname.replace(/\/+$/, "");
-    this.registry = url.pathname === "/" ? url.host : undefined;
+    this.name = url.origin + path;
+    this.registry = path === "" ? url.host : undefined;
     this.#authorization = authorization;
   }
 
@@ -91,7 +110,7 @@ export class ServiceClient {
 
   /** Asks for the load of what was uploaded, again and again if need be; the caller reads the answer. */
   async loadUpload(id: string, { name, signal }: LoadRequest): Promise<Answer> {
-    const path = `v1/uploads/${id}/load${pathOf(name)}`;
+    const path = `v1/uploads/${id}/load${pathOf(name)}${wholeReceipt}`;
     return this.tryAgain(async () => this.#exchange(path, { method: "POST", signal, timeoutMs: loadTimeoutMs }), {
       signal,
     });
@@ -100,7 +119,7 @@ export class ServiceClient {
   /** Sends a tarball by one request; the caller reads the answer. Throws `NoAnswer`. */
   async put(body: RequestBody, { name, signal }: LoadRequest): Promise<Answer> {
     const options = { method: "PUT", body, type: "application/x-tar", signal, timeoutMs: loadTimeoutMs } as const;
-    return this.#exchange(`v1/load${pathOf(name)}`, options);
+    return this.#exchange(`v1/load${pathOf(name)}${wholeReceipt}`, options);
   }
 
   /**

@@ -1,0 +1,69 @@
+/**
+ * `GET /readyz`: does the store answer? Load balancers and Kubernetes ask each few seconds, and anybody may: so one look at
+ * the store counts for all who ask within a few seconds. What is wrong stands in the log; the answer names no bucket.
+ */
+import type { Context } from "hono";
+import { StowageError, messageOf } from "../errors.ts";
+import { checkStore } from "../storage/check-store.ts";
+import { inTime } from "../streams/in-time.ts";
+import { errorResponse } from "./error-response.ts";
+import type { Service } from "./service.ts";
+
+/** How long a look at the store counts. */
+const freshMs = 5000;
+
+/** A look ends by itself before that; on Workers whoever began it may be ended, and the look with him. */
+const maxWaitMs = 15_000;
+
+export function readyRoute({ store, log }: Pick<Service, "store" | "log">): (c: Context) => Promise<Response> {
+  const readiness = new Readiness(() => checkStore(store), log);
+  return async (c) => {
+    const headers = { "Cache-Control": "no-store" };
+    if (await readiness.isReady()) return c.text("ready\n", 200, headers);
+    const message = "Cannot serve: the store does not answer as it should; the service's log says why";
+    return errorResponse(new StowageError("STORE_UNAVAILABLE", message), { headers });
+  };
+}
+
+class Readiness {
+  readonly #check: () => Promise<void>;
+  readonly #log: (line: string) => void;
+  #known: { readonly problem: string | undefined; readonly untilMs: number } | undefined;
+  #running: Promise<void> | undefined;
+
+  constructor(check: () => Promise<void>, log: (line: string) => void) {
+    this.#check = check;
+    this.#log = log;
+  }
+
+  async isReady(): Promise<boolean> {
+    if (this.#known === undefined || Date.now() >= this.#known.untilMs) {
+      const running = (this.#running ??= this.#look());
+      const isOver = await inTime(running, maxWaitMs);
+      if (!isOver && this.#running === running) {
+        this.#running = undefined;
+        this.#learn("the store did not answer in time");
+      }
+    }
+    return this.#known?.problem === undefined;
+  }
+
+  async #look(): Promise<void> {
+    let problem: string | undefined;
+    try {
+      await this.#check();
+    } catch (error) {
+      problem = messageOf(error);
+    }
+    this.#running = undefined;
+    this.#learn(problem);
+  }
+
+  /** Only what is new is logged: the same outage is asked about again and again. */
+  #learn(problem: string | undefined): void {
+    const former = this.#known?.problem;
+    if (problem !== undefined && problem !== former) this.#log(`not ready: ${problem}`);
+    if (problem === undefined && former !== undefined) this.#log("ready again: the store answers");
+    this.#known = { problem, untilMs: Date.now() + freshMs };
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * The one place where a request that has been answered is reported: what failed, what was refused, whose client went away
+ * before the answer, and, if the settings say so, what was pulled. (What was loaded or deleted the routes say themselves.)
+ */
+import type { Context, MiddlewareHandler } from "hono";
+import { StowageError, messageOf, printable } from "../errors.ts";
+import { callerNameIfKnown } from "./authentication.ts";
+import { errorResponse } from "./error-response.ts";
+import type { Service } from "./service.ts";
+
+/** A request that is over. */
+interface FinishedRequest {
+  /** A token's name, `nobody`, `anyone`, or `unknown` for a token that there is not. */
+  readonly caller: string;
+  readonly method: string;
+  /** As it was sent: decoded it could bring line ends into the log. */
+  readonly path: string;
+  /** 499, as nginx has it, where nobody was there any more to be answered. */
+  readonly status: number;
+  readonly error: Error | undefined;
+}
+
+type Kind = "failed" | "refused" | "gone" | "pulled";
+
+const goneStatus = 499;
+
+/** Of each kind but pulls, so many lines are written within a minute: a flood of requests is none of the log. */
+const maxLinesPerMinute = 120;
+const minuteMs = 60_000;
+/** Characters of a line. Of an error that nobody foresaw the stack is wanted. */
+const maxLineLength = 1000;
+const maxStackLength = 4000;
+const maxPathLength = 300;
+
+export interface ReportOptions extends Pick<Service, "log" | "signal"> {
+  /** Are pulls reported? */
+  readonly logPulls: boolean;
+}
+
+/** To run before `authenticate`, so that those whom it refuses are reported too. */
+export function reportRequests(options: ReportOptions): MiddlewareHandler {
+  const flood = new FloodGate(options.log);
+  const report = (request: FinishedRequest): void => {
+    const kind = kindOf(request, options);
+    if (kind === "pulled") options.log(lineOf(request));
+    else if (kind !== undefined) flood.write(kind, lineOf(request));
+  };
+  return async (c, next) => {
+    try {
+      await next();
+    } catch (error) {
+      // A server gives no error, but a word, as the reason why a request has ended.
+      if (!c.req.raw.signal.aborted) throw error;
+      report({ ...describeRequest(c), status: goneStatus, error: undefined });
+      c.res = errorResponse(new StowageError("INTERRUPTED", "Cannot answer: the client went away"));
+      return;
+    }
+    const status = isGone(c, options) ? goneStatus : c.res.status;
+    report({ ...describeRequest(c), status, error: c.error });
+  };
+}
+
+function describeRequest(c: Context): Omit<FinishedRequest, "status" | "error"> {
+  const path = new URL(c.req.url).pathname;
+  return { caller: callerNameIfKnown(c) ?? "unknown", method: c.req.method, path };
+}
+
+/** Did the client go away in the middle of its body, or before its answer? A service that stops has its own reasons. */
+function isGone(c: Context, { signal }: ReportOptions): boolean {
+  if (c.error === undefined || signal?.aborted === true) return false;
+  const isInterrupted = c.error instanceof StowageError && c.error.code === "INTERRUPTED";
+  return isInterrupted || c.req.raw.signal.aborted;
+}
+
+function kindOf({ method, path, status }: FinishedRequest, { logPulls }: ReportOptions): Kind | undefined {
+  if (status === goneStatus) return "gone";
+  if (status >= 500) return "failed";
+  const isRead = method === "GET" || method === "HEAD";
+  // `GET /v2/` is how clients ask whether they have to show a token.
+  const isRefusal = isRead ? status === 401 || status === 403 : status >= 400;
+  if (isRefusal && !(isRead && /\/v2\/?$/.test(path))) return "refused";
+  return logPulls && isRead && /\/v2\/./.test(path) ? "pulled" : undefined;
+}
+
+/** `ci PUT /v1/load/team/app 403 DENIED: Cannot load into "team/app": …` */
+function lineOf({ caller, method, path, status, error }: FinishedRequest): string {
+  const request = `${caller} ${method} ${cut(path, maxPathLength)} ${status}`;
+  if (status === goneStatus) return `${request}: the client went away`;
+  if (error === undefined) return request;
+  if (error instanceof StowageError) {
+    return cut(`${request} ${error.code}: ${error.message}`.replaceAll("\n", " "), maxLineLength);
+  }
+  const frames = (error.stack ?? "").split("\n").filter((line) => /^ +at /.test(line));
+  return cut([`${request}: ${error.name}: ${messageOf(error)}`, ...frames].map(printable).join("\n"), maxStackLength);
+}
+
+function cut(text: string, maxLength: number): string {
+  return text.length <= maxLength ? text : `${text.slice(0, maxLength)}…`;
+}
+
+/** Writes no more lines of a kind within a minute than `maxLinesPerMinute`, and then how many there were. */
+class FloodGate {
+  readonly #log: (line: string) => void;
+  readonly #minutes = new Map<Kind, { readonly startedMs: number; lines: number }>();
+
+  constructor(log: (line: string) => void) {
+    this.#log = log;
+  }
+
+  write(kind: Kind, line: string): void {
+    const now = Date.now();
+    let minute = this.#minutes.get(kind);
+    if (minute === undefined || now - minute.startedMs >= minuteMs) {
+      const untold = (minute?.lines ?? 0) - maxLinesPerMinute;
+      if (untold > 0) this.#log(`${untold} more requests were ${words[kind]} since then`);
+      minute = { startedMs: now, lines: 0 };
+      this.#minutes.set(kind, minute);
+    }
+    minute.lines += 1;
+    if (minute.lines > maxLinesPerMinute) return;
+    this.#log(line);
+    if (minute.lines === maxLinesPerMinute) {
+      this.#log(`${maxLinesPerMinute} requests were ${words[kind]} within a minute: more are counted, not shown`);
+    }
+  }
+}
+
+const words: Readonly<Record<Kind, string>> = {
+  failed: "answered with an error of the service",
+  refused: "refused",
+  gone: "left by their clients",
+  pulled: "pulls",
+};

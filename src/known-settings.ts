@@ -1,0 +1,56 @@
+/** Every setting by its name, and warnings of those that are misspelt or do nothing where they are. */
+import { nearestName } from "./nearest-name.ts";
+import type { Environment } from "./settings.ts";
+
+/** What each means, in a few words: the README says more. */
+export const knownSettings: Readonly<Record<string, string>> = {
+  HOST: "where it listens, 127.0.0.1",
+  PORT: "where it listens, 8080",
+  STOWAGE_STORE: "the store's URL, file:./data",
+  STOWAGE_TOKENS: "who may do what, a JSON list",
+  STOWAGE_ANONYMOUS_PULL: "true: whoever shows no token may pull",
+  STOWAGE_ALLOW_ANYONE: "true: anyone may do everything",
+  STOWAGE_IMMUTABLE_TAGS: "tags that never move, v*,team/**:stable",
+  STOWAGE_REDIRECT_BLOBS: "true: pulls go to the bucket itself",
+  STOWAGE_PUBLIC_ENDPOINT_URL_S3: "where clients reach the bucket",
+  STOWAGE_CHECK_STORE: "false: starts though the store does not answer",
+  STOWAGE_LOG_PULLS: "true: pulls are logged as well",
+  STOWAGE_STOP_SECONDS: "how long a stop may take, 30s",
+  STOWAGE_MAX_BUFFER_BYTES: "memory of all loads together, 64MiB",
+  STOWAGE_MAX_MANIFEST_BYTES: "one manifest, 4MiB",
+  STOWAGE_MAX_ENTRIES: "entries of an archive, 100000",
+  STOWAGE_MAX_INDEX_DEPTH: "indexes inside indexes, 8",
+  STOWAGE_MAX_BODY_BYTES: "a tarball as it comes, 1TiB",
+  STOWAGE_MAX_BLOB_BYTES: "one file in an archive, 50GiB",
+  STOWAGE_MAX_PAX_BYTES: "extended headers of an archive, 32MiB",
+  STOWAGE_MAX_EXPANSION_RATIO: "bytes out of each compressed byte, 100",
+  STOWAGE_MAX_EXPANDED_BYTES: "bytes out of a compressed body, 256GiB",
+  STOWAGE_MAX_LOADS: "loads at once, 64",
+  STOWAGE_MAX_IDLE_SECONDS: "how long a client may be silent, 300s",
+  STOWAGE_MAX_LOAD_SECONDS: "how long a load may take, 6h",
+  STOWAGE_TOKEN: "for commands with --to: the token to show",
+};
+
+const prefix = "STOWAGE_";
+
+/** A warning for each variable that begins with `STOWAGE_` and is no setting, with the setting whose name is nearest. */
+export function warnOfUnknown(env: Environment): string[] {
+  const names = new Map(Object.keys(knownSettings).map((name) => [withoutPrefix(name), name]));
+  return Object.entries(env).flatMap(([name, value]) => {
+    if (!name.startsWith(prefix) || Object.hasOwn(knownSettings, name) || isOfOthers(name, value)) return [];
+    const nearest = names.get(nearestName(withoutPrefix(name), names.keys()) ?? "");
+    return [`there is no setting ${name}${nearest === undefined ? "" : `, did you mean ${nearest}?`}`];
+  });
+}
+
+function withoutPrefix(name: string): string {
+  return name.startsWith(prefix) ? name.slice(prefix.length) : name;
+}
+
+/**
+ * Kubernetes gives each pod such variables of a service that is called `stowage` (`STOWAGE_PORT=tcp://10.0.0.1:80`), and
+ * the project's own tests and their runs have some.
+ */
+function isOfOthers(name: string, value: string | undefined): boolean {
+  return /^STOWAGE_(?:SERVICE|TEST|CI|FUZZ)_|^STOWAGE_PORT_\d/.test(name) || value?.startsWith("tcp://") === true;
+}

@@ -1,0 +1,45 @@
+/** Sizes and durations as people write them, for settings and options of commands alike: `10GB`, `64MiB`, `90s`, `1h30m`. */
+
+const unitBytes: Readonly<Record<string, number>> = {
+  "": 1,
+  b: 1,
+  kb: 1e3,
+  mb: 1e6,
+  gb: 1e9,
+  tb: 1e12,
+  kib: 2 ** 10,
+  mib: 2 ** 20,
+  gib: 2 ** 30,
+  tib: 2 ** 40,
+};
+
+const unitMs: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/**
+ * Reads a number of bytes: `67108864`, `64MiB` (of 1024) or `10GB` (of 1000), in any case. Undefined for anything else: a
+ * bare `10G` means one of the two to some programs, and the other to others.
+ */
+export function parseBytes(text: string): number | undefined {
+  const [, count = "", unit = ""] = /^(\d+(?:\.\d+)?) ?([a-z]*)$/i.exec(text) ?? [];
+  return count === "" ? undefined : wholeNumber(Number(count) * (unitBytes[unit.toLowerCase()] ?? Number.NaN));
+}
+
+/** Reads a duration in milliseconds: `90s`, `5m`, `2h`, `1d`, or several such, `1h30m`. Undefined without a unit. */
+export function parseDuration(text: string): number | undefined {
+  if (!/^(?:\d+(?:\.\d+)? ?[smhd] ?)+$/.test(text)) return undefined;
+  const parts = [...text.matchAll(/(\d+(?:\.\d+)?) ?([smhd])/g)];
+  return wholeNumber(parts.reduce((sum, [, count, unit = ""]) => sum + Number(count) * (unitMs[unit] ?? 0), 0));
+}
+
+/** Reads a duration in whole seconds, with a unit or without: `90`, `90s`, `5m`. */
+export function parseSeconds(text: string): number | undefined {
+  if (/^\d+$/.test(text)) return wholeNumber(Number(text));
+  const ms = parseDuration(text);
+  return ms !== undefined && ms % 1000 === 0 ? ms / 1000 : undefined;
+}
+
+/** Half a byte comes of `1.3KiB`, and is left out. */
+function wholeNumber(value: number): number | undefined {
+  const whole = Math.floor(value);
+  return Number.isSafeInteger(whole) ? whole : undefined;
+}

@@ -1,0 +1,34 @@
+import { describe, expect, it } from "vitest";
+import type { Token } from "../../src/auth/access.ts";
+import { describeAccess } from "../../src/auth/describe-access.ts";
+
+const token = (name: string, rest: Partial<Token> = {}): Token => ({
+  name,
+  sha256: "0".repeat(64),
+  actions: ["pull"],
+  repositories: ["**"],
+  ...rest,
+});
+
+describe("describeAccess", () => {
+  it.each([
+    ["anyone", "anyone may pull, load and delete"],
+    [{ tokens: [], anonymousPull: true }, "everybody may pull"],
+    [{ tokens: [], anonymousPull: false }, "nobody may do anything"],
+    [
+      {
+        tokens: [token("ci", { actions: ["load"], repositories: ["team/**", "base"] }), token("cluster")],
+        anonymousPull: false,
+      },
+      "ci may load in team/** and base; cluster may pull; nobody else may do anything",
+    ],
+    [{ tokens: [token("ci")], anonymousPull: true }, "ci may pull; everybody else may pull"],
+  ] as const)("says of %j: %s", (access, text) => {
+    expect(describeAccess(access)).toBe(text);
+  });
+
+  it("names five of many tokens, and their number", () => {
+    const tokens = Array.from({ length: 1000 }, (_, i) => token(`t${i}`));
+    expect(describeAccess({ tokens, anonymousPull: false })).toMatch(/t4 may pull; 995 more tokens; nobody else/);
+  });
+});

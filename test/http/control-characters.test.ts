@@ -117,7 +117,7 @@ describe("a message", () => {
     const tar = await tarOf(makeLayout({ name: "team/app:1" }));
     const odd = rawTar([{ name: `odd-${evil}` }]);
     const body = Buffer.concat([odd.subarray(0, odd.length - 1024), tar]);
-    const response = await app.request("/v1/load", put(body));
+    const response = await app.request("/v1/load?verbose=true", put(body));
     expect(response.status).toBe(201);
     const text = await response.text();
     for (const line of text.split("\n")) expect(line).not.toMatch(unseen);

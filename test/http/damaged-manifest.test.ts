@@ -24,7 +24,7 @@ beforeEach(() => {
 });
 
 async function load(layout: Layout): Promise<Response> {
-  return app.request("/v1/load", { method: "PUT", body: await tarOf(layout) });
+  return app.request("/v1/load?verbose=true", { method: "PUT", body: await tarOf(layout) });
 }
 
 /** Flips a bit of what the store has under a digest: the size of a layer, say, becomes another number. */
@@ -100,7 +100,7 @@ describe("a damaged manifest", () => {
     await flipBit(signature.digest);
     const listed = await app.request(`/v2/team/app/referrers/${image.digest}`);
     const { manifests } = (await listed.json()) as { manifests: object[] };
-    expect(manifests.map((it) => Object.keys(it).toSorted())).toEqual([
+    expect(manifests.map((found) => Object.keys(found).toSorted())).toEqual([
       ["artifactType", "digest", "mediaType", "size"],
     ]);
   });

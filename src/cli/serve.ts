@@ -16,6 +16,9 @@ Options, each over the setting of the same meaning:
   --host ADDRESS    HOST, default 127.0.0.1
   --port PORT       PORT, default 8080; 0 takes any that is free
 
+On this machine alone and without tokens it answers under localhost, 127.0.0.1,
+[::1] and the names of STOWAGE_HOSTS, so that no web page can get in.
+
 Examples:
   stowage serve
   stowage serve --store file:/srv/images --port 5000

@@ -17,6 +17,9 @@ Options, each over the setting of the same meaning:
   --host ADDRESS    HOST, default 127.0.0.1
   --port PORT       PORT, default 8080; 0 takes any that is free
 
+On this machine alone and without tokens the service answers under localhost,
+127.0.0.1, [::1] and the names of STOWAGE_HOSTS, so that no web page can get in.
+
 Settings, environment variables with their defaults; sizes such as 64MiB or 10GB,
 times such as 90s or 2h; a bucket's keys and region are the AWS SDK's own (AWS_…):
 ${Object.entries(knownSettings)

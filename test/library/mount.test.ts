@@ -155,6 +155,21 @@ describe("createApp, in somebody's own app", () => {
     expect((await load(outer, "/v1/load")).status).toBe(401);
   });
 
+  it("leaves paths below /v1 and /v2 that are not its own to the outer app", async () => {
+    const outer = new Hono()
+      .route("/", stowage({ access: { tokens: [], anonymousPull: true } }))
+      .get("/v1/own", (c) => c.text("own"))
+      .notFound((c) => c.text("own 404", 404));
+    expect(await (await send(outer, "/v1/own")).text()).toBe("own");
+    expect(await (await send(outer, "/v2/own")).text()).toBe("own 404");
+  });
+
+  it("does not take a parameter of the outer app for its own", async () => {
+    const outer = new Hono().route("/:name/:reference/:digest/:path/:id", stowage());
+    expect((await load(outer, "/a/b/c/d/e/v1/load/team/app:2")).status).toBe(201);
+    expect((await send(outer, "/a/b/c/d/e/v2/team/app/manifests/2")).status).toBe(200);
+  });
+
   it("does not disturb another one beside it", async () => {
     const open = new MemoryStore();
     const outer = new Hono()

@@ -55,6 +55,15 @@ export const errors: readonly Behaviour[] = [
     },
   },
   {
+    name: "a path of 12,000 bytes: 401 without a token, 414 with one",
+    run: async (trial) => {
+      for (const path of [`/v2/${"a/".repeat(6000)}manifests/1`, `/v1/load/${"a/".repeat(6000)}b`]) {
+        expect(await ask(trial, path, { secret: undefined })).toMatchObject({ status: 401, code: "UNAUTHORIZED" });
+        expect(await ask(trial, path)).toMatchObject({ status: 414, code: "LIMIT_EXCEEDED" });
+      }
+    },
+  },
+  {
     name: "an error before the body's end arrives",
     except: readBodies,
     run: async (trial) => {

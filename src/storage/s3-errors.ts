@@ -81,6 +81,7 @@ function statusOf(error: unknown): number | undefined {
 /** S3's error code, or the system's, such as `ECONNREFUSED`, which says more than `Error`; then its message. */
 function sayingOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
+  if (error.name === "TimeoutError" && error.message.includes("requestTimeout")) return "it did not answer in time";
   const name = "code" in error && typeof error.code === "string" ? error.code : error.name;
   const saysMore = error.message !== "" && error.message !== name && error.message !== "UnknownError";
   return saysMore ? `${name}: ${error.message}` : name;

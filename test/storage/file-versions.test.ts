@@ -12,7 +12,13 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { DirectoryStore } from "../../src/storage/directory-store.ts";
 import { read, text } from "./contract-objects.ts";
 
-const { beforeCall } = vi.hoisted(() => ({ beforeCall: { pause: (_: string): Promise<void> => Promise.resolve() } }));
+interface BeforeCall {
+  pause: (call: string) => Promise<void>;
+}
+
+const { beforeCall } = vi.hoisted((): { beforeCall: BeforeCall } => ({
+  beforeCall: { pause: () => Promise.resolve() },
+}));
 
 vi.mock("node:fs/promises", async (importOriginal) => {
   const original = await importOriginal<typeof FileSystem>();

@@ -40,6 +40,8 @@ export type OwnErrorCode =
   | "RANGE_INVALID"
   /** The store holds something that cannot be right: a damaged object. */
   | "STORE_DAMAGED"
+  /** There is no room left in the store: the disk is full. Nothing was written. */
+  | "STORE_FULL"
   /** The store did not answer, refused, or ignores conditional writes. */
   | "STORE_UNAVAILABLE"
   /** By the settings this tag never moves and is never removed. */
@@ -72,6 +74,7 @@ const transience: Readonly<Record<ErrorCode, boolean>> = {
   RANGE_INVALID: false,
   SIZE_INVALID: false,
   STORE_DAMAGED: true,
+  STORE_FULL: true,
   STORE_UNAVAILABLE: true,
   TAG_IMMUTABLE: false,
   TIMED_OUT: true,

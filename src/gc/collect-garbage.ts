@@ -104,5 +104,9 @@ async function findCandidates(store: ObjectStore, { marks, needed, tally, signal
     add(digest, size);
   }
   for (const digest of unseen.keys()) add(digest, 0);
-  return candidates;
+  // Those that have a mark first: a full disk has room for new marks once something is deleted.
+  return [
+    ...candidates.filter(({ etag }) => etag !== undefined),
+    ...candidates.filter(({ etag }) => etag === undefined),
+  ];
 }

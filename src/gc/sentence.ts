@@ -89,9 +89,15 @@ export class Sentence {
   async #move({ digest, size, ...move }: MarkMove & Pick<Candidate, "digest" | "size">): Promise<boolean> {
     const { store, clock, isDryRun, tally } = this.#options;
     if (isDryRun) return true;
-    const answer = await moveMark(digest, move, { store, clock });
-    if (answer === "unanswered") tally.count("undecided", size);
-    return answer === "moved";
+    try {
+      const answer = await moveMark(digest, move, { store, clock });
+      if (answer === "unanswered") tally.count("undecided", size);
+      return answer === "moved";
+    } catch (error) {
+      if (!(error instanceof StowageError) || error.code !== "STORE_FULL") throw error;
+      tally.count("postponed", size); // what this run deletes makes room for another
+      return false;
+    }
   }
 
   /** Sent once, as long as nobody can have taken over the mark: by the time that it could land loads wait. */

@@ -19,7 +19,7 @@ export interface GarbageReport {
   readonly kept: Amount;
   /** Referrers whose subject is gone, taken out of their index; later runs condemn their blobs. */
   readonly untied: Amount;
-  /** Not needed, but more than one run deals with. */
+  /** Not needed, but more than one run deals with, or more than a full disk has room to mark. */
   readonly postponed: Amount;
   /** The store did not answer: a run after half an hour or so finishes them. */
   readonly undecided: Amount;

@@ -22,6 +22,7 @@ const statusOf: Readonly<Record<ErrorCode, number>> = {
   RANGE_INVALID: 416,
   SIZE_INVALID: 400,
   STORE_DAMAGED: 503,
+  STORE_FULL: 507,
   STORE_UNAVAILABLE: 503,
   TAG_IMMUTABLE: 409,
   TIMED_OUT: 408,

@@ -1,13 +1,17 @@
 /**
  * Reads of one thing by many who come together. While a read is under way whoever comes waits, and all who wait are given
  * what the next one finds: so the thing is in memory once or twice, however many ask for it, and nobody is given a state
- * from before they asked.
+ * from before they asked. They share the failure of a store that does not answer: it has been asked several times by then.
  */
+import { StowageError } from "../errors.ts";
 import { inTime } from "../streams/in-time.ts";
 import { orAbort } from "../streams/or-abort.ts";
 
-/** On Workers whoever began a read may be ended, and the read with him: nobody waits for good. */
-const maxWaitMs = 30_000;
+/**
+ * On Workers whoever began a read may be ended, and the read with him: nobody waits for good. Longer than a read takes of a
+ * store that does not answer (`storage/s3-client.ts`).
+ */
+const maxWaitMs = 45_000;
 
 export class SharedReads<T> {
   /** By key, the read that is under way. */
@@ -27,14 +31,22 @@ export class SharedReads<T> {
   async #line(key: string, begin: () => Promise<T>): Promise<T> {
     const running = this.#running.get(key);
     if (running === undefined) return this.#start(key, begin);
-    const next = running
-      .catch(() => undefined)
-      .then(async () => {
-        if (this.#next.get(key) === next) this.#next.delete(key);
+    const next: Promise<T> = running.catch(passOnSilence).then(
+      async () => {
+        this.#endLine(key, next);
         return this.#start(key, begin);
-      });
+      },
+      (error: unknown) => {
+        this.#endLine(key, next);
+        throw error;
+      },
+    );
     this.#next.set(key, next);
     return next;
+  }
+
+  #endLine(key: string, next: Promise<T>): void {
+    if (this.#next.get(key) === next) this.#next.delete(key);
   }
 
   async #start(key: string, begin: () => Promise<T>): Promise<T> {
@@ -46,4 +58,8 @@ export class SharedReads<T> {
       if (this.#running.get(key) === running) this.#running.delete(key);
     }
   }
+}
+
+function passOnSilence(error: unknown): void {
+  if (error instanceof StowageError && error.code === "STORE_UNAVAILABLE") throw error;
 }

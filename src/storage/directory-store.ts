@@ -5,26 +5,30 @@
  *     <root>/<key>                       every object, a plain file: for other tools the directory is an image layout
  *     <root>/.stowage/tmp/<uuid>         objects that are being written
  *     <root>/.stowage/versions/…         objects that have been swapped (`file-versions.ts`)
+ *     <root>/.stowage/reserve            room for what frees space on a full disk (`reserve-file.ts`)
  *
  * An object is written and flushed under `tmp` and then linked to its key. A name can be linked once: whoever finds it
  * taken has lost. So a key never names half an object, and a killed process leaves nothing but a file under `tmp`, which
  * is removed once it is an hour old, when a process first writes.
  *
- * Other tools may read the directory at any time, and write blobs into it; an index that Stowage has swapped is its own.
+ * A folder that is empty once its last object is deleted goes as well, but for those of blobs and of incoming tarballs.
+ * Other tools may read the directory at any time, and write blobs into it; an index that Stowage has swapped is its own. A
+ * link in the place of an object is not followed: there is no such object, and a blob that is written replaces the link.
  */
-import { Buffer } from "node:buffer";
 import { randomUUID } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { StowageError } from "../errors.ts";
 import { abortable } from "../streams/abortable.ts";
-import { linkDurably, makeDirectory, renameDurably, writeDurably } from "./durable-file.ts";
+import { exactly } from "../streams/exactly.ts";
+import { inDirectory, linkDurably, makeDirectory, renameDurably, writeDurably } from "./durable-file.ts";
 import { FileBody, fileReadBytes } from "./file-body.ts";
 import { fromSource, guarded } from "./file-errors.ts";
-import { openFile, readFolder, removeFile, statFile } from "./files.ts";
+import { isKey, listFileKeys } from "./file-keys.ts";
+import { isOtherThanFile, openFile, removeEmptyFolders, removeFile, removeOldFiles } from "./files.ts";
 import { FileVersions, type FoundFile, etagOf } from "./file-versions.ts";
-import { blobKey } from "./keys.ts";
+import { blobKey, condemnedPrefix, incomingPrefix, stagingPrefix } from "./keys.ts";
 import type {
   BlobIdentity,
   BlobSource,
@@ -39,10 +43,15 @@ import type {
   StagedSource,
   StoredObject,
 } from "./object-store.ts";
+import { ReserveFile } from "./reserve-file.ts";
 
 const ownFolder = ".stowage";
 /** A file that nobody has written to for so long has lost its process. */
 const abandonedMs = 60 * 60 * 1000;
+/** Where objects that have been swapped are deleted: marks, and the probe's. */
+const sweptPrefixes = [condemnedPrefix, stagingPrefix];
+/** Below these no folder is removed: an image layout has `blobs`, and users put tarballs into `incoming`. */
+const keptFolders = ["blobs/", incomingPrefix];
 
 /** A directory as a store; several processes may share it. */
 export class DirectoryStore implements ObjectStore {
@@ -51,6 +60,7 @@ export class DirectoryStore implements ObjectStore {
   readonly #root: string;
   readonly #temporary: string;
   readonly #versions: FileVersions;
+  readonly #reserve: ReserveFile;
   #swept: Promise<void> | undefined;
 
   /** The directory is made when it is first written to. */
@@ -60,6 +70,7 @@ export class DirectoryStore implements ObjectStore {
     this.#root = resolve(path);
     this.#temporary = join(this.#root, ownFolder, "tmp");
     this.#versions = new FileVersions(this.#root, join(this.#root, ownFolder, "versions"));
+    this.#reserve = new ReserveFile(join(this.#root, ownFolder, "reserve"));
   }
 
   /** Nothing beside the chunk that is being written. */
@@ -98,7 +109,7 @@ export class DirectoryStore implements ObjectStore {
     const { body, size } = blob;
     const source = body instanceof Uint8Array ? [body] : fromSource(abortable(body, signal));
     const chunks = exactly(source, { size, what: `blob "${blob.digest}"` });
-    const outcome = await this.#write(key, { chunks, signal }, ({ temporary }) =>
+    const outcome = await this.#write(key, { chunks, size, signal }, ({ temporary }) =>
       this.#publishBlob(temporary, { key, replaces }),
     );
     return { outcome, parts: 0 };
@@ -113,21 +124,24 @@ export class DirectoryStore implements ObjectStore {
     signal?.throwIfAborted();
     if (condition !== "absent") {
       const { etag } = condition;
-      return guarded(this.#doing("write", key), () => this.#versions.swap({ key, bytes, etag, signal }));
+      return this.#doSmall(this.#doing("write", key), async () => this.#versions.swap({ key, bytes, etag, signal }));
     }
     if ((await this.head(key, { signal })) !== undefined) return "conflict";
-    return this.#write(key, { chunks: [bytes], signal }, async ({ temporary, path, written }) =>
-      (await linkDurably(temporary, path)) ? { etag: etagOf(written) } : "conflict",
-    );
+    return this.#write(key, { chunks: [bytes], signal }, async ({ temporary, path, written }) => {
+      if (await linkDurably(temporary, path)) return { etag: etagOf(written) };
+      if (await isOtherThanFile(path)) throw notAFile(this.#doing("write", key));
+      return "conflict";
+    });
   }
 
   async put(key: string, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
-    await this.#write(key, { chunks: [bytes], signal }, ({ temporary, path }) => renameDurably(temporary, path));
+    const { length: size } = bytes;
+    await this.#write(key, { chunks: [bytes], size, signal }, ({ temporary, path }) => renameDurably(temporary, path));
   }
 
   async putStaged({ key, size, body }: StagedSource, { signal }: CallOptions = {}): Promise<StagedResult> {
     const chunks = exactly(fromSource(abortable(body, signal)), { size, what: JSON.stringify(key) });
-    await this.#write(key, { chunks, signal }, ({ temporary, path }) => renameDurably(temporary, path));
+    await this.#write(key, { chunks, size, signal }, ({ temporary, path }) => renameDurably(temporary, path));
     return { parts: 0 };
   }
 
@@ -136,21 +150,33 @@ export class DirectoryStore implements ObjectStore {
     const { replaces, signal } = options;
     signal?.throwIfAborted();
     const key = blobKey(digest);
-    const outcome = await guarded(this.#doing("link", stagedKey), async () => {
-      await makeDirectory(dirname(join(this.#root, key)));
-      return this.#publishBlob(join(this.#root, stagedKey), { key, replaces });
-    });
+    const staged = join(this.#root, stagedKey);
+    const outcome = await guarded(this.#doing("link", stagedKey), async () =>
+      inDirectory(dirname(join(this.#root, key)), async () => this.#publishBlob(staged, { key, replaces })),
+    );
     return { outcome, parts: 0 };
   }
 
   async *list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
     signal?.throwIfAborted();
-    yield* this.#listFolder(prefix.slice(0, prefix.lastIndexOf("/") + 1), { prefix, signal });
+    const keys = listFileKeys(this.#root, prefix);
+    for (;;) {
+      const { done, value: key } = await guarded(`list ${this.url}`, async () => keys.next());
+      if (done === true) return;
+      signal?.throwIfAborted();
+      const info = await this.head(key, { signal });
+      if (info !== undefined) yield info;
+    }
   }
 
   async delete(key: string, { signal }: CallOptions = {}): Promise<void> {
     signal?.throwIfAborted();
-    await guarded(this.#doing("delete", key), () => this.#versions.remove(key));
+    await this.#doSmall(this.#doing("delete", key), async () => {
+      await this.#versions.remove(key);
+      if (!keptFolders.some((folder) => key.startsWith(folder))) {
+        await removeEmptyFolders(dirname(join(this.#root, key)), this.#root);
+      }
+    });
   }
 
   /** Gives a whole file the name of a blob. Its own name may be gone afterwards. */
@@ -161,56 +187,62 @@ export class DirectoryStore implements ObjectStore {
     const path = join(this.#root, key);
     // Whoever else replaces the same damaged blob writes the same bytes: it does not matter who is last.
     const damaged = replaces !== undefined && (await this.#versions.find(key))?.etag === replaces;
-    if (damaged) await renameDurably(file, path);
-    return damaged || (await linkDurably(file, path)) ? "written" : "present";
+    if (!damaged && (await linkDurably(file, path))) return "written";
+    if (!damaged && !(await isOtherThanFile(path))) return "present";
+    await renameDurably(file, path); // over the link itself, where there is one, not over what it leads to
+    return "written";
   }
 
-  /** Writes a temporary file, hands it to `publish`, and removes it. */
+  /** Writes a temporary file, hands it to `publish`, and removes it. What is small may be written twice. */
   async #write<Result>(
     key: string,
-    { chunks, signal }: { chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array> } & CallOptions,
+    { chunks, size, signal }: WrittenChunks,
     publish: (file: WrittenFile) => Promise<Result>,
   ): Promise<Result> {
-    return guarded(this.#doing("write", key), async () => {
+    const doing = this.#doing("write", key);
+    const write = async (): Promise<Result> => {
       signal?.throwIfAborted();
-      await makeDirectory(this.#temporary);
-      await this.#sweep();
+      if (size !== undefined) await this.#reserve.checkRoom(size, doing);
       const temporary = join(this.#temporary, randomUUID());
       const written = await writeDurably(temporary, chunks);
       try {
         signal?.throwIfAborted();
         const path = join(this.#root, key);
-        await makeDirectory(dirname(path));
-        return await publish({ temporary, path, written });
+        return await inDirectory(dirname(path), async () => publish({ temporary, path, written }));
       } finally {
         await removeFile(temporary);
       }
+    };
+    return size === undefined
+      ? this.#doSmall(doing, write)
+      : this.#change(doing, () => this.#reserve.refillAfter(write));
+  }
+
+  /** Does what a full disk must not stop. */
+  async #doSmall<Result>(doing: string, work: () => Promise<Result>): Promise<Result> {
+    return this.#change(doing, () => this.#reserve.lend(work));
+  }
+
+  async #change<Result>(doing: string, work: () => Promise<Result>): Promise<Result> {
+    return guarded(doing, async () => {
+      await this.#sweepOnce();
+      return work();
     });
   }
 
-  /** Removes what killed processes left, once. */
-  #sweep(): Promise<void> {
-    this.#swept ??= removeAbandoned(this.#temporary).catch((error: unknown) => {
+  /** Removes what killed processes, and deletions, have left, once. */
+  #sweepOnce(): Promise<void> {
+    const sweep = async (): Promise<void> => {
+      await makeDirectory(this.#temporary);
+      await removeOldFiles(this.#temporary, abandonedMs);
+      for (const prefix of sweptPrefixes) await this.#versions.sweep(prefix);
+      await this.#reserve.fill();
+    };
+    this.#swept ??= sweep().catch((error: unknown) => {
       this.#swept = undefined;
       throw error;
     });
     return this.#swept;
-  }
-
-  /** `folder` is empty or ends with a slash. Holds the names of one folder at each level. */
-  async *#listFolder(folder: string, options: { prefix: string } & CallOptions): AsyncGenerator<ObjectInfo> {
-    const { prefix, signal } = options;
-    if (folder !== "" && !isKey(folder.slice(0, -1))) return;
-    for (const name of await guarded(`list ${this.url}`, () => readNames(join(this.#root, folder)))) {
-      signal?.throwIfAborted();
-      const key = folder + name;
-      if (key.endsWith("/")) {
-        if (key.startsWith(prefix) || prefix.startsWith(key)) yield* this.#listFolder(key, options);
-      } else if (key.startsWith(prefix)) {
-        const info = await this.head(key, { signal });
-        if (info !== undefined) yield info;
-      }
-    }
   }
 
   /** Names a call in messages. Throws `INPUT_INVALID` if the key could lead out of the directory. */
@@ -226,16 +258,17 @@ export class DirectoryStore implements ObjectStore {
 
 type BlobOutcome = PutBlobResult["outcome"];
 
+interface WrittenChunks extends CallOptions {
+  readonly chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+  /** How many bytes they are; left out of what is small, in memory, and may be written in the room of the reserve. */
+  readonly size?: number;
+}
+
 interface WrittenFile {
   readonly temporary: string;
   /** Where it is to be published; its folder is there. */
   readonly path: string;
   readonly written: BigIntStats;
-}
-
-/** So that no key leaves the root or names what is Stowage's own. */
-function isKey(key: string): boolean {
-  return key.split("/").every((segment) => /^[^.\\\0][^\\\0]*$/.test(segment));
 }
 
 function infoOf(key: string, { stats, etag }: FoundFile): ObjectInfo {
@@ -255,38 +288,6 @@ async function openFound({ path, stats }: FoundFile): Promise<FileHandle | undef
   return undefined;
 }
 
-/** The chunks of `what`, if they are of that size together. */
-async function* exactly(
-  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
-  { size, what }: { readonly size: number; readonly what: string },
-): AsyncGenerator<Uint8Array> {
-  let received = 0;
-  for await (const chunk of chunks) {
-    received += chunk.length;
-    if (received > size) break;
-    yield chunk;
-  }
-  if (received === size) return;
-  const found = received > size ? `more than ${size} bytes` : `${received} bytes`;
-  throw new StowageError("SIZE_INVALID", `Cannot store ${what}: received ${found}, expected ${size}`, {
-    detail: { expected: size },
-  });
-}
-
-/** The names in a folder, folders with a slash behind, in the order of the keys that they begin. */
-async function readNames(path: string): Promise<readonly string[]> {
-  const entries = await readFolder(path);
-  const names = entries.filter(({ name }) => isKey(name)).map((entry) => entry.name + (entry.isDirectory() ? "/" : ""));
-  return names
-    .map((name) => ({ name, bytes: Buffer.from(name) }))
-    .toSorted((a, b) => Buffer.compare(a.bytes, b.bytes))
-    .map(({ name }) => name);
-}
-
-async function removeAbandoned(folder: string): Promise<void> {
-  for (const { name } of await readFolder(folder)) {
-    const path = join(folder, name);
-    const stats = await statFile(path);
-    if (stats !== undefined && Date.now() - Number(stats.mtimeMs) > abandonedMs) await removeFile(path);
-  }
+function notAFile(doing: string): StowageError {
+  return new StowageError("STORE_DAMAGED", `Cannot ${doing}: found a link or a folder there, expected a file`);
 }

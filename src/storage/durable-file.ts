@@ -46,14 +46,39 @@ export async function renameDurably(from: string, to: string): Promise<void> {
   await syncDirectory(dirname(to));
 }
 
-/** Makes a directory and its parents, unless they are there. */
+/** How often a folder is made that others remove at once, since it is empty. */
+const maxTries = 10;
+
+/**
+ * Makes a directory and its parents, unless they are there. Step by step: Node's own `recursive` goes on for ever where a
+ * folder is there and takes no other, such as `/proc`.
+ */
 export async function makeDirectory(path: string): Promise<void> {
-  const first = await mkdir(path, { recursive: true });
-  if (first === undefined) return;
-  for (let made = path; made.length >= first.length; made = dirname(made)) await syncDirectory(dirname(made));
+  for (let tries = 1; ; tries++) {
+    try {
+      await mkdir(path);
+      return await syncDirectory(dirname(path));
+    } catch (error) {
+      if (hasCode(error, "EEXIST", "EISDIR")) return; // if it is a file, that is said by what is done in it
+      if (!hasCode(error, "ENOENT") || tries === maxTries) throw error;
+    }
+    await makeDirectory(dirname(path));
+  }
 }
 
-/** Flushes the names in a directory. */
+/** Does work in a folder, which is made for it; again where somebody has removed the folder meanwhile, since it was empty. */
+export async function inDirectory<Result>(path: string, work: () => Promise<Result>): Promise<Result> {
+  for (let tries = 1; ; tries++) {
+    await makeDirectory(path);
+    try {
+      return await work();
+    } catch (error) {
+      if (!hasCode(error, "ENOENT") || tries === maxTries) throw error;
+    }
+  }
+}
+
+/** Flushes the names in a directory. One that is gone has none. */
 export async function syncDirectory(path: string): Promise<void> {
   try {
     const directory = await open(path, "r");
@@ -64,7 +89,7 @@ export async function syncDirectory(path: string): Promise<void> {
     }
   } catch (error) {
     // Windows and some network file systems cannot flush a directory, and need no such thing.
-    if (!hasCode(error, "EISDIR", "EPERM", "EINVAL", "ENOTSUP")) throw error;
+    if (!hasCode(error, "EISDIR", "EPERM", "EINVAL", "ENOTSUP", "ENOENT")) throw error;
   }
 }
 

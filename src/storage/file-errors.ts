@@ -2,8 +2,8 @@
 import { StowageError } from "../errors.ts";
 
 /**
- * Does `work`. An error of the file system becomes `STORE_UNAVAILABLE`: "Cannot `doing`: ENOSPC: no space left on
- * device". All others are passed on as they are, those of a blob's source (`fromSource`) among them.
+ * Does `work`. An error of the file system becomes `STORE_UNAVAILABLE`: "Cannot `doing`: EIO: i/o error", and that of a
+ * full disk `STORE_FULL`. All others are passed on as they are, those of a blob's source (`fromSource`) among them.
  */
 export async function guarded<Result>(doing: string, work: () => Promise<Result>): Promise<Result> {
   try {
@@ -11,9 +11,10 @@ export async function guarded<Result>(doing: string, work: () => Promise<Result>
   } catch (error) {
     if (!isSystemError(error) || sourceErrors.has(error)) throw error;
     const [reason] = error.message.split(","); // what follows are paths
-    const hint = error.syscall === "link" && noHardLinkCodes.has(error.code) ? "; a store needs hard links" : "";
-    const detail = { code: error.code, call: error.syscall };
-    throw new StowageError("STORE_UNAVAILABLE", `Cannot ${doing}: ${reason}${hint}`, { cause: error, detail });
+    const options = { cause: error, detail: { code: error.code, call: error.syscall } };
+    if (isDiskFull(error))
+      throw new StowageError("STORE_FULL", `Cannot ${doing}: the disk is full (${reason})`, options);
+    throw new StowageError("STORE_UNAVAILABLE", `Cannot ${doing}: ${reason}${hintOf(error)}`, options);
   }
 }
 
@@ -32,6 +33,11 @@ export function isAbsence(error: unknown): boolean {
   return hasCode(error, "ENOENT", "ENOTDIR", "ENAMETOOLONG");
 }
 
+/** Is there no room, or none that this user may take? Nothing was written then. */
+export function isDiskFull(error: unknown): boolean {
+  return hasCode(error, "ENOSPC", "EDQUOT");
+}
+
 export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
   return isSystemError(error) && codes.includes(error.code);
 }
@@ -45,7 +51,12 @@ interface SystemError extends Error {
   readonly syscall: string;
 }
 
-function isSystemError(error: unknown): error is SystemError {
+function hintOf({ code, syscall }: SystemError): string {
+  if (syscall === "link" && noHardLinkCodes.has(code)) return "; a store needs hard links";
+  return code === "EXDEV" ? "; a store has to lie on one file system, and a folder in it is the mount of another" : "";
+}
+
+export function isSystemError(error: unknown): error is SystemError {
   return (
     error instanceof Error &&
     "code" in error &&

@@ -16,11 +16,16 @@
  * 4. lists the folder, removes the files on their way to less than n+1, moves its own over the plain file, and removes
  *    the versions before its own, oldest first.
  *
+ * The number of a plain file is the time at which it was written, in microseconds, or that of the folder beside it if that is
+ * larger: so all who swap one plain file go for the same next number, whether the folder is still there or not. A deletion
+ * whose number is more than an hour in the past has no effect any more, and its folder is removed: what is written from
+ * then on has a larger number by itself. (A swap takes longer than a microsecond, so numbers do not run ahead of time.)
+ *
  * Why a number is never won twice, though it is removed in the end: the newest version is never removed, and a number is
  * removed only by the winner of a later one, after it has listed the folder. Take a writer that slept anywhere. If its
  * file was there when the folder was listed, it is gone, and step 3 finds nothing to link. If not, the later version
- * was there before the file was, and step 2 finds it. No clock is asked, and a killed process leaves nothing but
- * names which a later winner removes. The same list keeps an old copy from being moved over a newer one: whoever is late
+ * was there before the file was, and step 2 finds it. A killed process leaves nothing but names which a later winner
+ * removes. The same list keeps an old copy from being moved over a newer one: whoever is late
  * has nothing left to move. (A winner that is killed before its move leaves the copy one version behind, until the next.)
  *
  * Rejected: lock files, since a dead process keeps them; versions kept for a minute, since a writer may sleep longer.
@@ -29,17 +34,22 @@ import { randomUUID } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { linkDurably, makeDirectory, syncDirectory, writeDurably } from "./durable-file.ts";
-import { hasCode } from "./file-errors.ts";
-import { readFolder, removeFile, statFile } from "./files.ts";
+import { inDirectory, linkDurably, syncDirectory, writeDurably } from "./durable-file.ts";
+import { hasCode, isSystemError } from "./file-errors.ts";
+import { readFolder, removeEmptyFolders, removeFile, statFile } from "./files.ts";
 import type { CallOptions } from "./object-store.ts";
+
+/** A deletion with a number of so long ago is forgotten. */
+const forgottenMs = 60 * 60 * 1000;
+/** No number is larger, whatever time a file claims: beyond 2 ** 53 they would have gaps. */
+const maxNumber = 2 ** 52;
 
 /** The file that is an object's current state. */
 export interface FoundFile {
   readonly path: string;
   readonly stats: BigIntStats;
   readonly etag: string;
-  /** The newest version's number, also where the plain file counts; 0 where there has been none. */
+  /** The newest version's number or, where the plain file counts, the number that it has (see above). */
   readonly number: number;
 }
 
@@ -72,7 +82,7 @@ export class FileVersions {
       // In this order: a plain file that is read after the versions may already be the copy of a later one.
       const plain = await statFile(path);
       const { number, live } = await this.#newest(key);
-      if (!live) return plain && { path, number, stats: plain, etag: etagOf(plain) };
+      if (!live) return plain && { path, number: Math.max(number, timeOf(plain)), stats: plain, etag: etagOf(plain) };
       const version = join(this.#folder(key), String(number));
       const stats = await statFile(version);
       if (stats !== undefined) return { path: version, number, stats, etag: versionEtag(number, stats) };
@@ -86,14 +96,13 @@ export class FileVersions {
     const number = base.number + 1;
     const folder = this.#folder(key);
     const temporary = join(folder, `${number}.${randomUUID()}`);
-    await makeDirectory(folder);
-    const written = await writeDurably(temporary, [bytes]);
+    const written = await inDirectory(folder, async () => writeDurably(temporary, [bytes]));
     try {
       const again = await this.find(key);
       if (again?.etag !== etag || again.number !== base.number) return "conflict";
       signal?.throwIfAborted();
       if (!(await linkUnlessGone(temporary, join(folder, String(number))))) return "conflict";
-      await this.#settle({ key, number, temporary });
+      await this.#settle({ key, number, temporary }).catch(leaveToTheNext);
       return { etag: versionEtag(number, written) };
     } finally {
       await removeFile(temporary);
@@ -102,8 +111,8 @@ export class FileVersions {
 
   /**
    * Deletes an object, swapped or not. What was there before the call is gone after it, and whoever is about to swap it
-   * loses; what is created and swapped anew meanwhile may go with it. An object that has been swapped leaves an empty
-   * folder under the next number, so that its numbers never begin anew.
+   * loses; what is created and swapped anew meanwhile may go with it. An object that has been swapped within the hour leaves
+   * an empty folder under the next number, until `sweep`.
    */
   async remove(key: string): Promise<void> {
     const path = join(this.#root, key);
@@ -119,6 +128,23 @@ export class FileVersions {
       if (!(await this.#newest(key)).live) break;
     }
     if (found) await syncDirectory(dirname(path));
+    await this.#forget(key);
+  }
+
+  /** Removes what deletions of objects right below `prefix` have left, once they are an hour old. */
+  async sweep(prefix: string): Promise<void> {
+    for (const { name } of await readFolder(join(this.#versions, prefix))) {
+      if (name.startsWith(".")) await this.#forget(prefix + name.slice(1));
+    }
+  }
+
+  /** Removes the folder of a deletion that has no effect any more. One in which somebody works is not empty, and stays. */
+  async #forget(key: string): Promise<void> {
+    const { number, live } = await this.#newest(key);
+    if (live || number > (Date.now() - forgottenMs) * 1000) return;
+    if ((await statFile(join(this.#root, key))) !== undefined) return;
+    if (number === 0) await removeEmptyFolders(this.#folder(key), this.#versions);
+    else await removeEmptyFolders(join(this.#folder(key), String(number)), this.#versions);
   }
 
   async #newest(key: string): Promise<Newest> {
@@ -177,6 +203,16 @@ export class FileVersions {
  */
 export function etagOf({ ino, mtimeNs, size }: BigIntStats): string {
   return [ino, mtimeNs, size].map((part) => part.toString(36)).join("-");
+}
+
+/** When the file was written, in microseconds since 1970. */
+function timeOf({ mtimeNs }: BigIntStats): number {
+  return Math.min(Math.max(0, Number(mtimeNs / 1000n)), maxNumber);
+}
+
+/** A swap that has been won is done: what could not be cleaned up behind it, the next winner cleans up. */
+function leaveToTheNext(error: unknown): void {
+  if (!isSystemError(error)) throw error;
 }
 
 /** With its number: here the next file but one gets the same inode at once, often in the same tick of the clock. */

@@ -1,16 +1,26 @@
 /** Files that need not be there: absence is an answer, not an error. */
-import type { BigIntStats, Dirent } from "node:fs";
-import { type FileHandle, open, readdir, stat, unlink } from "node:fs/promises";
-import { isAbsence } from "./file-errors.ts";
+import { type BigIntStats, type Dirent, constants } from "node:fs";
+import { type FileHandle, lstat, open, readdir, rmdir, unlink } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { isAbsence, isSystemError } from "./file-errors.ts";
 
-/** What is known of a file; undefined where there is none, or something else. */
+/** Windows has no `O_NOFOLLOW`, which adds nothing there: links are told by `lstat` alone. */
+const withoutLinks = constants.O_RDONLY | constants.O_NOFOLLOW;
+
+/** What is known of a file; undefined where there is none, or something else, such as a link: links are not followed. */
 export async function statFile(path: string): Promise<BigIntStats | undefined> {
-  const found = await unlessAbsent(stat(path, { bigint: true }));
+  const found = await unlessAbsent(lstat(path, { bigint: true }));
   return found?.isFile() === true ? found : undefined;
 }
 
+/** Is there anything of this name that is no file: a link, a folder, a socket? */
+export async function isOtherThanFile(path: string): Promise<boolean> {
+  return (await unlessAbsent(lstat(path)))?.isFile() === false;
+}
+
+/** Rejects if it is a link: whoever opens a file has found it by `statFile` before. */
 export function openFile(path: string): Promise<FileHandle | undefined> {
-  return unlessAbsent(open(path, "r"));
+  return unlessAbsent(open(path, withoutLinks));
 }
 
 /** What is in a folder, in no order; nothing where there is none. */
@@ -20,6 +30,30 @@ export async function readFolder(path: string): Promise<readonly Dirent[]> {
 
 export function removeFile(path: string): Promise<void> {
   return unlessAbsent(unlink(path));
+}
+
+/** Removes the files of a folder to which nobody has written for so long. */
+export async function removeOldFiles(folder: string, ageMs: number): Promise<void> {
+  for (const { name } of await readFolder(folder)) {
+    const path = join(folder, name);
+    const stats = await statFile(path);
+    if (stats !== undefined && Date.now() - Number(stats.mtimeMs) > ageMs) await removeFile(path);
+  }
+}
+
+/**
+ * Removes a folder if it is empty, then the folder around it, and so on, up to `top`, which stays. Folders are housekeeping:
+ * one that cannot be removed stays.
+ */
+export async function removeEmptyFolders(path: string, top: string): Promise<void> {
+  for (let folder = path; folder !== top && folder.startsWith(top); folder = dirname(folder)) {
+    try {
+      await rmdir(folder);
+    } catch (error) {
+      if (isSystemError(error)) return; // it is not empty, as a rule
+      throw error;
+    }
+  }
 }
 
 async function unlessAbsent<Result>(work: Promise<Result>): Promise<Result | undefined> {

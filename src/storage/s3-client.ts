@@ -16,18 +16,31 @@ const maxSockets = 256;
 const connectionTimeoutMs = 10_000;
 /** How long a connection may be silent: while the store works on a request, and while a reader does not read on. */
 const socketTimeoutMs = 120_000;
-/** Tries of one request, the first included; the SDK waits longer before each. */
+/** Tries of one request, the first included; the SDK waits longer before each. All tries of a read end within 45 s. */
 const maxAttempts = 4;
+/** How long a try waits for the head of an answer, where the store has little to do for it. */
+const readAnswerMs = 10_000;
+const writeAnswerMs = 30_000;
+/** A larger body may take longer to send than that, over a slow line. */
+const maxSmallBodyBytes = 64 * 1024;
 
 /** Where there is an endpoint of one's own, its region is most often a word that nobody cares about. */
 const ownEndpointRegion = "us-east-1";
+
+export interface S3ClientOptions {
+  /** How long a try waits for the head of an answer, in place of the usual 10 s for a read and 30 s for a small write. */
+  readonly answerMs?: number | undefined;
+}
 
 /**
  * Makes a client from the AWS SDK's own environment variables. An endpoint of one's own (`AWS_ENDPOINT_URL_S3`,
  * `AWS_ENDPOINT_URL`) is addressed path-style, and `AWS_REGION` may be left out there. What `env` does not say the SDK
  * finds as it always does: profiles, instance roles. Throws `INPUT_INVALID` for an endpoint that is no URL.
  */
-export function createS3Client(env: Readonly<Record<string, string | undefined>>): S3Client {
+export function createS3Client(
+  env: Readonly<Record<string, string | undefined>>,
+  { answerMs }: S3ClientOptions = {},
+): S3Client {
   const endpoint = endpointOf(env);
   const region = env["AWS_REGION"] || (endpoint && ownEndpointRegion);
   const credentials = credentialsOf(env);
@@ -39,6 +52,7 @@ export function createS3Client(env: Readonly<Record<string, string | undefined>>
     requestHandler: {
       connectionTimeout: connectionTimeoutMs,
       socketTimeout: socketTimeoutMs,
+      throwOnRequestTimeout: true,
       httpAgent: { keepAlive: true, maxSockets },
       httpsAgent: { keepAlive: true, maxSockets },
     },
@@ -48,6 +62,7 @@ export function createS3Client(env: Readonly<Record<string, string | undefined>>
     responseChecksumValidation: "WHEN_REQUIRED",
   });
   presetPayloadHash(client);
+  limitAnswers(client, answerMs);
   return client;
 }
 
@@ -61,6 +76,29 @@ function endpointOf(env: Readonly<Record<string, string | undefined>>): string |
     throw new StowageError("INPUT_INVALID", `${name} is ${JSON.stringify(text)}, ${expected}`);
   }
   return undefined;
+}
+
+/**
+ * Ends a try that gets no answer. The SDK knows one timeout for all requests; but a large body takes long to send, and a
+ * store may copy an object, or complete an upload, for minutes before it answers.
+ */
+function limitAnswers(client: S3Client, answerMs: number | undefined): void {
+  const { requestHandler } = client.config;
+  const handle = requestHandler.handle.bind(requestHandler);
+  requestHandler.handle = async (request, options) => {
+    const usualMs = usualAnswerMs(request as unknown);
+    return handle(request, usualMs === undefined ? options : { ...options, requestTimeout: answerMs ?? usualMs });
+  };
+}
+
+/** Undefined for a request whose answer may take long. */
+function usualAnswerMs(request: unknown): number | undefined {
+  if (!isSignable(request)) return undefined;
+  const { method, headers } = request;
+  if (method === "GET" || method === "HEAD") return readAnswerMs;
+  const isSmall = Number(headers["content-length"] ?? 0) <= maxSmallBodyBytes;
+  const isQuick = method === "DELETE" || (method === "PUT" && headers["x-amz-copy-source"] === undefined);
+  return isQuick && isSmall ? writeAnswerMs : undefined;
 }
 
 type Credentials = Extract<S3ClientConfig["credentials"], { accessKeyId: string }>;
@@ -102,6 +140,7 @@ function presetPayloadHash(client: S3Client): void {
 
 interface SignableRequest {
   readonly headers: Record<string, unknown>;
+  readonly method?: unknown;
   readonly protocol?: unknown;
   readonly hostname?: unknown;
 }

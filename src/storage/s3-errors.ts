@@ -82,6 +82,7 @@ function statusOf(error: unknown): number | undefined {
 /** S3's error code, or the system's, such as `ECONNREFUSED`, which says more than `Error`; then its message. */
 function sayingOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
+  if (error.name === "TimeoutError" && error.message.includes("requestTimeout")) return "it did not answer in time";
   const name = "code" in error && typeof error.code === "string" ? error.code : error.name;
   const message = error.message.replaceAll(/\s+/g, " ").replace(/[. ]+$/, "");
   const saysMore = message !== "" && message !== name && message !== "UnknownError";

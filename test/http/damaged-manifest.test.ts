@@ -100,7 +100,7 @@ describe("a damaged manifest", () => {
     await flipBit(signature.digest);
     const listed = await app.request(`/v2/team/app/referrers/${image.digest}`);
     const { manifests } = (await listed.json()) as { manifests: object[] };
-    expect(manifests.map((found) => Object.keys(found).toSorted())).toEqual([
+    expect(manifests.map((entry) => Object.keys(entry).toSorted())).toEqual([
       ["artifactType", "digest", "mediaType", "size"],
     ]);
   });

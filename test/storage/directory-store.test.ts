@@ -1,7 +1,10 @@
-import { cp, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { Buffer } from "node:buffer";
+import type { Dirent } from "node:fs";
+import { cp, lstat, mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { basename, dirname, join } from "node:path";
+import process from "node:process";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { StowageError } from "../../src/errors.ts";
 import { DirectoryStore } from "../../src/storage/directory-store.ts";
 import { guarded } from "../../src/storage/file-errors.ts";
@@ -45,6 +48,19 @@ describe("DirectoryStore", () => {
     return etag ?? "";
   }
 
+  /** The only version of the index that there is. */
+  async function newestVersion(): Promise<string> {
+    const folder = join(root, ".stowage/versions/.index.json");
+    const names = await readdir(folder);
+    expect(names).toHaveLength(1);
+    return join(folder, names[0] ?? "");
+  }
+
+  async function versionAfter(): Promise<string> {
+    const newest = await newestVersion();
+    return join(dirname(newest), String(Number(basename(newest)) + 1));
+  }
+
   it("is a plain layout for other tools", async () => {
     const blob = whole(text("a blob"));
     await store.putBlob(blob);
@@ -79,27 +95,27 @@ describe("DirectoryStore", () => {
 
   it("keeps one version of what is swapped again and again", async () => {
     await write("index.json", ...Array.from({ length: 30 }, (_, i) => `state ${i}`));
-    expect(await readdir(join(root, ".stowage/versions/.index.json"))).toEqual(["29"]);
-    const [version, plain] = [join(root, ".stowage/versions/.index.json/29"), join(root, "index.json")];
+    const [version, plain] = [await newestVersion(), join(root, "index.json")];
     expect((await stat(version)).ino, "the plain file is the version").toBe((await stat(plain)).ino);
   });
 
   it("shows the state of a process that was killed after it had won, and the next swap to other tools", async () => {
     await write("index.json", "one", "two");
-    await writeFile(join(root, ".stowage/versions/.index.json/2"), "three");
-    await writeFile(join(root, ".stowage/versions/.index.json/2.unfinished"), "of the killed process");
+    const next = await versionAfter();
+    await writeFile(next, "three");
+    await writeFile(`${next}.unfinished`, "of the killed process");
     expect(await readFile(join(root, "index.json"), "utf8")).toBe("two");
     const object = await store.get("index.json");
     expect(await read(object)).toEqual(text("three"));
     expect(await listAll(store, "")).toEqual([{ key: "index.json", size: 5, etag: object?.etag }]);
     expect(await store.putIf("index.json", text("four"), { etag: object?.etag ?? "" })).not.toBe("conflict");
     expect(await readFile(join(root, "index.json"), "utf8")).toBe("four");
-    expect(await readdir(join(root, ".stowage/versions/.index.json"))).toEqual(["3"]);
+    expect(await readFile(await newestVersion(), "utf8")).toBe("four");
   });
 
   it("deletes the state of a process that was killed after it had won", async () => {
     await write("index.json", "one", "two");
-    await writeFile(join(root, ".stowage/versions/.index.json/2"), "three");
+    await writeFile(await versionAfter(), "three");
     await store.delete("index.json");
     expect(await store.head("index.json")).toBeUndefined();
     expect(await readdir(root)).toEqual([".stowage"]);
@@ -171,6 +187,118 @@ describe("DirectoryStore", () => {
     });
   });
 
+  it("has as many files and folders as before once what came is deleted", async () => {
+    const names = async (): Promise<string[]> => (await readdir(root, { recursive: true })).toSorted();
+    await write("index.json", "one", "two");
+    await store.putBlob(whole(text("stays")));
+    const before = await names();
+    const keys = ["condemned/1", "intents/team/app/_layout/1", "staging/1", "repositories/a/_layout/index.json"];
+    for (const key of keys) await write(key, "one", "two", "three");
+    const blob = whole(text("goes"));
+    await store.putBlob(blob);
+    for (const key of [...keys, blobKey(blob.digest)]) await store.delete(key);
+    expect(await listAll(store, "condemned/")).toEqual([]);
+
+    const later = vi.spyOn(Date, "now").mockReturnValue(Date.now() + 2 * 60 * 60 * 1000);
+    for (const key of keys) {
+      await write(key, "one", "two");
+      await store.delete(key); // long after its first swap: nothing is left
+    }
+    later.mockRestore();
+    expect(await names()).toEqual(before);
+  });
+
+  it("sweeps what deletions have left, once they are an hour old, before it first writes", async () => {
+    await write("staging/probe", "one", "two");
+    await write("condemned/1", "one", "two");
+    await store.delete("staging/probe");
+    await store.delete("condemned/1");
+    expect(await readdir(join(root, ".stowage/versions"))).toEqual(["condemned", "staging"]);
+    await new DirectoryStore(root).put("staging/1", text("too early"));
+    expect(await readdir(join(root, ".stowage/versions"))).toEqual(["condemned", "staging"]);
+    const later = vi.spyOn(Date, "now").mockReturnValue(Date.now() + 2 * 60 * 60 * 1000);
+    await new DirectoryStore(root).put("staging/1", text("in time"));
+    later.mockRestore();
+    expect(await readdir(join(root, ".stowage/versions"))).toEqual([]);
+  });
+
+  it("keeps the folders of blobs and of incoming tarballs", async () => {
+    const blob = whole(text("a blob"));
+    await store.putBlob(blob);
+    await mkdir(join(root, "incoming/team"), { recursive: true });
+    await writeFile(join(root, "incoming/team/app.tar"), "");
+    await store.delete(blobKey(blob.digest));
+    await store.delete("incoming/team/app.tar");
+    expect(await readdir(join(root, "blobs/sha256"))).toEqual([]);
+    expect(await readdir(join(root, "incoming/team"))).toEqual([]);
+  });
+
+  it("loses no write to somebody who removes empty folders", async () => {
+    const other = new DirectoryStore(root);
+    const work = async (name: string): Promise<void> => {
+      for (let i = 0; i < 100; i++) {
+        await write(`intents/${name}/1`, "one", "two");
+        await other.delete(`intents/${name}/1`);
+      }
+    };
+    await Promise.all(["a", "a/b", "a/b/c", "d"].map(work));
+    expect(await listAll(store, "")).toEqual([]);
+  });
+
+  describe("follows no link", () => {
+    const secret = text("not of this store");
+    const bytes = text("the blob itself");
+    const blob = whole(bytes);
+    let outside: string;
+    beforeEach(async () => {
+      outside = join(root, "outside");
+      store = new DirectoryStore(join(root, "store"));
+      await writeFile(outside, secret);
+      await mkdir(join(root, "store/blobs/sha256"), { recursive: true });
+    });
+
+    async function linkAt(key: string): Promise<string> {
+      const path = join(root, "store", key);
+      await symlink(outside, path);
+      return path;
+    }
+
+    it("to read or to list a blob", async () => {
+      await linkAt(blobKey(blob.digest));
+      expect(await store.head(blobKey(blob.digest))).toBeUndefined();
+      expect(await store.get(blobKey(blob.digest))).toBeUndefined();
+      expect(await listAll(store, "blobs/")).toEqual([]);
+    });
+
+    it.each(["putBlob", "promote"] as const)("to write a blob (%s): the blob replaces the link", async (method) => {
+      const path = await linkAt(blobKey(blob.digest));
+      await store.put("staging/1", bytes);
+      const { outcome } = await (method === "putBlob" ? store.putBlob(blob) : store.promote("staging/1", blob));
+      expect(outcome).toBe("written");
+      expect((await lstat(path)).isFile()).toBe(true);
+      expect(await read(await store.get(blobKey(blob.digest)))).toEqual(blob.body);
+      expect(await readFile(outside)).toEqual(Buffer.from(secret));
+    });
+
+    it("to write an index: it says what it found", async () => {
+      await linkAt("index.json");
+      await expect(store.putIf("index.json", text("{}"), "absent")).rejects.toMatchObject({
+        code: "STORE_DAMAGED",
+        message: expect.stringContaining("found a link or a folder there, expected a file") as unknown,
+      });
+      expect(await readFile(outside)).toEqual(Buffer.from(secret));
+    });
+  });
+
+  it("says at once that a folder takes no other", async ({ skip }) => {
+    if (process.platform !== "linux") skip("there is no /proc");
+    const inProc = new DirectoryStore("/proc/stowage");
+    await expect(inProc.put("staging/1", text("1"))).rejects.toMatchObject({
+      code: "STORE_UNAVAILABLE",
+      message: expect.stringContaining("ENOENT") as unknown,
+    });
+  });
+
   it("refuses to be opened without a path", () => {
     expect(() => new DirectoryStore("")).toThrow(StowageError);
   });
@@ -210,12 +338,35 @@ describe("guarded", () => {
       cause: error,
     });
   });
+
+  it.each(["link", "rename"])("says that a store has to lie on one file system (%s)", async (syscall) => {
+    const error = Object.assign(new Error(`EXDEV: cross-device link not permitted, ${syscall} 'a' -> 'b'`), {
+      code: "EXDEV",
+      syscall,
+    });
+    await expect(guarded('write "a" in file:./data', () => Promise.reject(error))).rejects.toMatchObject({
+      code: "STORE_UNAVAILABLE",
+      message: expect.stringMatching(/EXDEV.*; a store has to lie on one file system/) as unknown,
+    });
+  });
+
+  it.each(["ENOSPC", "EDQUOT"])("names a full disk (%s)", async (code) => {
+    const error = Object.assign(new Error(`${code}: no room, write`), { code, syscall: "write" });
+    await expect(guarded('write "a" in file:./data', () => Promise.reject(error))).rejects.toMatchObject({
+      code: "STORE_FULL",
+      message: `Cannot write "a" in file:./data: the disk is full (${code}: no room)`,
+    });
+  });
 });
 
 /** Files under `.stowage` that are no object's newest version. */
 async function leftovers(root: string): Promise<string[]> {
   const entries = await readdir(join(root, ".stowage"), { recursive: true, withFileTypes: true }).catch(() => []);
-  const files = entries.filter((entry) => entry.isFile()).map(({ name, parentPath }) => ({ name, folder: parentPath }));
+  const isReserve = ({ name, parentPath }: Dirent): boolean =>
+    join(parentPath, name) === join(root, ".stowage/reserve");
+  const files = entries
+    .filter((entry) => entry.isFile() && !isReserve(entry))
+    .map(({ name, parentPath }) => ({ name, folder: parentPath }));
   return files
     .filter(({ name, folder }) => {
       const siblings = files.filter((file) => file.folder === folder).map((file) => Number(file.name));

@@ -12,18 +12,24 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { DirectoryStore } from "../../src/storage/directory-store.ts";
 import { read, text } from "./contract-objects.ts";
 
-const { beforeCall } = vi.hoisted(() => ({ beforeCall: { pause: () => Promise.resolve() } }));
+interface BeforeCall {
+  pause: (call: string) => Promise<void>;
+}
+
+const { beforeCall } = vi.hoisted((): { beforeCall: BeforeCall } => ({
+  beforeCall: { pause: () => Promise.resolve() },
+}));
 
 vi.mock("node:fs/promises", async (importOriginal) => {
   const original = await importOriginal<typeof FileSystem>();
-  const pausing = ["link", "mkdir", "open", "readdir", "rename", "rm", "stat", "unlink"] as const;
+  const pausing = ["link", "lstat", "mkdir", "open", "readdir", "rename", "rm", "rmdir", "unlink"] as const;
   return {
     ...original,
     ...Object.fromEntries(
       pausing.map((name) => [
         name,
         async (...args: unknown[]): Promise<unknown> => {
-          await beforeCall.pause();
+          await beforeCall.pause(name);
           return Reflect.apply(original[name], undefined, args);
         },
       ]),
@@ -34,15 +40,21 @@ vi.mock("node:fs/promises", async (importOriginal) => {
 /** One of those who use the store at once. */
 interface Actor {
   readonly mayDie: boolean;
+  /** Stops the actor before it first calls this, until it is told to go on. */
+  readonly stop?: { readonly call: string; readonly before: () => Promise<void> } | undefined;
   /** Ends the actor: its call of the file system never comes. */
   readonly die: () => void;
 }
 
 const actors = new AsyncLocalStorage<Actor>();
 
-beforeCall.pause = async () => {
+beforeCall.pause = async (call) => {
   const actor = actors.getStore();
   if (actor === undefined) return;
+  if (actor.stop !== undefined) {
+    if (actor.stop.call === call) await actor.stop.before();
+    return;
+  }
   const dice = Math.random();
   if (actor.mayDie && dice < 0.004) {
     actor.die();
@@ -58,6 +70,26 @@ function act(work: () => Promise<void>, { mayDie }: { mayDie: boolean }): Promis
   return new Promise((resolve, reject) => {
     void actors.run({ mayDie, die: resolve }, () => work().then(resolve, reject));
   });
+}
+
+interface Stopped<Result> {
+  readonly stopped: Promise<void>;
+  readonly goOn: () => void;
+  readonly done: Promise<Result>;
+}
+
+/** Does work up to its first call of this kind, and the rest when it is told to go on. */
+function stopBefore<Result>(call: string, work: () => Promise<Result>): Stopped<Result> {
+  let stop: () => void = () => undefined;
+  let goOn: () => void = () => undefined;
+  const stopped = new Promise<void>((resolve) => (stop = resolve));
+  const told = new Promise<void>((resolve) => (goOn = resolve));
+  const before = async (): Promise<void> => {
+    stop();
+    await told;
+  };
+  const done = actors.run({ mayDie: false, die: () => undefined, stop: { call, before } }, work);
+  return { stopped, goOn, done };
 }
 
 describe("FileVersions", () => {
@@ -129,5 +161,32 @@ describe("FileVersions", () => {
     const versions = await readdir(join(root, ".stowage/versions/.index.json"));
     const newest = Math.max(...versions.map(Number).filter((number) => number > 0));
     expect(versions.filter((name) => Number.parseInt(name) < newest)).toEqual([]);
+  });
+
+  it("lets one writer win, also while the folder of an old deletion is removed", async () => {
+    const store = new DirectoryStore(root);
+    const swap = async (content: string, etag: string): Promise<string> => {
+      const answer = await store.putIf(key, text(content), { etag });
+      return answer === "conflict" ? answer : "won";
+    };
+    const created = await store.putIf(key, text("first"), "absent");
+    expect(await swap("second", created === "conflict" ? "" : created.etag)).toBe("won");
+    await store.delete(key);
+    const removal = join(root, ".stowage/versions/.index.json");
+    expect(await readdir(removal)).toHaveLength(1);
+
+    vi.spyOn(Date, "now").mockReturnValue(Date.now() + 2 * 60 * 60 * 1000);
+    const sweeper = stopBefore("rmdir", async () => store.delete(key));
+    await sweeper.stopped; // it has seen that there is no object
+    const again = await store.putIf(key, text("third"), "absent");
+    const etag = again === "conflict" ? "" : again.etag;
+    const slow = stopBefore("link", async () => swap("fourth", etag)); // it has seen the folder of the deletion
+    await slow.stopped;
+    sweeper.goOn();
+    await sweeper.done;
+    const fast = await swap("fifth", etag); // it does not see the folder
+    slow.goOn();
+    expect([fast, await slow.done].toSorted()).toEqual(["conflict", "won"]);
+    vi.restoreAllMocks();
   });
 });

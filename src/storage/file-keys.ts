@@ -1,0 +1,40 @@
+/** Which keys a directory can hold, and which it holds. */
+import { Buffer } from "node:buffer";
+import { join } from "node:path";
+import { readFolder } from "./files.ts";
+
+/** So that no key leaves the root or names what is Stowage's own. */
+export function isKey(key: string): boolean {
+  return key.split("/").every((segment) => /^[^.\\\0][^\\\0]*$/.test(segment));
+}
+
+/**
+ * The names of all files, links and the like whose keys start with `prefix`, in the order of their keys. Holds the names of
+ * one folder at each level. `folder` is empty or ends with a slash.
+ */
+export async function* listFileKeys(
+  root: string,
+  prefix: string,
+  folder: string = prefix.slice(0, prefix.lastIndexOf("/") + 1),
+): AsyncGenerator<string, undefined> {
+  if (folder !== "" && !isKey(folder.slice(0, -1))) return undefined;
+  for (const name of await readNames(join(root, folder))) {
+    const key = folder + name;
+    if (!key.endsWith("/")) {
+      if (key.startsWith(prefix)) yield key;
+    } else if (key.startsWith(prefix) || prefix.startsWith(key)) {
+      yield* listFileKeys(root, prefix, key);
+    }
+  }
+  return undefined;
+}
+
+/** The names in a folder, folders with a slash behind, in the order of the keys that they begin. */
+async function readNames(path: string): Promise<readonly string[]> {
+  const entries = await readFolder(path);
+  const names = entries.filter(({ name }) => isKey(name)).map((entry) => entry.name + (entry.isDirectory() ? "/" : ""));
+  return names
+    .map((name) => ({ name, bytes: Buffer.from(name) }))
+    .toSorted((a, b) => Buffer.compare(a.bytes, b.bytes))
+    .map(({ name }) => name);
+}

@@ -5,7 +5,7 @@ import { StowageError } from "../errors.ts";
 import { pageOfRepositories } from "../pull/list-repositories.ts";
 import { readRepository } from "../pull/read-repository.ts";
 import { tagOf } from "../oci/repository-index.ts";
-import { authorize, mayReach } from "./authentication.ts";
+import { authorize, callerName, mayReach } from "./authentication.ts";
 import { nextLink } from "./next-link.ts";
 import type { Service } from "./service.ts";
 
@@ -15,7 +15,7 @@ import type { Service } from "./service.ts";
  */
 const maxPageNames = 10_000;
 
-export function catalogRoutes({ store }: Service): Hono {
+export function catalogRoutes({ store, budget }: Service): Hono {
   const routes = new Hono();
   routes.get("/_catalog", async (c) => {
     authorize(c, "pull");
@@ -29,7 +29,8 @@ export function catalogRoutes({ store }: Service): Hono {
     const name = parseRepositoryName(c.req.param("name"));
     authorize(c, "pull", name);
     const { limit, after } = pageOf(c);
-    const { entries } = await readRepository(store, name, { signal: c.req.raw.signal });
+    const options = { budget, caller: callerName(c), signal: c.req.raw.signal };
+    const { entries } = await readRepository(store, name, options);
     const names = entries.flatMap((entry) => tagOf(entry) ?? []);
     const rest = after === undefined ? names : names.filter((tag) => tag > after);
     return answer(c, rest.toSorted(), { limit, body: (tags) => ({ name, tags }) });

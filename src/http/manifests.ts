@@ -18,13 +18,13 @@ import type { Service } from "./service.ts";
 const manifestPath = "/:name{.+(?=/manifests/[^/]+$)}/manifests/:reference";
 
 export function manifestRoutes(service: Service): Hono {
-  const { store, limits } = service;
   const routes = new Hono();
   routes.get(manifestPath, async (c) => {
     const repository = parseRepositoryName(c.req.param("name"));
     authorize(c, "pull", repository);
     const reference = c.req.param("reference");
-    const manifest = await findManifest(repository, reference, { store, limits, signal: c.req.raw.signal });
+    const options = { ...service, caller: callerName(c), signal: c.req.raw.signal };
+    const manifest = await findManifest(repository, reference, options);
     if (isFresh(c.req.header("If-None-Match"), manifest.digest)) return notModified(manifest.digest);
     const headers = { ...contentHeaders(manifest.digest, manifest.bytes.length), "Content-Type": manifest.mediaType };
     return new Response(c.req.method === "HEAD" ? null : manifest.bytes, { headers });
@@ -33,7 +33,7 @@ export function manifestRoutes(service: Service): Hono {
     const repository = parseRepositoryName(c.req.param("name"));
     authorize(c, "delete", repository);
     const reference = c.req.param("reference");
-    const options = { ...service, expects: expectationOf(c), signal: c.req.raw.signal };
+    const options = { ...service, caller: callerName(c), expects: expectationOf(c), signal: c.req.raw.signal };
     const digest = await deleteImage(repository, reference, options);
     service.log(`${callerName(c)} deleted ${formatReference(repository, reference)} (${digest})`);
     return c.body(null, 202, { "Docker-Content-Digest": digest });

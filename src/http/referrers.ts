@@ -5,11 +5,11 @@ import { isDigest, isSha256Digest } from "../oci/digest.ts";
 import { ociIndexType } from "../oci/manifest.ts";
 import { parseRepositoryName } from "../oci/reference.ts";
 import { type ReferrersPage, listReferrers } from "../pull/list-referrers.ts";
-import { authorize } from "./authentication.ts";
+import { authorize, callerName } from "./authentication.ts";
 import { nextLink } from "./next-link.ts";
 import type { Service } from "./service.ts";
 
-export function referrerRoutes({ store, limits }: Service): Hono {
+export function referrerRoutes({ store, limits, budget }: Service): Hono {
   return new Hono().get("/:name{.+}/referrers/:digest", async (c) => {
     const repository = parseRepositoryName(c.req.param("name"));
     authorize(c, "pull", repository);
@@ -17,10 +17,9 @@ export function referrerRoutes({ store, limits }: Service): Hono {
     checkDigest(subject);
     const artifactType = typeParameter(c.req.query("artifactType"));
     const after = c.req.query("last");
-    const { signal } = c.req.raw;
-    return answer(c, await listReferrers(repository, subject, { store, limits, artifactType, after, signal }), {
-      artifactType,
-    });
+    const memory = { budget, caller: callerName(c), signal: c.req.raw.signal };
+    const page = await listReferrers(repository, subject, { store, limits, artifactType, after, ...memory });
+    return answer(c, page, { artifactType });
   });
 }
 

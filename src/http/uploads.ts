@@ -33,7 +33,7 @@ const maxFingerprintLength = 1024;
 const noStore = { "Cache-Control": "no-store" } as const;
 
 export function uploadRoutes(service: Service): Hono {
-  const { store, budget } = service;
+  const { store } = service;
   const ownUpload = async (c: Context, id: string): Promise<Upload> => {
     authorize(c, "load");
     return readOwnUpload(id, { owner: callerName(c), store, signal: c.req.raw.signal });
@@ -50,13 +50,13 @@ export function uploadRoutes(service: Service): Hono {
       service,
       name,
       announcedBytes: upload.size,
-      load: (options) => loadUpload(upload, { ...options, log: service.log }),
+      load: (_, options) => loadUpload(upload, { ...options, log: service.log }),
     });
   };
   const routes = new Hono();
   routes.post("/uploads", async (c) => {
     authorize(c, "load");
-    const announced = parseNewUpload(await readJsonObject(c, service, maxJsonBytes));
+    const announced = await readJsonObject(c, { service, maxBytes: maxJsonBytes }, parseNewUpload);
     checkBodyBytes(announced.size, service.limits.maxBodyBytes);
     const { upload, isNew } = await beginUpload({ ...announced, owner: callerName(c) }, service);
     const description = await describe(c, upload);
@@ -76,10 +76,10 @@ export function uploadRoutes(service: Service): Hono {
       number: c.req.param("number"),
       key: c.req.query("key") ?? "",
       announcedBytes: contentLengthOf(c),
-      body: service.bodyOf(c),
+      bodyFor: (owner: string) => service.bodyOf(c, owner),
     };
     await withinLoadSeconds("the part", service, async (signal) =>
-      putPart(part, { store, budget, signal: AbortSignal.any([c.req.raw.signal, signal]) }),
+      putPart(part, { ...service, signal: AbortSignal.any([c.req.raw.signal, signal]) }),
     );
     return c.body(null, 201);
   });

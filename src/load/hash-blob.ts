@@ -9,7 +9,7 @@ import { blobKey, stagingPrefix } from "../storage/keys.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { digestOf } from "../streams/digest-of.ts";
 import type { BlobStatus } from "./receipt.ts";
-import { type StoreBlobOptions, writeBlob } from "./store-blob.ts";
+import { type StoreBlobOptions, holdFor, writeBlob } from "./store-blob.ts";
 
 export interface UnnamedBlob {
   /** Length in bytes. */
@@ -31,8 +31,10 @@ export async function hashBlob(blob: UnnamedBlob, options: StoreBlobOptions): Pr
   return blob.size <= options.store.partBytes ? holdBlob(blob, options) : stageBlob(blob, options);
 }
 
-async function holdBlob({ size, body }: UnnamedBlob, { store, budget, signal }: StoreBlobOptions): Promise<HashedBlob> {
-  const release = await budget.take(size, signal);
+async function holdBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<HashedBlob> {
+  const { size } = blob;
+  const { store, signal } = options;
+  const { body, release } = await holdFor(blob, size, options);
   try {
     const bytes = await collectBytes(body, size);
     const digest = await digestOf(bytes);
@@ -48,14 +50,13 @@ async function holdBlob({ size, body }: UnnamedBlob, { store, budget, signal }: 
   }
 }
 
-async function stageBlob(
-  { size, body }: UnnamedBlob,
-  { store, budget, signal }: StoreBlobOptions,
-): Promise<HashedBlob> {
+async function stageBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<HashedBlob> {
+  const { size } = blob;
+  const { store, budget, caller, signal } = options;
   const key = stagingPrefix + crypto.randomUUID();
   // Without the signal: it may be why the staged object is not needed any more. What stays all the same expires.
   const drop = async (): Promise<void> => store.delete(key).catch(() => undefined);
-  const release = await budget.take(store.streamBufferBytes(size), signal);
+  const { body, release } = await holdFor(blob, store.streamBufferBytes(size), options);
   const hash = createHash("sha256");
   try {
     await store.putStaged({ key, size, body: hashed(body, hash) }, { signal });
@@ -69,7 +70,7 @@ async function stageBlob(
   const promote = async (): Promise<BlobStatus> => {
     const present = await store.head(blobKey(digest), { signal });
     if (present?.size === size) return "present";
-    const releaseAgain = await budget.take(store.promoteBufferBytes(size), signal);
+    const releaseAgain = await budget.take(store.promoteBufferBytes(size), { caller, signal });
     const promoted = store.promote(key, { digest, size }, { signal, replaces: present?.etag });
     const { outcome } = await promoted.finally(releaseAgain);
     return present !== undefined && outcome === "written" ? "repaired" : outcome;

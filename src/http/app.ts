@@ -10,13 +10,13 @@ import type { TagPattern } from "../oci/tag-pattern.ts";
 import { guardStore } from "../storage/guard-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { ByteBudget } from "../streams/byte-budget.ts";
+import { Line } from "../streams/line.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
-import { untilSilent } from "../streams/until-silent.ts";
+import { type SilenceLimits, untilSilent } from "../streams/until-silent.ts";
 import { authenticate, authorizeAnything, isAnonymous } from "./authentication.ts";
 import { blobRoutes } from "./blobs.ts";
 import { catalogRoutes } from "./catalog.ts";
 import { errorResponse, withoutStore } from "./error-response.ts";
-import { LoadSlots } from "./load-slots.ts";
 import { loadRoutes } from "./load.ts";
 import { manifestRoutes } from "./manifests.ts";
 import { missingRoutes } from "./missing.ts";
@@ -75,17 +75,24 @@ export function createApp(options: AppOptions): Hono {
   const limits = completeLimits(options.limits);
   const budget = options.budget ?? new ByteBudget(limits.maxBufferBytes);
   const bodyOf = options.bodyOf ?? webBodyOf;
-  const silence = { maxIdleSeconds: limits.maxIdleSeconds, isCrowded: () => budget.isCrowded };
+  const loads = new Line({ capacity: limits.maxLoads, units: "loads", limit: "maxLoads" });
+  const parts = new Line({ capacity: limits.maxLoads, units: "parts of uploads", limit: "maxLoads" });
+  const silenceOf = (caller: string): SilenceLimits => ({
+    maxIdleSeconds: limits.maxIdleSeconds,
+    isCrowded: () => budget.isCrowded,
+    isOverdrawn: () => [budget, loads, parts].some((line) => line.isOverdrawn(caller)),
+  });
   const service: Service = {
     store: guardStore(options.store),
     limits,
     budget,
-    slots: new LoadSlots(limits),
+    loads,
+    parts,
     maxRequestBytes: options.maxRequestBytes,
     maxResponseBytes: options.maxResponseBytes,
     redirectBlobs: options.redirectBlobs ?? false,
     immutableTags: options.immutableTags ?? [],
-    bodyOf: (c) => untilSilent(bodyOf(c), silence),
+    bodyOf: (c, caller) => untilSilent(bodyOf(c), silenceOf(caller)),
     signal: options.signal,
     log: options.log ?? (() => undefined),
   };

@@ -4,7 +4,7 @@ import { StowageError, quote } from "../errors.ts";
 import { pageOfRepositories } from "../pull/list-repositories.ts";
 import { readRepository } from "../pull/read-repository.ts";
 import { tagOf } from "../oci/repository-index.ts";
-import { mayReach } from "./authentication.ts";
+import { callerName, mayReach } from "./authentication.ts";
 import { nextLink } from "./next-link.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
@@ -15,7 +15,7 @@ import type { Service } from "./service.ts";
  */
 const maxPageNames = 10_000;
 
-export function catalogRoutes({ store }: Service): Route[] {
+export function catalogRoutes({ store, budget }: Service): Route[] {
   return [
     route({
       methods: ["GET"],
@@ -37,7 +37,11 @@ export function catalogRoutes({ store }: Service): Route[] {
       query: ["n", "last"],
       async answer(c, { name }) {
         const { limit, after } = pageOf(c);
-        const { entries } = await readRepository(store, name, { signal: c.req.raw.signal });
+        const { entries } = await readRepository(store, name, {
+          budget,
+          caller: callerName(c),
+          signal: c.req.raw.signal,
+        });
         const names = entries.flatMap((entry) => tagOf(entry) ?? []);
         const rest = after === undefined ? names : names.filter((tag) => tag > after);
         return answerPage(c, rest.toSorted(), { limit, body: (tags) => ({ name, tags }) });

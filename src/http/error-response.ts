@@ -37,8 +37,10 @@ const statusOf: Readonly<Record<ErrorCode, number>> = {
  */
 const challenge = { "WWW-Authenticate": 'Basic realm="Stowage"' };
 
-/** For a 429, in seconds: most loads are done in less. */
+/** In seconds: most loads are done in less. */
 const retryAfter = { "Retry-After": "10" };
+/** Codes for what the same request may well get in a while. */
+const isWorthWaiting: ReadonlySet<ErrorCode> = new Set(["TIMED_OUT", "TOOMANYREQUESTS"]);
 
 /** Their messages can name a bucket, keys and paths. */
 const codesOfStore: ReadonlySet<ErrorCode> = new Set(["STORE_DAMAGED", "STORE_UNAVAILABLE"]);
@@ -75,7 +77,7 @@ export function errorResponse(error: unknown, { status, headers }: ErrorResponse
     headers: {
       "Content-Type": "application/json",
       ...(known?.code === "UNAUTHORIZED" && challenge),
-      ...(known?.code === "TOOMANYREQUESTS" && retryAfter),
+      ...(known !== undefined && isWorthWaiting.has(known.code) && retryAfter),
       ...headers,
     },
   });

@@ -3,10 +3,13 @@ import type { Context } from "hono";
 import { StowageError, quote } from "../errors.ts";
 import { checkBodyBytes } from "../load/check-body-bytes.ts";
 import { parseContentEncoding } from "../load/decode-content.ts";
-import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
+import { type LoadOptions, checkName, loadArchive } from "../load/load-archive.ts";
 import { parseLoadPath } from "../load/load-path.ts";
 import type { Receipt } from "../load/receipt.ts";
 import { type ImageName, formatReference } from "../oci/reference.ts";
+import { afterFirstChunk } from "../streams/first-chunk.ts";
+import { maxTurnWaitMs } from "../streams/line.ts";
+import { readableToBytes } from "../streams/readable-stream.ts";
 import { callerName, mayReach } from "./authentication.ts";
 import { expectationOf } from "./conditions.ts";
 import { contentLengthOf } from "./content-length.ts";
@@ -24,7 +27,8 @@ export function loadRoutes(service: Service): Route[] {
       service,
       name,
       announcedBytes: contentLengthOf(c),
-      load: (options) => loadArchive(service.bodyOf(c), { ...options, contentEncoding: encoding }),
+      body: service.bodyOf(c, callerName(c)),
+      load: (body, options) => loadArchive(body, { ...options, contentEncoding: encoding }),
     });
   };
   const methods = ["PUT", "POST"];
@@ -54,7 +58,9 @@ export interface AnswerLoadOptions {
   readonly name: ImageName | undefined;
   /** Bytes of the tarball, where that is known beforehand. */
   readonly announcedBytes: number | undefined;
-  readonly load: (options: LoadOptions) => Promise<Receipt>;
+  /** The request's body. Without it, `load` is given an empty one. */
+  readonly body?: AsyncIterable<Uint8Array>;
+  readonly load: (body: AsyncIterable<Uint8Array>, options: LoadOptions) => Promise<Receipt>;
 }
 
 /**
@@ -62,17 +68,27 @@ export interface AnswerLoadOptions {
  * without the body is decided before it is read: a client that is refused need not have sent it.
  */
 export async function answerLoad(c: Context, options: AnswerLoadOptions): Promise<Response> {
-  const { service, name, announcedBytes, load } = options;
+  const { service, name, announcedBytes, body = noBody, load } = options;
   checkBodyBytes(announcedBytes ?? 0, service.limits.maxBodyBytes);
   const query = readLoadQuery(c);
   const expects = expectationOf(c);
+  checkName({ name, expects });
   const mayPublish = (repository: string): boolean => mayReach(c, "load", repository);
-  const receipt = await service.slots.run(async () =>
-    withinLoadSeconds("the load", service, async (signal) => load({ ...service, name, expects, mayPublish, signal })),
-  );
-  service.log(`${callerName(c)} ${summary(receipt)}`);
+  const caller = callerName(c);
+  const receipt = await withinLoadSeconds("the load", service, async (signal) => {
+    const begun = await afterFirstChunk(body, signal); // a request of headers alone holds no turn
+    try {
+      const endTurn = await service.loads.acquire(1, { caller, signal, maxWaitMs: maxTurnWaitMs });
+      return await load(begun, { ...service, caller, name, expects, mayPublish, signal }).finally(endTurn);
+    } finally {
+      begun.return?.().catch(() => undefined); // not awaited: a silent client's body ends only once it goes on
+    }
+  });
+  service.log(`${caller} ${summary(receipt)}`);
   return loadAnswer(c, receipt, query);
 }
+
+const noBody: AsyncIterable<Uint8Array> = readableToBytes(null);
 
 /** Of the images of a load, so many are named in the log. */
 const maxNamed = 10;

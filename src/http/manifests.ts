@@ -12,14 +12,17 @@ import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
 export function manifestRoutes(service: Service): Route[] {
-  const { store, limits } = service;
   return [
     route({
       methods: ["GET"],
       path: "/v2/<name>/manifests/<reference>",
       needs: "pull",
       async answer(c, { name, reference }) {
-        const manifest = await findManifest(name, reference, { store, limits, signal: c.req.raw.signal });
+        const manifest = await findManifest(name, reference, {
+          ...service,
+          caller: callerName(c),
+          signal: c.req.raw.signal,
+        });
         if (isFresh(c.req.header("If-None-Match"), manifest.digest)) return notModified(manifest.digest);
         const { digest, bytes, mediaType } = manifest;
         const headers = { ...contentHeaders(digest, bytes.length), "Content-Type": mediaType };
@@ -31,7 +34,7 @@ export function manifestRoutes(service: Service): Route[] {
       path: "/v2/<name>/manifests/<reference>",
       needs: "delete",
       async answer(c, { name, reference }) {
-        const options = { ...service, expects: expectationOf(c), signal: c.req.raw.signal };
+        const options = { ...service, caller: callerName(c), expects: expectationOf(c), signal: c.req.raw.signal };
         const digest = await deleteImage(name, reference, options);
         service.log(`${callerName(c)} deleted ${formatReference(name, reference)} (${digest})`);
         return c.body(null, 202, { "Docker-Content-Digest": digest });

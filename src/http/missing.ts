@@ -21,8 +21,10 @@ export function missingRoutes(service: Service): Route[] {
       path: "/v1/blobs/missing",
       needs: "load",
       async answer(c) {
-        const digests = parseDigests(await readJsonObject(c, service, maxBodyBytes));
-        const missing = await findMissingBlobs(digests, { store, signal: c.req.raw.signal });
+        const { signal } = c.req.raw;
+        const missing = await readJsonObject(c, { service, maxBytes: maxBodyBytes }, async (json) =>
+          findMissingBlobs(parseDigests(json), { store, signal }),
+        );
         return c.json({ missing, directBytes: Math.min(maxDirectBytes, maxRequestBytes) });
       },
     }),

@@ -4,11 +4,12 @@ import { StowageError, quote } from "../errors.ts";
 import { isDigest, isSha256Digest } from "../oci/digest.ts";
 import { ociIndexType } from "../oci/manifest.ts";
 import { type ReferrersPage, listReferrers } from "../pull/list-referrers.ts";
+import { callerName } from "./authentication.ts";
 import { nextLink } from "./next-link.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
-export function referrerRoutes({ store, limits }: Service): Route[] {
+export function referrerRoutes({ store, limits, budget }: Service): Route[] {
   return [
     route({
       methods: ["GET"],
@@ -19,8 +20,8 @@ export function referrerRoutes({ store, limits }: Service): Route[] {
         checkDigest(digest);
         const artifactType = typeParameter(c.req.query("artifactType"));
         const after = c.req.query("last");
-        const { signal } = c.req.raw;
-        const page = await listReferrers(name, digest, { store, limits, artifactType, after, signal });
+        const memory = { budget, caller: callerName(c), signal: c.req.raw.signal };
+        const page = await listReferrers(name, digest, { store, limits, artifactType, after, ...memory });
         return answerPage(c, page, { artifactType });
       },
     }),

@@ -5,21 +5,54 @@ import { type JsonObject, describeJson, isJsonObject, parseJson } from "../oci/j
 import { abortable } from "../streams/abortable.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
+import { afterFirstChunk } from "../streams/first-chunk.ts";
+import { type Release, maxTurnWaitMs } from "../streams/line.ts";
+import { callerName } from "./authentication.ts";
+import { contentLengthOf } from "./content-length.ts";
 import { pathOf } from "./request-url.ts";
 import type { Service } from "./service.ts";
 import { withinLoadSeconds } from "./within-load-seconds.ts";
 
-/** Throws `INPUT_INVALID` if the body is no JSON object, `LIMIT_EXCEEDED` if it is longer than `maxBytes`, `TIMED_OUT`. */
-export async function readJsonObject(c: Context, service: Service, maxBytes: number): Promise<JsonObject> {
+/** Bytes of memory for each byte of a JSON text: the bytes, the text, and the values that are used of it. */
+const memoryPerByte = 3;
+
+/**
+ * Reads and parses the body, and returns what `use` makes of it: only until then memory is held for it. Throws
+ * `INPUT_INVALID` if the body is no JSON object, `LIMIT_EXCEEDED` if it is longer than `maxBytes`, `TIMED_OUT`, and
+ * `TOOMANYREQUESTS` if no memory was to be had.
+ */
+export async function readJsonObject<T>(
+  c: Context,
+  { service, maxBytes }: ReadJsonOptions,
+  use: (json: JsonObject) => T | Promise<T>,
+): Promise<T> {
+  const caller = callerName(c);
+  const announced = contentLengthOf(c) ?? maxBytes;
+  if (announced > maxBytes) throw tooLong(c, maxBytes);
+  return withinLoadSeconds("reading what was sent", service, async (signal) => {
+    const body = await afterFirstChunk(service.bodyOf(c, caller), signal); // headers alone hold no memory
+    let release: Release | undefined;
+    try {
+      const bytes = Math.min(memoryPerByte * announced, service.budget.maxBlobBytes);
+      release = await service.budget.take(bytes, { caller, signal, maxWaitMs: maxTurnWaitMs });
+      return await use(await readJson(c, abortable(body, signal), announced));
+    } finally {
+      body.return?.().catch(() => undefined); // not awaited: a silent client's body ends only once it goes on
+      release?.();
+    }
+  });
+}
+
+export interface ReadJsonOptions {
+  readonly service: Service;
+  readonly maxBytes: number;
+}
+
+/** Reads one byte more than it may get, to see that there is none. */
+async function readJson(c: Context, body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<JsonObject> {
   try {
-    const bytes = await withinLoadSeconds("reading what was sent", service, async (signal) => {
-      const reader = new ByteReader(abortable(service.bodyOf(c), signal));
-      try {
-        return await collectBytes(reader.stream(maxBytes + 1), maxBytes + 1);
-      } finally {
-        await reader.close();
-      }
-    });
+    const reader = new ByteReader(body);
+    const bytes = await collectBytes(reader.stream(maxBytes + 1), maxBytes + 1);
     if (bytes.length > maxBytes) throw tooLong(c, maxBytes);
     const json = parseJson(bytes);
     if (isJsonObject(json)) return json;

@@ -4,14 +4,16 @@ import type { Limits } from "../limits.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
-import type { LoadSlots } from "./load-slots.ts";
+import type { Line } from "../streams/line.ts";
 
 /** What the routes need, with every choice made. */
 export interface Service {
   readonly store: ObjectStore;
   readonly limits: Limits;
   readonly budget: ByteBudget;
-  readonly slots: LoadSlots;
+  /** Turns of loads, and turns of parts of uploads. */
+  readonly loads: Line;
+  readonly parts: Line;
   /** Bytes of a request's body that the platform lets through, where it cuts longer ones off. */
   readonly maxRequestBytes: number | undefined;
   /** Bytes of an answer that the platform lets through. */
@@ -20,8 +22,8 @@ export interface Service {
   readonly redirectBlobs: boolean;
   /** Tags that never move and are never removed. */
   readonly immutableTags: readonly TagPattern[];
-  /** It ends with `TIMED_OUT` if the client is silent for too long. */
-  readonly bodyOf: (c: Context) => AsyncIterable<Uint8Array>;
+  /** It ends with `TIMED_OUT` if the client is silent for too long, sooner while others wait for what `caller` holds. */
+  readonly bodyOf: (c: Context, caller: string) => AsyncIterable<Uint8Array>;
   readonly signal: AbortSignal | undefined;
   readonly log: (line: string) => void;
 }

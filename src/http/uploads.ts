@@ -37,7 +37,7 @@ const maxFingerprintLength = 1024;
 const noStore = { "Cache-Control": "no-store" } as const;
 
 export function uploadRoutes(service: Service): Route[] {
-  const { store, budget } = service;
+  const { store } = service;
   const ownUpload = async (c: Context, id: string): Promise<Upload> =>
     readOwnUpload(id, { owner: callerName(c), store, signal: c.req.raw.signal });
   /** `url` is that of `/v1/uploads`. */
@@ -52,7 +52,7 @@ export function uploadRoutes(service: Service): Route[] {
       service,
       name,
       announcedBytes: upload.size,
-      load: (options) => loadUpload(upload, { ...options, log: service.log }),
+      load: (_, options) => loadUpload(upload, { ...options, log: service.log }),
     });
   };
   return [
@@ -61,7 +61,7 @@ export function uploadRoutes(service: Service): Route[] {
       path: "/v1/uploads",
       needs: "load",
       async answer(c) {
-        const announced = parseNewUpload(await readJsonObject(c, service, maxJsonBytes));
+        const announced = await readJsonObject(c, { service, maxBytes: maxJsonBytes }, parseNewUpload);
         checkBodyBytes(announced.size, service.limits.maxBodyBytes);
         const { upload, isNew } = await beginUpload({ ...announced, owner: callerName(c) }, service);
         const url = urlAbove(c, 0);
@@ -92,9 +92,15 @@ export function uploadRoutes(service: Service): Route[] {
       query: ["key"],
       async answer(c, { id, number }) {
         const key = c.req.query("key") ?? "";
-        const part = { uploadId: id, number, key, announcedBytes: contentLengthOf(c), body: service.bodyOf(c) };
+        const part = {
+          uploadId: id,
+          number,
+          key,
+          announcedBytes: contentLengthOf(c),
+          bodyFor: (owner: string) => service.bodyOf(c, owner),
+        };
         await withinLoadSeconds("the part", service, async (signal) =>
-          putPart(part, { store, budget, signal: AbortSignal.any([c.req.raw.signal, signal]) }),
+          putPart(part, { ...service, signal: AbortSignal.any([c.req.raw.signal, signal]) }),
         );
         return c.body(null, 201);
       },

@@ -5,23 +5,26 @@
 import { StowageError } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { type ImageIndex, isForeign, isManifestType, parseManifest } from "../oci/manifest.ts";
+import { type Manifest, isForeign, isIndexType, isManifestType, parseManifest } from "../oci/manifest.ts";
 import { blobKey } from "../storage/keys.ts";
 import type { StoreReader } from "../storage/object-store.ts";
 import { readSmallBlob } from "../storage/read-small-blob.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type InlinedBlob, checkData } from "./check-data.ts";
+import { DescriptorList } from "./descriptor-list.ts";
 import type { FoundReferrers } from "./found-referrers.ts";
 import type { ParsedJson } from "./parsed-json.ts";
 
-/** Blobs whose presence is asked for at the same time. */
-const maxConcurrentHeads = 32;
+/** Blobs and manifests that are asked for at the same time. */
+const maxConcurrentRequests = 32;
+/** Bytes of a manifest that is read beside others. Larger ones, and indexes, are read one after the other. */
+const maxConcurrentBytes = 64 * 1024;
 
 export interface ClosureOptions {
   readonly store: StoreReader;
   readonly limits: LoadLimits;
   readonly signal?: AbortSignal | undefined;
-  /** Where it is counted what is held of manifests. */
+  /** Gives the memory for manifests. */
   readonly parsed: ParsedJson;
   /** What is known to be in the store already. */
   readonly known: {
@@ -56,8 +59,6 @@ const maxListedAbsent = 1000;
 const maxListedInAll = 10_000;
 /** Each is asked for and remembered, so an archive's size would be the only bound for the time and the memory. */
 const maxAbsent = 20_000;
-/** Characters of a platform, as JSON. */
-const maxPlatformLength = 500;
 
 /**
  * Checks each root. Throws `MANIFEST_BLOB_UNKNOWN` if something is missing, `SIZE_INVALID` if it has another size,
@@ -93,6 +94,17 @@ interface Sparse {
 }
 
 const complete: Sparse = { absent: [], indexes: [] };
+
+/** What is kept of a manifest or an index while the store is asked for what it names. */
+interface ReadManifest
+  extends Pick<Visited, "mediaType" | "size" | "subject">, Pick<Manifest, "kind" | "artifactType"> {
+  /** What it has in `data`. */
+  readonly inlined: readonly InlinedBlob[];
+  /** The config and layers, or what an index names beside manifests. */
+  readonly blobs: DescriptorList;
+  /** The manifests that an index names. */
+  readonly children: DescriptorList;
+}
 
 interface Visit {
   /** The manifest that names this one, for messages. */
@@ -149,33 +161,30 @@ class ClosureCheck {
   }
 
   async #visitOnce(descriptor: Descriptor, { namedBy, depth }: Visit): Promise<Visited | undefined> {
-    const { digest, mediaType, size } = descriptor;
+    const { digest, size } = descriptor;
     const { parsed } = this.#options;
     this.#checkManifestBytes(descriptor, namedBy);
-    await parsed.hold(size);
-    const bytes = await this.#read(descriptor, namedBy);
-    if (bytes === undefined) {
+    await parsed.keep(size);
+    const manifest = await this.#read(descriptor, namedBy);
+    if (manifest === undefined) {
       parsed.drop(size);
       return undefined;
     }
-    checkSize(descriptor, bytes.length, namedBy);
-    const manifest = parseManifest(bytes, digest, mediaType);
-    await this.#storeInlined(await checkData(bytes, digest));
+    await this.#storeInlined(manifest);
+    await this.#checkBlobs(manifest.blobs, digest, maxConcurrentRequests);
     const isIndex = manifest.kind === "index";
     const sparse = isIndex ? await this.#checkChildren(manifest, { namedBy: digest, depth: depth + 1 }) : complete;
-    if (!isIndex) await this.#checkBlobs(manifest.blobs, digest);
-    if (!isIndex) this.#noteOwner(manifest.blobs[0]?.digest ?? "");
     if (sparse === complete) parsed.drop(size); // of one that lacks manifests those are kept
-    const visited = { mediaType: manifest.mediaType, size: bytes.length, subject: manifest.subject?.digest, sparse };
-    this.#options.manifests?.add(digest);
-    if (visited.subject !== undefined) {
-      const { artifactType } = manifest;
-      this.#options.referrers?.add({ ...visited, digest, artifactType, subject: visited.subject });
-    }
-    return visited;
+    return this.#note(digest, manifest, sparse);
   }
 
-  async #checkChildren({ manifests }: ImageIndex, visit: Visit): Promise<Sparse> {
+  #note(digest: string, { mediaType, size, subject, artifactType }: ReadManifest, sparse: Sparse): Visited {
+    this.#options.manifests?.add(digest);
+    if (subject !== undefined) this.#options.referrers?.add({ mediaType, size, digest, artifactType, subject });
+    return { mediaType, size, subject, sparse };
+  }
+
+  async #checkChildren({ children, blobs }: ReadManifest, visit: Visit): Promise<Sparse> {
     const { maxIndexDepth } = this.#options.limits;
     if (visit.depth > maxIndexDepth) {
       throw new StowageError(
@@ -184,17 +193,16 @@ class ClosureCheck {
         { detail: { limit: "maxIndexDepth", expected: maxIndexDepth } },
       );
     }
-    const others = manifests.filter((child) => !isManifestType(child.mediaType));
-    await this.#checkBlobs(others, visit.namedBy);
+    await this.#lookAhead(children, visit);
     const absent = new Map<string, Descriptor>();
     const indexes = new Set<string>();
-    let isAnyPresent = others.length > 0;
-    for (const child of manifests.filter(({ mediaType }) => isManifestType(mediaType))) {
+    let isAnyPresent = blobs.length > 0;
+    for (const child of children) {
       const visited = await this.visit(child, visit);
       this.parts.add(child.digest);
       this.#options.referrers?.addPart(visit.namedBy, child.digest);
       if (visited === undefined && ++this.#absent > maxAbsent) throw tooManyAbsent();
-      if (visited === undefined) absent.set(child.digest, briefly(child));
+      if (visited === undefined) absent.set(child.digest, child);
       else if (visited.sparse !== complete) indexes.add(child.digest);
       isAnyPresent ||= visited !== undefined;
     }
@@ -203,9 +211,9 @@ class ClosureCheck {
     return absent.size + indexes.size === 0 ? complete : { absent: [...absent.values()], indexes: [...indexes] };
   }
 
-  async #storeInlined(blobs: readonly InlinedBlob[]): Promise<void> {
+  async #storeInlined({ inlined }: ReadManifest): Promise<void> {
     const { known, storeBlob } = this.#options;
-    for (const { digest, bytes } of blobs) {
+    for (const { digest, bytes } of inlined) {
       if (known.sizeOf(digest) === undefined) await storeBlob?.(bytes, digest);
     }
   }
@@ -215,10 +223,29 @@ class ClosureCheck {
     if (owners?.has(config) === true && owners.get(config) === undefined) owners.set(config, this.root);
   }
 
-  async #checkBlobs(blobs: readonly Descriptor[], namedBy: string): Promise<void> {
-    const { known } = this.#options;
-    const needed = blobs.filter((blob) => !isForeign(blob) || known.sizeOf(blob.digest) !== undefined);
-    await concurrently(needed, maxConcurrentHeads, async (blob) => {
+  /** Visits many children at the same time: each small manifest, and each that is nowhere. The others are left for later. */
+  async #lookAhead(children: DescriptorList, visit: Visit): Promise<void> {
+    let absent = this.#absent;
+    const atOnce = Math.min(maxConcurrentRequests, children.length);
+    if (atOnce < 2) return;
+    await concurrently(children, atOnce, async (child) => {
+      const { digest } = child;
+      if (this.#visited.has(digest)) return;
+      this.#checkManifestBytes(child, visit.namedBy);
+      const isSmall = child.size <= maxConcurrentBytes && !isIndexType(child.mediaType);
+      const manifest = isSmall ? await this.#read(child, visit.namedBy) : undefined;
+      const isAbsent = isSmall ? manifest === undefined : (await this.#sizeOf(digest)) === undefined;
+      if (isAbsent && ++absent > maxAbsent) throw tooManyAbsent();
+      if (isAbsent) this.#visited.set(digest, undefined);
+      if (manifest?.kind !== "manifest") return;
+      await this.#storeInlined(manifest);
+      await this.#checkBlobs(manifest.blobs, digest, Math.floor(maxConcurrentRequests / atOnce));
+      this.#visited.set(digest, this.#note(digest, manifest, complete));
+    });
+  }
+
+  async #checkBlobs(blobs: DescriptorList, namedBy: string, atOnce: number): Promise<void> {
+    await concurrently(blobs, atOnce, async (blob) => {
       checkSize(blob, await this.#sizeOf(blob.digest), namedBy);
     });
   }
@@ -250,7 +277,33 @@ class ClosureCheck {
     );
   }
 
-  async #read({ digest, size }: Descriptor, namedBy: string): Promise<Uint8Array | undefined> {
+  /** Reads and parses a manifest, and keeps little of it; undefined if it is nowhere. */
+  async #read(descriptor: Descriptor, namedBy: string): Promise<ReadManifest | undefined> {
+    const { digest, mediaType, size } = descriptor;
+    const { parsed, known } = this.#options;
+    return parsed.parse(size, async () => {
+      const bytes = await this.#readBytes(descriptor, namedBy);
+      if (bytes === undefined) return undefined;
+      checkSize(descriptor, bytes.length, namedBy);
+      const manifest = parseManifest(bytes, digest, mediaType);
+      const inlined = await checkData(bytes, digest);
+      if (manifest.kind === "manifest") this.#noteOwner(manifest.blobs[0]?.digest ?? "");
+      const [children, blobs] = manifest.kind === "index" ? partition(manifest.manifests) : [[], manifest.blobs];
+      const needed = blobs.filter((blob) => !isForeign(blob) || known.sizeOf(blob.digest) !== undefined);
+      return {
+        kind: manifest.kind,
+        mediaType: manifest.mediaType,
+        size: bytes.length,
+        subject: manifest.subject?.digest,
+        artifactType: manifest.artifactType,
+        inlined,
+        blobs: new DescriptorList(needed),
+        children: new DescriptorList(children),
+      };
+    });
+  }
+
+  async #readBytes({ digest, size }: Descriptor, namedBy: string): Promise<Uint8Array | undefined> {
     const { store, signal, limits, known } = this.#options;
     const brought = known.sizeOf(digest);
     if (brought !== undefined) checkSize({ digest, size }, brought, namedBy);
@@ -274,11 +327,10 @@ function checkSize(descriptor: Pick<Descriptor, "digest" | "size">, found: numbe
   );
 }
 
-/** What a receipt says of an absent manifest: not whatever else somebody wrote into its descriptor. */
-function briefly(descriptor: Descriptor): Descriptor {
-  const { mediaType, digest, size, platform } = descriptor;
-  const isUsual = platform !== undefined && JSON.stringify(platform).length <= maxPlatformLength;
-  return { mediaType, digest, size, ...(isUsual && { platform }) };
+/** Manifests, and what else an index names. */
+function partition(named: readonly Descriptor[]): readonly [children: Descriptor[], blobs: Descriptor[]] {
+  const isChild = ({ mediaType }: Descriptor): boolean => isManifestType(mediaType);
+  return [named.filter(isChild), named.filter((descriptor) => !isChild(descriptor))];
 }
 
 function tooManyAbsent(): StowageError {

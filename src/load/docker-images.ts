@@ -36,7 +36,7 @@ export interface DockerImagesOptions {
   readonly store: StoreReader;
   readonly limits: LoadLimits;
   readonly signal: AbortSignal;
-  /** Where it is counted what is held of configs and `manifest.json`. */
+  /** Gives the memory for configs and `manifest.json`. */
   readonly parsed: ParsedJson;
 }
 
@@ -53,8 +53,8 @@ export async function makeDockerImages(
   const maker = new ImageMaker(files, options);
   const roots: Descriptor[] = [];
   const json = files.manifest();
-  await options.parsed.hold(json.length);
-  for (const image of parseDockerManifest(json)) {
+  await options.parsed.keep(json.length);
+  for (const image of await options.parsed.parse(json.length, () => parseDockerManifest(json))) {
     const manifest = await maker.make(image);
     const named = image.repoTags.map((name) => ({ ...manifest, annotations: { [containerdNameAnnotation]: name } }));
     roots.push(...(named.length === 0 ? [manifest] : named));
@@ -98,9 +98,11 @@ class ImageMaker {
     if (known !== undefined) return known;
     const { store, limits, signal, parsed } = this.#options;
     if (size > limits.maxManifestBytes) throw tooLarge(`Cannot read the config "${digest}": it has`, size, limits);
-    await parsed.hold(size); // what it says of layers is kept
-    const bytes = await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal });
-    const diffIds = parseDiffIds(bytes ?? new Uint8Array(), digest);
+    await parsed.keep(size); // what it says of layers is kept
+    const diffIds = await parsed.parse(size, async () => {
+      const bytes = await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal });
+      return parseDiffIds(bytes ?? new Uint8Array(), digest);
+    });
     this.#diffIds.set(digest, diffIds);
     return diffIds;
   }

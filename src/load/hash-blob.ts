@@ -10,7 +10,7 @@ import { collectBytes } from "../streams/collect-bytes.ts";
 import { digestOf } from "../streams/digest-of.ts";
 import { findDamage } from "./find-damage.ts";
 import type { BlobStatus } from "./receipt.ts";
-import { type StoreBlobOptions, writeBlob } from "./store-blob.ts";
+import { type StoreBlobOptions, holdFor, writeBlob } from "./store-blob.ts";
 
 export interface UnnamedBlob {
   /** Length in bytes. */
@@ -32,9 +32,10 @@ export async function hashBlob(blob: UnnamedBlob, options: StoreBlobOptions): Pr
   return blob.size <= options.store.partBytes ? holdBlob(blob, options) : stageBlob(blob, options);
 }
 
-async function holdBlob({ size, body }: UnnamedBlob, options: StoreBlobOptions): Promise<HashedBlob> {
-  const { store, budget, signal } = options;
-  const release = await budget.take(size, signal);
+async function holdBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<HashedBlob> {
+  const { size } = blob;
+  const { store, signal } = options;
+  const { body, release } = await holdFor(blob, size, options);
   try {
     const bytes = await collectBytes(body, size);
     const digest = await digestOf(bytes);
@@ -50,12 +51,13 @@ async function holdBlob({ size, body }: UnnamedBlob, options: StoreBlobOptions):
   }
 }
 
-async function stageBlob({ size, body }: UnnamedBlob, options: StoreBlobOptions): Promise<HashedBlob> {
-  const { store, budget, signal } = options;
+async function stageBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<HashedBlob> {
+  const { size } = blob;
+  const { store, budget, caller, signal } = options;
   const key = stagingPrefix + crypto.randomUUID();
   // Without the signal: it may be why the staged object is not needed any more. What stays all the same expires.
   const drop = async (): Promise<void> => store.delete(key).catch(() => undefined);
-  const release = await budget.take(store.streamBufferBytes(size), signal);
+  const { body, release } = await holdFor(blob, store.streamBufferBytes(size), options);
   const hash = createHash("sha256");
   try {
     await store.putStaged({ key, size, body: hashed(body, hash) }, { signal });
@@ -69,7 +71,7 @@ async function stageBlob({ size, body }: UnnamedBlob, options: StoreBlobOptions)
   const promote = async (): Promise<BlobStatus> => {
     const state = await findDamage({ digest, size }, await store.head(blobKey(digest), { signal }), options);
     if (state === "present") return state;
-    const releaseAgain = await budget.take(store.promoteBufferBytes(size), signal);
+    const releaseAgain = await budget.take(store.promoteBufferBytes(size), { caller, signal });
     const promoted = store.promote(key, { digest, size }, { signal, ...state });
     const { outcome } = await promoted.finally(releaseAgain);
     return state.replaces !== undefined && outcome === "written" ? "repaired" : outcome;

@@ -5,8 +5,7 @@
 import { StowageError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { isManifestOrFormer, parseManifest } from "../oci/manifest.ts";
-import { blobKey } from "../storage/keys.ts";
-import { readSmallObject } from "../storage/read-small-object.ts";
+import { readSmallBlob } from "../storage/read-small-blob.ts";
 import type { ClosureOptions } from "./check-closure.ts";
 import type { IgnoredEntry } from "./receipt.ts";
 
@@ -35,18 +34,15 @@ export async function imageRootsOf(listed: readonly Descriptor[], options: RootO
 async function isManifest({ digest, size }: Descriptor, options: RootOptions): Promise<boolean> {
   const { store, limits, signal, parsed, known } = options;
   if (size > limits.maxManifestBytes) return false;
-  await parsed.hold(size);
   try {
-    const object =
-      known.manifest(digest) ?? (await readSmallObject(store, blobKey(digest), { maxBytes: size, signal }))?.bytes;
-    if (object === undefined) return false;
-    parseManifest(object, digest);
-    return true;
+    return await parsed.parse(size, async () => {
+      const bytes = known.manifest(digest) ?? (await readSmallBlob(store, digest, { maxBytes: size, signal }));
+      if (bytes !== undefined) parseManifest(bytes, digest);
+      return bytes !== undefined;
+    });
   } catch (error) {
     if (error instanceof StowageError && notManifest.has(error.code)) return false;
     throw error;
-  } finally {
-    parsed.drop(size);
   }
 }
 

@@ -49,6 +49,8 @@ export interface LoadOptions {
    * process share one of 64 MiB. A source that falls silent keeps its part of it: end it by `signal`.
    */
   readonly budget?: ByteBudget | undefined;
+  /** Whom the load counts for. Callers get equal shares of the budget while several want some. Without it: one name for all. */
+  readonly caller?: string | undefined;
   /** May whoever loads publish in this repository? Without it they may in all. */
   readonly mayPublish?: ((repository: string) => boolean) | undefined;
   /** What the source is encoded with, whatever the archive itself is compressed with (HTTP's Content-Encoding). */
@@ -63,6 +65,7 @@ export interface LoadOptions {
 /** A load under way: every choice made, and a signal that also fires when a part of it fails. */
 interface RunningLoad extends Omit<PublishOptions, "known" | "index" | "dockerNames" | "storeBlob"> {
   readonly budget: ByteBudget;
+  readonly caller: string | undefined;
   readonly contentEncoding: ContentEncoding;
   /** Counts the bytes of the source. */
   readonly received: Meter;
@@ -89,6 +92,7 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
   const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
   setMaxListeners(0, signal); // each request under way listens to it
   const limits = completeLimits(options.limits);
+  const { budget = sharedBudget, caller } = options;
   const counted = new CountingStore(guardStore(options.store));
   const load: RunningLoad = {
     store: new RescuingStore(counted, { clock: systemClock }),
@@ -98,9 +102,10 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
     mayPublish: options.mayPublish,
     contentEncoding: options.contentEncoding ?? "identity",
     limits,
-    budget: options.budget ?? sharedBudget,
+    budget,
+    caller,
     signal,
-    parsed: new ParsedJson({ limits, signal }),
+    parsed: new ParsedJson({ limits, budget, caller, signal }),
     received: { bytes: 0 },
   };
   const intake = new BlobIntake({ ...load, onFailure: (error) => failed.abort(error) });
@@ -131,7 +136,10 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
 }
 
 /** The name is checked also where it comes in pieces: it becomes part of a key. */
-function checkName({ name: given, expects }: LoadOptions): Pick<RunningLoad, "name" | "expects"> {
+export function checkName({
+  name: given,
+  expects,
+}: Pick<LoadOptions, "name" | "expects">): Pick<RunningLoad, "name" | "expects"> {
   const name = given === undefined ? undefined : parseName(typeof given === "string" ? given : formatName(given));
   if (expects === undefined || name?.tag !== undefined) return { name, expects };
   const found = name === undefined ? "no name" : `"${formatName(name)}"`;
@@ -150,12 +158,12 @@ async function storeArchive(
   intake: BlobIntake,
   load: RunningLoad,
 ): Promise<StoredArchive> {
-  const { limits, budget, signal, received } = load;
+  const { limits, budget, caller, signal, received } = load;
   let isHeld = false;
   const holdWindow = async (bytes: number): Promise<Release> => {
     if (isHeld) throw twoWindows(); // to wait for a second with the first in its hands could be to wait for good
     isHeld = true;
-    return budget.takeLasting(bytes, signal);
+    return budget.takeLasting(bytes, { caller, signal });
   };
   const content = decodeContent(source, load.contentEncoding, { ...limits, holdWindow, received });
   const contents = await takeEntries(content, { intake, limits, holdWindow, received });
@@ -164,8 +172,8 @@ async function storeArchive(
   if (index !== undefined) {
     const dockerNames = await namesBeside(contents, load);
     if (isLayout || dockerNames === undefined) {
-      await load.parsed.hold(index.length);
-      const listed = parseRoots(index);
+      await load.parsed.keep(index.length);
+      const listed = await load.parsed.parse(index.length, () => parseRoots(index));
       const images = await imageRootsOf(listed, { ...load, known: intake });
       return {
         roots: images.roots,
@@ -177,6 +185,7 @@ async function storeArchive(
   }
   const roots = await makeDockerImages(dockerFiles, { ...load, intake });
   await intake.settled();
+  load.parsed.end(); // nothing of the configs is kept
   const unused = index === undefined ? [] : [{ path: "index.json", reason: "beside no oci-layout and no blobs" }];
   return {
     roots,
@@ -193,11 +202,10 @@ async function namesBeside(
 ): Promise<DockerNames | undefined> {
   const bytes = dockerFiles.readableManifest();
   if (bytes === undefined) return undefined;
-  await parsed.hold(bytes.length);
-  const images = readDockerManifest(bytes);
-  const names = images === undefined || (!isLayout && namesBlobs(images)) ? undefined : dockerNamesIn(images);
-  parsed.drop(bytes.length);
-  return names;
+  return parsed.parse(bytes.length, () => {
+    const images = readDockerManifest(bytes);
+    return images === undefined || (!isLayout && namesBlobs(images)) ? undefined : dockerNamesIn(images);
+  });
 }
 
 /** Takes a blob that the archive has in no file of its own. */

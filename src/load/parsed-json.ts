@@ -1,54 +1,66 @@
 /**
- * What a load holds of indexes, manifests and configs as parsed JSON, which takes many times its bytes. Small ones are
- * free. A load that holds more waits until no other load of the process does, so that one at a time takes much, and has a
- * cap.
+ * The memory that a load takes for indexes, manifests and configs. While one is parsed it takes many times its bytes: a large
+ * one is read and parsed at the load's turn. What the load keeps of them is little, and has a cap.
  */
 import { StowageError } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";
-import { ByteBudget, type Release } from "../streams/byte-budget.ts";
+import type { ByteBudget, Release, TakeOptions } from "../streams/byte-budget.ts";
 
-/** Bytes of JSON that every load may hold parsed: more than the index of an image for all platforms has. */
-const freeBytes = 256 * 1024;
-/** As many of the largest manifests a load may hold parsed, at its turn. */
+/** A JSON text of up to this many bytes is parsed without a turn. */
+const freeTextBytes = 64 * 1024;
+/** Bytes of JSON texts that every load may keep something of: more than the indexes and configs of most archives have. */
+const freeKeptBytes = 512 * 1024;
+/** As many of the largest manifests a load may keep something of. */
 const maxLargest = 4;
 
-/**
- * One at a time. Its holder waits for nobody who waits for it: it has read its archive, and holds no blob that others need.
- */
-const turns = new ByteBudget(1);
-
-export interface ParsedJsonOptions {
+export interface ParsedJsonOptions extends Pick<TakeOptions, "caller"> {
   readonly limits: Pick<LoadLimits, "maxManifestBytes">;
+  readonly budget: ByteBudget;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** That of one load. It ends with the load. */
 export class ParsedJson {
-  readonly #signal: AbortSignal;
+  readonly #budget: ByteBudget;
+  readonly #options: TakeOptions;
   readonly #maxBytes: number;
-  #bytes = 0;
-  #endTurn: Release | undefined;
+  #keptBytes = 0;
+  #release: Release | undefined;
 
-  constructor({ limits, signal }: ParsedJsonOptions) {
-    this.#signal = signal ?? AbortSignal.any([]); // which never aborts
+  constructor({ limits, budget, caller, signal = AbortSignal.any([]) }: ParsedJsonOptions) {
+    this.#budget = budget;
+    this.#options = { caller, signal };
     this.#maxBytes = maxLargest * limits.maxManifestBytes;
   }
 
-  /** To be called before so many bytes of JSON are read and parsed. May wait; throws `LIMIT_EXCEEDED`. */
-  async hold(bytes: number): Promise<void> {
-    this.#bytes += bytes;
-    if (this.#bytes > this.#maxBytes) throw tooMany(this.#maxBytes);
-    if (this.#bytes > freeBytes) this.#endTurn ??= await turns.take(1, this.#signal);
+  /** Does the work, which reads a text of this many bytes, parses it, and returns the little that is kept of it. */
+  async parse<T>(bytes: number, work: () => T | Promise<T>): Promise<T> {
+    if (bytes <= freeTextBytes) return work();
+    const release = await this.#budget.takeJson(bytes, this.#options);
+    try {
+      return await work();
+    } finally {
+      release();
+    }
   }
 
-  /** Lets go of bytes that were held. */
+  /** To be called before something is kept of a text of this many bytes. May wait; throws `LIMIT_EXCEEDED`. */
+  async keep(bytes: number): Promise<void> {
+    this.#keptBytes += bytes;
+    if (this.#keptBytes > this.#maxBytes) throw tooMany(this.#maxBytes);
+    if (this.#keptBytes > freeKeptBytes) this.#release ??= await this.#budget.keepJson(this.#maxBytes, this.#options);
+  }
+
+  /** Lets go of what was kept of a text. */
   drop(bytes: number): void {
-    this.#bytes -= bytes;
+    this.#keptBytes -= bytes;
   }
 
-  /** Lets go of all, and lets the next have its turn. */
+  /** Lets go of all that was kept. */
   end(): void {
-    this.#endTurn?.();
+    this.#keptBytes = 0;
+    this.#release?.();
+    this.#release = undefined;
   }
 }
 

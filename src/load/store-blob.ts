@@ -10,6 +10,7 @@ import type { BlobSource, ObjectStore } from "../storage/object-store.ts";
 import type { ByteBudget, Release } from "../streams/byte-budget.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { digestOf } from "../streams/digest-of.ts";
+import { afterFirstChunk } from "../streams/first-chunk.ts";
 import { checkDigest, checkSize, verifyBytes } from "../streams/verify-bytes.ts";
 import { type BlobState, findDamage } from "./find-damage.ts";
 import type { BlobStatus } from "./receipt.ts";
@@ -25,6 +26,8 @@ export interface IncomingBlob {
 export interface StoreBlobOptions {
   readonly store: ObjectStore;
   readonly budget: ByteBudget;
+  /** Whom memory is held for. */
+  readonly caller?: string | undefined;
   readonly signal: AbortSignal;
   /** Reads the blobs that the store has, and writes those again that are damaged. */
   readonly repair?: boolean | undefined;
@@ -47,13 +50,13 @@ export async function storeBlob(blob: IncomingBlob, options: StoreBlobOptions): 
 }
 
 async function storeWhole(blob: IncomingBlob, options: StoreBlobOptions): Promise<TakenBlob> {
-  const { store, budget, signal } = options;
-  const release = await budget.take(blob.size, signal);
+  const { store, signal } = options;
+  const { body, release } = await holdFor(blob, blob.size, options);
   const found = store.head(blobKey(blob.digest), { signal });
   found.catch(() => undefined); // it may fail before anybody waits for it
   let bytes: Uint8Array;
   try {
-    bytes = await collectBytes(blob.body, blob.size);
+    bytes = await collectBytes(body, blob.size);
     checkSize(blob, bytes.length);
   } catch (error) {
     await found.catch(() => undefined);
@@ -70,19 +73,34 @@ async function storeWhole(blob: IncomingBlob, options: StoreBlobOptions): Promis
 }
 
 async function storeStreamed(blob: IncomingBlob, options: StoreBlobOptions): Promise<TakenBlob> {
-  const { store, budget, signal } = options;
-  const body = verifyBytes(blob.body, blob);
+  const { store, signal } = options;
   const state = await findDamage(blob, await store.head(blobKey(blob.digest), { signal }), options);
   if (state === "present") {
-    for await (const _ of body);
+    for await (const _ of verifyBytes(blob.body, blob));
     return { stored: Promise.resolve("present") };
   }
-  const release: Release = await budget.take(store.streamBufferBytes(blob.size), signal);
-  const { source, ended } = tellEnd(body);
+  const { body, release } = await holdFor(blob, store.streamBufferBytes(blob.size), options);
+  const { source, ended } = tellEnd(verifyBytes(body, blob));
   const stored = writeBlob({ ...blob, body: source }, state, options).finally(release);
   const first = await Promise.race([ended, stored]); // the archive can be read on while the last parts are going out
   if (first !== "ended") throw new Error(`${store.url} did not read blob "${blob.digest}" to its end`);
   return { stored };
+}
+
+export interface HeldBody {
+  /** To be read instead of the blob's own body. */
+  readonly body: AsyncIterable<Uint8Array>;
+  readonly release: Release;
+}
+
+/** Takes memory for a blob once its first byte has come: a header alone, which promises bytes, holds none. */
+export async function holdFor(
+  { body }: Pick<IncomingBlob, "body">,
+  bytes: number,
+  { budget, caller, signal }: StoreBlobOptions,
+): Promise<HeldBody> {
+  const begun = await afterFirstChunk(body);
+  return { body: begun, release: await budget.take(bytes, { caller, signal }) };
 }
 
 /** Creates the blob, or replaces a damaged object, unless it is present. */

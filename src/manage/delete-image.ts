@@ -11,10 +11,10 @@ import { tagOf } from "../oci/repository-index.ts";
 import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
 import { findHolder } from "../pull/find-holder.ts";
 import { type ReadRepository, findInRepository, unknownManifest } from "../pull/find-manifest.ts";
-import { readRepository } from "../pull/read-repository.ts";
+import { type ReadRepositoryOptions, readRepository } from "../pull/read-repository.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 
-export interface DeleteOptions {
+export interface DeleteOptions extends Omit<ReadRepositoryOptions, "signal"> {
   readonly store: ObjectStore;
   readonly limits: Limits;
   /** What the tag, or the digest, has to be at before it goes. */

@@ -6,12 +6,11 @@ import { type RepositoryIndex, tagOf } from "../oci/repository-index.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { findHolder } from "./find-holder.ts";
 import { readManifest } from "./read-manifest.ts";
-import { readRepository } from "./read-repository.ts";
+import { type ReadRepositoryOptions, readRepository } from "./read-repository.ts";
 
-export interface FindOptions {
+export interface FindOptions extends ReadRepositoryOptions {
   readonly store: ObjectStore;
   readonly limits: Limits;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface FoundManifest {

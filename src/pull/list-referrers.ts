@@ -7,7 +7,7 @@ import type { Manifest } from "../oci/manifest.ts";
 import { type RepositoryIndex, emptyIndex, subjectOf } from "../oci/repository-index.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { type ReadManifestOptions, readManifest } from "./read-manifest.ts";
-import { readRepository } from "./read-repository.ts";
+import { type ReadRepositoryOptions, readRepository } from "./read-repository.ts";
 
 /** Manifests that are read for one page. */
 const maxPageEntries = 100;
@@ -17,14 +17,13 @@ const maxPageBytes = 4 * 1024 * 1024 - 1024;
 const maxBatchBytes = 4 * 1024 * 1024;
 const maxConcurrentReads = 8;
 
-export interface ListReferrersOptions {
+export interface ListReferrersOptions extends ReadRepositoryOptions {
   readonly store: ObjectStore;
   readonly limits: Limits;
   /** Only those of this type. */
   readonly artifactType?: string | undefined;
   /** The page that follows the one which ended here. */
   readonly after?: string | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface ReferrersPage {
@@ -65,10 +64,10 @@ export async function listReferrers(
 
 async function readIfThere(
   repository: string,
-  { store, signal }: Pick<ListReferrersOptions, "store" | "signal">,
+  { store, budget, caller, signal }: ReadRepositoryOptions & Pick<ListReferrersOptions, "store">,
 ): Promise<RepositoryIndex> {
   try {
-    return await readRepository(store, repository, { signal });
+    return await readRepository(store, repository, { budget, caller, signal });
   } catch (error) {
     if (error instanceof StowageError && error.code === "NAME_UNKNOWN") return emptyIndex;
     throw error;

@@ -1,80 +1,97 @@
 /**
- * One budget of bytes for everything that the loads of a process hold while they wait for the store. Who finds it
- * empty waits its turn, and so stops reading: TCP then slows the sender down.
+ * The memory that the requests of a process share: for bodies on their way to the store, for zstd windows, and for JSON while
+ * it is parsed. A request that finds too little of it waits in line, fair by caller (`line.ts`). Nothing is read for the
+ * request meanwhile, so that TCP slows its client down.
  *
- * Why the waiting always ends, so that no loads wait for one another for good:
+ * Every wait ends. The reasons, from the hold that ends first to the one that ends last:
  *
- * - What is taken by `take` is a blob. It is being read from a client, who is cut off when he falls silent, or is on its
- *   way to the store; for either nothing more is taken. A load that waits for its next blob with earlier ones in its hands
- *   gets rid of those meanwhile. So each is given back, whoever waits.
- * - What is taken by `takeLasting` is kept while blobs are waited for. A load takes it once, before any blob, so that who
- *   waits for it holds nothing. All of it together leaves free as much as the largest blob may take: so a blob's turn comes
- *   though none of it be given back before.
+ * - A hold by `take` is for one body: a blob, a part, a small request. Its bytes are read from a client, which is cut off
+ *   when it falls silent, or they are on their way to the store. Neither needs another hold. A load that waits for its next
+ *   blob still writes its earlier ones, and gives their bytes back.
+ * - A hold by `takeJson` is for one text, while it is read from the store and parsed. That needs no other hold.
+ * - A hold by `keepJson` is for what a load keeps of large indexes or configs. Its load may wait for the two above meanwhile,
+ *   and holds neither while it waits for this one. A load has one such hold at a time.
+ * - A hold by `takeLasting` is for a zstd window. Its load waits for all of the above meanwhile. The load takes it first, and
+ *   once, so that it holds nothing while it waits. All windows together leave `blobBytes` free, so that a blob's turn comes
+ *   even if no window is given back. They do not count for their caller's share: its own blobs would wait for them.
  */
 import { StowageError } from "../errors.ts";
+import { Line, type Release } from "./line.ts";
 
-/** Bytes that lasting shares leave free: what one blob that is streamed takes. */
+export type { Release } from "./line.ts";
+
+/** Bytes that windows leave free: what one blob that is streamed takes. */
 const blobBytes = 32 * 1024 * 1024;
+/** Bytes of JSON text that are parsed at the same time. Parsed, they take up to twelve times as much. */
+const maxJsonBytes = 16 * 1024 * 1024;
+/** Bytes that loads keep of large indexes and configs: what two loads may keep. */
+const maxKeptJsonBytes = 32 * 1024 * 1024;
+/** The name for requests that count for no caller in particular. */
+const defaultCaller = "anyone";
 
-/** Gives taken bytes back; more than once is the same as once. */
-export type Release = () => void;
-
-interface Waiter {
-  /** When it last looked whether it is its turn. */
-  seenMs: number;
-  wake: () => void;
+export interface TakeOptions {
+  /** Whom the bytes are held for. Callers get equal shares while several want some. Without it: one name for all. */
+  readonly caller?: string | undefined;
+  /** Ends the waiting with its reason. */
+  readonly signal: AbortSignal;
+  /** The longest wait in milliseconds, after which `TOOMANYREQUESTS` is thrown. Without it the wait has no end. */
+  readonly maxWaitMs?: number | undefined;
 }
 
-/** Who waits looks again so often, even if nobody wakes it. */
-const lookAgainMs = 250;
-/** Who has not looked for so long is gone. */
-const goneMs = 5000;
-
-/** Bytes of memory that several loads share. Whoever finds too few of them waits. */
+/** Bytes of memory that several loads share. */
 export class ByteBudget {
-  /** How many there are in all. */
+  /** All bytes that there are. */
   readonly maxBytes: number;
-  /** How many of them lasting shares get at most, all together. */
+  /** The largest `bytes` that `take` takes. */
+  readonly maxBlobBytes: number;
   readonly #maxLastingBytes: number;
-  #free: number;
-  /** Whose turn it is to hold a lasting share. */
-  #lasting: ByteBudget | undefined;
-  readonly #waiters: Waiter[] = [];
+  readonly #main: Line;
+  /** Whose turn it is to hold a window. */
+  readonly #lasting: Line;
+  readonly #json = new Line({ capacity: maxJsonBytes, units: "bytes of JSON", limit: "maxJsonBytes" });
+  readonly #keptJson = new Line({ capacity: maxKeptJsonBytes, units: "bytes of JSON", limit: "maxKeptJsonBytes" });
 
-  /** A blob that is streamed into S3 takes 30 MiB: with less than that, large ones are refused. */
+  /** A blob that is streamed into S3 takes 30 MiB: with fewer bytes than that, large ones are refused. */
   constructor(maxBytes: number) {
     this.maxBytes = maxBytes;
-    this.#free = maxBytes;
     this.#maxLastingBytes = Math.max(0, Math.min(Math.floor(maxBytes / 2), maxBytes - blobBytes));
+    this.maxBlobBytes = maxBytes - this.#maxLastingBytes;
+    const names = { units: "bytes", limit: "maxBufferBytes" };
+    this.#main = new Line({ capacity: maxBytes, ...names });
+    this.#lasting = new Line({ capacity: Math.max(1, this.#maxLastingBytes), ...names });
   }
 
-  /** Does anybody wait? */
+  /** Does a request wait for bytes that others hold? */
   get isCrowded(): boolean {
-    return this.#waiters.length > 0 || this.#lasting?.isCrowded === true;
+    return this.#main.isCrowded || this.#lasting.isCrowded;
   }
 
-  /** Takes `bytes`, once they are free, first come first served. Throws `LIMIT_EXCEEDED` if they never can be. */
-  async take(bytes: number, signal: AbortSignal): Promise<Release> {
-    const allowed = this.maxBytes - this.#maxLastingBytes;
-    if (bytes <= allowed) return this.#takeInTurn(bytes, signal);
+  /** Does this caller hold more than its share, by several holds, while another waits? */
+  isOverdrawn(caller: string): boolean {
+    return this.#main.isOverdrawn(caller) || this.#lasting.isOverdrawn(caller);
+  }
+
+  /** Takes `bytes` for a body, once they are free. Throws `LIMIT_EXCEEDED` if they never can be. */
+  async take(bytes: number, options: TakeOptions): Promise<Release> {
+    if (bytes <= this.maxBlobBytes) return this.#main.acquire(bytes, withCaller(options));
     throw new StowageError(
       "LIMIT_EXCEEDED",
-      `Cannot hold ${bytes} bytes at once: maxBufferBytes allows ${this.maxBytes} for the whole process, ${allowed} for one blob`,
-      { detail: { limit: "maxBufferBytes", found: bytes, expected: allowed } },
+      `Cannot hold ${bytes} bytes at once: maxBufferBytes allows ${this.maxBytes} for the whole process, ${this.maxBlobBytes} for one blob`,
+      { detail: { limit: "maxBufferBytes", found: bytes, expected: this.maxBlobBytes } },
     );
   }
 
   /**
-   * Takes what is kept while further bytes are taken, before any of those. One that is larger than all such may be together
-   * is let in by itself and takes no more than that; its caller has a cap for it.
+   * Takes bytes for a window: a load does so before it takes any others, and keeps them to its end. A window that is larger
+   * than all windows may be together is let in by itself, and takes only that much: the decoder has a cap for it.
    */
-  async takeLasting(bytes: number, signal: AbortSignal): Promise<Release> {
-    this.#lasting ??= new ByteBudget(Math.max(1, this.#maxLastingBytes));
-    const endTurn = await this.#lasting.#takeInTurn(Math.min(bytes, this.#lasting.maxBytes), signal);
+  async takeLasting(bytes: number, options: TakeOptions): Promise<Release> {
+    const endTurn = await this.#lasting.acquire(Math.min(bytes, this.#lasting.capacity), withCaller(options));
     try {
-      const give = await this.#takeInTurn(Math.min(bytes, this.#maxLastingBytes), signal);
+      const held = Math.min(bytes, this.#maxLastingBytes);
+      const release = await this.#main.acquire(held, { ...withCaller(options), isCounted: false });
       return () => {
-        give();
+        release();
         endTurn();
       };
     } catch (error) {
@@ -83,61 +100,22 @@ export class ByteBudget {
     }
   }
 
-  async #takeInTurn(bytes: number, signal: AbortSignal): Promise<Release> {
-    signal.throwIfAborted();
-    if (this.#waiters.length > 0 || bytes > this.#free) await this.#wait(bytes, signal);
-    else this.#free -= bytes;
-    let taken = true;
-    return () => {
-      if (taken) this.#give(bytes);
-      taken = false;
-    };
+  /** Takes bytes for a JSON text that is about to be read from the store. A longer one than the cap is let in by itself. */
+  async takeJson(bytes: number, options: TakeOptions): Promise<Release> {
+    return this.#json.acquire(Math.min(bytes, maxJsonBytes), withCaller(options));
   }
 
-  /**
-   * Each takes its bytes itself when it finds that it is its turn, woken by whoever gives some back or by a timer of its
-   * own. To be handed them would not do: on Workers a request may be ended without a word, and one that only waits for
-   * another is taken for hung.
-   */
-  async #wait(bytes: number, signal: AbortSignal): Promise<void> {
-    const waiter: Waiter = { seenMs: 0, wake: () => undefined };
-    try {
-      do {
-        waiter.seenMs = Date.now();
-        if (!this.#waiters.includes(waiter)) this.#waiters.push(waiter);
-        await wokenOrAborted(waiter, signal);
-      } while (this.#next() !== waiter || bytes > this.#free);
-      this.#free -= bytes;
-    } finally {
-      if (this.#waiters.includes(waiter)) this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
-      this.#next()?.wake();
-    }
+  /** As `takeJson`, but undefined if it would have to wait. */
+  tryTakeJson(bytes: number, { caller = defaultCaller }: Pick<TakeOptions, "caller">): Release | undefined {
+    return this.#json.tryAcquire(Math.min(bytes, maxJsonBytes), { caller });
   }
 
-  #give(bytes: number): void {
-    this.#free += bytes;
-    this.#next()?.wake();
-  }
-
-  /** Whose turn it is; those who are gone are forgotten. */
-  #next(): Waiter | undefined {
-    const now = Date.now();
-    while (this.#waiters[0] !== undefined && now - this.#waiters[0].seenMs > goneMs) this.#waiters.shift();
-    return this.#waiters[0];
+  /** Takes bytes for all that a load keeps of large indexes and configs. */
+  async keepJson(bytes: number, options: TakeOptions): Promise<Release> {
+    return this.#keptJson.acquire(Math.min(bytes, maxKeptJsonBytes), withCaller(options));
   }
 }
 
-/** Waits until it is worth another look. */
-function wokenOrAborted(waiter: Waiter, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const settle = (act: () => void): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", onAbort);
-      act();
-    };
-    const onAbort = (): void => settle(() => reject(signal.reason as Error));
-    waiter.wake = () => settle(resolve);
-    const timer = setTimeout(waiter.wake, lookAgainMs);
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
+function withCaller({ caller = defaultCaller, ...options }: TakeOptions): TakeOptions & { readonly caller: string } {
+  return { caller, ...options };
 }

@@ -1,9 +1,13 @@
 /**
  * A line to wait in for what a process has little of: bytes of memory, turns, connections to the store.
  *
- * Callers share it. A caller is whoever a request counts for: a token, or everybody without one. A caller that is alone may
- * hold everything. While several are present, each holds at most an equal share, or a single hold that is larger. Free
- * units go to the caller that holds least, then to the request that came first.
+ * Callers share it. A caller is the name that a request counts for: a token's, or one name for everybody without a token.
+ *
+ * - A caller that is alone may hold everything.
+ * - While several are present, each may hold an equal share, or a single hold that is larger. It may hold more than that
+ *   while no other caller waits and half of the units stay free.
+ * - Free units go to the caller that holds least, then to the request that came first. The requests of one caller are
+ *   served in the order in which they came.
  *
  * Nothing waits on a request that is gone. On Workers a request can end without running its `finally`. So a waiting request
  * looks again by a timer of its own, and a hold is renewed by one. A waiter or a hold whose timer has stopped is forgotten.
@@ -22,13 +26,9 @@ export interface LineOptions {
   readonly limit: string;
 }
 
-export interface AcquireOptions {
+export interface HoldOptions {
   /** The name of the caller that the units are held for. */
   readonly caller: string;
-  /** Ends the waiting with the signal's reason. */
-  readonly signal: AbortSignal;
-  /** The longest wait in milliseconds. The wait has no end without it. */
-  readonly maxWaitMs?: number | undefined;
   /**
    * Does the hold count for its caller's share? `false` is for a hold that is kept while its request waits for another hold
    * in the same line: counted, both could wait for each other without an end.
@@ -36,8 +36,20 @@ export interface AcquireOptions {
   readonly isCounted?: boolean | undefined;
 }
 
+export interface AcquireOptions extends HoldOptions {
+  /** Ends the waiting with the signal's reason. */
+  readonly signal: AbortSignal;
+  /**
+   * The longest wait in milliseconds. The wait has no end without it. With it, only some requests of one caller may wait: each
+   * has a body that is not read meanwhile, and takes memory all the same.
+   */
+  readonly maxWaitMs?: number | undefined;
+}
+
+/** A request that waits. Requests of all callers are numbered in the order in which they came. */
 interface Waiter {
-  readonly caller: string;
+  readonly number: number;
+  readonly account: Account;
   readonly amount: number;
   readonly isCounted: boolean;
   /** When the waiter last looked whether it is its turn. */
@@ -46,21 +58,38 @@ interface Waiter {
 }
 
 interface Hold {
-  readonly caller: string;
+  readonly account: Account;
   readonly amount: number;
   readonly isCounted: boolean;
   /** When the hold was last renewed. */
   seenMs: number;
 }
 
+/** What a caller holds and waits for. */
 interface Account {
   /** Units of the counted holds. */
   held: number;
   /** Number of the counted holds. */
   holds: number;
+  /** In the order in which they came. */
+  readonly waiters: Set<Waiter>;
   /** When the caller last waited, or gave units back. */
   seenMs: number;
 }
+
+/** What the line looks like to one look at it. */
+interface Look {
+  /** Units that each present caller may hold in any case. */
+  readonly share: number;
+  /** The first waiter of each caller that has one. */
+  readonly heads: readonly Waiter[];
+}
+
+/** How long a request waits, at most, for its turn among loads, parts or small bodies. Then it is told to come again. */
+export const maxTurnWaitMs = 10_000;
+
+/** Requests of one caller that may wait for their turn at the same time. */
+const maxTurnWaiters = 128;
 
 /** A waiter looks again this often, also if nothing wakes it. */
 const lookAgainMs = 250;
@@ -72,15 +101,17 @@ const renewMs = 5000;
 const holdGoneMs = 60_000;
 /** A caller stays present for this long after its last hold. So a flood of requests does not refill every pause of others. */
 const presentMs = 10_000;
+/** Of the units. They stay free for callers below their share while one has more than its share. */
+const reservedFraction = 1 / 2;
 
 export class Line {
   readonly capacity: number;
   readonly #options: LineOptions;
   #free: number;
-  readonly #waiters: Waiter[] = [];
-  readonly #holds = new Set<Hold>();
   /** By caller. Those of absent callers are dropped from time to time. */
   readonly #accounts = new Map<string, Account>();
+  readonly #holds = new Set<Hold>();
+  #lastNumber = 0;
   /** When gone holds were last looked for. */
   #forgottenMs = 0;
 
@@ -90,9 +121,9 @@ export class Line {
     this.#options = options;
   }
 
-  /** Does a request wait? */
+  /** Does a request wait for units that others hold, and not only for its own caller's share? */
   get isCrowded(): boolean {
-    return this.#next(Date.now()) !== undefined;
+    return this.#next() !== undefined;
   }
 
   /** Units that are held at the moment. */
@@ -100,56 +131,76 @@ export class Line {
     return this.capacity - this.#free;
   }
 
-  /** Does another caller wait, while this one holds more than its share by more than one hold? */
+  /** Does this caller hold more than its share, by several holds, while another waits for what is within its own share? */
   isOverdrawn(caller: string): boolean {
     const account = this.#accounts.get(caller);
     if (account === undefined || account.holds < 2) return false;
-    const now = Date.now();
-    this.#forgetGoneWaiters(now);
-    if (!this.#waiters.some((waiter) => waiter.caller !== caller)) return false;
-    return account.held > this.#shareOf(now);
+    const { share, heads } = this.#look();
+    return account.held > share && heads.some((head) => head.account !== account && isWithinShare(head, share));
   }
 
   /**
    * Holds `amount` units until they are released, at most `capacity`. Throws `TOOMANYREQUESTS` if they were not to be had
-   * within `maxWaitMs`.
+   * within `maxWaitMs`, or if too many requests of this caller wait.
    */
-  async acquire(amount: number, options: AcquireOptions): Promise<Release> {
-    options.signal.throwIfAborted();
-    if (amount > this.capacity) throw new RangeError(`found ${amount} units, expected at most ${this.capacity}`);
-    const { caller, isCounted = true } = options;
-    const waiter: Waiter = { caller, amount, isCounted, seenMs: Date.now(), wake: () => undefined };
-    this.#accountOf(caller).seenMs = waiter.seenMs;
-    this.#waiters.push(waiter);
+  async acquire(amount: number, { signal, maxWaitMs, ...options }: AcquireOptions): Promise<Release> {
+    signal.throwIfAborted();
+    const waiter = this.#enter(amount, options);
     try {
-      await this.#turnOf(waiter, options);
+      await this.#turnOf(waiter, { signal, maxWaitMs });
+      return this.#hold(waiter);
     } finally {
-      const place = this.#waiters.indexOf(waiter);
-      if (place !== -1) this.#waiters.splice(place, 1);
-      if (this.#waiters.length > 0) this.#wakeNext();
+      waiter.account.waiters.delete(waiter);
+      this.#next()?.wake();
     }
-    return this.#hold(waiter);
   }
 
-  /** Waits until it is the waiter's turn. Takes the units in the same step, so that nothing comes in between. */
-  async #turnOf(waiter: Waiter, { signal, maxWaitMs = Number.POSITIVE_INFINITY }: AcquireOptions): Promise<void> {
-    const endMs = Date.now() + maxWaitMs;
-    while (this.#next(Date.now()) !== waiter || waiter.amount > this.#free) {
+  /** Holds `amount` units if they can be had without waiting. */
+  tryAcquire(amount: number, options: HoldOptions): Release | undefined {
+    const waiter = this.#enter(amount, options);
+    try {
+      return this.#isTurnOf(waiter) ? this.#hold(waiter) : undefined;
+    } finally {
+      waiter.account.waiters.delete(waiter);
+    }
+  }
+
+  #enter(amount: number, { caller, isCounted = true }: HoldOptions): Waiter {
+    if (amount > this.capacity) throw new RangeError(`found ${amount} units, expected at most ${this.capacity}`);
+    const seenMs = Date.now();
+    const account = this.#accounts.get(caller) ?? { held: 0, holds: 0, waiters: new Set(), seenMs };
+    this.#accounts.set(caller, account);
+    account.seenMs = seenMs;
+    const waiter = { number: ++this.#lastNumber, account, amount, isCounted, seenMs, wake: () => undefined };
+    account.waiters.add(waiter);
+    return waiter;
+  }
+
+  async #turnOf(
+    waiter: Waiter,
+    { signal, maxWaitMs = Number.POSITIVE_INFINITY }: Pick<AcquireOptions, "signal" | "maxWaitMs">,
+  ): Promise<void> {
+    const isInFront = waiter.account.waiters.size <= maxTurnWaiters || maxWaitMs === Number.POSITIVE_INFINITY;
+    const endMs = isInFront ? Date.now() + maxWaitMs : 0;
+    while (!this.#isTurnOf(waiter)) {
       const now = Date.now();
-      if (now >= endMs) throw this.#tooMany(maxWaitMs);
+      if (now >= endMs) throw this.#tooMany(isInFront ? `for ${maxWaitMs / 1000} seconds` : "while others wait");
       await wokenOrAborted(waiter, { ms: Math.min(lookAgainMs, endMs - now), signal });
       waiter.seenMs = Date.now();
-      this.#accountOf(waiter.caller).seenMs = waiter.seenMs;
-      if (!this.#waiters.includes(waiter)) this.#waiters.push(waiter); // its process was stopped for a while
+      waiter.account.seenMs = waiter.seenMs;
+      waiter.account.waiters.add(waiter); // it was forgotten if its process was stopped for a while
     }
-    this.#free -= waiter.amount;
   }
 
-  #hold({ caller, amount, isCounted }: Waiter): Release {
-    const hold: Hold = { caller, amount, isCounted, seenMs: Date.now() };
+  #isTurnOf(waiter: Waiter): boolean {
+    return this.#next() === waiter && waiter.amount <= this.#free;
+  }
+
+  #hold({ account, amount, isCounted }: Waiter): Release {
+    const hold: Hold = { account, amount, isCounted, seenMs: Date.now() };
     this.#holds.add(hold);
+    this.#free -= amount;
     if (isCounted) {
-      const account = this.#accountOf(caller);
       account.held += amount;
       account.holds++;
     }
@@ -158,54 +209,48 @@ export class Line {
     return () => {
       clearInterval(timer);
       this.#drop(hold);
-      this.#wakeNext();
+      this.#next()?.wake();
     };
   }
 
   #drop(hold: Hold): void {
     if (!this.#holds.delete(hold)) return;
-    this.#free += hold.amount;
-    const account = this.#accountOf(hold.caller);
+    const { account, amount, isCounted } = hold;
+    this.#free += amount;
     account.seenMs = Date.now();
-    if (!hold.isCounted) return;
-    account.held -= hold.amount;
+    if (!isCounted) return;
+    account.held -= amount;
     account.holds--;
   }
 
-  #wakeNext(): void {
-    this.#next(Date.now())?.wake();
-  }
-
   /** Whose turn it is, whether or not there is room for it yet. */
-  #next(now: number): Waiter | undefined {
-    if (this.#waiters.length === 0) return undefined;
-    this.#forgetGoneWaiters(now);
-    this.#forgetGoneHolds(now);
-    const share = this.#shareOf(now);
+  #next(): Waiter | undefined {
+    const { share, heads } = this.#look();
     let next: Waiter | undefined;
-    let least = Number.POSITIVE_INFINITY;
-    for (const waiter of this.#waiters) {
-      const { held, holds } = this.#accountOf(waiter.caller);
-      const isWithinShare = !waiter.isCounted || holds === 0 || held + waiter.amount <= share;
-      if (isWithinShare && held < least) [next, least] = [waiter, held];
+    for (const head of heads) {
+      if (!isWithinShare(head, share) && (heads.length > 1 || !this.#isBeyondReserve(head))) continue;
+      if (next === undefined || comesBefore(head, next)) next = head;
     }
     return next;
   }
 
-  #shareOf(now: number): number {
-    let present = 0;
-    for (const [caller, account] of this.#accounts) {
-      if (account.holds > 0 || now - account.seenMs < presentMs) present++;
-      else this.#accounts.delete(caller);
-    }
-    return this.capacity / Math.max(1, present);
+  /** Does enough stay free for other callers? */
+  #isBeyondReserve({ amount }: Waiter): boolean {
+    return this.#free - amount >= this.capacity * reservedFraction;
   }
 
-  #forgetGoneWaiters(now: number): void {
-    for (let i = this.#waiters.length - 1; i >= 0; i--) {
-      const waiter = this.#waiters[i];
-      if (waiter !== undefined && now - waiter.seenMs > waiterGoneMs) this.#waiters.splice(i, 1);
+  #look(): Look {
+    const now = Date.now();
+    this.#forgetGoneHolds(now);
+    const heads: Waiter[] = [];
+    let present = 0;
+    for (const [caller, account] of this.#accounts) {
+      const head = firstOf(account, now);
+      if (head !== undefined) heads.push(head);
+      if (head !== undefined || account.holds > 0 || now - account.seenMs < presentMs) present++;
+      else this.#accounts.delete(caller);
     }
+    return { share: this.capacity / Math.max(1, present), heads };
   }
 
   #forgetGoneHolds(now: number): void {
@@ -214,21 +259,32 @@ export class Line {
     for (const hold of this.#holds) if (now - hold.seenMs > holdGoneMs) this.#drop(hold);
   }
 
-  #accountOf(caller: string): Account {
-    const account = this.#accounts.get(caller) ?? { held: 0, holds: 0, seenMs: Date.now() };
-    this.#accounts.set(caller, account);
-    return account;
-  }
-
-  #tooMany(maxWaitMs: number): StowageError {
+  #tooMany(when: string): StowageError {
     const { units, limit } = this.#options;
     return new StowageError(
       "TOOMANYREQUESTS",
-      `Cannot go on now: all ${this.capacity} ${units} that are allowed at once (${limit}) have been in use for ` +
-        `${maxWaitMs / 1000} seconds; try again later`,
+      `Cannot go on now: none of the ${this.capacity} ${units} that are allowed at once (${limit}) was to be had ${when}; ` +
+        "callers share them; try again later",
       { detail: { limit, expected: this.capacity } },
     );
   }
+}
+
+/** The first waiter of a caller. Those before it that are gone are forgotten. */
+function firstOf({ waiters }: Account, now: number): Waiter | undefined {
+  for (const waiter of waiters) {
+    if (now - waiter.seenMs <= waiterGoneMs) return waiter;
+    waiters.delete(waiter);
+  }
+  return undefined;
+}
+
+function isWithinShare({ account, amount, isCounted }: Waiter, share: number): boolean {
+  return !isCounted || account.holds === 0 || account.held + amount <= share;
+}
+
+function comesBefore(a: Waiter, b: Waiter): boolean {
+  return a.account.held < b.account.held || (a.account.held === b.account.held && a.number < b.number);
 }
 
 interface WaitOptions {

@@ -8,6 +8,8 @@ import type { ByteBudget } from "../streams/byte-budget.ts";
 import { abortable } from "../streams/abortable.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
+import { afterFirstChunk } from "../streams/first-chunk.ts";
+import { type Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
 import { type Upload, type UploadPart, partsOf, readUpload } from "./upload.ts";
 
 export interface IncomingPart {
@@ -18,37 +20,46 @@ export interface IncomingPart {
   readonly key: string;
   /** Length in bytes, where the client says so beforehand. */
   readonly announcedBytes: number | undefined;
-  readonly body: AsyncIterable<Uint8Array>;
+  /** The body, given the name that the request counts for: the URL needs no token, so it is that of the upload's owner. */
+  readonly bodyFor: (owner: string) => AsyncIterable<Uint8Array>;
 }
 
 export interface PutPartOptions {
   readonly store: ObjectStore;
   readonly budget: ByteBudget;
-  /** Ends the waiting for memory, the reading and the writing. */
+  /** Turns of parts. */
+  readonly parts: Line;
+  /** Ends the waiting for a turn and for memory, the reading and the writing. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Holds the part in memory, so that it is stored as a whole or not at all; one that was there is replaced. Throws
- * `SIZE_INVALID` if it has another length than was agreed, `DENIED` for another key, and `BLOB_UPLOAD_UNKNOWN`.
+ * Holds the part in memory, so that it is stored as a whole or not at all; one that was there is replaced. A turn and the
+ * memory are taken once its first byte has come. Throws `SIZE_INVALID` if it has another length than was agreed, `DENIED` for
+ * another key, `BLOB_UPLOAD_UNKNOWN`, and `TOOMANYREQUESTS` if no turn was to be had.
  */
-export async function putPart(incoming: IncomingPart, { store, budget, signal }: PutPartOptions): Promise<void> {
+export async function putPart(incoming: IncomingPart, options: PutPartOptions): Promise<void> {
+  const { store, budget, parts, signal } = options;
   const upload = await readUpload(incoming.uploadId, { store, signal });
   if (!isSame(incoming.key, upload.key)) {
     throw new StowageError("DENIED", "Cannot take the part: its URL does not carry the key of this upload");
   }
   const part = partOf(upload, incoming.number);
   if (incoming.announcedBytes !== undefined) checkLength(part, incoming.announcedBytes);
+  const caller = upload.owner;
+  const releases: Release[] = [];
+  let body: AsyncIterableIterator<Uint8Array> | undefined;
   try {
-    const release = await budget.take(part.size + 1, signal);
-    try {
-      const bytes = await readPart(part, abortable(incoming.body, signal));
-      await store.put(uploadPartKey(upload.id, part.number), bytes, { signal });
-    } finally {
-      release();
-    }
+    body = await afterFirstChunk(incoming.bodyFor(caller), signal);
+    releases.push(await parts.acquire(1, { caller, signal, maxWaitMs: maxTurnWaitMs }));
+    releases.push(await budget.take(part.size + 1, { caller, signal }));
+    const bytes = await readPart(part, abortable(body, signal));
+    await store.put(uploadPartKey(upload.id, part.number), bytes, { signal });
   } catch (error) {
     throw signal.aborted ? interrupted(part, error) : error;
+  } finally {
+    body?.return?.().catch(() => undefined); // not awaited: a silent client's body ends only once it goes on
+    for (const release of releases) release();
   }
 }
 

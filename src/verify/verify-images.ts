@@ -10,6 +10,7 @@ import { listRepositories } from "../pull/list-repositories.ts";
 import { readRepository } from "../pull/read-repository.ts";
 import { blobKey, indexKey } from "../storage/keys.ts";
 import type { ObjectStore, StoreReader } from "../storage/object-store.ts";
+import { ByteBudget } from "../streams/byte-budget.ts";
 import { hideObjects } from "./hide-objects.ts";
 import type { Problem } from "./problem.ts";
 import type { VerifiedBlobs } from "./verify-blobs.ts";
@@ -50,12 +51,14 @@ class ImageCheck {
   readonly needed = new Set<string>();
   readonly #options: VerifyImagesOptions;
   readonly #intact: StoreReader;
+  readonly #budget: ByteBudget;
   /** What is wrong with a root: the same image often has several names. */
   readonly #checked = new Map<string, StowageError | undefined>();
 
   constructor(options: VerifyImagesOptions) {
     this.#options = options;
     this.#intact = hideObjects(options.store, options.blobs.damaged);
+    this.#budget = new ByteBudget(options.limits.maxBufferBytes);
   }
 
   async readEntries(repository: string): Promise<readonly Descriptor[]> {
@@ -89,7 +92,7 @@ class ImageCheck {
         return undefined;
       },
     };
-    const parsed = new ParsedJson({ limits, signal });
+    const parsed = new ParsedJson({ limits, budget: this.#budget, signal });
     const options = { store: this.#intact, limits, signal, known, parsed };
     const closed = await valueOrProblem(() => checkClosure([root], options)).finally(() => parsed.end());
     return closed instanceof StowageError ? closed : undefined;

@@ -138,7 +138,7 @@ class Simulation implements SimulationResult {
       this.sights.add(`a load found a blob ${await stored}`);
       known.set(digest, bytes);
     }
-    const parsed = new ParsedJson({ limits: defaultLimits, signal });
+    const parsed = new ParsedJson({ budget, limits: defaultLimits, signal });
     const options = { store: rescuing, limits: defaultLimits, parsed, signal };
     const manifests = new Set<string>();
     const closed = await checkClosure([image.root], {

@@ -2,7 +2,6 @@ import { type Context, Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
 import type { AccessRules, Token } from "../../src/auth/access.ts";
 import { createApp, routesOf } from "../../src/http/app.ts";
-import { LoadSlots } from "../../src/http/load-slots.ts";
 import type { Service } from "../../src/http/service.ts";
 import { defaultLimits } from "../../src/limits.ts";
 import { StowageError } from "../../src/errors.ts";
@@ -10,6 +9,7 @@ import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
 import { CountingStore } from "../../src/storage/counting-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { ByteBudget } from "../../src/streams/byte-budget.ts";
+import { Line } from "../../src/streams/line.ts";
 import { readableToBytes } from "../../src/streams/readable-stream.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { joinLayouts, makeLayout, tarOf } from "../support/layout.ts";
@@ -166,7 +166,8 @@ function fillIn(placeholder: string): string {
 function serviceOf(of: MemoryStore): Service {
   const bodyOf = (c: Context): AsyncIterable<Uint8Array> => readableToBytes(c.req.raw.body);
   const none = { maxRequestBytes: undefined, maxResponseBytes: undefined, redirectBlobs: false, immutableTags: [] };
-  const shared = { limits: defaultLimits, budget: new ByteBudget(1), slots: new LoadSlots(defaultLimits) };
+  const turns = new Line({ capacity: 1, units: "loads", limit: "maxLoads" });
+  const shared = { limits: defaultLimits, budget: new ByteBudget(1), loads: turns, parts: turns };
   return { store: of, ...none, ...shared, bodyOf, signal: undefined, log: () => undefined };
 }
 

@@ -1,5 +1,5 @@
 import type { Hono } from "hono";
-import { beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { type AppOptions, createApp } from "../../src/http/app.ts";
 import type { Limits } from "../../src/limits.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
@@ -166,29 +166,68 @@ describe("maxLoadSeconds", () => {
 });
 
 describe("maxLoads", () => {
-  it("answers 429 to one load too many, without reading it, and takes it later", async () => {
-    const app = appWith({ maxLoads: 2 });
+  const refusal = { status: 429, code: "TOOMANYREQUESTS", limit: "maxLoads", value: 2 } as const;
+  beforeEach(() => void vi.useFakeTimers({ toFake: ["Date", "setTimeout", "clearTimeout"] }));
+  afterEach(() => void vi.useRealTimers());
+
+  /** A body that stops after its first bytes, until it is told to go on. */
+  function heldBody(bytes: Uint8Array): { body: ReadableStream<Uint8Array>; finish: () => void } {
     let finish: () => void = () => undefined;
     const finished = new Promise<void>((resolve) => (finish = resolve));
     async function* held(): AsyncGenerator<Uint8Array> {
-      yield tarball.subarray(0, 700);
+      yield bytes.subarray(0, 20);
       await finished;
-      yield tarball.subarray(700);
+      yield bytes.subarray(20);
     }
-    const running = [put(app, watchedBody(held()).body), put(app, watchedBody(held()).body)];
-    await new Promise((resolve) => setTimeout(resolve, 10));
-    const { body, isRead } = watchedBody(once(tarball));
-    const response = await put(app, body);
-    expect(response.headers.get("Retry-After")).toBe("10");
-    await expectRefusal(response, { status: 429, code: "TOOMANYREQUESTS", limit: "maxLoads", value: 2 });
-    expect(isRead()).toBe(false);
+    return { body: watchedBody(held()).body, finish };
+  }
+
+  it("makes one load too many wait, and answers 429 after ten seconds", async () => {
+    const app = appWith({ maxLoads: 2 });
+    const bodies = [heldBody(tarball), heldBody(tarball)];
+    const running = bodies.map(async ({ body }) => put(app, body));
     const begun = await app.request("/v1/uploads", { method: "POST", body: JSON.stringify({ size: tarball.length }) });
     const { id, parts } = (await begun.json()) as { id: string; parts: { url: string }[] };
     expect((await app.request(parts[0]?.url ?? "", { method: "PUT", body: tarball })).status).toBe(201); // is no load
-    expect((await app.request(`/v1/uploads/${id}/load`, { method: "POST" })).status).toBe(429);
-    finish();
-    expect((await Promise.all(running)).map(({ ok }) => ok)).toEqual([true, true]);
-    expect((await app.request(`/v1/uploads/${id}/load`, { method: "POST" })).status).toBe(200);
+    const ask = async (): Promise<Response> => app.request(`/v1/uploads/${id}/load`, { method: "POST" });
+    const tooMany = [put(app, watchedBody(once(tarball)).body), ask()];
+    await vi.advanceTimersByTimeAsync(10_000);
+    for (const response of await Promise.all(tooMany)) {
+      expect(response.headers.get("Retry-After")).toBe("10");
+      await expectRefusal(response, refusal);
+    }
+    const patient = ask();
+    await vi.advanceTimersByTimeAsync(9000);
+    for (const { finish } of bodies) finish();
+    expect((await Promise.all([...running, patient])).map(({ status }) => status)).toEqual([201, 200, 200]);
+  });
+
+  it("counts no load before its first byte", async () => {
+    const app = appWith({ maxLoads: 1 });
+    const silent = put(app, watchedBody(stallAfter(new Uint8Array(0))).body);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect((await put(app, tarball)).status).toBe(201);
+    await vi.advanceTimersByTimeAsync(300_000);
+    expect((await silent).status).toBe(408);
+  });
+
+  it("holds for parts of uploads as well, in a line of their own", async () => {
+    const app = appWith({ maxLoads: 2 });
+    const size = 16 * 1024 * 1024;
+    const begun = await app.request("/v1/uploads", { method: "POST", body: JSON.stringify({ size }) });
+    const { parts } = (await begun.json()) as { parts: { url: string; size: number }[] };
+    const send = async (body: ReadableStream<Uint8Array> | Uint8Array): Promise<Response> =>
+      app.request(new Request(parts[0]?.url ?? "", { method: "PUT", body, duplex: "half" } as RequestInit));
+    const bytes = new Uint8Array(parts[0]?.size ?? 0);
+    const bodies = [heldBody(bytes), heldBody(bytes)];
+    const running = bodies.map(async ({ body }) => send(body));
+    await vi.advanceTimersByTimeAsync(1000);
+    const tooMany = send(bytes);
+    expect((await put(app, tarball)).status).toBe(201);
+    await vi.advanceTimersByTimeAsync(10_000);
+    await expectRefusal(tooMany, refusal);
+    for (const { finish } of bodies) finish();
+    expect((await Promise.all(running)).map(({ status }) => status)).toEqual([201, 201]);
   });
 });
 

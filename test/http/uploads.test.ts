@@ -284,7 +284,7 @@ describe("PUT /v1/uploads/<id>/parts/<number>", () => {
 
   /** All of it can be taken: nothing holds any of it. */
   async function expectFreeBudget(): Promise<void> {
-    (await budget.take(budget.maxBytes, AbortSignal.timeout(1000)))();
+    (await budget.take(budget.maxBytes, { signal: AbortSignal.timeout(1000) }))();
   }
 
   it.each([
@@ -336,7 +336,7 @@ describe("PUT /v1/uploads/<id>/parts/<number>", () => {
   });
 
   it("waits for memory, no longer than the client does", async () => {
-    const release = await budget.take(budget.maxBytes, AbortSignal.timeout(1000));
+    const release = await budget.take(budget.maxBytes, { signal: AbortSignal.timeout(1000) });
     const controller = new AbortController();
     const init = { method: "PUT", body: new Uint8Array(8 * mebibyte) };
     const gone = app.request(url, { ...init, signal: controller.signal });

@@ -93,7 +93,7 @@ describe("loadArchive, of a layer that is staged", () => {
     const budget = new ByteBudget(10_000);
     await loadEntries(makeDockerArchive("crane legacy", { layers }), slow, { budget });
     expect(most).toBe(1);
-    (await budget.take(budget.maxBytes, new AbortController().signal))(); // all of it has been given back
+    (await budget.take(budget.maxBytes, { signal: new AbortController().signal }))(); // all of it has been given back
   });
 
   it("is none of the load's business if it cannot be deleted: it expires", async () => {

@@ -67,8 +67,8 @@ describe("loadArchive, of many loads with one budget", () => {
     );
     // All of it is free again.
     const never = new AbortController().signal;
-    const release = await budget.takeLasting(8 * mebibyte, never);
-    await budget.take(streamBytes, never);
+    const release = await budget.takeLasting(8 * mebibyte, { signal: never });
+    await budget.take(streamBytes, { signal: never });
     release();
   });
 });

@@ -1,8 +1,10 @@
 /** One line for memory, turns and connections: fair by caller, then by arrival, and never held up by a request that is gone. */
+import { setMaxListeners } from "node:events";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Line, type Release } from "../../src/streams/line.ts";
 
 const never = new AbortController().signal;
+setMaxListeners(0, never);
 
 function newLine(capacity: number): Line {
   return new Line({ capacity, units: "loads", limit: "maxLoads" });
@@ -53,6 +55,53 @@ describe("Line", () => {
     expect(log).toHaveLength(4);
   });
 
+  it("lets a caller have more than its share while half of the units stay free for others", async () => {
+    const line = newLine(12);
+    for (const caller of ["b", "c", "d", "e", "f"]) (await ask(line, caller))();
+    const log: string[] = [];
+    for (let i = 0; i < 12; i++) void ask(line, "a", 1, log);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(log).toHaveLength(6); // its share is two
+    (await ask(line, "b"))();
+    expect(line.isOverdrawn("a")).toBe(false);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(log).toHaveLength(6);
+  });
+
+  it("serves the requests of one caller in their order, so that a large one is not overtaken for ever", async () => {
+    const line = newLine(10);
+    (await ask(line, "b"))();
+    const first = await ask(line, "a", 4);
+    const log: string[] = [];
+    void line.acquire(8, { caller: "a", signal: never }).then(() => log.push("large"));
+    void line.acquire(1, { caller: "a", signal: never }).then(() => log.push("small"));
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(log).toEqual([]);
+    first();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(log[0]).toBe("large");
+  });
+
+  it("does not call a caller overdrawn because of one that waits for more than its own share", async () => {
+    const line = newLine(4);
+    const [first] = await takeAll(line, "a", 4);
+    first?.();
+    await ask(line, "b");
+    void ask(line, "b", 2);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect([line.isOverdrawn("a"), line.isOverdrawn("b")]).toEqual([false, false]);
+  });
+
+  it("gives at once what can be had without waiting, and nothing otherwise", async () => {
+    const line = newLine(2);
+    const release = line.tryAcquire(2, { caller: "a" });
+    expect(line.tryAcquire(1, { caller: "b" })).toBeUndefined();
+    release?.();
+    expect(line.held).toBe(0);
+    line.tryAcquire(1, { caller: "b" })?.();
+    expect(line.isCrowded).toBe(false);
+  });
+
   it("lets a caller have one hold that is larger than its share", async () => {
     const line = newLine(10);
     (await ask(line, "b"))();
@@ -100,7 +149,8 @@ describe("Line", () => {
     const checked = expect(refused).rejects.toMatchObject({
       code: "TOOMANYREQUESTS",
       message:
-        "Cannot go on now: all 1 loads that are allowed at once (maxLoads) have been in use for 10 seconds; try again later",
+        "Cannot go on now: none of the 1 loads that are allowed at once (maxLoads) was to be had for 10 seconds; " +
+        "callers share them; try again later",
     });
     await vi.advanceTimersByTimeAsync(10_000);
     await checked;

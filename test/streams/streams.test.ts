@@ -45,9 +45,9 @@ describe("ByteBudget", () => {
   it("makes who comes later wait until bytes are given back, in order", async () => {
     const budget = new ByteBudget(100);
     const order: string[] = [];
-    const first = await budget.take(80, never);
-    const second = budget.take(50, never).then((release) => (order.push("second"), release));
-    const third = budget.take(10, never).then((release) => (order.push("third"), release));
+    const first = await budget.take(80, { signal: never });
+    const second = budget.take(50, { signal: never }).then((release) => (order.push("second"), release));
+    const third = budget.take(10, { signal: never }).then((release) => (order.push("third"), release));
     await new Promise((resolve) => setTimeout(resolve, 5));
     expect(order).toEqual([]); // the third would fit, but must not overtake
     first();
@@ -57,26 +57,26 @@ describe("ByteBudget", () => {
 
   it("gives bytes back once, however often it is told to", async () => {
     const budget = new ByteBudget(100);
-    const release = await budget.take(100, never);
+    const release = await budget.take(100, { signal: never });
     release();
     release();
-    await budget.take(100, never);
-    await expect(budget.take(1, AbortSignal.timeout(10))).rejects.toMatchObject({ name: "TimeoutError" });
+    await budget.take(100, { signal: never });
+    await expect(budget.take(1, { signal: AbortSignal.timeout(10) })).rejects.toMatchObject({ name: "TimeoutError" });
   });
 
   it("lets the next one in when a waiting one is aborted", async () => {
     const budget = new ByteBudget(100);
-    await budget.take(50, never);
+    await budget.take(50, { signal: never });
     const controller = new AbortController();
-    const large = budget.take(60, controller.signal);
-    const small = budget.take(50, never);
+    const large = budget.take(60, { signal: controller.signal });
+    const small = budget.take(50, { signal: never });
     controller.abort(new Error("gone"));
     await expect(large).rejects.toThrow("gone");
     await expect(small).resolves.toBeTypeOf("function");
   });
 
   it("refuses what can never fit and names the limit", async () => {
-    await expect(new ByteBudget(100).take(101, never)).rejects.toMatchObject({
+    await expect(new ByteBudget(100).take(101, { signal: never })).rejects.toMatchObject({
       code: "LIMIT_EXCEEDED",
       message: expect.stringContaining("maxBufferBytes allows 100") as string,
     });
@@ -91,19 +91,19 @@ describe("ByteBudget, of lasting shares", () => {
 
   it("leaves what one blob takes, however many there are", async () => {
     const shared = budget();
-    const windows = Array.from({ length: 6 }, async () => shared.takeLasting(8 * mebibyte, never));
+    const windows = Array.from({ length: 6 }, async () => shared.takeLasting(8 * mebibyte, { signal: never }));
     expect(await Promise.all(windows.map(isGranted))).toEqual(windows.map((_, i) => i < 4));
-    expect(await isGranted(shared.take(32 * mebibyte, never))).toBe(true);
+    expect(await isGranted(shared.take(32 * mebibyte, { signal: never }))).toBe(true);
     (await windows[0])?.();
     expect(await isGranted(windows[4] ?? Promise.reject(new Error("expected a fifth")))).toBe(true);
   });
 
   it("lets in one that is too large, by itself", async () => {
     for (const shared of [budget(), new ByteBudget(1000)]) {
-      const first = await shared.takeLasting(128 * mebibyte, never);
-      const second = shared.takeLasting(1, never);
+      const first = await shared.takeLasting(128 * mebibyte, { signal: never });
+      const second = shared.takeLasting(1, { signal: never });
       expect(await isGranted(second)).toBe(false);
-      expect(await isGranted(shared.take(Math.min(shared.maxBytes, 32 * mebibyte), never))).toBe(true);
+      expect(await isGranted(shared.take(Math.min(shared.maxBytes, 32 * mebibyte), { signal: never }))).toBe(true);
       first();
       expect(await isGranted(second)).toBe(true);
     }
@@ -111,16 +111,18 @@ describe("ByteBudget, of lasting shares", () => {
 
   it("gives up its turn when it is aborted while it waits", async () => {
     const shared = budget();
-    const blobs = await Promise.all([0, 1].map(async () => shared.take(32 * mebibyte, never)));
-    await expect(shared.takeLasting(32 * mebibyte, AbortSignal.timeout(5))).rejects.toMatchObject({
+    const blobs = await Promise.all([0, 1].map(async () => shared.take(32 * mebibyte, { signal: never })));
+    await expect(shared.takeLasting(32 * mebibyte, { signal: AbortSignal.timeout(5) })).rejects.toMatchObject({
       name: "TimeoutError",
     });
     for (const release of blobs) release();
-    expect(await isGranted(shared.takeLasting(32 * mebibyte, never))).toBe(true);
+    expect(await isGranted(shared.takeLasting(32 * mebibyte, { signal: never }))).toBe(true);
   });
 
   it("refuses a blob that would need more than they leave", async () => {
-    await expect(budget().take(33 * mebibyte, never)).rejects.toThrow(/allows 67108864 .*, 33554432 for one blob$/);
+    await expect(budget().take(33 * mebibyte, { signal: never })).rejects.toThrow(
+      /allows 67108864 .*, 33554432 for one blob$/,
+    );
   });
 });
 

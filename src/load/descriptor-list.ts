@@ -1,0 +1,65 @@
+/**
+ * The descriptors of an index or a manifest in little memory: some 50 bytes each, where the parsed JSON takes ten times as much.
+ * So a list of many thousands can be kept while the store is asked for each.
+ */
+import { Buffer } from "node:buffer";
+import type { Descriptor } from "../oci/descriptor.ts";
+import { hexOf } from "../oci/digest.ts";
+
+const digestBytes = 32;
+/** Different pairs of a media type and a platform. Of more, the platforms are not kept. */
+const maxKinds = 1000;
+/** Characters of a platform, as JSON. A longer one is not kept. */
+const maxPlatformLength = 500;
+
+type Kind = Pick<Descriptor, "mediaType" | "platform">;
+
+/** Each digest with each size once, in their order: with its media type, and its platform if that is a usual one. */
+export class DescriptorList implements Iterable<Descriptor> {
+  readonly length: number;
+  readonly #digests: Buffer;
+  readonly #sizes: Float64Array;
+  /** Of each its place in `#kinds`. */
+  readonly #kindOf: Uint16Array;
+  readonly #kinds: readonly Kind[];
+
+  constructor(descriptors: readonly Descriptor[]) {
+    const distinct = new Map(descriptors.map((descriptor) => [`${descriptor.digest} ${descriptor.size}`, descriptor]));
+    this.length = distinct.size;
+    this.#digests = Buffer.alloc(digestBytes * this.length);
+    this.#sizes = new Float64Array(this.length);
+    this.#kindOf = new Uint16Array(this.length);
+    const kinds = new KindTable();
+    let i = 0;
+    for (const descriptor of distinct.values()) {
+      this.#digests.write(hexOf(descriptor.digest), digestBytes * i, "hex");
+      this.#sizes[i] = descriptor.size;
+      this.#kindOf[i] = kinds.placeOf(descriptor);
+      i++;
+    }
+    this.#kinds = kinds.all;
+  }
+
+  *[Symbol.iterator](): Generator<Descriptor> {
+    for (let i = 0; i < this.length; i++) {
+      const hex = this.#digests.toString("hex", digestBytes * i, digestBytes * (i + 1));
+      const kind = this.#kinds[this.#kindOf[i] ?? 0];
+      yield { mediaType: "", ...kind, digest: `sha256:${hex}`, size: this.#sizes[i] ?? 0 };
+    }
+  }
+}
+
+class KindTable {
+  readonly all: Kind[] = [];
+  readonly #places = new Map<string, number>();
+
+  placeOf({ mediaType, platform }: Descriptor): number {
+    const text = platform === undefined ? "" : JSON.stringify(platform);
+    const isKept = platform !== undefined && text.length <= maxPlatformLength && this.all.length < maxKinds;
+    const kind = isKept ? { mediaType, platform } : { mediaType };
+    const key = `${mediaType} ${isKept ? text : ""}`;
+    const place = this.#places.get(key) ?? this.all.push(kind) - 1;
+    this.#places.set(key, place);
+    return place;
+  }
+}

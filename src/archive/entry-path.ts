@@ -30,7 +30,7 @@ function problemOf(name: string): string | undefined {
 }
 
 function tooLong(name: string): StowageError {
-  const start = quote(name, 100);
+  const start = quote(name.slice(0, 100));
   return new StowageError(
     "LIMIT_EXCEEDED",
     `Cannot read the archive: a path of ${name.length} characters starts with ${start}, at most ${maxPathLength} are allowed`,

@@ -114,7 +114,7 @@ function withoutZeros(bytes: Uint8Array): string {
 
 function checkLength(text: string, what: string): string {
   if (text.length <= maxPathLength) return text;
-  const start = quote(text, 100);
+  const start = quote(text.slice(0, 100));
   throw new StowageError(
     "LIMIT_EXCEEDED",
     `Cannot read the archive: a ${what} of ${text.length} characters starts with ${start}, at most ${maxPathLength} are allowed`,

@@ -1,6 +1,6 @@
 /**
- * Runs the README's examples `load.ts` and `mount.ts` in the folder in which this file lies then, on whatever runtime runs
- * it: compiled, or with the argument `ts` as they are written. Prints what `load.ts` prints, and then a line of JSON with what the app of `mount.ts` answered.
+ * Runs the README's examples `load.ts` and `mount.ts` in the folder in which this file lies then: compiled, or with the
+ * argument `ts` as they are written. Prints what `load.ts` prints, and then a line of JSON with what the app of `mount.ts` answered.
  */
 import { readFile } from "node:fs/promises";
 import process from "node:process";

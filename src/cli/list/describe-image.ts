@@ -5,7 +5,7 @@ import type { ImageIndex, ImageManifest } from "../../oci/manifest.ts";
 import { platformOf } from "../../oci/platform.ts";
 import type { FoundManifest, ImageSource } from "./image-source.ts";
 
-/** Parts of an index that are read; more platforms than this no image has. */
+/** How many parts of an index are read: more than any image has platforms. */
 const maxParts = 64;
 
 export interface ImageDetails {
@@ -35,7 +35,7 @@ export interface ImagePart extends ImageDetails {
 
 const createdAnnotation = "org.opencontainers.image.created";
 
-/** Undefined for what is not there, or is none that can be read. */
+/** Reads the config too, and for an index its parts. What cannot be read is left out. */
 export async function describeImage(
   source: ImageSource,
   repository: string,
@@ -81,7 +81,7 @@ async function describeManifest(
       digest,
       mediaType,
       size,
-      // A history that does not fit the layers is nobody's.
+      // A history with another number of steps than layers cannot be matched with them.
       ...(history.length === layers.length && { createdBy: history[i] }),
     })),
   };

@@ -9,10 +9,10 @@ import type { ListedImage } from "./list-images.ts";
 /** Hex digits of a digest that tell it from others: `stowage ls NAME@DIGEST` takes as many. */
 const shortDigits = 12;
 
-/** Of the platforms of an image so many characters are shown, else their number. */
+/** A list of platforms is shown up to this length; for a longer one, how many there are. */
 const maxPlatformsLength = 16;
 
-/** An image in a table: whatever is not known is `-`. */
+/** An image in a table: what is not known is shown as `-`. */
 export type Row = ListedEntry & Pick<Partial<ListedImage>, "details">;
 
 /** IMAGE, SIZE, CREATED and PLATFORM; names are cut for a terminal of `columns`, and whole for a program. */

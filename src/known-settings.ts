@@ -1,4 +1,4 @@
-/** Every setting by its name, and warnings of those that are misspelt or do nothing where they are. */
+/** Every setting by its name, and warnings of names that are misspelt. */
 import { nearestName } from "./nearest-name.ts";
 import type { Environment } from "./settings.ts";
 
@@ -8,7 +8,7 @@ export const knownSettings: Readonly<Record<string, string>> = {
   PORT: "where it listens, 8080",
   STOWAGE_STORE: "the store's URL, file:./data",
   STOWAGE_TOKENS: "who may do what, a JSON list",
-  STOWAGE_ANONYMOUS_PULL: "true: whoever shows no token may pull",
+  STOWAGE_ANONYMOUS_PULL: "true: clients without a token may pull",
   STOWAGE_ALLOW_ANYONE: "true: anyone may do everything",
   STOWAGE_IMMUTABLE_TAGS: "tags that never move, v*,team/**:stable",
   STOWAGE_REDIRECT_BLOBS: "true: pulls go to the bucket itself",

@@ -1,4 +1,4 @@
-/** Finds what somebody meant who has misspelt a name. */
+/** Finds the name that is meant by a misspelt one. */
 
 /**
  * The name that is nearest to `text`: at most a third of the letters may be missing, added, changed or swapped with the one

@@ -22,7 +22,10 @@ export interface OpenedApp {
   readonly budget: ByteBudget;
 }
 
-/** Reads the settings, logs what is odd about them, opens the store and makes the app. Throws `INPUT_INVALID` with every problem of the settings. */
+/**
+ * Reads the settings, logs what is odd about them, opens the store and makes the app. Throws `INPUT_INVALID` with every
+ * problem of the settings.
+ */
 export async function openApp(settings: Settings, platform: Platform): Promise<OpenedApp> {
   const config = parseConfig(variablesOf(settings), platform);
   for (const warning of config.warnings) platform.log?.(`Warning: ${warning}`);

@@ -1,7 +1,7 @@
 /** Says who may do what, for the line with which a service starts. */
 import { type Access, type Grant, actions } from "./access.ts";
 
-/** Of the tokens, so many are named. */
+/** How many tokens are named at most. */
 const maxNamed = 5;
 
 /** `anyone may pull, load and delete`, or `ci may load in team/**; cluster may pull; nobody else may do anything`. */

@@ -28,6 +28,8 @@ export interface Input extends AsyncIterable<Uint8Array> {
 
 export interface Output extends NodeJS.WritableStream {
   readonly isTTY?: boolean;
+  /** Of a terminal, how many characters fit into a line. */
+  readonly columns?: number;
 }
 
 /** Exit codes, the same for each command. */

@@ -1,6 +1,7 @@
 /** Tells a person what a load has done. */
 import type { BlobReceipt, BlobStatus, ImageReceipt, Receipt } from "../load/receipt.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
+import { platformOf } from "../oci/platform.ts";
 import { formatReference } from "../oci/reference.ts";
 import { formatBytes, formatCount, formatSeconds } from "./format.ts";
 
@@ -38,7 +39,7 @@ function imageLines(image: ImageReceipt, { registry }: DescribeOptions): string[
   if (previous !== undefined) lines.push(`  before  ${previous}`);
   if (digest !== reference) lines.push(`  digest  ${digest}`);
   if (unusableTag !== undefined) lines.push(`  no tag  ${JSON.stringify(unusableTag)} cannot be one`);
-  if (absent.length > 0) lines.push(`  absent  ${shortList(absent.map(platformOf))}`);
+  if (absent.length > 0) lines.push(`  absent  ${shortList(absent.map(nameOfPart))}`);
   if (registry !== undefined) lines.push(`  pull    docker pull ${registry}/${name}`);
   return lines;
 }
@@ -58,11 +59,9 @@ function blobLine(blobs: readonly BlobReceipt[]): string {
   return found.length === 0 ? "No blobs in the archive, all were there" : `Blobs: ${found.join(", ")}`;
 }
 
-/** `linux/arm64/v8`, where the descriptor says so. */
-function platformOf(descriptor: Descriptor): string {
-  const { os, architecture, variant } = descriptor.platform ?? {};
-  const parts = [os, architecture, variant].filter((part) => typeof part === "string");
-  return parts.length >= 2 ? parts.join("/") : descriptor.digest;
+/** Its platform, where the descriptor says so. */
+function nameOfPart({ platform, digest }: Descriptor): string {
+  return platformOf(platform) ?? digest;
 }
 
 function shortList(items: readonly string[]): string {

@@ -1,130 +1,152 @@
-/** `stowage ls`: the images of a store, by one request for each repository. */
+/** `stowage ls`: the images of a store or a service, or all about one of them. */
 import { parseArgs } from "node:util";
 import { StowageError } from "../errors.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
-import { parseRepositoryName } from "../oci/reference.ts";
-import { subjectOf, tagOf } from "../oci/repository-index.ts";
-import { listRepositories } from "../pull/list-repositories.ts";
-import { readRepository } from "../pull/read-repository.ts";
-import type { CallOptions, ObjectStore } from "../storage/object-store.ts";
+import { parseName, parseRepositoryName } from "../oci/reference.ts";
 import { checkCount, readName } from "./arguments.ts";
-import { type Command, exitCodes } from "./command.ts";
-import { printable } from "./format.ts";
-import { openSettings } from "./open-settings.ts";
-import { formatTable } from "./table.ts";
+import { type Command, type CommandIo, exitCodes } from "./command.ts";
+import { formatCount, printable } from "./format.ts";
+import { formatImage, formatImages } from "./list/format-images.ts";
+import { type ImageSource, openImageSource } from "./list/image-source.ts";
+import { type ListedImage, detailed, listEntries, maxDetailed, resolveEntries } from "./list/list-images.ts";
 
-/** Repositories that are read at the same time. */
-const maxConcurrentReads = 16;
+/** A program reads the names whole; a terminal that does not say how wide it is has this many characters. */
+const usualColumns = 80;
+
+const usage = "[NAME[:TAG|@DIGEST]]";
 
 export const ls: Command = {
-  summary: "list the images of a store",
-  help: `Usage: stowage ls [REPOSITORY] [--store URL] [--json]
+  summary: "list the images of a store or a service",
+  help: `Usage: stowage ls ${usage} [--store URL | --to URL] [OPTIONS]
 
-Lists the images of a store, or of one of its repositories. An image without a tag,
-shown as "-", is found by its digest alone. A referrer is a signature, an attestation
-or the like: it says something about another image.
+Lists the images of a store or a service, or of one of its repositories: size of
+all blobs, day on which it was made, platforms. An image without a tag is shown by
+its digest. A referrer is a signature, an attestation or the like: it says something
+about another image. With a tag or a digest, it shows one image with its layers.
 
 Options:
-  --store URL   the store, default STOWAGE_STORE, else file:./data
-  --json        print a list of images as JSON instead of a table
+  --store URL   a store, default STOWAGE_STORE, else file:./data
+  --to URL      a running service, such as http://127.0.0.1:8080; it lists tags alone
+  --details     read the manifests also of more than ${maxDetailed} images
+  --json        print JSON instead
+
+A service that wants a token gets STOWAGE_TOKEN, or the one in a URL such as
+https://ci:TOKEN@stowage.example; it has to allow "pull".
 
 Examples:
   stowage ls
   stowage ls team/app --store s3://my-bucket/images
+  stowage ls team/app:1.4 --to https://stowage.example
   stowage ls --json | jq -r '.images[] | .repository + "@" + .digest'
 `,
-  async run(args, { env, stdout, stderr, signal }) {
+  async run(args, io) {
     const { values, positionals } = parseArgs({
       args: [...args],
-      options: { store: { type: "string" }, json: { type: "boolean" } },
+      options: {
+        store: { type: "string" },
+        to: { type: "string" },
+        details: { type: "boolean", default: false },
+        json: { type: "boolean", default: false },
+      },
       allowPositionals: true,
     });
-    checkCount(positionals, { min: 0, max: 1, usage: "[REPOSITORY]" });
-    const repository = positionals[0] === undefined ? undefined : readName(positionals[0], parseRepositoryName);
-    const { store } = await openSettings(env, values.store);
-    const names = repository === undefined ? await listRepositories(store, { signal }) : [repository];
-    const { images, failures } = await listImages(store, names, { signal });
-
-    if (values.json === true) stdout.write(`${JSON.stringify({ images }, undefined, 2)}\n`);
-    else if (images.length > 0) stdout.write(printable(formatTable(toRows(images))));
-    else if (failures.length === 0) stderr.write(`There are no images in ${repository ?? store.url}\n`);
-    for (const { message } of failures) stderr.write(printable(`stowage ls: ${message}\n`));
-    return failures.length === 0 ? exitCodes.ok : exitCodes.failed;
+    checkCount(positionals, { min: 0, max: 1, usage });
+    const wanted = positionals[0] === undefined ? undefined : readWanted(positionals[0]);
+    const source = await openImageSource(values, io);
+    if (wanted?.reference !== undefined) return listOne(source, { ...wanted, reference: wanted.reference }, values, io);
+    return listAll(source, wanted?.repository, values, io);
   },
 };
 
-/** Named as in a load's receipt. */
-interface ListedImage {
+interface ListOptions {
+  readonly details: boolean;
+  readonly json: boolean;
+}
+
+async function listAll(
+  source: ImageSource,
+  repository: string | undefined,
+  { details, json }: ListOptions,
+  { stdout, stderr }: CommandIo,
+): Promise<number> {
+  const names = repository === undefined ? await source.repositories() : [repository];
+  const { entries, failures } = await listEntries(source, names);
+  const withDetails = details || entries.length <= maxDetailed;
+  if (json) {
+    const images = await resolveEntries(source, entries, { withDetails });
+    stdout.write(`${JSON.stringify({ images: images.map((image) => toJson(image)) }, undefined, 2)}\n`);
+  } else if (entries.length > 0) {
+    const images = withDetails ? await resolveEntries(source, entries, { withDetails }) : entries;
+    const columns = stdout.isTTY === true ? (stdout.columns ?? usualColumns) : undefined;
+    stdout.write(printable(formatImages(images, columns)));
+  } else if (failures.length === 0) stderr.write(`There are no images in ${repository ?? source.name}\n`);
+  if (!withDetails) {
+    stderr.write(`${formatCount(entries.length, "image")}: what each is takes reading it, which --details does\n`);
+  }
+  for (const { message } of failures) stderr.write(printable(`stowage ls: ${message}\n`));
+  return failures.length === 0 ? exitCodes.ok : exitCodes.failed;
+}
+
+async function listOne(
+  source: ImageSource,
+  { repository, reference }: Required<Wanted>,
+  { json }: ListOptions,
+  { stdout }: CommandIo,
+): Promise<number> {
+  const entry = { repository, reference: await wholeReference(source, repository, reference) };
+  const identity = await source.resolve(repository, entry.reference);
+  const image = await detailed(source, { ...entry, ...identity });
+  if (image === undefined) {
+    throw new StowageError("MANIFEST_UNKNOWN", `Cannot find ${JSON.stringify(reference)} in ${repository}`);
+  }
+  const text = `${JSON.stringify({ images: [toJson(image, { whole: true })] }, undefined, 2)}\n`;
+  stdout.write(json ? text : printable(formatImage(image)));
+  return exitCodes.ok;
+}
+
+interface Wanted {
   readonly repository: string;
-  /** Its tag, or its digest where it has none. */
-  readonly reference: string;
-  readonly digest: string;
-  readonly mediaType: string;
-  /** Length of the manifest in bytes. */
-  readonly size: number;
-  /** Of a referrer, the digest of what it says something about. */
-  readonly subject?: string;
+  /** A tag, a digest, or the first hex digits of one. */
+  readonly reference?: string;
 }
 
-interface Listing {
-  readonly images: readonly ListedImage[];
-  /** What is wrong with repositories that are damaged: they hide no others. */
-  readonly failures: readonly StowageError[];
-}
-
-async function listImages(store: ObjectStore, names: readonly string[], options: CallOptions): Promise<Listing> {
-  const images: ListedImage[] = [];
-  const failures: StowageError[] = [];
-  for (let i = 0; i < names.length; i += maxConcurrentReads) {
-    const batch = names.slice(i, i + maxConcurrentReads);
-    for (const result of await Promise.all(batch.map((name) => readImages(store, name, options)))) {
-      if (result instanceof StowageError) failures.push(result);
-      else images.push(...result);
-    }
+function readWanted(text: string): Wanted {
+  const at = text.indexOf("@");
+  if (at === -1) {
+    const { repository, tag } = readName(text, parseName);
+    return tag === undefined ? { repository } : { repository, reference: tag };
   }
-  return { images, failures };
+  const repository = readName(text.slice(0, at), parseRepositoryName);
+  const [, hex] = /^(?:sha256:)?([0-9a-f]{6,64})$/.exec(text.slice(at + 1)) ?? [];
+  if (hex !== undefined) return { repository, reference: `sha256:${hex}` };
+  const found = JSON.stringify(text.slice(at + 1));
+  throw new StowageError("INPUT_INVALID", `found ${found} as a digest, expected at least its first 6 hex digits`);
 }
 
-async function readImages(
-  store: ObjectStore,
-  repository: string,
-  options: CallOptions,
-): Promise<ListedImage[] | StowageError> {
-  try {
-    const { entries } = await readRepository(store, repository, options);
-    return entries.map((entry) => toImage(repository, entry)).toSorted(byReference);
-  } catch (error) {
-    if (error instanceof StowageError && isDamage(error)) return error;
-    throw error;
-  }
+/** A digest may be cut short, as the table shows it, where the list has it. */
+async function wholeReference(source: ImageSource, repository: string, reference: string): Promise<string> {
+  if (!/^sha256:[0-9a-f]{6,63}$/.test(reference)) return reference;
+  const entries = await source.entries(repository);
+  const digests = new Set(
+    entries.flatMap(({ digest }) => digest ?? []).filter((digest) => digest.startsWith(reference)),
+  );
+  const [digest = reference] = digests;
+  if (digests.size <= 1) return digest;
+  throw new StowageError(
+    "INPUT_INVALID",
+    `"${reference}" is the beginning of ${digests.size} digests: write more of it`,
+  );
 }
 
-function isDamage({ code }: StowageError): boolean {
-  return code === "STORE_DAMAGED" || code === "LIMIT_EXCEEDED";
-}
-
-function toImage(repository: string, entry: Descriptor): ListedImage {
-  const { digest, mediaType, size } = entry;
-  const subject = subjectOf(entry);
-  const reference = tagOf(entry) ?? digest;
-  return { repository, reference, digest, mediaType, size, ...(subject !== undefined && { subject }) };
-}
-
-function byReference(a: ListedImage, b: ListedImage): number {
-  return a.reference < b.reference ? -1 : a.reference > b.reference ? 1 : 0;
-}
-
-function toRows(images: readonly ListedImage[]): string[][] {
-  const rows = images.map(({ repository, reference, digest, mediaType, subject }) => [
-    repository,
-    reference === digest ? "-" : reference,
-    subject === undefined ? kindOf(mediaType) : "referrer",
-    digest,
-  ]);
-  return [["REPOSITORY", "TAG", "KIND", "DIGEST"], ...rows];
-}
-
-/** `index`: one image for several platforms. */
-function kindOf(mediaType: string): string {
-  return /image\.index|manifest\.list/.test(mediaType) ? "index" : "image";
+/** Named as in a load's receipt. Fields may be added, none goes. Layers are there where one image is asked for. */
+function toJson({ details, ...image }: ListedImage, { whole = false } = {}): object {
+  if (details === undefined) return image;
+  const { totalSize, platforms, created, layers, manifests } = details;
+  return {
+    ...image,
+    totalSize,
+    platforms,
+    ...(created !== undefined && { created }),
+    ...(whole && layers !== undefined && { layers }),
+    ...(whole && manifests !== undefined && { manifests }),
+  };
 }

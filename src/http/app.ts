@@ -66,10 +66,11 @@ export interface AppOptions {
 }
 
 /**
- * Makes the app: loading under `/v1`, the OCI distribution specification under `/v2`, `/healthz` and `/readyz`. Serve its `fetch`, ask
- * it by `request` without any network, or mount it: `own.route("/images", createApp(…))`. Errors of its routes it answers
- * itself, as the specification wants them; what is not its own stays the outer app's. Hono's `mount` hides the path that the
- * app's own links need. Registry clients look for `/v2/` at the root of a host alone: for them, `own.route("/", …)`.
+ * Makes the app: loading under `/v1`, the OCI distribution specification under `/v2`, `/healthz` and `/readyz`. Serve its
+ * `fetch`, ask it by `request` without any network, or mount it: `own.route("/images", createApp(…))`. Errors of its routes
+ * it answers itself, as the specification wants them; what is not its own stays the outer app's. Hono's `mount` hides the
+ * path that the app's own links need. Registry clients look for `/v2/` at the root of a host alone: for them,
+ * `own.route("/", …)`.
  */
 export function createApp(options: AppOptions): Hono {
   const limits = completeLimits(options.limits);

@@ -59,7 +59,7 @@ export function callerName(c: Context): string {
   return callerOf(c).name;
 }
 
-/** The same for whatever comes to a request, also where `authenticate` has refused it: then it is undefined. */
+/** As `callerName`; undefined if `authenticate` has refused the request. */
 export function callerNameIfKnown(c: Context): string | undefined {
   return callers.get(c)?.name;
 }

@@ -64,7 +64,7 @@ export interface AnswerLoadOptions {
 }
 
 /**
- * Loads, wherever the tarball comes from, what whoever asks may load, and answers with what came of it. What can be known
+ * Loads a tarball, as far as the caller may, and answers with what came of it (`load-answer.ts`). What can be known
  * without the body is decided before it is read: a client that is refused need not have sent it.
  */
 export async function answerLoad(c: Context, options: AnswerLoadOptions): Promise<Response> {

@@ -1,6 +1,6 @@
 /**
  * `GET /readyz`: does the store answer? Load balancers and Kubernetes ask each few seconds, and anybody may: so one look at
- * the store counts for all who ask within a few seconds. What is wrong stands in the log; the answer names no bucket.
+ * the store counts for all requests of the next seconds. The log says what is wrong; the answer names no bucket.
  */
 import type { Context } from "hono";
 import { StowageError, messageOf } from "../errors.ts";
@@ -12,7 +12,7 @@ import type { Service } from "./service.ts";
 /** How long a look at the store counts. */
 const freshMs = 5000;
 
-/** A look ends by itself before that; on Workers whoever began it may be ended, and the look with him. */
+/** A look ends by itself before that. On Workers it can end without a result: together with the request that began it. */
 const maxWaitMs = 15_000;
 
 export function readyRoute({ store, log }: Pick<Service, "store" | "log">): (c: Context) => Promise<Response> {

@@ -1,6 +1,6 @@
 /**
- * The one place where a request that has been answered is reported: what failed, what was refused, whose client went away
- * before the answer, and, if the settings say so, what was pulled. (What was loaded or deleted the routes say themselves.)
+ * The one place where a finished request is reported: failures, refusals, clients that went away before the answer and, if
+ * the settings say so, pulls. The routes themselves report loads and deletions.
  */
 import type { Context, MiddlewareHandler } from "hono";
 import { StowageError, messageOf, printable } from "../errors.ts";
@@ -15,7 +15,7 @@ interface FinishedRequest {
   readonly method: string;
   /** As it was sent: decoded it could bring line ends into the log. */
   readonly path: string;
-  /** 499, as nginx has it, where nobody was there any more to be answered. */
+  /** 499 if the client went away before the answer, as in nginx's logs. */
   readonly status: number;
   readonly error: Error | undefined;
 }
@@ -24,7 +24,7 @@ type Kind = "failed" | "refused" | "gone" | "pulled";
 
 const goneStatus = 499;
 
-/** Of each kind but pulls, so many lines are written within a minute: a flood of requests is none of the log. */
+/** Lines of one kind within a minute, pulls excepted: a flood of requests must not flood the log. */
 const maxLinesPerMinute = 120;
 const minuteMs = 60_000;
 /** Characters of a line. Of an error that nobody foresaw the stack is wanted. */
@@ -37,7 +37,7 @@ export interface ReportOptions extends Pick<Service, "log" | "signal"> {
   readonly logPulls: boolean;
 }
 
-/** To run before `authenticate`, so that those whom it refuses are reported too. */
+/** Runs before `authenticate`, so that its refusals are reported too. */
 export function reportRequests(options: ReportOptions): MiddlewareHandler {
   const flood = new FloodGate(options.log);
   const report = (request: FinishedRequest): void => {
@@ -49,7 +49,7 @@ export function reportRequests(options: ReportOptions): MiddlewareHandler {
     try {
       await next();
     } catch (error) {
-      // A server gives no error, but a word, as the reason why a request has ended.
+      // Node's server ends a request with a text as the reason, not with an error: Hono passes that on.
       if (!c.req.raw.signal.aborted) throw error;
       report({ ...describeRequest(c), status: goneStatus, error: undefined });
       c.res = errorResponse(new StowageError("INTERRUPTED", "Cannot answer: the client went away"));

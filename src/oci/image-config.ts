@@ -1,6 +1,7 @@
 /** An image's config (image specification, "Image Configuration"), as far as Stowage looks into it. */
 import { StowageError, messageOf } from "../errors.ts";
 import { describeJson, isJsonObject, parseJson } from "./json.ts";
+import { platformOf } from "./platform.ts";
 
 export const ociConfigType = "application/vnd.oci.image.config.v1+json";
 
@@ -11,6 +12,36 @@ export function parseDiffIds(bytes: Uint8Array, name: string): readonly string[]
   const diffIds = isJsonObject(rootfs) ? (rootfs["diff_ids"] ?? []) : undefined; // Docker leaves an empty list out, or writes `null`
   if (Array.isArray(diffIds) && diffIds.every((id) => typeof id === "string")) return diffIds;
   throw invalid(name, `found ${describeJson(diffIds)} as rootfs.diff_ids, expected a list of digests`);
+}
+
+/** What a config says of its image to people. */
+export interface ConfigSummary {
+  /** When the image was made, RFC 3339. */
+  readonly created?: string | undefined;
+  readonly platform?: string | undefined;
+  /** What has made each layer, from the first to the last; steps that made none are left out. */
+  readonly history: readonly string[];
+}
+
+/** Reads what there is to show, and passes over what cannot be read: nothing depends on it. */
+export function summarizeConfig(bytes: Uint8Array): ConfigSummary {
+  let json: unknown;
+  try {
+    json = parseJson(bytes);
+  } catch {
+    return { history: [] };
+  }
+  if (!isJsonObject(json)) return { history: [] };
+  const { created, history } = json;
+  const steps: readonly unknown[] = Array.isArray(history) ? history : [];
+  return {
+    created: typeof created === "string" && !Number.isNaN(Date.parse(created)) ? created : undefined,
+    platform: platformOf(json),
+    history: steps.filter(isJsonObject).flatMap((step) => {
+      if (step["empty_layer"] === true) return [];
+      return typeof step["created_by"] === "string" ? step["created_by"] : "";
+    }),
+  };
 }
 
 function parse(bytes: Uint8Array, name: string): unknown {

@@ -5,7 +5,7 @@ import { withinSeconds } from "../streams/within-seconds.ts";
 import { layoutKey } from "./keys.ts";
 import type { CallOptions, StoreReader } from "./object-store.ts";
 
-/** As long as the SDK waits for a connection: a server that is not there is told from one that does not answer. */
+/** More than the 10 seconds that the SDK waits for a connection, whose error says more. */
 const maxSeconds = 12;
 
 /**

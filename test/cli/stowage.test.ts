@@ -23,7 +23,7 @@ describe("stowage", () => {
     },
   );
 
-  it("explains a command to whoever asks for help with it", async () => {
+  it("explains the command that stands behind help", async () => {
     expect(await stowage(["help", "load"])).toEqual(await stowage(["load", "--help"]));
     expect((await stowage(["help", "lod"])).stderr).toMatch(
       /^stowage: there is no command "lod", did you mean "load"\?/,

@@ -87,7 +87,7 @@ describe("the log of requests", () => {
     ]);
   });
 
-  it("has lines of bounded length and one line each, whatever the client sends", async () => {
+  it("writes one line of bounded length for each refusal, also for a long path and for line ends", async () => {
     const long = "x".repeat(50_000);
     await makeApp().request(`/v1/load/${long}%0Ainjected`, { method: "PUT", headers: as("ci"), body: "x" });
     await makeApp().request("/v1/load/a%0A2026-01-01%20all%20is%20well", {

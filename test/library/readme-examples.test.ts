@@ -50,10 +50,11 @@ async function installDocker(): Promise<void> {
 
 const pathWithDocker = (): string => [join(folder, "bin"), toolsPath].join(delimiter);
 
-async function runExamples(command: string, args: readonly string[] = []): Promise<void> {
+/** Compiled, unless the extension is `ts`. */
+async function runExamples(command: string, args: readonly string[] = [], extension = "js"): Promise<void> {
   await copyFile(new URL("run-examples.mjs", import.meta.url), join(folder, "run-examples.mjs"));
   const env = { PATH: pathWithDocker(), TEAM_PASSWORD: secret };
-  const output = await runTool(command, [...args, "run-examples.mjs"], { cwd: folder, env });
+  const output = await runTool(command, [...args, "run-examples.mjs", extension], { cwd: folder, env });
   const [digest, answers = ""] = output.trim().split("\n");
   expect(digest).toBe(layout.digest);
   expect(JSON.parse(answers)).toEqual({
@@ -68,15 +69,22 @@ describe("the README's examples", () => {
     expect([...examples.keys()].toSorted()).toEqual(["load.ts", "mount.ts", "serve.ts", "worker.ts"]);
   });
 
-  it("load.ts and mount.ts run on Node", () => runExamples(process.execPath));
+  it("load.ts and mount.ts run on Node, compiled", () => runExamples(process.execPath));
 });
 
+for (const node of ["node22", "node24"] as const) {
+  describeIfFound(`the README's examples on ${node}`, missingTools([node]), () => {
+    it("load.ts and mount.ts run as they are written", () => runExamples(node, [], "ts"));
+  });
+}
+
 describeIfFound("the README's examples on Bun", missingTools(["bun"]), () => {
-  it("load.ts and mount.ts run", () => runExamples("bun"));
+  it("load.ts and mount.ts run as they are written", () => runExamples("bun", [], "ts"));
 });
 
 describeIfFound("the README's examples on Deno", missingTools(["deno"]), () => {
-  it("load.ts and mount.ts run", () => runExamples("deno", ["run", "--allow-all", "--quiet"]));
+  it("load.ts and mount.ts run as they are written", () =>
+    runExamples("deno", ["run", "--allow-all", "--quiet"], "ts"));
 
   it("serve.ts is typed, and serves", async () => {
     await runTool("deno", ["check", "--quiet", "serve.ts"], { cwd: folder });

@@ -1,6 +1,6 @@
 /**
- * Runs the README's examples `load.ts` and `mount.ts`, compiled, in the folder in which this file lies then, on whatever
- * runtime runs it. Prints what `load.ts` prints, and then a line of JSON with what the app of `mount.ts` answered.
+ * Runs the README's examples `load.ts` and `mount.ts` in the folder in which this file lies then: compiled, or with the
+ * argument `ts` as they are written. Prints what `load.ts` prints, and then a line of JSON with what the app of `mount.ts` answered.
  */
 import { readFile } from "node:fs/promises";
 import process from "node:process";
@@ -8,9 +8,10 @@ import process from "node:process";
 const tarball = await readFile("app.tar");
 globalThis.fetch = async () => new Response(tarball); // the address in the example is nobody's
 
-await import("./load.js");
+const extension = process.argv[2] ?? "js";
+await import(`./load.${extension}`);
 /** @type {{ readonly default: import("hono").Hono }} */
-const { default: app } = await import("./mount.js");
+const { default: app } = await import(`./mount.${extension}`);
 
 const login = { Authorization: `Basic ${btoa(`team:${process.env["TEAM_PASSWORD"]}`)}` };
 const refused = await app.request("/images/v2/");

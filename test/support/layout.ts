@@ -58,6 +58,8 @@ export interface LayoutOptions {
   readonly root?: Readonly<Record<string, unknown>>;
   /** Fields over those of the manifests, such as Docker's media type; undefined leaves one out. */
   readonly manifest?: Readonly<Record<string, unknown>>;
+  /** Fields over those of the configs, such as a history. */
+  readonly config?: Readonly<Record<string, unknown>>;
 }
 
 /** A layout of one image, or of one index with an image for each platform. */
@@ -187,6 +189,7 @@ function makeImage(platform: string | undefined, options: LayoutOptions): TestIm
     ...(fields ?? platformFields("linux/amd64")),
     config: { Labels: { label: options.label ?? "none" } },
     rootfs: { type: "layers", diff_ids: layers.map(({ digest }) => digest) },
+    ...options.config,
   });
   const manifest = jsonBlob({
     schemaVersion: 2,

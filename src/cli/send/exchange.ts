@@ -23,7 +23,7 @@ const firstWaitMs = 500;
 const agents = { http: new http.Agent({ keepAlive: true }), https: new https.Agent({ keepAlive: true }) };
 
 export interface ExchangeOptions {
-  readonly method: "GET" | "PUT" | "POST" | "DELETE";
+  readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: RequestBody | undefined;
   /** How long nothing may go over the connection, where it is not `silenceTimeoutMs`. */

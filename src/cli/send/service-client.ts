@@ -29,7 +29,7 @@ const wholeReceipt = "?verbose=true";
 const ownPart = /\/(v1\/uploads\/[\w-]+\/parts\/\d+\?key=[^&]*)$/;
 
 export interface AskOptions {
-  readonly method: "GET" | "POST" | "DELETE";
+  readonly method: "GET" | "HEAD" | "POST" | "DELETE";
   /** Sent as the body. */
   readonly json?: JsonObject;
   /** It shows whether there is a service at all: one that cannot be reached is not asked again. */
@@ -45,7 +45,7 @@ export interface LoadRequest {
 export interface OpenServiceOptions {
   readonly env: Environment;
   /** What is done with the service, for messages. */
-  readonly purpose: "load into" | "remove from";
+  readonly purpose: "load into" | "remove from" | "list";
 }
 
 /**

@@ -1,12 +1,12 @@
 /** `stowage gc`: deletes the blobs that no image needs. */
 import { parseArgs } from "node:util";
 import { StowageError } from "../errors.ts";
-import { collectGarbage } from "../gc/collect-garbage.ts";
+import { checkGrace, collectGarbage } from "../gc/collect-garbage.ts";
 import type { Amount, GarbageReport } from "../gc/tally.ts";
 import { checkCount } from "./arguments.ts";
 import { type Command, exitCodes } from "./command.ts";
 import { formatBytes, formatCount } from "./format.ts";
-import { openSettings } from "./open-settings.ts";
+import { openExisting } from "./open-settings.ts";
 
 const defaultGrace = "24h";
 
@@ -43,7 +43,8 @@ Examples:
     });
     checkCount(positionals, { min: 0, max: 0, usage: "options only" });
     const graceMs = parseGrace(values.grace);
-    const { store, limits } = await openSettings(io.env, values.store);
+    checkGrace(graceMs);
+    const { store, limits } = await openExisting(io, values.store);
     const isDryRun = values["dry-run"];
     const report = await collectGarbage({ store, limits, graceMs, isDryRun, signal: io.signal });
     io.stdout.write(
@@ -60,7 +61,7 @@ const unitMs: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 8
 function parseGrace(text: string): number {
   const [, count = "", unit = ""] = /^(\d{1,6})([mhd])$/.exec(text) ?? [];
   const graceMs = Number(count) * (unitMs[unit] ?? 0);
-  if (graceMs > 0) return graceMs; // whether it is long enough is said by whom it concerns
+  if (graceMs > 0) return graceMs;
   throw new StowageError("INPUT_INVALID", `found --grace ${JSON.stringify(text)}, expected such as 90m, 24h or 7d`);
 }
 

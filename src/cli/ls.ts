@@ -10,7 +10,7 @@ import type { CallOptions, ObjectStore } from "../storage/object-store.ts";
 import { checkCount, readName } from "./arguments.ts";
 import { type Command, exitCodes } from "./command.ts";
 import { printable } from "./format.ts";
-import { openSettings } from "./open-settings.ts";
+import { openExisting } from "./open-settings.ts";
 import { formatTable } from "./table.ts";
 
 /** Repositories that are read at the same time. */
@@ -41,7 +41,7 @@ Examples:
     });
     checkCount(positionals, { min: 0, max: 1, usage: "[REPOSITORY]" });
     const repository = positionals[0] === undefined ? undefined : readName(positionals[0], parseRepositoryName);
-    const { store } = await openSettings(env, values.store);
+    const { store } = await openExisting({ env, signal }, values.store);
     const names = repository === undefined ? await listRepositories(store, { signal }) : [repository];
     const { images, failures } = await listImages(store, names, { signal });
 

@@ -5,7 +5,7 @@ import type { Problem } from "../verify/problem.ts";
 import { checkCount } from "./arguments.ts";
 import { type Command, type CommandIo, exitCodes } from "./command.ts";
 import { formatBytes, formatCount, printable } from "./format.ts";
-import { type StoreSettings, openSettings } from "./open-settings.ts";
+import { type StoreSettings, openExisting } from "./open-settings.ts";
 import { type Progress, startProgress } from "./progress.ts";
 
 export const verify: Command = {
@@ -32,7 +32,7 @@ Examples:
       allowPositionals: true,
     });
     checkCount(positionals, { min: 0, max: 0, usage: "options only" });
-    const settings = await openSettings(io.env, values.store);
+    const settings = await openExisting(io, values.store);
     const asJson = values.json === true;
     const report = await verifyWithProgress(settings, io, asJson ? undefined : printProblem);
     io.stdout.write(asJson ? `${JSON.stringify(report, undefined, 2)}\n` : summary(report, settings.store.url));

@@ -1,4 +1,4 @@
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { joinLayouts, makeLayout, tarOf } from "../support/layout.ts";
@@ -67,8 +67,15 @@ images      -      referrer  ${signature.digest}
   });
 
   it("says that an empty store is empty", async () => {
-    expect(await stowage(["ls"])).toEqual({ code: 0, stdout: "", stderr: "There are no images in file:./data\n" });
-    expect(await stowage(["ls", "--json"])).toEqual({ code: 0, stdout: '{\n  "images": []\n}\n', stderr: "" });
+    const cwd = await newFolder();
+    await mkdir(join(cwd, "data"));
+    await writeFile(join(cwd, "data/oci-layout"), '{"imageLayoutVersion":"1.0.0"}');
+    expect(await stowage(["ls"], { cwd })).toEqual({
+      code: 0,
+      stdout: "",
+      stderr: "There are no images in file:./data\n",
+    });
+    expect(await stowage(["ls", "--json"], { cwd })).toEqual({ code: 0, stdout: '{\n  "images": []\n}\n', stderr: "" });
   });
 
   it("exits with 1 for a repository that is not there, with 2 for what cannot be one", async () => {

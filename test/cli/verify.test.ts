@@ -35,6 +35,7 @@ describe("stowage verify", () => {
   it("finds nothing wrong with an empty store, and with files that it does not know", async () => {
     const cwd = await newFolder();
     await mkdir(join(cwd, "data"));
+    await writeFile(join(cwd, "data/oci-layout"), '{"imageLayoutVersion":"1.0.0"}');
     await writeFile(join(cwd, "data/README"), "mine");
     const { code, stdout } = await stowage(["verify"], { cwd });
     expect(stdout).toBe("All is well in file:./data: 0 images in 0 repositories, 0 blobs (0 bytes)\n");

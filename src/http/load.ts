@@ -1,4 +1,4 @@
-/** `PUT` or `POST /v1/load[/<name>[:<tag>]]`: the request's body is a tarball, the answer is the receipt. */
+/** `PUT` or `POST /v1/load[/<name>[:<tag>]][?repair=true]`: the request's body is a tarball, the answer is the receipt. */
 import { type Context, Hono } from "hono";
 import { StowageError } from "../errors.ts";
 import { checkBodyBytes } from "../load/check-body-bytes.ts";
@@ -54,14 +54,24 @@ export async function answerLoad(c: Context, options: AnswerLoadOptions): Promis
   authorize(c, "load", name?.repository);
   checkBodyBytes(announcedBytes ?? 0, service.limits.maxBodyBytes);
   const expects = expectationOf(c);
+  const repair = isRepair(c);
   const mayPublish = (repository: string): boolean => mayReach(c, "load", repository);
   const receipt = await service.slots.run(async () =>
-    withinLoadSeconds("the load", service, async (signal) => load({ ...service, name, expects, mayPublish, signal })),
+    withinLoadSeconds("the load", service, async (signal) =>
+      load({ ...service, name, expects, repair, mayPublish, signal }),
+    ),
   );
   service.log(`${callerName(c)} ${summary(receipt)}`);
   return c.body(`${JSON.stringify(receipt, undefined, 2)}\n`, hasChanges(receipt) ? 201 : 200, {
     "Content-Type": "application/json",
   });
+}
+
+/** `?repair=true`: blobs that the store has are read, and written again if they are damaged. */
+function isRepair(c: Context): boolean {
+  const text = c.req.query("repair") ?? "false";
+  if (text === "true" || text === "false") return text === "true";
+  throw new StowageError("INPUT_INVALID", `Cannot use ${JSON.stringify(text)} as repair: expected true or false`);
 }
 
 /** Of the images of a load, so many are named in the log. */

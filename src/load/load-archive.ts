@@ -49,6 +49,11 @@ export interface LoadOptions {
   readonly budget?: ByteBudget | undefined;
   /** May whoever loads publish in this repository? Without it they may in all. */
   readonly mayPublish?: ((repository: string) => boolean) | undefined;
+  /**
+   * Reads every blob of the archive that the store has, and writes those again that are damaged (`repaired`). Without it a
+   * load tells damage by the size alone, and of manifests by the bytes.
+   */
+  readonly repair?: boolean | undefined;
   /** What the source is encoded with, whatever the archive itself is compressed with (HTTP's Content-Encoding). */
   readonly contentEncoding?: ContentEncoding | undefined;
   /**
@@ -62,6 +67,7 @@ export interface LoadOptions {
 interface RunningLoad extends Omit<PublishOptions, "known"> {
   readonly budget: ByteBudget;
   readonly contentEncoding: ContentEncoding;
+  readonly repair: boolean;
   /** Counts the bytes of the source. */
   readonly received: Meter;
 }
@@ -95,6 +101,7 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
     immutableTags: options.immutableTags ?? [],
     mayPublish: options.mayPublish,
     contentEncoding: options.contentEncoding ?? "identity",
+    repair: options.repair ?? false,
     limits,
     budget: options.budget ?? sharedBudget,
     signal,

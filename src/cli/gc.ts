@@ -1,13 +1,13 @@
 /** `stowage gc`: deletes the blobs that no image needs. */
 import { parseArgs } from "node:util";
 import { StowageError } from "../errors.ts";
-import { collectGarbage } from "../gc/collect-garbage.ts";
+import { checkGrace, collectGarbage } from "../gc/collect-garbage.ts";
 import type { Amount, GarbageReport } from "../gc/tally.ts";
 import { parseDuration } from "../parse-quantity.ts";
 import { checkCount } from "./arguments.ts";
 import { type Command, exitCodes } from "./command.ts";
 import { formatBytes, formatCount } from "./format.ts";
-import { openSettings } from "./open-settings.ts";
+import { openExisting } from "./open-settings.ts";
 
 const defaultGrace = "24h";
 
@@ -44,7 +44,8 @@ Examples:
     });
     checkCount(positionals, { min: 0, max: 0, usage: "options only" });
     const graceMs = parseGrace(values.grace);
-    const { store, limits } = await openSettings(io.env, values.store);
+    checkGrace(graceMs);
+    const { store, limits } = await openExisting(io, values.store);
     const isDryRun = values["dry-run"];
     const report = await collectGarbage({ store, limits, graceMs, isDryRun, signal: io.signal });
     io.stdout.write(

@@ -24,34 +24,40 @@ export interface LoadTargetOptions {
   readonly store?: string;
   readonly to?: string;
   readonly direct?: boolean;
+  readonly repair?: boolean;
 }
 
 /** The store or service that the options name, else the store of the settings. Throws `INPUT_INVALID`. */
 export async function openLoadTarget(options: LoadTargetOptions, io: CommandIo): Promise<LoadTarget> {
-  const { store, to, direct = false } = options;
+  const { store, to, direct = false, repair = false } = options;
   if (to === undefined && direct) throw new StowageError("INPUT_INVALID", "found --direct, expected --to with it");
   checkOneTarget(options);
-  return to === undefined ? storeTarget(store, io) : serviceTarget(to, direct, io);
+  return to === undefined ? storeTarget(store, repair, io) : serviceTarget(to, { direct, repair }, io);
 }
 
-async function storeTarget(storeUrl: string | undefined, io: CommandIo): Promise<LoadTarget> {
+async function storeTarget(storeUrl: string | undefined, repair: boolean, io: CommandIo): Promise<LoadTarget> {
   const { store, limits, immutableTags } = await openSettings(io.env, storeUrl);
-  const options = { store, limits, immutableTags, budget: new ByteBudget(limits.maxBufferBytes), signal: io.signal };
+  const budget = new ByteBudget(limits.maxBufferBytes);
+  const options = { store, limits, immutableTags, budget, repair, signal: io.signal };
   const load = async (source: AsyncIterable<Uint8Array>, name: ImageName | undefined): Promise<Receipt> =>
     loadArchive(source, { ...options, name });
   return { load: async (input, name) => inOnePass(input, { into: store.url, io, load: (it) => load(it, name) }) };
 }
 
-function serviceTarget(url: string, isDirect: boolean, io: CommandIo): LoadTarget {
+function serviceTarget(
+  url: string,
+  { direct, repair }: { readonly direct: boolean; readonly repair: boolean },
+  io: CommandIo,
+): LoadTarget {
   const service = openService(url, { env: io.env, purpose: "load into" });
   const { registry, name: into } = service;
-  if (!isDirect) return { registry, load: async (input, name) => sendArchive(input, { service, name, io }) };
+  if (!direct) return { registry, load: async (input, name) => sendArchive(input, { service, name, repair, io }) };
   const load = async (
     source: AsyncIterable<Uint8Array>,
     input: OpenInput,
     name: ImageName | undefined,
   ): Promise<Receipt> => {
-    const answer = service.put({ source, size: input.size }, { name, signal: io.signal });
+    const answer = service.put({ source, size: input.size }, { name, repair, signal: io.signal });
     return service.readReceipt(await service.attempt(answer));
   };
   return { registry, load: async (input, name) => inOnePass(input, { into, io, load: (it) => load(it, input, name) }) };

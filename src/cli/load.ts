@@ -24,6 +24,7 @@ Options:
   --store URL   load into this store, default STOWAGE_STORE, else file:./data
   --to URL      load into a running service, such as http://127.0.0.1:8080
   --direct      with --to: send the input as it comes, by one request
+  --repair      read the blobs that are there already, and write damaged ones again
   --json        print the receipt as JSON instead of a summary
 
 A service is asked first which blobs it has, and gets only the others. What is
@@ -43,6 +44,7 @@ Examples:
   docker save team/app:1.4 | stowage load -
   stowage load app.tar team/app:1.4 --store s3://my-bucket/images
   stowage load app.tar.gz --to https://stowage.example
+  stowage load app.tar --repair
   stowage load app.tar --json | jq -r '.images[].digest'
 `,
   async run(args, io) {
@@ -52,6 +54,7 @@ Examples:
         store: { type: "string" },
         to: { type: "string" },
         direct: { type: "boolean" },
+        repair: { type: "boolean" },
         json: { type: "boolean" },
       },
       allowPositionals: true,

@@ -5,7 +5,9 @@ import type { Limits } from "../limits.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { openStore } from "../open-store.ts";
 import type { Environment } from "../settings.ts";
+import { isStore } from "../storage/is-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
+import type { CommandIo } from "./command.ts";
 
 export interface StoreSettings {
   readonly store: ObjectStore;
@@ -32,4 +34,14 @@ export async function openSettings(env: Environment, storeUrl: string | undefine
     ...(storeUrl !== undefined && { STOWAGE_STORE: storeUrl }),
   });
   return { store: await openStore(url, env), limits, immutableTags };
+}
+
+/** As `openSettings`, for a command that only looks at what is there. Throws `STORE_UNAVAILABLE` where there is no store. */
+export async function openExisting(
+  { env, signal }: Pick<CommandIo, "env" | "signal">,
+  storeUrl: string | undefined,
+): Promise<StoreSettings> {
+  const settings = await openSettings(env, storeUrl);
+  if (await isStore(settings.store, { signal })) return settings;
+  throw new StowageError("STORE_UNAVAILABLE", `there is no Stowage store in ${settings.store.url}`);
 }

@@ -1,11 +1,11 @@
 /** `stowage verify`: reads every byte of a store and tells what is wrong with it. */
 import { parseArgs } from "node:util";
 import { type VerifyReport, verifyStore } from "../verify/verify-store.ts";
-import type { Problem } from "../verify/problem.ts";
+import type { LackedBlob, Problem } from "../verify/problem.ts";
 import { checkCount } from "./arguments.ts";
 import { type Command, type CommandIo, exitCodes } from "./command.ts";
 import { formatBytes, formatCount, printable } from "./format.ts";
-import { type StoreSettings, openSettings } from "./open-settings.ts";
+import { type StoreSettings, openExisting } from "./open-settings.ts";
 import { type Progress, startProgress } from "./progress.ts";
 
 export const verify: Command = {
@@ -14,7 +14,8 @@ export const verify: Command = {
 
 Reads every blob of a store and compares its bytes with its digest, then checks that
 each index can be read and that each image has everything that it needs. Changes
-nothing. Prints a line for each problem; exits with 1 if there is any.
+nothing. Prints a line for each problem, then each missing or damaged blob with the
+images that need it, and how to repair them; exits with 1 if there is any problem.
 
 Options:
   --store URL   the store, default STOWAGE_STORE, else file:./data
@@ -32,7 +33,7 @@ Examples:
       allowPositionals: true,
     });
     checkCount(positionals, { min: 0, max: 0, usage: "options only" });
-    const settings = await openSettings(io.env, values.store);
+    const settings = await openExisting(io, values.store);
     const asJson = values.json === true;
     const report = await verifyWithProgress(settings, io, asJson ? undefined : printProblem);
     io.stdout.write(asJson ? `${JSON.stringify(report, undefined, 2)}\n` : summary(report, settings.store.url));
@@ -69,7 +70,16 @@ function printProblem({ where, message }: Problem): string {
   return printable(`${where}: ${message.replaceAll("\n", " ")}\n`);
 }
 
-function summary({ repositories, images, blobs, bytes, unused, problems }: VerifyReport, url: string): string {
+/** Of the images that need a blob, so many are named. */
+const maxNamedImages = 10;
+
+function describeLacked({ digest, state, images }: LackedBlob): string {
+  const named = images.slice(0, maxNamedImages).join(", ");
+  const more = images.length > maxNamedImages ? ` and ${images.length - maxNamedImages} more` : "";
+  return `${digest} is ${state}: ${named}${more} ${images.length === 1 ? "needs" : "need"} it`;
+}
+
+function summary({ repositories, images, blobs, bytes, unused, problems, lacked }: VerifyReport, url: string): string {
   const whole = `${formatCount(blobs, "blob")} (${formatBytes(bytes)})`;
   const named = `${formatCount(images, "image")} in ${formatCount(repositories, "repository", "repositories")}`;
   const lines = [
@@ -82,5 +92,9 @@ function summary({ repositories, images, blobs, bytes, unused, problems }: Verif
       `${formatCount(unused.blobs, "blob")} (${formatBytes(unused.bytes)}) belong to no image: no problem, but space`,
     );
   }
-  return `${lines.join("\n")}\n`;
+  if (lacked.length > 0) {
+    lines.push(...lacked.map(describeLacked));
+    lines.push(`To repair them load a tarball of these images: stowage load --repair FILE --store ${url}`);
+  }
+  return printable(`${lines.join("\n")}\n`);
 }

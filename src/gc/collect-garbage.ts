@@ -47,7 +47,7 @@ export interface GarbageOptions {
 export async function collectGarbage(options: GarbageOptions): Promise<GarbageReport> {
   const { graceMs = defaultGraceMs, isDryRun = false, clock = systemClock, signal } = options;
   const limits = completeLimits(options.limits);
-  if (!(graceMs >= minGraceMs)) throw tooShort(graceMs);
+  checkGrace(graceMs);
   const store = guardStore(options.store);
   const began = clock.now();
   const marks = await listMarks(store, signal); // first: whoever needs a blob from here on moves its mark
@@ -60,10 +60,12 @@ export async function collectGarbage(options: GarbageOptions): Promise<GarbageRe
   return tally.report();
 }
 
-function tooShort(graceMs: number): StowageError {
+/** Throws `INPUT_INVALID` for a grace time, in milliseconds, by which a load could lose a blob. */
+export function checkGrace(graceMs: number): void {
+  if (graceMs >= minGraceMs) return;
   const [found, expected] = [graceMs, minGraceMs].map((ms) => `${ms / 60_000} min`);
   const message = `Cannot collect garbage with a grace time of ${found}: at least ${expected} are needed, so that no load loses a blob`;
-  return new StowageError("INPUT_INVALID", message, { detail: { found: graceMs, expected: minGraceMs } });
+  throw new StowageError("INPUT_INVALID", message, { detail: { found: graceMs, expected: minGraceMs } });
 }
 
 /** The ETag of each mark, by digest. */

@@ -8,18 +8,24 @@ import { type BlobStatus, type ImageReceipt, type Receipt, hasChanges } from "..
 import { formatReference } from "../oci/reference.ts";
 
 /** The query parameters of a load. */
-export const loadQuery = ["verbose"] as const;
+export const loadQuery = ["verbose", "repair"] as const;
 
 /** What the query of a load asks for. */
 export interface LoadQuery {
   readonly verbose: boolean;
+  /** Are blobs that the store has read, and written again if they are damaged? */
+  readonly repair: boolean;
 }
 
 /** Reads the query of a load. Throws `INPUT_INVALID`. */
 export function readLoadQuery(c: Context): LoadQuery {
-  const text = c.req.query("verbose") ?? "false";
-  if (text === "true" || text === "false") return { verbose: text === "true" };
-  throw new StowageError("INPUT_INVALID", `Cannot use verbose=${quote(text, 100)}: expected true or false`);
+  return { verbose: readFlag(c, "verbose"), repair: readFlag(c, "repair") };
+}
+
+function readFlag(c: Context, name: (typeof loadQuery)[number]): boolean {
+  const text = c.req.query(name) ?? "false";
+  if (text === "true" || text === "false") return text === "true";
+  throw new StowageError("INPUT_INVALID", `Cannot use ${name}=${quote(text, 100)}: expected true or false`);
 }
 
 /** 201 if the load has changed anything, else 200. JSON with line ends, as people read it below `curl`. */

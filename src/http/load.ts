@@ -75,11 +75,12 @@ export async function answerLoad(c: Context, options: AnswerLoadOptions): Promis
   checkName({ name, expects });
   const mayPublish = (repository: string): boolean => mayReach(c, "load", repository);
   const caller = callerName(c);
+  const { repair } = query;
   const receipt = await withinLoadSeconds("the load", service, async (signal) => {
     const begun = await afterFirstChunk(body, signal); // a request of headers alone holds no turn
     try {
       const endTurn = await service.loads.acquire(1, { caller, signal, maxWaitMs: maxTurnWaitMs });
-      return await load(begun, { ...service, caller, name, expects, mayPublish, signal }).finally(endTurn);
+      return await load(begun, { ...service, caller, name, expects, repair, mayPublish, signal }).finally(endTurn);
     } finally {
       begun.return?.().catch(() => undefined); // not awaited: a silent client's body ends only once it goes on
     }

@@ -2,7 +2,7 @@
  * Closure: an image is published only if everything that it names is in the store with the right size, from this load
  * or from before. An index may be sparse: manifests of other platforms may be missing as a whole, not all of them.
  */
-import { StowageError } from "../errors.ts";
+import { type ErrorCode, StowageError } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Manifest, isForeign, isIndexType, isManifestType, parseManifest } from "../oci/manifest.ts";
@@ -41,6 +41,8 @@ export interface ClosureOptions {
   readonly referrers?: FoundReferrers | undefined;
   /** Takes the digests of the manifests that are there, where somebody wants to know. */
   readonly manifests?: Set<string> | undefined;
+  /** Told of everything that is wrong, where somebody wants to know all of it: the check goes on then, and does not throw. */
+  readonly onProblem?: ((problem: StowageError) => void) | undefined;
 }
 
 /** A root whose closure is in the store. Its media type is that of its bytes, whatever its descriptor called it. */
@@ -72,7 +74,10 @@ export async function checkClosure(roots: readonly Descriptor[], options: Closur
   for (const root of roots) {
     check.root = root.digest;
     const visited = await check.visit(root, { namedBy: "index.json", depth: 0 });
-    if (visited === undefined) throw missing(root, "index.json");
+    if (visited === undefined) {
+      check.fail(missing(root, "index.json"));
+      continue;
+    }
     const { mediaType, size, subject } = visited;
     const absent = check.absentFrom(root.digest).slice(0, Math.max(1, left));
     left -= absent.length;
@@ -105,6 +110,7 @@ interface ReadManifest
   /** The manifests that an index names. */
   readonly children: DescriptorList;
 }
+type NamedBlob = Pick<Descriptor, "digest" | "size">;
 
 interface Visit {
   /** The manifest that names this one, for messages. */
@@ -133,10 +139,16 @@ class ClosureCheck {
   /** Checks a manifest or an index and all below it; undefined if it is nowhere. */
   async visit(descriptor: Descriptor, visit: Visit): Promise<Visited | undefined> {
     const { digest } = descriptor;
-    if (!this.#visited.has(digest)) this.#visited.set(digest, await this.#visitOnce(descriptor, visit));
+    if (!this.#visited.has(digest)) this.#visited.set(digest, await this.#tryVisit(descriptor, visit));
     const visited = this.#visited.get(digest);
-    if (visited !== undefined) checkSize(descriptor, visited.size, visit.namedBy);
+    if (visited !== undefined) this.#checkSize(descriptor, visited.size, visit.namedBy);
     return visited;
+  }
+
+  /** Throws the problem, or tells of it where all problems are wanted. */
+  fail(problem: StowageError): void {
+    if (this.#options.onProblem === undefined) throw problem;
+    this.#options.onProblem(problem);
   }
 
   /** The manifests that are missing from a root, each once. */
@@ -158,6 +170,17 @@ class ClosureCheck {
       for (const index of sparse.indexes) indexes.add(index);
     }
     return [...absent.values()];
+  }
+
+  /** One that is there and cannot be read counts as there, where all problems are wanted: its own has been told. */
+  async #tryVisit(descriptor: Descriptor, visit: Visit): Promise<Visited | undefined> {
+    try {
+      return await this.#visitOnce(descriptor, visit);
+    } catch (error) {
+      if (!(error instanceof StowageError) || endsTheCheck.has(error.code)) throw error;
+      this.fail(error);
+      return { ...descriptor, subject: undefined, sparse: complete };
+    }
   }
 
   async #visitOnce(descriptor: Descriptor, { namedBy, depth }: Visit): Promise<Visited | undefined> {
@@ -207,7 +230,7 @@ class ClosureCheck {
       isAnyPresent ||= visited !== undefined;
     }
     const [first] = absent.values();
-    if (first !== undefined && !isAnyPresent) throw missing(first, visit.namedBy);
+    if (first !== undefined && !isAnyPresent) this.fail(missing(first, visit.namedBy));
     return absent.size + indexes.size === 0 ? complete : { absent: [...absent.values()], indexes: [...indexes] };
   }
 
@@ -227,7 +250,8 @@ class ClosureCheck {
   async #lookAhead(children: DescriptorList, visit: Visit): Promise<void> {
     let absent = this.#absent;
     const atOnce = Math.min(maxConcurrentRequests, children.length);
-    if (atOnce < 2) return;
+    // Where all problems are wanted each child's own are told in its turn.
+    if (atOnce < 2 || this.#options.onProblem !== undefined) return;
     await concurrently(children, atOnce, async (child) => {
       const { digest } = child;
       if (this.#visited.has(digest)) return;
@@ -246,7 +270,7 @@ class ClosureCheck {
 
   async #checkBlobs(blobs: DescriptorList, namedBy: string, atOnce: number): Promise<void> {
     await concurrently(blobs, atOnce, async (blob) => {
-      checkSize(blob, await this.#sizeOf(blob.digest), namedBy);
+      this.#checkSize(blob, await this.#sizeOf(blob.digest), namedBy);
     });
   }
 
@@ -264,6 +288,11 @@ class ClosureCheck {
   #checkUsable(digest: string): void {
     const error = this.#options.known.unusable?.(digest);
     if (error !== undefined) throw error;
+  }
+
+  #checkSize(blob: NamedBlob, found: number | undefined, namedBy: string): void {
+    if (found === undefined) this.fail(missing(blob, namedBy));
+    else if (found !== blob.size) this.fail(wrongSize(blob, found, namedBy));
   }
 
   #checkManifestBytes({ digest, size }: Descriptor, namedBy: string): void {
@@ -284,7 +313,7 @@ class ClosureCheck {
     return parsed.parse(size, async () => {
       const bytes = await this.#readBytes(descriptor, namedBy);
       if (bytes === undefined) return undefined;
-      checkSize(descriptor, bytes.length, namedBy);
+      this.#checkSize(descriptor, bytes.length, namedBy);
       const manifest = parseManifest(bytes, digest, mediaType);
       const inlined = await checkData(bytes, digest);
       if (manifest.kind === "manifest") this.#noteOwner(manifest.blobs[0]?.digest ?? "");
@@ -306,7 +335,7 @@ class ClosureCheck {
   async #readBytes({ digest, size }: Descriptor, namedBy: string): Promise<Uint8Array | undefined> {
     const { store, signal, limits, known } = this.#options;
     const brought = known.sizeOf(digest);
-    if (brought !== undefined) checkSize({ digest, size }, brought, namedBy);
+    if (brought !== undefined) this.#checkSize({ digest, size }, brought, namedBy);
     const kept = known.manifest(digest);
     if (kept !== undefined) return kept;
     if (brought === undefined) this.#checkUsable(digest);
@@ -314,11 +343,11 @@ class ClosureCheck {
   }
 }
 
-function checkSize(descriptor: Pick<Descriptor, "digest" | "size">, found: number | undefined, namedBy: string): void {
-  if (found === undefined) throw missing(descriptor, namedBy);
-  const { digest, size } = descriptor;
-  if (found === size) return;
-  throw new StowageError(
+/** These are not about what the archive or the store holds. */
+const endsTheCheck: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["STORE_UNAVAILABLE", "INTERRUPTED"]);
+
+function wrongSize({ digest, size }: NamedBlob, found: number, namedBy: string): StowageError {
+  return new StowageError(
     "SIZE_INVALID",
     `Cannot take "${namedBy}": it names "${digest}" with ${size} bytes, which has ${found}`,
     {
@@ -338,7 +367,7 @@ function tooManyAbsent(): StowageError {
   return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxAbsent } });
 }
 
-function missing({ digest, size }: Pick<Descriptor, "digest" | "size">, namedBy: string): StowageError {
+function missing({ digest, size }: NamedBlob, namedBy: string): StowageError {
   return new StowageError(
     "MANIFEST_BLOB_UNKNOWN",
     `Cannot publish "${namedBy}": it names "${digest}" (${size} bytes), which is neither in the archive nor in the store`,

@@ -53,6 +53,11 @@ export interface LoadOptions {
   readonly caller?: string | undefined;
   /** May whoever loads publish in this repository? Without it they may in all. */
   readonly mayPublish?: ((repository: string) => boolean) | undefined;
+  /**
+   * Reads every blob of the archive that the store has, and writes those again that are damaged (`repaired`). Without it a
+   * load tells damage by the size alone, and of manifests by the bytes.
+   */
+  readonly repair?: boolean | undefined;
   /** What the source is encoded with, whatever the archive itself is compressed with (HTTP's Content-Encoding). */
   readonly contentEncoding?: ContentEncoding | undefined;
   /**
@@ -67,6 +72,7 @@ interface RunningLoad extends Omit<PublishOptions, "known" | "index" | "dockerNa
   readonly budget: ByteBudget;
   readonly caller: string | undefined;
   readonly contentEncoding: ContentEncoding;
+  readonly repair: boolean;
   /** Counts the bytes of the source. */
   readonly received: Meter;
 }
@@ -101,6 +107,7 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
     immutableTags: options.immutableTags ?? [],
     mayPublish: options.mayPublish,
     contentEncoding: options.contentEncoding ?? "identity",
+    repair: options.repair ?? false,
     limits,
     budget,
     caller,

@@ -1,5 +1,5 @@
 /** Checks that each repository's index can be read, and that every image in it is whole. */
-import { StowageError } from "../errors.ts";
+import { type ErrorCode, StowageError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { checkClosure } from "../load/check-closure.ts";
 import { ParsedJson } from "../load/parsed-json.ts";
@@ -11,9 +11,9 @@ import { readRepository } from "../pull/read-repository.ts";
 import { blobKey, indexKey } from "../storage/keys.ts";
 import type { ObjectStore, StoreReader } from "../storage/object-store.ts";
 import { ByteBudget } from "../streams/byte-budget.ts";
-import { hideObjects } from "./hide-objects.ts";
-import type { Problem } from "./problem.ts";
+import type { LackedBlob, Problem } from "./problem.ts";
 import type { VerifiedBlobs } from "./verify-blobs.ts";
+import { withoutDamaged } from "./without-damaged.ts";
 
 export interface VerifyImagesOptions {
   readonly store: ObjectStore;
@@ -31,7 +31,12 @@ export interface VerifiedImages {
   readonly images: number;
   /** Digests of the blobs that belong to an image; they are all known only if every image is whole. */
   readonly needed: ReadonlySet<string>;
+  /** The blobs that images need and do not have. */
+  readonly lacked: readonly LackedBlob[];
 }
+
+/** Of the images that lack a blob, so many are named. */
+const maxNamedImages = 1000;
 
 /** Throws `STORE_UNAVAILABLE` if the store fails. */
 export async function verifyImages(options: VerifyImagesOptions): Promise<VerifiedImages> {
@@ -44,7 +49,7 @@ export async function verifyImages(options: VerifyImagesOptions): Promise<Verifi
       await check.checkEntry(repository, entry);
     }
   }
-  return { repositories: names.length, images, needed: check.needed };
+  return { repositories: names.length, images, needed: check.needed, lacked: check.lacked() };
 }
 
 class ImageCheck {
@@ -53,12 +58,18 @@ class ImageCheck {
   readonly #intact: StoreReader;
   readonly #budget: ByteBudget;
   /** What is wrong with a root: the same image often has several names. */
-  readonly #checked = new Map<string, StowageError | undefined>();
+  readonly #checked = new Map<string, Findings>();
+  /** By digest. */
+  readonly #lacked = new Map<string, { readonly state: LackedBlob["state"]; readonly images: string[] }>();
 
   constructor(options: VerifyImagesOptions) {
     this.#options = options;
-    this.#intact = hideObjects(options.store, options.blobs.damaged);
+    this.#intact = withoutDamaged(options.store, options.blobs.damaged);
     this.#budget = new ByteBudget(options.limits.maxBufferBytes);
+  }
+
+  lacked(): readonly LackedBlob[] {
+    return [...this.#lacked].map(([digest, lacked]) => ({ digest, ...lacked }));
   }
 
   async readEntries(repository: string): Promise<readonly Descriptor[]> {
@@ -71,16 +82,21 @@ class ImageCheck {
     return [];
   }
 
+  /** Tells of all blobs that the image lacks in one problem, and of each other problem that it has. */
   async checkEntry(repository: string, entry: Descriptor): Promise<void> {
     const name = `${entry.digest} ${entry.size}`;
-    if (!this.#checked.has(name)) this.#checked.set(name, await this.#checkRoot(entry));
-    const error = this.#checked.get(name);
-    if (error === undefined) return;
+    const found = this.#checked.get(name) ?? (await this.#checkRoot(entry));
+    this.#checked.set(name, found);
     const where = formatReference(repository, tagOf(entry) ?? entry.digest);
-    this.#options.onProblem({ where, code: error.code, message: this.#explain(error) });
+    for (const digest of found.lacked) this.#note(digest, where);
+    if (found.lacked.size > 0) {
+      const blobs = [...found.lacked].map((digest) => `${digest}, which is ${this.#stateOf(digest)}`);
+      this.#options.onProblem({ where, code: "MANIFEST_BLOB_UNKNOWN", message: `it needs ${blobs.join(", ")}` });
+    }
+    for (const { code, message } of found.others) this.#options.onProblem({ where, code, message });
   }
 
-  async #checkRoot(root: Descriptor): Promise<StowageError | undefined> {
+  async #checkRoot(root: Descriptor): Promise<Findings> {
     const { limits, signal, blobs } = this.#options;
     const known = {
       sizeOf: (digest: string) => {
@@ -93,26 +109,45 @@ class ImageCheck {
       },
     };
     const parsed = new ParsedJson({ limits, budget: this.#budget, signal });
-    const options = { store: this.#intact, limits, signal, known, parsed };
-    const closed = await valueOrProblem(() => checkClosure([root], options)).finally(() => parsed.end());
-    return closed instanceof StowageError ? closed : undefined;
+    const found = { lacked: new Set<string>(), others: new Map<string, Pick<Problem, "code" | "message">>() };
+    const onProblem = (error: StowageError): void => {
+      const digest = error.detail?.["digest"];
+      if (typeof digest === "string" && lackedCodes.has(error.code)) found.lacked.add(digest);
+      else found.others.set(error.message, { code: error.code, message: explain(error) });
+    };
+    const options = { store: this.#intact, limits, signal, known, parsed, onProblem };
+    await checkClosure([root], options).finally(() => parsed.end());
+    return { lacked: found.lacked, others: [...found.others.values()] };
   }
 
-  /** The closure's own words are those of a load. */
-  #explain({ code, message, detail }: StowageError): string {
-    const digest = detail?.["digest"];
-    if (typeof digest !== "string") return message;
-    if (code === "MANIFEST_BLOB_UNKNOWN") {
-      return `it needs ${digest}, which is ${this.#options.blobs.damaged.has(blobKey(digest)) ? "damaged" : "missing"}`;
-    }
-    if (code === "SIZE_INVALID") {
-      return `it needs ${digest} with ${String(detail?.["expected"])} bytes, which has ${String(detail?.["found"])}`;
-    }
-    return message;
+  #note(digest: string, image: string): void {
+    const lacked = this.#lacked.get(digest) ?? { state: this.#stateOf(digest), images: [] };
+    this.#lacked.set(digest, lacked);
+    if (lacked.images.length < maxNamedImages) lacked.images.push(image);
+  }
+
+  #stateOf(digest: string): LackedBlob["state"] {
+    return this.#options.blobs.damaged.has(blobKey(digest)) ? "damaged" : "missing";
   }
 }
 
-/** What is wrong with an image is a value; that the store fails is not. */
+/** What is wrong with one image. */
+interface Findings {
+  /** Digests of blobs that are missing or damaged. */
+  readonly lacked: ReadonlySet<string>;
+  readonly others: readonly Pick<Problem, "code" | "message">[];
+}
+
+const lackedCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["MANIFEST_BLOB_UNKNOWN", "STORE_DAMAGED"]);
+
+/** The closure's own words are those of a load. */
+function explain({ code, message, detail }: StowageError): string {
+  const digest = detail?.["digest"];
+  if (typeof digest !== "string" || code !== "SIZE_INVALID") return message;
+  return `it needs ${digest} with ${String(detail?.["expected"])} bytes, which has ${String(detail?.["found"])}`;
+}
+
+/** What is wrong with an index is a value; that the store fails is not. */
 async function valueOrProblem<T>(work: () => Promise<T>): Promise<T | StowageError> {
   try {
     return await work();

@@ -1,7 +1,7 @@
 /** Reads a whole store and tells what is wrong with it: damaged blobs, unreadable indexes, images that are not whole. */
 import type { Limits } from "../limits.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
-import type { Problem } from "./problem.ts";
+import type { LackedBlob, Problem } from "./problem.ts";
 import { verifyBlobs } from "./verify-blobs.ts";
 import { verifyImages } from "./verify-images.ts";
 
@@ -27,6 +27,8 @@ export interface VerifyReport {
   /** Blobs that no image needs, which is no problem; left out where it is not known, since there are problems. */
   readonly unused?: { readonly blobs: number; readonly bytes: number };
   readonly problems: readonly Problem[];
+  /** The missing and damaged blobs of all images; a load of a tarball that has them, with `repair`, writes them again. */
+  readonly lacked: readonly LackedBlob[];
 }
 
 /** Reads every blob, then every image. Changes nothing. Throws `STORE_UNAVAILABLE` if the store fails. */
@@ -37,7 +39,7 @@ export async function verifyStore(options: VerifyOptions): Promise<VerifyReport>
     options.onProblem?.(problem);
   };
   const blobs = await verifyBlobs({ ...options, onProblem });
-  const { repositories, images, needed } = await verifyImages({ ...options, blobs, onProblem });
+  const { repositories, images, needed, lacked } = await verifyImages({ ...options, blobs, onProblem });
 
   const sizes = [...blobs.sizes.values()];
   const unusedSizes = [...blobs.sizes].filter(([digest]) => !needed.has(digest)).map(([, size]) => size);
@@ -48,6 +50,7 @@ export async function verifyStore(options: VerifyOptions): Promise<VerifyReport>
     bytes: sum(sizes),
     ...(problems.length === 0 && { unused: { blobs: unusedSizes.length, bytes: sum(unusedSizes) } }),
     problems,
+    lacked,
   };
 }
 

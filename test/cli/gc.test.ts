@@ -1,3 +1,5 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { commitSet } from "../../src/commit/commit-set.ts";
 import { type MarkState, moveMark, readMark } from "../../src/marks/mark.ts";
@@ -77,7 +79,9 @@ describe("stowage gc", () => {
   });
 
   it("finds nothing to do in an empty store", async () => {
-    expect(await stowage(["gc"])).toMatchObject({ code: 0, stderr: "" });
+    const folder = await newFolder();
+    await writeFile(join(folder, "oci-layout"), '{"imageLayoutVersion":"1.0.0"}');
+    expect(await stowage(["gc", "--store", `file:${folder}`])).toMatchObject({ code: 0, stderr: "" });
   });
 
   it("exits with 1 for a store that is damaged", async () => {

@@ -140,8 +140,15 @@ ${short(second)}  2.00 KiB  RUN set -eux; apt-get update; ${"x".repeat(25)}…
   });
 
   it("says that an empty store is empty", async () => {
-    expect(await stowage(["ls"])).toEqual({ code: 0, stdout: "", stderr: "There are no images in file:./data\n" });
-    expect(await stowage(["ls", "--json"])).toEqual({ code: 0, stdout: '{\n  "images": []\n}\n', stderr: "" });
+    const cwd = await newFolder();
+    await mkdir(join(cwd, "data"));
+    await writeFile(join(cwd, "data/oci-layout"), '{"imageLayoutVersion":"1.0.0"}');
+    expect(await stowage(["ls"], { cwd })).toEqual({
+      code: 0,
+      stdout: "",
+      stderr: "There are no images in file:./data\n",
+    });
+    expect(await stowage(["ls", "--json"], { cwd })).toEqual({ code: 0, stdout: '{\n  "images": []\n}\n', stderr: "" });
   });
 
   it.each([

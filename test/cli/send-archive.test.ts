@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import { copyFile, readFile, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
@@ -133,6 +134,21 @@ describe("stowage load --to, where blobs are there already", () => {
     expect(stderr).toContain("A blob that was there is gone or damaged: sending all of them\n");
     expect(stdout).toContain("1 repaired");
     expect(code).toBe(0);
+  });
+
+  it.each([[], ["--direct"]])("has the service repair a blob that is damaged (%j)", async (...args) => {
+    const { service, store } = await startService();
+    const path = await fileOf(image);
+    await stowage(["load", path, "--to", service.url]);
+    const blob = join(store, "blobs", image.layers[0]?.replace(":", "/") ?? "");
+    const bytes = await readFile(blob);
+    const flipped = Buffer.from(bytes);
+    flipped[500] = (flipped[500] ?? 0) ^ 1;
+    await writeFile(blob, flipped);
+    const { code, stdout } = await stowage(["load", path, "--repair", "--to", service.url, ...args]);
+    expect(stdout).toContain("1 repaired");
+    expect(code).toBe(0);
+    expect(bytes.equals(await readFile(blob)), "the layer is as it was").toBe(true);
   });
 
   it("asks again when the service is busy, or has closed a connection that was kept", async () => {

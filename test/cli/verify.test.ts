@@ -35,6 +35,7 @@ describe("stowage verify", () => {
   it("finds nothing wrong with an empty store, and with files that it does not know", async () => {
     const cwd = await newFolder();
     await mkdir(join(cwd, "data"));
+    await writeFile(join(cwd, "data/oci-layout"), '{"imageLayoutVersion":"1.0.0"}');
     await writeFile(join(cwd, "data/README"), "mine");
     const { code, stdout } = await stowage(["verify"], { cwd });
     expect(stdout).toBe("All is well in file:./data: 0 images in 0 repositories, 0 blobs (0 bytes)\n");
@@ -100,13 +101,52 @@ describe("stowage verify", () => {
     await damage(store);
     const { code, stdout } = await stowage(["verify", "--store", `file:${store}`]);
     const lines = stdout.trimEnd().split("\n");
-    expect(lines.slice(0, -1).toSorted()).toEqual(
+    const summaryAt = lines.findIndex((line) => line.startsWith("Found "));
+    expect(lines.slice(0, summaryAt).toSorted()).toEqual(
       problems.map((line) => expect.stringMatching(`^${line}$`) as unknown),
     );
-    expect(lines.at(-1)).toMatch(
+    expect(lines[summaryAt]).toMatch(
       new RegExp(`^Found ${problems.length} problems? in file:.*: checked \\d images? in 3 rep`),
     );
     expect(code).toBe(1);
+  });
+
+  it("lists every blob that an image lacks, with the images that need it, and how to repair them", async () => {
+    const store = await newFolder();
+    await cp(whole, store, { recursive: true });
+    const url = `file:${store}`;
+    await flipByte(pathOf(store, layer));
+    await rm(pathOf(store, otherLayer));
+    const manifest = index.manifests[0] ?? "";
+    await flipByte(pathOf(store, manifest), 10);
+
+    const { code, stdout } = await stowage(["verify", "--store", url]);
+    const lines = stdout.trimEnd().split("\n");
+    const isLine = (line: string): unknown => expect.stringMatching(new RegExp(`^${line}$`));
+    expect(lines.filter((line) => !line.startsWith("blobs/"))).toEqual([
+      isLine(`images:multi: it needs ${manifest}, which is damaged`),
+      isLine(`other/name:2: it needs (${layer}, which is damaged|${otherLayer}, which is missing|, ){3}`),
+      isLine(`team/app:1.4: it needs (${layer}, which is damaged|${otherLayer}, which is missing|, ){3}`),
+      isLine("Found 5 problems in .*"),
+      `${manifest} is damaged: images:multi needs it`,
+      ...[`${layer} is damaged`, `${otherLayer} is missing`]
+        .map((what) => `${what}: other/name:2, team/app:1.4 need it`)
+        .toSorted((a, b) => lines.indexOf(a) - lines.indexOf(b)),
+      `To repair them load a tarball of these images: stowage load --repair FILE --store ${url}`,
+    ]);
+    expect(code).toBe(1);
+    const report = JSON.parse((await stowage(["verify", "--json", "--store", url])).stdout) as { lacked: unknown[] };
+    expect(report.lacked).toContainEqual({
+      digest: layer,
+      state: "damaged",
+      images: ["other/name:2", "team/app:1.4"],
+    });
+
+    const tarball = join(await newFolder(), "images.tar");
+    await writeFile(tarball, await tarOf(joinLayouts(image, withoutPlatform(index, 1))));
+    const repaired = await stowage(["load", "--repair", tarball, "--store", url]);
+    expect(repaired.stdout).toContain("2 repaired");
+    expect((await stowage(["verify", "--store", url])).code).toBe(0);
   });
 
   it("prints a report as JSON with --json", async () => {
@@ -186,9 +226,9 @@ function pathOf(store: string, digest: string): string {
   return join(store, keyOf(digest));
 }
 
-async function flipByte(path: string): Promise<void> {
+async function flipByte(path: string, position = 500): Promise<void> {
   const bytes = await readFile(path);
-  bytes[500] = (bytes[500] ?? 0) ^ 1;
+  bytes[position] = (bytes[position] ?? 0) ^ 1;
   await writeFile(path, bytes);
 }
 

@@ -12,7 +12,7 @@ import type { ObjectStore } from "../../storage/object-store.ts";
 import { readSmallObject } from "../../storage/read-small-object.ts";
 import { checkOneTarget } from "../arguments.ts";
 import type { CommandIo } from "../command.ts";
-import { openSettings } from "../open-settings.ts";
+import { openExisting } from "../open-settings.ts";
 import { serviceSource } from "./service-source.ts";
 
 export interface ImageSource {
@@ -57,7 +57,7 @@ export async function openImageSource(
 ): Promise<ImageSource> {
   checkOneTarget(options);
   if (options.to !== undefined) return serviceSource(options.to, io);
-  const { store, limits } = await openSettings(io.env, options.store);
+  const { store, limits } = await openExisting(io, options.store);
   return storeSource(store, limits, io);
 }
 

@@ -26,6 +26,8 @@ const maxRuns = 4;
 export interface SendArchiveOptions {
   readonly service: ServiceClient;
   readonly name: ImageName | undefined;
+  /** Sends all blobs, also those that the service has, for it to compare. */
+  readonly repair?: boolean | undefined;
   readonly io: CommandIo;
 }
 
@@ -54,10 +56,10 @@ interface SendScannedOptions extends SendArchiveOptions {
 
 /** Asks what is missing and sends it; and begins anew where what it counted on turns out not to be so. */
 async function sendScanned(archive: ScannedArchive, options: SendScannedOptions): Promise<Receipt> {
-  const { service, openTemporary } = options;
+  const { service, openTemporary, repair = false } = options;
   const { stderr, signal } = options.io;
   const digests = [...new Set(archive.entries.flatMap(({ digest }) => digest ?? []))];
-  let mayLeaveOut = true;
+  let mayLeaveOut = !repair;
   let mayResume = true;
   for (let run = 1; ; run += 1) {
     const missing = await askMissing(digests, { service, signal });
@@ -103,7 +105,7 @@ function isAboutOneOf(present: ReadonlySet<string>, error: unknown): boolean {
 async function sendContent(
   content: Content,
   upload: UploadInParts | undefined,
-  { service, name, title, io: { stderr, signal } }: SendScannedOptions,
+  { service, name, repair, title, io: { stderr, signal } }: SendScannedOptions,
 ): Promise<Receipt> {
   const found = upload === undefined ? undefined : countPresent(upload);
   if (upload !== undefined && found !== undefined && found.parts > 0) {
@@ -114,7 +116,7 @@ async function sendContent(
     title: `Loading ${title} (${formatBytes(content.size)}) into ${service.name}`,
     totalBytes: content.size,
   });
-  const options: SendOptions = { service, name, signal, progress };
+  const options: SendOptions = { service, name, repair, signal, progress };
   try {
     return upload === undefined ? await sendAtOnce(content, options) : await sendInParts(content, upload, options);
   } finally {
@@ -122,7 +124,7 @@ async function sendContent(
   }
 }
 
-async function sendAtOnce(content: Content, { service, name, signal, progress }: SendOptions): Promise<Receipt> {
+async function sendAtOnce(content: Content, { service, progress, ...request }: SendOptions): Promise<Receipt> {
   const put = async (): Promise<Answer> => {
     let sent = 0;
     progress.startFrom(0);
@@ -131,7 +133,7 @@ async function sendAtOnce(content: Content, { service, name, signal, progress }:
       progress.advance(bytes);
       if (sent === content.size) progress.finish();
     });
-    return service.put({ source, size: content.size }, { name, signal });
+    return service.put({ source, size: content.size }, request);
   };
-  return service.readReceipt(await service.tryAgain(put, { signal }));
+  return service.readReceipt(await service.tryAgain(put, { signal: request.signal }));
 }

@@ -39,6 +39,8 @@ export interface AskOptions {
 
 export interface LoadRequest {
   readonly name: ImageName | undefined;
+  /** Has the service read what it has of the tarball, and write again what is damaged. */
+  readonly repair?: boolean | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -109,17 +111,17 @@ export class ServiceClient {
   }
 
   /** Asks for the load of what was uploaded, again and again if need be; the caller reads the answer. */
-  async loadUpload(id: string, { name, signal }: LoadRequest): Promise<Answer> {
-    const path = `v1/uploads/${id}/load${pathOf(name)}${wholeReceipt}`;
+  async loadUpload(id: string, { signal, ...load }: LoadRequest): Promise<Answer> {
+    const path = `v1/uploads/${id}/load${pathOf(load)}`;
     return this.tryAgain(async () => this.#exchange(path, { method: "POST", signal, timeoutMs: loadTimeoutMs }), {
       signal,
     });
   }
 
   /** Sends a tarball by one request; the caller reads the answer. Throws `NoAnswer`. */
-  async put(body: RequestBody, { name, signal }: LoadRequest): Promise<Answer> {
+  async put(body: RequestBody, { signal, ...load }: LoadRequest): Promise<Answer> {
     const options = { method: "PUT", body, type: "application/x-tar", signal, timeoutMs: loadTimeoutMs } as const;
-    return this.#exchange(`v1/load${pathOf(name)}${wholeReceipt}`, options);
+    return this.#exchange(`v1/load${pathOf(load)}`, options);
   }
 
   /**
@@ -254,9 +256,10 @@ export function errorText(answer: Answer): string {
   return text.length <= maxForeignText ? text : `${text.slice(0, maxForeignText)}…`;
 }
 
-function pathOf(name: ImageName | undefined): string {
-  if (name === undefined) return "";
-  return `/${formatName(name)}`;
+/** What follows `load` in a URL. */
+function pathOf({ name, repair = false }: Omit<LoadRequest, "signal">): string {
+  const path = name === undefined ? "" : `/${formatName(name)}`;
+  return `${path}${wholeReceipt}${repair ? "&repair=true" : ""}`;
 }
 
 function jsonBody(json: JsonObject): RequestBody {

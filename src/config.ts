@@ -15,6 +15,10 @@ export interface Config {
   readonly port: number;
   /** How long a service that is told to stop lets what runs finish. */
   readonly stopSeconds: number;
+  /** How long a connection stays open between two requests. */
+  readonly keepAliveSeconds: number;
+  /** Connections at once, whatever they do. */
+  readonly maxConnections: number;
   readonly access: Access;
   /** Is whoever pulls a blob sent to the bucket itself? */
   readonly redirectBlobs: boolean;
@@ -43,7 +47,7 @@ export function parseConfig(env: Environment, { isReachable = false }: ConfigOpt
   };
   const bytes = "a number of bytes, such as 67108864 or 64MiB";
   const seconds = `seconds, from 1 to ${maxSeconds}`;
-  const ratio = "a whole number, at least 1";
+  const positive = "a whole number, at least 1";
   const atLeast = "at least 32MiB, which one streamed blob takes";
   const anonymousPull = read("STOWAGE_ANONYMOUS_PULL", parseBoolean, "true or false", false);
   const allowsAnyone = read("STOWAGE_ALLOW_ANYONE", parseBoolean, "true or false", false);
@@ -57,6 +61,8 @@ export function parseConfig(env: Environment, { isReachable = false }: ConfigOpt
     host: read("HOST", (text) => text, "an address", "127.0.0.1"),
     port: read("PORT", (text) => parseCount(text, 65_535), "a port from 0 to 65535", 8080),
     stopSeconds: read("STOWAGE_STOP_SECONDS", (text) => parseCount(text, 86_400), "seconds, from 0 to 86400", 30),
+    keepAliveSeconds: read("STOWAGE_KEEP_ALIVE_SECONDS", parseSeconds, seconds, 75),
+    maxConnections: read("STOWAGE_MAX_CONNECTIONS", parsePositive, positive, 10_000),
     access: asks ? { tokens: tokens ?? [], anonymousPull } : "anyone",
     redirectBlobs: read("STOWAGE_REDIRECT_BLOBS", parseBoolean, "true or false", false),
     immutableTags,
@@ -71,7 +77,7 @@ export function parseConfig(env: Environment, { isReachable = false }: ConfigOpt
       maxIdleSeconds: read("STOWAGE_MAX_IDLE_SECONDS", parseSeconds, seconds, defaultLimits.maxIdleSeconds),
       maxLoadSeconds: read("STOWAGE_MAX_LOAD_SECONDS", parseSeconds, seconds, defaultLimits.maxLoadSeconds),
       maxPaxBytes: read("STOWAGE_MAX_PAX_BYTES", parseBytes, bytes, defaultLimits.maxPaxBytes),
-      maxExpansionRatio: read("STOWAGE_MAX_EXPANSION_RATIO", parseRatio, ratio, defaultLimits.maxExpansionRatio),
+      maxExpansionRatio: read("STOWAGE_MAX_EXPANSION_RATIO", parsePositive, positive, defaultLimits.maxExpansionRatio),
       maxExpandedBytes: read("STOWAGE_MAX_EXPANDED_BYTES", parseBytes, bytes, defaultLimits.maxExpandedBytes),
     },
   };
@@ -127,7 +133,7 @@ function parseSeconds(text: string): number | undefined {
   return parseCount(text, maxSeconds) || undefined;
 }
 
-function parseRatio(text: string): number | undefined {
+function parsePositive(text: string): number | undefined {
   return parseCount(text) || undefined;
 }
 

@@ -17,7 +17,15 @@ export interface Runtime {
   /** Can others reach the service whatever `HOST` says? */
   readonly isReachable?: boolean;
   /** Throws if it cannot, as where the port is taken. Port 0 is any that is free. */
-  listen(fetch: Hono["fetch"], config: Pick<Config, "host" | "port" | "limits">): Promise<Listener>;
+  listen(fetch: Hono["fetch"], options: ListenOptions): Promise<Listener>;
+}
+
+export interface ListenOptions extends Pick<
+  Config,
+  "host" | "port" | "limits" | "keepAliveSeconds" | "maxConnections"
+> {
+  /** Told of requests and connections that the app never sees. */
+  readonly log: (line: string) => void;
 }
 
 export interface Listener {
@@ -44,7 +52,7 @@ export async function runService(settings: Settings, { runtime, signal, write }:
   const log = (line: string): void => write(`${new Date().toISOString()} ${line}\n`);
   const { bodyOf, isReachable } = runtime;
   const { app, config, store } = await openApp(settings, { bodyOf, isReachable, signal: ending.signal, log });
-  const listener = await runtime.listen(app.fetch, config);
+  const listener = await runtime.listen(app.fetch, { ...config, log });
   write(`Stowage listens on ${listener.url}, images are kept in ${store.url}\n`);
 
   if (!signal.aborted) await once(signal, "abort");

@@ -4,8 +4,8 @@ import { StowageError } from "../errors.ts";
 import { checkBodyBytes } from "../load/check-body-bytes.ts";
 import { parseContentEncoding } from "../load/decode-content.ts";
 import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
-import { type Receipt, hasChanges } from "../load/receipt.ts";
-import { type ImageName, formatReference, parseName } from "../oci/reference.ts";
+import { type Receipt, hasChanges, summarize } from "../load/receipt.ts";
+import { type ImageName, parseName } from "../oci/reference.ts";
 import { authorize, callerName, mayReach } from "./authentication.ts";
 import { expectationOf } from "./conditions.ts";
 import { contentLengthOf } from "./content-length.ts";
@@ -58,19 +58,8 @@ export async function answerLoad(c: Context, options: AnswerLoadOptions): Promis
   const receipt = await service.slots.run(async () =>
     withinLoadSeconds("the load", service, async (signal) => load({ ...service, name, expects, mayPublish, signal })),
   );
-  service.log(`${callerName(c)} ${summary(receipt)}`);
+  service.log(`${callerName(c)} ${summarize(receipt)}`);
   return c.body(`${JSON.stringify(receipt, undefined, 2)}\n`, hasChanges(receipt) ? 201 : 200, {
     "Content-Type": "application/json",
   });
-}
-
-/** Of the images of a load, so many are named in the log. */
-const maxNamed = 10;
-
-function summary({ images, bytes }: Receipt): string {
-  const names = images.map(
-    ({ repository, reference, status }) => `${formatReference(repository, reference)} ${status}`,
-  );
-  const more = names.length > maxNamed ? ` and ${names.length - maxNamed} more` : "";
-  return `loaded ${names.slice(0, maxNamed).join(", ")}${more} (${bytes.written} bytes written, ${bytes.skipped} present)`;
 }

@@ -26,7 +26,7 @@ async function coldStart(settings: Readonly<Record<string, string>>): Promise<Ha
   return async (event, remainingMs = 30_000) => {
     const deadline = Date.now() + remainingMs;
     const context = { getRemainingTimeInMillis: () => deadline - Date.now() };
-    return handler(event, context as Parameters<typeof handler>[1]);
+    return handler(event, context);
   };
 }
 

@@ -18,6 +18,10 @@ export interface Config {
   readonly port: number;
   /** How long a service that is told to stop lets what runs finish. */
   readonly stopSeconds: number;
+  /** How long a connection stays open between two requests. */
+  readonly keepAliveSeconds: number;
+  /** Connections at once, whatever they do. */
+  readonly maxConnections: number;
   readonly access: Access;
   /** The names under which clients may ask for the service; undefined where any will do. */
   readonly hosts: readonly string[] | undefined;
@@ -57,7 +61,7 @@ export function parseConfig(env: Environment, options: ConfigOptions = {}): Conf
   };
   const bytes = "a number of bytes, such as 67108864, 64MiB or 10GB";
   const seconds = "seconds, such as 90, or a time such as 5m or 2h, from 1s to 20d";
-  const ratio = "a whole number, at least 1";
+  const positive = "a whole number, at least 1";
   const atLeast = "at least 32MiB, which one streamed blob takes";
   const anonymousPull = read("STOWAGE_ANONYMOUS_PULL", parseBoolean, "true or false", false);
   const allowsAnyone = read("STOWAGE_ALLOW_ANYONE", parseBoolean, "true or false", false);
@@ -74,6 +78,8 @@ export function parseConfig(env: Environment, options: ConfigOptions = {}): Conf
     host,
     port: read("PORT", (text) => parseCount(text, 65_535), "a port from 0 to 65535", 8080),
     stopSeconds: read("STOWAGE_STOP_SECONDS", parseStop, "seconds, or a time such as 2m, at most 1d", 30),
+    keepAliveSeconds: read("STOWAGE_KEEP_ALIVE_SECONDS", parseTime, seconds, 75),
+    maxConnections: read("STOWAGE_MAX_CONNECTIONS", parsePositive, positive, 10_000),
     access: asks ? { tokens: tokens ?? [], anonymousPull } : "anyone",
     hosts:
       isOpen || hosts !== undefined ? [...new Set([...loopbackHosts, urlHost(host), ...(hosts ?? [])])] : undefined,
@@ -90,7 +96,7 @@ export function parseConfig(env: Environment, options: ConfigOptions = {}): Conf
       maxIdleSeconds: read("STOWAGE_MAX_IDLE_SECONDS", parseTime, seconds, defaultLimits.maxIdleSeconds),
       maxLoadSeconds: read("STOWAGE_MAX_LOAD_SECONDS", parseTime, seconds, defaultLimits.maxLoadSeconds),
       maxPaxBytes: read("STOWAGE_MAX_PAX_BYTES", parseBytes, bytes, defaultLimits.maxPaxBytes),
-      maxExpansionRatio: read("STOWAGE_MAX_EXPANSION_RATIO", parseRatio, ratio, defaultLimits.maxExpansionRatio),
+      maxExpansionRatio: read("STOWAGE_MAX_EXPANSION_RATIO", parsePositive, positive, defaultLimits.maxExpansionRatio),
       maxExpandedBytes: read("STOWAGE_MAX_EXPANDED_BYTES", parseBytes, bytes, defaultLimits.maxExpandedBytes),
     },
     checkStore: read("STOWAGE_CHECK_STORE", parseBoolean, "true or false", true),
@@ -194,7 +200,7 @@ function parseStop(text: string): number | undefined {
   return seconds !== undefined && seconds <= 86_400 ? seconds : undefined;
 }
 
-function parseRatio(text: string): number | undefined {
+function parsePositive(text: string): number | undefined {
   return parseCount(text) || undefined;
 }
 

@@ -5,8 +5,8 @@ import { checkBodyBytes } from "../load/check-body-bytes.ts";
 import { parseContentEncoding } from "../load/decode-content.ts";
 import { type LoadOptions, checkName, loadArchive } from "../load/load-archive.ts";
 import { parseLoadPath } from "../load/load-path.ts";
-import type { Receipt } from "../load/receipt.ts";
-import { type ImageName, formatReference } from "../oci/reference.ts";
+import { type Receipt, summarize } from "../load/receipt.ts";
+import type { ImageName } from "../oci/reference.ts";
 import { afterFirstChunk } from "../streams/first-chunk.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
@@ -85,19 +85,8 @@ export async function answerLoad(c: Context, options: AnswerLoadOptions): Promis
       begun.return?.().catch(() => undefined); // not awaited: a silent client's body ends only once it goes on
     }
   });
-  service.log(`${caller} ${summary(receipt)}`);
+  service.log(`${caller} ${summarize(receipt)}`);
   return loadAnswer(c, receipt, query);
 }
 
 const noBody: AsyncIterable<Uint8Array> = readableToBytes(null);
-
-/** Of the images of a load, so many are named in the log. */
-const maxNamed = 10;
-
-function summary({ images, bytes }: Receipt): string {
-  const names = images.map(
-    ({ repository, reference, status }) => `${formatReference(repository, reference)} ${status}`,
-  );
-  const more = names.length > maxNamed ? ` and ${names.length - maxNamed} more` : "";
-  return `loaded ${names.slice(0, maxNamed).join(", ")}${more} (${bytes.written} bytes written, ${bytes.skipped} present)`;
-}

@@ -1,6 +1,7 @@
 /** The receipt: what a load answers. */
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { ChangeOutcome } from "../oci/index-change.ts";
+import { formatReference } from "../oci/reference.ts";
 import type { RequestCounts } from "../storage/counting-store.ts";
 
 /** What became of everything that was loaded. `/v1/load` answers with a part of it, or with `?verbose=true` all of it. */
@@ -59,4 +60,16 @@ export interface IgnoredEntry {
 /** Did the load change anything in the store? */
 export function hasChanges({ images, blobs }: Receipt): boolean {
   return images.some(({ status }) => status !== "unchanged") || blobs.some(({ status }) => status !== "present");
+}
+
+/** Images that a line of the log names. */
+const maxNamed = 10;
+
+/** A line for the log. */
+export function summarize({ images, bytes }: Receipt): string {
+  const names = images.map(
+    ({ repository, reference, status }) => `${formatReference(repository, reference)} ${status}`,
+  );
+  const more = names.length > maxNamed ? ` and ${names.length - maxNamed} more` : "";
+  return `loaded ${names.slice(0, maxNamed).join(", ")}${more} (${bytes.written} bytes written, ${bytes.skipped} present)`;
 }

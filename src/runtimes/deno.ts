@@ -2,25 +2,31 @@
  * The service on Deno, as a program, also on Deno Deploy:
  *
  *     deno run --allow-net --allow-env --allow-sys --allow-read --allow-write src/runtimes/deno.ts
+ *
+ * It is served by Deno's `node:http`. `Deno.serve` never closes a silent connection, and ends the process when descriptors
+ * run out; it is some 5 % faster.
  */
-import { byteStreamToBytes } from "../streams/readable-stream.ts";
-import { runProgram, urlOf } from "./run-service.ts";
+import { keepAccepting } from "./keep-accepting.ts";
+import { node } from "./node.ts";
+import { runProgram } from "./run-service.ts";
 
 /** Deno Deploy decides itself where its servers listen, and everybody can reach them. */
 const isDeployed = Deno.env.get("DENO_DEPLOYMENT_ID") !== undefined;
 
 await runProgram({
-  bodyOf: (c) => byteStreamToBytes(c.req.raw.body), // by its own reader, a third faster
+  bodyOf: node.bodyOf,
   isReachable: isDeployed,
   ignores: isDeployed ? ["HOST", "PORT"] : [],
-  async listen(fetch, { host, port }) {
-    const at = isDeployed ? {} : { hostname: host, port };
-    const server = Deno.serve({ ...at, onListen: () => undefined }, async (request) => fetch(request));
-    const { promise: cutOff, resolve: cut } = Promise.withResolvers<void>();
+  async listen(fetch, options) {
+    const listener = await node.listen(fetch, isDeployed ? { ...options, host: "0.0.0.0", port: 8000 } : options);
+    if (isDeployed) return listener;
+    const stop = keepAccepting(listener.server, options.log);
     return {
-      url: urlOf(host, server.addr.port),
-      close: async () => Promise.race([server.shutdown(), cutOff]),
-      cut, // what is left ends with the process: Deno does not close a server that is shutting down
+      ...listener,
+      async close() {
+        stop();
+        await listener.close();
+      },
     };
   },
 });

@@ -3,11 +3,10 @@
  * the events of the bucket, whose tarballs under `incoming/` are loaded.
  */
 import process from "node:process";
-import { handle } from "hono/aws-lambda";
-import type { LambdaContext, LambdaEvent } from "hono/aws-lambda";
 import { StowageError } from "../errors.ts";
 import { isJsonObject } from "../oci/json.ts";
 import { type OpenedApp, openApp } from "../open-app.ts";
+import { answerHttpEvent, parseHttpEvent } from "./lambda-http.ts";
 import { loadS3Events, writtenObjects } from "./s3-events.ts";
 
 /** Lambda hands over a request, and takes an answer, as JSON of at most 6 MiB, the body in base64. */
@@ -26,6 +25,11 @@ const platform = {
 /** What runs ends so long before Lambda would kill it, so that it can clean up. */
 const cleanUpMs = 5000;
 
+/** What Stowage uses of Lambda's own context. */
+interface LambdaContext {
+  getRemainingTimeInMillis(): number;
+}
+
 interface OpenedService extends OpenedApp {
   readonly ending: AbortController;
 }
@@ -43,7 +47,10 @@ export async function handler(event: unknown, context: LambdaContext): Promise<u
       await loadS3Events(objects, { ...service, signal: service.ending.signal, log: platform.log });
       return undefined;
     }
-    if (isHttpEvent(event)) return await handle(service.app, { isContentTypeBinary: () => true })(event, context);
+    const request = parseHttpEvent(event);
+    if (request !== undefined) {
+      return await answerHttpEvent(request, { fetch: (asked) => service.app.fetch(asked), log: platform.log });
+    }
     // Its fields are named, not shown: the headers of a request hold secrets.
     const found = isJsonObject(event) ? Object.keys(event).join(", ") : typeof event;
     throw new TypeError(
@@ -73,8 +80,4 @@ function end({ ending }: OpenedService): void {
 
 function bytesInBase64(length: number): number {
   return Math.floor(length / 4) * 3;
-}
-
-function isHttpEvent(event: unknown): event is LambdaEvent {
-  return isJsonObject(event) && isJsonObject(event["requestContext"]) && "http" in event["requestContext"];
 }

@@ -1,31 +1,40 @@
 /** The service on Node: a tarball's way starts here, with the incoming message itself, not a web stream made of it. */
 import { once } from "node:events";
-import { type IncomingMessage, Server, type ServerResponse } from "node:http";
+import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
 import type { Socket } from "node:net";
-import { type HttpBindings, createAdaptorServer } from "@hono/node-server";
-import type { Context } from "hono";
-import { type Runtime, urlOf } from "./run-service.ts";
+import { type HttpBindings, RequestError, getRequestListener } from "@hono/node-server";
+import type { Context, Hono } from "hono";
+import { StowageError } from "../errors.ts";
+import { errorResponse } from "../http/error-response.ts";
+import { answerUnparsed, logRefusal, refuseHostless } from "./refuse-unread.ts";
+import { RequestTurns } from "./request-turns.ts";
+import { type ListenOptions, type Listener, type Runtime, urlOf } from "./run-service.ts";
 
 /** Read ahead of each upload. Measured: with Node's 64 KiB a load waits for its socket a little more often. */
 const socketBufferBytes = 256 * 1024;
 
-export const node: Runtime = {
+/** How often connections are looked for on which the headers of a request take too long. */
+const checkHeadersMs = 1000;
+
+/** So often the log says at most that there are too many connections. */
+const dropLogMs = 60_000;
+
+export interface NodeListener extends Listener {
+  readonly server: Server;
+}
+
+export const node = {
   bodyOf,
 
-  async listen(fetch, { host, port, limits }) {
-    const server = createAdaptorServer({ fetch, serverOptions: { highWaterMark: socketBufferBytes } });
-    if (!(server instanceof Server)) throw new TypeError("expected an HTTP/1.1 server");
-    server.requestTimeout = 0; // an upload takes as long as it takes
-    server.setTimeout(limits.maxIdleSeconds * 1000);
-    server.on("request", (_: IncomingMessage, outgoing: ServerResponse) => outgoing.on("timeout", closeIfUnread));
-    server.on("checkContinue", (incoming: IncomingMessage, outgoing: ServerResponse) => {
-      awaitingContinue.add(incoming);
-      server.emit("request", incoming, outgoing);
-    });
+  async listen(fetch: Hono["fetch"], options: ListenOptions): Promise<NodeListener> {
+    const { host, port, log } = options;
+    const server = makeServer(fetch, options);
     server.listen(port, host);
     await once(server, "listening");
+    server.on("error", (error) => log(`cannot take a connection: ${error.message}`)); // it takes the next one
     const address = server.address();
     return {
+      server,
       url: urlOf(host, typeof address === "object" && address !== null ? address.port : port),
       async close() {
         const closed = once(server, "close");
@@ -35,7 +44,62 @@ export const node: Runtime = {
       cut: () => server.closeAllConnections(),
     };
   },
-};
+} satisfies Runtime;
+
+function makeServer(fetch: Hono["fetch"], { limits, keepAliveSeconds, maxConnections, log }: ListenOptions): Server {
+  const keepAliveTimeout = keepAliveSeconds * 1000;
+  const serverOptions = {
+    highWaterMark: socketBufferBytes,
+    keepAliveTimeout,
+    headersTimeout: keepAliveTimeout + checkHeadersMs, // a shorter one has closed idle connections
+    connectionsCheckingInterval: checkHeadersMs,
+    requestTimeout: 0, // an upload takes as long as it takes
+    requireHostHeader: false, // `refuseHostless` does that, with an error that clients can read
+  };
+  const turns = new RequestTurns(requestListener(fetch, log), log);
+  const server = createServer(serverOptions);
+  server.maxConnections = maxConnections;
+  server.setTimeout(limits.maxIdleSeconds * 1000);
+  const take = (incoming: IncomingMessage, outgoing: ServerResponse): void => turns.take(incoming, outgoing);
+  server.on("request", take).on("checkExpectation", take);
+  server.on("checkContinue", (incoming: IncomingMessage, outgoing: ServerResponse) => {
+    awaitingContinue.add(incoming);
+    take(incoming, outgoing);
+  });
+  answerUnparsed(server, { log, current: (socket) => turns.current(socket) });
+  logDrops(server, log);
+  return server;
+}
+
+function requestListener(
+  fetch: Hono["fetch"],
+  log: (line: string) => void,
+): (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void> {
+  const answer = getRequestListener(fetch, {
+    hostname: "localhost", // of a request by HTTP/1.0 that does not say any
+    autoCleanupIncoming: false, // `readOn` does that
+    errorHandler: (error) => {
+      if (!(error instanceof RequestError)) throw error; // the app answers its own errors
+      const refusal = new StowageError("INPUT_INVALID", `Cannot read the request: ${error.message}`);
+      logRefusal(400, refusal, log);
+      return errorResponse(refusal);
+    },
+  });
+  return async (incoming, outgoing) => {
+    outgoing.on("timeout", closeIfUnread);
+    if (!(await refuseHostless(incoming, outgoing, log))) await answer(incoming, outgoing);
+  };
+}
+
+/** Connections over the cap are closed without an answer. The log says so. */
+function logDrops(server: Server, log: (line: string) => void): void {
+  let lastMs = -Infinity;
+  server.on("drop", () => {
+    if (performance.now() - lastMs < dropLogMs) return;
+    lastMs = performance.now();
+    log(`closed a new connection: there are ${server.maxConnections}, as many as STOWAGE_MAX_CONNECTIONS allows`);
+  });
+}
 
 /** Requests whose client sends no body before it is told to (`Expect: 100-continue`, RFC 9110, section 10.1.1). */
 const awaitingContinue = new WeakSet<IncomingMessage>();

@@ -1,5 +1,6 @@
 /** The events of a bucket of R2, as a queue brings them to a Worker: tarballs under `incoming/` are loaded. */
 import { messageOf, printable, quote } from "../errors.ts";
+import { summarize } from "../load/receipt.ts";
 import { isJsonObject } from "../oci/json.ts";
 import type { OpenedApp } from "../open-app.ts";
 import { incomingKeyOf, isRetryable, loadIncoming } from "../uploads/load-incoming.ts";
@@ -39,7 +40,7 @@ async function isDone(event: unknown, { store, config, budget, log }: LoadEvents
   try {
     const { limits, immutableTags } = config;
     const receipt = await loadIncoming(key, { store, limits, immutableTags, budget, etag: object.eTag, log });
-    if (receipt !== undefined) log(`loaded ${quote(key)}`);
+    if (receipt !== undefined) log(`${quote(key)}: ${summarize(receipt)}`);
     return true;
   } catch (error) {
     const willRetry = isRetryable(error);

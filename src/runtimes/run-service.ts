@@ -23,7 +23,15 @@ export interface Runtime {
   /** Settings that do nothing on it. */
   readonly ignores?: readonly string[];
   /** Throws if it cannot, as where the port is taken. Port 0 is any that is free. */
-  listen(fetch: Hono["fetch"], config: Pick<Config, "host" | "port" | "limits">): Promise<Listener>;
+  listen(fetch: Hono["fetch"], options: ListenOptions): Promise<Listener>;
+}
+
+export interface ListenOptions extends Pick<
+  Config,
+  "host" | "port" | "limits" | "keepAliveSeconds" | "maxConnections"
+> {
+  /** Told of requests and connections that the app never sees. */
+  readonly log: (line: string) => void;
 }
 
 export interface Listener {
@@ -51,7 +59,7 @@ export async function runService(settings: Settings, { runtime, signal, write }:
   const { bodyOf, isReachable, ignores } = runtime;
   const { app, config, store } = await openApp(settings, { bodyOf, isReachable, ignores, signal: ending.signal, log });
   if (config.checkStore) await checkAtStart(store, signal);
-  const listener = await runtime.listen(app.fetch, config).catch((error: unknown) => {
+  const listener = await runtime.listen(app.fetch, { ...config, log }).catch((error: unknown) => {
     throw listenError(error, config);
   });
   const start = `Stowage listens on ${listener.url}, images are kept in ${store.url}`;

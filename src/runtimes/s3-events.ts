@@ -1,5 +1,6 @@
 /** The events of a bucket of S3, as Lambda hands them over: tarballs under `incoming/` are loaded. */
 import { StowageError, messageOf, quote } from "../errors.ts";
+import { summarize } from "../load/receipt.ts";
 import { isJsonObject } from "../oci/json.ts";
 import type { OpenedApp } from "../open-app.ts";
 import { incomingKeyOf, isRetryable, loadIncoming } from "../uploads/load-incoming.ts";
@@ -18,9 +19,10 @@ export interface LoadEventsOptions extends Pick<OpenedApp, "store" | "config" | 
 
 /**
  * The objects that the event says were written, or undefined if it is none of S3's
- * (`{"Records":[{"eventSource":"aws:s3",…}]}`).
+ * (`{"Records":[{"eventSource":"aws:s3",…}]}`). None for `s3:TestEvent`, which S3 sends when it is told where events go.
  */
 export function writtenObjects(event: unknown): readonly WrittenObject[] | undefined {
+  if (isJsonObject(event) && event["Event"] === "s3:TestEvent") return [];
   const records: unknown = isJsonObject(event) ? event["Records"] : undefined;
   if (!Array.isArray(records) || !records.every(isS3Record)) return undefined;
   return records.flatMap(({ eventName, s3 }) => {
@@ -43,7 +45,7 @@ export async function loadS3Events(objects: readonly WrittenObject[], options: L
     }
     try {
       const receipt = await loadIncoming(key, { store, limits, immutableTags, budget, signal, etag, log });
-      if (receipt !== undefined) log(`loaded ${quote(key)}`);
+      if (receipt !== undefined) log(`${quote(key)}: ${summarize(receipt)}`);
     } catch (error) {
       const willRetry = isRetryable(error);
       log(`cannot load ${quote(key)}, ${willRetry ? "will try again" : "given up"}: ${messageOf(error)}`);

@@ -1,4 +1,7 @@
-/** The bytes of an open file, or of a range of it. The file is closed with the last byte, or when the reader leaves. */
+/**
+ * The bytes of an open file, or of a range of it. The file is closed with the last byte, when the reader leaves, or when the
+ * signal fires: also if no reader ever comes.
+ */
 import { Buffer } from "node:buffer";
 import type { FileHandle } from "node:fs/promises";
 import { StowageError } from "../errors.ts";
@@ -31,6 +34,8 @@ export class FileBody implements AsyncIterableIterator<Uint8Array> {
     this.#stop = stop;
     this.#doing = doing;
     this.#signal = signal;
+    if (signal?.aborted === true) this.#onAbort();
+    else signal?.addEventListener("abort", this.#onAbort);
   }
 
   [Symbol.asyncIterator](): this {
@@ -38,9 +43,9 @@ export class FileBody implements AsyncIterableIterator<Uint8Array> {
   }
 
   async next(): Promise<IteratorResult<Uint8Array>> {
-    if (this.#closed) return { done: true, value: undefined };
     try {
       this.#signal?.throwIfAborted();
+      if (this.#closed) return { done: true, value: undefined };
       const chunk = await this.#read();
       if (this.#position >= this.#stop) await this.#close();
       return chunk.length === 0 ? { done: true, value: undefined } : { done: false, value: chunk };
@@ -68,9 +73,13 @@ export class FileBody implements AsyncIterableIterator<Uint8Array> {
     return chunk.subarray(0, bytesRead);
   }
 
+  /** Its reader, if there is one, is told by the signal. */
+  readonly #onAbort = (): void => void this.#close().catch(() => undefined);
+
   async #close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.#signal?.removeEventListener("abort", this.#onAbort);
     await this.#file.close();
   }
 }

@@ -54,3 +54,14 @@ describe("tags that the settings protect", () => {
     await expectNothingMoved(async () => loadR2Events({ messages: [message] }, { ...options, store }));
   });
 });
+
+describe("a tarball that is loaded by an event", () => {
+  it("says in the log where its images are now", async () => {
+    await store.put("incoming/team/other.tar", await tarOf(makeLayout({ name: "elsewhere/app:2" })));
+    const { signal } = new AbortController();
+    const budget = new ByteBudget(config.limits.maxBufferBytes);
+    const options = { config, budget, store, signal, log: (line: string) => log.push(line) };
+    await loadS3Events([{ key: "incoming/team/other.tar", etag: undefined }], options);
+    expect(log).toEqual([expect.stringMatching(/^"incoming\/team\/other.tar": loaded elsewhere\/app:2 created \(/)]);
+  });
+});

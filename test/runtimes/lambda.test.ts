@@ -26,7 +26,7 @@ async function coldStart(settings: Readonly<Record<string, string>>): Promise<Ha
   return async (event, remainingMs = 30_000) => {
     const deadline = Date.now() + remainingMs;
     const context = { getRemainingTimeInMillis: () => deadline - Date.now() };
-    return handler(event, context as Parameters<typeof handler>[1]);
+    return handler(event, context);
   };
 }
 
@@ -93,7 +93,64 @@ describe("the handler for AWS Lambda", () => {
   });
 });
 
+describe("a request that Lambda hands over", () => {
+  const settings = { STOWAGE_STORE: "memory:", STOWAGE_ALLOW_ANYONE: "true" };
+  const event = request("PUT", "/v1/load", Buffer.from("abc")) as Readonly<Record<string, object>>;
+
+  it.each([
+    ["a body that is no base64", { body: "a*b=" }, "its body is not base64"],
+    ["a body that is cut short", { body: "YWJ" }, "its body is not base64"],
+    ["a method that there cannot be", { requestContext: { http: { method: "CONNECT" }, domainName: "x" } }, "CONNECT"],
+    ["a host that is none", { requestContext: { http: { method: "GET" }, domainName: "a b" } }, "its host or its path"],
+    ["a header that is none", { headers: { "a b": "c" } }, "a b"],
+    ["a header of several lines", { headers: { authorization: "very\nsecret" } }, "authorization"],
+  ])("is refused with %s", async (_, changes, found) => {
+    const handle = await coldStart(settings);
+    const answer = await handle({ ...event, ...changes });
+    expect(answer).toMatchObject({ statusCode: 400 });
+    const [error] = errorsOf(answer);
+    expect(error).toMatchObject({ code: "INPUT_INVALID" });
+    expect(JSON.stringify(error)).toContain(found);
+    expect(JSON.stringify(error)).not.toContain("secret");
+  });
+
+  it.each([
+    ["requestContext.http.method", { requestContext: { http: null, domainName: "x" } }],
+    ["requestContext.http.method", { requestContext: { http: "GET", domainName: "x" } }],
+    ["requestContext.domainName", { requestContext: { http: { method: "GET" }, domainName: 5 } }],
+    ["rawPath", { rawPath: undefined }],
+  ])("is an event of another form without %s", async (name, changes) => {
+    const handle = await coldStart(settings);
+    await expect(handle({ ...event, ...changes })).rejects.toThrow(`Cannot take the event: expected text for ${name}`);
+  });
+
+  it("may have a body that means nothing, and headers of any language", async () => {
+    const handle = await coldStart(settings);
+    const asked = request("GET", "/healthz", Buffer.from("abc")) as Readonly<Record<string, object>>;
+    expect(await handle({ ...asked, headers: { "user-agent": "ブラウザ" } })).toMatchObject({ statusCode: 200 });
+  });
+
+  it("is an error of the app as before", async () => {
+    const handle = await coldStart(settings);
+    const answer = await handle({ ...event, body: "YWJj" });
+    expect(answer).toMatchObject({ statusCode: 400, isBase64Encoded: true });
+    expect(errorsOf(answer)).toMatchObject([{ code: "ARCHIVE_INVALID" }]);
+  });
+});
+
+function errorsOf(answer: unknown): readonly unknown[] {
+  const body: unknown = isJsonObject(answer)
+    ? JSON.parse(Buffer.from(String(answer["body"]), "base64").toString())
+    : {};
+  return isJsonObject(body) && Array.isArray(body["errors"]) ? body["errors"] : [];
+}
+
 describe("writtenObjects", () => {
+  it("knows S3's test event, which names no object", () => {
+    const event = { Service: "Amazon S3", Event: "s3:TestEvent", Time: "2026-11-30T00:00:00Z", Bucket: "bucket" };
+    expect(writtenObjects(event)).toEqual([]);
+  });
+
   it("reads keys as S3 writes them", () => {
     const event = { Records: [written("images/incoming/two+words%2B%C3%A9.tar")] };
     expect(writtenObjects(event)).toEqual([{ key: "images/incoming/two words+é.tar", etag: "e" }]);

@@ -1,57 +1,10 @@
 /** Which connections the service on Node closes by itself, and what it tells a client that waits before it sends a body. */
 import { once } from "node:events";
-import { type Socket, connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, describe, expect, it } from "vitest";
-import { type AppOptions, createApp } from "../../src/http/app.ts";
-import { defaultLimits } from "../../src/limits.ts";
-import { node } from "../../src/runtimes/node.ts";
-import type { Listener } from "../../src/runtimes/run-service.ts";
+import { describe, expect, it } from "vitest";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
-import { randomBytes, sha256 } from "../support/bytes.ts";
-import { makeLayout, tarOf } from "../support/layout.ts";
-
-const layer = randomBytes(8_000_000);
-const tarball = await tarOf(makeLayout({ layers: [layer], name: "team/app:1.4" }));
-const idleMs = 500;
-
-const open: { close(): void }[] = [];
-afterEach(() => {
-  for (const one of open.splice(0)) one.close();
-});
-
-async function serve(options: Partial<AppOptions> = {}): Promise<Listener> {
-  const limits = { ...defaultLimits, maxIdleSeconds: idleMs / 1000, ...options.limits };
-  const app = createApp({ store: new MemoryStore(), access: "anyone", bodyOf: node.bodyOf, ...options, limits });
-  const listener = await node.listen(app.fetch, { host: "127.0.0.1", port: 0, limits });
-  open.push({ close: () => (listener.cut(), void listener.close()) });
-  return listener;
-}
-
-interface Client {
-  readonly socket: Socket;
-  /** What the service has said so far. */
-  heard(): string;
-  readonly closed: Promise<unknown>;
-}
-
-function connectTo({ url }: Listener, ...lines: readonly string[]): Client {
-  const { hostname, port } = new URL(url);
-  const socket = connect(Number(port), hostname);
-  let heard = "";
-  socket.on("error", () => undefined).on("data", (chunk: Buffer) => (heard += chunk.toString("latin1")));
-  socket.write(`${[...lines, `Host: ${hostname}`].join("\r\n")}\r\n\r\n`);
-  open.push({ close: () => socket.destroy() });
-  return { socket, heard: () => heard, closed: new Promise((resolve) => socket.once("close", resolve)) };
-}
-
-async function hear(client: Client, text: string): Promise<void> {
-  const gone = client.closed.then(() => "closed");
-  while (!client.heard().includes(text)) {
-    if ((await Promise.race([gone, sleep(10)])) === "closed") break;
-  }
-  expect(client.heard()).toContain(text);
-}
+import { sha256 } from "../support/bytes.ts";
+import { connectTo, hear, idleMs, layer, serve, tarball } from "./serve-node.ts";
 
 describe("the service on Node", () => {
   it("lets a client wait for its answer longer than it may be silent while its body is awaited", async () => {
@@ -87,8 +40,8 @@ describe("the service on Node", () => {
     expect(client.heard()).toMatch(/^HTTP\/1\.1 408 /);
   });
 
-  it("closes a connection over which no further request comes", { timeout: 20_000 }, async () => {
-    const client = connectTo(await serve(), "GET /healthz HTTP/1.1");
+  it("closes a connection over which no further request comes", async () => {
+    const client = connectTo(await serve({}, { keepAliveSeconds: 1 }), "GET /healthz HTTP/1.1");
     await hear(client, "ok");
     await client.closed;
   });

@@ -1,50 +1,15 @@
 /** The service as a process of Node, Deno and Bun: how it starts, how it stops, and what it says. */
-import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { join } from "node:path";
-import process from "node:process";
-import { afterAll, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { randomBytes } from "../support/bytes.ts";
-import { buildStowage } from "../support/build.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { listFiles, newFolder, until } from "../support/run-stowage.ts";
-import { findTool, missingTools } from "../tools/find-tool.ts";
-import { type RuntimeUnderTest, runtimes } from "./start-runtime.ts";
-
-interface Program {
-  readonly child: ChildProcess;
-  /** All that it has said. */
-  readonly output: () => string;
-  /** Resolves once it listens. */
-  readonly url: Promise<string>;
-  /** The exit code. */
-  readonly ended: Promise<number | null>;
-}
-
-const children = new Set<ChildProcess>();
-afterAll(() => children.forEach((child) => child.kill("SIGKILL"))); // only those of a test that failed are still there
-
-async function start(
-  { tool, command }: RuntimeUnderTest,
-  settings: Readonly<Record<string, string>>,
-): Promise<Program> {
-  const place = { tool: findTool(tool) ?? tool, program: await buildStowage(), folder: await newFolder(), settings };
-  const [first = "", ...rest] = command(place);
-  const { PATH, HOME } = process.env;
-  const child = spawn(first, rest, { env: { PATH, HOME, PORT: "0", ...settings } });
-  children.add(child);
-  let output = "";
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => (output += text));
-  const ended = once(child, "close").then(() => {
-    children.delete(child);
-    return child.exitCode;
-  });
-  const url = until(() => /Stowage listens on (http:\/\/\S+?), images are kept in/.exec(output)?.[1]);
-  url.catch(() => undefined); // of one that is not to listen
-  return { child, output: () => output, url, ended };
-}
+import { missingTools } from "../tools/find-tool.ts";
+import { startProgram } from "./start-program.ts";
+import { runtimes } from "./start-runtime.ts";
 
 /** Sends a load but for its last bytes; `finish` sends those and resolves with the answer's first line. */
 async function beginLoad(
@@ -71,7 +36,7 @@ for (const runtime of runtimes.filter(({ tool }) => ["node20", "deno", "bun"].in
   describeIfFound(`the program on ${runtime.name}`, missingTools([runtime.tool]), () => {
     it("finishes the load that runs when it is told to stop, and exits with 0", { timeout: 60_000 }, async () => {
       const folder = await newFolder();
-      const { child, url, ended, output } = await start(runtime, { STOWAGE_STORE: `file:${folder}` });
+      const { child, url, ended, output } = await startProgram(runtime, { STOWAGE_STORE: `file:${folder}` });
       const load = await beginLoad(await url, await tarOf(makeLayout({ layers: [randomBytes(9_000_000)] })));
       await until(async () => ((await listFiles(join(folder, ".stowage/tmp"))).length > 0 ? true : undefined));
       child.kill("SIGTERM");
@@ -83,7 +48,7 @@ for (const runtime of runtimes.filter(({ tool }) => ["node20", "deno", "bun"].in
 
     it("ends the load that runs at a second signal, and leaves nothing of it", { timeout: 60_000 }, async () => {
       const folder = await newFolder();
-      const { child, url, ended, output } = await start(runtime, { STOWAGE_STORE: `file:${folder}` });
+      const { child, url, ended, output } = await startProgram(runtime, { STOWAGE_STORE: `file:${folder}` });
       const layer = randomBytes(30_000_000);
       const tarball = await tarOf(makeLayout({ layers: [layer] }));
       const load = await beginLoad(await url, Buffer.concat([tarball.subarray(0, 20_000_000), Buffer.alloc(512)]));
@@ -97,7 +62,7 @@ for (const runtime of runtimes.filter(({ tool }) => ["node20", "deno", "bun"].in
     });
 
     it("exits with 2 and names every setting that cannot be used", { timeout: 60_000 }, async () => {
-      const { ended, output } = await start(runtime, { STOWAGE_STORE: "nowhere", HOST: "0.0.0.0" });
+      const { ended, output } = await startProgram(runtime, { STOWAGE_STORE: "nowhere", HOST: "0.0.0.0" });
       expect(await ended).toBe(2);
       expect(output()).toContain('STOWAGE_STORE is "nowhere"');
       expect(output()).toContain('HOST is "0.0.0.0"');
@@ -110,7 +75,7 @@ describeIfFound("the program on Deno Deploy", missingTools(["deno"]), () => {
   it("does not start without tokens, whatever HOST says", { timeout: 60_000 }, async () => {
     if (deno === undefined) throw new Error("expected deno among the runtimes");
     const settings = { STOWAGE_STORE: "memory:", HOST: "127.0.0.1", DENO_DEPLOYMENT_ID: "abc" };
-    const { ended, output } = await start(deno, settings);
+    const { ended, output } = await startProgram(deno, settings);
     expect(await ended).toBe(2);
     expect(output()).toContain("Others can reach the service");
   });

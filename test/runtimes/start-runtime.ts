@@ -49,6 +49,7 @@ export const runtimes: readonly RuntimeUnderTest[] = [
   { name: "node 20", tool: "node20", store: "S3", command: node },
   { name: "node 22", tool: "node22", store: "S3", command: node },
   { name: "node 24", tool: "node24", store: "S3", command: node },
+  { name: "node 26", tool: "node26", store: "S3", command: node },
   {
     name: "deno",
     tool: "deno",

@@ -36,6 +36,7 @@ export type Tool =
   | "node20"
   | "node22"
   | "node24"
+  | "node26"
   | "oras"
   | "podman"
   | "pzstd"

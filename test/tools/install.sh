@@ -6,7 +6,7 @@
 #     test/tools/install.sh programs    what is built: crane, ORAS, regctl, the OCI conformance suite, BuildKit and a Docker
 #                                       engine 29; and what is taken out of Debian's packages: a Docker client, an engine
 #                                       20.10, containerd, busybox
-#     test/tools/install.sh runtimes    what Stowage runs on: Node 20, 22 and 24, Deno, Bun, by npm
+#     test/tools/install.sh runtimes    what Stowage runs on: Node 20, 22, 24 and 26, Deno, Bun, by npm
 #
 # Needs Node and npm, Go 1.26.8 or later, and for Debian's packages root or sudo. Programs go to
 # $STOWAGE_TEST_TOOLS/bin, by default ~/.cache/stowage-test-tools/bin, where the tests look first.
@@ -23,6 +23,7 @@ dockerd_version=v2.0.0-beta.24 # of the Go module github.com/moby/moby/v2: the e
 node20_version=20.20.2 # where the machine's own Node is none of this line
 node22_version=22.23.3
 node24_version=24.21.0
+node26_version=26.10.0
 deno_version=2.9.5
 bun_version=1.4.5
 
@@ -158,6 +159,7 @@ install_runtimes() {
   esac
   install_runtime node22 node "$node22_version"
   install_runtime node24 node "$node24_version"
+  install_runtime node26 node "$node26_version"
   install_runtime deno deno "$deno_version"
   install_runtime bun bun "$bun_version"
 }

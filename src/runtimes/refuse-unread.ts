@@ -1,0 +1,100 @@
+/** Answers what Node refuses by itself, before the app sees a request: with an error that clients can read, and a line in the log. */
+import { type IncomingMessage, STATUS_CODES, type Server, type ServerResponse, maxHeaderSize } from "node:http";
+import type { Duplex } from "node:stream";
+import { StowageError } from "../errors.ts";
+import { errorResponse } from "../http/error-response.ts";
+import { lingerMs } from "./read-on.ts";
+
+type Log = (line: string) => void;
+
+interface AnswerUnparsedOptions {
+  readonly log: Log;
+  /** The answer that the connection waits for. */
+  readonly current: (socket: Duplex) => ServerResponse | undefined;
+}
+
+/** Answers what Node's parser cannot read, headers that do not come, and CONNECT. */
+export function answerUnparsed(server: Server, { log, current }: AnswerUnparsedOptions): void {
+  const refused = new WeakSet<Duplex>();
+  server.on("clientError", (error: Error, socket) => {
+    if (refused.has(socket)) return; // what it still sends cannot be read either
+    const refusal = refusalOf(error);
+    if (refusal === undefined || !hasSent(socket) || current(socket)?.headersSent === true) {
+      socket.destroy();
+      return;
+    }
+    refused.add(socket);
+    void endWith(socket, refusal, log);
+  });
+  server.on("connect", (_, socket) => {
+    const error = new StowageError("UNSUPPORTED", "Cannot CONNECT: this is no proxy");
+    void endWith(socket, { status: 405, error }, log);
+  });
+}
+
+/** RFC 9112, section 3.2, wants a Host of HTTP/1.1. HTTP/1.0 has none, and the health checks of some proxies speak it. */
+export async function refuseHostless(incoming: IncomingMessage, outgoing: ServerResponse, log: Log): Promise<boolean> {
+  if (incoming.headers.host !== undefined || incoming.httpVersion === "1.0") return false;
+  const error = new StowageError("INPUT_INVALID", "Cannot take the request: HTTP/1.1 wants a Host header, found none");
+  const { headers, body } = await contentOf({ status: 400, error }, log);
+  outgoing.writeHead(400, headers).end(body);
+  return true;
+}
+
+export function logRefusal(status: number, { code, message }: StowageError, log: Log): void {
+  log(`refused a request before it was read, ${status}: ${code}: ${message}`);
+}
+
+interface Refusal {
+  readonly status: number;
+  readonly error: StowageError;
+}
+
+/** What an error of Node's parser means. Undefined for an error of the connection: no request has been refused. */
+function refusalOf(error: Error): Refusal | undefined {
+  const code = "code" in error ? String(error.code) : "";
+  const refusal = (status: number, kind: "INPUT_INVALID" | "LIMIT_EXCEEDED" | "TIMED_OUT", found: string): Refusal => ({
+    status,
+    error: new StowageError(kind, `Cannot read the request: ${found}`),
+  });
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return refusal(408, "TIMED_OUT", "its headers did not come in time");
+  if (code === "HPE_HEADER_OVERFLOW") {
+    return refusal(431, "LIMIT_EXCEEDED", `its path and headers have more than ${maxHeaderSize} bytes`);
+  }
+  if (code === "HPE_CHUNK_EXTENSIONS_OVERFLOW") {
+    return refusal(413, "LIMIT_EXCEEDED", "the extensions of its chunks are too long");
+  }
+  if (code === "HPE_INVALID_EOF_STATE") return undefined; // the client has gone in the middle of it
+  return code.startsWith("HPE_") ? refusal(400, "INPUT_INVALID", reasonOf(error)) : undefined;
+}
+
+/** `Invalid method encountered`. */
+function reasonOf(error: Error): string {
+  return "reason" in error && typeof error.reason === "string" ? error.reason : error.message;
+}
+
+/** A connection that was opened ahead of time and never used is no request. */
+function hasSent(socket: Duplex): boolean {
+  return !("bytesRead" in socket) || socket.bytesRead !== 0;
+}
+
+async function endWith(socket: Duplex, refusal: Refusal, log: Log): Promise<void> {
+  const { headers, body } = await contentOf(refusal, log);
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.on("error", () => undefined); // the client has gone
+  socket.end(`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status]}\r\n${lines.join("")}\r\n${body}`);
+  setTimeout(() => socket.destroy(), lingerMs); // not at once, see `readOn`
+}
+
+async function contentOf(
+  { status, error }: Refusal,
+  log: Log,
+): Promise<{ headers: Readonly<Record<string, string>>; body: string }> {
+  logRefusal(status, error, log);
+  const response = errorResponse(error, { status, headers: { Connection: "close" } });
+  const body = await response.text();
+  return {
+    headers: { ...Object.fromEntries(response.headers), "content-length": String(Buffer.byteLength(body)) },
+    body,
+  };
+}

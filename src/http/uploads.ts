@@ -114,6 +114,13 @@ export function uploadRoutes(service: Service): Route[] {
     }),
     route({
       methods: ["POST"],
+      path: "/v1/uploads/<id>/load/",
+      needs: "load",
+      query: loadQuery,
+      answer: (c, { id }) => load(c, id, undefined),
+    }),
+    route({
+      methods: ["POST"],
       path: "/v1/uploads/<id>/load/<image>",
       needs: "load",
       query: loadQuery,

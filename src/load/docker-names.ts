@@ -5,7 +5,7 @@
 import { StowageError } from "../errors.ts";
 import { digestInName } from "../oci/docker-file-names.ts";
 import { type DockerImage, parseDockerManifest } from "../oci/docker-manifest.ts";
-import { formatName, parseReference } from "../oci/reference.ts";
+import { type ImageName, formatName } from "../oci/reference.ts";
 import { containerdNameAnnotation, isTagAlone, nameInArchive, nameTextOf } from "./archive-name.ts";
 import type { ClosedRoot } from "./check-closure.ts";
 
@@ -38,14 +38,15 @@ export function dockerNamesIn(images: readonly DockerImage[]): DockerNames {
 
 /**
  * Adds a root for each name that `index.json` does not give to any image. A root without a name, or with nothing but the tag
- * of such a name, goes: its image has a better one. `owners` has the root that leads to each config. Throws `NAME_INVALID`.
+ * of such a name, goes: its image has a better one. `owners` has the root that leads to each config. A name that is none is
+ * left to the naming of roots: the request may have another.
  */
 export function addDockerNames(
   roots: readonly ClosedRoot[],
   names: DockerNames,
   owners: ReadonlyMap<string, string | undefined>,
 ): readonly ClosedRoot[] {
-  const known = new Set(roots.flatMap((root) => tryFormat(root) ?? []));
+  const known = new Set(roots.flatMap((root) => nameOrNone(root) ?? []).map(formatName));
   const byRoot = new Map<string, Map<string, string | undefined>>();
   for (const [config, texts] of names) {
     const digest = owners.get(config);
@@ -53,8 +54,8 @@ export function addDockerNames(
     const own = byRoot.get(digest) ?? new Map<string, string | undefined>();
     byRoot.set(digest, own);
     for (const text of texts) {
-      const name = parseReference(text);
-      if (!known.has(formatName(name))) own.set(text, name.tag);
+      const name = nameOrNone({ annotations: { [containerdNameAnnotation]: text } });
+      if (name === undefined || !known.has(formatName(name))) own.set(text, name?.tag);
     }
   }
   const isReplaced = (root: ClosedRoot): boolean => {
@@ -72,10 +73,10 @@ export function addDockerNames(
   return [...roots.filter((root) => !isReplaced(root)), ...added];
 }
 
-/** The name in `index.json`; one that is none is left to the naming of roots. */
-function tryFormat(root: ClosedRoot): string | undefined {
+function nameOrNone(root: Pick<ClosedRoot, "annotations">): ImageName | undefined {
   try {
-    return formatName(nameInArchive(root));
+    const { repository, tag } = nameInArchive(root);
+    return { repository, tag };
   } catch (error) {
     if (error instanceof StowageError) return undefined;
     throw error;

@@ -32,10 +32,10 @@ export async function hashBlob(blob: UnnamedBlob, options: StoreBlobOptions): Pr
   return blob.size <= options.store.partBytes ? holdBlob(blob, options) : stageBlob(blob, options);
 }
 
-async function holdBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<HashedBlob> {
-  const { size } = blob;
+async function holdBlob(unnamed: UnnamedBlob, options: StoreBlobOptions): Promise<HashedBlob> {
+  const { size } = unnamed;
   const { store, signal } = options;
-  const { body, release } = await holdFor(blob, size, options);
+  const { body, release } = await holdFor(unnamed, size, options);
   try {
     const bytes = await collectBytes(body, size);
     const digest = await digestOf(bytes);

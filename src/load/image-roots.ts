@@ -21,8 +21,11 @@ type RootOptions = Pick<ClosureOptions, "store" | "limits" | "signal" | "parsed"
 export async function imageRootsOf(listed: readonly Descriptor[], options: RootOptions): Promise<ImageRoots> {
   const roots: Descriptor[] = [];
   const ignored: IgnoredEntry[] = [];
+  const found = new Map<string, boolean>(); // an index.json can name the same bytes ten thousand times
   for (const root of listed) {
-    if (isManifestOrFormer(root.mediaType) || (await isManifest(root, options))) roots.push(root);
+    const isKnown = isManifestOrFormer(root.mediaType);
+    if (!isKnown && !found.has(root.digest)) found.set(root.digest, await isManifest(root, options));
+    if (isKnown || found.get(root.digest) === true) roots.push(root);
     else ignored.push(ignore(root, options));
   }
   if (roots.length > 0) return { roots, ignored };

@@ -21,13 +21,14 @@ import { ByteBudget, type Release } from "../streams/byte-budget.ts";
 import { BlobIntake } from "./blob-intake.ts";
 import { checkBodyBytes } from "./check-body-bytes.ts";
 import { type ContentEncoding, decodeContent } from "./decode-content.ts";
+import type { DockerFiles } from "./docker-files.ts";
 import { makeDockerImages } from "./docker-images.ts";
 import { type DockerNames, dockerNamesIn, namesBlobs, readDockerManifest } from "./docker-names.ts";
 import { imageRootsOf } from "./image-roots.ts";
 import { ParsedJson } from "./parsed-json.ts";
 import { type PublishOptions, publishImages } from "./publish-images.ts";
 import { type IgnoredEntry, type Receipt, maxIgnoredEntries } from "./receipt.ts";
-import { type ArchiveContents, parseRoots, takeEntries } from "./take-entries.ts";
+import { parseRoots, takeEntries } from "./take-entries.ts";
 
 /** Where a load goes, and what it may take. Only the store has to be said. */
 export interface LoadOptions {
@@ -35,7 +36,8 @@ export interface LoadOptions {
   readonly store: ObjectStore;
   /**
    * What the image is to be called, whatever the tarball says: `team/app` sets the repository, `team/app:1.4` the tag too.
-   * The tarball must then hold one image. Without it images keep their own names.
+   * The tarball must then hold one image; with `team/app@sha256:…` it must have this digest. Without a name images keep their
+   * own names.
    */
   readonly name?: string | ImageName | undefined;
   /** What the tag has to be at before it moves, else nothing is published; for a `name` that has a tag. */
@@ -177,8 +179,8 @@ async function storeArchive(
   await intake.settled();
   const { index, isLayout, dockerFiles, ignored } = contents;
   if (index !== undefined) {
-    const dockerNames = await namesBeside(contents, load);
-    if (isLayout || dockerNames === undefined) {
+    const { names: dockerNames, isOfFiles } = await readBeside(dockerFiles, load);
+    if (isLayout || !isOfFiles) {
       await load.parsed.keep(index.length);
       const listed = await load.parsed.parse(index.length, () => parseRoots(index));
       const images = await imageRootsOf(listed, { ...load, known: intake });
@@ -202,32 +204,42 @@ async function storeArchive(
   };
 }
 
-/** The names of a `manifest.json` beside an index; undefined if there is none, or it is but another view of the blobs. */
-async function namesBeside(
-  { isLayout, dockerFiles }: ArchiveContents,
-  { parsed }: RunningLoad,
-): Promise<DockerNames | undefined> {
+/** What a `manifest.json` beside an index says. */
+async function readBeside(dockerFiles: DockerFiles, { parsed }: RunningLoad): Promise<ManifestBeside> {
   const bytes = dockerFiles.readableManifest();
-  if (bytes === undefined) return undefined;
+  if (bytes === undefined) return { names: undefined, isOfFiles: false };
   return parsed.parse(bytes.length, () => {
     const images = readDockerManifest(bytes);
-    return images === undefined || (!isLayout && namesBlobs(images)) ? undefined : dockerNamesIn(images);
+    return { names: images && dockerNamesIn(images), isOfFiles: images !== undefined && !namesBlobs(images) };
   });
 }
 
-/** Takes a blob that the archive has in no file of its own. */
+interface ManifestBeside {
+  readonly names: DockerNames | undefined;
+  /** Does it name files of a docker-archive, rather than the blobs of a layout? */
+  readonly isOfFiles: boolean;
+}
+
+/** Stores blobs that the archive has in no file of their own, up to a number. */
 function storeBlobIn(intake: BlobIntake): PublishOptions["storeBlob"] {
-  async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-    yield await Promise.resolve(bytes);
-  }
+  let count = 0;
   return async (bytes, digest) => {
-    await intake.take({ digest, size: bytes.length, body: once(bytes) });
+    if (++count > maxOwnBlobs) throw tooManyOwnBlobs();
+    await intake.takeBytes(bytes, digest);
     await intake.settled();
   };
 }
 
 function twoWindows(): StowageError {
   return new StowageError("UNSUPPORTED", "Cannot load the archive: it is zstd inside a Content-Encoding of zstd");
+}
+
+/** One after the other: an artifact has one or two of them, and a manifest could have many thousands. */
+const maxOwnBlobs = 1000;
+
+function tooManyOwnBlobs(): StowageError {
+  const message = `Cannot load the archive: more than ${maxOwnBlobs} of its blobs are in no file, but in descriptors or made here`;
+  return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxOwnBlobs } });
 }
 
 /** Counts the bytes. A source that breaks off is its sender's doing; its own error says so only in a platform's words. */

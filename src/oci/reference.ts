@@ -44,7 +44,7 @@ export function parseRepositoryName(text: string): string {
   if (isRepositoryName(repository)) return repository.replace(/^library\/(?=[^/]+$)/, "");
   throw new StowageError(
     "NAME_INVALID",
-    `Cannot use ${quote(text)} as a repository name: expected at most ${maxNameLength} lower-case letters and digits, ` +
+    `Cannot use ${quote(repository)} as a repository name: expected at most ${maxNameLength} lower-case letters and digits, ` +
       'separated by ".", "_", "-" or "/"',
   );
 }

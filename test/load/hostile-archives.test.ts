@@ -204,7 +204,6 @@ const inPlace = (type: string, linkTarget?: string): Buffer =>
     omit: [pathOf(smallDigest)],
     last: [{ name: pathOf(smallDigest), type, ...(linkTarget && { linkTarget }) }],
   });
-const toSmall = pathOf(smallDigest);
 
 const kinds: Readonly<Record<string, Hostile>> = {
   "a symbolic link out of blobs": refused(

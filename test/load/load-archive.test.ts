@@ -374,7 +374,7 @@ describe("loadArchive, naming", () => {
     const [subject] = one.roots;
     const artifact = (seed: number): Layout =>
       makeLayout({ layers: [randomBytes(5, seed)], ...(subject && { subject }) });
-    const [sbom, other] = [artifact(1), artifact(2)];
+    const [sbom, another] = [artifact(1), artifact(2)];
     const [about = { mediaType: "", digest: "", size: 0 }] = sbom.roots;
     const signature = makeLayout({ layers: [randomBytes(6)], subject: about });
     await load(await tarOf(one), { name: "team/x:1" });
@@ -382,7 +382,7 @@ describe("loadArchive, naming", () => {
     const signed = await load(await tarOf(joinLayouts(signature, sbom)), { name: "team/x:3" });
     expect(namesOf(signed)).toEqual([`team/x:${signature.digest}`, "team/x:3"]);
     expect(namesOf(await load(await tarOf(sbom), { name: "team/x" }))).toEqual([`team/x:${sbom.digest}`]);
-    await expect(load(await tarOf(joinLayouts(sbom, other)), { name: "team/x:2" })).rejects.toMatchObject({
+    await expect(load(await tarOf(joinLayouts(sbom, another)), { name: "team/x:2" })).rejects.toMatchObject({
       code: "INDEX_INVALID",
       message: expect.stringContaining("nothing but referrers; expected an image, one referrer, or no tag") as string,
     });

@@ -94,7 +94,9 @@ describe("loadArchive, of images with what belongs to them under their names", (
 });
 
 describe("loadArchive, of an index.json that lists the platforms of an image", () => {
-  const platform = (architecture: string): object => ({ platform: { os: "linux", architecture } });
+  const platform = (architecture: string): Readonly<Record<string, unknown>> => ({
+    platform: { os: "linux", architecture },
+  });
   const withPlatform = (architecture: string, options: Parameters<typeof makeLayout>[0] = {}): Layout =>
     makeLayout({ ...options, label: architecture, root: platform(architecture) });
   const indexOf = (layout: Layout): Uint8Array =>

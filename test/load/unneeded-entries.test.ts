@@ -135,6 +135,17 @@ describe("loadArchive, of blobs that are only in a descriptor's data", () => {
     expect(String(await bytesAt(store, pathOf(empty.digest)))).toBe("{}");
   });
 
+  it("stores no more than a thousand of them", async () => {
+    const layers = Array.from({ length: 1001 }, (_, i) => {
+      const bytes = Buffer.from(`${i}`);
+      return { mediaType: types.layer, digest: sha256(bytes), size: bytes.length, data: bytes.toString("base64") };
+    });
+    await expect(load(filesOf(makeLayout({ name: "app:1", manifest: { layers } })))).rejects.toMatchObject({
+      code: "LIMIT_EXCEEDED",
+      message: expect.stringContaining("more than 1000 of its blobs are in no file") as string,
+    });
+  });
+
   it("refuses such a config without its data", async () => {
     const { data: _, ...absent } = empty;
     const artifact = makeLayout({ name: "sbom:1", manifest: { config: absent, layers: [absent] } });

@@ -1,7 +1,9 @@
 /** `stowage load`: a tarball into a store, or into a running service. */
 import { parseArgs } from "node:util";
+import { StowageError } from "../errors.ts";
+import { parseLoadPath } from "../load/load-path.ts";
 import type { Receipt } from "../load/receipt.ts";
-import { parseName } from "../oci/reference.ts";
+import type { ImageName } from "../oci/reference.ts";
 import { checkCount, readName } from "./arguments.ts";
 import { type Command, exitCodes } from "./command.ts";
 import { describeReceipt } from "./describe-receipt.ts";
@@ -56,7 +58,7 @@ Examples:
     });
     checkCount(positionals, { min: 1, max: 2, usage: "FILE|- [NAME[:TAG]]" });
     const [file = "", nameText] = positionals;
-    const name = nameText === undefined ? undefined : readName(nameText, parseName);
+    const name = nameText === undefined ? undefined : readName(nameText, parseArgument);
     const target = await openLoadTarget(values, io);
 
     const input = await openInput(file, io.stdin);
@@ -73,6 +75,14 @@ Examples:
     }
   },
 };
+
+/** A second file is a mistake, which a service would take for no name. */
+function parseArgument(text: string): ImageName {
+  const name = parseLoadPath(text);
+  if (name !== undefined) return name;
+  const message = `found ${JSON.stringify(text)} as the name, which is that of a file; expected FILE|- [NAME[:TAG]]`;
+  throw new StowageError("INPUT_INVALID", message);
+}
 
 function toJson(receipt: Receipt): string {
   return `${JSON.stringify(receipt, undefined, 2)}\n`;

@@ -2,7 +2,7 @@
 import { parseArgs } from "node:util";
 import { StowageError, isTransient, messageOf } from "../errors.ts";
 import { isSha256Digest } from "../oci/digest.ts";
-import { formatReference, parseName, parseRepositoryName } from "../oci/reference.ts";
+import { formatReference, parseName } from "../oci/reference.ts";
 import { checkCount, readName } from "./arguments.ts";
 import { type Command, exitCodes } from "./command.ts";
 import { printable } from "./format.ts";
@@ -59,18 +59,12 @@ Examples:
 };
 
 function readImage(text: string): ImageReference {
-  const [, name = "", digest = ""] = /^(.*?)@(.*)$/s.exec(text) ?? [];
-  if (name !== "") return { repository: readName(name, parseRepositoryName), reference: readName(digest, checkDigest) };
-  const { repository, tag } = readName(text, parseName);
-  if (tag !== undefined) return { repository, reference: tag };
-  const message = `Cannot remove all of "${repository}": expected NAME:TAG or NAME@DIGEST; "stowage ls ${repository}" lists them`;
-  throw new StowageError("INPUT_INVALID", message);
-}
-
-function checkDigest(text: string): string {
-  if (isSha256Digest(text)) return text;
-  const expected = 'expected "sha256:" and 64 lower-case hex digits';
-  throw new StowageError("DIGEST_INVALID", `Cannot use ${JSON.stringify(text)} as a digest: ${expected}`);
+  const { repository, tag, digest } = readName(text, parseName);
+  const [reference, other] = [tag, digest].filter((part) => part !== undefined);
+  if (reference !== undefined && other === undefined) return { repository, reference };
+  const found = other === undefined ? `all of "${repository}"` : `"${text}", which has a tag and a digest`;
+  const hint = other === undefined ? `; "stowage ls ${repository}" lists them` : "";
+  throw new StowageError("INPUT_INVALID", `Cannot remove ${found}: expected NAME:TAG or NAME@DIGEST${hint}`);
 }
 
 function describe({ repository, reference }: ImageReference, digest: string | undefined): string {

@@ -4,8 +4,9 @@ import { StowageError } from "../errors.ts";
 import { checkBodyBytes } from "../load/check-body-bytes.ts";
 import { parseContentEncoding } from "../load/decode-content.ts";
 import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
+import { parseLoadPath } from "../load/load-path.ts";
 import { type Receipt, hasChanges } from "../load/receipt.ts";
-import { type ImageName, formatReference, parseName } from "../oci/reference.ts";
+import { type ImageName, formatReference } from "../oci/reference.ts";
 import { authorize, callerName, mayReach } from "./authentication.ts";
 import { expectationOf } from "./conditions.ts";
 import { contentLengthOf } from "./content-length.ts";
@@ -25,8 +26,8 @@ export function loadRoutes(service: Service): Hono {
     });
   };
   const routes = new Hono();
-  routes.on(["PUT", "POST"], "/load", (c) => load(c, undefined));
-  routes.on(["PUT", "POST"], "/load/:name{.+}", (c) => load(c, parseName(c.req.param("name"))));
+  routes.on(["PUT", "POST"], ["/load", "/load/"], (c) => load(c, undefined));
+  routes.on(["PUT", "POST"], "/load/:name{.+}", (c) => load(c, parseLoadPath(c.req.param("name"))));
   return routes;
 }
 

@@ -11,8 +11,9 @@
 import { type Context, Hono } from "hono";
 import { StowageError } from "../errors.ts";
 import { checkBodyBytes } from "../load/check-body-bytes.ts";
+import { parseLoadPath } from "../load/load-path.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
-import { type ImageName, parseName } from "../oci/reference.ts";
+import type { ImageName } from "../oci/reference.ts";
 import { type NewUpload, beginUpload } from "../uploads/begin-upload.ts";
 import { deleteUpload } from "../uploads/delete-upload.ts";
 import { type UploadDescription, describeUpload } from "../uploads/describe-upload.ts";
@@ -83,8 +84,8 @@ export function uploadRoutes(service: Service): Hono {
     );
     return c.body(null, 201);
   });
-  routes.post("/uploads/:id/load", (c) => load(c, c.req.param("id"), undefined));
-  routes.post("/uploads/:id/load/:name{.+}", (c) => load(c, c.req.param("id"), parseName(c.req.param("name"))));
+  routes.on("POST", ["/uploads/:id/load", "/uploads/:id/load/"], (c) => load(c, c.req.param("id"), undefined));
+  routes.post("/uploads/:id/load/:name{.+}", (c) => load(c, c.req.param("id"), parseLoadPath(c.req.param("name"))));
   return routes;
 }
 

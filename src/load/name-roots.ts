@@ -10,7 +10,7 @@ import { type ListedManifest, homesOfReferrers } from "./referrer-homes.ts";
 /** Engines write the whole name of an image here (containerd, Docker, BuildKit). */
 export const containerdNameAnnotation = "io.containerd.image.name";
 
-export interface NamedRoot extends ClosedRoot, ImageName {}
+export interface NamedRoot extends ClosedRoot, Omit<ImageName, "digest"> {}
 
 /**
  * Names the roots, each name once; a manifest without a name that is a part of another root is no image of its own. In this

@@ -1,6 +1,6 @@
 /**
  * Repository names, tags and whole references (distribution specification, "Pulling manifests"), and what becomes of
- * the registry in front of a name.
+ * the registry in front of a name. Names in an archive, in a request's path and on the command line are all read here.
  */
 import { StowageError } from "../errors.ts";
 import { isSha256Digest } from "./digest.ts";
@@ -13,11 +13,17 @@ const maxNameLength = 255;
 
 const namePattern = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
 const tagPattern = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
+/** What `org.opencontainers.image.ref.name` may be (image specification, "Pre-Defined Annotation Keys"), without "/:@". */
+const refNamePattern = /^[a-zA-Z0-9]+(?:(?:--|[-._+])[a-zA-Z0-9]+)*$/;
+/** A registry in front of a name: it has a dot, a colon or a port, or is `localhost`. `[::1]` is an address of IPv6. */
+const hostPattern = /^(?:localhost|[a-z0-9_-]+(?:\.[a-z0-9_-]+)+|[a-z0-9_-]+(?=:)|\[[0-9a-f:.]+\])(?::[0-9]+)?$/i;
 
 /** Where an image is found: a repository, and a tag or, where there is none, only its digest. */
 export interface ImageName {
   readonly repository: string;
   readonly tag: string | undefined;
+  /** The digest that the image has to have. */
+  readonly digest?: string | undefined;
 }
 
 export function isRepositoryName(text: string): boolean {
@@ -29,14 +35,16 @@ export function isTag(text: string): boolean {
 }
 
 /**
- * Reads a repository name. Docker Hub's `library/app` is `app`, so that a Stowage can serve as its mirror.
- * Throws `NAME_INVALID`.
+ * Reads a repository name, with or without a registry in front. Docker Hub's `library/app` is `app`, so that a Stowage can
+ * serve as its mirror. Throws `NAME_INVALID`.
  */
 export function parseRepositoryName(text: string): string {
-  if (isRepositoryName(text)) return text.replace(/^library\/(?=[^/]+$)/, "");
+  refuseScheme(text);
+  const repository = withoutRegistry(text);
+  if (isRepositoryName(repository)) return repository.replace(/^library\/(?=[^/]+$)/, "");
   throw new StowageError(
     "NAME_INVALID",
-    `Cannot use ${quote(text)} as a repository name: expected at most ${maxNameLength} lower-case letters and digits, ` +
+    `Cannot use ${quote(repository)} as a repository name: expected at most ${maxNameLength} lower-case letters and digits, ` +
       'separated by ".", "_", "-" or "/"',
   );
 }
@@ -51,16 +59,20 @@ export function parseTag(text: string): string {
   );
 }
 
-/** Reads `NAME[:TAG]`, as in a request's path or on the command line. Throws `NAME_INVALID`. */
+/**
+ * Reads `[REGISTRY/]NAME[:TAG][@DIGEST]`, as in a request's path or on the command line. Nothing but a digest is an image of
+ * the default repository. Throws `NAME_INVALID`.
+ */
 export function parseName(text: string): ImageName {
-  const colon = text.indexOf(":");
-  if (colon === -1) return { repository: parseRepositoryName(text), tag: undefined };
-  return { repository: parseRepositoryName(text.slice(0, colon)), tag: parseTag(text.slice(colon + 1)) };
+  refuseScheme(text);
+  const { name, tag, digest } = splitReference(text);
+  const repository = parseRepositoryName(name);
+  return { repository, tag: tag === undefined ? undefined : parseTag(tag), ...(digest !== undefined && { digest }) };
 }
 
 /** Writes what `parseName` reads. */
-export function formatName({ repository, tag }: ImageName): string {
-  return tag === undefined ? repository : `${repository}:${tag}`;
+export function formatName({ repository, tag, digest }: ImageName): string {
+  return `${repository}${tag === undefined ? "" : `:${tag}`}${digest === undefined ? "" : `@${digest}`}`;
 }
 
 /** `repository:tag`, or `repository@digest` where the reference is a digest. */
@@ -74,8 +86,8 @@ export function formatReference(repository: string, reference: string): string {
  * Throws `NAME_INVALID`.
  */
 export function parseReference(text: string): ImageName {
-  const { name, tag } = splitReference(text);
-  return { repository: parseRepositoryName(withoutRegistry(name)), tag };
+  const parts = splitReference(text);
+  return { repository: parseRepositoryName(parts.name), tag: tagIn(parts) };
 }
 
 /**
@@ -83,36 +95,79 @@ export function parseReference(text: string): ImageName {
  * if the tag cannot be used.
  */
 export function tagOfReference(text: string): string | undefined {
-  return splitReference(text).tag;
+  return tagIn(splitReference(text));
 }
 
-function splitReference(text: string): { readonly name: string; readonly tag: string | undefined } {
-  // Kubernetes names images for containerd by their ids as well: a digest by itself is no name.
-  if (isSha256Digest(text)) return { name: defaultRepository, tag: undefined };
-  const at = text.indexOf("@");
-  const named = at === -1 ? text : text.slice(0, at);
-  if (at !== -1 && !isSha256Digest(text.slice(at + 1))) {
-    throw new StowageError(
-      "NAME_INVALID",
-      `Cannot use ${quote(text)} as a reference: no sha256 digest follows the "@"`,
-    );
-  }
-  const colon = named.indexOf(":", named.lastIndexOf("/") + 1);
-  const name = colon === -1 ? named : named.slice(0, colon);
-  const tag = colon === -1 ? (at === -1 ? "latest" : undefined) : parseTag(named.slice(colon + 1));
-  return { name, tag };
+function tagIn({ tag, digest }: ReferenceParts): string | undefined {
+  if (tag !== undefined) return usableTag(tag);
+  return digest === undefined ? "latest" : undefined;
 }
 
 /**
- * Drops the registry in front of a name where it only says where the image was made: Docker Hub's, `localhost`, or any
- * host with a port. Any other stays part of the repository (`ghcr.io/acme/app`).
+ * Checks a tag that an archive gives. Undefined if only the image specification allows it, as `v1.0+build`: no registry has
+ * such a tag. Throws `NAME_INVALID`.
+ */
+export function usableTag(text: string): string | undefined {
+  return refNamePattern.test(text) && !isTag(text) ? undefined : parseTag(text);
+}
+
+/** The tag of a whole reference for which `usableTag` finds none. */
+export function unusableTagOf(reference: string): string | undefined {
+  const { tag } = splitReference(reference);
+  return tag !== undefined && usableTag(tag) === undefined ? tag : undefined;
+}
+
+/** The parts of a reference. Neither the name nor the tag has been checked. */
+interface ReferenceParts {
+  /** With the registry in front. */
+  readonly name: string;
+  readonly tag: string | undefined;
+  readonly digest: string | undefined;
+}
+
+function splitReference(text: string): ReferenceParts {
+  // Kubernetes names images for containerd by their ids as well: a digest by itself is no name.
+  if (isSha256Digest(text)) return { name: defaultRepository, tag: undefined, digest: text };
+  const at = text.indexOf("@");
+  const named = at === -1 ? text : text.slice(0, at);
+  const digest = at === -1 ? undefined : text.slice(at + 1);
+  if (digest !== undefined && !isSha256Digest(digest)) {
+    throw new StowageError(
+      "NAME_INVALID",
+      `Cannot use ${quote(digest)} as a digest: expected "sha256:" and 64 lower-case hex digits`,
+    );
+  }
+  const colon = named.indexOf(":", named.lastIndexOf("/") + 1);
+  if (colon === -1) return { name: named, tag: undefined, digest };
+  return { name: named.slice(0, colon), tag: named.slice(colon + 1), digest };
+}
+
+/**
+ * Drops the registry in front of a name if it only says where the image was made: Docker Hub's, `localhost`, any host with a
+ * port, or an address of IPv6. Any other stays part of the repository (`ghcr.io/acme/app`), in lower case: a host has no case.
  */
 function withoutRegistry(name: string): string {
-  const slash = name.indexOf("/");
-  const host = name.slice(0, slash);
-  if (slash === -1) return name;
-  if (host === "docker.io" || host === "index.docker.io") return name.slice(slash + 1);
-  return host === "localhost" || /:[0-9]+$/.test(host) ? name.slice(slash + 1) : name;
+  let path = name;
+  for (let slash = path.indexOf("/"); slash !== -1; slash = path.indexOf("/")) {
+    const host = path.slice(0, slash).toLowerCase();
+    if (!hostPattern.test(host)) return path;
+    const isOnlyPlace = /^(?:(?:index\.)?docker\.io|localhost)$|[:\]]/.test(host);
+    if (!isOnlyPlace) return host + path.slice(slash);
+    path = path.slice(slash + 1); // and once more: what is left is to mean the same when it is read again
+  }
+  return path;
+}
+
+/** People copy addresses, and the transports of other tools, such as `docker://`. */
+function refuseScheme(text: string): void {
+  const [scheme] = /^[a-z][a-z0-9+.-]*:\/\/|^https?:\/(?!\/)/i.exec(text) ?? [];
+  if (scheme === undefined) return;
+  const rest = text.slice(scheme.length);
+  throw new StowageError(
+    "NAME_INVALID",
+    `Cannot use ${quote(text)} as a name: found ${quote(scheme)} in front, expected a name without it, ` +
+      `such as ${quote(rest === "" ? "team/app:1.4" : rest)}`,
+  );
 }
 
 function quote(text: string): string {

@@ -9,8 +9,8 @@
  */
 import { StowageError, isTransient } from "../errors.ts";
 import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
+import { parseLoadPath } from "../load/load-path.ts";
 import type { Receipt } from "../load/receipt.ts";
-import { type ImageName, parseName } from "../oci/reference.ts";
 import { incomingPrefix } from "../storage/keys.ts";
 
 export interface LoadIncomingOptions extends Omit<LoadOptions, "name"> {
@@ -27,7 +27,7 @@ export interface LoadIncomingOptions extends Omit<LoadOptions, "name"> {
  */
 export async function loadIncoming(key: string, options: LoadIncomingOptions): Promise<Receipt | undefined> {
   const { store, signal, log = () => undefined } = options;
-  const name = nameOf(key);
+  const name = parseLoadPath(withoutPrefix(key, incomingPrefix) ?? key);
   const object = await store.get(key, { signal });
   if (object === undefined || (options.etag !== undefined && object.etag !== options.etag)) {
     await object?.body[Symbol.asyncIterator]().return?.();
@@ -56,11 +56,6 @@ export function incomingKeyOf(bucketKey: string, storeUrl: string): string | und
 /** Is it worth another try later? What is wrong with the archive itself stays wrong. */
 export function isRetryable(error: unknown): boolean {
   return !(error instanceof StowageError) || isTransient(error.code);
-}
-
-function nameOf(key: string): ImageName | undefined {
-  const rest = withoutPrefix(key, incomingPrefix) ?? key;
-  return /\.(?:tar|tar\.gz|tgz|tar\.zst)$/.test(rest) ? undefined : parseName(rest);
 }
 
 function withoutPrefix(text: string, prefix: string): string | undefined {

@@ -149,6 +149,8 @@ describe("stowage load", () => {
       [[tarball, "a", "b"], /expected FILE\|- \[NAME\[:TAG\]\]/],
       [[join(folder, "nowhere.tar")], /nowhere\.tar": there is no such file/],
       [[join(folder, "directory")], /directory": it is a directory, expected a tarball/],
+      [[tarball, "other.tar"], /found "other\.tar" as the name, which is that of a file; expected FILE/],
+      [[tarball, "https://ghcr.io/acme/app"], /found "https:\/\/" in front, expected a name without it, such as "ghcr/],
       [[tarball, "Bad:1"], /Cannot use "Bad" as a repository name/],
       [[tarball, "--unknown"], /Unknown option '--unknown'/],
       [[tarball, "--store", ""], /--store is empty/],

@@ -82,7 +82,10 @@ describe("stowage rm with arguments that it cannot use", () => {
       /Cannot remove all of "team\/app": expected NAME:TAG or NAME@DIGEST; "stowage ls team\/app" lists them/,
     ],
     [["team/app:1", "team/app@sha256:ff"], /Cannot use "sha256:ff" as a digest: expected "sha256:" and 64/],
-    [["team/app:1", `team/app:1@${image.digest}`], /Cannot use "team\/app:1" as a repository name/],
+    [
+      ["team/app:1", `team/app:1@${image.digest}`],
+      /Cannot remove "team\/app:1@sha256:[0-9a-f]+", which has a tag and a digest: expected NAME:TAG or/,
+    ],
     [["team/app:1", "Team/App:1"], /Cannot use "Team\/App" as a repository name/],
     [["team/app:1", "--force"], /--force/],
     [["team/app:1", "--store", "memory:", "--to", "http://127.0.0.1:1"], /found both --store and --to/],

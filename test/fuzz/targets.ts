@@ -171,6 +171,10 @@ const referenceParsing: FuzzTarget = {
     "library/",
     "_layout",
     ":80/",
+    "[::1]",
+    "GHCR.IO/",
+    "https://",
+    "+",
     `@${sha256(Buffer.from(""))}`,
   ],
   async run(input) {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseName, parseReference, tagOfReference } from "../../src/oci/reference.ts";
+import { formatName, parseName, parseReference, parseRepositoryName, tagOfReference } from "../../src/oci/reference.ts";
 
 const digest = `sha256:${"0".repeat(64)}`;
 
@@ -22,6 +22,14 @@ describe("parseReference", () => {
     ["my/library/app", "my/library/app", "latest"],
     [`app@${digest}`, "app", undefined],
     [`app:1@${digest}`, "app", "1"],
+    ["GHCR.IO/acme/app:1", "ghcr.io/acme/app", "1"],
+    ["Docker.IO/library/app:1", "app", "1"],
+    ["LocalHost/app:1", "app", "1"],
+    ["Registry.Example:5000/app:1", "app", "1"],
+    ["[::1]:5000/app:1", "app", "1"],
+    ["[fe80::1]/team/app:1", "team/app", "1"],
+    ["docker.io/localhost:5000/app:1", "app", "1"], // read once more it means the same
+    ["app:v1.0+build", "app", undefined],
     [digest, "images", undefined], // as Kubernetes names images for containerd, by their ids
   ])("reads %s", (text, repository, tag) => {
     expect(parseReference(text)).toEqual({ repository, tag });
@@ -41,6 +49,11 @@ describe("parseReference", () => {
     "a..b:1",
     "../x:1",
     "a:b:c",
+    "Team/app:1",
+    "ghcr.io/Acme/app:1",
+    ":5000/app",
+    "my host:5000/app",
+    "host:port/app",
   ])("refuses %j", (text) => {
     expect(() => parseReference(text)).toThrow(expect.objectContaining({ code: "NAME_INVALID" }) as Error);
   });
@@ -51,6 +64,37 @@ describe("parseName", () => {
     expect(parseName("team/app:1.4")).toEqual({ repository: "team/app", tag: "1.4" });
     expect(parseName("library/app:1")).toEqual({ repository: "app", tag: "1" });
     expect(parseName("team/app")).toEqual({ repository: "team/app", tag: undefined });
+  });
+
+  it.each<[string, string, string | undefined, string | undefined]>([
+    ["docker.io/library/app", "app", undefined, undefined],
+    ["docker.io/library/app:1", "app", "1", undefined],
+    ["localhost:5000/app", "app", undefined, undefined],
+    ["127.0.0.1:8080/app:1", "app", "1", undefined],
+    ["LOCALHOST:5000/team/app:1", "team/app", "1", undefined],
+    ["GHCR.io/acme/app", "ghcr.io/acme/app", undefined, undefined],
+    [`app@${digest}`, "app", undefined, digest],
+    [`localhost:5000/app:1@${digest}`, "app", "1", digest],
+    [digest, "images", undefined, digest],
+  ])("reads %s as the same as in an archive", (text, repository, tag, wanted) => {
+    const name = parseName(text);
+    expect(name).toEqual({ repository, tag, digest: wanted });
+    expect(parseName(formatName(name))).toEqual(name);
+    const inArchive = parseReference(text);
+    expect(inArchive.repository).toBe(repository);
+    expect(inArchive.tag).toBe(tag ?? (wanted === undefined ? "latest" : undefined));
+    if (tag === undefined && wanted === undefined) expect(parseRepositoryName(text)).toBe(repository);
+  });
+
+  it.each([
+    ["https://ghcr.io/acme/app:1", "https://", "ghcr.io/acme/app:1"],
+    ["https:/ghcr.io/acme/app:1", "https:/", "ghcr.io/acme/app:1"],
+    ["docker://app", "docker://", "app"],
+    ["http://", "http://", "team/app:1.4"],
+  ])("says what to leave out of %s", (text, scheme, rest) => {
+    expect(() => parseName(text)).toThrow(
+      `Cannot use "${text}" as a name: found "${scheme}" in front, expected a name without it, such as "${rest}"`,
+    );
   });
 
   it("says what it found and what it expected", () => {

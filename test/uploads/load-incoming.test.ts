@@ -28,7 +28,9 @@ describe("loadIncoming", () => {
     ["incoming/2026/app.tar.gz", "team/app", "1.4"],
     ["incoming/app.tgz", "team/app", "1.4"],
     ["incoming/app.tar.zst", "team/app", "1.4"],
+    ["incoming/My App.TAR", "team/app", "1.4"],
     ["incoming/other/name:2", "other/name", "2"],
+    ["incoming/localhost:5000/other/name:2", "other/name", "2"],
     ["incoming/other/name", "other/name", "1.4"],
   ])("loads %s and deletes it", async (key, repository, reference) => {
     await store.put(key, tarball);

@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer";
 import { type ErrorCode, StowageError, type StowageErrorOptions, isErrorCode, isTransient } from "../../errors.ts";
 import type { Receipt } from "../../load/receipt.ts";
 import { type JsonObject, isJsonObject, parseJson } from "../../oci/json.ts";
-import type { ImageName } from "../../oci/reference.ts";
+import { type ImageName, formatName } from "../../oci/reference.ts";
 import type { Environment } from "../../settings.ts";
 import { parseReceipt } from "../parse-receipt.ts";
 import {
@@ -237,7 +237,7 @@ export function errorText(answer: Answer): string {
 
 function pathOf(name: ImageName | undefined): string {
   if (name === undefined) return "";
-  return `/${name.repository}${name.tag === undefined ? "" : `:${name.tag}`}`;
+  return `/${formatName(name)}`;
 }
 
 function jsonBody(json: JsonObject): RequestBody {

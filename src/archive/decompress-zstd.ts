@@ -83,7 +83,8 @@ export async function* decompressZstd(
 async function readFrameHeader(reader: ByteReader): Promise<Uint8Array> {
   const flags = (await reader.peek(5))[4] ?? 0;
   const header = await readExactly(reader, headerBytes(flags));
-  checkWindow(windowBytesOf(header), 2 ** (hasNativeZstd(zlib) ? maxWindowLog : maxFzstdWindowLog));
+  if (hasNativeZstd(zlib)) checkWindow(windowBytesOf(header), 2 ** maxWindowLog);
+  else checkWindow(windowBytesOf(header), 2 ** maxFzstdWindowLog, `; Node 22.15 or later takes ${2 ** maxWindowLog}`);
   return header;
 }
 

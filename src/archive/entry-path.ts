@@ -7,15 +7,19 @@ import { invalidTar } from "./tar-header.ts";
 const maxPathLength = 4096;
 
 /**
- * The path that a name means: `./blobs//sha256/` is `blobs/sha256`. Throws `ARCHIVE_INVALID` if it is absolute, has a `..`, a
- * backslash or a zero byte in it, and `LIMIT_EXCEEDED` if it is too long. `where` names its place in messages.
+ * The path that a name means: `./blobs//sha256/` is `blobs/sha256`. Throws `ARCHIVE_INVALID` if it is absolute, other than
+ * `/sha256:<hex>.tar`, has a `..`, a backslash or a zero byte in it, and `LIMIT_EXCEEDED` if it is too long. `where` names its place in messages.
  */
 export function entryPath(name: string, where: string): string {
   if (name.length > maxPathLength) throw tooLong(name);
-  const problem = problemOf(name);
+  const relative = absoluteLayer.test(name) ? name.slice(1) : name;
+  const problem = problemOf(relative);
   if (problem !== undefined) throw invalidTar(where, `found the path ${JSON.stringify(name)}, which ${problem}`);
-  return resolvePath(name) ?? "";
+  return resolvePath(relative) ?? "";
 }
+
+/** How imgutil names the layers of images that Buildpacks build. No reader takes such a path for another. */
+const absoluteLayer = /^\/sha256:[0-9a-f]{64}\.tar$/;
 
 function problemOf(name: string): string | undefined {
   if (name.startsWith("/")) return "is absolute; expected one inside the archive";

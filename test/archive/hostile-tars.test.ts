@@ -213,6 +213,8 @@ describe("readArchive, of tars made by hand", () => {
     ["/etc/passwd", "ARCHIVE_INVALID", /found the path "\/etc\/passwd", which is absolute/],
     [`/blobs/sha256/${"a".repeat(64)}`, "ARCHIVE_INVALID", /is absolute/],
     ["//a", "ARCHIVE_INVALID", /is absolute/],
+    [`//sha256:${"a".repeat(64)}.tar`, "ARCHIVE_INVALID", /is absolute/],
+    [`/x/sha256:${"a".repeat(64)}.tar`, "ARCHIVE_INVALID", /is absolute/],
     ["blobs\\sha256\\a", "ARCHIVE_INVALID", /has a backslash in it; expected slashes/],
     ["index.json\0.txt", "ARCHIVE_INVALID", /has a zero byte in it/],
     ["x".repeat(4097), "LIMIT_EXCEEDED", /a path of 4097 characters starts with "x+", at most 4096 are allowed/],

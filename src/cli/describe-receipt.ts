@@ -32,11 +32,12 @@ export function describeReceipt(receipt: Receipt, options: DescribeOptions): str
 }
 
 function imageLines(image: ImageReceipt, { registry }: DescribeOptions): string[] {
-  const { repository, reference, digest, status, previous, absent = [] } = image;
+  const { repository, reference, digest, status, previous, absent = [], unusableTag } = image;
   const name = formatReference(repository, reference);
   const lines = [`${name}  ${status}`];
   if (previous !== undefined) lines.push(`  before  ${previous}`);
   if (digest !== reference) lines.push(`  digest  ${digest}`);
+  if (unusableTag !== undefined) lines.push(`  no tag  ${JSON.stringify(unusableTag)} cannot be one`);
   if (absent.length > 0) lines.push(`  absent  ${shortList(absent.map(platformOf))}`);
   if (registry !== undefined) lines.push(`  pull    docker pull ${registry}/${name}`);
   return lines;

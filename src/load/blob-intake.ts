@@ -2,8 +2,11 @@
  * Takes the blobs of one load: each is read from the archive in turn, while those before it are still on their way into
  * the store. Remembers what the rest of the load asks for: sizes, and the manifests themselves.
  */
+import type { ArchiveEntry, EntryType } from "../archive/read-archive.ts";
+import type { StowageError } from "../errors.ts";
 import { looksLikeManifest } from "../oci/manifest.ts";
 import { checkDigest, verifyBytes } from "../streams/verify-bytes.ts";
+import { notAFile } from "./classify-entry.ts";
 import { type UnnamedBlob, hashBlob } from "./hash-blob.ts";
 import type { BlobReceipt } from "./receipt.ts";
 import { type IncomingBlob, type StoreBlobOptions, storeBlob } from "./store-blob.ts";
@@ -25,6 +28,8 @@ export class BlobIntake {
   readonly #manifests = new Map<string, Uint8Array>();
   readonly #receipts: BlobReceipt[] = [];
   readonly #pending = new Set<Promise<void>>();
+  /** By path, what the archive has in the place of blobs. */
+  readonly #unusable = new Map<string, EntryType>();
   #keptBytes = 0;
   #failure: { readonly error: unknown } | undefined;
 
@@ -59,6 +64,11 @@ export class BlobIntake {
     return digest;
   }
 
+  /** Remembers that the archive has no file where a blob, or a folder of them, should be. It matters if an image needs it. */
+  refuse({ path, type }: Pick<ArchiveEntry, "path" | "type">): void {
+    this.#unusable.set(path, type);
+  }
+
   /** Waits until every blob is in the store. Throws the first failure, once nothing is under way any more. */
   async settled(): Promise<void> {
     while (this.#pending.size > 0) await Promise.all(this.#pending);
@@ -73,6 +83,15 @@ export class BlobIntake {
   /** A manifest that the archive brought, if it was kept. */
   manifest(digest: string): Uint8Array | undefined {
     return this.#manifests.get(digest);
+  }
+
+  /** Why there is no such blob in the archive, if it has a link, a device or the like in its place. */
+  unusable(digest: string): StowageError | undefined {
+    for (const path of [`blobs/${digest.replace(":", "/")}`, "blobs/sha256", "blobs"]) {
+      const type = this.#unusable.get(path);
+      if (type !== undefined) return notAFile({ path, type });
+    }
+    return undefined;
   }
 
   /** What became of each blob, once all are settled, in the archive's order. */

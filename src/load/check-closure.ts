@@ -10,7 +10,7 @@ import { blobKey } from "../storage/keys.ts";
 import type { StoreReader } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";
 import { concurrently } from "../streams/concurrently.ts";
-import { checkData } from "./check-data.ts";
+import { type InlinedBlob, checkData } from "./check-data.ts";
 import type { FoundReferrers } from "./found-referrers.ts";
 import type { ParsedJson } from "./parsed-json.ts";
 
@@ -27,7 +27,13 @@ export interface ClosureOptions {
   readonly known: {
     sizeOf(digest: string): number | undefined;
     manifest(digest: string): Uint8Array | undefined;
+    /** Why the archive has something other than a file under this digest. */
+    unusable?(digest: string): StowageError | undefined;
   };
+  /** Stores a blob that is in a descriptor's `data`, if the archive has no file of it. */
+  readonly storeBlob?: ((bytes: Uint8Array, digest: string) => Promise<void>) | undefined;
+  /** Its keys are the digests of configs; each gets the digest of the first root that leads to the config. */
+  readonly configOwners?: Map<string, string | undefined> | undefined;
   /** Told of the referrers that are seen, where somebody wants to know. */
   readonly referrers?: FoundReferrers | undefined;
   /** Takes the digests of the manifests that are there, where somebody wants to know. */
@@ -63,6 +69,7 @@ export async function checkClosure(roots: readonly Descriptor[], options: Closur
   const closed: Omit<ClosedRoot, "isPart">[] = [];
   let left = maxListedInAll;
   for (const root of roots) {
+    check.root = root.digest;
     const visited = await check.visit(root, { namedBy: "index.json", depth: 0 });
     if (visited === undefined) throw missing(root, "index.json");
     const { mediaType, size, subject } = visited;
@@ -97,6 +104,8 @@ interface Visit {
 class ClosureCheck {
   /** Digests of the manifests that indexes name. */
   readonly parts = new Set<string>();
+  /** The digest of the root that is being checked. */
+  root = "";
   readonly #options: ClosureOptions;
   /** What has been visited, undefined where it is nowhere: an index can name the same manifest in a million ways. */
   readonly #visited = new Map<string, Visited | undefined>();
@@ -151,10 +160,11 @@ class ClosureCheck {
     }
     checkSize(descriptor, bytes.length, namedBy);
     const manifest = parseManifest(bytes, digest, mediaType);
-    await checkData(bytes, digest);
+    await this.#storeInlined(await checkData(bytes, digest));
     const isIndex = manifest.kind === "index";
     const sparse = isIndex ? await this.#checkChildren(manifest, { namedBy: digest, depth: depth + 1 }) : complete;
     if (!isIndex) await this.#checkBlobs(manifest.blobs, digest);
+    if (!isIndex) this.#noteOwner(manifest.blobs[0]?.digest ?? "");
     if (sparse === complete) parsed.drop(size); // of one that lacks manifests those are kept
     const visited = { mediaType: manifest.mediaType, size: bytes.length, subject: manifest.subject?.digest, sparse };
     this.#options.manifests?.add(digest);
@@ -193,6 +203,18 @@ class ClosureCheck {
     return absent.size + indexes.size === 0 ? complete : { absent: [...absent.values()], indexes: [...indexes] };
   }
 
+  async #storeInlined(blobs: readonly InlinedBlob[]): Promise<void> {
+    const { known, storeBlob } = this.#options;
+    for (const { digest, bytes } of blobs) {
+      if (known.sizeOf(digest) === undefined) await storeBlob?.(bytes, digest);
+    }
+  }
+
+  #noteOwner(config: string): void {
+    const owners = this.#options.configOwners;
+    if (owners?.has(config) === true && owners.get(config) === undefined) owners.set(config, this.root);
+  }
+
   async #checkBlobs(blobs: readonly Descriptor[], namedBy: string): Promise<void> {
     const { known } = this.#options;
     const needed = blobs.filter((blob) => !isForeign(blob) || known.sizeOf(blob.digest) !== undefined);
@@ -204,10 +226,17 @@ class ClosureCheck {
   async #sizeOf(digest: string): Promise<number | undefined> {
     const before = this.#options.known.sizeOf(digest) ?? this.#sizes.get(digest);
     if (before !== undefined) return before;
+    this.#checkUsable(digest);
     const { store, signal } = this.#options;
     const size = (await store.head(blobKey(digest), { signal }))?.size;
     this.#sizes.set(digest, size);
     return size;
+  }
+
+  /** Whether the store has the blob makes no difference: the same tarball gets the same answer. */
+  #checkUsable(digest: string): void {
+    const error = this.#options.known.unusable?.(digest);
+    if (error !== undefined) throw error;
   }
 
   #checkManifestBytes({ digest, size }: Descriptor, namedBy: string): void {
@@ -227,6 +256,7 @@ class ClosureCheck {
     if (brought !== undefined) checkSize({ digest, size }, brought, namedBy);
     const kept = known.manifest(digest);
     if (kept !== undefined) return kept;
+    if (brought === undefined) this.#checkUsable(digest);
     return (await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal }))?.bytes;
   }
 }

@@ -7,23 +7,37 @@ import { StowageError } from "../errors.ts";
 import { describeJson, isJsonObject, parseJson } from "../oci/json.ts";
 import { digestOf } from "../streams/digest-of.ts";
 
-/**
- * Checks a manifest or an index that has been read as one: what its descriptors carry must be the bytes that their digests
- * name. Throws `MANIFEST_INVALID`, `SIZE_INVALID` or `DIGEST_INVALID`.
- */
-export async function checkData(bytes: Uint8Array, name: string): Promise<void> {
-  // Hardly any has one, and to read it again costs as much as to read it.
-  if (!Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes('"data"')) return;
-  const json = parseJson(bytes);
-  if (!isJsonObject(json)) return;
-  const { config, subject, layers, manifests } = json;
-  for (const descriptor of [config, subject, layers, manifests].flat()) {
-    if (isJsonObject(descriptor)) await checkDescriptor(descriptor, name);
-  }
+/** A blob that is in a descriptor's `data`, and perhaps nowhere else. */
+export interface InlinedBlob {
+  readonly digest: string;
+  readonly bytes: Uint8Array;
 }
 
-async function checkDescriptor({ data, digest, size }: Readonly<Record<string, unknown>>, name: string): Promise<void> {
-  if (data === undefined || data === null) return;
+/**
+ * Checks a manifest or an index that has been read as one: what its descriptors carry must be the bytes that their digests
+ * name. Returns the blobs of all descriptors but the subject's, which need not be there. Throws `MANIFEST_INVALID`,
+ * `SIZE_INVALID` or `DIGEST_INVALID`.
+ */
+export async function checkData(bytes: Uint8Array, name: string): Promise<readonly InlinedBlob[]> {
+  // Hardly any has one, and to read it again costs as much as to read it.
+  if (!Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes('"data"')) return [];
+  const json = parseJson(bytes);
+  if (!isJsonObject(json)) return [];
+  const { config, subject, layers, manifests } = json;
+  if (isJsonObject(subject)) await checkDescriptor(subject, name);
+  const inlined: InlinedBlob[] = [];
+  for (const descriptor of [config, layers, manifests].flat()) {
+    const blob = isJsonObject(descriptor) ? await checkDescriptor(descriptor, name) : undefined;
+    if (blob !== undefined) inlined.push(blob);
+  }
+  return inlined;
+}
+
+async function checkDescriptor(
+  { data, digest, size }: Readonly<Record<string, unknown>>,
+  name: string,
+): Promise<InlinedBlob | undefined> {
+  if (data === undefined || data === null) return undefined;
   const fail = (code: "MANIFEST_INVALID" | "SIZE_INVALID" | "DIGEST_INVALID", found: string): never => {
     throw new StowageError(code, `Cannot take "${name}": the data that it has for "${String(digest)}" ${found}`);
   };
@@ -33,4 +47,5 @@ async function checkDescriptor({ data, digest, size }: Readonly<Record<string, u
   if (bytes.length !== size) return fail("SIZE_INVALID", `has ${bytes.length} bytes, expected ${String(size)}`);
   const found = await digestOf(bytes);
   if (found !== digest) return fail("DIGEST_INVALID", `has the digest "${found}"`);
+  return { digest, bytes };
 }

@@ -52,6 +52,7 @@ export class DockerFiles {
   #pathCharacters = 0;
   #hasRepositories = false;
   #manifest: Uint8Array | StowageError | undefined;
+  #isBesideLayout = false;
 
   constructor(options: DockerFilesOptions) {
     this.#options = options;
@@ -63,6 +64,7 @@ export class DockerFiles {
     const path = resolvePath(entry.path);
     const isFile = type === "file" || type === "contiguous-file";
     if (isFile && path === "manifest.json") return this.#takeManifest(entry);
+    if (this.#isBesideLayout) return;
     if (path === "repositories") this.#hasRepositories = true;
     if (path === undefined || isLegacyName(path)) return;
     if (type === "link") this.#remember(path, { kind: "link", target: resolvePath(linkTarget) });
@@ -74,6 +76,18 @@ export class DockerFiles {
       const reason = isFile ? "not part of a docker-archive" : `${describeType(type)}, not a file`;
       this.#others.push({ path: entry.label ?? entry.path, reason });
     }
+  }
+
+  /** Lets go of all but `manifest.json`, whose names count for the images of a layout as well. */
+  keepNamesAlone(): void {
+    this.#isBesideLayout = true;
+    this.#entries.clear();
+    this.#others.length = 0;
+  }
+
+  /** The bytes of `manifest.json`, if there is one that can be read. */
+  readableManifest(): Uint8Array | undefined {
+    return this.#manifest instanceof StowageError ? undefined : this.#manifest;
   }
 
   /** The bytes of `manifest.json`. Throws `INDEX_INVALID` if there is none, and `LIMIT_EXCEEDED`. */
@@ -88,7 +102,7 @@ export class DockerFiles {
    * and what is wrong with the file.
    */
   find(wanted: string): FoundFile {
-    let path = resolvePath(wanted);
+    let path = resolvePath(wanted.replace(/^\/+/, "")); // imgutil means the top of the archive by "/"
     for (let links = 0; links <= maxLinks; links++) {
       if (path === undefined) throw unusablePath(wanted, "it leads out of the archive");
       this.#needed.add(path);

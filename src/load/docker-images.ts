@@ -17,9 +17,9 @@ import { readSmallObject } from "../storage/read-small-object.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { digestOf } from "../streams/digest-of.ts";
+import { containerdNameAnnotation } from "./archive-name.ts";
 import type { BlobIntake } from "./blob-intake.ts";
 import { type DockerFiles, maxFirstBytes } from "./docker-files.ts";
-import { containerdNameAnnotation } from "./name-roots.ts";
 import type { ParsedJson } from "./parsed-json.ts";
 
 /** Layers that are looked for at the same time. */

@@ -21,10 +21,13 @@ import { ByteBudget, type Release } from "../streams/byte-budget.ts";
 import { BlobIntake } from "./blob-intake.ts";
 import { checkBodyBytes } from "./check-body-bytes.ts";
 import { type ContentEncoding, decodeContent } from "./decode-content.ts";
+import type { DockerFiles } from "./docker-files.ts";
 import { makeDockerImages } from "./docker-images.ts";
+import { type DockerNames, dockerNamesIn, namesBlobs, readDockerManifest } from "./docker-names.ts";
+import { imageRootsOf } from "./image-roots.ts";
 import { ParsedJson } from "./parsed-json.ts";
 import { type PublishOptions, publishImages } from "./publish-images.ts";
-import type { IgnoredEntry, Receipt } from "./receipt.ts";
+import { type IgnoredEntry, type Receipt, maxIgnoredEntries } from "./receipt.ts";
 import { parseRoots, takeEntries } from "./take-entries.ts";
 
 /** Where a load goes, and what it may take. Only the store has to be said. */
@@ -59,7 +62,7 @@ export interface LoadOptions {
 }
 
 /** A load under way: every choice made, and a signal that also fires when a part of it fails. */
-interface RunningLoad extends Omit<PublishOptions, "known"> {
+interface RunningLoad extends Omit<PublishOptions, "known" | "index" | "dockerNames" | "storeBlob"> {
   readonly budget: ByteBudget;
   readonly contentEncoding: ContentEncoding;
   /** Counts the bytes of the source. */
@@ -111,7 +114,9 @@ export async function loadArchive(source: AsyncIterable<Uint8Array>, options: Lo
     await intake.settled().catch(() => undefined); // told to end for the same reason
     throw error;
   }
-  const images = await publishImages(archive.roots, { ...load, known: intake }).finally(() => load.parsed.end());
+  const { roots, index, dockerNames } = archive;
+  const publishing = { ...load, known: intake, index, dockerNames, storeBlob: storeBlobIn(intake) };
+  const images = await publishImages(roots, publishing).finally(() => load.parsed.end());
   const blobs = intake.receipts();
   return {
     images,
@@ -136,7 +141,7 @@ function checkName({ name: given, expects }: LoadOptions): Pick<RunningLoad, "na
 }
 
 /** An archive of which everything is in the store, and nothing published. */
-interface StoredArchive {
+interface StoredArchive extends Pick<PublishOptions, "index" | "dockerNames"> {
   readonly roots: readonly Descriptor[];
   readonly ignored: readonly IgnoredEntry[];
 }
@@ -156,17 +161,72 @@ async function storeArchive(
   const content = decodeContent(source, load.contentEncoding, { ...limits, holdWindow, received });
   const contents = await takeEntries(content, { intake, limits, holdWindow, received });
   await intake.settled();
-  if ("index" in contents) {
-    await load.parsed.hold(contents.index.length);
-    return { roots: parseRoots(contents.index), ignored: contents.ignored };
+  const { index, isLayout, dockerFiles, ignored } = contents;
+  if (index !== undefined) {
+    const { names: dockerNames, isOfFiles } = await readBeside(dockerFiles, load);
+    if (isLayout || !isOfFiles) {
+      await load.parsed.hold(index.length);
+      const listed = parseRoots(index);
+      const images = await imageRootsOf(listed, { ...load, known: intake });
+      return {
+        roots: images.roots,
+        ignored: [...images.ignored, ...ignored].slice(0, maxIgnoredEntries),
+        index: { bytes: index, count: listed.length },
+        dockerNames,
+      };
+    }
   }
-  const roots = await makeDockerImages(contents.dockerFiles, { ...load, intake });
+  const roots = await makeDockerImages(dockerFiles, { ...load, intake });
   await intake.settled();
-  return { roots, ignored: contents.dockerFiles.unneeded() };
+  const unused = index === undefined ? [] : [{ path: "index.json", reason: "beside no oci-layout and no blobs" }];
+  return {
+    roots,
+    ignored: [...unused, ...dockerFiles.unneeded()].slice(0, maxIgnoredEntries),
+    index: undefined,
+    dockerNames: undefined,
+  };
+}
+
+/** What a `manifest.json` beside an index says. */
+async function readBeside(dockerFiles: DockerFiles, { parsed }: RunningLoad): Promise<ManifestBeside> {
+  const bytes = dockerFiles.readableManifest();
+  if (bytes === undefined) return { names: undefined, isOfFiles: false };
+  await parsed.hold(bytes.length);
+  const images = readDockerManifest(bytes);
+  const beside = { names: images && dockerNamesIn(images), isOfFiles: images !== undefined && !namesBlobs(images) };
+  parsed.drop(bytes.length);
+  return beside;
+}
+
+interface ManifestBeside {
+  readonly names: DockerNames | undefined;
+  /** Does it name files of a docker-archive, rather than the blobs of a layout? */
+  readonly isOfFiles: boolean;
+}
+
+/** Takes a blob that the archive has in no file of its own. */
+function storeBlobIn(intake: BlobIntake): PublishOptions["storeBlob"] {
+  async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+    yield await Promise.resolve(bytes);
+  }
+  let count = 0;
+  return async (bytes, digest) => {
+    if (++count > maxOwnBlobs) throw tooManyOwnBlobs();
+    await intake.take({ digest, size: bytes.length, body: once(bytes) });
+    await intake.settled();
+  };
 }
 
 function twoWindows(): StowageError {
   return new StowageError("UNSUPPORTED", "Cannot load the archive: it is zstd inside a Content-Encoding of zstd");
+}
+
+/** One after the other: an artifact has one or two of them, and a manifest could have many thousands. */
+const maxOwnBlobs = 1000;
+
+function tooManyOwnBlobs(): StowageError {
+  const message = `Cannot load the archive: more than ${maxOwnBlobs} of its blobs are in no file, but in descriptors or made here`;
+  return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxOwnBlobs } });
 }
 
 /** Counts the bytes. A source that breaks off is its sender's doing; its own error says so only in a platform's words. */

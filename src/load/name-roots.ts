@@ -1,48 +1,74 @@
 /** What each image of a load is to be called, from the request, from the archive's annotations, or by digest alone. */
 import { StowageError } from "../errors.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
-import { type ImageName, defaultRepository, parseReference, parseTag, tagOfReference } from "../oci/reference.ts";
-import { refNameAnnotation } from "../oci/repository-index.ts";
+import { type ImageName, formatName } from "../oci/reference.ts";
+import { type ArchiveName, nameInArchive, nameTextOf, tagInArchive } from "./archive-name.ts";
 import type { ClosedRoot } from "./check-closure.ts";
-import { cosignTagsOf } from "./cosign-tags.ts";
+import { cosignImagesIn, cosignTagOf, isCosignExtra } from "./cosign-tags.ts";
 import { type ListedManifest, homesOfReferrers } from "./referrer-homes.ts";
 
-/** Engines write the whole name of an image here (containerd, Docker, BuildKit). */
-export const containerdNameAnnotation = "io.containerd.image.name";
-
-export interface NamedRoot extends ClosedRoot, Omit<ImageName, "digest"> {}
+export interface NamedRoot extends ClosedRoot, Omit<ArchiveName, "digest"> {}
 
 /**
  * Names the roots, each name once; a manifest without a name that is a part of another root is no image of its own. In this
  * order a name is: what the request says; containerd's whole name; `org.opencontainers.image.ref.name`, which may be a whole
- * reference or a tag; of a referrer its digest, in the repository of its subject; the default repository. What cosign has
- * saved beside an image goes under a tag of cosign's. Throws `INDEX_INVALID` if two images would have one name,
+ * reference or a tag; of a referrer its digest, in the repository of its subject; the default repository. If a referrer or
+ * a signature has the name of an image, the image has the tag. What cosign has saved beside an image goes under a tag of
+ * cosign's. Throws `INDEX_INVALID` if two images would have one name, `DIGEST_INVALID` if the request wants another digest,
  * `NAME_INVALID`, and `LIMIT_EXCEEDED`.
  */
 export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): NamedRoot[] {
   const images = roots.filter(isImage);
-  const cosignTags = cosignTagsOf(images);
-  if (requested?.tag !== undefined) {
-    const own = images.filter(({ digest }) => !cosignTags.has(digest));
-    checkOneImage(own, requested);
-  }
-  const nameOf = requested === undefined ? nameInArchive : (root: ClosedRoot) => nameAsRequested(root, requested);
+  const claims = claimsIn(images, requested);
+  if (isOneImage(requested)) checkOneImage(claims.get(formatName(requested)) ?? [], requested);
+  const claimants = new Set([...claims.values()].flat());
+  const cosignImages = cosignImagesIn(images);
   const homes = requested === undefined ? homesIn(images) : new Map<string, never>();
   const named = new Map<string, NamedRoot>();
-  const add = (root: ClosedRoot, { repository, tag }: ImageName): void => {
+  const add = (root: ClosedRoot, { repository, tag, unusableTag }: ArchiveName): void => {
     const name = `${repository}:${tag ?? root.digest}`;
     const before = named.get(name);
     if (before !== undefined && before.digest !== root.digest) throw oneNameForTwo(name, [before.digest, root.digest]);
-    named.set(name, { ...root, repository, tag });
+    named.set(name, { ...root, repository, tag, unusableTag });
   };
   for (const root of images) {
-    const cosignTag = cosignTags.get(root.digest);
+    const name = nameOf(root, requested);
+    const cosignTag = isCosignExtra(root) ? cosignTagOf(root, cosignImages) : undefined;
     const repositories = isNamelessReferrer(root) ? homes.get(root.digest) : undefined;
-    if (cosignTag !== undefined) add(root, { ...nameOf(cosignTag.image), tag: cosignTag.tag });
-    else if (repositories === undefined) add(root, nameOf(root));
-    else for (const repository of repositories) add(root, { repository, tag: undefined });
+    if (cosignTag !== undefined) {
+      add(root, { repository: nameOf(cosignTag.image, requested).repository, tag: cosignTag.tag });
+    } else if (repositories !== undefined)
+      for (const repository of repositories) add(root, { repository, tag: undefined });
+    else add(root, claimants.has(root) ? name : { repository: name.repository, tag: undefined });
   }
   return [...named.values()];
+}
+
+/**
+ * By name, as `formatName` writes it, the roots that want its tag: what the root is says whether it does. A signature never
+ * does, and a referrer only if no image has the name, and no other referrer.
+ */
+export function claimsIn(images: readonly ClosedRoot[], requested?: ImageName): ReadonlyMap<string, ClosedRoot[]> {
+  const byName = new Map<string, ClosedRoot[]>();
+  for (const root of images.filter((image) => isImage(image) && !isCosignExtra(image))) {
+    const key = keyOf(nameOf(root, requested), requested);
+    const roots = byName.get(key) ?? [];
+    byName.set(key, roots);
+    roots.push(root);
+  }
+  return new Map([...byName].map(([key, roots]) => [key, claimantsAmong(roots)]));
+}
+
+function claimantsAmong(roots: readonly ClosedRoot[]): ClosedRoot[] {
+  const plain = roots.filter(({ subject }) => subject === undefined);
+  if (plain.length > 0) return plain;
+  const digests = new Set(roots.map(({ digest }) => digest));
+  const outermost = roots.filter(({ subject = "" }) => !digests.has(subject)); // not a signature of another
+  return new Set(outermost.map(({ digest }) => digest)).size === 1 ? outermost : [];
+}
+
+/** Does the request name one image, rather than the repository of any number of them? */
+export function isOneImage(requested: ImageName | undefined): requested is ImageName {
+  return requested?.tag !== undefined || requested?.digest !== undefined;
 }
 
 /** A referrer is listed wherever else it is: it could not be found by its subject otherwise. */
@@ -54,8 +80,8 @@ function isNamelessReferrer(root: ClosedRoot): boolean {
   return root.subject !== undefined && !hasName(root);
 }
 
-function hasName({ annotations }: ClosedRoot): boolean {
-  return [containerdNameAnnotation, refNameAnnotation].some((name) => annotations?.[name] !== undefined);
+function hasName(root: ClosedRoot): boolean {
+  return nameTextOf(root) !== undefined;
 }
 
 function homesIn(images: readonly ClosedRoot[]): ReadonlyMap<string, ReadonlySet<string>> {
@@ -66,45 +92,38 @@ function homesIn(images: readonly ClosedRoot[]): ReadonlyMap<string, ReadonlySet
   return homesOfReferrers(listed);
 }
 
+function nameOf(root: ClosedRoot, requested: ImageName | undefined): ArchiveName {
+  if (requested === undefined) return nameInArchive(root);
+  const { repository, tag } = requested;
+  return isOneImage(requested) ? { repository, tag } : { repository, ...tagInArchive(root) };
+}
+
+/** What has no tag is alone with its digest, unless the request is for one image. */
+function keyOf({ repository, tag }: ArchiveName, requested: ImageName | undefined): string {
+  return formatName(isOneImage(requested) ? requested : { repository, tag });
+}
+
 function oneNameForTwo(name: string, digests: readonly [string, string]): StowageError {
-  const message = `Cannot name two images "${name}": found ${digests.join(" and ")}`;
+  const message =
+    `Cannot name two images "${name}": found ${digests.join(" and ")}; expected one, or several that index.json lists with ` +
+    "a platform each";
   return new StowageError("INDEX_INVALID", message, { detail: { name, digests } });
 }
 
-function nameAsRequested(root: ClosedRoot, requested: ImageName): ImageName {
-  if (root.subject !== undefined) return { repository: requested.repository, tag: undefined }; // a referrer, found by its subject
-  return { repository: requested.repository, tag: requested.tag ?? tagInArchive(root) };
-}
-
-/** Of a name that is not used only the tag counts: `My App:1.4` may be called `app:1.4`. */
-function tagInArchive({ annotations }: Descriptor): string | undefined {
-  const wholeName = annotations?.[containerdNameAnnotation];
-  const refName = annotations?.[refNameAnnotation];
-  if (wholeName !== undefined) return tagOfReference(wholeName);
-  if (refName === undefined) return undefined;
-  return isReference(refName) ? tagOfReference(refName) : parseTag(refName);
-}
-
-function nameInArchive({ annotations }: Descriptor): ImageName {
-  const wholeName = annotations?.[containerdNameAnnotation];
-  if (wholeName !== undefined) return parseReference(wholeName);
-  const refName = annotations?.[refNameAnnotation];
-  if (refName === undefined) return { repository: defaultRepository, tag: undefined };
-  return isReference(refName) ? parseReference(refName) : { repository: defaultRepository, tag: parseTag(refName) };
-}
-
-/** A word is a tag, also one that is too long for a tag and would do as a repository's name. */
-function isReference(refName: string): boolean {
-  return /[/:@]/.test(refName);
-}
-
-function checkOneImage(roots: readonly ClosedRoot[], { repository, tag }: ImageName): void {
-  const digests = new Set(roots.filter(({ subject }) => subject === undefined).map(({ digest }) => digest));
-  if (digests.size === 1) return;
-  const found =
-    digests.size === 0
-      ? "nothing but referrers, which have no tag; expected an image, or no tag"
-      : `${digests.size} images, expected one`;
-  const message = `Cannot name the image "${repository}:${tag}": the archive holds ${found}`;
-  throw new StowageError("INDEX_INVALID", message, { detail: { digests: [...digests] } });
+function checkOneImage(claimants: readonly ClosedRoot[], requested: ImageName): void {
+  const [digest, ...others] = new Set(claimants.map((root) => root.digest));
+  const digests = digest === undefined ? [] : [digest, ...others];
+  const name = formatName(requested);
+  if (digest === undefined || others.length > 0) {
+    const found =
+      digest === undefined
+        ? "nothing but referrers; expected an image, one referrer, or no tag"
+        : `${digests.length} images, expected one, or the platforms of one, each without a name and with a platform in ` +
+          "index.json; leave the tag out to keep their own names";
+    const message = `Cannot name the image "${name}": the archive holds ${found}`;
+    throw new StowageError("INDEX_INVALID", message, { detail: { digests } });
+  }
+  if (requested.digest === undefined || requested.digest === digest) return;
+  const message = `Cannot name the image "${name}": the archive holds "${digest}"`;
+  throw new StowageError("DIGEST_INVALID", message, { detail: { found: digest, expected: requested.digest } });
 }

@@ -10,8 +10,10 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { ChangeOutcome, ChangeSet, Expectation, SetChange } from "../oci/index-change.ts";
 import { type ImageName, formatReference } from "../oci/reference.ts";
 import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
-import { type ClosureOptions, checkClosure } from "./check-closure.ts";
+import { type ClosedRoot, type ClosureOptions, checkClosure } from "./check-closure.ts";
+import { type DockerNames, addDockerNames } from "./docker-names.ts";
 import { FoundReferrers } from "./found-referrers.ts";
+import { type ArchiveIndex, joinPlatforms } from "./join-platforms.ts";
 import { keepClosed } from "./keep-closed.ts";
 import { type NamedRoot, nameRoots } from "./name-roots.ts";
 import type { ImageReceipt } from "./receipt.ts";
@@ -19,10 +21,19 @@ import type { ImageReceipt } from "./receipt.ts";
 /** Each is a commit of its own, one after the other. */
 const maxRepositories = 1000;
 
-export interface PublishOptions extends Omit<ClosureOptions, "referrers" | "manifests"> {
+/** Of a tag that no registry has, a receipt shows so many characters. */
+const maxTagCharacters = 300;
+
+export interface PublishOptions extends Omit<ClosureOptions, "referrers" | "manifests" | "configOwners" | "storeBlob"> {
   readonly store: RescuingStore;
   /** That of the store which `store` decorates. */
   readonly queue: CommitQueue;
+  /** The archive's own index; a docker-archive has none. */
+  readonly index: ArchiveIndex | undefined;
+  /** The names of a `manifest.json` beside it. */
+  readonly dockerNames: DockerNames | undefined;
+  /** Brings a blob into the store that the archive has in no file of its own. */
+  readonly storeBlob: (bytes: Uint8Array, digest: string) => Promise<void>;
   /** What the image is to be called, whatever the archive says. */
   readonly name: ImageName | undefined;
   /** What the tag has to be at before it moves. */
@@ -41,7 +52,7 @@ export interface PublishOptions extends Omit<ClosureOptions, "referrers" | "mani
 export async function publishImages(roots: readonly Descriptor[], options: PublishOptions): Promise<ImageReceipt[]> {
   const referrers = new FoundReferrers();
   const manifests = new Set<string>();
-  const closed = await checkClosure(roots, { ...options, referrers, manifests });
+  const closed = await closeRoots(roots, { ...options, referrers, manifests });
   const images = nameRoots(closed, options.name);
   const repositories = [...new Set(images.map((image) => image.repository))];
   checkRepositories(repositories, options);
@@ -64,6 +75,22 @@ export async function publishImages(roots: readonly Descriptor[], options: Publi
     receipts.push(...named.map((root, i) => receiptFor(root, outcomes[i])));
   }
   return receipts;
+}
+
+/** The images to be named: the roots with what a `manifest.json` calls them, several platforms of one image as one. */
+async function closeRoots(
+  roots: readonly Descriptor[],
+  options: PublishOptions & Pick<ClosureOptions, "referrers" | "manifests">,
+): Promise<readonly ClosedRoot[]> {
+  const { index, dockerNames = new Map<string, never>(), name } = options;
+  const configOwners = new Map<string, string | undefined>(
+    [...dockerNames.keys()].map((config) => [config, undefined]),
+  );
+  const found = await checkClosure(roots, { ...options, configOwners });
+  const closed = addDockerNames(found, dockerNames, configOwners);
+  if (index === undefined) return closed;
+  const joined = await joinPlatforms(closed, { requested: name, index, storeBlob: options.storeBlob });
+  return joined === undefined ? closed : checkClosure(joined, options);
 }
 
 /** What goes into one repository. */
@@ -116,7 +143,16 @@ function publishedInPart(error: unknown, receipts: readonly ImageReceipt[]): Sto
 }
 
 function receiptFor(root: NamedRoot, outcome: ChangeOutcome = { status: "unchanged" }): ImageReceipt {
-  const { repository, tag, digest, mediaType, size, absent } = root;
+  const { repository, tag, digest, mediaType, size, absent, unusableTag } = root;
   const reference = tag ?? digest;
-  return { repository, reference, digest, mediaType, size, ...outcome, ...(absent.length > 0 && { absent }) };
+  return {
+    repository,
+    reference,
+    digest,
+    mediaType,
+    size,
+    ...outcome,
+    ...(absent.length > 0 && { absent }),
+    ...(unusableTag !== undefined && { unusableTag: unusableTag.slice(0, maxTagCharacters) }),
+  };
 }

@@ -32,6 +32,8 @@ export interface ImageReceipt extends ChangeOutcome {
   readonly size: number;
   /** The manifests of an index that neither the archive nor the store has: its other platforms. */
   readonly absent?: readonly Descriptor[];
+  /** The tag that the archive gives it and that no registry has, such as `v1.0+build`: it is found by its digest. */
+  readonly unusableTag?: string;
 }
 
 /** What became of a blob: a layer, a config or a manifest. */

@@ -5,7 +5,7 @@ import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import type { BlobIntake } from "./blob-intake.ts";
-import { classifyEntry, describeType, isFile } from "./classify-entry.ts";
+import { classifyEntry, describeType, isAmongBlobs, isFile } from "./classify-entry.ts";
 import { DockerFiles } from "./docker-files.ts";
 import { checkLayoutVersion, readLayoutFile } from "./layout-file.ts";
 import { type IgnoredEntry, maxIgnoredEntries } from "./receipt.ts";
@@ -17,16 +17,15 @@ const maxLayoutFileBytes = 4096;
 const maxRoots = 10_000;
 
 /** What an archive holds besides blobs. */
-export type ArchiveContents = (KeptIndex & { readonly ignored: readonly IgnoredEntry[] }) | KeptDockerFiles;
-
-interface KeptIndex {
+export interface ArchiveContents {
   /** The bytes of `index.json`. */
-  readonly index: Uint8Array;
-}
-
-/** The files of a docker-archive, where there is no index. */
-interface KeptDockerFiles {
+  readonly index: Uint8Array | undefined;
+  /** Is there an index, and an `oci-layout` or blobs beside it? A docker-archive may have an `index.json` of its own. */
+  readonly isLayout: boolean;
+  /** The files of a docker-archive; beside a layout its `manifest.json` alone. */
   readonly dockerFiles: DockerFiles;
+  /** What is ignored if it is a layout. */
+  readonly ignored: readonly IgnoredEntry[];
 }
 
 export interface TakeOptions extends Pick<ReadArchiveOptions, "holdWindow" | "received"> {
@@ -35,8 +34,8 @@ export interface TakeOptions extends Pick<ReadArchiveOptions, "holdWindow" | "re
 }
 
 /**
- * Reads the archive to its end. Its index is looked at only then: its place in the archive is not guaranteed. Until the
- * index has come, any archive may turn out to be a docker-archive; one that has an index never is.
+ * Reads the archive to its end. Its index is looked at only then: its place in the archive is not guaranteed. Until an index
+ * and a blob or an `oci-layout` have come, any archive may turn out to be a docker-archive.
  * Throws `ARCHIVE_INVALID`, `INDEX_INVALID`, `LIMIT_EXCEEDED`, or what a blob has wrong.
  */
 export async function takeEntries(
@@ -44,27 +43,32 @@ export async function takeEntries(
   { intake, limits, holdWindow, received }: TakeOptions,
 ): Promise<ArchiveContents> {
   const ignored: IgnoredEntry[] = [];
+  const dockerFiles = new DockerFiles({ intake, limits });
   let layoutFile: Uint8Array | undefined;
-  // One or the other: what is kept of a docker-archive is let go of once there is an index.
-  let kept: KeptIndex | KeptDockerFiles = { dockerFiles: new DockerFiles({ intake, limits }) };
+  let index: Uint8Array | undefined;
+  let hasBlobs = false;
+  let isLayout = false;
   for await (const entry of readArchive(source, { ...limits, holdWindow, received })) {
     checkFileBytes(entry, limits);
     const role = classifyEntry(entry);
     if (role.kind === "blob") await intake.take({ digest: role.digest, size: entry.size, body: entry.body });
     else if (role.kind === "index.json") {
-      const before: Uint8Array | undefined = "index" in kept ? kept.index : undefined;
       const allowed = { maxBytes: limits.maxManifestBytes, limit: "maxManifestBytes" };
-      kept = { index: await readLayoutFile(entry, before, { ...allowed, code: "INDEX_INVALID" }) };
+      index = await readLayoutFile(entry, index, { ...allowed, code: "INDEX_INVALID" });
     } else if (role.kind === "oci-layout") {
       const options = { maxBytes: maxLayoutFileBytes, code: "ARCHIVE_INVALID" } as const;
       layoutFile = await readLayoutFile(entry, layoutFile, options);
-    } else if (role.kind === "other") {
-      if ("dockerFiles" in kept) await kept.dockerFiles.take(entry);
+    } else if (role.kind !== "directory") {
+      if (role.kind === "unusable blob") intake.refuse(entry);
+      await dockerFiles.take(entry);
       if (ignored.length < maxIgnoredEntries) ignored.push(ignore(entry));
     }
+    hasBlobs ||= isAmongBlobs(entry.path);
+    isLayout = index !== undefined && (hasBlobs || layoutFile !== undefined);
+    if (isLayout) dockerFiles.keepNamesAlone();
   }
   if (layoutFile !== undefined) checkLayoutVersion(layoutFile);
-  return "index" in kept ? { ...kept, ignored } : kept;
+  return { index, isLayout, dockerFiles, ignored };
 }
 
 /** Of any file: one that no image needs has to be read to its end as well. */

@@ -2,6 +2,7 @@
 
 /** The digest that a file's name claims, wherever it lies: `<hex>.tar`, `<hex>.json`, `sha256:<hex>`, … */
 export function digestInName(path: string): string | undefined {
+  if (/^blobs\/(?!sha256\/)[^/]+\//.test(path)) return undefined; // of another algorithm
   const hex = /(?:^|\/)(?:sha256:)?([0-9a-f]{64})(?:\.json|\.tar|\.tgz|\.tar\.gz|\.tar\.zst)?$/.exec(path)?.[1];
   return hex === undefined ? undefined : `sha256:${hex}`;
 }

@@ -98,6 +98,12 @@ export function serializeManifest(config: Descriptor, layers: readonly Descripto
   return new TextEncoder().encode(JSON.stringify(json));
 }
 
+/** The bytes of an image index: the same for the same manifests. */
+export function serializeIndex(manifests: readonly Descriptor[]): Uint8Array {
+  const listed = manifests.map(({ mediaType, digest, size, platform }) => ({ mediaType, digest, size, platform }));
+  return new TextEncoder().encode(JSON.stringify({ schemaVersion: 2, mediaType: ociIndexType, manifests: listed }));
+}
+
 /** Could these bytes be a manifest or an index? A cheap look, so that a load keeps in memory what it will read again. */
 export function looksLikeManifest(bytes: Uint8Array): boolean {
   return bytes[0] === 0x7b && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes('"schemaVersion"');
@@ -106,6 +112,11 @@ export function looksLikeManifest(bytes: Uint8Array): boolean {
 /** Is a descriptor of this media type one of a manifest or an index? Where it has none, the bytes have to tell. */
 export function isManifestType(mediaType: string): boolean {
   return mediaType === "" || indexTypes.has(mediaType) || manifestTypes.has(mediaType);
+}
+
+/** Is a descriptor of this media type one of a manifest of some kind, also of a kind that is not taken? */
+export function isManifestOrFormer(mediaType: string): boolean {
+  return isManifestType(mediaType) || mediaType === artifactManifestType;
 }
 
 /** Is a descriptor of this media type one of an index? Where it has none, the bytes have to tell. */

@@ -50,7 +50,18 @@ describe("PUT and POST /v1/load", () => {
     ["/v1/load/a/b/c:9", "a/b/c", "9"],
     ["/v1/load/a/b/c", "a/b/c", "1.4"],
     ["/v1/load/a%2Fb:9", "a/b", "9"],
-  ])("takes the name from the path %s", async (path, repository, reference) => {
+    ["/v1/load/docker.io/library/app:9", "app", "9"],
+    ["/v1/load/localhost:5000/app", "app", "1.4"],
+    ["/v1/load/127.0.0.1:8080/app:9", "app", "9"],
+    ["/v1/load/GHCR.io/acme/app:9", "ghcr.io/acme/app", "9"],
+    [`/v1/load/app@${layout.digest}`, "app", layout.digest],
+    ["/v1/load/", "team/app", "1.4"],
+    ["/v1/load/app.tar", "team/app", "1.4"],
+    ["/v1/load/other/My%20App.tar.gz", "team/app", "1.4"],
+    ["/v1/load/app.tgz", "team/app", "1.4"],
+    ["/v1/load/app.tar.zst", "team/app", "1.4"],
+    ["/v1/load/app.tar:9", "app.tar", "9"],
+  ])("takes the name from the path %s, and none from that of a file", async (path, repository, reference) => {
     expect(await (await put(layout, path)).json()).toMatchObject({ images: [{ repository, reference }] });
   });
 
@@ -59,6 +70,10 @@ describe("PUT and POST /v1/load", () => {
     ["/v1/load/a:b:c", "NAME_INVALID"],
     ["/v1/load/a:", "NAME_INVALID"],
     ["/v1/load/a%20b", "NAME_INVALID"],
+    ["/v1/load/team/", "NAME_INVALID"],
+    ["/v1/load/https://ghcr.io/acme/app:1", "NAME_INVALID"],
+    ["/v1/load/app@sha256:12", "NAME_INVALID"],
+    [`/v1/load/app@sha256:${"0".repeat(64)}`, "DIGEST_INVALID"],
   ])("refuses %s", async (path, code) => {
     const response = await put(layout, path);
     expect(response.status).toBe(400);

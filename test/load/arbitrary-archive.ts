@@ -30,6 +30,10 @@ const names: readonly Pick<LayoutOptions, "name" | "refName">[] = [
   { name: `localhost/by/digest@sha256:${"0".repeat(64)}` },
   { refName: "ghcr.io/acme/app:1" },
   { refName: "library/one" },
+  { refName: "2.0+build" },
+  { refName: "team/of-builds:2.0+build" },
+  { name: "GHCR.IO/acme/upper:1" },
+  { name: "LOCALHOST:5000/upper:1" },
   { refName: "host:1/tagged:2@sha256:".concat("1".repeat(64)) },
 ];
 
@@ -107,6 +111,11 @@ const headerForms: Readonly<Record<string, (name: string, bytes: Uint8Array) => 
 const extras: readonly RawEntry[] = [
   { name: "README", bytes: Buffer.from("by hand\n") },
   { name: "blobs/sha256/._apple", bytes: Buffer.from("x") },
+  { name: "blobs/rootfs.tar", bytes: Buffer.from("rootfs") },
+  { name: "blobs/sha256/README", bytes: Buffer.from("x") },
+  { name: `blobs/sha256/${"ab".repeat(32)}`, type: "2", linkTarget: "../rootfs.tar" },
+  { name: "blobs/sha384/x", bytes: Buffer.from("x") },
+  { name: "to-blobs", type: "1", linkTarget: "blobs/rootfs.tar" },
   { name: "blobs/", type: "5" },
   { name: "blobs/sha256", type: "5" },
   { name: "link", type: "2", linkTarget: "README" },
@@ -183,9 +192,23 @@ function zstdFrame(bytes: Buffer): Buffer {
 
 const maxZstdBlock = 4096;
 
+/** What a `manifest.json` beside the index calls the first image, if there is one. */
+const dockerNames = fc.option(fc.subarray(["app:1", "docker.io/library/one:latest", "team/docker:2"]), {
+  nil: undefined,
+});
+
+function filesWithNames([layout, RepoTags]: [Layout, readonly string[] | undefined]): readonly TarEntry[] {
+  const [digest = ""] = layout.manifests;
+  const bytes = layout.blobs.get(digest);
+  if (RepoTags === undefined || bytes === undefined) return filesOf(layout);
+  const { config } = JSON.parse(bytes.toString()) as { config: { digest: string } };
+  const named = { Config: `blobs/${config.digest.replace(":", "/")}`, RepoTags, Layers: [] };
+  return [...filesOf(layout), { name: "manifest.json", bytes: Buffer.from(JSON.stringify([named])) }];
+}
+
 /** An archive that is right in every way. */
 export const arbitraryArchive: fc.Arbitrary<Buffer> = fc
-  .tuple(arbitraryEntries(arbitraryLayout.map(filesOf)), arbitraryPacking)
+  .tuple(arbitraryEntries(fc.tuple(arbitraryLayout, dockerNames).map(filesWithNames)), arbitraryPacking)
   .map(([entries, pack]) => printedBriefly(pack(rawTar(entries))));
 
 /** Printed by its length where a test fails: its seed makes it again. */

@@ -194,19 +194,6 @@ const blobs: Readonly<Record<string, Hostile>> = {
 const among = (entry: RawEntry): Buffer => archive({ last: [{ bytes: Buffer.alloc(0), ...entry }] });
 
 const names: Readonly<Record<string, Hostile>> = {
-  "upper-case hex": refused(
-    among({ name: `blobs/sha256/${hex.toUpperCase()}` }),
-    "DIGEST_INVALID",
-    /64 lower-case hex/,
-  ),
-  "a short name": refused(among({ name: "blobs/sha256/abc" }), "DIGEST_INVALID", /it is not named by a digest/),
-  "a long name": refused(among({ name: `blobs/sha256/${hex}0` }), "DIGEST_INVALID", /it is not named by a digest/),
-  "a name with an ending": refused(among({ name: `blobs/sha256/${hex}.gz` }), "DIGEST_INVALID", /not named by/),
-  "a name without an algorithm": refused(among({ name: `blobs/${hex}` }), "DIGEST_INVALID", /not named by/),
-  "a folder too many": refused(among({ name: `blobs/sha256/ab/${hex}` }), "DIGEST_INVALID", /not named by/),
-  "an upper-case algorithm": refused(among({ name: `blobs/SHA256/${hex}` }), "DIGEST_INVALID", /not named by/),
-  "blobs that is a file": refused(among({ name: "blobs" }), "DIGEST_INVALID", /not named by/),
-  "a sha512 blob": refused(among({ name: `blobs/sha512/${hex}${hex}` }), "UNSUPPORTED", /only blobs under a sha256/),
   "path traversal": refused(among({ name: `blobs/sha256/../../${hex}` }), "ARCHIVE_INVALID", /has a "\.\." in it/),
   "an absolute name": refused(among({ name: `/blobs/sha256/${hex}` }), "ARCHIVE_INVALID", /is absolute/),
   backslashes: refused(among({ name: `blobs\\sha256\\${hex}` }), "ARCHIVE_INVALID", /has a backslash in it/),
@@ -217,34 +204,18 @@ const inPlace = (type: string, linkTarget?: string): Buffer =>
     omit: [pathOf(smallDigest)],
     last: [{ name: pathOf(smallDigest), type, ...(linkTarget && { linkTarget }) }],
   });
-const toSmall = pathOf(smallDigest);
 
 const kinds: Readonly<Record<string, Hostile>> = {
   "a symbolic link out of blobs": refused(
     inPlace("2", "../../secret"),
     "ARCHIVE_INVALID",
-    /found a symlink, expected a file/,
+    /Cannot take "blobs\/sha256\/[0-9a-f]{64}": found a symlink, expected a file; `tar -h/,
   ),
-  "a hard link out of blobs": refused(inPlace("1", "secret"), "ARCHIVE_INVALID", /found a link, expected a file/),
-  "a link from blob to blob": refused(
-    among({ name: `blobs/sha256/${hex}`, type: "1", linkTarget: toSmall }),
+  "a hard link out of blobs": refused(inPlace("1", "secret"), "ARCHIVE_INVALID", /found a link, expected a file; `tar/),
+  "a folder of blobs that is a link, and its blobs not there": refused(
+    rawTar([{ name: "blobs/sha256", type: "2", linkTarget: "/shared" }, ...filesOf(layout).slice(-2)]),
     "ARCHIVE_INVALID",
-    /found a link to "blobs/,
-  ),
-  "a symbolic link into blobs": refused(
-    among({ name: "x/y", type: "2", linkTarget: `../${toSmall}` }),
-    "ARCHIVE_INVALID",
-    /found a symlink to "\.\.\/blobs.*expected no links to blobs/,
-  ),
-  "a hard link into blobs": refused(
-    among({ name: "x/y", type: "1", linkTarget: `./${toSmall}` }),
-    "ARCHIVE_INVALID",
-    /expected no links to blobs/,
-  ),
-  "a folder of blobs that is a link": refused(
-    among({ name: "blobs/sha256", type: "2", linkTarget: "/tmp" }),
-    "ARCHIVE_INVALID",
-    /found a symlink/,
+    /Cannot take "blobs\/sha256": found a symlink, expected a file; `tar -h/,
   ),
   "a device": refused(inPlace("3"), "ARCHIVE_INVALID", /found a character-device, expected a file/),
   "a block device": refused(inPlace("4"), "ARCHIVE_INVALID", /found a block-device, expected a file/),
@@ -498,7 +469,7 @@ const repositories: Readonly<Record<string, Hostile>> = {
   "with an empty tag": refused(named("app:"), "NAME_INVALID", /Cannot use "" as a tag/),
   "with a tag of spaces": refused(named("app:a b"), "NAME_INVALID", /Cannot use "a b" as a tag/),
   "that is empty": refused(named(""), "NAME_INVALID", /Cannot use ""/),
-  "that is a tag of 129 characters": refused(tagged("v".repeat(129)), "NAME_INVALID", /Cannot use "v+" as a tag/),
+  "that is a tag of spaces": refused(tagged("a tag"), "NAME_INVALID", /Cannot use "a tag" as a tag/),
   "that is an empty tag": refused(tagged(""), "NAME_INVALID", /Cannot use "" as a tag/),
   "that is a number": refused(
     withRoots({ ...root, annotations: { "org.opencontainers.image.ref.name": 1.4 } }),
@@ -523,7 +494,7 @@ const onServers: readonly string[] = [
   "a small blob whose digest lies",
   "a size that takes in all that follows",
   "a blob twice, the second another",
-  "a short name",
+  "path traversal",
   "a device",
   "a second index.json",
   "of a layer that nobody has",

@@ -370,15 +370,22 @@ describe("loadArchive, naming", () => {
     expect(namesOf(await load(await tarOf(layout)))).toEqual(["app:1", "other:2", `images:${signature.digest}`]);
   });
 
-  it("says that referrers have no tag where there is nothing else", async () => {
+  it("gives a referrer a tag that the request wants for it, if there is nothing else", async () => {
     const [subject] = one.roots;
-    const signature = await tarOf(makeLayout({ layers: [randomBytes(5)], ...(subject !== undefined && { subject }) }));
+    const artifact = (seed: number): Layout =>
+      makeLayout({ layers: [randomBytes(5, seed)], ...(subject && { subject }) });
+    const [sbom, another] = [artifact(1), artifact(2)];
+    const [about = { mediaType: "", digest: "", size: 0 }] = sbom.roots;
+    const signature = makeLayout({ layers: [randomBytes(6)], subject: about });
     await load(await tarOf(one), { name: "team/x:1" });
-    await expect(load(signature, { name: "team/x:2" })).rejects.toMatchObject({
+    expect(namesOf(await load(await tarOf(sbom), { name: "team/x:2" }))).toEqual(["team/x:2"]);
+    const signed = await load(await tarOf(joinLayouts(signature, sbom)), { name: "team/x:3" });
+    expect(namesOf(signed)).toEqual([`team/x:${signature.digest}`, "team/x:3"]);
+    expect(namesOf(await load(await tarOf(sbom), { name: "team/x" }))).toEqual([`team/x:${sbom.digest}`]);
+    await expect(load(await tarOf(joinLayouts(sbom, another)), { name: "team/x:2" })).rejects.toMatchObject({
       code: "INDEX_INVALID",
-      message: expect.stringContaining("nothing but referrers, which have no tag") as string,
+      message: expect.stringContaining("nothing but referrers; expected an image, one referrer, or no tag") as string,
     });
-    expect(namesOf(await load(signature, { name: "team/x" }))).toHaveLength(1);
   });
 
   it("does not take an index's manifests for images, where the archive names them beside it as ORAS does", async () => {

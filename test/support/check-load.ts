@@ -12,10 +12,12 @@ import { chunksOf, randomBytes, sha256, splitInto } from "./bytes.ts";
 import { type Pull, checkPull, puller } from "./check-pull.ts";
 import {
   type DockerImage,
+  type LayoutImage,
   type Reading,
   dockerImagesIn,
   layoutImagesIn,
   readIndependently,
+  unknownRootsIn,
 } from "./independent-reading.ts";
 import { makeLayout, tarOf } from "./layout.ts";
 import { visibleState } from "./visible-state.ts";
@@ -106,7 +108,15 @@ async function checkReceipt(receipt: Receipt, reading: Reading, store: ObjectSto
   const pull = puller(store);
   const images = layoutImagesIn(reading);
   if (images !== undefined) {
-    const wanted = images.map((image) => `${image.repository}:${image.tag ?? ""} ${image.digest}`);
+    const unknown = unknownRootsIn(reading);
+    const left = new Set(
+      receipt.ignored.filter(({ reason }) => reason.startsWith("a root of")).map(({ path }) => path),
+    );
+    const isLeft = ({ digest }: LayoutImage): boolean => left.has(`blobs/${digest.replace(":", "/")}`);
+    expect(images.filter(isLeft).filter(({ digest }) => !unknown.has(digest))).toEqual([]);
+    const wanted = images
+      .filter((image) => !isLeft(image))
+      .map((image) => `${image.repository}:${image.tag ?? ""} ${image.digest}`);
     const found = receipt.images.map(
       ({ repository, reference, digest }) => `${repository}:${reference === digest ? "" : reference} ${digest}`,
     );
@@ -123,15 +133,17 @@ async function checkReceipt(receipt: Receipt, reading: Reading, store: ObjectSto
   for (const image of receipt.images) await checkPull(image, pull);
 }
 
+const blobPath = /^blobs\/sha256\/[0-9a-f]{64}$/;
+
 /** Each blob of a layout once, in the archive's order. */
 function blobsIn({ files }: Reading): string[] {
-  const blobs = [...files].filter(([path]) => /^blobs\/sha256\/[0-9a-f]{64}$/.test(path));
+  const blobs = [...files].filter(([path]) => blobPath.test(path));
   return blobs.map(([path, bytes]) => `${path.slice("blobs/".length).replace("/", ":")} ${bytes.length}`);
 }
 
 /** Files beside a layout's own, which a docker-archive could be made of: the receipt may have them, and at their place. */
 function otherFilesIn({ entries }: Reading): Set<string> {
-  const others = entries.filter(([path]) => !path.startsWith("blobs/"));
+  const others = entries.filter(([path]) => !blobPath.test(path));
   return new Set(others.map(([, bytes]) => `${sha256(bytes)} ${bytes.length}`));
 }
 

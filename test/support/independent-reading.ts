@@ -11,6 +11,8 @@ export interface Reading {
   readonly files: ReadonlyMap<string, Buffer>;
   /** Every file, in the archive's order, also where a later one has its name. */
   readonly entries: readonly (readonly [path: string, bytes: Buffer])[];
+  /** Of everything that the archive has, folders and links included. */
+  readonly paths: ReadonlySet<string>;
   /** Where symbolic and hard links lead, by path, both from the top of the archive. */
   readonly links: ReadonlyMap<string, string>;
 }
@@ -37,6 +39,7 @@ export interface DockerImage extends NamedImage {
 export async function readIndependently(body: Uint8Array): Promise<Reading> {
   const files = new Map<string, Buffer>();
   const links = new Map<string, string>();
+  const paths = new Set<string>();
   const entries: [string, Buffer][] = [];
   const options = { allowUnknownFormat: true, highWaterMark: 16_384 }; // a header without a magic is V7's
   for await (const entry of Readable.from(chunksOf(withoutStumblingBlocks(decompress(body)), 4096)).pipe(
@@ -44,6 +47,7 @@ export async function readIndependently(body: Uint8Array): Promise<Reading> {
   )) {
     const { name, type, linkname } = entry.header;
     const path = normalise(name);
+    paths.add(path);
     const bytes = await readAll(Readable.from(entry));
     if (type === "file" || type === "contiguous-file" || type === null) {
       files.set(path, bytes);
@@ -51,11 +55,12 @@ export async function readIndependently(body: Uint8Array): Promise<Reading> {
     } else if (type === "link") links.set(path, normalise(linkname ?? ""));
     else if (type === "symlink") links.set(path, normalise(`${path}/../${linkname}`));
   }
-  return { files, entries, links };
+  return { files, entries, paths, links };
 }
 
 interface Named {
   readonly digest: string;
+  readonly mediaType?: string;
   readonly annotations?: Readonly<Record<string, unknown>>;
 }
 
@@ -63,35 +68,113 @@ interface Named {
 interface Manifest {
   readonly manifests?: readonly Named[];
   readonly subject?: Named | null;
+  readonly config?: Named | null;
 }
 
 /**
- * The images that `index.json` names, each name once; undefined if there is none. One without a name that is a part of
- * another is no image of its own, unless it says something about a third; it is to be where that is then.
+ * The images that `index.json` names, each name once; undefined if the archive is none of a layout. One without a name that is
+ * a part of another is no image of its own, unless it says something about a third; it is to be where that is then. Of several
+ * with one name, that has its tag which says nothing about another. What a `manifest.json` calls them they are called too.
  */
-export function layoutImagesIn({ files }: Reading): LayoutImage[] | undefined {
+export function layoutImagesIn(reading: Reading): LayoutImage[] | undefined {
+  const { files } = reading;
   const index = files.get("index.json");
-  if (index === undefined) return undefined;
-  const { manifests: roots = [] } = JSON.parse(index.toString()) as Manifest;
+  if (index === undefined || !isLayout(reading)) return undefined;
+  const { manifests: all = [] } = JSON.parse(index.toString()) as Manifest;
   const manifestOf = ({ digest }: Named): Manifest =>
-    JSON.parse(files.get(`blobs/${digest.replace(":", "/")}`)?.toString() ?? "{}") as Manifest;
+    (parsed(files.get(`blobs/${digest.replace(":", "/")}`)) as Manifest | undefined) ?? {};
   const partsOf = (named: Named): readonly Named[] =>
     (manifestOf(named).manifests ?? []).flatMap((child) => [child, ...partsOf(child)]);
-  const parts = new Set(roots.flatMap(partsOf).map(({ digest }) => digest));
-  const hasName = ({ annotations }: Named): boolean =>
-    nameAnnotations.some((name) => typeof annotations?.[name] === "string");
+  const subjectOf = (named: Named): string | undefined => manifestOf(named).subject?.digest;
+
+  const given = new Set(all.filter(hasName).map((root) => textOf(nameIn(root.annotations ?? {}))));
+  const leadsTo = (root: Named, config: string): boolean =>
+    [root, ...partsOf(root)].some((one) => manifestOf(one).config?.digest === config);
+  const ownerOf = (config: string): string | undefined => all.find((root) => leadsTo(root, config))?.digest;
+  const roots = all.flatMap((root) => {
+    const first = all.find(({ digest }) => digest === root.digest) === root;
+    const more = namesBeside(reading).filter(
+      ({ config, name }) => ownerOf(config) === root.digest && !given.has(textOf(name)),
+    );
+    const own = hasName(root) ? nameIn(root.annotations ?? {}) : undefined;
+    const isBetter =
+      own === undefined || (own.repository === "images" && more.some(({ name }) => name.tag === own.tag));
+    const kept = more.length > 0 && isBetter ? [] : [{ ...root, name: own }];
+    return first ? [...kept, ...more.map(({ name }) => ({ ...root, name }))] : kept;
+  });
+  const parts = new Set(all.flatMap(partsOf).map(({ digest }) => digest));
   const listed = roots.filter(
-    (root) => hasName(root) || !parts.has(root.digest) || (manifestOf(root).subject ?? undefined) !== undefined,
+    (root) => root.name !== undefined || !parts.has(root.digest) || subjectOf(root) !== undefined,
   );
-  const namesOf = (root: Named, below: readonly string[] = []): readonly NamedImage[] => {
-    const about = hasName(root) ? undefined : manifestOf(root).subject?.digest;
+  const placesOf = (root: (typeof roots)[number], below: readonly string[] = []): readonly NamedImage[] => {
+    if (root.name !== undefined) {
+      const rivals = listed.filter(({ name, digest }) => textOf(name) === textOf(root.name) && digest !== root.digest);
+      const loses = subjectOf(root) !== undefined && rivals.some((rival) => subjectOf(rival) === undefined);
+      return [loses ? { ...root.name, tag: undefined } : root.name];
+    }
+    const about = subjectOf(root);
     const subjects = listed.filter(({ digest }) => digest === about && !below.includes(digest));
-    const names = subjects.flatMap((subject) => namesOf(subject, [...below, root.digest]));
-    if (names.length === 0) return [nameIn(root.annotations ?? {})];
-    return names.map(({ repository }) => ({ repository, tag: undefined }));
+    const names = subjects.flatMap((subject) => placesOf(subject, [...below, root.digest]));
+    return names.length === 0 ? [unnamed] : names.map(({ repository }) => ({ repository, tag: undefined }));
   };
-  const images = listed.flatMap((root) => namesOf(root).map((name) => ({ ...name, digest: root.digest })));
+  const images = listed.flatMap((root) => placesOf(root).map((name) => ({ ...name, digest: root.digest })));
   return [...new Map(images.map((image) => [`${image.repository}:${image.tag ?? image.digest}`, image])).values()];
+}
+
+/** The digests of roots that are no manifests by their media type. */
+export function unknownRootsIn({ files }: Reading): Set<string> {
+  const { manifests = [] } = (parsed(files.get("index.json")) as Manifest | undefined) ?? {};
+  const isKnown = /^$|\.image\.(?:manifest|index)\.|\.distribution\.manifest\./;
+  return new Set(manifests.filter(({ mediaType = "" }) => !isKnown.test(mediaType)).map(({ digest }) => digest));
+}
+
+/** A docker-archive can have an `index.json` too; then it has nothing else of a layout. */
+function isLayout(reading: Reading): boolean {
+  const { paths } = reading;
+  if (paths.has("oci-layout") || [...paths].some((path) => /^blobs(?:\/|$)/.test(path))) return true;
+  const images = dockerManifestIn(reading);
+  return (
+    images === undefined ||
+    images.some(({ Config, Layers }) => /"(?:\.?\/)*blobs\//.test(JSON.stringify([Config, Layers])))
+  );
+}
+
+interface ListedImage {
+  readonly Config: string;
+  readonly Layers?: readonly string[] | null;
+  readonly RepoTags?: readonly string[] | null;
+}
+
+/** What a `manifest.json` lists; undefined if it is none, or there twice and differs. */
+function dockerManifestIn({ entries }: Reading): readonly ListedImage[] | undefined {
+  const texts = new Set(
+    entries.filter(([path]) => path === "manifest.json").map(([, bytes]) => bytes.toString("latin1")),
+  );
+  const [bytes] = entries.filter(([path]) => path === "manifest.json").map(([, content]) => content);
+  const json = texts.size === 1 ? parsed(bytes) : undefined;
+  return Array.isArray(json) && json.length > 0 ? (json as ListedImage[]) : undefined;
+}
+
+function namesBeside(reading: Reading): readonly { readonly config: string; readonly name: NamedImage }[] {
+  return (dockerManifestIn(reading) ?? []).flatMap(({ Config, RepoTags }) =>
+    (RepoTags ?? []).map((tag) => ({ config: `sha256:${/[0-9a-f]{64}/.exec(Config)?.[0]}`, name: parseName(tag) })),
+  );
+}
+
+function parsed(bytes: Buffer | undefined): unknown {
+  try {
+    return JSON.parse(bytes?.toString() ?? "");
+  } catch {
+    return undefined;
+  }
+}
+
+function hasName({ annotations }: Named): boolean {
+  return nameAnnotations.some((name) => typeof annotations?.[name] === "string");
+}
+
+function textOf(name: NamedImage | undefined): string {
+  return `${name?.repository}:${name?.tag}`;
 }
 
 /** The images that the `manifest.json` of a docker-archive names, once for each of their names. */
@@ -125,17 +208,28 @@ function nameIn(annotations: Readonly<Record<string, unknown>>): NamedImage {
   const ref = annotations["org.opencontainers.image.ref.name"];
   if (typeof whole === "string") return parseName(whole);
   if (typeof ref !== "string") return unnamed;
-  return /^\w[\w.-]{0,127}$/.test(ref) ? { repository: "images", tag: ref } : parseName(ref);
+  return /[/:@]/.test(ref) ? parseName(ref) : { repository: "images", tag: usable(ref) };
 }
 
-/** A registry that only says where an image was made, a repository, a tag and a digest. */
-const reference = /^(?:(?:index\.)?docker\.io\/|localhost\/|[^/]*:\d+\/)?([^:@]+)(?::([^@]+))?(@.+)?$/;
+/** A registry that only says where an image was made. */
+const place = /^(?:(?:index\.)?docker\.io|localhost|.*:\d+|\[.*\])$/i;
 
 function parseName(text: string): NamedImage {
   if (/^sha256:[0-9a-f]{64}$/.test(text)) return unnamed;
-  const [, name = "", tag, digest] = reference.exec(text) ?? [];
-  const repository = /^library\/[^/]+$/.test(name) ? name.slice("library/".length) : name;
-  return { repository, tag: tag ?? (digest === undefined ? "latest" : undefined) };
+  const [named = "", digest] = text.split("@");
+  const segments = named.split("/");
+  const [last = "", tag] = (segments.pop() ?? "").split(":");
+  segments.push(last);
+  while (segments.length > 1 && place.test(segments[0] ?? "")) segments.shift();
+  const [host = "", ...path] = segments;
+  const name = path.length > 0 && host.includes(".") ? [host.toLowerCase(), ...path] : segments;
+  const repository = (name[0] === "library" && name.length === 2 ? name.slice(1) : name).join("/");
+  return { repository, tag: tag === undefined ? (digest === undefined ? "latest" : undefined) : usable(tag) };
+}
+
+/** The image specification allows more than registries do: such an image is found by its digest. */
+function usable(tag: string): string | undefined {
+  return /^\w[\w.-]{0,127}$/.test(tag) ? tag : undefined;
 }
 
 /**

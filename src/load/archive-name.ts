@@ -1,0 +1,61 @@
+/** What an archive calls an image: the annotations of its descriptor. */
+import type { Descriptor } from "../oci/descriptor.ts";
+import {
+  type ImageName,
+  defaultRepository,
+  parseReference,
+  tagOfReference,
+  unusableTagOf,
+  usableTag,
+} from "../oci/reference.ts";
+import { refNameAnnotation } from "../oci/repository-index.ts";
+
+/** Engines write the whole name of an image here (containerd, Docker, BuildKit). */
+export const containerdNameAnnotation = "io.containerd.image.name";
+
+export interface ArchiveName extends ImageName {
+  /** The tag that the archive gives and no registry has, such as `v1.0+build`: the image has none then. */
+  readonly unusableTag?: string | undefined;
+}
+
+type Annotated = Pick<Descriptor, "annotations">;
+
+/** The text of the name: containerd's, else `org.opencontainers.image.ref.name`. */
+export function nameTextOf({ annotations }: Annotated): string | undefined {
+  return annotations?.[containerdNameAnnotation] ?? annotations?.[refNameAnnotation];
+}
+
+/** The annotations that are a name, and no others. */
+export function nameAnnotationsOf({ annotations = {} }: Annotated): Record<string, string> {
+  const isName = ([key]: readonly [string, string]): boolean =>
+    key === containerdNameAnnotation || key === refNameAnnotation;
+  return Object.fromEntries(Object.entries(annotations).filter(isName));
+}
+
+/** The name in the archive; an image without one is in the default repository. Throws `NAME_INVALID`. */
+export function nameInArchive(root: Annotated): ArchiveName {
+  const text = nameTextOf(root);
+  if (text === undefined) return { repository: defaultRepository, tag: undefined };
+  if (isTagAlone(root, text)) return { repository: defaultRepository, ...readTag(text) };
+  const name = parseReference(text);
+  return { ...name, unusableTag: name.tag === undefined ? unusableTagOf(text) : undefined };
+}
+
+/** Of a name that is not used only the tag counts: `My App:1.4` may be called `app:1.4`. Throws `NAME_INVALID`. */
+export function tagInArchive(root: Annotated): Pick<ArchiveName, "tag" | "unusableTag"> {
+  const text = nameTextOf(root);
+  if (text === undefined) return { tag: undefined };
+  if (isTagAlone(root, text)) return readTag(text);
+  const tag = tagOfReference(text);
+  return { tag, unusableTag: tag === undefined ? unusableTagOf(text) : undefined };
+}
+
+/** A ref.name of one word is a tag, also one that is too long for a tag and would do as a repository's name. */
+export function isTagAlone({ annotations }: Annotated, text = ""): boolean {
+  return annotations?.[containerdNameAnnotation] === undefined && !/[/:@]/.test(text);
+}
+
+function readTag(text: string): Pick<ArchiveName, "tag" | "unusableTag"> {
+  const tag = usableTag(text);
+  return { tag, unusableTag: tag === undefined ? text : undefined };
+}

@@ -1,0 +1,84 @@
+/**
+ * The names that a `manifest.json` gives to the images of a layout beside it. Docker, BuildKit and Bazel write both, and not
+ * all of them write the names into `index.json`. An image is the same in both if it has the same config.
+ */
+import { StowageError } from "../errors.ts";
+import { digestInName } from "../oci/docker-file-names.ts";
+import { type DockerImage, parseDockerManifest } from "../oci/docker-manifest.ts";
+import { type ImageName, formatName } from "../oci/reference.ts";
+import { containerdNameAnnotation, isTagAlone, nameInArchive, nameTextOf } from "./archive-name.ts";
+import type { ClosedRoot } from "./check-closure.ts";
+
+/** By digest of a config, the names of its image. */
+export type DockerNames = ReadonlyMap<string, readonly string[]>;
+
+/** What a `manifest.json` beside an `index.json` says. Undefined if it cannot be read: the index counts then. */
+export function readDockerManifest(bytes: Uint8Array): readonly DockerImage[] | undefined {
+  try {
+    return parseDockerManifest(bytes);
+  } catch (error) {
+    if (error instanceof StowageError) return undefined;
+    throw error;
+  }
+}
+
+/** A file of an image layout in a `manifest.json` says that there is one, even if only the store has the file. */
+export function namesBlobs(images: readonly DockerImage[]): boolean {
+  return images.some(({ config, layers }) => [config, ...layers].some((path) => /^(?:\.?\/)*blobs\//.test(path)));
+}
+
+export function dockerNamesIn(images: readonly DockerImage[]): DockerNames {
+  const names = new Map<string, readonly string[]>();
+  for (const { config, repoTags } of images) {
+    const digest = digestInName(config);
+    if (digest !== undefined && repoTags.length > 0) names.set(digest, [...(names.get(digest) ?? []), ...repoTags]);
+  }
+  return names;
+}
+
+/**
+ * Adds a root for each name that `index.json` does not give to any image. A root without a name, or with nothing but the tag
+ * of such a name, goes: its image has a better one. `owners` has the root that leads to each config. A name that is none is
+ * left to the naming of roots: the request may have another.
+ */
+export function addDockerNames(
+  roots: readonly ClosedRoot[],
+  names: DockerNames,
+  owners: ReadonlyMap<string, string | undefined>,
+): readonly ClosedRoot[] {
+  const known = new Set(roots.flatMap((root) => nameOrNone(root) ?? []).map(formatName));
+  const byRoot = new Map<string, Map<string, string | undefined>>();
+  for (const [config, texts] of names) {
+    const digest = owners.get(config);
+    if (digest === undefined) continue;
+    const own = byRoot.get(digest) ?? new Map<string, string | undefined>();
+    byRoot.set(digest, own);
+    for (const text of texts) {
+      const name = nameOrNone({ annotations: { [containerdNameAnnotation]: text } });
+      if (name === undefined || !known.has(formatName(name))) own.set(text, name?.tag);
+    }
+  }
+  const isReplaced = (root: ClosedRoot): boolean => {
+    const own = byRoot.get(root.digest);
+    if (own === undefined || own.size === 0) return false;
+    const text = nameTextOf(root);
+    return text === undefined || (isTagAlone(root, text) && [...own.values()].includes(text));
+  };
+  const added = [...new Map(roots.map((root) => [root.digest, root])).values()].flatMap((root) =>
+    [...(byRoot.get(root.digest)?.keys() ?? [])].map((text): ClosedRoot => {
+      const { annotations = {} } = root;
+      return { ...root, annotations: { ...annotations, [containerdNameAnnotation]: text } };
+    }),
+  );
+  return [...roots.filter((root) => !isReplaced(root)), ...added];
+}
+
+function nameOrNone(root: Pick<ClosedRoot, "annotations">): ImageName | undefined {
+  try {
+    const { repository, tag } = nameInArchive(root);
+    return { repository, tag };
+  } catch (error) {
+    if (error instanceof StowageError) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,68 @@
+/**
+ * The roots of an `index.json` that are images. A root of an unknown media type is no error (image specification, "Image
+ * Index": "MUST NOT generate an error"); unless its bytes are a manifest after all, it is kept as a blob.
+ */
+import { StowageError } from "../errors.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
+import { isManifestOrFormer, parseManifest } from "../oci/manifest.ts";
+import { blobKey } from "../storage/keys.ts";
+import { readSmallObject } from "../storage/read-small-object.ts";
+import type { ClosureOptions } from "./check-closure.ts";
+import type { IgnoredEntry } from "./receipt.ts";
+
+export interface ImageRoots {
+  readonly roots: readonly Descriptor[];
+  /** The others, as the receipt lists them. */
+  readonly ignored: readonly IgnoredEntry[];
+}
+
+type RootOptions = Pick<ClosureOptions, "store" | "limits" | "signal" | "parsed" | "known">;
+
+/** Throws `INDEX_INVALID` if no root is an image. */
+export async function imageRootsOf(listed: readonly Descriptor[], options: RootOptions): Promise<ImageRoots> {
+  const roots: Descriptor[] = [];
+  const ignored: IgnoredEntry[] = [];
+  const found = new Map<string, boolean>(); // an index.json can name the same bytes ten thousand times
+  for (const root of listed) {
+    const isKnown = isManifestOrFormer(root.mediaType);
+    if (!isKnown && !found.has(root.digest)) found.set(root.digest, await isManifest(root, options));
+    if (isKnown || found.get(root.digest) === true) roots.push(root);
+    else ignored.push(ignore(root, options));
+  }
+  if (roots.length > 0) return { roots, ignored };
+  const types = [...new Set(listed.map(({ mediaType }) => JSON.stringify(mediaType)))].slice(0, 10).join(", ");
+  const message = `Cannot load the archive: its index.json names no image, found ${types}`;
+  throw new StowageError("INDEX_INVALID", message);
+}
+
+async function isManifest({ digest, size }: Descriptor, options: RootOptions): Promise<boolean> {
+  const { store, limits, signal, parsed, known } = options;
+  if (size > limits.maxManifestBytes) return false;
+  await parsed.hold(size);
+  try {
+    const object =
+      known.manifest(digest) ?? (await readSmallObject(store, blobKey(digest), { maxBytes: size, signal }))?.bytes;
+    if (object === undefined) return false;
+    parseManifest(object, digest);
+    return true;
+  } catch (error) {
+    if (error instanceof StowageError && notManifest.has(error.code)) return false;
+    throw error;
+  } finally {
+    parsed.drop(size);
+  }
+}
+
+const notManifest: ReadonlySet<string> = new Set([
+  "MANIFEST_INVALID",
+  "DIGEST_INVALID",
+  "SIZE_INVALID",
+  "LIMIT_EXCEEDED",
+]);
+
+function ignore({ mediaType, digest }: Descriptor, { known }: RootOptions): IgnoredEntry {
+  const path = `blobs/${digest.replace(":", "/")}`;
+  const what = `a root of the media type ${JSON.stringify(mediaType.slice(0, 200))}, which is no image`;
+  const isThere = known.sizeOf(digest) !== undefined;
+  return { path, reason: isThere ? `${what}: kept as a blob` : `${what}, and not in the archive` };
+}

@@ -1,0 +1,69 @@
+/**
+ * Images for several platforms that an archive lists platform by platform, rather than as an index of their own: under one
+ * name, or all without a name if the request has one. Then `index.json` itself is the image's index, as it is for
+ * `crane push --index`; beside other images an index is made of those that belong together.
+ */
+import type { Descriptor } from "../oci/descriptor.ts";
+import { ociIndexType, serializeIndex } from "../oci/manifest.ts";
+import { type ImageName, formatName } from "../oci/reference.ts";
+import { digestOf } from "../streams/digest-of.ts";
+import { nameAnnotationsOf, nameTextOf } from "./archive-name.ts";
+import type { ClosedRoot } from "./check-closure.ts";
+import { claimsIn, isOneImage } from "./name-roots.ts";
+
+/** The archive's own index, which lists these roots and perhaps others. */
+export interface ArchiveIndex {
+  readonly bytes: Uint8Array;
+  /** How many descriptors it lists. */
+  readonly count: number;
+}
+
+export interface JoinOptions {
+  readonly requested: ImageName | undefined;
+  readonly index: ArchiveIndex;
+  /** Brings the bytes of an index into the store, under this digest. */
+  readonly storeBlob: (bytes: Uint8Array, digest: string) => Promise<void>;
+}
+
+/**
+ * Puts an index in the place of the roots that it joins, and stores it. Returns undefined if there are none to be joined.
+ * Throws what `claimsIn` does.
+ */
+export async function joinPlatforms(
+  roots: readonly ClosedRoot[],
+  { requested, index, storeBlob }: JoinOptions,
+): Promise<readonly Descriptor[] | undefined> {
+  const joined = new Set<ClosedRoot>();
+  const indexes: Descriptor[] = [];
+  for (const [name, claimants] of claimsIn(roots, requested)) {
+    const hasTag = isOneImage(requested) ? name === formatName(requested) : name.includes(":");
+    const members = [...new Map(claimants.map((root) => [root.digest, root])).values()];
+    if (!hasTag || !arePlatforms(members, index)) continue;
+    const bytes = members.length === index.count ? index.bytes : serializeIndex(members);
+    const digest = await digestOf(bytes);
+    await storeBlob(bytes, digest);
+    const annotations = nameAnnotationsOf(members[0] ?? {});
+    indexes.push({ mediaType: ociIndexType, digest, size: bytes.length, annotations });
+    for (const root of claimants) joined.add(root);
+  }
+  return indexes.length === 0 ? undefined : [...roots.filter((root) => !joined.has(root)), ...indexes];
+}
+
+/** Are these manifests, of which none is a part of another, one image together? */
+function arePlatforms(members: readonly ClosedRoot[], index: ArchiveIndex): boolean {
+  const [first] = members;
+  if (first === undefined || members.length < 2) return false;
+  const name = nameTextOf(first);
+  const isMember = ({ platform, isPart, subject }: ClosedRoot): boolean =>
+    platform !== undefined && !isPart && subject === undefined;
+  if (!members.every((root) => isMember(root) && nameTextOf(root) === name)) return false;
+  if (name === undefined) return members.length === index.count;
+  return new Set(members.map(({ platform = {} }) => platformKey(platform))).size === members.length;
+}
+
+/** What tells platforms apart (image specification, "Image Index"). */
+function platformKey(platform: NonNullable<Descriptor["platform"]>): string {
+  return JSON.stringify(
+    ["os", "architecture", "variant", "os.version", "os.features"].map((field) => platform[field] ?? ""),
+  );
+}

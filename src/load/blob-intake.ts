@@ -46,6 +46,11 @@ export class BlobIntake {
     this.#follow(blob, stored);
   }
 
+  /** Takes a blob that the archive has in no file of its own. */
+  async takeBytes(bytes: Uint8Array, digest: string): Promise<void> {
+    await this.take({ digest, size: bytes.length, body: once(bytes) });
+  }
+
   /**
    * Takes a blob that need not say its digest, and returns it. Throws `DIGEST_INVALID` if it does and is wrong; as long as
    * nobody asks for this blob, that does no harm: nothing is stored of it.
@@ -124,6 +129,10 @@ export class BlobIntake {
     this.#manifests.set(digest, bytes);
     this.#keptBytes += bytes.length;
   }
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield await Promise.resolve(bytes);
 }
 
 async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {

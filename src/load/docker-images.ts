@@ -88,7 +88,7 @@ class ImageMaker {
       throw tooLarge(`Cannot make image ${nameOf(image)}: its manifest would have`, bytes.length, limits);
     }
     const manifest = { digest: await digestOf(bytes), size: bytes.length };
-    await intake.take({ ...manifest, body: once(bytes) });
+    await intake.takeBytes(bytes, manifest.digest);
     return { mediaType: ociManifestType, ...manifest };
   }
 
@@ -159,10 +159,6 @@ function checkDiffId(
       `expected ${JSON.stringify(diffId)}, as its image's config says`,
     { detail: { path, found: digest, expected: diffId } },
   );
-}
-
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield await Promise.resolve(bytes);
 }
 
 function tooManyLayers(image: DockerImage): StowageError {

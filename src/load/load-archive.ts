@@ -36,7 +36,8 @@ export interface LoadOptions {
   readonly store: ObjectStore;
   /**
    * What the image is to be called, whatever the tarball says: `team/app` sets the repository, `team/app:1.4` the tag too.
-   * The tarball must then hold one image. Without it images keep their own names.
+   * The tarball must then hold one image; with `team/app@sha256:…` it must have this digest. Without a name images keep their
+   * own names.
    */
   readonly name?: string | ImageName | undefined;
   /** What the tag has to be at before it moves, else nothing is published; for a `name` that has a tag. */
@@ -204,15 +205,12 @@ interface ManifestBeside {
   readonly isOfFiles: boolean;
 }
 
-/** Takes a blob that the archive has in no file of its own. */
+/** Stores blobs that the archive has in no file of their own, up to a number. */
 function storeBlobIn(intake: BlobIntake): PublishOptions["storeBlob"] {
-  async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-    yield await Promise.resolve(bytes);
-  }
   let count = 0;
   return async (bytes, digest) => {
     if (++count > maxOwnBlobs) throw tooManyOwnBlobs();
-    await intake.take({ digest, size: bytes.length, body: once(bytes) });
+    await intake.takeBytes(bytes, digest);
     await intake.settled();
   };
 }

@@ -21,7 +21,7 @@ import type { ImageReceipt } from "./receipt.ts";
 /** Each is a commit of its own, one after the other. */
 const maxRepositories = 1000;
 
-/** Of a tag that no registry has, a receipt shows so many characters. */
+/** Characters of an unusable tag that a receipt shows. */
 const maxTagCharacters = 300;
 
 export interface PublishOptions extends Omit<ClosureOptions, "referrers" | "manifests" | "configOwners" | "storeBlob"> {

@@ -86,6 +86,14 @@ describe("loadArchive, of a layout with a manifest.json", () => {
     expect(await load(entries, "x/y:2")).toEqual(["x/y:2"]);
   });
 
+  it("refuses a name there that is none, unless the request has another", async () => {
+    const layout = makeLayout({ layers });
+    const entries = withManifest(layout, { config: configIn(layout), tags: ["Team/App:1.4"] });
+    await expect(load(entries)).rejects.toMatchObject({ code: "NAME_INVALID" });
+    expect(await load(entries, "x/y")).toEqual(["x/y:1.4"]);
+    expect(await load(entries, "x/y:2")).toEqual(["x/y:2"]);
+  });
+
   it("means the index of several platforms by the config of one of them", async () => {
     const layout = makeLayout({ layers, platforms: ["linux/amd64", "linux/arm64"] });
     const config = configIn(layout, layout.manifests[1]);

@@ -5,7 +5,7 @@ import { loadArchive } from "../../src/load/load-archive.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { chunksOf, randomBytes, sha256 } from "../support/bytes.ts";
-import { type Layout, filesOf, joinLayouts, makeLayout, withBlob, withoutBlob } from "../support/layout.ts";
+import { type Layout, filesOf, joinLayouts, makeLayout, types, withBlob, withoutBlob } from "../support/layout.ts";
 import { bytesAt, keysOf } from "../support/loading.ts";
 import { type RawEntry, paxEntry, rawTar } from "../support/raw-tar.ts";
 
@@ -133,6 +133,17 @@ describe("loadArchive, of blobs that are only in a descriptor's data", () => {
     expect(images).toMatchObject([{ repository: "sbom", digest: artifact.digest }]);
     expect(blobs.map(({ digest, status }) => [digest, status])).toContainEqual([empty.digest, "written"]);
     expect(String(await bytesAt(store, pathOf(empty.digest)))).toBe("{}");
+  });
+
+  it("stores no more than a thousand of them", async () => {
+    const layers = Array.from({ length: 1001 }, (_, i) => {
+      const bytes = Buffer.from(`${i}`);
+      return { mediaType: types.layer, digest: sha256(bytes), size: bytes.length, data: bytes.toString("base64") };
+    });
+    await expect(load(filesOf(makeLayout({ name: "app:1", manifest: { layers } })))).rejects.toMatchObject({
+      code: "LIMIT_EXCEEDED",
+      message: expect.stringContaining("more than 1000 of its blobs are in no file") as string,
+    });
   });
 
   it("refuses such a config without its data", async () => {

@@ -12,6 +12,7 @@ import type { ObjectStore } from "../storage/object-store.ts";
 import { ByteBudget } from "../streams/byte-budget.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
 import { untilSilent } from "../streams/until-silent.ts";
+import { Answers } from "./answers.ts";
 import { authenticate, authorizeAnything } from "./authentication.ts";
 import { blobRoutes } from "./blobs.ts";
 import { catalogRoutes } from "./catalog.ts";
@@ -49,6 +50,8 @@ export interface AppOptions {
    * before the first chunk is asked for: by then the request is known to be one that is taken.
    */
   readonly bodyOf?: ((c: Context) => AsyncIterable<Uint8Array>) | undefined;
+  /** Closes a client's connection at once. Without it the answer to a client that reads too slowly ends with an error. */
+  readonly hangUp?: ((c: Context) => void) | undefined;
   /** Ends the loads that run, when the service has to stop. */
   readonly signal?: AbortSignal | undefined;
   /** Told a line about each load and each failure of the service. */
@@ -66,18 +69,21 @@ export function createApp(options: AppOptions): Hono {
   const budget = options.budget ?? new ByteBudget(limits.maxBufferBytes);
   const bodyOf = options.bodyOf ?? webBodyOf;
   const silence = { maxIdleSeconds: limits.maxIdleSeconds, isCrowded: () => budget.isCrowded };
+  const store = guardStore(options.store);
+  const log = options.log ?? (() => undefined);
   const service: Service = {
-    store: guardStore(options.store),
+    store,
     limits,
     budget,
     slots: new LoadSlots(limits),
+    answers: new Answers({ store, limits, hangUp: options.hangUp, log }),
     maxRequestBytes: options.maxRequestBytes,
     maxResponseBytes: options.maxResponseBytes,
     redirectBlobs: options.redirectBlobs ?? false,
     immutableTags: options.immutableTags ?? [],
     bodyOf: (c) => untilSilent(bodyOf(c), silence),
     signal: options.signal,
-    log: options.log ?? (() => undefined),
+    log,
   };
   const app = new Hono();
   app.get("/healthz", (c) => c.text("ok\n"));

@@ -5,6 +5,7 @@ import { StowageError } from "../errors.ts";
 import { pageOfRepositories } from "../pull/list-repositories.ts";
 import { readRepository } from "../pull/read-repository.ts";
 import { tagOf } from "../oci/repository-index.ts";
+import type { TextAnswer } from "./answers.ts";
 import { authorize, mayReach } from "./authentication.ts";
 import { nextLink } from "./next-link.ts";
 import type { Service } from "./service.ts";
@@ -15,24 +16,28 @@ import type { Service } from "./service.ts";
  */
 const maxPageNames = 10_000;
 
-export function catalogRoutes({ store }: Service): Hono {
+export function catalogRoutes({ store, answers }: Service): Hono {
   const routes = new Hono();
   routes.get("/_catalog", async (c) => {
     authorize(c, "pull");
     const { limit, after } = pageOf(c);
     const isWanted = (name: string): boolean => mayReach(c, "pull", name);
     const { signal } = c.req.raw;
-    const names = await pageOfRepositories(store, { limit: limit + 1, after, isWanted, signal });
-    return answer(c, names, { limit, body: (repositories) => ({ repositories }) });
+    return answers.sendText(c, async () => {
+      const names = await pageOfRepositories(store, { limit: limit + 1, after, isWanted, signal });
+      return pageText(c, names, { limit, body: (repositories) => ({ repositories }) });
+    });
   });
   routes.get("/:name{.+}/tags/list", async (c) => {
     const name = parseRepositoryName(c.req.param("name"));
     authorize(c, "pull", name);
     const { limit, after } = pageOf(c);
-    const { entries } = await readRepository(store, name, { signal: c.req.raw.signal });
-    const names = entries.flatMap((entry) => tagOf(entry) ?? []);
-    const rest = after === undefined ? names : names.filter((tag) => tag > after);
-    return answer(c, rest.toSorted(), { limit, body: (tags) => ({ name, tags }) });
+    return answers.sendText(c, async () => {
+      const { entries } = await readRepository(store, name, { signal: c.req.raw.signal });
+      const names = entries.flatMap((entry) => tagOf(entry) ?? []);
+      const rest = after === undefined ? names : names.filter((tag) => tag > after);
+      return pageText(c, rest.toSorted(), { limit, body: (tags) => ({ name, tags }) });
+    });
   });
   return routes;
 }
@@ -49,16 +54,17 @@ function pageOf(c: Context): Page {
   return { limit: n === undefined ? maxPageNames : Math.min(parseCount(n), maxPageNames), after: c.req.query("last") };
 }
 
-interface Answer extends Pick<Page, "limit"> {
+interface Shown extends Pick<Page, "limit"> {
   readonly body: (names: readonly string[]) => object;
 }
 
-/** Answers with the first of the names, and a Link to the next page if there are more. */
-function answer(c: Context, names: readonly string[], { limit, body }: Answer): Response {
+/** The first of the names, and a Link to the next page if there are more. */
+function pageText(c: Context, names: readonly string[], { limit, body }: Shown): TextAnswer {
   const shown = names.slice(0, limit);
   const last = shown.at(-1);
   const hasMore = last !== undefined && shown.length < names.length;
-  return c.json(body(shown), 200, hasMore ? nextLink(c, { n: String(limit), last }) : undefined);
+  const link = hasMore ? nextLink(c, { n: String(limit), last }) : {};
+  return { text: JSON.stringify(body(shown)), headers: { "Content-Type": "application/json", ...link } };
 }
 
 function parseCount(text: string): number {

@@ -5,7 +5,8 @@
 import { Hono } from "hono";
 import { deleteImage } from "../manage/delete-image.ts";
 import { formatReference, parseRepositoryName } from "../oci/reference.ts";
-import { findManifest } from "../pull/find-manifest.ts";
+import { type FoundManifest, findManifest, unknownManifest } from "../pull/find-manifest.ts";
+import { smallObjectBytes } from "../storage/read-small-object.ts";
 import { authorize, callerName } from "./authentication.ts";
 import { expectationOf, isFresh } from "./conditions.ts";
 import { contentHeaders, notModified } from "./content.ts";
@@ -18,16 +19,24 @@ import type { Service } from "./service.ts";
 const manifestPath = "/:name{.+(?=/manifests/[^/]+$)}/manifests/:reference";
 
 export function manifestRoutes(service: Service): Hono {
-  const { store, limits } = service;
+  const { store, limits, answers } = service;
   const routes = new Hono();
   routes.get(manifestPath, async (c) => {
     const repository = parseRepositoryName(c.req.param("name"));
     authorize(c, "pull", repository);
     const reference = c.req.param("reference");
-    const manifest = await findManifest(repository, reference, { store, limits, signal: c.req.raw.signal });
-    if (isFresh(c.req.header("If-None-Match"), manifest.digest)) return notModified(manifest.digest);
-    const headers = { ...contentHeaders(manifest.digest, manifest.bytes.length), "Content-Type": manifest.mediaType };
-    return new Response(c.req.method === "HEAD" ? null : manifest.bytes, { headers });
+    const { digest, mediaType, size, bytes } = await answers.withMemory(c, async (memory) => {
+      const options = { store, limits, memory, signal: c.req.raw.signal };
+      return withoutLarge(await findManifest(repository, reference, options));
+    });
+    if (isFresh(c.req.header("If-None-Match"), digest)) return notModified(digest);
+    const headers = { ...contentHeaders(digest, size), "Content-Type": mediaType };
+    if (c.req.method === "HEAD") return new Response(null, { headers });
+    if (bytes !== undefined) return new Response(bytes, { headers });
+    const blob = await answers.openBlob(c, digest);
+    if (blob?.size === size) return new Response(blob.body, { headers });
+    await blob?.body.cancel();
+    throw unknownManifest(repository, reference); // somebody deleted it just now
   });
   routes.delete(manifestPath, async (c) => {
     const repository = parseRepositoryName(c.req.param("name"));
@@ -39,4 +48,11 @@ export function manifestRoutes(service: Service): Hono {
     return c.body(null, 202, { "Docker-Content-Digest": digest });
   });
   return routes;
+}
+
+type Manifest = Omit<FoundManifest, "bytes"> & { readonly size: number; readonly bytes: Uint8Array | undefined };
+
+/** The bytes of a large manifest are let go once they are checked. They are sent like a blob, as slowly as the client reads. */
+function withoutLarge({ digest, mediaType, bytes }: FoundManifest): Manifest {
+  return { digest, mediaType, size: bytes.length, bytes: bytes.length <= smallObjectBytes ? bytes : undefined };
 }

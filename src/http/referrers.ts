@@ -5,11 +5,12 @@ import { isDigest, isSha256Digest } from "../oci/digest.ts";
 import { ociIndexType } from "../oci/manifest.ts";
 import { parseRepositoryName } from "../oci/reference.ts";
 import { type ReferrersPage, listReferrers } from "../pull/list-referrers.ts";
+import type { TextAnswer } from "./answers.ts";
 import { authorize } from "./authentication.ts";
 import { nextLink } from "./next-link.ts";
 import type { Service } from "./service.ts";
 
-export function referrerRoutes({ store, limits }: Service): Hono {
+export function referrerRoutes({ store, limits, answers }: Service): Hono {
   return new Hono().get("/:name{.+}/referrers/:digest", async (c) => {
     const repository = parseRepositoryName(c.req.param("name"));
     authorize(c, "pull", repository);
@@ -18,8 +19,9 @@ export function referrerRoutes({ store, limits }: Service): Hono {
     const artifactType = typeParameter(c.req.query("artifactType"));
     const after = c.req.query("last");
     const { signal } = c.req.raw;
-    return answer(c, await listReferrers(repository, subject, { store, limits, artifactType, after, signal }), {
-      artifactType,
+    return answers.sendText(c, async () => {
+      const page = await listReferrers(repository, subject, { store, limits, artifactType, after, signal });
+      return pageText(c, page, { artifactType });
     });
   });
 }
@@ -36,18 +38,19 @@ function typeParameter(text: string | undefined): string | undefined {
   return text === "" ? undefined : text?.replaceAll(" ", "+");
 }
 
-function answer(
+function pageText(
   c: Context,
   { descriptors, end }: ReferrersPage,
   { artifactType }: { readonly artifactType: string | undefined },
-): Response {
+): TextAnswer {
   const index = { schemaVersion: 2, mediaType: ociIndexType, manifests: descriptors };
   const filter = artifactType === undefined ? {} : { artifactType };
-  return new Response(JSON.stringify(index), {
+  return {
+    text: JSON.stringify(index),
     headers: {
       "Content-Type": ociIndexType,
       ...(artifactType !== undefined && { "OCI-Filters-Applied": "artifactType" }),
       ...(end !== undefined && nextLink(c, { ...filter, last: end })),
     },
-  });
+  };
 }

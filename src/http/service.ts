@@ -4,6 +4,7 @@ import type { Limits } from "../limits.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
+import type { Answers } from "./answers.ts";
 import type { LoadSlots } from "./load-slots.ts";
 
 /** What the routes need, with every choice made. */
@@ -12,6 +13,8 @@ export interface Service {
   readonly limits: Limits;
   readonly budget: ByteBudget;
   readonly slots: LoadSlots;
+  /** Sends what is large. */
+  readonly answers: Answers;
   /** Bytes of a request's body that the platform lets through, where it cuts longer ones off. */
   readonly maxRequestBytes: number | undefined;
   /** Bytes of an answer that the platform lets through. */

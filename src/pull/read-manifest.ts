@@ -4,13 +4,15 @@ import type { Limits } from "../limits.ts";
 import { type Manifest, parseManifest } from "../oci/manifest.ts";
 import { blobKey } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
-import { readSmallObject } from "../storage/read-small-object.ts";
+import { type Memory, readSmallObject } from "../storage/read-small-object.ts";
 
 export interface ReadManifestOptions {
   readonly store: ObjectStore;
   readonly limits: Limits;
   /** What its descriptor says that it is, if there is one. */
   readonly declaredType?: string | undefined;
+  /** Where a large one takes its memory from. */
+  readonly memory?: Memory | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -22,10 +24,10 @@ export interface StoredManifest {
 /** Undefined if it is not there, or is a blob of another kind. */
 export async function readManifest(
   digest: string,
-  { store, limits, declaredType, signal }: ReadManifestOptions,
+  { store, limits, declaredType, memory, signal }: ReadManifestOptions,
 ): Promise<StoredManifest | undefined> {
   try {
-    const found = await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal });
+    const found = await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, memory, signal });
     if (found === undefined) return undefined;
     return { bytes: found.bytes, manifest: parseManifest(found.bytes, digest, declaredType) };
   } catch (error) {

@@ -11,6 +11,7 @@ const socketBufferBytes = 256 * 1024;
 
 export const node: Runtime = {
   bodyOf,
+  hangUp: (c: Context<{ Bindings: HttpBindings }>) => void c.env.outgoing.destroy(),
 
   async listen(fetch, { host, port, limits }) {
     const server = createAdaptorServer({ fetch, serverOptions: { highWaterMark: socketBufferBytes } });

@@ -14,6 +14,8 @@ import type { Settings } from "../settings.ts";
 export interface Runtime {
   /** The fastest source of a request's body. */
   readonly bodyOf: (c: Context) => AsyncIterable<Uint8Array>;
+  /** Closes a client's connection at once. */
+  readonly hangUp?: (c: Context) => void;
   /** Can others reach the service whatever `HOST` says? */
   readonly isReachable?: boolean;
   /** Throws if it cannot, as where the port is taken. Port 0 is any that is free. */
@@ -42,8 +44,8 @@ const farewellMs = 2000;
 export async function runService(settings: Settings, { runtime, signal, write }: RunOptions): Promise<void> {
   const ending = new AbortController();
   const log = (line: string): void => write(`${new Date().toISOString()} ${line}\n`);
-  const { bodyOf, isReachable } = runtime;
-  const { app, config, store } = await openApp(settings, { bodyOf, isReachable, signal: ending.signal, log });
+  const { bodyOf, hangUp, isReachable } = runtime;
+  const { app, config, store } = await openApp(settings, { bodyOf, hangUp, isReachable, signal: ending.signal, log });
   const listener = await runtime.listen(app.fetch, config);
   write(`Stowage listens on ${listener.url}, images are kept in ${store.url}\n`);
 

@@ -21,6 +21,12 @@ export interface ByteRange {
   readonly end: number;
 }
 
+/**
+ * Bodies of blobs that a service reads from a store at once, on their way to clients. A store has to serve as many further
+ * requests beside them, for indexes, marks, commits and loads.
+ */
+export const maxOpenBodies = 128;
+
 /** An object that is being read. */
 export interface StoredObject extends ObjectInfo {
   /** The bytes, or those of the range. Whoever gets it reads it to the end or leaves the `for await` early. */

@@ -5,9 +5,9 @@
 import { StowageError } from "../errors.ts";
 
 /** A reader is looked at this often. */
-const lookMs = 500;
+const lookMs = 250;
 /** A reader that has not asked for more for this long gives its connection to the store back, while others wait for one. */
-const restMs = 500;
+const restMs = 200;
 /** How long the pace is measured, in time that the reader takes. */
 const paceMs = 5000;
 /** The least pace while others wait, in bytes a second. */

@@ -34,9 +34,11 @@ export interface AnswersOptions {
   readonly log: (line: string) => void;
 }
 
-/** An answer's text, with the headers that go with it. */
+/** A text that is made once there is memory for it. */
 export interface TextAnswer {
-  readonly text: string;
+  /** At least the bytes of the text. */
+  readonly maxBytes: number;
+  readonly text: () => string;
   readonly headers: Readonly<Record<string, string>>;
 }
 
@@ -79,29 +81,27 @@ export class Answers {
     return undefined;
   }
 
-  /** Answers with a text. If a large one has to wait for memory, it is made again afterwards: nothing is held meanwhile. */
-  async sendText(c: Context, make: () => Promise<TextAnswer>): Promise<Response> {
-    const { text, headers } = await make();
-    const size = Buffer.byteLength(text);
-    if (c.req.method === "HEAD") return new Response(null, { headers: { ...headers, "Content-Length": String(size) } });
-    if (size <= smallObjectBytes) return new Response(text, { headers });
-    const release = await this.#memory.tryAcquire(size, this.#turnOf(c));
+  /** Answers with a text. If a large one has to wait for memory, it is prepared again afterwards: nothing is held meanwhile. */
+  async sendText(c: Context, prepare: () => Promise<TextAnswer>): Promise<Response> {
+    const { maxBytes, text, headers } = await prepare();
+    if (maxBytes <= smallObjectBytes || c.req.method === "HEAD") return new Response(text(), { headers });
+    const release = await this.#memory.tryAcquire(maxBytes, this.#turnOf(c));
     if (release !== undefined) return this.#sendLarge(c, { text, headers }, release);
-    return this.#sendLater(c, make, size);
+    return this.#sendLater(c, prepare, maxBytes);
   }
 
-  async #sendLater(c: Context, make: () => Promise<TextAnswer>, size: number): Promise<Response> {
-    const release = await this.#memory.acquire(size, this.#turnOf(c));
+  async #sendLater(c: Context, prepare: () => Promise<TextAnswer>, maxBytes: number): Promise<Response> {
+    const release = await this.#memory.acquire(maxBytes, this.#turnOf(c));
     try {
-      return this.#sendLarge(c, await make(), release);
+      return this.#sendLarge(c, await prepare(), release);
     } catch (error) {
       release();
       throw error;
     }
   }
 
-  #sendLarge(c: Context, { text, headers }: TextAnswer, release: Release): Response {
-    const bytes = Buffer.from(text);
+  #sendLarge(c: Context, { text, headers }: Pick<TextAnswer, "text" | "headers">, release: Release): Response {
+    const bytes = Buffer.from(text());
     const body = this.#stream(c, piecesOf(bytes), { line: this.#memory, release });
     return new Response(body, { headers: { ...headers, "Content-Length": String(bytes.length) } });
   }

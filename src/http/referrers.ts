@@ -45,8 +45,10 @@ function pageText(
 ): TextAnswer {
   const index = { schemaVersion: 2, mediaType: ociIndexType, manifests: descriptors };
   const filter = artifactType === undefined ? {} : { artifactType };
+  const text = JSON.stringify(index);
   return {
-    text: JSON.stringify(index),
+    maxBytes: Buffer.byteLength(text),
+    text: () => text,
     headers: {
       "Content-Type": ociIndexType,
       ...(artifactType !== undefined && { "OCI-Filters-Applied": "artifactType" }),

@@ -9,7 +9,7 @@
  */
 import type { Context } from "hono";
 import type { Limits } from "../limits.ts";
-import { type ByteRange, type ObjectStore, maxOpenBodies } from "../storage/object-store.ts";
+import { type ByteRange, type ObjectStore, defaultMaxOpenBodies } from "../storage/object-store.ts";
 import { type Memory, smallObjectBytes } from "../storage/read-small-object.ts";
 import type { Release } from "../streams/line.ts";
 import { AnswerLine, type TurnOptions } from "./answer-line.ts";
@@ -17,8 +17,8 @@ import { type AnswerSource, answerStream } from "./answer-stream.ts";
 import { callerName } from "./authentication.ts";
 import { BlobBytes } from "./blob-bytes.ts";
 
-/** Blobs that are sent at once. Each takes some 100 KiB of the runtime's buffers while its client does not read. */
-const maxBlobAnswers = 1024;
+/** Blobs that are sent at once, for each body that the store is asked for at once. A client that does not read takes 256 KiB. */
+const answersPerBody = 8;
 
 /** Chunks of a larger one. */
 const chunkBytes = 64 * 1024;
@@ -58,8 +58,9 @@ export class Answers {
     this.#options = options;
     const line = (capacity: number, units: string, limit: string): AnswerLine =>
       new AnswerLine({ capacity, units, limit });
+    const { maxOpenBodies = defaultMaxOpenBodies } = options.store;
     this.#connections = line(maxOpenBodies, "connections to the store for blobs", "maxOpenBodies");
-    this.#blobs = line(maxBlobAnswers, "answers with blobs", "maxBlobAnswers");
+    this.#blobs = line(answersPerBody * maxOpenBodies, "answers with blobs", "maxBlobAnswers");
     const memoryBytes = largeManifests * options.limits.maxManifestBytes;
     this.#memory = line(memoryBytes, "bytes of large answers", "maxLargeAnswerBytes");
   }

@@ -21,11 +21,8 @@ export interface ByteRange {
   readonly end: number;
 }
 
-/**
- * Bodies of blobs that a service reads from a store at once, on their way to clients. A store has to serve as many further
- * requests beside them, for indexes, marks, commits and loads.
- */
-export const maxOpenBodies = 128;
+/** See `ObjectStore.maxOpenBodies`. */
+export const defaultMaxOpenBodies = 128;
 
 /** An object that is being read. */
 export interface StoredObject extends ObjectInfo {
@@ -128,6 +125,11 @@ export interface ObjectStore extends StoreReader {
   readonly url: string;
   /** A blob of up to this many bytes is handed to `putBlob` whole; a larger one is streamed. */
   readonly partBytes: number;
+  /**
+   * Bodies of blobs that a service reads at once, on their way to clients: 128 if it is left out. Further requests, for
+   * indexes, marks, commits and loads, have to find as many connections again beside those.
+   */
+  readonly maxOpenBodies?: number | undefined;
   /** Makes addresses of the store's own; a store that clients cannot reach has none. */
   readonly presigner?: Presigner | undefined;
   /** How many bytes `putBlob` and `putStaged` hold at most while they stream `size` bytes. */

@@ -10,6 +10,8 @@ import type { AnswerLine } from "./answer-line.ts";
 
 /** The longest wait for a connection in the middle of a blob. Its headers are sent by then: it can no longer be refused. */
 const maxResumeMs = 60_000;
+/** A connection is passed on after this long while others wait, however fast its client reads. */
+const turnMs = 2000;
 
 export interface BlobBytesOptions {
   readonly store: ObjectStore;
@@ -21,6 +23,7 @@ export interface BlobBytesOptions {
 }
 
 interface Connection {
+  readonly sinceMs: number;
   readonly chunks: AsyncIterator<Uint8Array>;
   readonly release: Release;
 }
@@ -51,7 +54,7 @@ export class BlobBytes implements AsyncIterator<Uint8Array> {
 
   async next(): Promise<IteratorResult<Uint8Array>> {
     try {
-      if (this.#options.connections.isOverdrawn(this.#options.caller)) await this.rest();
+      if (this.#isTurnOver()) await this.rest();
       this.#connection ??= this.#position < this.#end ? await this.#resume() : undefined;
       if (this.#connection === undefined) return { done: true, value: undefined };
       const next = await this.#connection.chunks.next();
@@ -62,6 +65,13 @@ export class BlobBytes implements AsyncIterator<Uint8Array> {
       await this.return();
       throw error;
     }
+  }
+
+  #isTurnOver(): boolean {
+    if (this.#connection === undefined) return false;
+    const { connections, caller } = this.#options;
+    const isLong = Date.now() - this.#connection.sinceMs >= turnMs;
+    return connections.isOverdrawn(caller) || (isLong && connections.hasWaiters);
   }
 
   /** Gives the connection back until the next chunk is asked for. Only between two chunks. */
@@ -106,7 +116,8 @@ async function connect(
   const release = await connections.acquire(1, { caller, signal, maxWaitMs });
   try {
     const object = await store.get(blobKey(digest), { range, signal });
-    if (object !== undefined) return { object, chunks: object.body[Symbol.asyncIterator](), release };
+    const sinceMs = Date.now();
+    if (object !== undefined) return { sinceMs, object, chunks: object.body[Symbol.asyncIterator](), release };
   } catch (error) {
     release();
     throw error;

@@ -6,14 +6,12 @@ import { StowageError } from "../errors.ts";
 
 /** A reader is looked at this often. */
 const lookMs = 250;
-/** A reader that has not asked for more for this long gives its connection to the store back, while others wait for one. */
-const restMs = 200;
-/** How long the pace is measured, in time that the reader takes. */
-const paceMs = 5000;
-/** The least pace while others wait, in bytes a second. */
-const leastPace = 64 * 1024;
-/** The least pace while others wait for what this reader's caller has beyond its share. */
-const leastOverdrawnPace = 1024 * 1024;
+/** A reader that takes less in this time gives its connection to the store back, while others wait for one. */
+const rest = { ms: 1000, pace: 1024 * 1024 };
+/** A reader that takes less in this time is cut off, while others wait for what only its end gives back. */
+const cut = { ms: 5000, pace: 64 * 1024 };
+/** The same, if others wait for what this reader's caller has beyond its share. */
+const overdrawnPace = 1024 * 1024;
 
 export interface AnswerSource extends AsyncIterator<Uint8Array> {
   /** Gives back what can be had again. Called only between two chunks. */
@@ -52,10 +50,11 @@ type Controller = ReadableStreamDefaultController<Uint8Array>;
 class Answer {
   readonly #source: AnswerSource;
   readonly #rules: AnswerRules;
-  readonly #pace = new Pace();
+  readonly #restPace = new Pace(rest.ms);
+  readonly #cutPace = new Pace(cut.ms);
   readonly #onAbort = (): void => void this.end(this.#rules.signal.reason);
   #timer: ReturnType<typeof setInterval> | undefined;
-  /** Since when the reader has not asked for more. Undefined while a chunk is on its way from the store. */
+  /** From when on the reader's time is still to be counted. Undefined while a chunk is on its way from the store. */
   #idleSinceMs: number | undefined = Date.now();
   /** Why the answer ended before its last byte. */
   #failure: unknown;
@@ -76,7 +75,7 @@ class Answer {
 
   async pull(controller: Controller): Promise<void> {
     if (this.#hasEnded) throw this.#failure;
-    this.#pace.measure(this.#idleSinceMs);
+    this.#measure();
     this.#idleSinceMs = undefined;
     try {
       const next = await this.#source.next();
@@ -86,7 +85,9 @@ class Answer {
         controller.close();
         return;
       }
-      this.#idleSinceMs = this.#pace.addBytes(next.value.length);
+      this.#idleSinceMs = Date.now();
+      this.#restPace.addBytes(next.value.length);
+      this.#cutPace.addBytes(next.value.length);
       controller.enqueue(next.value);
     } catch (error) {
       await this.end(error);
@@ -108,21 +109,32 @@ class Answer {
 
   #look(controller: Controller): void {
     if (this.#idleSinceMs === undefined) return;
-    this.#pace.measure(this.#idleSinceMs);
+    this.#measure();
     const { isRestWanted, isEndWanted, isOverdrawn } = this.#rules;
     if (isEndWanted()) {
-      const least = isOverdrawn() ? leastOverdrawnPace : leastPace;
-      if (this.#pace.latest < least) return this.#cut(controller, least);
+      const least = isOverdrawn() ? overdrawnPace : cut.pace;
+      if (this.#cutPace.latest < least) return this.#cut(controller, least);
     }
-    const isIdle = Date.now() - this.#idleSinceMs >= restMs;
-    if (isIdle && isRestWanted()) void this.#source.rest?.().then(undefined, () => undefined);
+    if (this.#restPace.latest < rest.pace && isRestWanted()) {
+      this.#restPace.reset();
+      void this.#source.rest?.().then(undefined, () => undefined);
+    }
+  }
+
+  /** Counts the reader's time until now. */
+  #measure(): void {
+    if (this.#idleSinceMs === undefined) return;
+    const now = Date.now();
+    this.#restPace.addTime(now - this.#idleSinceMs);
+    this.#cutPace.addTime(now - this.#idleSinceMs);
+    this.#idleSinceMs = now;
   }
 
   #cut(controller: Controller, least: number): void {
     const error = new StowageError(
       "TIMED_OUT",
-      `Cannot send on: the client read less than ${least} bytes a second for ${paceMs / 1000} seconds, while others wait`,
-      { detail: { expected: least, seconds: paceMs / 1000 } },
+      `Cannot send on: the client read less than ${least} bytes a second for ${cut.ms / 1000} seconds, while others wait`,
+      { detail: { expected: least, seconds: cut.ms / 1000 } },
     );
     void this.end(error);
     if (!this.#rules.onCut(error)) controller.error(error);
@@ -133,25 +145,29 @@ class Answer {
 class Pace {
   /** Of the while that was measured last. */
   latest = Number.POSITIVE_INFINITY;
+  readonly #whileMs: number;
   #bytes = 0;
-  #idleMs = 0;
-  #measuredMs = 0;
+  #ms = 0;
 
-  /** Counts bytes that the reader was given. Returns the time: the reader's time begins. */
-  addBytes(bytes: number): number {
-    this.#bytes += bytes;
-    this.#measuredMs = Date.now();
-    return this.#measuredMs;
+  constructor(whileMs: number) {
+    this.#whileMs = whileMs;
   }
 
-  /** Counts the reader's time since `sinceMs`, or since the last call after that. */
-  measure(sinceMs: number | undefined): void {
-    const now = Date.now();
-    this.#idleMs += now - Math.max(this.#measuredMs, sinceMs ?? now);
-    this.#measuredMs = now;
-    if (this.#idleMs < paceMs) return;
-    this.latest = this.#bytes / (this.#idleMs / 1000);
+  addBytes(bytes: number): void {
+    this.#bytes += bytes;
+  }
+
+  addTime(ms: number): void {
+    this.#ms += ms;
+    if (this.#ms < this.#whileMs) return;
+    const latest = this.#bytes / (this.#ms / 1000);
+    this.reset();
+    this.latest = latest;
+  }
+
+  reset(): void {
+    this.latest = Number.POSITIVE_INFINITY;
     this.#bytes = 0;
-    this.#idleMs = 0;
+    this.#ms = 0;
   }
 }

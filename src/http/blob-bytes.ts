@@ -10,8 +10,11 @@ import type { AnswerLine } from "./answer-line.ts";
 
 /** The longest wait for a connection in the middle of a blob. Its headers are sent by then: it can no longer be refused. */
 const maxResumeMs = 60_000;
-/** A connection is passed on after this long while others wait, however fast its client reads. */
-const turnMs = 2000;
+/**
+ * The first request for the rest of a blob asks for this many bytes, each further one for twice as many. What the store has
+ * sent of a request and the client has not read is lost when the connection is given back.
+ */
+const minPieceBytes = 1024 * 1024;
 
 export interface BlobBytesOptions {
   readonly store: ObjectStore;
@@ -23,7 +26,8 @@ export interface BlobBytesOptions {
 }
 
 interface Connection {
-  readonly sinceMs: number;
+  /** The first byte that it does not bring. */
+  readonly stop: number;
   readonly chunks: AsyncIterator<Uint8Array>;
   readonly release: Release;
 }
@@ -35,6 +39,7 @@ export class BlobBytes implements AsyncIterator<Uint8Array> {
   readonly #etag: string;
   readonly #end: number;
   #position: number;
+  #pieceBytes = minPieceBytes;
   #connection: Connection | undefined;
 
   constructor(options: BlobBytesOptions, { size, etag }: StoredObject, connection: Connection) {
@@ -49,17 +54,20 @@ export class BlobBytes implements AsyncIterator<Uint8Array> {
   /** Undefined if there is no such blob. Throws `TOOMANYREQUESTS` if no connection is to be had. */
   static async open(options: BlobBytesOptions): Promise<BlobBytes | undefined> {
     const opened = await connect(options, { range: options.range });
-    return opened && new BlobBytes(options, opened.object, opened);
+    if (opened === undefined) return undefined;
+    const stop = options.range === undefined ? opened.object.size : options.range.end + 1;
+    return new BlobBytes(options, opened.object, { ...opened, stop });
   }
 
   async next(): Promise<IteratorResult<Uint8Array>> {
+    const { connections, caller } = this.#options;
     try {
-      if (this.#isTurnOver()) await this.rest();
+      if (connections.isOverdrawn(caller)) await this.rest();
       this.#connection ??= this.#position < this.#end ? await this.#resume() : undefined;
       if (this.#connection === undefined) return { done: true, value: undefined };
       const next = await this.#connection.chunks.next();
       if (next.done !== true) this.#position += next.value.length;
-      if (next.done === true || this.#position >= this.#end) await this.#finish();
+      if (next.done === true || this.#position >= this.#connection.stop) await this.#finish();
       return next;
     } catch (error) {
       await this.return();
@@ -67,17 +75,11 @@ export class BlobBytes implements AsyncIterator<Uint8Array> {
     }
   }
 
-  #isTurnOver(): boolean {
-    if (this.#connection === undefined) return false;
-    const { connections, caller } = this.#options;
-    const isLong = Date.now() - this.#connection.sinceMs >= turnMs;
-    return connections.isOverdrawn(caller) || (isLong && connections.hasWaiters);
-  }
-
   /** Gives the connection back until the next chunk is asked for. Only between two chunks. */
   async rest(): Promise<void> {
     const connection = this.#connection;
     this.#connection = undefined;
+    this.#pieceBytes = minPieceBytes;
     connection?.release(); // first: whoever waits is served before others give way as well
     await connection?.chunks.return?.();
   }
@@ -90,15 +92,20 @@ export class BlobBytes implements AsyncIterator<Uint8Array> {
 
   /** Lets the store end the body by itself: a connection that is closed instead is not used again. */
   async #finish(): Promise<void> {
-    await this.#connection?.chunks.next();
-    await this.return();
+    const connection = this.#connection;
+    const end = await connection?.chunks.next();
+    this.#connection = undefined;
+    connection?.release();
+    if (end?.done !== true) await connection?.chunks.return?.(); // the reader has left meanwhile
   }
 
   async #resume(): Promise<Connection> {
     const { digest, store } = this.#options;
-    const range = { start: this.#position, end: this.#end - 1 };
+    const stop = Math.min(this.#position + this.#pieceBytes, this.#end);
+    this.#pieceBytes *= 2;
+    const range = { start: this.#position, end: stop - 1 };
     const opened = await connect(this.#options, { range, maxWaitMs: maxResumeMs });
-    if (opened?.object.etag === this.#etag) return opened;
+    if (opened?.object.etag === this.#etag) return { ...opened, stop };
     opened?.release();
     await opened?.chunks.return?.();
     const found = opened === undefined ? "it is gone" : "it was replaced";
@@ -112,12 +119,11 @@ export class BlobBytes implements AsyncIterator<Uint8Array> {
 async function connect(
   { store, digest, connections, caller, signal }: BlobBytesOptions,
   { range, maxWaitMs }: { readonly range: ByteRange | undefined; readonly maxWaitMs?: number },
-): Promise<(Connection & { readonly object: StoredObject }) | undefined> {
+): Promise<(Omit<Connection, "stop"> & { readonly object: StoredObject }) | undefined> {
   const release = await connections.acquire(1, { caller, signal, maxWaitMs });
   try {
     const object = await store.get(blobKey(digest), { range, signal });
-    const sinceMs = Date.now();
-    if (object !== undefined) return { sinceMs, object, chunks: object.body[Symbol.asyncIterator](), release };
+    if (object !== undefined) return { object, chunks: object.body[Symbol.asyncIterator](), release };
   } catch (error) {
     release();
     throw error;

@@ -13,6 +13,7 @@ import { ByteBudget } from "../streams/byte-budget.ts";
 import { Line } from "../streams/line.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
 import { type SilenceLimits, untilSilent } from "../streams/until-silent.ts";
+import { Answers } from "./answers.ts";
 import { authenticate, authorizeAnything, isAnonymous } from "./authentication.ts";
 import { blobRoutes } from "./blobs.ts";
 import { catalogRoutes } from "./catalog.ts";
@@ -57,6 +58,8 @@ export interface AppOptions {
   readonly bodyOf?: ((c: Context) => AsyncIterable<Uint8Array>) | undefined;
   /** The names under which clients may ask for the service, see `refuse-other-hosts.ts`. Without them it is not looked at. */
   readonly hosts?: readonly string[] | undefined;
+  /** Closes a client's connection at once. Without it the answer to a client that reads too slowly ends with an error. */
+  readonly hangUp?: ((c: Context) => void) | undefined;
   /** Ends the loads that run, when the service has to stop. */
   readonly signal?: AbortSignal | undefined;
   /** Told a line about each load and deletion, each request that is refused, and each failure of the service. */
@@ -83,19 +86,22 @@ export function createApp(options: AppOptions): Hono {
     isCrowded: () => budget.isCrowded,
     isOverdrawn: () => [budget, loads, parts].some((line) => line.isOverdrawn(caller)),
   });
+  const store = guardStore(options.store);
+  const log = options.log ?? (() => undefined);
   const service: Service = {
-    store: guardStore(options.store),
+    store,
     limits,
     budget,
     loads,
     parts,
+    answers: new Answers({ store, limits, hangUp: options.hangUp, log }),
     maxRequestBytes: options.maxRequestBytes,
     maxResponseBytes: options.maxResponseBytes,
     redirectBlobs: options.redirectBlobs ?? false,
     immutableTags: options.immutableTags ?? [],
     bodyOf: (c, caller) => untilSilent(bodyOf(c), silenceOf(caller)),
     signal: options.signal,
-    log: options.log ?? (() => undefined),
+    log,
   };
   const app = new Hono();
   app.get("/healthz", (c) => c.text("ok\n")).all("/healthz", (c) => methodNotAllowed(c, ["GET"]));

@@ -3,17 +3,16 @@ import type { Context } from "hono";
 import { StowageError, quote } from "../errors.ts";
 import { isDigest, isSha256Digest } from "../oci/digest.ts";
 import { blobKey } from "../storage/keys.ts";
-import type { ByteRange, ObjectInfo, ObjectStore, StoredObject } from "../storage/object-store.ts";
-import { bytesToReadable } from "../streams/readable-stream.ts";
+import type { ByteRange, ObjectInfo } from "../storage/object-store.ts";
+import type { OpenBlob } from "./answers.ts";
 import { isFresh, parseRange, rangeHeader } from "./conditions.ts";
 import { contentHeaders, notModified } from "./content.ts";
 import { errorResponse } from "./error-response.ts";
-import { type Redirects, checkAnswer, mayRedirect, redirectBlob } from "./redirects.ts";
+import { checkAnswer, mayRedirect, redirectBlob } from "./redirects.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
 export function blobRoutes(service: Service): Route[] {
-  const { store } = service;
   const isSizeNeeded = mayRedirect(service);
   return [
     route({
@@ -23,51 +22,44 @@ export function blobRoutes(service: Service): Route[] {
       async answer(c, parameters) {
         const digest = checkBlobDigest(parameters.digest);
         if (c.req.method === "HEAD" || hasConditions(c) || isSizeNeeded) return answerConditions(c, digest, service);
-        return whole(digest, await getBlob(store, digest, c.req.raw.signal));
+        return whole(digest, await openBlob(c, digest, service));
       },
     }),
   ];
 }
 
 /** Answers without the bytes, with a range of them, or with where they are: first the blob's size has to be known. */
-async function answerConditions(c: Context, digest: string, options: Redirects): Promise<Response> {
-  const { store } = options;
-  const { signal } = c.req.raw;
-  const info = await store.head(blobKey(digest), { signal });
+async function answerConditions(c: Context, digest: string, service: Service): Promise<Response> {
+  const info = await service.store.head(blobKey(digest), { signal: c.req.raw.signal });
   if (info === undefined) throw unknownBlob(digest);
   if (isFresh(c.req.header("If-None-Match"), digest)) return notModified(digest);
   if (c.req.method === "HEAD") return new Response(null, { headers: blobHeaders(digest, info.size) });
   const range = parseRange(rangeHeader(c, digest), info.size);
   if (range === "unsatisfiable") return rangeNotSatisfiable(c.req.header("Range"), info);
-  const redirect = await redirectBlob({ digest, size: info.size }, options);
+  const redirect = await redirectBlob({ digest, size: info.size }, service);
   if (redirect !== undefined) return redirect;
   const length = range === undefined ? info.size : range.end - range.start + 1;
-  checkAnswer({ digest, size: length }, options);
-  if (range === undefined) return whole(digest, await getBlob(store, digest, signal));
-  return part(digest, await getBlob(store, digest, signal, range), range);
+  checkAnswer({ digest, size: length }, service);
+  if (range === undefined) return whole(digest, await openBlob(c, digest, service));
+  return part(digest, await openBlob(c, digest, service, range), range);
 }
 
 function hasConditions(c: Context): boolean {
   return c.req.header("If-None-Match") !== undefined || c.req.header("Range") !== undefined;
 }
 
-async function getBlob(
-  store: ObjectStore,
-  digest: string,
-  signal: AbortSignal,
-  range?: ByteRange,
-): Promise<StoredObject> {
-  const object = await store.get(blobKey(digest), { range, signal });
-  if (object === undefined) throw unknownBlob(digest);
-  return object;
+async function openBlob(c: Context, digest: string, { answers }: Service, range?: ByteRange): Promise<OpenBlob> {
+  const blob = await answers.openBlob(c, digest, range);
+  if (blob === undefined) throw unknownBlob(digest);
+  return blob;
 }
 
-function whole(digest: string, { size, body }: StoredObject): Response {
-  return new Response(bytesToReadable(body), { headers: blobHeaders(digest, size) });
+function whole(digest: string, { size, body }: OpenBlob): Response {
+  return new Response(body, { headers: blobHeaders(digest, size) });
 }
 
-function part(digest: string, { size, body }: StoredObject, { start, end }: ByteRange): Response {
-  return new Response(bytesToReadable(body), {
+function part(digest: string, { size, body }: OpenBlob, { start, end }: ByteRange): Response {
+  return new Response(body, {
     status: 206,
     headers: { ...blobHeaders(digest, end - start + 1), "Content-Range": `bytes ${start}-${end}/${size}` },
   });

@@ -4,7 +4,8 @@
  */
 import { deleteImage } from "../manage/delete-image.ts";
 import { formatReference } from "../oci/reference.ts";
-import { findManifest } from "../pull/find-manifest.ts";
+import { type FoundManifest, findManifest, unknownManifest } from "../pull/find-manifest.ts";
+import { smallObjectBytes } from "../storage/read-small-object.ts";
 import { callerName } from "./authentication.ts";
 import { expectationOf, isFresh } from "./conditions.ts";
 import { contentHeaders, notModified } from "./content.ts";
@@ -12,21 +13,25 @@ import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
 export function manifestRoutes(service: Service): Route[] {
+  const { answers } = service;
   return [
     route({
       methods: ["GET"],
       path: "/v2/<name>/manifests/<reference>",
       needs: "pull",
       async answer(c, { name, reference }) {
-        const manifest = await findManifest(name, reference, {
-          ...service,
-          caller: callerName(c),
-          signal: c.req.raw.signal,
+        const { digest, mediaType, size, bytes } = await answers.withMemory(c, async (memory) => {
+          const options = { ...service, memory, caller: callerName(c), signal: c.req.raw.signal };
+          return withoutLarge(await findManifest(name, reference, options));
         });
-        if (isFresh(c.req.header("If-None-Match"), manifest.digest)) return notModified(manifest.digest);
-        const { digest, bytes, mediaType } = manifest;
-        const headers = { ...contentHeaders(digest, bytes.length), "Content-Type": mediaType };
-        return new Response(c.req.method === "HEAD" ? null : bytes, { headers });
+        if (isFresh(c.req.header("If-None-Match"), digest)) return notModified(digest);
+        const headers = { ...contentHeaders(digest, size), "Content-Type": mediaType };
+        if (c.req.method === "HEAD") return new Response(null, { headers });
+        if (bytes !== undefined) return new Response(bytes, { headers });
+        const blob = await answers.openBlob(c, digest);
+        if (blob?.size === size) return new Response(blob.body, { headers });
+        await blob?.body.cancel();
+        throw unknownManifest(name, reference); // somebody deleted it just now
       },
     }),
     route({
@@ -41,4 +46,11 @@ export function manifestRoutes(service: Service): Route[] {
       },
     }),
   ];
+}
+
+type Manifest = Omit<FoundManifest, "bytes"> & { readonly size: number; readonly bytes: Uint8Array | undefined };
+
+/** The bytes of a large manifest are let go once they are checked. They are sent like a blob, as slowly as the client reads. */
+function withoutLarge({ digest, mediaType, bytes }: FoundManifest): Manifest {
+  return { digest, mediaType, size: bytes.length, bytes: bytes.length <= smallObjectBytes ? bytes : undefined };
 }

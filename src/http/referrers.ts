@@ -4,12 +4,13 @@ import { StowageError, quote } from "../errors.ts";
 import { isDigest, isSha256Digest } from "../oci/digest.ts";
 import { ociIndexType } from "../oci/manifest.ts";
 import { type ReferrersPage, listReferrers } from "../pull/list-referrers.ts";
+import type { TextAnswer } from "./answers.ts";
 import { callerName } from "./authentication.ts";
 import { nextLink } from "./next-link.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
-export function referrerRoutes({ store, limits, budget }: Service): Route[] {
+export function referrerRoutes({ store, limits, budget, answers }: Service): Route[] {
   return [
     route({
       methods: ["GET"],
@@ -21,8 +22,10 @@ export function referrerRoutes({ store, limits, budget }: Service): Route[] {
         const artifactType = typeParameter(c.req.query("artifactType"));
         const after = c.req.query("last");
         const memory = { budget, caller: callerName(c), signal: c.req.raw.signal };
-        const page = await listReferrers(name, digest, { store, limits, artifactType, after, ...memory });
-        return answerPage(c, page, { artifactType });
+        return answers.sendText(c, async () => {
+          const page = await listReferrers(name, digest, { store, limits, artifactType, after, ...memory });
+          return pageText(c, page, { artifactType });
+        });
       },
     }),
   ];
@@ -40,18 +43,21 @@ function typeParameter(text: string | undefined): string | undefined {
   return text === "" ? undefined : text?.replaceAll(" ", "+");
 }
 
-function answerPage(
+function pageText(
   c: Context,
   { descriptors, end }: ReferrersPage,
   { artifactType }: { readonly artifactType: string | undefined },
-): Response {
+): TextAnswer {
   const index = { schemaVersion: 2, mediaType: ociIndexType, manifests: descriptors };
   const filter = artifactType === undefined ? {} : { artifactType };
-  return new Response(JSON.stringify(index), {
+  const text = JSON.stringify(index);
+  return {
+    maxBytes: Buffer.byteLength(text),
+    text: () => text,
     headers: {
       "Content-Type": ociIndexType,
       ...(artifactType !== undefined && { "OCI-Filters-Applied": "artifactType" }),
       ...(end !== undefined && nextLink(c, { ...filter, last: end })),
     },
-  });
+  };
 }

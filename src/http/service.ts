@@ -5,6 +5,7 @@ import type { TagPattern } from "../oci/tag-pattern.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
 import type { Line } from "../streams/line.ts";
+import type { Answers } from "./answers.ts";
 
 /** What the routes need, with every choice made. */
 export interface Service {
@@ -14,6 +15,8 @@ export interface Service {
   /** Turns of loads, and turns of parts of uploads. */
   readonly loads: Line;
   readonly parts: Line;
+  /** Sends what is large. */
+  readonly answers: Answers;
   /** Bytes of a request's body that the platform lets through, where it cuts longer ones off. */
   readonly maxRequestBytes: number | undefined;
   /** Bytes of an answer that the platform lets through. */

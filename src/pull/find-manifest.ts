@@ -4,6 +4,7 @@ import type { Limits } from "../limits.ts";
 import { isSha256Digest } from "../oci/digest.ts";
 import { type RepositoryIndex, tagOf } from "../oci/repository-index.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
+import type { Memory } from "../storage/read-small-object.ts";
 import { findHolder } from "./find-holder.ts";
 import { readManifest } from "./read-manifest.ts";
 import { type ReadRepositoryOptions, readRepository } from "./read-repository.ts";
@@ -11,6 +12,8 @@ import { type ReadRepositoryOptions, readRepository } from "./read-repository.ts
 export interface FindOptions extends ReadRepositoryOptions {
   readonly store: ObjectStore;
   readonly limits: Limits;
+  /** Where a large manifest takes its memory from. */
+  readonly memory?: Memory | undefined;
 }
 
 export interface FoundManifest {
@@ -76,6 +79,10 @@ function digestOfTag(index: RepositoryIndex, repository: string, tag: string): s
 }
 
 /** Was it removed, and is it no part of what is left? */
-async function isGone(digest: string, index: RepositoryIndex, options: FindOptions): Promise<boolean> {
-  return index.removed.includes(digest) && (await findHolder(digest, index, options)) === undefined;
+async function isGone(
+  digest: string,
+  index: RepositoryIndex,
+  { store, limits, signal }: FindOptions,
+): Promise<boolean> {
+  return index.removed.includes(digest) && (await findHolder(digest, index, { store, limits, signal })) === undefined;
 }

@@ -4,12 +4,15 @@ import type { Limits } from "../limits.ts";
 import { type Manifest, parseManifest } from "../oci/manifest.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { readSmallBlob } from "../storage/read-small-blob.ts";
+import type { Memory } from "../storage/read-small-object.ts";
 
 export interface ReadManifestOptions {
   readonly store: ObjectStore;
   readonly limits: Limits;
   /** What its descriptor says that it is, if there is one. */
   readonly declaredType?: string | undefined;
+  /** Where a large one takes its memory from. */
+  readonly memory?: Memory | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -21,10 +24,10 @@ export interface StoredManifest {
 /** Undefined if it is not there, or is a blob of another kind. Throws `STORE_DAMAGED` if its bytes are not those of its digest. */
 export async function readManifest(
   digest: string,
-  { store, limits, declaredType, signal }: ReadManifestOptions,
+  { store, limits, declaredType, memory, signal }: ReadManifestOptions,
 ): Promise<StoredManifest | undefined> {
   try {
-    const bytes = await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal });
+    const bytes = await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, memory, signal });
     return bytes && { bytes, manifest: parseManifest(bytes, digest, declaredType) };
   } catch (error) {
     if (error instanceof StowageError && notAManifest.has(error.code)) return undefined;

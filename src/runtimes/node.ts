@@ -25,6 +25,7 @@ export interface NodeListener extends Listener {
 
 export const node = {
   bodyOf,
+  hangUp: (c: Context<{ Bindings: HttpBindings }>) => void c.env.outgoing.destroy(),
 
   async listen(fetch: Hono["fetch"], options: ListenOptions): Promise<NodeListener> {
     const { host, port, log } = options;

@@ -18,6 +18,8 @@ import { listenError } from "./listen-error.ts";
 export interface Runtime {
   /** The fastest source of a request's body. */
   readonly bodyOf: (c: Context) => AsyncIterable<Uint8Array>;
+  /** Closes a client's connection at once. */
+  readonly hangUp?: (c: Context) => void;
   /** Can others reach the service whatever `HOST` says? */
   readonly isReachable?: boolean;
   /** Settings that do nothing on it. */
@@ -56,8 +58,9 @@ const farewellMs = 2000;
 export async function runService(settings: Settings, { runtime, signal, write }: RunOptions): Promise<void> {
   const ending = new AbortController();
   const log = (line: string): void => write(`${new Date().toISOString()} ${line}\n`);
-  const { bodyOf, isReachable, ignores } = runtime;
-  const { app, config, store } = await openApp(settings, { bodyOf, isReachable, ignores, signal: ending.signal, log });
+  const { bodyOf, hangUp, isReachable, ignores } = runtime;
+  const platform = { bodyOf, hangUp, isReachable, ignores, signal: ending.signal, log };
+  const { app, config, store } = await openApp(settings, platform);
   if (config.checkStore) await checkAtStart(store, signal);
   const listener = await runtime.listen(app.fetch, { ...config, log }).catch((error: unknown) => {
     throw listenError(error, config);

@@ -10,6 +10,8 @@ import type { CallOptions } from "./object-store.ts";
 
 /** Length of the chunks. */
 export const fileReadBytes = 256 * 1024;
+/** Length of the first one; each is twice as long as the one before. Servers read several chunks ahead of a slow client. */
+const firstReadBytes = 32 * 1024;
 
 export interface FileRange extends CallOptions {
   readonly start: number;
@@ -26,6 +28,7 @@ export class FileBody implements AsyncIterableIterator<Uint8Array> {
   readonly #doing: string;
   readonly #signal: AbortSignal | undefined;
   #position: number;
+  #readBytes = firstReadBytes;
   #closed = false;
 
   constructor(file: FileHandle, { start, stop, doing, signal }: FileRange) {
@@ -61,7 +64,8 @@ export class FileBody implements AsyncIterableIterator<Uint8Array> {
   }
 
   async #read(): Promise<Uint8Array> {
-    const length = Math.max(0, Math.min(fileReadBytes, this.#stop - this.#position));
+    const length = Math.max(0, Math.min(this.#readBytes, this.#stop - this.#position));
+    this.#readBytes = Math.min(2 * this.#readBytes, fileReadBytes);
     if (length === 0) return new Uint8Array();
     const chunk = Buffer.allocUnsafe(length);
     const { bytesRead } = await guarded(this.#doing, () => this.#file.read(chunk, 0, length, this.#position));

@@ -17,6 +17,10 @@ export class ForwardingStore implements ObjectStore {
     return this.#store.partBytes;
   }
 
+  get maxOpenBodies(): number | undefined {
+    return this.#store.maxOpenBodies;
+  }
+
   get presigner(): Presigner | undefined {
     return this.#store.presigner;
   }

@@ -21,6 +21,9 @@ export interface ByteRange {
   readonly end: number;
 }
 
+/** See `ObjectStore.maxOpenBodies`. */
+export const defaultMaxOpenBodies = 128;
+
 /** An object that is being read. */
 export interface StoredObject extends ObjectInfo {
   /** The bytes, or those of the range. Whoever gets it reads it to the end or leaves the `for await` early. */
@@ -122,6 +125,11 @@ export interface ObjectStore extends StoreReader {
   readonly url: string;
   /** A blob of up to this many bytes is handed to `putBlob` whole; a larger one is streamed. */
   readonly partBytes: number;
+  /**
+   * Bodies of blobs that a service reads at once, on their way to clients: 128 if it is left out. Further requests, for
+   * indexes, marks, commits and loads, have to find as many connections again beside those.
+   */
+  readonly maxOpenBodies?: number | undefined;
   /** Makes addresses of the store's own; a store that clients cannot reach has none. */
   readonly presigner?: Presigner | undefined;
   /** How many bytes `putBlob` and `putStaged` hold at most while they stream `size` bytes. */

@@ -3,8 +3,21 @@ import { StowageError } from "../errors.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import type { CallOptions, StoreReader } from "./object-store.ts";
 
+/** An object of up to this many bytes takes so little memory that nobody counts it. */
+export const smallObjectBytes = 64 * 1024;
+
+/** Memory for one object at a time. */
+export interface Memory {
+  /** Takes memory, if there is enough at once. Returns whether there was. */
+  tryHold(bytes: number): Promise<boolean>;
+  /** Waits for enough. */
+  hold(bytes: number): Promise<void>;
+}
+
 export interface ReadSmallOptions extends CallOptions {
   readonly maxBytes: number;
+  /** Where a larger object than `smallObjectBytes` takes its memory from, before it is read. */
+  readonly memory?: Memory | undefined;
 }
 
 export interface SmallObject {
@@ -25,21 +38,37 @@ export async function readSmallObject(
   key: string,
   options: ReadSmallOptions,
 ): Promise<SmallObject | undefined> {
-  const found = await readIfAllowed(store, key, { ...options, mayRead: () => true });
-  return found?.bytes && found;
+  const { memory, signal } = options;
+  const mayRead = async (size: number): Promise<boolean> =>
+    memory === undefined || size <= smallObjectBytes || memory.tryHold(size);
+  const found = await readIfAllowed(store, key, { ...options, mayRead });
+  if (found === undefined || found.bytes !== undefined) return found;
+  await memory?.hold(found.size); // without a connection to the store
+  return readSmallObject(store, key, { maxBytes: found.size, signal });
+}
+
+interface ReadIfAllowedOptions extends CallOptions {
+  readonly maxBytes: number;
+  /** May an object of this size be read now? */
+  readonly mayRead: (size: number) => boolean | Promise<boolean>;
 }
 
 /** As `readSmallObject`, but does not read the bytes if `mayRead` says no to an object of this size. */
 export async function readIfAllowed(
   store: StoreReader,
   key: string,
-  { maxBytes, signal, mayRead }: ReadSmallOptions & { readonly mayRead: (size: number) => boolean },
+  { maxBytes, signal, mayRead }: ReadIfAllowedOptions,
 ): Promise<SmallObject | UnreadObject | undefined> {
   const object = await store.get(key, { signal });
   if (object === undefined) return undefined;
   const { size, etag } = object;
-  if (size <= maxBytes && mayRead(size)) return { bytes: await collectBytes(object.body, size), etag };
-  await object.body[Symbol.asyncIterator]().return?.();
+  let isAllowed = false;
+  try {
+    isAllowed = size <= maxBytes && (await mayRead(size));
+  } finally {
+    if (!isAllowed) await object.body[Symbol.asyncIterator]().return?.();
+  }
+  if (isAllowed) return { bytes: await collectBytes(object.body, size), etag };
   if (size <= maxBytes) return { size };
   throw new StowageError(
     "LIMIT_EXCEEDED",

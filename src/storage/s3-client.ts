@@ -7,12 +7,13 @@ import { S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
 import { StowageError } from "../errors.ts";
 import { isLoopback } from "../loopback.ts";
 import { isJsonObject } from "../oci/json.ts";
+import { defaultMaxOpenBodies } from "./object-store.ts";
 
 /**
- * Connections to the store at most; further requests wait for one. Several times as many as loads at once: one that reads
- * an upload holds a connection while it waits for another to write, and would wait for good if all were held so.
+ * Connections to the store at most; further requests wait for one. Half of them are free of clients that pull blobs. That is
+ * more than there are loads at once: a load that reads an upload holds a connection while it waits for another to write.
  */
-const maxSockets = 256;
+const maxSockets = 2 * defaultMaxOpenBodies;
 const connectionTimeoutMs = 10_000;
 /** How long a connection may be silent: while the store works on a request, and while a reader does not read on. */
 const socketTimeoutMs = 120_000;

@@ -1,6 +1,7 @@
 import { type Context, Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
 import type { AccessRules, Token } from "../../src/auth/access.ts";
+import { Answers } from "../../src/http/answers.ts";
 import { createApp, routesOf } from "../../src/http/app.ts";
 import type { Service } from "../../src/http/service.ts";
 import { defaultLimits } from "../../src/limits.ts";
@@ -168,7 +169,9 @@ function serviceOf(of: MemoryStore): Service {
   const none = { maxRequestBytes: undefined, maxResponseBytes: undefined, redirectBlobs: false, immutableTags: [] };
   const turns = new Line({ capacity: 1, units: "loads", limit: "maxLoads" });
   const shared = { limits: defaultLimits, budget: new ByteBudget(1), loads: turns, parts: turns };
-  return { store: of, ...none, ...shared, bodyOf, signal: undefined, log: () => undefined };
+  const log = (): void => undefined;
+  const answers = new Answers({ store: of, limits: defaultLimits, hangUp: undefined, log });
+  return { store: of, ...none, ...shared, answers, bodyOf, signal: undefined, log };
 }
 
 /** With each way to spell a path or a name wrong, or a query. */

@@ -1,0 +1,168 @@
+/**
+ * The answers that take long to send: blobs, and lists too large for a socket's buffer. Each has a share of what they take.
+ *
+ * - A blob holds a connection to the store only while bytes come. A client that reads slowly gives it back to others.
+ * - Answers with blobs are counted: each holds some memory, also while its client does not read.
+ * - A large list is in memory until it is sent, a large manifest until it is checked: both take from a budget of bytes.
+ *
+ * A request waits ten seconds for its turn. Meanwhile clients that read too slowly are cut off.
+ */
+import type { Context } from "hono";
+import type { Limits } from "../limits.ts";
+import { type ByteRange, type ObjectStore, defaultMaxOpenBodies } from "../storage/object-store.ts";
+import { type Memory, smallObjectBytes } from "../storage/read-small-object.ts";
+import type { Release } from "../streams/line.ts";
+import { AnswerLine, type TurnOptions } from "./answer-line.ts";
+import { type AnswerSource, answerStream } from "./answer-stream.ts";
+import { callerName } from "./authentication.ts";
+import { BlobBytes } from "./blob-bytes.ts";
+
+/** Blobs that are sent at once, for each body that the store is asked for at once. A client that does not read takes 256 KiB. */
+const answersPerBody = 8;
+
+/** Chunks of a larger one. */
+const chunkBytes = 64 * 1024;
+
+/** Manifests of the largest size that all large answers in memory come to. */
+const largeManifests = 8;
+
+export interface AnswersOptions {
+  readonly store: ObjectStore;
+  readonly limits: Pick<Limits, "maxManifestBytes">;
+  /** Closes the connection of a request's client. Without it an answer that is cut off ends with an error. */
+  readonly hangUp: ((c: Context) => void) | undefined;
+  readonly log: (line: string) => void;
+}
+
+/** A text that is made once there is memory for it. */
+export interface TextAnswer {
+  /** At least the bytes of the text. */
+  readonly maxBytes: number;
+  readonly text: () => string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+export interface OpenBlob {
+  /** Bytes of the whole blob. */
+  readonly size: number;
+  readonly body: ReadableStream<Uint8Array>;
+}
+
+export class Answers {
+  readonly #options: AnswersOptions;
+  readonly #connections: AnswerLine;
+  readonly #blobs: AnswerLine;
+  readonly #memory: AnswerLine;
+
+  constructor(options: AnswersOptions) {
+    this.#options = options;
+    const line = (capacity: number, units: string, limit: string): AnswerLine =>
+      new AnswerLine({ capacity, units, limit });
+    const { maxOpenBodies = defaultMaxOpenBodies } = options.store;
+    this.#connections = line(maxOpenBodies, "connections to the store for blobs", "maxOpenBodies");
+    this.#blobs = line(answersPerBody * maxOpenBodies, "answers with blobs", "maxBlobAnswers");
+    const memoryBytes = largeManifests * options.limits.maxManifestBytes;
+    this.#memory = line(memoryBytes, "bytes of large answers", "maxLargeAnswerBytes");
+  }
+
+  /** Opens a blob, or a range of it. Undefined if it is not there. Throws `TOOMANYREQUESTS`. */
+  async openBlob(c: Context, digest: string, range?: ByteRange): Promise<OpenBlob | undefined> {
+    const turn = this.#turnOf(c);
+    const release = await this.#blobs.acquire(1, turn);
+    try {
+      const { store } = this.#options;
+      const bytes = await BlobBytes.open({ store, digest, range, connections: this.#connections, ...turn });
+      if (bytes !== undefined)
+        return { size: bytes.size, body: this.#stream(c, bytes, { line: this.#blobs, release }) };
+    } catch (error) {
+      release();
+      throw error;
+    }
+    release();
+    return undefined;
+  }
+
+  /** Answers with a text. If a large one has to wait for memory, it is prepared again afterwards: nothing is held meanwhile. */
+  async sendText(c: Context, prepare: () => Promise<TextAnswer>): Promise<Response> {
+    const { maxBytes, text, headers } = await prepare();
+    if (maxBytes <= smallObjectBytes || c.req.method === "HEAD") return new Response(text(), { headers });
+    const release = await this.#memory.tryAcquire(maxBytes, this.#turnOf(c));
+    if (release !== undefined) return this.#sendLarge(c, { text, headers }, release);
+    return this.#sendLater(c, prepare, maxBytes);
+  }
+
+  async #sendLater(c: Context, prepare: () => Promise<TextAnswer>, maxBytes: number): Promise<Response> {
+    const release = await this.#memory.acquire(maxBytes, this.#turnOf(c));
+    try {
+      return this.#sendLarge(c, await prepare(), release);
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  #sendLarge(c: Context, { text, headers }: Pick<TextAnswer, "text" | "headers">, release: Release): Response {
+    const bytes = Buffer.from(text());
+    const body = this.#stream(c, piecesOf(bytes), { line: this.#memory, release });
+    return new Response(body, { headers: { ...headers, "Content-Length": String(bytes.length) } });
+  }
+
+  /** Runs `work`, which reads large objects one after the other, and then gives back the memory that it held for them. */
+  async withMemory<T>(c: Context, work: (memory: Memory) => Promise<T>): Promise<T> {
+    let release: Release | undefined;
+    const memory: Memory = {
+      tryHold: async (bytes) => {
+        release?.();
+        release = await this.#memory.tryAcquire(bytes, this.#turnOf(c));
+        return release !== undefined;
+      },
+      hold: async (bytes) => {
+        release?.();
+        release = await this.#memory.acquire(bytes, this.#turnOf(c));
+      },
+    };
+    try {
+      return await work(memory);
+    } finally {
+      release?.();
+    }
+  }
+
+  #stream(c: Context, source: AnswerSource, { line, release }: Hold): ReadableStream<Uint8Array> {
+    const { hangUp, log } = this.#options;
+    const caller = callerName(c);
+    return answerStream(source, {
+      signal: c.req.raw.signal,
+      isRestWanted: () => this.#connections.hasWaiters,
+      isEndWanted: () => line.hasWaiters,
+      isOverdrawn: () => line.isOverdrawn(caller),
+      onEnd: release,
+      onCut: (error) => {
+        log(`${c.req.method} ${new URL(c.req.url).pathname} cut off: ${error.message}`);
+        hangUp?.(c);
+        return hangUp !== undefined;
+      },
+    });
+  }
+
+  #turnOf(c: Context): Pick<TurnOptions, "caller" | "signal"> {
+    return { caller: callerName(c), signal: c.req.raw.signal };
+  }
+}
+
+interface Hold {
+  readonly line: AnswerLine;
+  readonly release: Release;
+}
+
+function piecesOf(bytes: Uint8Array): AnswerSource {
+  let at = 0;
+  return {
+    next: async () => {
+      if (at >= bytes.length) return { done: true, value: undefined };
+      const value = bytes.subarray(at, at + chunkBytes);
+      at += value.length;
+      return { done: false, value };
+    },
+  };
+}

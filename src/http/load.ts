@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import { StowageError, quote } from "../errors.ts";
 import { checkBodyBytes } from "../load/check-body-bytes.ts";
 import { parseContentEncoding } from "../load/decode-content.ts";
-import { type LoadOptions, checkName, loadArchive } from "../load/load-archive.ts";
+import { type LoadOptions, brokenOff, checkName, loadArchive } from "../load/load-archive.ts";
 import { parseLoadPath } from "../load/load-path.ts";
 import { type Receipt, summarize } from "../load/receipt.ts";
 import type { ImageName } from "../oci/reference.ts";
@@ -77,7 +77,10 @@ export async function answerLoad(c: Context, options: AnswerLoadOptions): Promis
   const caller = callerName(c);
   const { repair } = query;
   const receipt = await withinLoadSeconds("the load", service, async (signal) => {
-    const begun = await afterFirstChunk(body, signal); // a request of headers alone holds no turn
+    // A request of headers alone holds no turn.
+    const begun = await afterFirstChunk(body, signal).catch((error: unknown) => {
+      throw brokenOff(error, 0);
+    });
     try {
       const endTurn = await service.loads.acquire(1, { caller, signal, maxWaitMs: maxTurnWaitMs });
       return await load(begun, { ...service, caller, name, expects, repair, mayPublish, signal }).finally(endTurn);

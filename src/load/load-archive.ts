@@ -255,10 +255,15 @@ async function* metered(
       yield chunk;
     }
   } catch (error) {
-    if (error instanceof StowageError) throw error;
-    const message = `Cannot read on: the archive broke off after ${received.bytes} bytes (${messageOf(error)})`;
-    throw new StowageError("INTERRUPTED", message, { cause: error });
+    throw brokenOff(error, received.bytes);
   }
+}
+
+/** The error that a source broke off after this many bytes, unless it says itself why. */
+export function brokenOff(error: unknown, bytes: number): StowageError {
+  if (error instanceof StowageError) return error;
+  const message = `Cannot read on: the archive broke off after ${bytes} bytes (${messageOf(error)})`;
+  return new StowageError("INTERRUPTED", message, { cause: error });
 }
 
 /** Types do not rule it out: a stream of Node's that was given an encoding yields strings. */

@@ -169,9 +169,9 @@ function serviceOf(of: MemoryStore): Service {
   const none = { maxRequestBytes: undefined, maxResponseBytes: undefined, redirectBlobs: false, immutableTags: [] };
   const turns = new Line({ capacity: 1, units: "loads", limit: "maxLoads" });
   const shared = { limits: defaultLimits, budget: new ByteBudget(1), loads: turns, parts: turns };
-  const log = (): void => undefined;
-  const answers = new Answers({ store: of, limits: defaultLimits, hangUp: undefined, log });
-  return { store: of, ...none, ...shared, answers, bodyOf, signal: undefined, log };
+  const ignore = (): void => undefined;
+  const answers = new Answers({ store: of, limits: defaultLimits, hangUp: undefined, log: ignore });
+  return { store: of, ...none, ...shared, answers, bodyOf, signal: undefined, log: ignore };
 }
 
 /** With each way to spell a path or a name wrong, or a query. */

@@ -11,7 +11,7 @@ interface Client {
   readonly name: string;
   readonly needs: readonly Tool[];
   /** `host` is `127.0.0.1:PORT`, and has `team/app:1.4`. */
-  push(host: string, workshop: Workshop): Promise<unknown>;
+  readonly push: (host: string, workshop: Workshop) => Promise<unknown>;
 }
 
 const clients: readonly Client[] = [

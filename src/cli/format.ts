@@ -28,6 +28,4 @@ export function formatCount(count: number, singular: string, plural = `${singula
 }
 
 /** Names come from archives that anybody may have written: none of them may steer a terminal. */
-export function printable(text: string): string {
-  return text.replaceAll(/(?!\n)\p{Cc}/gu, "\u{fffd}");
-}
+export { printableLines as printable } from "../errors.ts";

@@ -149,7 +149,7 @@ describe("stowage load --to", () => {
 describe("stowage load --to another server", () => {
   const oneLine = '{"errors":[{"code":"DENIED","message":"you may \\u001b[31mnot"}]}';
   const answers: readonly (readonly [string, string, RegExp])[] = [
-    ["an error of OCI's", reply("403 Forbidden", oneLine), /it answered 403 DENIED: you may \ufffd\[31mnot\n$/],
+    ["an error of OCI's", reply("403 Forbidden", oneLine), /it answered 403 DENIED: you may \\u001b\[31mnot\n$/],
     ["a proxy's page", reply("413 Too Large", `<h1>${"No ".repeat(500)}`), /it answered 413 <h1>No No .{280,300}…\n$/],
     ["nothing to read", reply("502 Bad Gateway", ""), /it answered 502 and says no more\n$/],
     [

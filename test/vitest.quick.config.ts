@@ -1,19 +1,31 @@
-import { defineConfig, mergeConfig } from "vitest/config";
+/**
+ * What `npm test` runs: all that needs nothing but Node and takes seconds. `npm run test:all` runs the files below as well:
+ * they start other runtimes, servers, engines and clients, measure memory, or search for minutes.
+ */
+import { readdirSync } from "node:fs";
+import { defineConfig } from "vitest/config";
+import { SkippedReporter } from "./support/skipped-reporter.ts";
 import all from "./vitest.config.ts";
 
-export default mergeConfig(
-  all,
-  defineConfig({
-    test: {
-      exclude: [
-        "test/clients/**",
-        "test/infra/**",
-        "test/conformance/**",
-        "test/workerd/**",
-        "test/runtimes/runtimes.test.ts",
-        "test/runtimes/memory.test.ts",
-        "test/bench.test.ts",
-      ],
-    },
-  }),
-);
+/** Folders, with a slash at their end, and files. */
+const slow = [
+  "bench.test.ts",
+  "clients/",
+  "conformance/",
+  "infra/",
+  "runtimes/index-memory.test.ts",
+  "runtimes/memory.test.ts",
+  "runtimes/runtimes.test.ts",
+  "workerd/",
+];
+
+const files = readdirSync(import.meta.dirname, { recursive: true, encoding: "utf8" });
+const leftOut = files.filter((path) => path.endsWith(".test.ts") && slow.some((start) => path.startsWith(start)));
+
+export default defineConfig({
+  test: {
+    ...all.test,
+    exclude: leftOut.map((path) => `test/${path}`),
+    reporters: ["default", new SkippedReporter({ leftOut: leftOut.length })],
+  },
+});

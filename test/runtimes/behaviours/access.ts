@@ -7,7 +7,9 @@ export const access: readonly Behaviour[] = [
   {
     name: "without a token: 401",
     run: async (trial) => {
-      expect((await ask(trial, "/healthz", { secret: undefined })).status).toBe(200);
+      for (const path of ["/healthz", "/readyz"]) {
+        expect((await ask(trial, path, { secret: undefined })).status, path).toBe(200);
+      }
       for (const secret of [undefined, "a-guess"]) {
         for (const path of ["/v2/", "/v2/access/app/manifests/1", "/v2/_catalog"]) {
           const { status, code, headers } = await ask(trial, path, { secret });

@@ -115,9 +115,10 @@ describe("parseConfig", () => {
 
   it("reads the defaults as the README writes them", async () => {
     const readme = await readFile(new URL("../README.md", import.meta.url), "utf8");
-    const rows = [...readme.matchAll(/^\| `(STOWAGE_MAX_[A-Z_]+)` +\| `([^`]+)`/gm)];
-    expect(rows).toHaveLength(Object.keys(defaultLimits).length);
+    const rows = [...readme.matchAll(/^\| `(STOWAGE_(?:MAX_[A-Z_]+|[A-Z_]+_SECONDS))` +\| `([^`]+)`/gm)];
+    expect(rows).toHaveLength(Object.keys(defaultLimits).length + ["stop", "keep alive", "connections"].length);
     const env = Object.fromEntries(rows.map(([, name = "", value = ""]) => [name, value]));
+    expect(parseConfig(env)).toEqual(parseConfig({}));
     expect(parseConfig(env).limits).toEqual(defaultLimits);
   });
 
@@ -126,6 +127,8 @@ describe("parseConfig", () => {
     ["STOWAGE_MAX_LOADS", "1000", "a number from 1 to 128"],
     ["STOWAGE_MAX_IDLE_SECONDS", "0", "seconds, such as 90, or a time such as 5m or 2h, from 1s to 20d"],
     ["STOWAGE_MAX_LOAD_SECONDS", "never", "seconds, such as 90, or a time such as 5m or 2h, from 1s to 20d"],
+    ["STOWAGE_KEEP_ALIVE_SECONDS", "0", "seconds, such as 90, or a time such as 5m or 2h, from 1s to 20d"],
+    ["STOWAGE_MAX_CONNECTIONS", "0", "a whole number, at least 1"],
     ["STOWAGE_STOP_SECONDS", "2d", "seconds, or a time such as 2m, at most 1d"],
     ["STOWAGE_MAX_BODY_BYTES", "-1", "a number of bytes, such as 67108864, 64MiB or 10GB"],
   ])("refuses %s=%s and says what it expects", (name, text, expected) => {

@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import worker from "../../src/runtimes/workers.ts";
 import type { Settings } from "../../src/settings.ts";
 import { randomBytes } from "../support/bytes.ts";
@@ -50,7 +50,40 @@ describe("the Worker", () => {
     expect(await bucket.head("workers/index.json")).toBeNull();
     expect(await bucket.head("workers/repositories/team/app/_layout/index.json")).not.toBeNull();
   });
+
+  it.each([
+    ["before its first byte", 0],
+    ["in the middle", 2],
+  ])("ends a pull whose client goes %s", async (_, chunks) => {
+    const layout = makeLayout({ layers: [randomBytes(3_000_000, 7)], name: "team/gone:1" });
+    await ask("/v1/load", { method: "PUT", body: new Uint8Array(await tarOf(layout)) });
+    let cancelled = 0;
+    const get: typeof bucket.get = async (...args) => {
+      const object = await bucket.get(...args);
+      if (object === null || !args[0].includes("/blobs/")) return object;
+      await object.body.cancel();
+      const pull = (controller: ReadableByteStreamController): void => controller.enqueue(new Uint8Array(65_536));
+      const body = new ReadableStream({ type: "bytes", pull, cancel: () => void cancelled++ });
+      return { key: object.key, size: object.size, etag: object.etag, body };
+    };
+    const work: Promise<unknown>[] = [];
+    const request = new Request(`https://stowage.example/v2/team/gone/blobs/${layout.layers[0]}`);
+    const given = { ...settings, STOWAGE_STORE: "r2:WATCHED/workers", WATCHED: { ...bucket, get } };
+    const fresh = await freshWorker();
+    const response = await fresh.fetch(request, given, { waitUntil: (task) => void work.push(task) });
+    const reader = response.body?.getReader();
+    for (let i = 0; i < chunks; i++) await reader?.read();
+    await reader?.cancel();
+    await Promise.all(work);
+    expect(cancelled).toBe(1);
+  });
 });
+
+/** One that has not opened its store yet. */
+async function freshWorker(): Promise<typeof worker> {
+  vi.resetModules();
+  return (await import("../../src/runtimes/workers.ts")).default;
+}
 
 describe("the Worker's queue", () => {
   async function put(key: string, layout: Layout): Promise<{ readonly key: string; readonly eTag: string }> {

@@ -6,14 +6,14 @@ import type { Amount, GarbageReport } from "../gc/tally.ts";
 import { parseDuration } from "../parse-quantity.ts";
 import { checkCount } from "./arguments.ts";
 import { type Command, exitCodes } from "./command.ts";
-import { formatBytes, formatCount } from "./format.ts";
+import { formatBytes, formatCount, printable } from "./format.ts";
 import { openExisting } from "./open-settings.ts";
 
 const defaultGrace = "24h";
 
 export const gc: Command = {
   summary: "delete blobs that no image needs",
-  help: `Usage: stowage gc [--store URL] [--grace TIME] [--dry-run] [--json]
+  help: `Usage: stowage gc [--store URL] [--grace TIME | --now] [--force] [--dry-run] [--json]
 
 Deletes what no image needs any more, in two runs: the first condemns a blob, one
 after the grace time deletes it, unless an image needs it again by then. Loads, on
@@ -21,9 +21,17 @@ any machine, may go on meanwhile. Run it once a day, say. A referrer, such as a
 signature, is removed in the same way when its subject is gone. What loads that were
 killed have left under intents/ goes after an hour.
 
+An image whose manifest is missing or damaged may need any blob: gc says so, changes
+nothing and exits with 1, until the image is repaired ("stowage load --repair") or
+removed. Where an index cannot be read, all that any manifest needs is kept, the rest
+is dealt with, and gc exits with 1.
+
 Options:
   --store URL   the store, default STOWAGE_STORE, else file:./data
   --grace TIME  such as 90m, 24h or 7d, at least 1h, default ${defaultGrace}
+  --now         delete at once: only for a store that nobody else uses meanwhile, since
+                a load that runs would lose blobs
+  --force       go on in spite of damaged manifests: what they alone need is garbage
   --dry-run     change nothing, say what would be done now
   --json        print a report as JSON instead
 
@@ -36,24 +44,31 @@ Examples:
       args: [...args],
       options: {
         store: { type: "string" },
-        grace: { type: "string", default: defaultGrace },
+        grace: { type: "string" },
+        now: { type: "boolean", default: false },
+        force: { type: "boolean", default: false },
         "dry-run": { type: "boolean", default: false },
         json: { type: "boolean", default: false },
       },
       allowPositionals: true,
     });
     checkCount(positionals, { min: 0, max: 0, usage: "options only" });
-    const graceMs = parseGrace(values.grace);
+    const { now, force, grace = defaultGrace } = values;
+    if (now && values.grace !== undefined) {
+      throw new StowageError("INPUT_INVALID", "found --now and --grace, expected one of them");
+    }
+    const graceMs = parseGrace(grace);
     checkGrace(graceMs);
     const { store, limits } = await openExisting(io, values.store);
     const isDryRun = values["dry-run"];
-    const report = await collectGarbage({ store, limits, graceMs, isDryRun, signal: io.signal });
+    const report = await collectGarbage({ store, limits, graceMs, now, force, isDryRun, signal: io.signal });
     io.stdout.write(
       values.json
         ? `${JSON.stringify(report, undefined, 2)}\n`
-        : describe(report, { url: store.url, isDryRun, grace: values.grace }),
+        : describe(report, { url: store.url, isDryRun, grace: now ? undefined : grace }),
     );
-    return report.undecided.blobs === 0 ? exitCodes.ok : exitCodes.failed;
+    for (const problem of report.problems) io.stderr.write(printable(`stowage gc: ${problem}\n`));
+    return report.undecided.blobs + report.problems.length === 0 ? exitCodes.ok : exitCodes.failed;
   },
 };
 
@@ -66,7 +81,8 @@ function parseGrace(text: string): number {
 interface Run {
   readonly url: string;
   readonly isDryRun: boolean;
-  readonly grace: string;
+  /** Undefined where nothing is condemned. */
+  readonly grace: string | undefined;
 }
 
 function describe(report: GarbageReport, { url, isDryRun, grace }: Run): string {
@@ -74,7 +90,9 @@ function describe(report: GarbageReport, { url, isDryRun, grace }: Run): string 
   const verb = (word: string): string => (isDryRun ? `Would have ${word.toLowerCase()}` : word);
   const lines = [
     `${verb("Freed")} ${amount(freed)} in ${url}`,
-    `${verb("Condemned")} ${amount(condemned)}: a run after ${grace} deletes what is not needed by then`,
+    ...(grace === undefined
+      ? []
+      : [`${verb("Condemned")} ${amount(condemned)}: a run after ${grace} deletes what is not needed by then`]),
     ...some(waiting, `${amount(waiting)} condemned before: the grace time is not over`),
     ...some(kept, `${verb("Kept")} ${amount(kept)} condemned before: an image needs them again`),
     ...some(untied, `${verb("Removed")} ${formatCount(untied.blobs, "referrer")} whose subject is gone`),

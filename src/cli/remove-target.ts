@@ -1,5 +1,6 @@
 /** Where `stowage rm` removes from: a store, in this process, or a service, which is asked to. */
 import { deleteImage } from "../manage/delete-image.ts";
+import { emptyRepository } from "../manage/empty-repository.ts";
 import { checkOneTarget } from "./arguments.ts";
 import type { CommandIo } from "./command.ts";
 import { openSettings } from "./open-settings.ts";
@@ -14,6 +15,8 @@ export interface ImageReference {
 export interface RemoveTarget {
   /** Removes the tag, or all that is at the digest; returns the digest, where that is known. */
   remove(image: ImageReference): Promise<string | undefined>;
+  /** Removes all images of a repository; returns how many there were. A service cannot be asked for that. */
+  empty?(repository: string): Promise<number>;
 }
 
 /** The store or service that the options name, else the store of the settings. Throws `INPUT_INVALID`. */
@@ -31,6 +34,10 @@ async function storeTarget(storeUrl: string | undefined, { env, signal }: Comman
     remove: async ({ repository, reference }) => {
       signal.throwIfAborted(); // a change that has begun is finished
       return deleteImage(repository, reference, { ...settings, signal });
+    },
+    empty: async (repository) => {
+      signal.throwIfAborted();
+      return emptyRepository(repository, { ...settings, signal });
     },
   };
 }

@@ -5,11 +5,11 @@ import { isSha256Digest } from "../oci/digest.ts";
 import { formatReference, parseName } from "../oci/reference.ts";
 import { checkCount, readName } from "./arguments.ts";
 import { type Command, exitCodes } from "./command.ts";
-import { printable } from "./format.ts";
-import { type ImageReference, openRemoveTarget } from "./remove-target.ts";
+import { formatCount, printable } from "./format.ts";
+import { type ImageReference, type RemoveTarget, openRemoveTarget } from "./remove-target.ts";
 import { Refusal, isPermanent } from "./send/service-client.ts";
 
-const usage = "NAME:TAG|NAME@DIGEST...";
+const usage = "NAME:TAG|NAME@DIGEST|NAME...";
 
 export const rm: Command = {
   summary: "remove tags and images",
@@ -17,7 +17,8 @@ export const rm: Command = {
 
 Removes a tag, or, by its digest, an image with all its tags. Bytes are not freed:
 other images may need the same blobs. A part of an image for several platforms goes
-with that image, and not before it; a tag that it has of its own can go.
+with that image, and not before it; a tag that it has of its own can go. NAME alone
+removes all images of a repository of a store.
 
 Options:
   --store URL   remove from this store, default STOWAGE_STORE, else file:./data
@@ -43,11 +44,12 @@ Examples:
     checkCount(positionals, { min: 1, max: Number.POSITIVE_INFINITY, usage });
     const images = positionals.map(readImage);
     const target = await openRemoveTarget(values, io);
+    const whole = images.find(({ reference }) => reference === undefined);
+    if (whole !== undefined && target.empty === undefined) throw notByService(whole.repository);
     let failures = 0;
     for (const image of images) {
       try {
-        const digest = await target.remove(image);
-        io.stdout.write(printable(describe(image, digest)));
+        io.stdout.write(printable(await removeFrom(target, image)));
       } catch (error) {
         if (!isAboutImage(error)) throw error;
         io.stderr.write(printable(`stowage rm: ${messageOf(error)}\n`));
@@ -58,13 +60,31 @@ Examples:
   },
 };
 
-function readImage(text: string): ImageReference {
+async function removeFrom(target: RemoveTarget, image: Named): Promise<string> {
+  const { repository, reference } = image;
+  if (reference !== undefined)
+    return describe({ repository, reference }, await target.remove({ repository, reference }));
+  if (target.empty === undefined) throw notByService(repository);
+  const count = await target.empty(repository);
+  return `Removed all of ${repository}: ${formatCount(count, "image")}\n`;
+}
+
+function notByService(repository: string): StowageError {
+  const message = `Cannot remove all of "${repository}" by way of a service: expected NAME:TAG or NAME@DIGEST, or --store`;
+  return new StowageError("INPUT_INVALID", message);
+}
+
+/** An image, or a repository with all its images. */
+type Named = ImageReference | { readonly repository: string; readonly reference?: undefined };
+
+function readImage(text: string): Named {
   const { repository, tag, digest } = readName(text, parseName);
-  const [reference, other] = [tag, digest].filter((part) => part !== undefined);
-  if (reference !== undefined && other === undefined) return { repository, reference };
-  const found = other === undefined ? `all of "${repository}"` : `"${text}", which has a tag and a digest`;
-  const hint = other === undefined ? `; "stowage ls ${repository}" lists them` : "";
-  throw new StowageError("INPUT_INVALID", `Cannot remove ${found}: expected NAME:TAG or NAME@DIGEST${hint}`);
+  if (tag !== undefined && digest !== undefined) {
+    const message = `Cannot remove "${text}", which has a tag and a digest: expected NAME:TAG, NAME@DIGEST or NAME`;
+    throw new StowageError("INPUT_INVALID", message);
+  }
+  const reference = tag ?? digest;
+  return reference === undefined ? { repository } : { repository, reference };
 }
 
 function describe({ repository, reference }: ImageReference, digest: string | undefined): string {

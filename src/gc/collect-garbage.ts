@@ -14,13 +14,15 @@ import { guardStore } from "../storage/guard-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type Needed, findNeeded } from "./find-needed.ts";
-import { type Candidate, Sentence } from "./sentence.ts";
+import { type Candidate, Sentence, type SentenceOptions } from "./sentence.ts";
 import { type GarbageReport, Tally } from "./tally.ts";
 
 /** A day: longer than loads take, and long enough to find out that an image was removed by mistake. */
 const defaultGraceMs = 24 * 60 * 60 * 1000;
 /** Marks that one run looks at, old and new together: what is beyond them waits for the next. */
 const maxMarks = 100_000;
+/** Of the manifests that are damaged, so many are named. */
+const maxNamed = 10;
 /** Blobs that are dealt with at the same time. */
 const maxConcurrentBlobs = 32;
 
@@ -31,6 +33,16 @@ export interface GarbageOptions {
   readonly limits?: Partial<Pick<Limits, "maxManifestBytes">> | undefined;
   /** How long a blob stays condemned before it is deleted, in milliseconds; at least an hour. */
   readonly graceMs?: number | undefined;
+  /**
+   * Goes on where nobody can tell what a manifest needs, since it is missing or damaged. What it alone needs is garbage then,
+   * unless it is repaired within the grace time.
+   */
+  readonly force?: boolean | undefined;
+  /**
+   * Deletes at once what is not needed, without any grace time and without marks: only for a store that nobody else uses
+   * meanwhile. A load that runs would lose blobs.
+   */
+  readonly now?: boolean | undefined;
   /** Changes nothing, and tells what would be done. */
   readonly isDryRun?: boolean | undefined;
   /** For tests. */
@@ -40,24 +52,47 @@ export interface GarbageOptions {
 }
 
 /**
- * One run of what `stowage gc` does, to be repeated, once a day, say. Throws `STORE_DAMAGED` if an index or a manifest cannot
- * be read, before anything is changed, `LIMIT_EXCEEDED` if there is too much to keep in mind, and `STORE_UNAVAILABLE` if the
- * store fails: another run goes on from there.
+ * One run of what `stowage gc` does, to be repeated, once a day, say. Throws `STORE_DAMAGED` if a manifest is missing or
+ * damaged, before anything is changed, `LIMIT_EXCEEDED` if there is too much to keep in mind, and `STORE_UNAVAILABLE` if the
+ * store fails: another run goes on from there. An index that cannot be read is told of in the report; what any manifest in
+ * the store needs is kept then.
  */
 export async function collectGarbage(options: GarbageOptions): Promise<GarbageReport> {
-  const { graceMs = defaultGraceMs, isDryRun = false, clock = systemClock, signal } = options;
-  const limits = completeLimits(options.limits);
-  checkGrace(graceMs);
-  const store = guardStore(options.store);
+  const { graceMs = defaultGraceMs, isDryRun = false, now = false, clock = systemClock, signal } = options;
+  if (!now) checkGrace(graceMs);
+  const run: Run = { ...options, store: guardStore(options.store), limits: completeLimits(options.limits) };
+  const tally = new Tally();
+  const plan = { clock, graceMs: now ? undefined : graceMs, isDryRun, tally, signal };
+  await collectOnce(run, plan);
+  // What referrers needed that were removed; those that say something about one another are removed together.
+  if (now && !isDryRun && tally.report().untied.blobs > 0) await collectOnce(run, plan);
+  if (!isDryRun) await sweepIntents({ store: run.store, clock, signal });
+  return tally.report();
+}
+
+interface Run extends GarbageOptions {
+  readonly limits: Limits;
+}
+
+type Plan = Omit<SentenceOptions, "store" | "began">;
+
+async function collectOnce({ store, limits, force = false }: Run, plan: Plan): Promise<void> {
+  const { clock, tally, signal } = plan;
   const began = clock.now();
   const marks = await listMarks(store, signal); // first: whoever needs a blob from here on moves its mark
   const needed = await findNeeded({ store, limits, signal });
-  const tally = new Tally();
+  if (!force && needed.damagedManifests.length > 0) throw cannotTell(needed.damagedManifests);
+  for (const { message } of [...needed.damagedManifests, ...needed.damagedIndexes]) tally.tell(message);
   const candidates = await findCandidates(store, { marks, needed, tally, signal });
-  const sentence = new Sentence({ store, clock, began, graceMs, isDryRun, tally, signal });
+  const sentence = new Sentence({ ...plan, store, began });
   await concurrently(candidates, maxConcurrentBlobs, async (candidate) => sentence.carryOut(candidate));
-  if (!isDryRun) await sweepIntents({ store, clock, signal });
-  return tally.report();
+}
+
+function cannotTell(damaged: readonly StowageError[]): StowageError {
+  const named = damaged.slice(0, maxNamed).map(({ message }) => message);
+  if (damaged.length > maxNamed) named.push(`${damaged.length - maxNamed} more`);
+  const message = `${named.join("; ")}; nothing was changed`;
+  return new StowageError("STORE_DAMAGED", message, { detail: damaged[0]?.detail ?? {} });
 }
 
 /** Throws `INPUT_INVALID` for a grace time, in milliseconds, by which a load could lose a blob. */

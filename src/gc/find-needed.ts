@@ -4,18 +4,21 @@
  * A referrer without a tag, such as a signature, is there for its subject's sake: once nothing leads to its subject any more
  * it is an orphan. An orphan's blobs are needed for as long as an index has it: nothing that is published is ever in parts.
  */
-import { StowageError } from "../errors.ts";
+import { type ErrorCode, StowageError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { type Descriptor, knownFields } from "../oci/descriptor.ts";
-import { subjectOf, tagOf } from "../oci/repository-index.ts";
+import { type RepositoryIndex, subjectOf, tagOf } from "../oci/repository-index.ts";
 import { listRepositories } from "../pull/list-repositories.ts";
 import { readRepository } from "../pull/read-repository.ts";
+import { blobsPrefix, digestOfBlobKey } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { DigestSet } from "./digest-set.ts";
 import { ManifestWalk } from "./manifest-walk.ts";
 
 /** Referrers to which nothing leads that has been visited so far. */
 const maxWaiting = 100_000;
+/** Blobs that are looked at together, whether they are manifests. */
+const batchDigests = 1000;
 
 export interface FindNeededOptions {
   readonly store: ObjectStore;
@@ -27,29 +30,62 @@ export interface Needed {
   readonly digests: DigestSet;
   /** By the digest of an orphan, the repositories whose indexes have it. */
   readonly orphans: ReadonlyMap<string, readonly string[]>;
+  /** Manifests of which nobody can tell what they need: it may be any blob. */
+  readonly damagedManifests: readonly StowageError[];
+  /** Indexes that cannot be read. They may name any manifest: each that is in the store is needed, with all that it needs. */
+  readonly damagedIndexes: readonly StowageError[];
 }
 
-/**
- * Throws `STORE_DAMAGED` for an index or a manifest that is missing or cannot be read, since nobody knows what it needs, and
- * `LIMIT_EXCEEDED` if there are too many blobs to keep in mind.
- */
+/** Throws `LIMIT_EXCEEDED` if there are too many blobs to keep in mind, and `STORE_UNAVAILABLE`. */
 export async function findNeeded(options: FindNeededOptions): Promise<Needed> {
   const walk = new ManifestWalk(options);
   const waiting: Referrer[] = [];
+  const damagedIndexes: StowageError[] = [];
   for (const repository of await listRepositories(options.store, options)) {
-    const { entries } = await readRepository(options.store, repository, options);
+    const index = await readIfIntact(repository, options);
+    if (index instanceof StowageError) {
+      damagedIndexes.push(index);
+      continue;
+    }
+    const { entries } = index;
     await walk.visit(entries.filter((entry) => subjectIn(entry) === undefined));
     const referrers = entries.flatMap((entry) => referrersIn(entry, repository));
     // Something in another repository may lead to the others.
     for (const referrer of await visitReferrers(referrers, walk)) waiting.push(referrer);
     if (waiting.length > maxWaiting) throw tooManyReferrers();
   }
+  if (damagedIndexes.length > 0) await visitAllManifests(walk, options);
   const orphans = await visitReferrers(waiting, walk);
   await walk.visit(
     orphans.map(({ entry }) => entry),
     { withSubjects: false },
   );
-  return { digests: walk.needed, orphans: repositoriesByDigest(orphans) };
+  const damagedManifests = [...walk.damaged.values()];
+  return { digests: walk.needed, orphans: repositoriesByDigest(orphans), damagedManifests, damagedIndexes };
+}
+
+async function readIfIntact(repository: string, options: FindNeededOptions): Promise<RepositoryIndex | StowageError> {
+  try {
+    return await readRepository(options.store, repository, options);
+  } catch (error) {
+    if (error instanceof StowageError && damageCodes.has(error.code)) return error;
+    throw error;
+  }
+}
+
+const damageCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["STORE_DAMAGED", "LIMIT_EXCEEDED"]);
+
+async function visitAllManifests(walk: ManifestWalk, { store, limits, signal }: FindNeededOptions): Promise<void> {
+  let batch: string[] = [];
+  for await (const { key, size } of store.list(blobsPrefix, { signal })) {
+    const digest = digestOfBlobKey(key);
+    if (digest === undefined || size > limits.maxManifestBytes || walk.needed.has(digest)) continue;
+    batch.push(digest);
+    if (batch.length < batchDigests) continue;
+    await walk.visitManifestsAmong(batch);
+    batch = [];
+  }
+  await walk.visitManifestsAmong(batch);
 }
 
 /** An entry of an index that is there for its subject's sake alone. */

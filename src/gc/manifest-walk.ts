@@ -21,6 +21,8 @@ export interface VisitOptions {
 export class ManifestWalk {
   /** All that was visited, and all that it needs. */
   readonly needed = new DigestSet();
+  /** By digest, why nobody can tell what the manifest needs. */
+  readonly damaged = new Map<string, StowageError>();
   readonly #options: FindNeededOptions;
   /** By digest of a manifest, whether it is there. Whole digests: a manifest that is taken for another is not read. */
   readonly #seen = new Map<string, boolean>();
@@ -32,8 +34,19 @@ export class ManifestWalk {
   /** Visits the manifests, which have to be there, and all below them; an index may name others that are not. */
   async visit(roots: readonly Descriptor[], { withSubjects = true }: VisitOptions = {}): Promise<void> {
     await concurrently(roots, maxConcurrentReads, async (root) => this.#visitTree(root, withSubjects));
-    const lost = roots.find(({ digest }) => this.#seen.get(digest) === false);
-    if (lost !== undefined) throw damaged(lost.digest, "an index names it, and it is not there");
+    for (const { digest } of roots) {
+      if (this.#seen.get(digest) === false) this.#note(digest, "an index names it, and it is not there");
+    }
+  }
+
+  /** Visits those of the blobs that are manifests, as if an index named them. */
+  async visitManifestsAmong(digests: readonly string[]): Promise<void> {
+    await concurrently(digests, maxConcurrentReads, async (digest) => {
+      if (this.#seen.has(digest)) return;
+      const bytes = await this.#readBytes(digest);
+      if (bytes !== undefined && isManifest(bytes, digest))
+        await this.#visitTree({ digest, mediaType: "", size: 0 }, true);
+    });
   }
 
   /** One after the other: an index can name very many. A root is read whatever its type is called: it names something. */
@@ -51,23 +64,44 @@ export class ManifestWalk {
   }
 
   async #read({ digest, mediaType }: Descriptor): Promise<Manifest | undefined> {
-    const { store, limits, signal } = this.#options;
     if (this.#seen.size === maxManifests) throw tooMany();
     this.#seen.set(digest, true); // nobody else need read it
+    const bytes = await this.#readBytes(digest);
+    if (bytes === undefined && !this.damaged.has(digest)) this.#seen.set(digest, false);
     try {
-      const bytes = await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal });
-      if (bytes === undefined) this.#seen.set(digest, false);
       return bytes && parseManifest(bytes, digest, mediaType);
     } catch (error) {
-      if (!(error instanceof StowageError) || error.code === "STORE_UNAVAILABLE") throw error;
-      throw damaged(digest, messageOf(error), error);
+      this.#note(digest, messageOf(error), error);
+      return undefined;
     }
+  }
+
+  /** Undefined if it is not there, or damaged. */
+  async #readBytes(digest: string): Promise<Uint8Array | undefined> {
+    const { store, limits, signal } = this.#options;
+    try {
+      return await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal });
+    } catch (error) {
+      if (!(error instanceof StowageError) || error.code === "STORE_UNAVAILABLE") throw error;
+      this.#note(digest, messageOf(error), error);
+      return undefined;
+    }
+  }
+
+  #note(digest: string, reason: string, cause?: unknown): void {
+    const message = `Cannot tell what manifest "${digest}" needs: ${reason}`;
+    this.damaged.set(digest, new StowageError("STORE_DAMAGED", message, { cause, detail: { digest } }));
   }
 }
 
-function damaged(digest: string, reason: string, cause?: unknown): StowageError {
-  const message = `Cannot tell what manifest "${digest}" needs: ${reason}`;
-  return new StowageError("STORE_DAMAGED", message, { cause, detail: { digest } });
+function isManifest(bytes: Uint8Array, digest: string): boolean {
+  try {
+    parseManifest(bytes, digest);
+    return true;
+  } catch (error) {
+    if (error instanceof StowageError) return false;
+    throw error;
+  }
 }
 
 function tooMany(): StowageError {

@@ -24,7 +24,8 @@ export interface SentenceOptions {
   readonly clock: Clock;
   /** When the run began: how long a mark has been there counts up to then, since what is needed was found out later. */
   readonly began: number;
-  readonly graceMs: number;
+  /** Undefined in a store that nobody else uses: what is not needed goes at once, and marks are of no use. */
+  readonly graceMs: number | undefined;
   readonly isDryRun: boolean;
   readonly tally: Tally;
   readonly signal: AbortSignal | undefined;
@@ -47,6 +48,7 @@ export class Sentence {
     const { began, graceMs, tally, signal } = this.#options;
     signal?.throwIfAborted();
     const { digest, size, etag, isNeeded } = candidate;
+    if (graceMs === undefined) return this.#deleteNow(candidate);
     if (etag === undefined) return this.#condemn(candidate, undefined);
     const mark = await readMark(digest, this.#options);
     if (mark?.etag !== etag) return undefined; // a load, or another run, knows more
@@ -83,6 +85,18 @@ export class Sentence {
     if (!(await isDone)) return tally.count("undecided", size); // it stays `deleting`, and loads keep away from it
     tally.count(orphanIn === undefined ? "freed" : "untied", size);
     await this.#deleteMark(digest, began);
+  }
+
+  async #deleteNow({ digest, size, etag, isNeeded, orphanIn }: Candidate): Promise<void> {
+    const { clock, tally } = this.#options;
+    const began = clock.now();
+    if (isNeeded) tally.count("kept", size);
+    else if (orphanIn === undefined) tally.count((await this.#deleteBlob(digest, began)) ? "freed" : "undecided", size);
+    else {
+      const isDone = await this.#untie(digest, { repositories: orphanIn, began });
+      tally.count(isDone ? "untied" : "undecided", size);
+    }
+    if (etag !== undefined) await this.#deleteMark(digest, began);
   }
 
   /** Did it surely move? No signal ends it, nor what follows: loads would wait for what nobody finishes. */

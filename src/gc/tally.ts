@@ -23,6 +23,8 @@ export interface GarbageReport {
   readonly postponed: Amount;
   /** The store did not answer: a run after half an hour or so finishes them. */
   readonly undecided: Amount;
+  /** What could not be read, and may need blobs of which nobody can tell. */
+  readonly problems: readonly string[];
 }
 
 /** With more than this that got no answer, it is the store that fails. */
@@ -38,9 +40,10 @@ export class Tally {
     postponed: { blobs: 0, bytes: 0 },
     undecided: { blobs: 0, bytes: 0 },
   };
+  readonly #problems = new Set<string>();
 
   /** Throws `STORE_UNAVAILABLE` if the store has answered too little. */
-  count(what: keyof GarbageReport, bytes: number): void {
+  count(what: keyof Omit<GarbageReport, "problems">, bytes: number): void {
     const amount = this.#amounts[what];
     amount.blobs += 1;
     amount.bytes += bytes;
@@ -49,7 +52,11 @@ export class Tally {
     throw new StowageError("STORE_UNAVAILABLE", message);
   }
 
+  tell(problem: string): void {
+    this.#problems.add(problem);
+  }
+
   report(): GarbageReport {
-    return this.#amounts;
+    return { ...this.#amounts, problems: [...this.#problems] };
   }
 }

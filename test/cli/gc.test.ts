@@ -84,6 +84,22 @@ describe("stowage gc", () => {
     expect(await stowage(["gc", "--store", `file:${folder}`])).toMatchObject({ code: 0, stderr: "" });
   });
 
+  it("deletes at once with --now", async () => {
+    const folder = await newFolder();
+    const url = `file:${folder}`;
+    for (const image of [kept, removed]) await stowage(["load", "-", "--store", url], { input: await tarOf(image) });
+    await stowage(["rm", "team/app:2", "--store", url]);
+    expect(await stowage(["gc", "--now", "--grace", "2h", "--store", url])).toMatchObject({ code: 2, stdout: "" });
+    expect(await stowage(["gc", "--now", "--store", url])).toEqual({
+      code: 0,
+      stdout: `Freed 3 blobs (5.67 KiB) in ${url}\n`,
+      stderr: "",
+    });
+    expect((await stowage(["verify", "--store", url])).stdout).toMatch(
+      /^All is well in .*: 1 image in 1 repository, 3 blobs/,
+    );
+  });
+
   it("exits with 1 for a store that is damaged", async () => {
     const folder = await newFolder();
     await stowage(["load", "-", "--store", `file:${folder}`], { input: await tarOf(kept) });
@@ -91,8 +107,13 @@ describe("stowage gc", () => {
     await store.delete(`blobs/${kept.digest.replace(":", "/")}`);
     const { code, stderr } = await stowage(["gc", "--store", `file:${folder}`]);
     expect(stderr).toBe(
-      `stowage gc: Cannot tell what manifest "${kept.digest}" needs: an index names it, and it is not there\n`,
+      `stowage gc: Cannot tell what manifest "${kept.digest}" needs: an index names it, and it is not there; nothing was changed\n`,
     );
     expect(code).toBe(1);
+    const forced = await stowage(["gc", "--force", "--store", `file:${folder}`]);
+    expect(forced.stderr).toBe(
+      `stowage gc: Cannot tell what manifest "${kept.digest}" needs: an index names it, and it is not there\n`,
+    );
+    expect(forced).toMatchObject({ code: 1, stdout: expect.stringContaining("Condemned 2 blobs") as unknown });
   });
 });

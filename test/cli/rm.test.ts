@@ -74,12 +74,31 @@ describe.each(["--store", "--to"])("stowage rm %s", (option) => {
   });
 });
 
+describe("stowage rm NAME", () => {
+  it("removes all images of a repository, and keeps its index", async () => {
+    const store = `file:${await newFolder()}`;
+    await stowage(["load", "-", "--store", store], { input: await tarOf(joinLayouts(image, twin, other, multi)) });
+    const kept = { env: { STOWAGE_IMMUTABLE_TAGS: "team/app:3" } };
+    expect(await stowage(["rm", "team/app", "--store", store], kept)).toMatchObject({ code: 1, stdout: "" });
+    expect(await left(store)).toHaveLength(4);
+    expect(await stowage(["rm", "team/app", "--store", store])).toEqual({
+      code: 0,
+      stdout: "Removed all of team/app: 2 images\n",
+      stderr: "",
+    });
+    expect(await left(store)).toEqual(["team/multi:1"]);
+    expect((await stowage(["ls", "team/app", "--store", store])).code, "the index is there, and empty").toBe(0);
+    await stowage(["load", "-", "--store", store], { input: await tarOf(image) });
+    expect(await left(store)).toEqual(["team/app:1", "team/multi:1"]);
+  });
+});
+
 describe("stowage rm with arguments that it cannot use", () => {
   const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     [[], /found no arguments, expected NAME:TAG\|NAME@DIGEST/],
     [
-      ["team/app:1", "team/app"],
-      /Cannot remove all of "team\/app": expected NAME:TAG or NAME@DIGEST; "stowage ls team\/app" lists them/,
+      ["team/app:1", "team/app", "--to", "http://127.0.0.1:1"],
+      /Cannot remove all of "team\/app" by way of a service: expected NAME:TAG or NAME@DIGEST, or --store/,
     ],
     [["team/app:1", "team/app@sha256:ff"], /Cannot use "sha256:ff" as a digest: expected "sha256:" and 64/],
     [

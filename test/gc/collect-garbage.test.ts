@@ -57,6 +57,7 @@ const nothing: GarbageReport = {
   untied: none,
   postponed: none,
   undecided: none,
+  problems: [],
 };
 
 function describeGarbage(open: () => Promise<ObjectStore>): void {
@@ -186,7 +187,6 @@ describe("collectGarbage", () => {
   }
 
   it.each([
-    ["an index that cannot be read", async () => replace("repositories/team/app/_layout/index.json", "{")],
     ["a manifest that is lost", async () => store.delete(blobKey(second.digest))],
     ["a manifest that cannot be read", async () => replace(blobKey(second.digest), "{")],
     ["an entry of another tool's, whose type nobody knows", async () => addForeignEntry()],
@@ -197,6 +197,51 @@ describe("collectGarbage", () => {
     const before = await keysOf(store);
     await expect(gc(store, 25)).rejects.toMatchObject({ code: "STORE_DAMAGED" });
     expect(await keysOf(store)).toEqual(before);
+  });
+
+  it("goes on with force in spite of a manifest that cannot be read, and keeps what other images need", async () => {
+    await remove(store, first.digest);
+    const other = makeLayout({ layers: [shared], label: "other", name: "team/other:1" });
+    await load(other, store);
+    await replace(blobKey(other.digest), "{");
+    const { condemned, problems } = await gc(store, 0, { force: true });
+    expect(condemned.blobs, "those of the first image, and the config of the damaged one").toBe(ownBlobs.length + 1);
+    expect(problems).toEqual([expect.stringContaining(`Cannot tell what manifest "${other.digest}" needs`)]);
+    const { freed } = await gc(store, 25, { force: true });
+    expect(freed.blobs).toBe(condemned.blobs);
+    expect(await keysOf(store, blobsPrefix)).toEqual([...second.blobs.keys(), other.digest].map(blobKey).toSorted());
+  });
+
+  it("keeps all that an index may name that cannot be read, and deals with the rest", async () => {
+    const lonely = randomBytes(700, 5);
+    await store.putBlob({ digest: sha256(lonely), size: lonely.length, body: lonely });
+    await load(makeLayout({ layers: [shared], label: "other", name: "team/other:1" }), store);
+    const before = await keysOf(store, blobsPrefix);
+    await replace(indexKey("team/app"), "{");
+    const { condemned, problems } = await gc(store, 0);
+    expect(condemned.blobs).toBe(1);
+    expect(problems).toEqual([expect.stringContaining('Cannot read the index "repositories/team/app/')]);
+    expect((await gc(store, 25)).freed.blobs).toBe(1);
+    expect(await keysOf(store, blobsPrefix)).toEqual(before.filter((key) => key !== blobKey(sha256(lonely))));
+  });
+
+  it("deletes at once what is not needed, and all marks, where nobody else uses the store", async () => {
+    const root = second.roots[0] ?? { mediaType: "", digest: "", size: 0 };
+    const signature = makeLayout({ layers: [randomBytes(100, 7)], label: "signature", subject: root });
+    await loadBytes(chunksOf(await tarOf(signature), 5000), store, { name: "team/app" });
+    await remove(store, first.digest);
+    await gc(store, 0);
+    await load(first, store);
+    await remove(store, second.digest);
+
+    expect(await gc(store, 0, { now: true, isDryRun: true })).toMatchObject({ freed: { blobs: 2 }, condemned: none });
+    const { freed, untied, condemned } = await gc(store, 0, { now: true });
+    expect(condemned).toEqual(none);
+    expect(untied.blobs, "the signature").toBe(1);
+    expect(freed.blobs, "manifest and config of the second image, and all of the signature").toBe(2 + 3);
+    expect(await keysOf(store, blobsPrefix)).toEqual([...first.blobs.keys()].map(blobKey).toSorted());
+    expect(await keysOf(store, "condemned/")).toEqual([]);
+    await expectWhole(store);
   });
 
   it("finishes a deletion that got no answer, and loads wait for it until it surely is over", async () => {

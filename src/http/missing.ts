@@ -4,7 +4,7 @@ import { StowageError } from "../errors.ts";
 import { isSha256Digest } from "../oci/digest.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import { findMissingBlobs } from "../uploads/find-missing-blobs.ts";
-import { authorize } from "./authentication.ts";
+import { authorize, callerName } from "./authentication.ts";
 import { readJsonObject } from "./request-json.ts";
 import type { Service } from "./service.ts";
 
@@ -15,12 +15,12 @@ const maxDigests = 10_000;
 const maxDirectBytes = 64 * 1024 * 1024;
 
 export function missingRoutes(service: Service): Hono {
-  const { store, maxRequestBytes = maxDirectBytes } = service;
+  const { maxRequestBytes = maxDirectBytes } = service;
   return new Hono().post("/blobs/missing", async (c) => {
     authorize(c, "load");
     const { signal } = c.req.raw;
     const missing = await readJsonObject(c, { service, maxBytes: maxBodyBytes }, async (json) =>
-      findMissingBlobs(parseDigests(json), { store, signal }),
+      findMissingBlobs(parseDigests(json), { ...service, caller: callerName(c), signal }),
     );
     return c.json({ missing, directBytes: Math.min(maxDirectBytes, maxRequestBytes) });
   });

@@ -158,7 +158,7 @@ class ClosureCheck {
       parsed.drop(size);
       return undefined;
     }
-    await this.#checkBlobs(manifest.blobs, digest, maxConcurrentRequests);
+    await this.#checkBlobs(manifest.blobs, digest);
     const isIndex = manifest.kind === "index";
     const sparse = isIndex ? await this.#checkChildren(manifest, { namedBy: digest, depth: depth + 1 }) : complete;
     if (sparse === complete) parsed.drop(size); // of one that lacks manifests those are kept
@@ -201,9 +201,8 @@ class ClosureCheck {
   /** Visits many children at the same time: each small manifest, and each that is nowhere. The others are left for later. */
   async #lookAhead(children: DescriptorList, visit: Visit): Promise<void> {
     let absent = this.#absent;
-    const atOnce = Math.min(maxConcurrentRequests, children.length);
-    if (atOnce < 2) return;
-    await concurrently(children, atOnce, async (child) => {
+    if (children.length < 2) return;
+    await concurrently(children, maxConcurrentRequests, async (child) => {
       const { digest } = child;
       if (this.#visited.has(digest)) return;
       this.#checkManifestBytes(child, visit.namedBy);
@@ -213,13 +212,13 @@ class ClosureCheck {
       if (isAbsent && ++absent > maxAbsent) throw tooManyAbsent();
       if (isAbsent) this.#visited.set(digest, undefined);
       if (manifest?.kind !== "manifest") return;
-      await this.#checkBlobs(manifest.blobs, digest, Math.floor(maxConcurrentRequests / atOnce));
+      await this.#checkBlobs(manifest.blobs, digest);
       this.#visited.set(digest, this.#note(digest, manifest, complete));
     });
   }
 
-  async #checkBlobs(blobs: DescriptorList, namedBy: string, atOnce: number): Promise<void> {
-    await concurrently(blobs, atOnce, async (blob) => {
+  async #checkBlobs(blobs: DescriptorList, namedBy: string): Promise<void> {
+    await concurrently(blobs, maxConcurrentRequests, async (blob) => {
       checkSize(blob, await this.#sizeOf(blob.digest), namedBy);
     });
   }
@@ -227,8 +226,8 @@ class ClosureCheck {
   async #sizeOf(digest: string): Promise<number | undefined> {
     const before = this.#options.known.sizeOf(digest) ?? this.#sizes.get(digest);
     if (before !== undefined) return before;
-    const { store, signal } = this.#options;
-    const size = (await store.head(blobKey(digest), { signal }))?.size;
+    const { store, signal, parsed } = this.#options;
+    const size = (await parsed.ask(async () => store.head(blobKey(digest), { signal })))?.size;
     this.#sizes.set(digest, size);
     return size;
   }
@@ -269,12 +268,13 @@ class ClosureCheck {
   }
 
   async #readBytes({ digest, size }: Descriptor, namedBy: string): Promise<Uint8Array | undefined> {
-    const { store, signal, limits, known } = this.#options;
+    const { store, signal, limits, known, parsed } = this.#options;
     const brought = known.sizeOf(digest);
     if (brought !== undefined) checkSize({ digest, size }, brought, namedBy);
     const kept = known.manifest(digest);
     if (kept !== undefined) return kept;
-    return (await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal }))?.bytes;
+    const options = { maxBytes: limits.maxManifestBytes, signal };
+    return (await parsed.ask(async () => readSmallObject(store, blobKey(digest), options)))?.bytes;
   }
 }
 

@@ -217,7 +217,7 @@ describe("maxLoads", () => {
     const begun = await app.request("/v1/uploads", { method: "POST", body: JSON.stringify({ size }) });
     const { parts } = (await begun.json()) as { parts: { url: string; size: number }[] };
     const send = async (body: ReadableStream<Uint8Array> | Uint8Array): Promise<Response> =>
-      app.request(new Request(parts[0]?.url ?? "", { method: "PUT", body, duplex: "half" } as RequestInit));
+      app.request(new Request(parts[0]?.url ?? "", { method: "PUT", body, duplex: "half" }));
     const bytes = new Uint8Array(parts[0]?.size ?? 0);
     const bodies = [heldBody(bytes), heldBody(bytes)];
     const running = bodies.map(async ({ body }) => send(body));

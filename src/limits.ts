@@ -5,7 +5,7 @@
  * one load too many `TOOMANYREQUESTS`.
  */
 export interface Limits {
-  /** Bytes that all loads of the process hold together while they wait for the store. */
+  /** Bytes of bodies that the process holds at once: those of loads while they wait for the store, parts, and JSON. */
   readonly maxBufferBytes: number;
   /**
    * Bytes of one manifest, of an archive's `index.json` or `manifest.json`, or of a docker-archive's config. Of indexes inside
@@ -20,7 +20,7 @@ export interface Limits {
   readonly maxBodyBytes: number;
   /** Bytes of one file in an archive, such as a layer. */
   readonly maxBlobBytes: number;
-  /** Loads at once; whoever comes then is told to come again. Parts of an upload are none: they wait their turn. */
+  /** Loads at once, and as many parts of uploads. One more waits ten seconds for its turn. */
   readonly maxLoads: number;
   /** Seconds for which a client may send nothing while more of its body is awaited. */
   readonly maxIdleSeconds: number;

@@ -9,7 +9,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import zlib from "node:zlib";
 import { Decompress as Fzstd } from "fzstd";
 import { StowageError, messageOf } from "../errors.ts";
-import type { Release } from "../streams/byte-budget.ts";
+import type { Release } from "../streams/line.ts";
 import type { ByteReader } from "../streams/byte-reader.ts";
 import { through } from "../streams/through.ts";
 import { expectZeros } from "./trailing-zeros.ts";

@@ -3,6 +3,7 @@ import { StowageError } from "../errors.ts";
 import { isSha256Digest } from "../oci/digest.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import { findMissingBlobs } from "../uploads/find-missing-blobs.ts";
+import { callerName } from "./authentication.ts";
 import { readJsonObject } from "./request-json.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
@@ -14,7 +15,7 @@ const maxDigests = 10_000;
 const maxDirectBytes = 64 * 1024 * 1024;
 
 export function missingRoutes(service: Service): Route[] {
-  const { store, maxRequestBytes = maxDirectBytes } = service;
+  const { maxRequestBytes = maxDirectBytes } = service;
   return [
     route({
       methods: ["POST"],
@@ -23,7 +24,7 @@ export function missingRoutes(service: Service): Route[] {
       async answer(c) {
         const { signal } = c.req.raw;
         const missing = await readJsonObject(c, { service, maxBytes: maxBodyBytes }, async (json) =>
-          findMissingBlobs(parseDigests(json), { store, signal }),
+          findMissingBlobs(parseDigests(json), { ...service, caller: callerName(c), signal }),
         );
         return c.json({ missing, directBytes: Math.min(maxDirectBytes, maxRequestBytes) });
       },

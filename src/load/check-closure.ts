@@ -194,7 +194,7 @@ class ClosureCheck {
       return undefined;
     }
     await this.#storeInlined(manifest);
-    await this.#checkBlobs(manifest.blobs, digest, maxConcurrentRequests);
+    await this.#checkBlobs(manifest.blobs, digest);
     const isIndex = manifest.kind === "index";
     const sparse = isIndex ? await this.#checkChildren(manifest, { namedBy: digest, depth: depth + 1 }) : complete;
     if (sparse === complete) parsed.drop(size); // of one that lacks manifests those are kept
@@ -249,10 +249,9 @@ class ClosureCheck {
   /** Visits many children at the same time: each small manifest, and each that is nowhere. The others are left for later. */
   async #lookAhead(children: DescriptorList, visit: Visit): Promise<void> {
     let absent = this.#absent;
-    const atOnce = Math.min(maxConcurrentRequests, children.length);
     // Where all problems are wanted each child's own are told in its turn.
-    if (atOnce < 2 || this.#options.onProblem !== undefined) return;
-    await concurrently(children, atOnce, async (child) => {
+    if (children.length < 2 || this.#options.onProblem !== undefined) return;
+    await concurrently(children, maxConcurrentRequests, async (child) => {
       const { digest } = child;
       if (this.#visited.has(digest)) return;
       this.#checkManifestBytes(child, visit.namedBy);
@@ -263,13 +262,13 @@ class ClosureCheck {
       if (isAbsent) this.#visited.set(digest, undefined);
       if (manifest?.kind !== "manifest") return;
       await this.#storeInlined(manifest);
-      await this.#checkBlobs(manifest.blobs, digest, Math.floor(maxConcurrentRequests / atOnce));
+      await this.#checkBlobs(manifest.blobs, digest);
       this.#visited.set(digest, this.#note(digest, manifest, complete));
     });
   }
 
-  async #checkBlobs(blobs: DescriptorList, namedBy: string, atOnce: number): Promise<void> {
-    await concurrently(blobs, atOnce, async (blob) => {
+  async #checkBlobs(blobs: DescriptorList, namedBy: string): Promise<void> {
+    await concurrently(blobs, maxConcurrentRequests, async (blob) => {
       this.#checkSize(blob, await this.#sizeOf(blob.digest), namedBy);
     });
   }
@@ -278,8 +277,8 @@ class ClosureCheck {
     const before = this.#options.known.sizeOf(digest) ?? this.#sizes.get(digest);
     if (before !== undefined) return before;
     this.#checkUsable(digest);
-    const { store, signal } = this.#options;
-    const size = (await store.head(blobKey(digest), { signal }))?.size;
+    const { store, signal, parsed } = this.#options;
+    const size = (await parsed.ask(async () => store.head(blobKey(digest), { signal })))?.size;
     this.#sizes.set(digest, size);
     return size;
   }
@@ -333,13 +332,14 @@ class ClosureCheck {
   }
 
   async #readBytes({ digest, size }: Descriptor, namedBy: string): Promise<Uint8Array | undefined> {
-    const { store, signal, limits, known } = this.#options;
+    const { store, signal, limits, known, parsed } = this.#options;
     const brought = known.sizeOf(digest);
     if (brought !== undefined) this.#checkSize({ digest, size }, brought, namedBy);
     const kept = known.manifest(digest);
     if (kept !== undefined) return kept;
     if (brought === undefined) this.#checkUsable(digest);
-    return readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal });
+    const options = { maxBytes: limits.maxManifestBytes, signal };
+    return parsed.ask(async () => readSmallBlob(store, digest, options));
   }
 }
 

@@ -4,7 +4,8 @@
  */
 import { StowageError } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";
-import type { ByteBudget, Release, TakeOptions } from "../streams/byte-budget.ts";
+import type { ByteBudget, TakeOptions } from "../streams/byte-budget.ts";
+import type { Release } from "../streams/line.ts";
 
 /** A JSON text of up to this many bytes is parsed without a turn. */
 const freeTextBytes = 64 * 1024;
@@ -42,6 +43,11 @@ export class ParsedJson {
     } finally {
       release();
     }
+  }
+
+  /** Asks the store about one of many objects, at the turn of the load's caller. */
+  async ask<T>(question: () => Promise<T>): Promise<T> {
+    return this.#budget.ask(question, this.#options);
   }
 
   /** To be called before something is kept of a text of this many bytes. May wait; throws `LIMIT_EXCEEDED`. */

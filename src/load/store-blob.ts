@@ -7,7 +7,8 @@
  */
 import { blobKey } from "../storage/keys.ts";
 import type { BlobSource, ObjectStore } from "../storage/object-store.ts";
-import type { ByteBudget, Release } from "../streams/byte-budget.ts";
+import type { ByteBudget } from "../streams/byte-budget.ts";
+import type { Release } from "../streams/line.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { digestOf } from "../streams/digest-of.ts";
 import { afterFirstChunk } from "../streams/first-chunk.ts";

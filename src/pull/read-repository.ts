@@ -5,8 +5,8 @@ import { type RepositoryIndex, parseRepositoryIndex } from "../oci/repository-in
 import { indexKey } from "../storage/keys.ts";
 import type { CallOptions, ObjectStore } from "../storage/object-store.ts";
 import { readIfAllowed } from "../storage/read-small-object.ts";
-import type { ByteBudget, Release } from "../streams/byte-budget.ts";
-import { maxTurnWaitMs } from "../streams/line.ts";
+import type { ByteBudget } from "../streams/byte-budget.ts";
+import { type Release, maxTurnWaitMs } from "../streams/line.ts";
 import { SharedReads } from "./shared-reads.ts";
 
 /** An index of up to this many bytes is read and parsed without a turn. */

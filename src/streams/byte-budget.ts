@@ -8,7 +8,8 @@
  * - A hold by `take` is for one body: a blob, a part, a small request. Its bytes are read from a client, which is cut off
  *   when it falls silent, or they are on their way to the store. Neither needs another hold. A load that waits for its next
  *   blob still writes its earlier ones, and gives their bytes back.
- * - A hold by `takeJson` is for one text, while it is read from the store and parsed. That needs no other hold.
+ * - A turn to `ask` the store lasts for one question.
+ * - A hold by `takeJson` is for one text, while it is read from the store and parsed. That may need a turn to ask.
  * - A hold by `keepJson` is for what a load keeps of large indexes or configs. Its load may wait for the two above meanwhile,
  *   and holds neither while it waits for this one. A load has one such hold at a time.
  * - A hold by `takeLasting` is for a zstd window. Its load waits for all of the above meanwhile. The load takes it first, and
@@ -18,17 +19,18 @@
 import { StowageError } from "../errors.ts";
 import { Line, type Release } from "./line.ts";
 
-export type { Release } from "./line.ts";
-
 /** Bytes that windows leave free: what one blob that is streamed takes. */
 const blobBytes = 32 * 1024 * 1024;
 /** Bytes of JSON text that are parsed at the same time. Parsed, they take up to twelve times as much. */
 const maxJsonBytes = 16 * 1024 * 1024;
 /** Bytes that loads keep of large indexes and configs: what two loads may keep. */
 const maxKeptJsonBytes = 32 * 1024 * 1024;
+/** Questions to the store that are asked at the same time while a list of many is gone through. */
+const maxQuestions = 32;
 /** The name for requests that count for no caller in particular. */
 const defaultCaller = "anyone";
 
+/** How bytes are taken from a budget. */
 export interface TakeOptions {
   /** Whom the bytes are held for. Callers get equal shares while several want some. Without it: one name for all. */
   readonly caller?: string | undefined;
@@ -50,6 +52,8 @@ export class ByteBudget {
   readonly #lasting: Line;
   readonly #json = new Line({ capacity: maxJsonBytes, units: "bytes of JSON", limit: "maxJsonBytes" });
   readonly #keptJson = new Line({ capacity: maxKeptJsonBytes, units: "bytes of JSON", limit: "maxKeptJsonBytes" });
+
+  readonly #questions = new Line({ capacity: maxQuestions, units: "questions to the store", limit: "maxQuestions" });
 
   /** A blob that is streamed into S3 takes 30 MiB: with fewer bytes than that, large ones are refused. */
   constructor(maxBytes: number) {
@@ -108,6 +112,19 @@ export class ByteBudget {
   /** As `takeJson`, but undefined if it would have to wait. */
   tryTakeJson(bytes: number, { caller = defaultCaller }: Pick<TakeOptions, "caller">): Release | undefined {
     return this.#json.tryAcquire(Math.min(bytes, maxJsonBytes), { caller });
+  }
+
+  /**
+   * Asks the store whether it has one of many objects, at this caller's turn. Each question takes time and memory of the
+   * process: lists of many thousands, in several requests, would make those of others wait.
+   */
+  async ask<T>(question: () => Promise<T>, options: TakeOptions): Promise<T> {
+    const release = await this.#questions.acquire(1, withCaller(options));
+    try {
+      return await question();
+    } finally {
+      release();
+    }
   }
 
   /** Takes bytes for all that a load keeps of large indexes and configs. */

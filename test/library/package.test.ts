@@ -30,7 +30,7 @@ const types: Readonly<Record<string, readonly string[]>> = {
   ".": words(`
     Access AccessRules Action Amount AppOptions BlobIdentity BlobReceipt BlobSource BlobStatus ByteChunks ByteRange CallOptions Clock Descriptor
     ErrorCode Expectation GarbageOptions GarbageReport GetOptions Grant IgnoredEntry ImageName ImageReceipt Limits LoadOptions ObjectInfo ObjectStore OciErrorCode OpenStoreOptions
-    OwnErrorCode Presigner PutBlobOptions PutBlobResult PutCondition Receipt Release RequestCounts SendOptions Settings StagedResult StagedSource
+    OwnErrorCode Presigner PutBlobOptions PutBlobResult PutCondition Receipt Release RequestCounts SendOptions Settings StagedResult StagedSource TakeOptions
     StoreReader StoredObject StowageErrorOptions TagPattern Token`),
   "./directory": [],
   "./memory": ["MemoryStoreOptions"],

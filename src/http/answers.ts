@@ -11,8 +11,7 @@ import type { Context } from "hono";
 import type { Limits } from "../limits.ts";
 import { type ByteRange, type ObjectStore, defaultMaxOpenBodies } from "../storage/object-store.ts";
 import { type Memory, smallObjectBytes } from "../storage/read-small-object.ts";
-import type { Release } from "../streams/line.ts";
-import { AnswerLine, type TurnOptions } from "./answer-line.ts";
+import { type AcquireOptions, Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
 import { type AnswerSource, answerStream } from "./answer-stream.ts";
 import { callerName } from "./authentication.ts";
 import { BlobBytes } from "./blob-bytes.ts";
@@ -50,14 +49,13 @@ export interface OpenBlob {
 
 export class Answers {
   readonly #options: AnswersOptions;
-  readonly #connections: AnswerLine;
-  readonly #blobs: AnswerLine;
-  readonly #memory: AnswerLine;
+  readonly #connections: Line;
+  readonly #blobs: Line;
+  readonly #memory: Line;
 
   constructor(options: AnswersOptions) {
     this.#options = options;
-    const line = (capacity: number, units: string, limit: string): AnswerLine =>
-      new AnswerLine({ capacity, units, limit });
+    const line = (capacity: number, units: string, limit: string): Line => new Line({ capacity, units, limit });
     const { maxOpenBodies = defaultMaxOpenBodies } = options.store;
     this.#connections = line(maxOpenBodies, "connections to the store for blobs", "maxOpenBodies");
     this.#blobs = line(answersPerBody * maxOpenBodies, "answers with blobs", "maxBlobAnswers");
@@ -86,13 +84,13 @@ export class Answers {
   async sendText(c: Context, prepare: () => Promise<TextAnswer>): Promise<Response> {
     const { maxBytes, text, headers } = await prepare();
     if (maxBytes <= smallObjectBytes || c.req.method === "HEAD") return new Response(text(), { headers });
-    const release = await this.#memory.tryAcquire(maxBytes, this.#turnOf(c));
+    const release = this.#memory.tryAcquire(this.#bytesOf(maxBytes), this.#turnOf(c));
     if (release !== undefined) return this.#sendLarge(c, { text, headers }, release);
     return this.#sendLater(c, prepare, maxBytes);
   }
 
   async #sendLater(c: Context, prepare: () => Promise<TextAnswer>, maxBytes: number): Promise<Response> {
-    const release = await this.#memory.acquire(maxBytes, this.#turnOf(c));
+    const release = await this.#memory.acquire(this.#bytesOf(maxBytes), this.#turnOf(c));
     try {
       return this.#sendLarge(c, await prepare(), release);
     } catch (error) {
@@ -111,14 +109,14 @@ export class Answers {
   async withMemory<T>(c: Context, work: (memory: Memory) => Promise<T>): Promise<T> {
     let release: Release | undefined;
     const memory: Memory = {
-      tryHold: async (bytes) => {
+      tryHold: (bytes) => {
         release?.();
-        release = await this.#memory.tryAcquire(bytes, this.#turnOf(c));
+        release = this.#memory.tryAcquire(this.#bytesOf(bytes), this.#turnOf(c));
         return release !== undefined;
       },
       hold: async (bytes) => {
         release?.();
-        release = await this.#memory.acquire(bytes, this.#turnOf(c));
+        release = await this.#memory.acquire(this.#bytesOf(bytes), this.#turnOf(c));
       },
     };
     try {
@@ -145,13 +143,18 @@ export class Answers {
     });
   }
 
-  #turnOf(c: Context): Pick<TurnOptions, "caller" | "signal"> {
-    return { caller: callerName(c), signal: c.req.raw.signal };
+  #turnOf(c: Context): Required<Pick<AcquireOptions, "caller" | "signal" | "maxWaitMs">> {
+    return { caller: callerName(c), signal: c.req.raw.signal, maxWaitMs: maxTurnWaitMs };
+  }
+
+  /** A larger answer than all may be together is let in by itself. */
+  #bytesOf(bytes: number): number {
+    return Math.min(bytes, this.#memory.capacity);
   }
 }
 
 interface Hold {
-  readonly line: AnswerLine;
+  readonly line: Line;
   readonly release: Release;
 }
 

@@ -5,8 +5,7 @@
 import { StowageError } from "../errors.ts";
 import { blobKey } from "../storage/keys.ts";
 import type { ByteRange, ObjectStore, StoredObject } from "../storage/object-store.ts";
-import type { Release } from "../streams/line.ts";
-import type { AnswerLine } from "./answer-line.ts";
+import { type Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
 
 /** The longest wait for a connection in the middle of a blob. Its headers are sent by then: it can no longer be refused. */
 const maxResumeMs = 60_000;
@@ -20,7 +19,7 @@ export interface BlobBytesOptions {
   readonly store: ObjectStore;
   readonly digest: string;
   readonly range: ByteRange | undefined;
-  readonly connections: AnswerLine;
+  readonly connections: Line;
   readonly caller: string;
   readonly signal: AbortSignal;
 }
@@ -118,7 +117,7 @@ export class BlobBytes implements AsyncIterator<Uint8Array> {
 
 async function connect(
   { store, digest, connections, caller, signal }: BlobBytesOptions,
-  { range, maxWaitMs }: { readonly range: ByteRange | undefined; readonly maxWaitMs?: number },
+  { range, maxWaitMs = maxTurnWaitMs }: { readonly range: ByteRange | undefined; readonly maxWaitMs?: number },
 ): Promise<(Omit<Connection, "stop"> & { readonly object: StoredObject }) | undefined> {
   const release = await connections.acquire(1, { caller, signal, maxWaitMs });
   try {

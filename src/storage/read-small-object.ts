@@ -9,7 +9,7 @@ export const smallObjectBytes = 64 * 1024;
 /** Memory for one object at a time. */
 export interface Memory {
   /** Takes memory, if there is enough at once. Returns whether there was. */
-  tryHold(bytes: number): Promise<boolean>;
+  tryHold(bytes: number): boolean;
   /** Waits for enough. */
   hold(bytes: number): Promise<void>;
 }
@@ -39,8 +39,7 @@ export async function readSmallObject(
   options: ReadSmallOptions,
 ): Promise<SmallObject | undefined> {
   const { memory, signal } = options;
-  const mayRead = async (size: number): Promise<boolean> =>
-    memory === undefined || size <= smallObjectBytes || memory.tryHold(size);
+  const mayRead = (size: number): boolean => memory === undefined || size <= smallObjectBytes || memory.tryHold(size);
   const found = await readIfAllowed(store, key, { ...options, mayRead });
   if (found === undefined || found.bytes !== undefined) return found;
   await memory?.hold(found.size); // without a connection to the store
@@ -50,7 +49,7 @@ export async function readSmallObject(
 interface ReadIfAllowedOptions extends CallOptions {
   readonly maxBytes: number;
   /** May an object of this size be read now? */
-  readonly mayRead: (size: number) => boolean | Promise<boolean>;
+  readonly mayRead: (size: number) => boolean;
 }
 
 /** As `readSmallObject`, but does not read the bytes if `mayRead` says no to an object of this size. */
@@ -62,13 +61,8 @@ export async function readIfAllowed(
   const object = await store.get(key, { signal });
   if (object === undefined) return undefined;
   const { size, etag } = object;
-  let isAllowed = false;
-  try {
-    isAllowed = size <= maxBytes && (await mayRead(size));
-  } finally {
-    if (!isAllowed) await object.body[Symbol.asyncIterator]().return?.();
-  }
-  if (isAllowed) return { bytes: await collectBytes(object.body, size), etag };
+  if (size <= maxBytes && mayRead(size)) return { bytes: await collectBytes(object.body, size), etag };
+  await object.body[Symbol.asyncIterator]().return?.();
   if (size <= maxBytes) return { size };
   throw new StowageError(
     "LIMIT_EXCEEDED",

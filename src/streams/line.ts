@@ -126,6 +126,11 @@ export class Line {
     return this.#next() !== undefined;
   }
 
+  /** Does any request wait, also one that waits only for its own caller's share? */
+  get hasWaiters(): boolean {
+    return this.#look().heads.length > 0;
+  }
+
   /** Units that are held at the moment. */
   get held(): number {
     return this.capacity - this.#free;

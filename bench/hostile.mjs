@@ -1,4 +1,5 @@
-// How long input that was made to take long takes. See README.md. Each section is a call of `times` or of `growth`.
+// How long input that was made to take long takes, and how others are served during an attack. See README.md. Each section of
+// inputs is a call of `times` or of `growth`; each attack has a file in `hostile/`.
 import { createHash } from "node:crypto";
 import { parseArgs } from "node:util";
 import { entryPath } from "../dist/archive/entry-path.js";
@@ -17,15 +18,27 @@ import { parseTagPatterns } from "../dist/oci/tag-pattern.js";
 import { MemoryStore } from "../dist/storage/memory-store.js";
 import { median, print } from "./measuring.mjs";
 
-const { values } = parseArgs({ options: { rounds: { type: "string", default: "7" } } });
+const { values } = parseArgs({
+  options: { rounds: { type: "string", default: "7" }, attacks: { type: "string" }, store: { type: "string" } },
+});
 const rounds = Number(values.rounds);
 const mebibyte = 1024 * 1024;
 const kibibyte = 1024;
 
-await times("The largest that is read", largest());
-await growth("Requests", await requests());
-await growth("Texts", texts(), [16, 64, 256, 1024]);
-await growth("Patterns of names, of which settings hold one", patterns(), [0.0625, 0.125, 0.25]);
+if (values.attacks === undefined) {
+  await times("The largest that is read", largest());
+  await growth("Requests", await requests());
+  await growth("Texts", texts(), [16, 64, 256, 1024]);
+  await growth("Patterns of names, of which settings hold one", patterns(), [0.0625, 0.125, 0.25]);
+} else {
+  const options = { seconds: Number(values.attacks), store: values.store };
+  for (const section of ["slow-readers", "attackers"]) {
+    const { name, run } = await import(`./hostile/${section}.mjs`);
+    print(`## ${name}\n`);
+    await run(options);
+    print("");
+  }
+}
 
 /** A table of inputs of one size: CPU milliseconds, after a round that is not counted. */
 async function times(title, works) {

@@ -11,7 +11,10 @@ import all from "./vitest.config.ts";
 const slow = [
   "bench.test.ts",
   "clients/",
+  "commit/commit-simulation.test.ts",
+  "commit/commit-speed.test.ts",
   "conformance/",
+  "gc/simulation.test.ts",
   "infra/",
   "runtimes/index-memory.test.ts",
   "runtimes/memory.test.ts",

@@ -42,7 +42,7 @@ export type OwnErrorCode =
   | "STORE_DAMAGED"
   /** There is no room left in the store: the disk is full. Nothing was written. */
   | "STORE_FULL"
-  /** The store did not answer, refused, or ignores conditional writes. */
+  /** The store did not answer, refused, ignores conditional writes, or was written by a later version of Stowage. */
   | "STORE_UNAVAILABLE"
   /** By the settings this tag never moves and is never removed. */
   | "TAG_IMMUTABLE"

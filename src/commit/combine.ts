@@ -1,26 +1,40 @@
 /**
- * A commit after a lost race: each writer leaves its changes as an intent, and whoever wins the next race merges them all.
+ * A commit after a lost race: each writer leaves its changes as an intent, and the winner of the next race merges them all.
  *
- * The outcome of an intent is decided by one conditional write, once: in the same write it goes into the index's `applied`,
- * where it stays as long as the intent is there. Nothing old can come back, for three reasons. A writer deletes only what it
- * has sent once: what might come a second time stays until it is too old to be merged. What is merged is listed *after* the
- * index was read: an intent whose outcome that index has forgotten is deleted by then, so it is not in the list. And an index
- * that has moved meanwhile refuses the write.
+ * One conditional write decides the outcome of an intent, once: in the same write the outcome goes into the index's `applied`,
+ * and it stays there as long as the intent is there. Why nothing old comes back:
+ *
+ * - What is merged is listed *after* the index was read. If that index has forgotten an outcome, its intent was deleted before
+ *   and is not in the list. If the index has moved meanwhile, it refuses the write.
+ * - An intent that was sent twice may land again after it was deleted. Its writer does not delete it: it stays until it is too
+ *   old to be merged.
+ * - An intent says which generation of the index its writer had seen. Each name in the index has the generation of its last
+ *   change. If that is newer, the intent is answered `stale` and not made. So a change that was acknowledged after a writer's
+ *   last request is never undone by that writer. A living writer that is told `stale` sends a new intent.
+ *
+ * Clocks decide only who goes first and how long others help a writer. An intent that is late by the clock of another writer
+ * is left alone: its own writer, if it lives, can still merge it, and is the only one to say that it has expired.
  */
+import { seenOf } from "../oci/find-stale.ts";
 import type { ChangeSetOutcome } from "../oci/index-change.ts";
+import { checkFormat } from "../oci/repository-index.ts";
 import type { Commit } from "./commit-changes.ts";
+import { lotOf, newIntentId } from "./commit-id.ts";
 import type { IndexState } from "./index-state.ts";
-import { type Intent, deleteIntent, putIntent } from "./intent.ts";
+import { type Intent, deleteIntent, listIntents, maxWaitMs, putIntent } from "./intent.ts";
 import { type Sight, look } from "./look.ts";
-import { type Merge, maxConcurrentReads, mergeIntents, readIntents } from "./merge-intents.ts";
+import { type Merge, type Told, maxConcurrentReads, mergeIntents, readIntents } from "./merge-intents.ts";
 import { unknownOutcome } from "./unknown-outcome.ts";
 
-/** How long an intent may wait to be merged. */
-const maxWaitMs = 60_000;
 /** How long after that, and after the last try of sending it, its writer still looks for what became of it. */
 const maxDoubtMs = 30_000;
 /** How long an intent that was sent without an answer may be nowhere, until its writer gives up looking. */
 const maxMissingMs = 10_000;
+/** Writers who are told `stale` are told at about the same time. They wait for each other for some requests, then one merges. */
+const gatherRequests = 5;
+const longestGatherMs = 1000;
+/** How often a merge reads what has come meanwhile. What it leaves waits for the next merge, and may be stale by then. */
+const maxReads = 2;
 const shortestRequestMs = 2;
 /** What a process that hardly gets to run needs for an intent, and for all that it merges. */
 const slowReadMs = 4;
@@ -34,23 +48,58 @@ const longestWaitMs = 8000;
 /** Before another round where the store did not even let itself be looked at. */
 const waitAfterErrorMs = 100;
 
-type Outcomes = readonly ChangeSetOutcome[];
-
 /**
- * Returns what became of the changes. `lastSeen` is the index without them, as it was a moment ago: it does for the first
- * look, since what is listed after it is merged with it. Throws `STORE_UNAVAILABLE` if nobody can tell by the time that it
- * should be known.
+ * Returns what became of the changes. `lastSeen` is the index without them, as it was a moment ago. Throws
+ * `STORE_UNAVAILABLE` if nobody can tell by the time that it should be known, and what `checkFormat` does.
  */
-export async function combine(commit: Commit, lastSeen: IndexState): Promise<Outcomes> {
-  const { id, sets, clock } = commit;
-  const deadline = clock.now() + maxWaitMs;
-  const own: Intent = { id, sets, deadline };
+export async function combine(commit: Commit, lastSeen: IndexState): Promise<readonly ChangeSetOutcome[]> {
+  const { sets, clock } = commit;
+  const until = clock.now() + maxWaitMs;
+  const outcomes = new Map<number, ChangeSetOutcome>();
+  let open = [...sets.keys()];
+  let state = lastSeen;
+  while (open.length > 0) {
+    const openSets = sets.filter((_, i) => open.includes(i));
+    const told = await sendIntent(
+      { ...commit, sets: openSets },
+      { lastSeen: state, until, isAgain: outcomes.size > 0 },
+    );
+    for (const [at, i] of open.entries()) outcomes.set(i, told.outcomes[at] ?? { failed: "expired" });
+    if (clock.now() > until) break;
+    open = open.filter((i) => isStale(outcomes.get(i)));
+    state = told.state;
+  }
+  return sets.map((_, i) => outcomes.get(i) ?? { failed: "expired" });
+}
+
+function isStale(outcome: ChangeSetOutcome | undefined): boolean {
+  return outcome !== undefined && "failed" in outcome && outcome.failed === "expired" && outcome.stale === true;
+}
+
+interface Attempt {
+  /** It does for the first look too, since what is listed after it is merged with it. */
+  readonly lastSeen: IndexState;
+  /** Until when this writer makes the changes, in milliseconds since 1970. */
+  readonly until: number;
+  /** Others have sent theirs before. */
+  readonly isAgain: boolean;
+}
+
+/** Sends an intent with all changes, and returns what became of them. */
+async function sendIntent(lone: Commit, { lastSeen, until, isAgain }: Attempt): Promise<Told> {
+  const { sets, clock, repository, store } = lone;
+  checkFormat(lastSeen.index, repository);
+  const intents = (await listIntents(lone)).map((intent) => intent.id);
+  const id = newIntentId(clock, { commit: lone.id, commits: lastSeen.index.commits, intents });
+  const commit: Commit = { ...lone, id };
+  const own: Intent = { id, sets, seen: seenOf(lastSeen.index) };
   const read = new Map([[id, own]]);
   let began = clock.now();
-  const timesSent = await putIntent(own, commit, clock);
-  const lastLook = Math.max(deadline, clock.now()) + maxDoubtMs; // no answer may have been long in coming
+  const timesSent = await putIntent(own, { store, repository, clock, deadline: until });
+  const lastLook = Math.max(until, clock.now()) + maxDoubtMs; // no answer may have been long in coming
   let requestMs = shortestRequestMs; // the slowest so far
   let lastError: unknown;
+  if (isAgain) await clock.sleep(Math.min((clock.now() - began) * gatherRequests, longestGatherMs));
   let missingSince = Number.POSITIVE_INFINITY;
   for (let round = 0; ; round++) {
     let usualMs = waitAfterErrorMs;
@@ -60,33 +109,42 @@ export async function combine(commit: Commit, lastSeen: IndexState): Promise<Out
       usualMs = mergeMs(found, requestMs);
       const isThere = found.listed.some((intent) => intent.id === id);
       missingSince = isThere ? Number.POSITIVE_INFINITY : Math.min(missingSince, clock.now());
-      const outcomes = found.outcomes ?? (await takePart({ ...commit, ...found, read }, round));
-      if (outcomes !== undefined) {
+      const told = toldIn(found) ?? (await takePart({ ...commit, ...found, read, until }, round));
+      if (told !== undefined) {
         if (timesSent === 1) await deleteIntent(id, commit);
-        return outcomes;
+        return told;
       }
     } catch (error) {
       lastError = error; // an intent is there for good: another round may find the store in a better state
     }
     // By when the look began: whoever was held up since then looks once more.
-    if (began >= Math.min(lastLook, missingSince + maxMissingMs)) throw unknownOutcome(commit.repository, lastError);
+    if (began >= Math.min(lastLook, missingSince + maxMissingMs)) throw unknownOutcome(repository, lastError);
     await clock.sleep(waitMs({ usualMs, round, random: clock.random() }));
     began = clock.now();
   }
 }
 
+function toldIn({ outcomes, state }: Sight): Told | undefined {
+  return outcomes && { outcomes, state };
+}
+
 /** Merges all that wait, if the own changes are among them and it is this writer's turn. */
-async function takePart(merge: Merge, round: number): Promise<Outcomes | undefined> {
-  const rank = merge.waiting.findIndex(({ id }) => id === merge.id);
+async function takePart(merge: Merge, round: number): Promise<Told | undefined> {
+  const isThere = merge.waiting.some(({ id }) => id === merge.id);
+  const rank = isThere ? merge.waiting.filter(({ id }) => lotOf(id) < lotOf(merge.id)).length : -1;
   if (!isTurn(rank, round)) return undefined;
   // The index may move while others' intents are read, and a look costs less than a merge that is lost.
-  const found = (await readIntents(merge)) ? await look(merge, undefined) : merge;
-  return found.outcomes ?? mergeIntents({ ...merge, ...found });
+  let current = merge;
+  for (let reads = 0; reads < maxReads && current.outcomes === undefined && (await readIntents(current)); reads++) {
+    current = { ...merge, ...(await look(merge, undefined)) };
+  }
+  return toldIn(current) ?? mergeIntents(current);
 }
 
 /**
- * The oldest merges first, while the others wait for it: each further one would read every intent only to lose. If it is
- * slow or dead, more and more of them try. Who goes when is a matter of speed alone.
+ * One merges first, by lot, while the others wait for it: each further one would read every intent only to lose. If it is
+ * slow or dead, more and more of them try. Who goes when is a matter of speed alone. (If the oldest went first, it would
+ * merge before the others of its crowd have come.)
  */
 function isTurn(rank: number, round: number): boolean {
   return rank !== -1 && rank < 4 ** round;

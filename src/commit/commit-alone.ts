@@ -32,7 +32,7 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
   const isBusy = isMoving(state.index, { now: clock.now(), requestMs: clock.now() - began });
   let doubt: Doubt | undefined; // the latest try without an answer: it may have landed or may yet
   for (let tries = 1; ; tries++) {
-    const { index, outcomes } = mergeWithin(state.index, sets);
+    const { index, outcomes } = mergeWithin(state.index, sets, clock.now());
     if (index === state.index) return { outcomes };
     const isLate = clock.now() > deadline;
     if ((isBusy || isLate) && tries === 1) return { lost: state };

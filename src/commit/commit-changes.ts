@@ -22,7 +22,7 @@ export interface CommitOptions {
   readonly deadline?: number | undefined;
 }
 
-/** A commit under way. */
+/** A commit under way. One that goes by way of intents has another id for each of them. */
 export interface Commit {
   readonly id: string;
   readonly repository: string;

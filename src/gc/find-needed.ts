@@ -7,7 +7,7 @@
 import { type ErrorCode, StowageError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { type Descriptor, knownFields } from "../oci/descriptor.ts";
-import { type RepositoryIndex, subjectOf, tagOf } from "../oci/repository-index.ts";
+import { type RepositoryIndex, checkFormat, subjectOf, tagOf } from "../oci/repository-index.ts";
 import { listRepositories } from "../pull/list-repositories.ts";
 import { readRepository } from "../pull/read-repository.ts";
 import { blobsPrefix, digestOfBlobKey } from "../storage/keys.ts";
@@ -36,7 +36,7 @@ export interface Needed {
   readonly damagedIndexes: readonly StowageError[];
 }
 
-/** Throws `LIMIT_EXCEEDED` if there are too many blobs to keep in mind, and `STORE_UNAVAILABLE`. */
+/** Throws `LIMIT_EXCEEDED` if there are too many blobs to keep in mind, `STORE_UNAVAILABLE`, and what `checkFormat` does. */
 export async function findNeeded(options: FindNeededOptions): Promise<Needed> {
   const walk = new ManifestWalk(options);
   const waiting: Referrer[] = [];
@@ -47,6 +47,7 @@ export async function findNeeded(options: FindNeededOptions): Promise<Needed> {
       damagedIndexes.push(index);
       continue;
     }
+    checkFormat(index, repository); // an index of a later format may need more than this version knows
     const { entries } = index;
     await walk.visit(entries.filter((entry) => subjectIn(entry) === undefined));
     const referrers = entries.flatMap((entry) => referrersIn(entry, repository));

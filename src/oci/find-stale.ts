@@ -1,0 +1,44 @@
+/**
+ * Tells which changes come too late: something that they touch was changed after their writer had looked. To merge them
+ * would undo something newer.
+ */
+import { stampOf } from "./change-history.ts";
+import type { Change, ChangeSet } from "./index-change.ts";
+import { type RepositoryIndex, tagOf } from "./repository-index.ts";
+
+/** What a writer has seen of an index: all of its changes up to a generation. */
+export interface Seen {
+  readonly history: string;
+  readonly generation: number;
+}
+
+export function seenOf({ history, generation }: RepositoryIndex): Seen {
+  return { history: history.id, generation };
+}
+
+/** Was any name that the set touches changed after the state that its writer has seen? */
+export type StaleTest = (set: ChangeSet, seen: Seen) => boolean;
+
+/** Returns the test for an index. */
+export function findStale(index: RepositoryIndex): StaleTest {
+  const { entries, history } = index;
+  const byName = new Map(entries.map((entry) => [tagOf(entry) ?? entry.digest, entry]));
+
+  const lastChange = (name: string): number => {
+    const entry = byName.get(name);
+    const stamps = [entry && stampOf(entry), history.gone.get(name)].filter((stamp) => stamp !== undefined);
+    return stamps.length === 0 ? history.forgotten : Math.max(...stamps.map(({ generation }) => generation));
+  };
+
+  /** A digest that was removed must not come back under a tag, and its removal must not take a tag that is newer. */
+  const touched = (change: Change): readonly string[] => {
+    if (change.op === "set") return change.tag === undefined ? [change.digest] : [change.tag, change.digest];
+    if ("tag" in change) return [change.tag];
+    const names = [...byName].flatMap(([name, { digest }]) => (digest === change.digest ? [name] : []));
+    return [change.digest, ...names];
+  };
+
+  return ({ changes }, seen) =>
+    seen.history !== history.id ||
+    changes.some((change) => touched(change).some((name) => lastChange(name) > seen.generation));
+}

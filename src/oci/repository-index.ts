@@ -11,6 +11,7 @@
  *     dev.stowage.history       the last changes of names that have no entry; an entry has its own in `dev.stowage.at`
  *     dev.stowage.format        the number of this format: see `checkFormat`
  */
+import { Buffer } from "node:buffer";
 import { StowageError, messageOf } from "../errors.ts";
 import {
   type ChangeHistory,
@@ -141,7 +142,27 @@ export function serializeRepositoryIndex(index: RepositoryIndex): Uint8Array {
       [formatAnnotation]: String(currentFormat),
     },
   };
-  return new TextEncoder().encode(JSON.stringify(json));
+  return new TextEncoder().encode(withTellingLength(JSON.stringify(json), entries.length === 0));
+}
+
+/** The length in bytes of an index without entries is a multiple of this number. No other index that is written has such a length. */
+const emptyMultiple = 4096;
+/** Longer than any index without entries that is written. */
+const maxEmptyBytes = 1024 * 1024;
+
+/**
+ * Could an index of this many bytes have no entries? A listing of the bucket tells sizes, so that a catalog reads only the few
+ * indexes of which this is true. Another tool's index can have such a length and entries.
+ */
+export function mayBeEmpty(bytes: number): boolean {
+  return bytes % emptyMultiple === 0 && bytes <= maxEmptyBytes;
+}
+
+/** White space at the end of a JSON text means nothing. */
+function withTellingLength(json: string, isEmpty: boolean): string {
+  const beyond = Buffer.byteLength(json) % emptyMultiple;
+  if (!isEmpty) return beyond === 0 ? `${json}\n` : json;
+  return json + " ".repeat((emptyMultiple - beyond) % emptyMultiple);
 }
 
 function parseWords(value: unknown): string[] {

@@ -1,12 +1,18 @@
 /** The names of the repositories of a store. */
+import { StowageError } from "../errors.ts";
 import { defaultRepository } from "../oci/reference.ts";
+import { mayBeEmpty } from "../oci/repository-index.ts";
 import { indexKey, repositoriesPrefix, repositoryOfIndexKey } from "../storage/keys.ts";
 import type { CallOptions, ObjectStore } from "../storage/object-store.ts";
+import { readRepository } from "./read-repository.ts";
+
+/** Indexes that are read at the same time, to see whether they have entries. */
+const maxConcurrentReads = 32;
 
 /** All of them, in the order of their names. */
 export async function listRepositories(store: ObjectStore, options: CallOptions = {}): Promise<string[]> {
   const names: string[] = [];
-  for await (const name of repositoryNames(store, options)) names.push(name);
+  for await (const { name } of listIndexes(store, options)) names.push(name);
   return names.toSorted();
 }
 
@@ -15,28 +21,63 @@ export interface RepositoryPageOptions extends CallOptions {
   readonly limit: number;
   /** Only those whose names come after this one. */
   readonly after?: string | undefined;
-  /** Only those that whoever asks may know of. */
+  /** Only those that the caller may know of. */
   readonly isWanted: (name: string) => boolean;
 }
 
-/** The first of them in the order of their names: however many there are, no more than twice the limit are held. */
+/**
+ * The first of those that have images, in the order of their names. At most twice the limit are held, for any number of
+ * repositories.
+ */
 export async function pageOfRepositories(
   store: ObjectStore,
   { limit, after, isWanted, signal }: RepositoryPageOptions,
 ): Promise<string[]> {
   let names: string[] = [];
-  for await (const name of repositoryNames(store, { signal })) {
-    if ((after === undefined || name > after) && isWanted(name)) names.push(name);
+  const take = (found: readonly string[]): void => {
+    names.push(...found);
     if (names.length > 2 * limit) names = names.toSorted().slice(0, limit);
+  };
+  let doubtful: string[] = [];
+  for await (const { name, size } of listIndexes(store, { signal })) {
+    if ((after !== undefined && name <= after) || !isWanted(name)) continue;
+    if (mayBeEmpty(size)) doubtful.push(name);
+    else take([name]);
+    if (doubtful.length < maxConcurrentReads) continue;
+    take(await withEntries(store, doubtful));
+    doubtful = [];
   }
+  take(await withEntries(store, doubtful));
   return names.toSorted().slice(0, limit);
 }
 
+/** Those that have entries, and those whose index cannot be read: a damaged one may have some. */
+async function withEntries(store: ObjectStore, names: readonly string[]): Promise<string[]> {
+  const isEmpty = await Promise.all(
+    names.map(async (name) => {
+      try {
+        return (await readRepository(store, name)).entries.length === 0;
+      } catch (error) {
+        if (error instanceof StowageError && error.code === "STORE_DAMAGED") return false;
+        throw error;
+      }
+    }),
+  );
+  return names.filter((_, i) => isEmpty[i] !== true);
+}
+
+interface ListedIndex {
+  readonly name: string;
+  /** Of the index, in bytes. */
+  readonly size: number;
+}
+
 /** In the order of their keys, which is not that of their names: `a-b` comes after `a`, but before `a/_layout`. */
-async function* repositoryNames(store: ObjectStore, options: CallOptions): AsyncGenerator<string> {
-  if ((await store.head(indexKey(defaultRepository), options)) !== undefined) yield defaultRepository;
-  for await (const { key } of store.list(repositoriesPrefix, options)) {
+async function* listIndexes(store: ObjectStore, options: CallOptions): AsyncGenerator<ListedIndex> {
+  const own = await store.head(indexKey(defaultRepository), options);
+  if (own !== undefined) yield { name: defaultRepository, size: own.size };
+  for await (const { key, size } of store.list(repositoriesPrefix, options)) {
     const name = repositoryOfIndexKey(key);
-    if (name !== undefined) yield name;
+    if (name !== undefined) yield { name, size };
   }
 }

@@ -1,4 +1,5 @@
 /** Repositories with very many tags, and very many repositories: what one answer holds, and what the store is asked for. */
+import type { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
 import { commitSet } from "../../src/commit/commit-set.ts";
 import { createApp } from "../../src/http/app.ts";
@@ -93,6 +94,41 @@ describe("GET /v2/_catalog of very many repositories", () => {
     expect(pages.flat()).toEqual(["images", ...names]);
     expect(read).toEqual([]);
     expect(listed).toBe(2 * names.length * pages.length); // the index and `oci-layout` of each
+  });
+});
+
+describe("GET /v2/_catalog of repositories that are empty", () => {
+  const app = (): Hono => createApp({ store, access: "anyone" });
+  const remove = async (name: string): Promise<number> =>
+    (await app().request(`/v2/${name}/manifests/${digest}`, { method: "DELETE" })).status;
+
+  it("leaves them out, reads only their indexes, and lists them again once they have images", async () => {
+    const names = numbers(100);
+    for (const name of names) {
+      const path = `/v1/load/${name}:1`;
+      expect((await app().request(path, { method: "PUT", body: await tarOf(image) })).status).toBe(201);
+    }
+    const empty = names.filter((_, i) => i % 2 === 0);
+    for (const name of empty) expect(await remove(name)).toBe(202);
+    const read: string[] = [];
+    const watched = decorate(store, {
+      get: async (key) => {
+        read.push(key);
+        return store.get(key);
+      },
+    });
+    const left = names.filter((name) => !empty.includes(name));
+    expect((await pagesFrom("/v2/_catalog", watched)).flat()).toEqual(left);
+    expect(read.toSorted()).toEqual(empty.map((name) => indexKey(name)).toSorted());
+    await tagAll("000000", ["2"]);
+    expect((await pagesFrom("/v2/_catalog?n=7")).flat()).toEqual(["000000", ...left]);
+  });
+
+  it("lists an index of another tool's whatever its length is", async () => {
+    const entry = { mediaType, digest, size, annotations: { "org.opencontainers.image.ref.name": "1" } };
+    const text = JSON.stringify({ schemaVersion: 2, manifests: [entry] }).padEnd(4096);
+    await store.put(indexKey("team/other"), Buffer.from(text));
+    expect(await pagesFrom("/v2/_catalog")).toEqual([["team/other"]]);
   });
 });
 

@@ -62,12 +62,16 @@ async function identified(source: ImageSource, entry: ListedEntry): Promise<List
 /** An image whose manifest is lost is listed without details: `stowage verify` says what is wrong with it. */
 export async function detailed(source: ImageSource, entry: ListedEntry): Promise<ListedImage | undefined> {
   const { repository, reference, digest = reference } = entry;
-  const found = await source.manifest(repository, digest);
+  const found = await source.manifest(repository, digest).catch(unlessDamaged);
   if (found === undefined) return isComplete(entry) ? entry : undefined;
   const { manifest, ...identity } = found;
   const subject = entry.subject ?? manifest.subject?.digest;
   const details = await describeImage(source, repository, found);
   return { repository, reference, ...identity, ...(subject !== undefined && { subject }), details };
+}
+
+function unlessDamaged(error: unknown): undefined {
+  if (!(error instanceof StowageError) || error.code !== "STORE_DAMAGED") throw error;
 }
 
 function isDamage({ code }: StowageError): boolean {

@@ -69,15 +69,16 @@ async function listAll(
   { stdout, stderr }: CommandIo,
 ): Promise<number> {
   const names = repository === undefined ? await source.repositories() : [repository];
-  const { entries, failures } = await listEntries(source, names);
+  const { entries, failures: unlisted } = await listEntries(source, names);
   const withDetails = details || entries.length <= maxDetailed;
+  const resolved = json || withDetails ? await resolveEntries(source, entries, { withDetails }) : undefined;
+  const failures = [...unlisted, ...(resolved?.failures ?? [])];
   if (json) {
-    const images = await resolveEntries(source, entries, { withDetails });
+    const images = resolved?.images ?? [];
     stdout.write(`${JSON.stringify({ images: images.map((image) => toJson(image)) }, undefined, 2)}\n`);
   } else if (entries.length > 0) {
-    const images = withDetails ? await resolveEntries(source, entries, { withDetails }) : entries;
     const columns = stdout.isTTY === true ? (stdout.columns ?? usualColumns) : undefined;
-    stdout.write(printable(formatImages(images, columns)));
+    stdout.write(printable(formatImages(resolved?.images ?? entries, columns)));
   } else if (failures.length === 0) stderr.write(`There are no images in ${repository ?? source.name}\n`);
   if (!withDetails) {
     stderr.write(`${formatCount(entries.length, "image")}: what each is takes reading it, which --details does\n`);

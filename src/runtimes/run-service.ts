@@ -86,8 +86,8 @@ async function checkAtStart(store: ObjectStore, signal: AbortSignal): Promise<vo
     await checkStore(store, { signal });
   } catch (error) {
     if (signal.aborted) return; // it is told to stop, and does so by itself
-    const message = `Cannot start: ${messageOf(error)}\n(STOWAGE_CHECK_STORE=false starts without this look at the store)`;
-    throw new StowageError("STORE_UNAVAILABLE", message, { cause: error });
+    const lines = ["(STOWAGE_CHECK_STORE=false starts without this look at the store)"];
+    throw new StowageError("STORE_UNAVAILABLE", `Cannot start: ${messageOf(error)}`, { cause: error, lines });
   }
 }
 

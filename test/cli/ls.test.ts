@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { randomBytes, sha256 } from "../support/bytes.ts";
@@ -176,13 +176,32 @@ ${short(second)}  2.00 KiB  RUN set -eux; apt-get update; ${"x".repeat(25)}…
     expect(code).toBe(1);
   });
 
-  it("lists an image whose manifest or config is lost, without what they would tell", async () => {
+  it("lists an image whose manifest or config is gone, without what they would tell", async () => {
     const cwd = await newFolder();
     await stowage(["load", "-"], { cwd, input: await tarOf(nameless) });
-    for (const path of await listFiles(join(cwd, "data/blobs"))) await writeFile(join(cwd, "data/blobs", path), "{}");
+    for (const path of await listFiles(join(cwd, "data/blobs"))) await rm(join(cwd, "data/blobs", path));
     const { code, stdout } = await stowage(["ls"], { cwd });
     expect(stdout.split("\n")[1]).toMatch(/^images@\w{12} +- +- +-$/);
     expect(code).toBe(0);
+  });
+
+  it("lists all images where the manifest of one is damaged, says which, and exits with 1", async () => {
+    const cwd = await newFolder();
+    await stowage(["load", "-"], { cwd, input: await tarOf(joinLayouts(named, older)) });
+    await writeFile(join(cwd, "data/blobs/sha256", named.digest.slice(7)), "{}");
+    const damage = /^stowage ls: Cannot read all of team\/app:1\.4: .*the store's copy is damaged/;
+    const { code, stdout, stderr } = await stowage(["ls"], { cwd });
+    expect(stdout).toMatch(/^team\/app:1\.10 +\d.*\nteam\/app:1\.4 +- +- +-$/m);
+    expect(stderr).toMatch(damage);
+    expect(code).toBe(1);
+
+    const damaged = await serveStowage(["--store", `file:${cwd}/data`]);
+    const asked = await stowage(["ls", "--to", damaged.url], { cwd });
+    damaged.kill("SIGTERM");
+    await damaged.outcome;
+    expect(asked.stdout).toMatch(/^team\/app:1\.10 +\d/m);
+    expect(asked.stderr).toMatch(/^stowage ls: Cannot read all of team\/app:1\.4: .* 503 STORE_DAMAGED/m);
+    expect(asked.code).toBe(1);
   });
 });
 

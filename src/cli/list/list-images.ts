@@ -1,6 +1,8 @@
 /** The images of a store or a service, each with what can be said of it. */
 import { StowageError } from "../../errors.ts";
+import { formatReference } from "../../oci/reference.ts";
 import { concurrently } from "../../streams/concurrently.ts";
+import { Refusal } from "../send/service-client.ts";
 import { type ImageDetails, describeImage } from "./describe-image.ts";
 import { type ImageSource, type ListedEntry, type ManifestIdentity, isComplete } from "./image-source.ts";
 
@@ -40,17 +42,34 @@ export async function listEntries(source: ImageSource, repositories: readonly st
   return { entries: found.flat(), failures };
 }
 
+export interface ResolvedImages {
+  readonly images: readonly ListedImage[];
+  /** What is wrong with images that are damaged: they hide no others. */
+  readonly failures: readonly StowageError[];
+}
+
 /** Says of each entry what it is, with or without its details. Those that are gone by now are left out. */
 export async function resolveEntries(
   source: ImageSource,
   entries: readonly ListedEntry[],
   { withDetails }: { readonly withDetails: boolean },
-): Promise<ListedImage[]> {
+): Promise<ResolvedImages> {
   const images: (ListedImage | undefined)[] = entries.map(() => undefined);
+  const failures: StowageError[] = [];
   await concurrently(entries.entries(), maxConcurrentReads, async ([i, entry]) => {
-    images[i] = withDetails ? await detailed(source, entry) : await identified(source, entry);
+    try {
+      images[i] = withDetails ? await detailed(source, entry) : await identified(source, entry);
+    } catch (error) {
+      if (!(error instanceof StowageError) || !isDamage(error)) throw error;
+      failures.push(aboutImage(entry, error));
+      if (isComplete(entry)) images[i] = entry;
+    }
   });
-  return images.filter((image) => image !== undefined);
+  return { images: images.filter((image) => image !== undefined), failures };
+}
+
+function aboutImage({ repository, reference }: ListedEntry, { code, message }: StowageError): StowageError {
+  return new StowageError(code, `Cannot read all of ${formatReference(repository, reference)}: ${message}`);
 }
 
 async function identified(source: ImageSource, entry: ListedEntry): Promise<ListedImage | undefined> {
@@ -62,7 +81,7 @@ async function identified(source: ImageSource, entry: ListedEntry): Promise<List
 /** An image whose manifest is lost is listed without details: `stowage verify` says what is wrong with it. */
 export async function detailed(source: ImageSource, entry: ListedEntry): Promise<ListedImage | undefined> {
   const { repository, reference, digest = reference } = entry;
-  const found = await source.manifest(repository, digest).catch(unlessDamaged);
+  const found = await source.manifest(repository, digest);
   if (found === undefined) return isComplete(entry) ? entry : undefined;
   const { manifest, ...identity } = found;
   const subject = entry.subject ?? manifest.subject?.digest;
@@ -70,11 +89,8 @@ export async function detailed(source: ImageSource, entry: ListedEntry): Promise
   return { repository, reference, ...identity, ...(subject !== undefined && { subject }), details };
 }
 
-function unlessDamaged(error: unknown): undefined {
-  if (!(error instanceof StowageError) || error.code !== "STORE_DAMAGED") throw error;
-}
-
-function isDamage({ code }: StowageError): boolean {
+function isDamage(error: StowageError): boolean {
+  const code = error instanceof Refusal ? error.reason : error.code;
   return code === "STORE_DAMAGED" || code === "LIMIT_EXCEEDED";
 }
 

@@ -7,8 +7,6 @@ import type { LoadLimits } from "../limits.ts";
 import type { ByteBudget, TakeOptions } from "../streams/byte-budget.ts";
 import type { Release } from "../streams/line.ts";
 
-/** A JSON text of up to this many bytes is parsed without a turn. */
-const freeTextBytes = 64 * 1024;
 /** Bytes of JSON texts that every load may keep something of: more than the indexes and configs of most archives have. */
 const freeKeptBytes = 512 * 1024;
 /** As many of the largest manifests a load may keep something of. */
@@ -36,13 +34,7 @@ export class ParsedJson {
 
   /** Does the work, which reads a text of this many bytes, parses it, and returns the little that is kept of it. */
   async parse<T>(bytes: number, work: () => T | Promise<T>): Promise<T> {
-    if (bytes <= freeTextBytes) return work();
-    const release = await this.#budget.takeJson(bytes, this.#options);
-    try {
-      return await work();
-    } finally {
-      release();
-    }
+    return this.#budget.parse(bytes, work, this.#options);
   }
 
   /** Asks the store about one of many objects, at the turn of the load's caller. */

@@ -82,7 +82,8 @@ function digestOfTag(index: RepositoryIndex, repository: string, tag: string): s
 async function isGone(
   digest: string,
   index: RepositoryIndex,
-  { store, limits, signal }: FindOptions,
+  { store, limits, budget, caller, signal }: FindOptions,
 ): Promise<boolean> {
-  return index.removed.includes(digest) && (await findHolder(digest, index, { store, limits, signal })) === undefined;
+  if (!index.removed.includes(digest)) return false;
+  return (await findHolder(digest, index, { store, limits, budget, caller, signal })) === undefined;
 }

@@ -6,8 +6,10 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import { type RepositoryIndex, emptyIndex, subjectOf } from "../oci/repository-index.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
-import { type ReadManifestOptions, readManifest } from "./read-manifest.ts";
-import { type ReadRepositoryOptions, readRepository } from "./read-repository.ts";
+import type { ByteBudget } from "../streams/byte-budget.ts";
+import { maxTurnWaitMs } from "../streams/line.ts";
+import { readManifest } from "./read-manifest.ts";
+import { readRepository } from "./read-repository.ts";
 
 /** Manifests that are read for one page. */
 const maxPageEntries = 100;
@@ -17,9 +19,13 @@ const maxPageBytes = 4 * 1024 * 1024 - 1024;
 const maxBatchBytes = 4 * 1024 * 1024;
 const maxConcurrentReads = 8;
 
-export interface ListReferrersOptions extends ReadRepositoryOptions {
+export interface ListReferrersOptions {
   readonly store: ObjectStore;
   readonly limits: Limits;
+  /** Manifests are read at the turn of `caller`: many short requests, each for many manifests, leave room for others. */
+  readonly budget: ByteBudget;
+  readonly caller: string;
+  readonly signal: AbortSignal;
   /** Only those of this type. */
   readonly artifactType?: string | undefined;
   /** The page that follows the one which ended here. */
@@ -40,15 +46,26 @@ export interface ReferrersPage {
 export async function listReferrers(
   repository: string,
   subject: string,
-  { artifactType, after, ...options }: ListReferrersOptions,
+  options: ListReferrersOptions,
 ): Promise<ReferrersPage> {
+  const { artifactType, after, budget, caller, signal } = options;
   const candidates = referrersIn(await readIfThere(repository, options), subject)
     .filter((entry) => artifactType === undefined || (entry.artifactType ?? artifactType) === artifactType)
     .filter(({ digest }) => after === undefined || digest > after);
+  const entries = candidates.slice(0, maxPageEntries);
+  const bytes = entries.reduce((sum, { size }) => sum + size, 0);
+  const turn = { caller, signal, maxWaitMs: maxTurnWaitMs };
+  const { descriptors, end } = await budget.parse(bytes, async () => readPage(entries, options), turn);
+  return { descriptors, end: end ?? (candidates.length > entries.length ? entries.at(-1)?.digest : undefined) };
+}
+
+/** The end of the page is that of the entries if there is room for all of them on it. */
+async function readPage(entries: readonly Descriptor[], options: ListReferrersOptions): Promise<ReferrersPage> {
+  const { artifactType } = options;
   const descriptors: Descriptor[] = [];
   let bytes = 0;
   let end: string | undefined;
-  for (const batch of batchesOf(candidates.slice(0, maxPageEntries))) {
+  for (const batch of batchesOf(entries)) {
     for (const descriptor of await Promise.all(batch.map(async (entry) => describe(entry, options)))) {
       const isWanted = artifactType === undefined || descriptor.artifactType === artifactType;
       if (isWanted) {
@@ -59,12 +76,12 @@ export async function listReferrers(
       end = descriptor.digest;
     }
   }
-  return { descriptors, end: candidates.length > maxPageEntries ? end : undefined };
+  return { descriptors, end: undefined };
 }
 
 async function readIfThere(
   repository: string,
-  { store, budget, caller, signal }: ReadRepositoryOptions & Pick<ListReferrersOptions, "store">,
+  { store, budget, caller, signal }: ListReferrersOptions,
 ): Promise<RepositoryIndex> {
   try {
     return await readRepository(store, repository, { budget, caller, signal });
@@ -101,7 +118,7 @@ function batchesOf(entries: readonly Descriptor[]): Descriptor[][] {
 /** One that cannot be read is listed by what its entry says: who fetches it is told what is wrong, and who looks sees it. */
 async function describe(
   { mediaType, digest, size, artifactType }: Descriptor,
-  options: Omit<ReadManifestOptions, "declaredType">,
+  options: ListReferrersOptions,
 ): Promise<Descriptor> {
   const entry = { mediaType, digest, size, ...(artifactType !== undefined && { artifactType }) };
   const manifest = await readIfPossible(entry, options);
@@ -118,10 +135,11 @@ async function describe(
 
 async function readIfPossible(
   { digest, mediaType }: Descriptor,
-  options: Omit<ReadManifestOptions, "declaredType">,
+  { store, limits, budget, caller, signal }: ListReferrersOptions,
 ): Promise<Manifest | undefined> {
+  const read = { store, limits, declaredType: mediaType, signal };
   try {
-    return (await readManifest(digest, { ...options, declaredType: mediaType }))?.manifest;
+    return (await budget.ask(async () => readManifest(digest, read), { caller, signal }))?.manifest;
   } catch (error) {
     if (error instanceof StowageError && error.code !== "STORE_UNAVAILABLE") return undefined;
     throw error;

@@ -5,12 +5,9 @@ import { type RepositoryIndex, parseRepositoryIndex } from "../oci/repository-in
 import { indexKey } from "../storage/keys.ts";
 import type { CallOptions, ObjectStore } from "../storage/object-store.ts";
 import { readIfAllowed } from "../storage/read-small-object.ts";
-import type { ByteBudget } from "../streams/byte-budget.ts";
+import { type ByteBudget, freeJsonBytes } from "../streams/byte-budget.ts";
 import { type Release, maxTurnWaitMs } from "../streams/line.ts";
 import { SharedReads } from "./shared-reads.ts";
-
-/** An index of up to this many bytes is read and parsed without a turn. */
-const freeIndexBytes = 64 * 1024;
 
 /** By store. A large index takes some 100 MiB while it is parsed: requests of one caller for one repository share it. */
 const readsOf = new WeakMap<ObjectStore, SharedReads<RepositoryIndex>>();
@@ -41,12 +38,12 @@ async function readIndex(
 ): Promise<RepositoryIndex> {
   const key = indexKey(repository);
   let release: Release | undefined;
-  let heldBytes = budget === undefined ? maxIndexBytes : freeIndexBytes;
+  let heldBytes = budget === undefined ? maxIndexBytes : freeJsonBytes;
   const tryHold = (size: number): boolean => {
     if (size <= heldBytes) return true;
     release?.();
     release = budget?.tryTakeJson(size, { caller });
-    heldBytes = release === undefined ? freeIndexBytes : size;
+    heldBytes = release === undefined ? freeJsonBytes : size;
     return release !== undefined;
   };
   try {

@@ -23,6 +23,8 @@ import { Line, type Release } from "./line.ts";
 const blobBytes = 32 * 1024 * 1024;
 /** Bytes of JSON text that are parsed at the same time. Parsed, they take up to twelve times as much. */
 const maxJsonBytes = 16 * 1024 * 1024;
+/** A JSON text of up to this many bytes is parsed without a turn. */
+export const freeJsonBytes = 64 * 1024;
 /** Bytes that loads keep of large indexes and configs: what two loads may keep. */
 const maxKeptJsonBytes = 32 * 1024 * 1024;
 /** Questions to the store that are asked at the same time while a list of many is gone through. */
@@ -101,6 +103,20 @@ export class ByteBudget {
     } catch (error) {
       endTurn();
       throw error;
+    }
+  }
+
+  /**
+   * Does work that reads and parses JSON texts of this many bytes together, at this caller's turn. Short texts need no turn.
+   * The work may `ask` the store meanwhile.
+   */
+  async parse<T>(bytes: number, work: () => T | Promise<T>, options: TakeOptions): Promise<T> {
+    if (bytes <= freeJsonBytes) return work();
+    const release = await this.takeJson(bytes, options);
+    try {
+      return await work();
+    } finally {
+      release();
     }
   }
 

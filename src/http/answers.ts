@@ -105,18 +105,22 @@ export class Answers {
     return new Response(body, { headers: { ...headers, "Content-Length": String(bytes.length) } });
   }
 
-  /** Runs `work`, which reads large objects one after the other, and then gives back the memory that it held for them. */
-  async withMemory<T>(c: Context, work: (memory: Memory) => Promise<T>): Promise<T> {
+  /**
+   * Runs `work`, which reads large objects one after the other, and then gives back the memory that it held for them.
+   * Requests of the caller may share the work: no signal ends its wait for memory.
+   */
+  async withMemory<T>(caller: string, work: (memory: Memory) => Promise<T>): Promise<T> {
+    const turn = { caller, signal: AbortSignal.any([]), maxWaitMs: maxTurnWaitMs };
     let release: Release | undefined;
     const memory: Memory = {
       tryHold: (bytes) => {
         release?.();
-        release = this.#memory.tryAcquire(this.#bytesOf(bytes), this.#turnOf(c));
+        release = this.#memory.tryAcquire(this.#bytesOf(bytes), turn);
         return release !== undefined;
       },
       hold: async (bytes) => {
         release?.();
-        release = await this.#memory.acquire(this.#bytesOf(bytes), this.#turnOf(c));
+        release = await this.#memory.acquire(this.#bytesOf(bytes), turn);
       },
     };
     try {

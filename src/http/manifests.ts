@@ -4,7 +4,8 @@
  */
 import { deleteImage } from "../manage/delete-image.ts";
 import { formatReference } from "../oci/reference.ts";
-import { type FoundManifest, findManifest, unknownManifest } from "../pull/find-manifest.ts";
+import { type ManifestContent, findManifest, readContent, unknownManifest } from "../pull/find-manifest.ts";
+import { SharedReads } from "../pull/shared-reads.ts";
 import { smallObjectBytes } from "../storage/read-small-object.ts";
 import { callerName } from "./authentication.ts";
 import { expectationOf, isFresh } from "./conditions.ts";
@@ -14,15 +15,27 @@ import type { Service } from "./service.ts";
 
 export function manifestRoutes(service: Service): Route[] {
   const { answers } = service;
+  /** Requests of one caller for one manifest share its read: a large one takes 20 ms to check, and memory meanwhile. */
+  const reads = new SharedReads<ManifestContent | undefined>();
   return [
     route({
       methods: ["GET"],
       path: "/v2/<name>/manifests/<reference>",
       needs: "pull",
       async answer(c, { name, reference }) {
-        const { digest, mediaType, size, bytes } = await answers.withMemory(c, async (memory) => {
-          const options = { ...service, memory, caller: callerName(c), signal: c.req.raw.signal };
-          return withoutLarge(await findManifest(name, reference, options));
+        const caller = callerName(c);
+        const { signal } = c.req.raw;
+        const { digest, mediaType, size, bytes } = await findManifest(name, reference, {
+          ...service,
+          caller,
+          signal,
+          read: async (at, declaredType) => {
+            const readOnce = async (): Promise<ManifestContent | undefined> =>
+              answers.withMemory(caller, async (memory) =>
+                withoutLarge(await readContent(at, { ...service, declaredType, memory, signal: undefined })),
+              );
+            return reads.read(`${at} ${declaredType} ${caller}`, readOnce, signal);
+          },
         });
         if (isFresh(c.req.header("If-None-Match"), digest)) return notModified(digest);
         const headers = { ...contentHeaders(digest, size), "Content-Type": mediaType };
@@ -48,9 +61,7 @@ export function manifestRoutes(service: Service): Route[] {
   ];
 }
 
-type Manifest = Omit<FoundManifest, "bytes"> & { readonly size: number; readonly bytes: Uint8Array | undefined };
-
 /** The bytes of a large manifest are let go once they are checked. They are sent like a blob, as slowly as the client reads. */
-function withoutLarge({ digest, mediaType, bytes }: FoundManifest): Manifest {
-  return { digest, mediaType, size: bytes.length, bytes: bytes.length <= smallObjectBytes ? bytes : undefined };
+function withoutLarge(content: ManifestContent | undefined): ManifestContent | undefined {
+  return content && content.size > smallObjectBytes ? { ...content, bytes: undefined } : content;
 }

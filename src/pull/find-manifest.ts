@@ -4,22 +4,29 @@ import type { Limits } from "../limits.ts";
 import { isSha256Digest } from "../oci/digest.ts";
 import { type RepositoryIndex, tagOf } from "../oci/repository-index.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
-import type { Memory } from "../storage/read-small-object.ts";
 import { findHolder } from "./find-holder.ts";
-import { readManifest } from "./read-manifest.ts";
+import { type ReadManifestOptions, readManifest } from "./read-manifest.ts";
 import { type ReadRepositoryOptions, readRepository } from "./read-repository.ts";
 
 export interface FindOptions extends ReadRepositoryOptions {
   readonly store: ObjectStore;
   readonly limits: Limits;
-  /** Where a large manifest takes its memory from. */
-  readonly memory?: Memory | undefined;
+  /** Reads the manifest. `readManifest` without it. */
+  readonly read?:
+    ((digest: string, declaredType: string | undefined) => Promise<ManifestContent | undefined>) | undefined;
 }
 
-export interface FoundManifest {
-  readonly digest: string;
+/** A manifest that was read and checked. */
+export interface ManifestContent {
   readonly mediaType: string;
-  readonly bytes: Uint8Array;
+  /** Length in bytes. */
+  readonly size: number;
+  /** Undefined if the reader did not keep them. */
+  readonly bytes: Uint8Array | undefined;
+}
+
+export interface FoundManifest extends ManifestContent {
+  readonly digest: string;
 }
 
 /** Finds a manifest in a repository, as `findInRepository` does. Throws `NAME_UNKNOWN` too. */
@@ -53,13 +60,20 @@ export async function findInRepository(
   const declaredType = index.entries.find((entry) => entry.digest === digest)?.mediaType;
   if (declaredType === undefined && (await isGone(digest, index, options)))
     throw unknownManifest(repository, reference);
-  const found = await readManifest(digest, { ...options, declaredType });
-  if (found !== undefined) return { digest, mediaType: found.manifest.mediaType, bytes: found.bytes };
+  const { read = async () => readContent(digest, { ...options, declaredType }) } = options;
+  const content = await read(digest, declaredType);
+  if (content !== undefined) return { digest, ...content };
   if (declaredType === undefined) throw unknownManifest(repository, reference);
   throw new StowageError(
     "STORE_DAMAGED",
     `Cannot read manifest "${digest}": "${repository}" names it, the store lost it`,
   );
+}
+
+/** The bytes and the type of a manifest. Undefined as `readManifest` says. */
+export async function readContent(digest: string, options: ReadManifestOptions): Promise<ManifestContent | undefined> {
+  const found = await readManifest(digest, options);
+  return found && { mediaType: found.manifest.mediaType, size: found.bytes.length, bytes: found.bytes };
 }
 
 export function unknownManifest(repository: string, reference: string): StowageError {

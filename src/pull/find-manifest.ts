@@ -4,29 +4,22 @@ import type { Limits } from "../limits.ts";
 import { isSha256Digest } from "../oci/digest.ts";
 import { type RepositoryIndex, tagOf } from "../oci/repository-index.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
+import type { CallerMemory } from "../storage/read-small-object.ts";
 import { findHolder } from "./find-holder.ts";
-import { type ReadManifestOptions, readManifest } from "./read-manifest.ts";
+import { readManifest } from "./read-manifest.ts";
 import { type ReadRepositoryOptions, readRepository } from "./read-repository.ts";
 
 export interface FindOptions extends ReadRepositoryOptions {
   readonly store: ObjectStore;
   readonly limits: Limits;
-  /** Reads the manifest. `readManifest` without it. */
-  readonly read?:
-    ((digest: string, declaredType: string | undefined) => Promise<ManifestContent | undefined>) | undefined;
+  /** The memory in which large manifests are read. */
+  readonly memory?: CallerMemory | undefined;
 }
 
-/** A manifest that was read and checked. */
-export interface ManifestContent {
-  readonly mediaType: string;
-  /** Length in bytes. */
-  readonly size: number;
-  /** Undefined if the reader did not keep them. */
-  readonly bytes: Uint8Array | undefined;
-}
-
-export interface FoundManifest extends ManifestContent {
+export interface FoundManifest {
   readonly digest: string;
+  readonly mediaType: string;
+  readonly bytes: Uint8Array;
 }
 
 /** Finds a manifest in a repository, as `findInRepository` does. Throws `NAME_UNKNOWN` too. */
@@ -60,20 +53,13 @@ export async function findInRepository(
   const declaredType = index.entries.find((entry) => entry.digest === digest)?.mediaType;
   if (declaredType === undefined && (await isGone(digest, index, options)))
     throw unknownManifest(repository, reference);
-  const { read = async () => readContent(digest, { ...options, declaredType }) } = options;
-  const content = await read(digest, declaredType);
-  if (content !== undefined) return { digest, ...content };
+  const found = await readManifest(digest, { ...options, declaredType });
+  if (found !== undefined) return { digest, mediaType: found.manifest.mediaType, bytes: found.bytes };
   if (declaredType === undefined) throw unknownManifest(repository, reference);
   throw new StowageError(
     "STORE_DAMAGED",
     `Cannot read manifest "${digest}": "${repository}" names it, the store lost it`,
   );
-}
-
-/** The bytes and the type of a manifest. Undefined as `readManifest` says. */
-export async function readContent(digest: string, options: ReadManifestOptions): Promise<ManifestContent | undefined> {
-  const found = await readManifest(digest, options);
-  return found && { mediaType: found.manifest.mediaType, size: found.bytes.length, bytes: found.bytes };
 }
 
 export function unknownManifest(repository: string, reference: string): StowageError {
@@ -96,7 +82,9 @@ function digestOfTag(index: RepositoryIndex, repository: string, tag: string): s
 async function isGone(
   digest: string,
   index: RepositoryIndex,
-  { store, limits, signal }: FindOptions,
+  { store, limits, memory, signal }: FindOptions,
 ): Promise<boolean> {
-  return index.removed.includes(digest) && (await findHolder(digest, index, { store, limits, signal })) === undefined;
+  return (
+    index.removed.includes(digest) && (await findHolder(digest, index, { store, limits, memory, signal })) === undefined
+  );
 }

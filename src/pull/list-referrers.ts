@@ -6,6 +6,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import { type RepositoryIndex, emptyIndex, subjectOf } from "../oci/repository-index.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
+import type { CallerMemory } from "../storage/read-small-object.ts";
 import { type ReadManifestOptions, readManifest } from "./read-manifest.ts";
 import { type ReadRepositoryOptions, readRepository } from "./read-repository.ts";
 
@@ -20,6 +21,8 @@ const maxConcurrentReads = 8;
 export interface ListReferrersOptions extends ReadRepositoryOptions {
   readonly store: ObjectStore;
   readonly limits: Limits;
+  /** The memory in which large manifests are read. */
+  readonly memory?: CallerMemory | undefined;
   /** Only those of this type. */
   readonly artifactType?: string | undefined;
   /** The page that follows the one which ended here. */
@@ -123,7 +126,10 @@ async function readIfPossible(
   try {
     return (await readManifest(digest, { ...options, declaredType: mediaType }))?.manifest;
   } catch (error) {
-    if (error instanceof StowageError && error.code !== "STORE_UNAVAILABLE") return undefined;
+    if (error instanceof StowageError && !mayBeReadLater.has(error.code)) return undefined;
     throw error;
   }
 }
+
+/** What is wrong with the moment, and not with the manifest. */
+const mayBeReadLater: ReadonlySet<string> = new Set(["STORE_UNAVAILABLE", "TOOMANYREQUESTS"]);

@@ -301,10 +301,35 @@ describe("clients that do not read what is large and no blob", () => {
     expect(await pull(path)).toBe(manifest.digest);
   });
 
+  it("share the reads of large referrers, within the memory for large answers", async () => {
+    const subject = makeLayout({ name: "team/app:1" });
+    const [root] = subject.roots;
+    if (root === undefined) throw new Error("expected a root");
+    const about = { subject: { mediaType: root.mediaType, digest: root.digest, size: root.size } };
+    const large = await Promise.all(Array.from({ length: 20 }, async (_, i) => loadLarge(i, about)));
+    const path = `/v2/team/large/referrers/${root.digest}`;
+    const goOn = stall(large);
+    store.gets = 0;
+    const slow = await begin(path, 100, { method: "HEAD" });
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(store.open).toBeLessThanOrEqual(8);
+    goOn();
+    const answers = await within(9, Promise.all(slow));
+    if (answers === "too late") throw new Error("expected the answers within nine seconds");
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
+    expect(store.gets).toBeLessThan(100); // 2,000 without sharing
+    const page = await within(5, request(path));
+    if (page === "too late") throw new Error("expected the referrers within five seconds");
+    expect(await page.json()).toMatchObject({ manifests: expect.objectContaining({ length: 20 }) as unknown });
+  });
+
   /** Loads an image whose manifest has nearly `maxManifestBytes`. */
-  async function loadLarge(tag: number): Promise<{ readonly digest: string; readonly size: number }> {
+  async function loadLarge(
+    tag: number,
+    more: Record<string, unknown> = {},
+  ): Promise<{ readonly digest: string; readonly size: number }> {
     const annotations = { a: "a".repeat(maxManifestBytes - 2000), tag: String(tag) };
-    const layout = makeLayout({ name: `team/large:${tag}`, manifest: { annotations } });
+    const layout = makeLayout({ name: `team/large:${tag}`, manifest: { annotations, ...more } });
     await loadArchive(chunksOf(await tarOf(layout), chunkBytes), { store });
     return { digest: layout.digest, size: layout.blobs.get(layout.digest)?.length ?? 0 };
   }

@@ -7,7 +7,7 @@ import { readArchive } from "../dist/archive/read-archive.js";
 import { resolvePath } from "../dist/archive/resolve-path.js";
 import { createApp } from "../dist/http/app.js";
 import { defaultLimits } from "../dist/limits.js";
-import { cosignTagsOf } from "../dist/load/cosign-tags.js";
+import { cosignImagesIn, cosignTagOf, isCosignExtra } from "../dist/load/cosign-tags.js";
 import { parseDockerManifest } from "../dist/oci/docker-manifest.js";
 import { digestInName, isLegacyName, isPartName } from "../dist/oci/docker-file-names.js";
 import { isDigest } from "../dist/oci/digest.js";
@@ -221,7 +221,10 @@ function texts() {
         digest: `sha256:${i}`,
         annotations: { kind: `dev.cosignproject.cosign/${kind}` },
       }));
-      return () => cosignTagsOf(roots);
+      return () => {
+        const images = cosignImagesIn(roots);
+        return roots.filter(isCosignExtra).map((extra) => cosignTagOf(extra, images));
+      };
     },
     "settings of many tag patterns": (bytes) => () => parseTagPatterns(filling("a*,", bytes)),
   };

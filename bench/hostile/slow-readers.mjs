@@ -119,7 +119,7 @@ async function fill(url) {
     return answer.json();
   };
   const layer = randomFillSync(Buffer.alloc(24 * mebibyte));
-  const { blobs } = await load("team/app:1", await image({ layer, label: "layer" }));
+  const { blobs } = await load("team/app:1?verbose=true", await image({ layer, label: "layer" }));
   await load("team/large:1", await image({ label: "large", annotations: { a: "a".repeat(3.5 * mebibyte) } }));
   const tags = Array.from({ length: 10_000 }, (_, i) => `${"t".repeat(115)}${i}`);
   await load("team/tags", await image({ label: "tags", tags }));

@@ -10,7 +10,7 @@
 import type { Context } from "hono";
 import type { Limits } from "../limits.ts";
 import { type ByteRange, type ObjectStore, defaultMaxOpenBodies } from "../storage/object-store.ts";
-import { type Memory, smallObjectBytes } from "../storage/read-small-object.ts";
+import { type CallerMemory, type Memory, smallObjectBytes } from "../storage/read-small-object.ts";
 import { type AcquireOptions, Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
 import { type AnswerSource, answerStream } from "./answer-stream.ts";
 import { callerName } from "./authentication.ts";
@@ -105,18 +105,25 @@ export class Answers {
     return new Response(body, { headers: { ...headers, "Content-Length": String(bytes.length) } });
   }
 
-  /** Runs `work`, which reads large objects one after the other, and then gives back the memory that it held for them. */
-  async withMemory<T>(c: Context, work: (memory: Memory) => Promise<T>): Promise<T> {
+  /** The memory in which a request reads large manifests. */
+  memoryFor(c: Context): CallerMemory {
+    const caller = callerName(c);
+    return { caller, use: async (work) => this.#withMemory(caller, work) };
+  }
+
+  /** Requests of the caller may share the work: no signal ends its wait for memory. */
+  async #withMemory<T>(caller: string, work: (memory: Memory) => Promise<T>): Promise<T> {
+    const turn = { caller, signal: AbortSignal.any([]), maxWaitMs: maxTurnWaitMs };
     let release: Release | undefined;
     const memory: Memory = {
       tryHold: (bytes) => {
         release?.();
-        release = this.#memory.tryAcquire(this.#bytesOf(bytes), this.#turnOf(c));
+        release = this.#memory.tryAcquire(this.#bytesOf(bytes), turn);
         return release !== undefined;
       },
       hold: async (bytes) => {
         release?.();
-        release = await this.#memory.acquire(this.#bytesOf(bytes), this.#turnOf(c));
+        release = await this.#memory.acquire(this.#bytesOf(bytes), turn);
       },
     };
     try {

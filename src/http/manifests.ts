@@ -20,10 +20,9 @@ export function manifestRoutes(service: Service): Route[] {
       path: "/v2/<name>/manifests/<reference>",
       needs: "pull",
       async answer(c, { name, reference }) {
-        const { digest, mediaType, size, bytes } = await answers.withMemory(c, async (memory) => {
-          const options = { ...service, memory, caller: callerName(c), signal: c.req.raw.signal };
-          return withoutLarge(await findManifest(name, reference, options));
-        });
+        const memory = answers.memoryFor(c);
+        const options = { ...service, memory, caller: callerName(c), signal: c.req.raw.signal };
+        const { digest, mediaType, size, bytes } = withoutLarge(await findManifest(name, reference, options));
         if (isFresh(c.req.header("If-None-Match"), digest)) return notModified(digest);
         const headers = { ...contentHeaders(digest, size), "Content-Type": mediaType };
         if (c.req.method === "HEAD") return new Response(null, { headers });
@@ -39,7 +38,9 @@ export function manifestRoutes(service: Service): Route[] {
       path: "/v2/<name>/manifests/<reference>",
       needs: "delete",
       async answer(c, { name, reference }) {
-        const options = { ...service, caller: callerName(c), expects: expectationOf(c), signal: c.req.raw.signal };
+        const memory = answers.memoryFor(c);
+        const expects = expectationOf(c);
+        const options = { ...service, memory, caller: callerName(c), expects, signal: c.req.raw.signal };
         const digest = await deleteImage(name, reference, options);
         service.log(`${callerName(c)} deleted ${formatReference(name, reference)} (${digest})`);
         return c.body(null, 202, { "Docker-Content-Digest": digest });

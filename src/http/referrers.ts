@@ -21,9 +21,9 @@ export function referrerRoutes({ store, limits, budget, answers }: Service): Rou
         checkDigest(digest);
         const artifactType = typeParameter(c.req.query("artifactType"));
         const after = c.req.query("last");
-        const memory = { budget, caller: callerName(c), signal: c.req.raw.signal };
+        const options = { store, limits, budget, caller: callerName(c), signal: c.req.raw.signal };
         return answers.sendText(c, async () => {
-          const page = await listReferrers(name, digest, { store, limits, artifactType, after, ...memory });
+          const page = await listReferrers(name, digest, { ...options, artifactType, after });
           return pageText(c, page, { artifactType });
         });
       },

@@ -13,10 +13,13 @@ import { findHolder } from "../pull/find-holder.ts";
 import { type ReadRepository, findInRepository, unknownManifest } from "../pull/find-manifest.ts";
 import { type ReadRepositoryOptions, readRepository } from "../pull/read-repository.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
+import type { CallerMemory } from "../storage/read-small-object.ts";
 
 export interface DeleteOptions extends Omit<ReadRepositoryOptions, "signal"> {
   readonly store: ObjectStore;
   readonly limits: Limits;
+  /** The memory in which large manifests are read. */
+  readonly memory?: CallerMemory | undefined;
   /** What the tag, or the digest, has to be at before it goes. */
   readonly expects?: Expectation | undefined;
   /** Tags that are never removed. */

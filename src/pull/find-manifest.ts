@@ -4,7 +4,7 @@ import type { Limits } from "../limits.ts";
 import { isSha256Digest } from "../oci/digest.ts";
 import { type RepositoryIndex, tagOf } from "../oci/repository-index.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
-import type { Memory } from "../storage/read-small-object.ts";
+import type { CallerMemory } from "../storage/read-small-object.ts";
 import { findHolder } from "./find-holder.ts";
 import { readManifest } from "./read-manifest.ts";
 import { type ReadRepositoryOptions, readRepository } from "./read-repository.ts";
@@ -12,8 +12,8 @@ import { type ReadRepositoryOptions, readRepository } from "./read-repository.ts
 export interface FindOptions extends ReadRepositoryOptions {
   readonly store: ObjectStore;
   readonly limits: Limits;
-  /** Where a large manifest takes its memory from. */
-  readonly memory?: Memory | undefined;
+  /** The memory in which large manifests are read. */
+  readonly memory?: CallerMemory | undefined;
 }
 
 export interface FoundManifest {

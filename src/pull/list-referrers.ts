@@ -141,7 +141,10 @@ async function readIfPossible(
   try {
     return (await budget.ask(async () => readManifest(digest, read), { caller, signal }))?.manifest;
   } catch (error) {
-    if (error instanceof StowageError && error.code !== "STORE_UNAVAILABLE") return undefined;
+    if (error instanceof StowageError && !mayBeReadLater.has(error.code)) return undefined;
     throw error;
   }
 }
+
+/** What is wrong with the moment, and not with the manifest. */
+const mayBeReadLater: ReadonlySet<string> = new Set(["STORE_UNAVAILABLE", "TOOMANYREQUESTS"]);

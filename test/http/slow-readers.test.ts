@@ -260,28 +260,87 @@ describe("clients that do not read what is large and no blob", () => {
   });
 
   it("get large manifests as they read, with no more than eight in memory at once", async () => {
-    const annotations = { a: "a".repeat(maxManifestBytes - 2000) };
-    const layout = makeLayout({ name: "team/large:1", manifest: { annotations } });
-    await loadArchive(chunksOf(await tarOf(layout), chunkBytes), { store });
-    const manifest = layout.blobs.get(layout.digest) ?? Buffer.alloc(0);
-    let goOn: () => void = () => undefined;
-    const isManifest = (key: string): boolean => key.endsWith(layout.digest.slice("sha256:".length));
-    store.stalled = { match: isManifest, until: new Promise((resolve) => (goOn = resolve)) };
-    store.mostOpen = 0;
-    const slow = await begin("/v2/team/large/manifests/1", 20);
+    const large = await Promise.all(Array.from({ length: 20 }, async (_, i) => loadLarge(i)));
+    const goOn = stall(large);
+    const slow = await Promise.all(large.map(async (_, i) => begin(`/v2/team/large/manifests/${i}`, 1)));
     await vi.advanceTimersByTimeAsync(1000);
     expect(store.open).toBe(8);
     expect((await request("/v2/team/app/manifests/1")).status).toBe(200);
     goOn();
-    const answers = await within(5, Promise.all(slow));
+    const answers = await within(5, Promise.all(slow.flat()));
     if (answers === "too late") throw new Error("expected the answers within five seconds");
-    for (const answer of answers) {
-      expect(answer.headers.get("Docker-Content-Digest")).toBe(layout.digest);
-      expect(answer.headers.get("Content-Length")).toBe(String(manifest.length));
+    for (const [i, answer] of answers.entries()) {
+      expect(answer.headers.get("Docker-Content-Digest")).toBe(large[i]?.digest);
+      expect(answer.headers.get("Content-Length")).toBe(String(large[i]?.size));
     }
-    expect(new Set(await within(5, Promise.all(answers.map(digestOf))))).toEqual(new Set([layout.digest]));
+    expect(await within(5, Promise.all(answers.map(digestOf)))).toEqual(large.map(({ digest: at }) => at));
     expect(store.open).toBe(0);
   });
+
+  it("share the check of a large manifest, and the one who began it can go away", async () => {
+    const manifest = await loadLarge(0);
+    const goOn = stall([manifest]);
+    const leaving = new AbortController();
+    const path = "/v2/team/large/manifests/0";
+    store.gets = 0;
+    const [first] = await begin(path, 1, { method: "HEAD", signal: leaving.signal });
+    const gone = first?.catch((error: unknown) => error);
+    const others = await begin(path, 300, { method: "HEAD" });
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(store.open).toBe(1);
+    leaving.abort(new Error("gone"));
+    await gone;
+    goOn();
+    const answers = await within(5, Promise.all(others));
+    if (answers === "too late") throw new Error("expected the answers within five seconds");
+    expect(new Set(answers.map(({ headers }) => headers.get("Docker-Content-Digest")))).toEqual(
+      new Set([manifest.digest]),
+    );
+    expect(store.gets).toBeLessThan(10); // of the index and of the manifest, for 301 requests
+    expect(store.open).toBe(0);
+    expect(await pull(path)).toBe(manifest.digest);
+  });
+
+  it("share the reads of large referrers, within the memory for large answers", async () => {
+    const subject = makeLayout({ name: "team/app:1" });
+    const [root] = subject.roots;
+    if (root === undefined) throw new Error("expected a root");
+    const about = { subject: { mediaType: root.mediaType, digest: root.digest, size: root.size } };
+    const large = await Promise.all(Array.from({ length: 20 }, async (_, i) => loadLarge(i, about)));
+    const path = `/v2/team/large/referrers/${root.digest}`;
+    const goOn = stall(large);
+    store.gets = 0;
+    const slow = await begin(path, 100, { method: "HEAD" });
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(store.open).toBeLessThanOrEqual(8);
+    goOn();
+    const answers = await within(9, Promise.all(slow));
+    if (answers === "too late") throw new Error("expected the answers within nine seconds");
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
+    expect(store.gets).toBeLessThan(100); // 2,000 without sharing
+    const page = await within(5, request(path));
+    if (page === "too late") throw new Error("expected the referrers within five seconds");
+    expect(await page.json()).toMatchObject({ manifests: expect.objectContaining({ length: 20 }) as unknown });
+  });
+
+  /** Loads an image whose manifest has nearly `maxManifestBytes`. */
+  async function loadLarge(
+    tag: number,
+    more: Record<string, unknown> = {},
+  ): Promise<{ readonly digest: string; readonly size: number }> {
+    const annotations = { a: "a".repeat(maxManifestBytes - 2000), tag: String(tag) };
+    const layout = makeLayout({ name: `team/large:${tag}`, manifest: { annotations, ...more } });
+    await loadArchive(chunksOf(await tarOf(layout), chunkBytes), { store });
+    return { digest: layout.digest, size: layout.blobs.get(layout.digest)?.length ?? 0 };
+  }
+
+  /** The store's bodies of these blobs say nothing until the returned function is called. */
+  function stall(blobs: readonly { readonly digest: string }[]): () => void {
+    let goOn: () => void = () => undefined;
+    const keys = new Set(blobs.map(({ digest: at }) => blobKey(at)));
+    store.stalled = { match: (key) => keys.has(key), until: new Promise((resolve) => (goOn = resolve)) };
+    return () => goOn();
+  }
 });
 
 /** Why an answer that nobody reads for nine seconds ended before its last byte, if it did. */

@@ -21,7 +21,8 @@ export function referrerRoutes({ store, limits, budget, answers }: Service): Rou
         checkDigest(digest);
         const artifactType = typeParameter(c.req.query("artifactType"));
         const after = c.req.query("last");
-        const options = { store, limits, budget, caller: callerName(c), signal: c.req.raw.signal };
+        const memory = answers.memoryFor(c);
+        const options = { store, limits, budget, memory, caller: callerName(c), signal: c.req.raw.signal };
         return answers.sendText(c, async () => {
           const page = await listReferrers(name, digest, { ...options, artifactType, after });
           return pageText(c, page, { artifactType });

@@ -6,6 +6,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import { type RepositoryIndex, emptyIndex, subjectOf } from "../oci/repository-index.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
+import type { CallerMemory } from "../storage/read-small-object.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 import { readManifest } from "./read-manifest.ts";
@@ -26,6 +27,8 @@ export interface ListReferrersOptions {
   readonly budget: ByteBudget;
   readonly caller: string;
   readonly signal: AbortSignal;
+  /** The memory in which large manifests are read, by all requests that want the same one at the same time. */
+  readonly memory?: CallerMemory | undefined;
   /** Only those of this type. */
   readonly artifactType?: string | undefined;
   /** The page that follows the one which ended here. */
@@ -135,9 +138,9 @@ async function describe(
 
 async function readIfPossible(
   { digest, mediaType }: Descriptor,
-  { store, limits, budget, caller, signal }: ListReferrersOptions,
+  { store, limits, budget, memory, caller, signal }: ListReferrersOptions,
 ): Promise<Manifest | undefined> {
-  const read = { store, limits, declaredType: mediaType, signal };
+  const read = { store, limits, memory, declaredType: mediaType, signal };
   try {
     return (await budget.ask(async () => readManifest(digest, read), { caller, signal }))?.manifest;
   } catch (error) {

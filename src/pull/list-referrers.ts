@@ -6,7 +6,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import { type RepositoryIndex, emptyIndex, subjectOf } from "../oci/repository-index.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
-import type { CallerMemory } from "../storage/read-small-object.ts";
+import { type CallerMemory, smallObjectBytes } from "../storage/read-small-object.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 import { readManifest } from "./read-manifest.ts";
@@ -56,7 +56,8 @@ export async function listReferrers(
     .filter((entry) => artifactType === undefined || (entry.artifactType ?? artifactType) === artifactType)
     .filter(({ digest }) => after === undefined || digest > after);
   const entries = candidates.slice(0, maxPageEntries);
-  const bytes = entries.reduce((sum, { size }) => sum + size, 0);
+  // Large ones take their memory one by one, and are shared by all who read them at the same time.
+  const bytes = entries.reduce((sum, { size }) => sum + (size <= smallObjectBytes ? size : 0), 0);
   const turn = { caller, signal, maxWaitMs: maxTurnWaitMs };
   const { descriptors, end } = await budget.parse(bytes, async () => readPage(entries, options), turn);
   return { descriptors, end: end ?? (candidates.length > entries.length ? entries.at(-1)?.digest : undefined) };
@@ -137,12 +138,14 @@ async function describe(
 }
 
 async function readIfPossible(
-  { digest, mediaType }: Descriptor,
+  { digest, mediaType, size }: Descriptor,
   { store, limits, budget, memory, caller, signal }: ListReferrersOptions,
 ): Promise<Manifest | undefined> {
-  const read = { store, limits, memory, declaredType: mediaType, signal };
+  const read = async (): ReturnType<typeof readManifest> =>
+    readManifest(digest, { store, limits, memory, declaredType: mediaType, signal });
   try {
-    return (await budget.ask(async () => readManifest(digest, read), { caller, signal }))?.manifest;
+    const found = size > smallObjectBytes ? await read() : await budget.ask(read, { caller, signal });
+    return found?.manifest;
   } catch (error) {
     if (error instanceof StowageError && !mayBeReadLater.has(error.code)) return undefined;
     throw error;

@@ -103,7 +103,7 @@ describe("stowage rm with arguments that it cannot use", () => {
     [["team/app:1", "team/app@sha256:ff"], /Cannot use "sha256:ff" as a digest: expected "sha256:" and 64/],
     [
       ["team/app:1", `team/app:1@${image.digest}`],
-      /Cannot remove "team\/app:1@sha256:[0-9a-f]+", which has a tag and a digest: expected NAME:TAG or/,
+      /Cannot remove "team\/app:1@sha256:[0-9a-f]+", which has a tag and a digest: expected NAME:TAG, NAME@DIGEST or NAME/,
     ],
     [["team/app:1", "Team/App:1"], /Cannot use "Team\/App" as a repository name/],
     [["team/app:1", "--force"], /--force/],

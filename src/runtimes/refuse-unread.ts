@@ -68,8 +68,15 @@ function refusalOf(error: Error): Refusal | undefined {
   return code.startsWith("HPE_") ? refusal(400, "INPUT_INVALID", reasonOf(error)) : undefined;
 }
 
+/** The first bytes of a TLS connection: the record of a handshake, version 3.x. */
+const tlsHandshake = [0x16, 0x03];
+
 /** `Invalid method encountered`. */
 function reasonOf(error: Error): string {
+  const packet = "rawPacket" in error && error.rawPacket instanceof Uint8Array ? error.rawPacket : [];
+  if (tlsHandshake.every((byte, i) => packet[i] === byte)) {
+    return "the client speaks TLS, and this port takes plain HTTP: ask it by http://";
+  }
   return "reason" in error && typeof error.reason === "string" ? error.reason : error.message;
 }
 

@@ -32,6 +32,13 @@ describe("stowage verify", () => {
     expect(code).toBe(0);
   });
 
+  it("counts no repository whose images are gone", async () => {
+    const cwd = await newFolder();
+    await stowage(["load", "-", "team/app:1"], { cwd, input: await tarOf(makeLayout()) });
+    await stowage(["rm", "team/app"], { cwd });
+    expect((await stowage(["verify"], { cwd })).stdout).toContain("0 images in 0 repositories");
+  });
+
   it("finds nothing wrong with an empty store, and with files that it does not know", async () => {
     const cwd = await newFolder();
     await mkdir(join(cwd, "data"));

@@ -204,7 +204,7 @@ describe("readArchive, of what is no tarball", () => {
     ["JSON", '{"errors":[]}', /it looks like JSON/],
     ["lz4", "\x04\x22\x4d\x18", /it is lz4-compressed/],
     ["a SIF file", "hsqs", /it is a SquashFS or SIF file/],
-    ["anything else", "\x7fELF", /it starts with ".ELF"; expected a tarball/],
+    ["anything else", "\x7fELF", /it starts with "\\u007fELF"; expected a tarball/],
     ["nothing", "", /it is empty/],
   ])("refuses %s, and says what it is", async (_, text, message) => {
     for (const size of [1, 1000])

@@ -118,6 +118,14 @@ describe("stowage verify", () => {
     expect(code).toBe(1);
   });
 
+  it("says what to do with an index that cannot be read", async () => {
+    const store = await newFolder();
+    await cp(whole, store, { recursive: true });
+    await writeFile(join(store, "index.json"), "{");
+    const { stdout } = await stowage(["verify", "--store", `file:${store}`]);
+    expect(stdout).toMatch(/^An index that cannot be read hides its images: put back a copy of it, or delete it/m);
+  });
+
   it("lists every blob that an image lacks, with the images that need it, and how to repair them", async () => {
     const store = await newFolder();
     await cp(whole, store, { recursive: true });

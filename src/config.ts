@@ -74,7 +74,12 @@ export function parseConfig(env: Environment, options: ConfigOptions = {}): Conf
   const hosts = read<readonly string[] | undefined>("STOWAGE_HOSTS", parseHosts, hostForm, undefined);
   const isOpen = !asks && !isReachable && isLoopback(host);
   const config: Config = {
-    storeUrl: read("STOWAGE_STORE", parseStoreUrl, "a URL: file:…, s3://…, r2:… or memory:", "file:./data"),
+    storeUrl: read(
+      "STOWAGE_STORE",
+      parseStoreUrl,
+      "a URL: file:DIRECTORY, s3://BUCKET/PREFIX, r2:BINDING or memory:",
+      "file:./data",
+    ),
     host,
     port: read("PORT", (text) => parseCount(text, 65_535), "a port from 0 to 65535", 8080),
     stopSeconds: read("STOWAGE_STOP_SECONDS", parseStop, "seconds, or a time such as 2m, at most 1d", 30),

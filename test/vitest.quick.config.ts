@@ -3,6 +3,7 @@
  * they start other runtimes, servers, engines and clients, measure memory, or search for minutes.
  */
 import { readdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 import { SkippedReporter } from "./support/skipped-reporter.ts";
 import all from "./vitest.config.ts";
@@ -28,6 +29,7 @@ const leftOut = files.filter((path) => path.endsWith(".test.ts") && slow.some((s
 export default defineConfig({
   test: {
     ...all.test,
+    maxWorkers: Math.max(2, availableParallelism() - 1), // Vitest takes one on two cores
     exclude: leftOut.map((path) => `test/${path}`),
     reporters: ["default", new SkippedReporter({ leftOut: leftOut.length })],
   },

@@ -53,7 +53,7 @@ function blobLine(blobs: readonly BlobReceipt[]): string {
   const parts = [
     counted("written", "written"),
     counted("present", "already there"),
-    counted("repaired", "repaired: the store had others of their names"),
+    counted("repaired", "repaired: the store had wrong bytes"),
   ];
   const found = parts.filter((part) => part !== "");
   return found.length === 0 ? "No blobs in the archive, all were there" : `Blobs: ${found.join(", ")}`;

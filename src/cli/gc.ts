@@ -13,7 +13,7 @@ const defaultGrace = "24h";
 
 export const gc: Command = {
   summary: "delete blobs that no image needs",
-  help: `Usage: stowage gc [--store URL] [--grace TIME | --now] [--force] [--dry-run] [--json]
+  help: `Usage: stowage gc [--store URL] [--grace TIME | --now] [OPTIONS]
 
 Deletes what no image needs any more, in two runs: the first condemns a blob, one
 after the grace time deletes it, unless an image needs it again by then. Loads, on
@@ -29,8 +29,8 @@ is dealt with, and gc exits with 1.
 Options:
   --store URL   the store, default STOWAGE_STORE, else file:./data
   --grace TIME  such as 90m, 24h or 7d, at least 1h, default ${defaultGrace}
-  --now         delete at once: only for a store that nobody else uses meanwhile, since
-                a load that runs would lose blobs
+  --now         delete at once: only for a store that nobody else uses meanwhile,
+                since a load that runs would lose blobs
   --force       go on in spite of damaged manifests: what they alone need is garbage
   --dry-run     change nothing, say what would be done now
   --json        print a report as JSON instead
@@ -75,7 +75,10 @@ Examples:
 function parseGrace(text: string): number {
   const graceMs = parseDuration(text);
   if (graceMs !== undefined && graceMs > 0) return graceMs; // whether it is long enough is said by whom it concerns
-  throw new StowageError("INPUT_INVALID", `found --grace ${JSON.stringify(text)}, expected such as 90m, 24h or 7d`);
+  throw new StowageError(
+    "INPUT_INVALID",
+    `found --grace ${JSON.stringify(text)}, expected a time such as 90m, 24h or 7d`,
+  );
 }
 
 interface Run {

@@ -36,7 +36,7 @@ export async function openSettings(env: Environment, storeUrl: string | undefine
   return { store: await openStore(url, env), limits, immutableTags };
 }
 
-/** As `openSettings`, for a command that only looks at what is there. Throws `STORE_UNAVAILABLE` where there is no store. */
+/** As `openSettings`, for a command that needs what is there. Throws `STORE_UNAVAILABLE` where there is no store. */
 export async function openExisting(
   { env, signal }: Pick<CommandIo, "env" | "signal">,
   storeUrl: string | undefined,

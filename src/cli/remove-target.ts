@@ -3,7 +3,7 @@ import { deleteImage } from "../manage/delete-image.ts";
 import { emptyRepository } from "../manage/empty-repository.ts";
 import { checkOneTarget } from "./arguments.ts";
 import type { CommandIo } from "./command.ts";
-import { openSettings } from "./open-settings.ts";
+import { openExisting } from "./open-settings.ts";
 import { openService } from "./send/service-client.ts";
 
 export interface ImageReference {
@@ -29,7 +29,7 @@ export async function openRemoveTarget(
 }
 
 async function storeTarget(storeUrl: string | undefined, { env, signal }: CommandIo): Promise<RemoveTarget> {
-  const settings = await openSettings(env, storeUrl);
+  const settings = await openExisting({ env, signal }, storeUrl);
   return {
     remove: async ({ repository, reference }) => {
       signal.throwIfAborted(); // a change that has begun is finished

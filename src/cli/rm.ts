@@ -18,7 +18,8 @@ export const rm: Command = {
 Removes a tag, or, by its digest, an image with all its tags. Bytes are not freed:
 other images may need the same blobs. A part of an image for several platforms goes
 with that image, and not before it; a tag that it has of its own can go. NAME alone
-removes all images of a repository of a store.
+removes all images of a repository of a store. A digest is written whole, as
+"stowage ls --json" prints it.
 
 Options:
   --store URL   remove from this store, default STOWAGE_STORE, else file:./data

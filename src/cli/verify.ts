@@ -96,5 +96,10 @@ function summary({ repositories, images, blobs, bytes, unused, problems, lacked 
     lines.push(...lacked.map(describeLacked));
     lines.push(`To repair them load a tarball of these images: stowage load --repair FILE --store ${url}`);
   }
+  if (problems.some(({ where, code }) => where.endsWith("index.json") && code === "STORE_DAMAGED")) {
+    lines.push(
+      "An index that cannot be read hides its images: put back a copy of it, or delete it and load them again",
+    );
+  }
   return printable(`${lines.join("\n")}\n`);
 }

@@ -91,7 +91,9 @@ async function collectOnce({ store, limits, force = false }: Run, plan: Plan): P
 function cannotTell(damaged: readonly StowageError[]): StowageError {
   const named = damaged.slice(0, maxNamed).map(({ message }) => message);
   if (damaged.length > maxNamed) named.push(`${damaged.length - maxNamed} more`);
-  const message = `${named.join("; ")}; nothing was changed`;
+  const message =
+    `${named.join("; ")}; nothing was changed: repair the image (\`stowage load --repair\`) or remove it ` +
+    "(`stowage verify` names it), or go on with --force";
   return new StowageError("STORE_DAMAGED", message, { detail: damaged[0]?.detail ?? {} });
 }
 

@@ -29,7 +29,7 @@ export function expectationOf(c: Context): Expectation | undefined {
     ...(noneMatch === undefined ? [] : [`If-None-Match: ${noneMatch}`]),
   ].join(" and ");
   const expected = 'expected If-Match: "sha256:…", with its quotes, or If-None-Match: *';
-  throw new StowageError("INPUT_INVALID", `Cannot hold a change to ${quote(found)}: ${expected}`);
+  throw new StowageError("INPUT_INVALID", `Cannot use the condition ${quote(found)}: ${expected}`);
 }
 
 /** The Range of a request, unless an If-Range says that it was meant for other content. */

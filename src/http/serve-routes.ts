@@ -89,7 +89,7 @@ function checkQuery(c: Context, { path, query }: Route): void {
   if (path.startsWith("/v2/")) return;
   const unknown = [...new URL(c.req.url).searchParams.keys()].find((key) => !query.includes(key));
   if (unknown === undefined) return;
-  const expected = query.length === 0 ? "expected none" : `expected ${query.join(", ")} alone`;
+  const expected = query.length === 0 ? "expected none" : `expected ${query.join(" or ")}`;
   throw new StowageError("INPUT_INVALID", `Cannot use the query parameter ${quote(unknown, 100)}: ${expected}`);
 }
 

@@ -1,4 +1,5 @@
 /** What an archive calls an image: the annotations of its descriptor. */
+import { StowageError, quote } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import {
   type ImageName,
@@ -36,9 +37,19 @@ export function nameAnnotationsOf({ annotations = {} }: Annotated): Record<strin
 export function nameInArchive(root: Annotated): ArchiveName {
   const text = nameTextOf(root);
   if (text === undefined) return { repository: defaultRepository, tag: undefined };
-  if (isTagAlone(root, text)) return { repository: defaultRepository, ...readTag(text) };
-  const name = parseReference(text);
-  return { ...name, unusableTag: name.tag === undefined ? unusableTagOf(text) : undefined };
+  try {
+    if (isTagAlone(root, text)) return { repository: defaultRepository, ...readTag(text) };
+    const name = parseReference(text);
+    return { ...name, unusableTag: name.tag === undefined ? unusableTagOf(text) : undefined };
+  } catch (error) {
+    throw error instanceof StowageError ? inArchive(text, error) : error;
+  }
+}
+
+/** The tarball cannot be changed by hand, but a request for one image can say another name. */
+function inArchive(text: string, error: StowageError): StowageError {
+  const hint = `the tarball names an image ${quote(text)}; /v1/load/NAME:TAG gives it another name`;
+  return new StowageError(error.code, `${error.message}; ${hint}`, { cause: error, detail: error.detail ?? {} });
 }
 
 /** Of a name that is not used only the tag counts: `My App:1.4` may be called `app:1.4`. Throws `NAME_INVALID`. */

@@ -7,6 +7,9 @@ import { lingerMs } from "./read-on.ts";
 
 type Log = (line: string) => void;
 
+/** How often the log says at most that a client speaks TLS: podman and crane try that before each pull by plain HTTP. */
+const tlsLogMs = 60_000;
+
 interface AnswerUnparsedOptions {
   readonly log: Log;
   /** The answer that the connection waits for. */
@@ -16,6 +19,7 @@ interface AnswerUnparsedOptions {
 /** Answers what Node's parser cannot read, headers that do not come, and CONNECT. */
 export function answerUnparsed(server: Server, { log, current }: AnswerUnparsedOptions): void {
   const refused = new WeakSet<Duplex>();
+  let quietUntil = 0;
   server.on("clientError", (error: Error, socket) => {
     if (refused.has(socket)) return; // what it still sends cannot be read either
     const refusal = refusalOf(error);
@@ -24,7 +28,9 @@ export function answerUnparsed(server: Server, { log, current }: AnswerUnparsedO
       return;
     }
     refused.add(socket);
-    void endWith(socket, refusal, log);
+    const isQuiet = isTls(error) && performance.now() < quietUntil;
+    if (isTls(error) && !isQuiet) quietUntil = performance.now() + tlsLogMs;
+    void endWith(socket, refusal, isQuiet ? () => undefined : log);
   });
   server.on("connect", (_, socket) => {
     const error = new StowageError("UNSUPPORTED", "Cannot CONNECT: this is no proxy");
@@ -68,8 +74,17 @@ function refusalOf(error: Error): Refusal | undefined {
   return code.startsWith("HPE_") ? refusal(400, "INPUT_INVALID", reasonOf(error)) : undefined;
 }
 
+/** The first bytes of a TLS connection: the record of a handshake, version 3.x. */
+const tlsHandshake = [0x16, 0x03];
+
+function isTls(error: Error): boolean {
+  const packet = "rawPacket" in error && error.rawPacket instanceof Uint8Array ? error.rawPacket : [];
+  return tlsHandshake.every((byte, i) => packet[i] === byte);
+}
+
 /** `Invalid method encountered`. */
 function reasonOf(error: Error): string {
+  if (isTls(error)) return "the client speaks TLS, and this port takes plain HTTP: ask it by http://";
   return "reason" in error && typeof error.reason === "string" ? error.reason : error.message;
 }
 

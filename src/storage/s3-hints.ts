@@ -10,6 +10,7 @@ export function s3HintOf(error: unknown, operation: string): string {
   if (hint !== undefined) return `; ${hint}`;
   if (isForbidden(error) && readOperations.has(operation)) return `; ${hintOfForbidden}`;
   if (error instanceof Error && error.message === "Region is missing") return "; set AWS_REGION";
+  if (error instanceof Error && error.message.startsWith("Region not accepted")) return "; is AWS_REGION right?";
   return "";
 }
 

@@ -26,6 +26,7 @@ export interface VerifyImagesOptions {
 }
 
 export interface VerifiedImages {
+  /** Those that have images, or an index that cannot be read. */
   readonly repositories: number;
   /** Entries of all indexes. */
   readonly images: number;
@@ -42,14 +43,17 @@ const maxNamedImages = 1000;
 export async function verifyImages(options: VerifyImagesOptions): Promise<VerifiedImages> {
   const check = new ImageCheck(options);
   const names = await listRepositories(options.store, options);
+  let repositories = 0;
   let images = 0;
   for (const repository of names) {
-    for (const entry of await check.readEntries(repository)) {
+    const entries = await check.readEntries(repository);
+    if (entries?.length !== 0) repositories += 1;
+    for (const entry of entries ?? []) {
       images += 1;
       await check.checkEntry(repository, entry);
     }
   }
-  return { repositories: names.length, images, needed: check.needed, lacked: check.lacked() };
+  return { repositories, images, needed: check.needed, lacked: check.lacked() };
 }
 
 class ImageCheck {
@@ -72,14 +76,15 @@ class ImageCheck {
     return [...this.#lacked].map(([digest, lacked]) => ({ digest, ...lacked }));
   }
 
-  async readEntries(repository: string): Promise<readonly Descriptor[]> {
+  /** Undefined if the index cannot be read. */
+  async readEntries(repository: string): Promise<readonly Descriptor[] | undefined> {
     const { store, onProblem } = this.#options;
     const read = async (): Promise<readonly Descriptor[]> =>
       (await readRepository(store, repository, this.#options)).entries;
     const found = await valueOrProblem(read);
     if (!(found instanceof StowageError)) return found;
     onProblem({ where: indexKey(repository), code: found.code, message: found.message });
-    return [];
+    return undefined;
   }
 
   /** Tells of all blobs that the image lacks in one problem, and of each other problem that it has. */

@@ -70,7 +70,7 @@ await describeS3Servers("stowage gc", (server) => {
 describe("stowage gc", () => {
   it.each([
     [["x"], "expected options only"],
-    [["--grace", "1"], "expected such as 90m, 24h or 7d"],
+    [["--grace", "1"], "expected a time such as 90m, 24h or 7d"],
     [["--grace", "59m"], "a grace time of 59 min: at least 60 min are needed"],
   ])("refuses %j", async (args, reason) => {
     const { code, stdout, stderr } = await stowage(["gc", ...args]);
@@ -107,7 +107,8 @@ describe("stowage gc", () => {
     await store.delete(`blobs/${kept.digest.replace(":", "/")}`);
     const { code, stderr } = await stowage(["gc", "--store", `file:${folder}`]);
     expect(stderr).toBe(
-      `stowage gc: Cannot tell what manifest "${kept.digest}" needs: an index names it, and it is not there; nothing was changed\n`,
+      `stowage gc: Cannot tell what manifest "${kept.digest}" needs: an index names it, and it is not there; nothing was changed: ` +
+        "repair the image (`stowage load --repair`) or remove it (`stowage verify` names it), or go on with --force\n",
     );
     expect(code).toBe(1);
     const forced = await stowage(["gc", "--force", "--store", `file:${folder}`]);

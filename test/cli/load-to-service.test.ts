@@ -194,7 +194,7 @@ describe("stowage load --to another server", () => {
     const env = { STOWAGE_TOKEN: "secret \n" };
     const wrong: readonly (readonly [readonly string[], RegExp])[] = [
       [["--direct"], /found --direct, expected --to with it/],
-      [["--to", "ftp://me:secret@x"], /Cannot use "…@x" as the service's URL: expected such as http:/],
+      [["--to", "ftp://me:secret@x"], /Cannot use "…@x" as the service's URL: expected one such as http:/],
       [["--to", "ci:secret@stowage.example"], /Cannot use "…@stowage\.example" as the service's URL/],
       [["--to", "//ci:se@secret@x"], /Cannot use "…@x" as the service's URL/],
       [["--to", "http://ci:1/secret@x"], /Cannot use "…@x" as the service's URL: .*%2F/],

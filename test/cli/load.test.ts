@@ -155,7 +155,7 @@ describe("stowage load", () => {
       [[tarball, "--unknown"], /there is no option --unknown/],
       [[tarball, "--store", ""], /--store is empty/],
       [[tarball, "--store", "ftp://x"], /STOWAGE_STORE is "ftp:\/\/x"/],
-      [[tarball, "--to", "127.0.0.1:8080"], /expected such as http:\/\/127\.0\.0\.1:8080/],
+      [[tarball, "--to", "127.0.0.1:8080"], /expected one such as http:\/\/127\.0\.0\.1:8080/],
       [[tarball, "--to", "http://127.0.0.1:8080", "--store", "memory:"], /expected one of them/],
     ];
     for (const [args, message] of wrong) {

@@ -89,6 +89,8 @@ describe("stowage serve, whose store cannot be used", () => {
     const nobody = await serve({ STOWAGE_STORE: "s3://b", AWS_ENDPOINT_URL_S3 });
     expect(nobody.stderr).toMatch(/set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE$/m);
     expect((await serve({ ...keys, STOWAGE_STORE: "s3://b" })).stderr).toMatch(/Region is missing; set AWS_REGION$/m);
+    const misspelt = { ...keys, STOWAGE_STORE: "s3://b", AWS_REGION: "eu central" };
+    expect((await serve(misspelt)).stderr).toMatch(/Region not accepted: .*; is AWS_REGION right\?$/m);
   });
 
   it.each(["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])("exits with 2 for %s that is no URL", async (name) => {

@@ -52,8 +52,11 @@ describe("stowage", () => {
 
   it("warns of a misspelt setting, and goes on", async () => {
     const { code, stdout, stderr } = await stowage(["ls", "--json"], { env: { STOWAGE_STROE: "memory:" } });
-    expect(stderr).toBe("stowage ls: Warning: there is no setting STOWAGE_STROE, did you mean STOWAGE_STORE?\n");
-    expect({ code, stdout: JSON.parse(stdout) as unknown }).toEqual({ code: 0, stdout: { images: [] } });
+    expect(stderr).toBe(
+      "stowage ls: Warning: there is no setting STOWAGE_STROE, did you mean STOWAGE_STORE?\n" +
+        "stowage ls: there is no Stowage store in file:./data\n",
+    );
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
   });
 
   it("says when it serves who may do what, and which settings do nothing", async () => {

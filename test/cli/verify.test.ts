@@ -32,6 +32,13 @@ describe("stowage verify", () => {
     expect(code).toBe(0);
   });
 
+  it("counts no repository whose images are gone", async () => {
+    const cwd = await newFolder();
+    await stowage(["load", "-", "team/app:1"], { cwd, input: await tarOf(makeLayout()) });
+    await stowage(["rm", "team/app"], { cwd });
+    expect((await stowage(["verify"], { cwd })).stdout).toContain("0 images in 0 repositories");
+  });
+
   it("finds nothing wrong with an empty store, and with files that it does not know", async () => {
     const cwd = await newFolder();
     await mkdir(join(cwd, "data"));
@@ -109,6 +116,14 @@ describe("stowage verify", () => {
       new RegExp(`^Found ${problems.length} problems? in file:.*: checked \\d images? in 3 rep`),
     );
     expect(code).toBe(1);
+  });
+
+  it("says what to do with an index that cannot be read", async () => {
+    const store = await newFolder();
+    await cp(whole, store, { recursive: true });
+    await writeFile(join(store, "index.json"), "{");
+    const { stdout } = await stowage(["verify", "--store", `file:${store}`]);
+    expect(stdout).toMatch(/^An index that cannot be read hides its images: put back a copy of it, or delete it/m);
   });
 
   it("lists every blob that an image lacks, with the images that need it, and how to repair them", async () => {

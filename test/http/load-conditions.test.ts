@@ -92,9 +92,9 @@ describe("/v1/load with a condition", () => {
     [
       "/team/app:1",
       { "If-Match": first.digest },
-      /^Cannot hold a change to "If-Match: sha256:.*": expected If-Match: "sha256:…", with its quotes, or If-None-Match: \*$/,
+      /^Cannot use the condition "If-Match: sha256:.*": expected If-Match: "sha256:…", with its quotes, or If-None-Match: \*$/,
     ],
-    ["/team/app:1", { "If-None-Match": `"${first.digest}"` }, /^Cannot hold a change to/],
+    ["/team/app:1", { "If-None-Match": `"${first.digest}"` }, /^Cannot use the condition/],
     ["/team/app:1", { ...absent, ...at(first) }, /If-Match: .* and If-None-Match: \*"/],
   ] as readonly (readonly [string, Headers, RegExp])[])(
     "refuses it for %j before it reads the body: %j",

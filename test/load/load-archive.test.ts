@@ -415,6 +415,9 @@ describe("loadArchive, naming", () => {
   it("refuses a name that is none", async () => {
     await expectRefused(makeLayout({ name: "docker.io/Team/App:1" }), "NAME_INVALID");
     await expectRefused(makeLayout({ refName: "a tag" }), "NAME_INVALID");
+    await expect(load(await tarOf(makeLayout({ name: "Team/App:1" })))).rejects.toThrow(
+      /^Cannot use "Team\/App" .*; the tarball names an image "Team\/App:1"; \/v1\/load\/NAME:TAG gives it another name$/,
+    );
     await expectRefused(makeLayout({ refName: "a tag" }), "NAME_INVALID", "team/x");
     await expectRefused(makeLayout({ name: "App:a tag" }), "NAME_INVALID", "team/x");
   });

@@ -74,7 +74,7 @@ describe("PUT /v1/load?repair=true", () => {
     await flipBit(sha256(small));
     const app = createApp({ store, access: "anyone" });
     const body = await tarOf(image);
-    const response = await app.request("/v1/load/team/app:1?repair=true", { method: "PUT", body });
+    const response = await app.request("/v1/load/team/app:1?repair=true&verbose=true", { method: "PUT", body });
     expect(response.status).toBe(201);
     expect(await response.json()).toMatchObject({ blobs: [{ digest: sha256(small), status: "repaired" }, {}, {}, {}] });
     await expectIntact();

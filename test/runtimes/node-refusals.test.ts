@@ -28,6 +28,16 @@ describe("what is no request for the app", () => {
     await client.closed;
   });
 
+  it("TLS is told that the port takes plain HTTP, and the log is told once", async () => {
+    const listener = await serve();
+    for (let i = 0; i < 3; i++) {
+      const client = say(listener, "\u0016\u0003\u0001\r\n\r\n");
+      await client.closed;
+      expect(client.heard()).toContain("the client speaks TLS, and this port takes plain HTTP: ask it by http://");
+    }
+    expect(log).toEqual([expect.stringContaining("the client speaks TLS")]);
+  });
+
   it("a connection on which nothing comes is closed without a word", async () => {
     const client = say(await serve({ limits: { maxIdleSeconds: 60 } }, { keepAliveSeconds: 1 }), "");
     await client.closed;

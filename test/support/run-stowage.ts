@@ -119,5 +119,6 @@ export async function listFiles(folder: string): Promise<string[]> {
   return entries
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
+    .filter((path) => !path.endsWith(".stowage/reserve")) // room that a directory keeps for a full disk
     .toSorted();
 }

@@ -275,7 +275,7 @@ async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
 function unusable(text: string, hint: string): StowageError {
   const at = text.lastIndexOf("@");
   const shown = at === -1 ? text : `…${text.slice(at)}`;
-  const expected = "expected such as http://127.0.0.1:8080 or https://ci:TOKEN@stowage.example";
+  const expected = "expected one such as http://127.0.0.1:8080 or https://ci:TOKEN@stowage.example";
   const message = `Cannot use ${JSON.stringify(shown)} as the service's URL: ${expected}${hint}`;
   return new StowageError("INPUT_INVALID", message);
 }

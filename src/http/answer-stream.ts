@@ -55,7 +55,7 @@ class Answer {
   readonly #onAbort = (): void => void this.end(this.#rules.signal.reason);
   #timer: ReturnType<typeof setInterval> | undefined;
   /** From when on the reader's time is still to be counted. Undefined while a chunk is on its way from the store. */
-  #idleSinceMs: number | undefined = Date.now();
+  #idleSinceMs: number | undefined = performance.now();
   /** Why the answer ended before its last byte. */
   #failure: unknown;
   #hasEnded = false;
@@ -85,7 +85,7 @@ class Answer {
         controller.close();
         return;
       }
-      this.#idleSinceMs = Date.now();
+      this.#idleSinceMs = performance.now();
       this.#restPace.addBytes(next.value.length);
       this.#cutPace.addBytes(next.value.length);
       controller.enqueue(next.value);
@@ -124,7 +124,7 @@ class Answer {
   /** Counts the reader's time until now. */
   #measure(): void {
     if (this.#idleSinceMs === undefined) return;
-    const now = Date.now();
+    const now = performance.now();
     this.#restPace.addTime(now - this.#idleSinceMs);
     this.#cutPace.addTime(now - this.#idleSinceMs);
     this.#idleSinceMs = now;

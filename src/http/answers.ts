@@ -38,6 +38,8 @@ export interface TextAnswer {
   /** At least the bytes of the text. */
   readonly maxBytes: number;
   readonly text: () => string;
+  /** 200 if it is left out. */
+  readonly status?: number | undefined;
   readonly headers: Readonly<Record<string, string>>;
 }
 
@@ -82,10 +84,10 @@ export class Answers {
 
   /** Answers with a text. If a large one has to wait for memory, it is prepared again afterwards: nothing is held meanwhile. */
   async sendText(c: Context, prepare: () => Promise<TextAnswer>): Promise<Response> {
-    const { maxBytes, text, headers } = await prepare();
-    if (maxBytes <= smallObjectBytes || c.req.method === "HEAD") return new Response(text(), { headers });
+    const { maxBytes, text, status = 200, headers } = await prepare();
+    if (maxBytes <= smallObjectBytes || c.req.method === "HEAD") return new Response(text(), { status, headers });
     const release = this.#memory.tryAcquire(this.#bytesOf(maxBytes), this.#turnOf(c));
-    if (release !== undefined) return this.#sendLarge(c, { text, headers }, release);
+    if (release !== undefined) return this.#sendLarge(c, { text, status, headers }, release);
     return this.#sendLater(c, prepare, maxBytes);
   }
 
@@ -99,10 +101,10 @@ export class Answers {
     }
   }
 
-  #sendLarge(c: Context, { text, headers }: Pick<TextAnswer, "text" | "headers">, release: Release): Response {
+  #sendLarge(c: Context, { text, status = 200, headers }: Omit<TextAnswer, "maxBytes">, release: Release): Response {
     const bytes = Buffer.from(text());
     const body = this.#stream(c, piecesOf(bytes), { line: this.#memory, release });
-    return new Response(body, { headers: { ...headers, "Content-Length": String(bytes.length) } });
+    return new Response(body, { status, headers: { ...headers, "Content-Length": String(bytes.length) } });
   }
 
   /** The memory in which a request reads large manifests. */

@@ -23,10 +23,12 @@ export function missingRoutes(service: Service): Route[] {
       needs: "load",
       async answer(c) {
         const { signal } = c.req.raw;
-        const missing = await readJsonObject(c, { service, maxBytes: maxBodyBytes }, async (json) =>
-          findMissingBlobs(parseDigests(json), { ...service, caller: callerName(c), signal }),
-        );
-        return c.json({ missing, directBytes: Math.min(maxDirectBytes, maxRequestBytes) });
+        return readJsonObject(c, { service, maxBytes: maxBodyBytes }, async (json) => {
+          const missing = await findMissingBlobs(parseDigests(json), { ...service, caller: callerName(c), signal });
+          const text = JSON.stringify({ missing, directBytes: Math.min(maxDirectBytes, maxRequestBytes) });
+          const headers = { "Content-Type": "application/json" };
+          return service.answers.sendText(c, async () => ({ maxBytes: text.length, text: () => text, headers }));
+        });
       },
     }),
   ];

@@ -28,7 +28,7 @@ export function readyRoute({ store, log }: Pick<Service, "store" | "log">): (c: 
 class Readiness {
   readonly #check: () => Promise<void>;
   readonly #log: (line: string) => void;
-  #known: { readonly problem: string | undefined; readonly untilMs: number } | undefined;
+  #known: { readonly problem: string | undefined; readonly atMs: number } | undefined;
   #running: Promise<void> | undefined;
 
   constructor(check: () => Promise<void>, log: (line: string) => void) {
@@ -37,7 +37,7 @@ class Readiness {
   }
 
   async isReady(): Promise<boolean> {
-    if (this.#known === undefined || Date.now() >= this.#known.untilMs) {
+    if (!this.#isFresh()) {
       const running = (this.#running ??= this.#look());
       const isOver = await inTime(running, maxWaitMs);
       if (!isOver && this.#running === running) {
@@ -46,6 +46,11 @@ class Readiness {
       }
     }
     return this.#known?.problem === undefined;
+  }
+
+  /** By the time of day, since other clocks stand still in a function that is frozen. Nothing is fresh if it was set back. */
+  #isFresh(): boolean {
+    return this.#known !== undefined && Math.abs(Date.now() - this.#known.atMs) < freshMs;
   }
 
   async #look(): Promise<void> {
@@ -64,6 +69,6 @@ class Readiness {
     const former = this.#known?.problem;
     if (problem !== undefined && problem !== former) this.#log(`not ready: ${problem}`);
     if (problem === undefined && former !== undefined) this.#log("ready again: the store answers");
-    this.#known = { problem, untilMs: Date.now() + freshMs };
+    this.#known = { problem, atMs: Date.now() };
   }
 }

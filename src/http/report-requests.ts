@@ -6,6 +6,7 @@ import type { Context, MiddlewareHandler } from "hono";
 import { StowageError, messageOf, printable } from "../errors.ts";
 import { callerNameIfKnown } from "./authentication.ts";
 import { errorResponse } from "./error-response.ts";
+import { FloodGate } from "./flood-gate.ts";
 import type { Service } from "./service.ts";
 
 /** A request that is over. */
@@ -24,9 +25,6 @@ type Kind = "failed" | "refused" | "gone" | "pulled";
 
 const goneStatus = 499;
 
-/** Lines of one kind within a minute, pulls excepted: a flood of requests must not flood the log. */
-const maxLinesPerMinute = 120;
-const minuteMs = 60_000;
 /** Characters of a line. Of an error that nobody foresaw the stack is wanted. */
 const maxLineLength = 1000;
 const maxStackLength = 4000;
@@ -43,7 +41,7 @@ export function reportRequests(options: ReportOptions): MiddlewareHandler {
   const report = (request: FinishedRequest): void => {
     const kind = kindOf(request, options);
     if (kind === "pulled") options.log(lineOf(request));
-    else if (kind !== undefined) flood.write(kind, lineOf(request));
+    else if (kind !== undefined) flood.write(`requests of ${request.caller} were ${words[kind]}`, lineOf(request));
   };
   return async (c, next) => {
     try {
@@ -98,36 +96,8 @@ function cut(text: string, maxLength: number): string {
   return text.length <= maxLength ? text : `${text.slice(0, maxLength)}…`;
 }
 
-/** Writes no more lines of a kind within a minute than `maxLinesPerMinute`, and then how many there were. */
-class FloodGate {
-  readonly #log: (line: string) => void;
-  readonly #minutes = new Map<Kind, { readonly startedMs: number; lines: number }>();
-
-  constructor(log: (line: string) => void) {
-    this.#log = log;
-  }
-
-  write(kind: Kind, line: string): void {
-    const now = Date.now();
-    let minute = this.#minutes.get(kind);
-    if (minute === undefined || now - minute.startedMs >= minuteMs) {
-      const untold = (minute?.lines ?? 0) - maxLinesPerMinute;
-      if (untold > 0) this.#log(`${untold} more requests were ${words[kind]} since then`);
-      minute = { startedMs: now, lines: 0 };
-      this.#minutes.set(kind, minute);
-    }
-    minute.lines += 1;
-    if (minute.lines > maxLinesPerMinute) return;
-    this.#log(line);
-    if (minute.lines === maxLinesPerMinute) {
-      this.#log(`${maxLinesPerMinute} requests were ${words[kind]} within a minute: more are counted, not shown`);
-    }
-  }
-}
-
-const words: Readonly<Record<Kind, string>> = {
+const words: Readonly<Record<Exclude<Kind, "pulled">, string>> = {
   failed: "answered with an error of the service",
   refused: "refused",
   gone: "left by their clients",
-  pulled: "pulls",
 };

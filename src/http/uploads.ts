@@ -14,12 +14,13 @@ import { checkBodyBytes } from "../load/check-body-bytes.ts";
 import { parseLoadPath } from "../load/load-path.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import type { ImageName } from "../oci/reference.ts";
+import { maxTurnWaitMs } from "../streams/line.ts";
 import { type NewUpload, beginUpload } from "../uploads/begin-upload.ts";
 import { deleteUpload } from "../uploads/delete-upload.ts";
-import { type UploadDescription, describeUpload } from "../uploads/describe-upload.ts";
+import { describeUpload } from "../uploads/describe-upload.ts";
 import { loadUpload } from "../uploads/load-upload.ts";
 import { putPart } from "../uploads/put-part.ts";
-import { type Upload, type UploadPart, readOwnUpload } from "../uploads/upload.ts";
+import { type Upload, type UploadPart, partCountOf, readOwnUpload } from "../uploads/upload.ts";
 import { callerName } from "./authentication.ts";
 import { contentLengthOf } from "./content-length.ts";
 import { loadQuery } from "./load-answer.ts";
@@ -32,19 +33,38 @@ import { withinLoadSeconds } from "./within-load-seconds.ts";
 
 const maxJsonBytes = 64 * 1024;
 const maxFingerprintLength = 1024;
+/** Bytes of an answer for each part of an upload, some: an upload has up to 10,000. They are described at a caller's turn. */
+const describedPartBytes = 200;
 
 /** The URLs of parts are secrets. */
 const noStore = { "Cache-Control": "no-store" } as const;
 
 export function uploadRoutes(service: Service): Route[] {
-  const { store } = service;
+  const { store, budget, answers } = service;
   const ownUpload = async (c: Context, id: string): Promise<Upload> =>
     readOwnUpload(id, { owner: callerName(c), store, signal: c.req.raw.signal });
-  /** `url` is that of `/v1/uploads`. */
-  const describe = async (c: Context, url: string, upload: Upload): Promise<UploadDescription> => {
+  /** Answers with all parts of an upload. `url` is that of `/v1/uploads`. */
+  const sendUpload = async (c: Context, url: string, upload: Upload, isNew = false): Promise<Response> => {
+    const { signal } = c.req.raw;
     const servedUrlOf = ({ id, key }: Upload, { number }: UploadPart): string =>
       `${url}/${id}/parts/${number}?key=${key}`;
-    return describeUpload(upload, { store, servedUrlOf, signal: c.req.raw.signal });
+    const describe = async (): Promise<string> =>
+      JSON.stringify(await describeUpload(upload, { store, servedUrlOf, signal }));
+    const turn = { caller: callerName(c), signal, maxWaitMs: maxTurnWaitMs };
+    const isBegun = c.req.method === "POST";
+    return answers.sendText(c, async () => {
+      const text = await budget.parse(describedPartBytes * partCountOf(upload), describe, turn);
+      return {
+        maxBytes: text.length, // it is ASCII
+        text: () => text,
+        status: isNew ? 201 : 200,
+        headers: {
+          "Content-Type": "application/json",
+          ...noStore,
+          ...(isBegun && { Location: `${url}/${upload.id}` }),
+        },
+      };
+    });
   };
   const load = async (c: Context, id: string, name: ImageName | undefined): Promise<Response> => {
     const upload = await ownUpload(c, id);
@@ -65,15 +85,14 @@ export function uploadRoutes(service: Service): Route[] {
         checkBodyBytes(announced.size, service.limits.maxBodyBytes);
         const { upload, isNew } = await beginUpload({ ...announced, owner: callerName(c) }, service);
         const url = urlAbove(c, 0);
-        const description = await describe(c, url, upload);
-        return c.json(description, isNew ? 201 : 200, { ...noStore, Location: `${url}/${upload.id}` });
+        return sendUpload(c, url, upload, isNew);
       },
     }),
     route({
       methods: ["GET"],
       path: "/v1/uploads/<id>",
       needs: "load",
-      answer: async (c, { id }) => c.json(await describe(c, urlAbove(c, 1), await ownUpload(c, id)), 200, noStore),
+      answer: async (c, { id }) => sendUpload(c, urlAbove(c, 1), await ownUpload(c, id)),
     }),
     route({
       methods: ["DELETE"],

@@ -6,6 +6,7 @@ import { type HttpBindings, RequestError, getRequestListener } from "@hono/node-
 import type { Context, Hono } from "hono";
 import { StowageError } from "../errors.ts";
 import { errorResponse } from "../http/error-response.ts";
+import { FloodGate } from "../http/flood-gate.ts";
 import { answerUnparsed, logRefusal, refuseHostless } from "./refuse-unread.ts";
 import { RequestTurns } from "./request-turns.ts";
 import { type ListenOptions, type Listener, type Runtime, urlOf } from "./run-service.ts";
@@ -47,7 +48,10 @@ export const node = {
   },
 } satisfies Runtime;
 
-function makeServer(fetch: Hono["fetch"], { limits, keepAliveSeconds, maxConnections, log }: ListenOptions): Server {
+function makeServer(fetch: Hono["fetch"], options: ListenOptions): Server {
+  const { limits, keepAliveSeconds, maxConnections } = options;
+  const flood = new FloodGate(options.log);
+  const log = (line: string): void => flood.write("requests were refused before they were read", line);
   const keepAliveTimeout = keepAliveSeconds * 1000;
   const serverOptions = {
     highWaterMark: socketBufferBytes,
@@ -68,7 +72,7 @@ function makeServer(fetch: Hono["fetch"], { limits, keepAliveSeconds, maxConnect
     take(incoming, outgoing);
   });
   answerUnparsed(server, { log, current: (socket) => turns.current(socket) });
-  logDrops(server, log);
+  logDrops(server, options.log);
   return server;
 }
 

@@ -14,14 +14,14 @@ export const lingerMs = 1000;
 export function readOn(incoming: IncomingMessage): void {
   incoming.resume();
   if (incoming.complete) return;
-  const deadline = Date.now() + maxMs;
+  const deadline = performance.now() + maxMs;
   let left = maxBytes;
   const timer = setTimeout(() => incoming.socket.destroy(), lingerMs);
   incoming
     .on("data", (chunk: Uint8Array) => {
       left -= chunk.length;
       if (left <= 0) incoming.pause();
-      else if (Date.now() < deadline) timer.refresh();
+      else if (performance.now() < deadline) timer.refresh();
     })
     .on("error", () => undefined) // the client has gone
     .on("close", () => clearTimeout(timer));

@@ -8,12 +8,12 @@ import { dirname } from "node:path";
 import { hasCode } from "./file-errors.ts";
 import { removeFile } from "./files.ts";
 
-/** Writes and flushes a file that must not be there yet. Rejects with the error of the chunks, and leaves no file. */
+/** Writes and flushes a file that must not be there yet, and its folder if need be. Rejects with the error of the chunks, and leaves no file. */
 export async function writeDurably(
   path: string,
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
 ): Promise<BigIntStats> {
-  const file = await open(path, "wx");
+  const file = await openNew(path);
   try {
     try {
       for await (const chunk of chunks) await writeWhole(file, chunk);
@@ -26,6 +26,16 @@ export async function writeDurably(
     await removeFile(path).catch(() => {}); // why it could not be written says more
     throw error;
   }
+}
+
+/** Makes the folder only if it is missing: somebody may have removed it since it was empty. */
+async function openNew(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, "wx");
+  } catch (error) {
+    if (!hasCode(error, "ENOENT")) throw error;
+  }
+  return inDirectory(dirname(path), async () => open(path, "wx"));
 }
 
 /** Gives a file one more name, unless that name is taken: `false`. */

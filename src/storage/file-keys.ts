@@ -18,7 +18,7 @@ export async function* listFileKeys(
   folder: string = prefix.slice(0, prefix.lastIndexOf("/") + 1),
 ): AsyncGenerator<string, undefined> {
   if (folder !== "" && !isKey(folder.slice(0, -1))) return undefined;
-  for (const name of await readNames(join(root, folder))) {
+  for (const name of await readNames(join(root, folder), prefix.slice(folder.length))) {
     const key = folder + name;
     if (!key.endsWith("/")) {
       if (key.startsWith(prefix)) yield key;
@@ -29,11 +29,15 @@ export async function* listFileKeys(
   return undefined;
 }
 
-/** The names in a folder, folders with a slash behind, in the order of the keys that they begin. */
-async function readNames(path: string): Promise<readonly string[]> {
-  const entries = await readFolder(path);
-  const names = entries.filter(({ name }) => isKey(name)).map((entry) => entry.name + (entry.isDirectory() ? "/" : ""));
-  return names
+/**
+ * The names in a folder that begin as `start` does, folders with a slash behind, in the order of the keys that they begin.
+ * Others are left out before they are sorted: there may be very many.
+ */
+async function readNames(path: string, start: string): Promise<readonly string[]> {
+  const entries = (await readFolder(path)).filter(({ name }) => isKey(name));
+  return entries
+    .map((entry) => entry.name + (entry.isDirectory() ? "/" : ""))
+    .filter((name) => name.startsWith(start) || start.startsWith(name))
     .map((name) => ({ name, bytes: Buffer.from(name) }))
     .toSorted((a, b) => Buffer.compare(a.bytes, b.bytes))
     .map(({ name }) => name);

@@ -34,7 +34,7 @@ import { randomUUID } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { inDirectory, linkDurably, syncDirectory, writeDurably } from "./durable-file.ts";
+import { linkDurably, syncDirectory, writeDurably } from "./durable-file.ts";
 import { hasCode, isSystemError } from "./file-errors.ts";
 import { readFolder, removeEmptyFolders, removeFile, statFile } from "./files.ts";
 import type { CallOptions } from "./object-store.ts";
@@ -96,7 +96,7 @@ export class FileVersions {
     const number = base.number + 1;
     const folder = this.#folder(key);
     const temporary = join(folder, `${number}.${randomUUID()}`);
-    const written = await inDirectory(folder, async () => writeDurably(temporary, [bytes]));
+    const written = await writeDurably(temporary, [bytes]);
     try {
       const again = await this.find(key);
       if (again?.etag !== etag || again.number !== base.number) return "conflict";

@@ -11,6 +11,7 @@
  *
  * Nothing waits on a request that is gone. On Workers a request can end without running its `finally`. So a waiting request
  * looks again by a timer of its own, and a hold is renewed by one. A waiter or a hold whose timer has stopped is forgotten.
+ * Times are those of `performance.now()`: they go on evenly when somebody sets the clock.
  */
 import { StowageError } from "../errors.ts";
 
@@ -63,6 +64,8 @@ interface Hold {
   readonly isCounted: boolean;
   /** When the hold was last renewed. */
   seenMs: number;
+  /** When the hold was first found to be too old, if it was not renewed since. */
+  doubtedMs?: number | undefined;
 }
 
 /** What a caller holds and waits for. */
@@ -99,6 +102,11 @@ const waiterGoneMs = 5000;
 const renewMs = 5000;
 /** A hold that was not renewed for this long is gone. */
 const holdGoneMs = 60_000;
+/**
+ * It is forgotten this much later. After a process was stopped for a minute, the timers of holds that are not gone may run
+ * only after a look.
+ */
+const doubtMs = 2 * renewMs;
 /** A caller stays present for this long after its last hold. So a flood of requests does not refill every pause of others. */
 const presentMs = 10_000;
 /** Of the units. They stay free for callers below their share while one has more than its share. */
@@ -172,7 +180,7 @@ export class Line {
 
   #enter(amount: number, { caller, isCounted = true }: HoldOptions): Waiter {
     if (amount > this.capacity) throw new RangeError(`found ${amount} units, expected at most ${this.capacity}`);
-    const seenMs = Date.now();
+    const seenMs = performance.now();
     const account = this.#accounts.get(caller) ?? { held: 0, holds: 0, waiters: new Set(), seenMs };
     this.#accounts.set(caller, account);
     account.seenMs = seenMs;
@@ -186,12 +194,12 @@ export class Line {
     { signal, maxWaitMs = Number.POSITIVE_INFINITY }: Pick<AcquireOptions, "signal" | "maxWaitMs">,
   ): Promise<void> {
     const isInFront = waiter.account.waiters.size <= maxTurnWaiters || maxWaitMs === Number.POSITIVE_INFINITY;
-    const endMs = isInFront ? Date.now() + maxWaitMs : 0;
+    const endMs = isInFront ? performance.now() + maxWaitMs : 0;
     while (!this.#isTurnOf(waiter)) {
-      const now = Date.now();
+      const now = performance.now();
       if (now >= endMs) throw this.#tooMany(isInFront ? `for ${maxWaitMs / 1000} seconds` : "while others wait");
       await wokenOrAborted(waiter, { ms: Math.min(lookAgainMs, endMs - now), signal });
-      waiter.seenMs = Date.now();
+      waiter.seenMs = performance.now();
       waiter.account.seenMs = waiter.seenMs;
       waiter.account.waiters.add(waiter); // it was forgotten if its process was stopped for a while
     }
@@ -202,14 +210,18 @@ export class Line {
   }
 
   #hold({ account, amount, isCounted }: Waiter): Release {
-    const hold: Hold = { account, amount, isCounted, seenMs: Date.now() };
+    const hold: Hold = { account, amount, isCounted, seenMs: performance.now() };
     this.#holds.add(hold);
     this.#free -= amount;
     if (isCounted) {
       account.held += amount;
       account.holds++;
     }
-    const timer: ReturnType<typeof setInterval> | number = setInterval(() => (hold.seenMs = Date.now()), renewMs);
+    const renew = (): void => {
+      hold.seenMs = performance.now();
+      hold.doubtedMs = undefined;
+    };
+    const timer: ReturnType<typeof setInterval> | number = setInterval(renew, renewMs);
     if (typeof timer === "object" && "unref" in timer) timer.unref(); // a number on workerd
     return () => {
       clearInterval(timer);
@@ -222,7 +234,7 @@ export class Line {
     if (!this.#holds.delete(hold)) return;
     const { account, amount, isCounted } = hold;
     this.#free += amount;
-    account.seenMs = Date.now();
+    account.seenMs = performance.now();
     if (!isCounted) return;
     account.held -= amount;
     account.holds--;
@@ -245,7 +257,7 @@ export class Line {
   }
 
   #look(): Look {
-    const now = Date.now();
+    const now = performance.now();
     this.#forgetGoneHolds(now);
     const heads: Waiter[] = [];
     let present = 0;
@@ -261,7 +273,11 @@ export class Line {
   #forgetGoneHolds(now: number): void {
     if (now - this.#forgottenMs < renewMs) return; // there may be thousands
     this.#forgottenMs = now;
-    for (const hold of this.#holds) if (now - hold.seenMs > holdGoneMs) this.#drop(hold);
+    for (const hold of this.#holds) {
+      if (now - hold.seenMs <= holdGoneMs) continue;
+      hold.doubtedMs ??= now;
+      if (now - hold.doubtedMs > doubtMs) this.#drop(hold);
+    }
   }
 
   #tooMany(when: string): StowageError {

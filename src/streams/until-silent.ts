@@ -56,7 +56,7 @@ function watched(chunks: AsyncIterator<Uint8Array>, limits: SilenceLimits): Asyn
           // Not awaited: a stalled generator answers `return` only once its source goes on.
           chunks.return?.().then(undefined, () => undefined);
         };
-        const askedMs = hasBegun ? Date.now() : undefined;
+        const askedMs = hasBegun ? performance.now() : undefined;
         const steps = hasBegun ? demands : [];
         let timer: Timer;
         const wait = (waited: number): void => {
@@ -75,7 +75,7 @@ function watched(chunks: AsyncIterator<Uint8Array>, limits: SilenceLimits): Asyn
         });
         awaited.then((result) => {
           if (result.done === true || askedMs === undefined) return resolve(result);
-          const waitedMs = Date.now() - askedMs;
+          const waitedMs = performance.now() - askedMs;
           let unmet: Demand | undefined;
           for (const pace of paces) if (pace.isTooSlow(result.value.length, waitedMs)) unmet ??= pace.demand;
           if (unmet === undefined) resolve(result);

@@ -25,18 +25,19 @@ const urlSeconds = 3600;
 
 export async function describeUpload(upload: Upload, options: DescribeUploadOptions): Promise<UploadDescription> {
   const { id, size, partBytes } = upload;
-  const parts = await listParts(upload, options);
-  return {
-    id,
-    size,
-    partBytes,
-    parts: await Promise.all(
-      parts.map(async ({ present, ...part }) => ({ ...part, url: await urlOf(upload, part, options), present })),
-    ),
-  };
+  const listed = await listParts(upload, options);
+  const urls = await urlsOf(upload, listed, options);
+  const parts = listed.map(({ present, ...part }, i) => ({ ...part, url: urls[i] ?? "", present }));
+  return { id, size, partBytes, parts };
 }
 
-async function urlOf(upload: Upload, part: UploadPart, { store, servedUrlOf }: DescribeUploadOptions): Promise<string> {
-  if (store.presigner === undefined) return servedUrlOf(upload, part);
-  return store.presigner.presignPut(uploadPartKey(upload.id, part.number), { seconds: urlSeconds, size: part.size });
+async function urlsOf(
+  upload: Upload,
+  parts: readonly UploadPart[],
+  { store: { presigner }, servedUrlOf }: DescribeUploadOptions,
+): Promise<readonly string[]> {
+  if (presigner === undefined) return parts.map((part) => servedUrlOf(upload, part));
+  const presign = async ({ number, size }: UploadPart): Promise<string> =>
+    presigner.presignPut(uploadPartKey(upload.id, number), { seconds: urlSeconds, size });
+  return Promise.all(parts.map(presign));
 }

@@ -63,6 +63,10 @@ export function* partsOf({ size, partBytes }: Pick<Upload, "size" | "partBytes">
   }
 }
 
+export function partCountOf({ size, partBytes }: Pick<Upload, "size" | "partBytes">): number {
+  return Math.ceil(size / partBytes);
+}
+
 export function serializeUpload(upload: Upload): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(upload));
 }

@@ -167,7 +167,7 @@ describe("maxLoadSeconds", () => {
 
 describe("maxLoads", () => {
   const refusal = { status: 429, code: "TOOMANYREQUESTS", limit: "maxLoads", value: 2 } as const;
-  beforeEach(() => void vi.useFakeTimers({ toFake: ["Date", "setTimeout", "clearTimeout"] }));
+  beforeEach(() => void vi.useFakeTimers({ toFake: ["performance", "setTimeout", "clearTimeout"] }));
   afterEach(() => void vi.useRealTimers());
 
   /** A body that stops after its first bytes, until it is told to go on. */

@@ -60,6 +60,13 @@ describe("GET /readyz", () => {
     expect(store.asked).toBe(2);
   });
 
+  it("asks again once somebody has set the clock back", async () => {
+    expect(await ready()).toBe(200);
+    store.problem = "it is gone";
+    vi.setSystemTime(Date.now() - 60 * 60 * 1000);
+    expect([await ready(), store.asked]).toEqual([503, 2]);
+  });
+
   it("answers 503 where it does not, and says why only in the log, once", async () => {
     store.problem = "there is no bucket s3://secret-name";
     for (let i = 0; i < 4; i++) {

@@ -103,17 +103,25 @@ describe("the log of requests", () => {
   });
 
   it("shows no more than 120 refusals a minute, and then says how many there were", async () => {
-    vi.useFakeTimers({ toFake: ["Date"] });
+    vi.useFakeTimers({ toFake: ["performance"] });
     const app = makeApp();
     for (let i = 0; i < 1000; i++) await app.request("/v1/load", { method: "PUT" });
     expect(log).toHaveLength(121);
-    expect(log[120]).toBe("120 requests were refused within a minute: more are counted, not shown");
+    expect(log[120]).toBe("120 requests of nobody were refused within a minute: more are counted, not shown");
     vi.advanceTimersByTime(60_000);
     await app.request("/v1/load", { method: "PUT" });
     expect(log.slice(121)).toEqual([
-      "880 more requests were refused since then",
+      "880 more requests of nobody were refused since then",
       expect.stringMatching(/^nobody PUT \/v1\/load 401 /),
     ]);
+  });
+
+  it("shows what is refused to one caller while another floods it", async () => {
+    const app = makeApp();
+    for (let i = 0; i < 200; i++) await app.request("/v1/load", { method: "PUT" });
+    log = [];
+    await app.request("/v1/load/base:1", { method: "PUT", headers: as("ci"), body: "x" });
+    expect(log).toEqual([expect.stringMatching(/^ci PUT \/v1\/load\/base:1 403 DENIED: /)]);
   });
 
   it("tells a client that went away from a failure of the service", async () => {

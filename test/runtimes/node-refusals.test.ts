@@ -38,6 +38,19 @@ describe("what is no request for the app", () => {
     expect(log).toEqual([expect.stringContaining("the client speaks TLS")]);
   });
 
+  it("does not flood the log", { timeout: 20_000 }, async () => {
+    const listener = await serve();
+    for (let i = 0; i < 200; i++) {
+      const client = say(listener, "nonsense\r\n\r\n");
+      await hear(client, "INPUT_INVALID");
+      client.socket.destroy();
+    }
+    expect(log).toHaveLength(121);
+    expect(log[120]).toBe(
+      "120 requests were refused before they were read within a minute: more are counted, not shown",
+    );
+  });
+
   it("a connection on which nothing comes is closed without a word", async () => {
     const client = say(await serve({ limits: { maxIdleSeconds: 60 } }, { keepAliveSeconds: 1 }), "");
     await client.closed;

@@ -61,6 +61,20 @@ describe("DirectoryStore", () => {
     return join(dirname(newest), String(Number(basename(newest)) + 1));
   }
 
+  it.each([".stowage", "blobs", ".stowage/tmp", "."])(
+    "goes on if somebody removes %s, as one who removes empty folders may",
+    async (folder) => {
+      await write("index.json", "one", "two");
+      await store.putBlob(whole(text("a blob")));
+      await rm(join(root, folder), { recursive: true });
+      const blob = whole(text("another"));
+      expect(await store.putBlob(streamed(text("a third"), 3))).toMatchObject({ outcome: "written" });
+      expect(await store.putBlob(blob)).toMatchObject({ outcome: "written" });
+      expect(await read(await store.get(blobKey(blob.digest)))).toEqual(blob.body);
+      await write("other.json", "one", "two");
+    },
+  );
+
   it("is a plain layout for other tools", async () => {
     const blob = whole(text("a blob"));
     await store.putBlob(blob);

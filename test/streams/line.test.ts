@@ -189,11 +189,39 @@ describe("Line", () => {
     const next = ask(line, "b", 1, log);
     await vi.advanceTimersByTimeAsync(59_000);
     expect(log).toEqual([]);
-    await vi.advanceTimersByTimeAsync(7000);
+    await vi.advanceTimersByTimeAsync(25_000);
     await next;
     expect(log).toEqual(["b"]);
     release();
     expect(line.held).toBe(1);
+  });
+
+  it.each([3, -3])("neither loses units nor waits for longer when the clock is set by %d hours", async (hours) => {
+    const line = newLine(1);
+    await ask(line, "a");
+    const log: string[] = [];
+    const refused = line.acquire(1, { caller: "b", signal: never, maxWaitMs: 10_000 });
+    const checked = expect(refused).rejects.toMatchObject({ code: "TOOMANYREQUESTS" });
+    void ask(line, "c", 1, log);
+    await vi.advanceTimersByTimeAsync(6000);
+    vi.setSystemTime(Date.now() + hours * 60 * 60 * 1000);
+    await vi.advanceTimersByTimeAsync(4000);
+    await checked;
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect([log, line.held]).toEqual([[], 1]);
+  });
+
+  it("keeps the holds of a process that was stopped for minutes", async () => {
+    const line = newLine(1);
+    await ask(line, "a");
+    const log: string[] = [];
+    void ask(line, "b", 1, log);
+    await vi.advanceTimersByTimeAsync(6100);
+    const { now } = performance;
+    const stopped = vi.spyOn(performance, "now").mockImplementation(() => now.call(performance) + 300_000);
+    await vi.advanceTimersByTimeAsync(60_000);
+    stopped.mockRestore();
+    expect([log, line.held]).toEqual([[], 1]);
   });
 
   it("keeps a hold whose request runs on for hours", async () => {

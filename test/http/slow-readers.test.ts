@@ -182,6 +182,16 @@ describe("clients that pull a blob and do not read it", () => {
   });
 });
 
+describe("a crowd without a token", () => {
+  it("is served to the last request, also if a thousand come at once", async () => {
+    const pulled = (await begin(blobPath, 1000)).map(digestOf);
+    const digests = await within(9, Promise.allSettled(pulled));
+    if (digests === "too late") throw new Error("expected all blobs within nine seconds");
+    expect(digests.filter((result) => result.status === "rejected" || result.value !== digest)).toEqual([]);
+    expect(store.open).toBe(0);
+  });
+});
+
 describe("a pull for which no connection to the store is to be had", () => {
   it("is answered 429, with Retry-After, after ten seconds", async () => {
     let goOn: () => void = () => undefined;

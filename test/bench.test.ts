@@ -18,6 +18,7 @@ describe("the benchmarks", { timeout: 120_000 }, () => {
     ["load.mjs", ["--large", "6", "--small", "2", "--rounds", "1"], /straightforward \/ stowage, median of pairs/],
     ["index-size.mjs", ["--tags", "100", "--rounds", "1", "--crowd", "2"], /^\| 100 /m],
     ["hostile.mjs", ["--rounds", "1"], /^\| patterns of many stars /m],
+    ["hostile.mjs", ["--attacks", "1"], /^\| 10,000 tags .*^\| 3 loads of an index /ms],
   ])("print their figures: %s", async (script, options, figures) => {
     expect(await runTool(process.execPath, [bench(script), ...options])).toMatch(figures);
   });

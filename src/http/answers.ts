@@ -19,6 +19,9 @@ import { BlobBytes } from "./blob-bytes.ts";
 /** Blobs that are sent at once, for each body that the store is asked for at once. A client that does not read takes 256 KiB. */
 const answersPerBody = 8;
 
+/** Requests of one caller that wait to be answered. All clients without a token are one caller. A request has no body. */
+const maxWaiters = 2048;
+
 /** Chunks of a larger one. */
 const chunkBytes = 64 * 1024;
 
@@ -57,7 +60,8 @@ export class Answers {
 
   constructor(options: AnswersOptions) {
     this.#options = options;
-    const line = (capacity: number, units: string, limit: string): Line => new Line({ capacity, units, limit });
+    const line = (capacity: number, units: string, limit: string): Line =>
+      new Line({ capacity, units, limit, maxWaiters });
     const { maxOpenBodies = defaultMaxOpenBodies } = options.store;
     this.#connections = line(maxOpenBodies, "connections to the store for blobs", "maxOpenBodies");
     this.#blobs = line(answersPerBody * maxOpenBodies, "answers with blobs", "maxBlobAnswers");

@@ -10,7 +10,8 @@ import { type Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
 /** The longest wait for a connection in the middle of a blob. Its headers are sent by then: it can no longer be refused. */
 const maxResumeMs = 60_000;
 /**
- * The first request for the rest of a blob asks for this many bytes, each further one for twice as many. What the store has
+ * Bytes of a turn. While others wait, a connection is given back after so many: of a crowd that asks for large blobs, nobody
+ * holds up those who ask for little. The first request for the rest asks for as many, each further one for twice as many. What the store has
  * sent of a request and the client has not read is lost when the connection is given back.
  */
 const minPieceBytes = 1024 * 1024;
@@ -40,6 +41,8 @@ export class BlobBytes implements AsyncIterator<Uint8Array> {
   #position: number;
   #pieceBytes = minPieceBytes;
   #connection: Connection | undefined;
+  /** Up to here the connection is not given back for others' sake. */
+  #turnEnd: number;
 
   constructor(options: BlobBytesOptions, { size, etag }: StoredObject, connection: Connection) {
     this.size = size;
@@ -48,6 +51,7 @@ export class BlobBytes implements AsyncIterator<Uint8Array> {
     this.#position = options.range?.start ?? 0;
     this.#end = options.range === undefined ? size : options.range.end + 1;
     this.#connection = connection;
+    this.#turnEnd = this.#position + minPieceBytes;
   }
 
   /** Undefined if there is no such blob. Throws `TOOMANYREQUESTS` if no connection is to be had. */
@@ -61,7 +65,8 @@ export class BlobBytes implements AsyncIterator<Uint8Array> {
   async next(): Promise<IteratorResult<Uint8Array>> {
     const { connections, caller } = this.#options;
     try {
-      if (connections.isOverdrawn(caller)) await this.rest();
+      const hadItsTurn = this.#position >= this.#turnEnd && connections.hasWaiters;
+      if (hadItsTurn || connections.isOverdrawn(caller)) await this.rest();
       this.#connection ??= this.#position < this.#end ? await this.#resume() : undefined;
       if (this.#connection === undefined) return { done: true, value: undefined };
       const next = await this.#connection.chunks.next();
@@ -99,9 +104,11 @@ export class BlobBytes implements AsyncIterator<Uint8Array> {
   }
 
   async #resume(): Promise<Connection> {
-    const { digest, store } = this.#options;
+    const { connections, digest, store } = this.#options;
+    if (connections.hasWaiters) this.#pieceBytes = minPieceBytes;
     const stop = Math.min(this.#position + this.#pieceBytes, this.#end);
     this.#pieceBytes *= 2;
+    this.#turnEnd = this.#position + minPieceBytes;
     const range = { start: this.#position, end: stop - 1 };
     const opened = await connect(this.#options, { range, maxWaitMs: maxResumeMs });
     if (opened?.object.etag === this.#etag) return { ...opened, stop };

@@ -25,6 +25,8 @@ export interface LineOptions {
   readonly units: string;
   /** The limit that sets the capacity, for messages: `maxLoads`. */
   readonly limit: string;
+  /** Requests of one caller that may wait at the same time, of those with a `maxWaitMs`. 128 by default. */
+  readonly maxWaiters?: number | undefined;
 }
 
 export interface HoldOptions {
@@ -41,8 +43,8 @@ export interface AcquireOptions extends HoldOptions {
   /** Ends the waiting with the signal's reason. */
   readonly signal: AbortSignal;
   /**
-   * The longest wait in milliseconds. The wait has no end without it. With it, only some requests of one caller may wait: each
-   * has a body that is not read meanwhile, and takes memory all the same.
+   * The longest wait in milliseconds. The wait has no end without it. With it, only `maxWaiters` requests of one caller may
+   * wait.
    */
   readonly maxWaitMs?: number | undefined;
 }
@@ -91,8 +93,8 @@ interface Look {
 /** How long a request waits, at most, for its turn among loads, parts or small bodies. Then it is told to come again. */
 export const maxTurnWaitMs = 10_000;
 
-/** Requests of one caller that may wait for their turn at the same time. */
-const maxTurnWaiters = 128;
+/** Waiting requests of one caller. Each has a body that is not read meanwhile, and takes memory all the same. */
+const defaultMaxWaiters = 128;
 
 /** A waiter looks again this often, also if nothing wakes it. */
 const lookAgainMs = 250;
@@ -193,7 +195,8 @@ export class Line {
     waiter: Waiter,
     { signal, maxWaitMs = Number.POSITIVE_INFINITY }: Pick<AcquireOptions, "signal" | "maxWaitMs">,
   ): Promise<void> {
-    const isInFront = waiter.account.waiters.size <= maxTurnWaiters || maxWaitMs === Number.POSITIVE_INFINITY;
+    const { maxWaiters = defaultMaxWaiters } = this.#options;
+    const isInFront = waiter.account.waiters.size <= maxWaiters || maxWaitMs === Number.POSITIVE_INFINITY;
     const endMs = isInFront ? performance.now() + maxWaitMs : 0;
     while (!this.#isTurnOf(waiter)) {
       const now = performance.now();

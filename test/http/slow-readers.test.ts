@@ -182,6 +182,16 @@ describe("clients that pull a blob and do not read it", () => {
   });
 });
 
+describe("a crowd without a token", () => {
+  it("is served to the last request, also if a thousand come at once", async () => {
+    const pulled = (await begin(blobPath, 1000)).map(digestOf);
+    const digests = await within(9, Promise.allSettled(pulled));
+    if (digests === "too late") throw new Error("expected all blobs within nine seconds");
+    expect(digests.filter((result) => result.status === "rejected" || result.value !== digest)).toEqual([]);
+    expect(store.open).toBe(0);
+  });
+});
+
 describe("a pull for which no connection to the store is to be had", () => {
   it("is answered 429, with Retry-After, after ten seconds", async () => {
     let goOn: () => void = () => undefined;
@@ -224,7 +234,35 @@ describe("clients that read on all the time", () => {
     expect(await within(3, pull())).toBe(digest);
     expect(new Set(await within(10, Promise.all(busy)))).toEqual(new Set([sha256(large)]));
   });
+
+  it("pass them on after a mebibyte, however fast they read", async () => {
+    const large = randomBytes(40 * chunkBytes, 4);
+    await loadArchive(chunksOf(await tarOf(makeLayout({ layers: [large], name: "team/large:1" })), chunkBytes), {
+      store,
+    });
+    const busy = await Promise.all(await begin(`/v2/team/app/blobs/${sha256(large)}`, maxOpenBodies));
+    const readers = busy.map(({ body }) => readableToBytes(body));
+    const waiting = pull();
+    const read = await Promise.all(readers.map(async (reader) => readChunks(reader, 16)));
+    const next = Promise.all(readers.map(async (reader) => readChunks(reader, 1)));
+    expect(await within(0, waiting)).toBe(digest);
+    const chunks = (await next).map((chunk, i) => [...(read[i] ?? []), ...chunk]);
+    const rest = await Promise.all(readers.map(readAll));
+    const whole = rest.map((bytes, i) => sha256(Buffer.concat([...(chunks[i] ?? []), bytes])));
+    expect(new Set(whole)).toEqual(new Set([sha256(large)]));
+    expect(store.open).toBe(0);
+  });
 });
+
+async function readChunks(reader: AsyncIterator<Uint8Array>, count: number): Promise<Uint8Array[]> {
+  const chunks: Uint8Array[] = [];
+  while (chunks.length < count) {
+    const next = await reader.next();
+    if (next.done === true) break;
+    chunks.push(next.value);
+  }
+  return chunks;
+}
 
 /** Reads a chunk every so many milliseconds. */
 async function* paced(response: Promise<Response>, ms: number): AsyncGenerator<Uint8Array> {

@@ -217,8 +217,8 @@ describe("Line", () => {
     const log: string[] = [];
     void ask(line, "b", 1, log);
     await vi.advanceTimersByTimeAsync(6100);
-    const { now } = performance;
-    const stopped = vi.spyOn(performance, "now").mockImplementation(() => now.call(performance) + 300_000);
+    const now = performance.now.bind(performance);
+    const stopped = vi.spyOn(performance, "now").mockImplementation(() => now() + 300_000);
     await vi.advanceTimersByTimeAsync(60_000);
     stopped.mockRestore();
     expect([log, line.held]).toEqual([[], 1]);

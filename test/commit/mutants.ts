@@ -149,7 +149,11 @@ export const mutantsOfTheDead: Readonly<Record<string, readonly Edit[]>> = {
     { file: "../oci/change-history.ts", replace: "forgotten = Math.max(forgotten, generation);", by: "" },
   ],
   "intents that are there do not make a later one younger": [
-    { file: "combine.ts", replace: "commits: lastSeen.index.commits, intents }", by: "commits: [], intents: [] }" },
+    {
+      file: "combine.ts",
+      replace: "commits: lastSeen.index.commits, intents: earlier }",
+      by: "commits: [], intents: [] }",
+    },
   ],
 };
 

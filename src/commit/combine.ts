@@ -103,6 +103,7 @@ async function sendIntent(
   if (crowd > 0) await clock.sleep(Math.min(mergeMs(crowd, requestMs), longestWaitMs));
   began = clock.now();
   let mostWaiting = crowd;
+  let hasTried = false; // what this writer merges itself is not stale, and may land late
   let missingSince = Number.POSITIVE_INFINITY;
   for (let round = 0; ; round++) {
     let usualMs = waitAfterErrorMs;
@@ -113,8 +114,10 @@ async function sendIntent(
       mostWaiting = Math.max(mostWaiting, found.waiting.length);
       const isThere = found.listed.some((intent) => intent.id === id);
       missingSince = isThere ? Number.POSITIVE_INFINITY : Math.min(missingSince, clock.now());
-      const merged = toldIn(found) ?? (await takePart({ ...commit, ...found, read, until }, round));
-      const told = merged ?? foresee(own, found);
+      const isOwnTurn = isTurn(rankOf(id, found), round);
+      hasTried ||= isOwnTurn;
+      const known = toldIn(found) ?? (hasTried ? undefined : foresee(own, found));
+      const told = known ?? (isOwnTurn ? await takePart({ ...commit, ...found, read, until }) : undefined);
       if (told !== undefined) {
         if (timesSent === 1) await deleteIntent(id, commit);
         return { ...told, crowd: mostWaiting };
@@ -140,11 +143,8 @@ function toldIn({ outcomes, state }: Sight): Told | undefined {
   return outcomes && { outcomes, state };
 }
 
-/** Merges all that wait, if the own changes are among them and it is this writer's turn. */
-async function takePart(merge: Merge, round: number): Promise<Told | undefined> {
-  const isThere = merge.waiting.some(({ id }) => id === merge.id);
-  const rank = isThere ? merge.waiting.filter(({ id }) => lotOf(id) < lotOf(merge.id)).length : -1;
-  if (!isTurn(rank, round)) return undefined;
+/** Merges all that wait. */
+async function takePart(merge: Merge): Promise<Told | undefined> {
   // The index may move while others' intents are read, and a look costs less than a merge that is lost.
   let current = merge;
   for (let reads = 0; reads < maxReads && current.outcomes === undefined && (await readIntents(current)); reads++) {
@@ -158,6 +158,11 @@ async function takePart(merge: Merge, round: number): Promise<Told | undefined> 
  * slow or dead, more and more of them try. Who goes when is a matter of speed alone. (If the oldest went first, it would
  * merge before the others of its crowd have come.)
  */
+function rankOf(id: string, { waiting }: Sight): number {
+  const isThere = waiting.some((intent) => intent.id === id);
+  return isThere ? waiting.filter((intent) => lotOf(intent.id) < lotOf(id)).length : -1;
+}
+
 function isTurn(rank: number, round: number): boolean {
   return rank !== -1 && rank < 4 ** round;
 }

@@ -1,8 +1,8 @@
 /**
- * Tells which changes come too late: something that they touch was changed after their writer had looked. To merge them
- * would undo something newer.
+ * Tells which changes come too late: something that they touch was changed by a writer who began after the changes were sent,
+ * or may have. To merge them would undo something newer.
  */
-import { stampOf } from "./change-history.ts";
+import { lastChange } from "./change-history.ts";
 import type { Change, ChangeSet, SetChange } from "./index-change.ts";
 import { nameOf } from "./merge-index.ts";
 import { type RepositoryIndex, tagOf } from "./repository-index.ts";
@@ -17,7 +17,7 @@ export function seenOf({ history, generation }: RepositoryIndex): Seen {
   return { history: history.id, generation };
 }
 
-/** Was any name that the set touches changed after the state that its writer has seen? */
+/** Was any name that the set touches changed by a writer who has seen as much as the set's own writer, or more? */
 export type StaleTest = (set: ChangeSet, seen: Seen) => boolean;
 
 /** Returns the test for an index into which these sets are to be merged. */
@@ -25,11 +25,8 @@ export function findStale(index: RepositoryIndex, sets: readonly ChangeSet[]): S
   const { entries, history } = index;
   const byName = new Map(entries.map((entry) => [tagOf(entry) ?? entry.digest, entry]));
 
-  const lastChange = (name: string): number => {
-    const entry = byName.get(name);
-    const stamps = [entry && stampOf(entry), history.gone.get(name)].filter((stamp) => stamp !== undefined);
-    return stamps.length === 0 ? history.forgotten : Math.max(...stamps.map(({ generation }) => generation));
-  };
+  const changedIn = (name: string): number =>
+    lastChange({ entry: byName.get(name), gone: history.gone.get(name), forgotten: history.forgotten });
 
   /**
    * A digest that was removed must not come back under a tag. The removal of a digest must not take a tag that is newer, nor one
@@ -45,7 +42,7 @@ export function findStale(index: RepositoryIndex, sets: readonly ChangeSet[]): S
 
   return ({ changes }, seen) =>
     seen.history !== history.id ||
-    changes.some((change) => touched(change).some((name) => lastChange(name) > seen.generation));
+    changes.some((change) => touched(change).some((name) => changedIn(name) > seen.generation));
 }
 
 function isSet(change: Change): change is SetChange {

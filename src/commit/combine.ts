@@ -15,7 +15,7 @@
  * Clocks decide only who goes first and how long others help a writer. An intent that is late by the clock of another writer
  * is left alone: its own writer, if it lives, can still merge it, and is the only one to say that it has expired.
  */
-import { seenOf } from "../oci/find-stale.ts";
+import { findStale, seenOf } from "../oci/find-stale.ts";
 import type { ChangeSetOutcome } from "../oci/index-change.ts";
 import { checkFormat } from "../oci/repository-index.ts";
 import type { Commit } from "./commit-changes.ts";
@@ -23,16 +23,13 @@ import { lotOf, newIntentId } from "./commit-id.ts";
 import type { IndexState } from "./index-state.ts";
 import { type Intent, deleteIntent, listIntents, maxWaitMs, putIntent } from "./intent.ts";
 import { type Sight, look } from "./look.ts";
-import { type Merge, type Told, maxConcurrentReads, mergeIntents, readIntents } from "./merge-intents.ts";
+import { type Merge, type Told, maxConcurrentReads, mergeIntents, readIntents, stale } from "./merge-intents.ts";
 import { unknownOutcome } from "./unknown-outcome.ts";
 
 /** How long after that, and after the last try of sending it, its writer still looks for what became of it. */
 const maxDoubtMs = 30_000;
 /** How long an intent that was sent without an answer may be nowhere, until its writer gives up looking. */
 const maxMissingMs = 10_000;
-/** Writers who are told `stale` are told at about the same time. They wait for each other for some requests, then one merges. */
-const gatherRequests = 5;
-const longestGatherMs = 1000;
 /** How often a merge reads what has come meanwhile. What it leaves waits for the next merge, and may be stale by then. */
 const maxReads = 2;
 const shortestRequestMs = 2;
@@ -53,21 +50,21 @@ const waitAfterErrorMs = 100;
  * `STORE_UNAVAILABLE` if nobody can tell by the time that it should be known, and what `checkFormat` does.
  */
 export async function combine(commit: Commit, lastSeen: IndexState): Promise<readonly ChangeSetOutcome[]> {
-  const { sets, clock } = commit;
+  const { repository, sets, clock } = commit;
+  checkFormat(lastSeen.index, repository);
   const until = clock.now() + maxWaitMs;
+  const earlier = (await listIntents(commit)).map(({ id }) => id);
   const outcomes = new Map<number, ChangeSetOutcome>();
   let open = [...sets.keys()];
   let state = lastSeen;
+  let crowd = 0;
   while (open.length > 0) {
     const openSets = sets.filter((_, i) => open.includes(i));
-    const told = await sendIntent(
-      { ...commit, sets: openSets },
-      { lastSeen: state, until, isAgain: outcomes.size > 0 },
-    );
+    const told = await sendIntent({ ...commit, sets: openSets }, { lastSeen: state, until, earlier, crowd });
     for (const [at, i] of open.entries()) outcomes.set(i, told.outcomes[at] ?? { failed: "expired" });
     if (clock.now() > until) break;
     open = open.filter((i) => isStale(outcomes.get(i)));
-    state = told.state;
+    ({ state, crowd } = told);
   }
   return sets.map((_, i) => outcomes.get(i) ?? { failed: "expired" });
 }
@@ -81,38 +78,49 @@ interface Attempt {
   readonly lastSeen: IndexState;
   /** Until when this writer makes the changes, in milliseconds since 1970. */
   readonly until: number;
-  /** Others have sent theirs before. */
-  readonly isAgain: boolean;
+  /** The intents that were there when the commit began. */
+  readonly earlier: readonly string[];
+  /** How many intents have waited beside the former one of this commit, if there was one. */
+  readonly crowd: number;
 }
 
 /** Sends an intent with all changes, and returns what became of them. */
-async function sendIntent(lone: Commit, { lastSeen, until, isAgain }: Attempt): Promise<Told> {
+async function sendIntent(
+  lone: Commit,
+  { lastSeen, until, earlier, crowd }: Attempt,
+): Promise<Told & Pick<Attempt, "crowd">> {
   const { sets, clock, repository, store } = lone;
-  checkFormat(lastSeen.index, repository);
-  const intents = (await listIntents(lone)).map((intent) => intent.id);
-  const id = newIntentId(clock, { commit: lone.id, commits: lastSeen.index.commits, intents });
+  const id = newIntentId(clock, { commit: lone.id, commits: lastSeen.index.commits, intents: earlier });
   const commit: Commit = { ...lone, id };
   const own: Intent = { id, sets, seen: seenOf(lastSeen.index) };
   const read = new Map([[id, own]]);
   let began = clock.now();
   const timesSent = await putIntent(own, { store, repository, clock, deadline: until });
   const lastLook = Math.max(until, clock.now()) + maxDoubtMs; // no answer may have been long in coming
-  let requestMs = shortestRequestMs; // the slowest so far
+  let requestMs = Math.max(shortestRequestMs, clock.now() - began); // the slowest so far
   let lastError: unknown;
-  if (isAgain) await clock.sleep(Math.min((clock.now() - began) * gatherRequests, longestGatherMs));
+  // All that a merge has left are told so at about the same time, and send another intent: the next merge is to have them all.
+  if (crowd > 0) await clock.sleep(Math.min(mergeMs(crowd, requestMs), longestWaitMs));
+  began = clock.now();
+  let mostWaiting = crowd;
+  let hasTried = false; // what this writer merges itself is not stale, and may land late
   let missingSince = Number.POSITIVE_INFINITY;
   for (let round = 0; ; round++) {
     let usualMs = waitAfterErrorMs;
     try {
       const found = await look(commit, round === 0 ? lastSeen : undefined);
-      requestMs = Math.max(requestMs, (clock.now() - began) / 2); // a look is two, or one after the intent was sent
-      usualMs = mergeMs(found, requestMs);
+      requestMs = Math.max(requestMs, (clock.now() - began) / 2); // a look is two
+      usualMs = mergeMs(found.waiting.length, requestMs);
+      mostWaiting = Math.max(mostWaiting, found.waiting.length);
       const isThere = found.listed.some((intent) => intent.id === id);
       missingSince = isThere ? Number.POSITIVE_INFINITY : Math.min(missingSince, clock.now());
-      const told = toldIn(found) ?? (await takePart({ ...commit, ...found, read, until }, round));
+      const isOwnTurn = isTurn(rankOf(id, found), round);
+      hasTried ||= isOwnTurn;
+      const known = toldIn(found) ?? (hasTried ? undefined : foresee(own, found));
+      const told = known ?? (isOwnTurn ? await takePart({ ...commit, ...found, read, until }) : undefined);
       if (told !== undefined) {
         if (timesSent === 1) await deleteIntent(id, commit);
-        return told;
+        return { ...told, crowd: mostWaiting };
       }
     } catch (error) {
       lastError = error; // an intent is there for good: another round may find the store in a better state
@@ -124,15 +132,19 @@ async function sendIntent(lone: Commit, { lastSeen, until, isAgain }: Attempt): 
   }
 }
 
+/** Once everything in an intent is stale it stays so: its writer need not wait to be told. */
+function foresee({ sets, seen }: Intent, { state }: Sight): Told | undefined {
+  if (state.index.generation === seen.generation) return undefined;
+  const isOver = findStale(state.index, []);
+  return sets.every((set) => isOver(set, seen)) ? { outcomes: sets.map(() => stale), state } : undefined;
+}
+
 function toldIn({ outcomes, state }: Sight): Told | undefined {
   return outcomes && { outcomes, state };
 }
 
-/** Merges all that wait, if the own changes are among them and it is this writer's turn. */
-async function takePart(merge: Merge, round: number): Promise<Told | undefined> {
-  const isThere = merge.waiting.some(({ id }) => id === merge.id);
-  const rank = isThere ? merge.waiting.filter(({ id }) => lotOf(id) < lotOf(merge.id)).length : -1;
-  if (!isTurn(rank, round)) return undefined;
+/** Merges all that wait. */
+async function takePart(merge: Merge): Promise<Told | undefined> {
   // The index may move while others' intents are read, and a look costs less than a merge that is lost.
   let current = merge;
   for (let reads = 0; reads < maxReads && current.outcomes === undefined && (await readIntents(current)); reads++) {
@@ -146,6 +158,11 @@ async function takePart(merge: Merge, round: number): Promise<Told | undefined> 
  * slow or dead, more and more of them try. Who goes when is a matter of speed alone. (If the oldest went first, it would
  * merge before the others of its crowd have come.)
  */
+function rankOf(id: string, { waiting }: Sight): number {
+  const isThere = waiting.some((intent) => intent.id === id);
+  return isThere ? waiting.filter((intent) => lotOf(intent.id) < lotOf(id)).length : -1;
+}
+
 function isTurn(rank: number, round: number): boolean {
   return rank !== -1 && rank < 4 ** round;
 }
@@ -154,9 +171,9 @@ function isTurn(rank: number, round: number): boolean {
  * How long it takes whoever merges all that wait: it reads them, looks again and writes. Where the store answers at once it
  * is the reader that takes its time, the more so beside a hundred others on one machine.
  */
-function mergeMs({ waiting }: Sight, requestMs: number): number {
-  const readerMs = Math.min(waiting.length * slowReadMs, longestReaderMs);
-  return Math.max(requestMs * (4 + waiting.length / maxConcurrentReads), readerMs);
+function mergeMs(intents: number, requestMs: number): number {
+  const readerMs = Math.min(intents * slowReadMs, longestReaderMs);
+  return Math.max(requestMs * (4 + intents / maxConcurrentReads), readerMs);
 }
 
 /** A bit longer, so that it is over by then. */

@@ -45,5 +45,6 @@ export async function commitChanges(
   const alone = await commitAlone(commit);
   if ("outcomes" in alone) return alone.outcomes;
   if (clock.now() > deadline) return sets.map(() => ({ failed: "expired" }));
-  return combine(commit, alone.lost);
+  const { lost, began } = alone;
+  return combine({ ...commit, sets: sets.map((set) => ({ ...set, began })) }, lost);
 }

@@ -15,7 +15,7 @@ export const maxConcurrentReads = 32;
 
 type Outcomes = readonly ChangeSetOutcome[];
 const expired: ChangeSetOutcome = { failed: "expired" };
-const stale: ChangeSetOutcome = { failed: "expired", stale: true };
+export const stale: ChangeSetOutcome = { failed: "expired", stale: true };
 
 export interface Merge extends Commit, Sight {
   /** Intents that this writer knows, its own among them: they never change. */
@@ -51,7 +51,10 @@ export async function mergeIntents(merge: Merge): Promise<Told | undefined> {
   const { id, clock, store, repository, state, listed, read } = merge;
   await deleteAbandoned(merge);
   const intents = mergeable(merge).flatMap((intent) => read.get(intent.id) ?? []);
-  const isStale = findStale(state.index);
+  const isStale = findStale(
+    state.index,
+    intents.flatMap((intent) => intent.sets),
+  );
   const failures = intents.map((intent) => intent.sets.map((set) => failureOf(set, intent, { merge, isStale })));
   const sets = intents.flatMap((intent, i) => intent.sets.filter((_, at) => failures[i]?.[at] === undefined));
   const merged = mergeWithin(state.index, sets, clock.now());

@@ -8,9 +8,14 @@ import { isJsonObject, parseJson } from "./json.ts";
 /** The annotation of an index entry that holds its last change: `<generation> <milliseconds since 1970>`. */
 const changedAnnotation = "dev.stowage.at";
 
-/** A change: the generation of the index that has it first, and when that was merged, in milliseconds since 1970. */
+/**
+ * The last change of a name. An intent whose writer has seen this generation was sent after all writers who have changed the
+ * name had begun: none of them began after the writer of the intent was gone. An intent that has seen less is stale.
+ */
 export interface Stamp {
+  /** The generation after the one in which the writer of a change began. Of all changes of the name the greatest. */
   readonly generation: number;
+  /** When the last one was merged, in milliseconds since 1970. */
   readonly time: number;
 }
 
@@ -19,7 +24,7 @@ export interface ChangeHistory {
   readonly id: string;
   /** The last change of names that have no entry, in the order of time. */
   readonly gone: ReadonlyMap<string, Stamp>;
-  /** A name without a stamp was changed in this generation or before. */
+  /** No name without a stamp has had one that was greater. */
   readonly forgotten: number;
 }
 
@@ -50,8 +55,21 @@ export function forgetGone(history: ChangeHistory, now: number): ChangeHistory {
   return { ...history, gone, forgotten };
 }
 
+/** Where the last change of a name is found. */
+export interface Place {
+  readonly entry: Descriptor | undefined;
+  readonly gone: Stamp | undefined;
+  readonly forgotten: number;
+}
+
+/** The generation of a name's last change, or one that is no earlier. */
+export function lastChange({ entry, gone, forgotten }: Place): number {
+  const stamps = [entry && stampOf(entry), gone].filter((stamp) => stamp !== undefined);
+  return stamps.length === 0 ? forgotten : Math.max(...stamps.map(({ generation }) => generation));
+}
+
 /** The last change of an entry. Undefined where another tool, or an older version of Stowage, wrote the entry. */
-export function stampOf({ annotations }: Descriptor): Stamp | undefined {
+function stampOf({ annotations }: Descriptor): Stamp | undefined {
   const [, generation, time] = /^(\d{1,15}) (\d{1,15})$/.exec(annotations?.[changedAnnotation] ?? "") ?? [];
   return generation === undefined ? undefined : { generation: Number(generation), time: Number(time) };
 }

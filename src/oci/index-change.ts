@@ -44,6 +44,8 @@ export interface ChangeSet {
   readonly changes: readonly Change[];
   /** Tags that fit one of these patterns may be made; they never move and are never removed. */
   readonly immutableTags?: readonly string[] | undefined;
+  /** The generation of the index when their writer began, at the latest. Without it they are merged as soon as they began. */
+  readonly began?: number | undefined;
 }
 
 export interface ChangeOutcome {

@@ -1,5 +1,5 @@
 /** Merges changes into a repository's index: a pure function, so that a commit can try it again on a newer state. */
-import { type Stamp, forgetGone, stampAnnotation } from "./change-history.ts";
+import { type Stamp, forgetGone, lastChange, stampAnnotation } from "./change-history.ts";
 import type { Descriptor } from "./descriptor.ts";
 import type {
   Change,
@@ -29,13 +29,13 @@ export interface MergedIndex {
  *
  * A tag that moves lets go of the manifest that it had, as in every image layout: an index names what is current and
  * does not grow with each move of `latest`. A digest that is removed is remembered, since its bytes stay for a while. All that
- * changes is stamped with the next generation and `now`, in milliseconds since 1970.
+ * changes is stamped (`Stamp`) with `now`, in milliseconds since 1970.
  */
 export function mergeIndex(index: RepositoryIndex, sets: readonly ChangeSet[], now: number): MergedIndex {
   const merge = new Merge(index, now);
   const outcomes = sets.map((set): ChangeSetOutcome => {
     const refused = merge.findRefusal(set);
-    return refused === undefined ? { changes: set.changes.map((change) => merge.apply(change)) } : { refused };
+    return refused === undefined ? { changes: merge.apply(set) } : { refused };
   });
   return { index: merge.result(), outcomes };
 }
@@ -47,13 +47,14 @@ class Merge {
   readonly #removed: Set<string>;
   /** The last changes of names that have no entry. */
   readonly #gone: Map<string, Stamp>;
-  readonly #stamp: Stamp;
+  readonly #now: number;
+  #began = 0;
   #isChanged = false;
 
   constructor(index: RepositoryIndex, now: number) {
     this.#before = index;
     this.#gone = new Map(index.history.gone);
-    this.#stamp = { generation: index.generation + 1, time: now };
+    this.#now = now;
     this.#entries = new Map(index.entries.map((entry) => [tagOf(entry) ?? entry.digest, entry]));
     this.#removed = new Set(index.removed);
   }
@@ -67,8 +68,9 @@ class Merge {
     return undefined;
   }
 
-  apply(change: Change): ChangeOutcome {
-    return change.op === "set" ? this.#set(change) : this.#remove(change);
+  apply({ changes, began = Number.POSITIVE_INFINITY }: ChangeSet): ChangeOutcome[] {
+    this.#began = Math.min(began, this.#before.generation);
+    return changes.map((change) => (change.op === "set" ? this.#set(change) : this.#remove(change)));
   }
 
   result(): RepositoryIndex {
@@ -77,7 +79,7 @@ class Merge {
       ...this.#before,
       entries: [...this.#entries.values()],
       removed: [...this.#removed].slice(-maxRemoved),
-      history: forgetGone({ ...this.#before.history, gone: this.#gone }, this.#stamp.time),
+      history: forgetGone({ ...this.#before.history, gone: this.#gone }, this.#now),
     };
   }
 
@@ -116,7 +118,7 @@ class Merge {
     if (wasRemoved) this.#markGone(change.digest); // its removal is gone
     this.#isChanged ||= wasRemoved;
     if (before !== undefined && isSame(before, change)) return { status: "unchanged" };
-    this.#entries.set(name, entryOf(change, this.#stamp));
+    this.#entries.set(name, entryOf(change, this.#stampOf(name)));
     this.#gone.delete(name);
     this.#isChanged = true;
     if (before === undefined) return { status: "created" };
@@ -127,8 +129,8 @@ class Merge {
     if ("digest" in change) return this.#removeDigest(change.digest);
     const previous = this.#entries.get(change.tag)?.digest;
     if (previous === undefined) return { status: "unchanged" };
-    this.#entries.delete(change.tag);
     this.#markGone(change.tag);
+    this.#entries.delete(change.tag);
     this.#isChanged = true;
     return { status: "removed", previous };
   }
@@ -138,8 +140,8 @@ class Merge {
     const names = [...this.#entries].flatMap(([name, entry]) => (entry.digest === digest ? name : []));
     if (names.length === 0 && this.#removed.has(digest)) return { status: "unchanged" };
     for (const name of [...names, digest]) {
-      this.#entries.delete(name);
       this.#markGone(name);
+      this.#entries.delete(name);
     }
     this.#removed.delete(digest);
     this.#removed.add(digest); // the latest
@@ -148,8 +150,16 @@ class Merge {
   }
 
   #markGone(name: string): void {
+    const stamp = this.#stampOf(name);
     this.#gone.delete(name);
-    this.#gone.set(name, this.#stamp); // the latest
+    this.#gone.set(name, stamp); // the latest
+  }
+
+  /** That of a name that is about to be changed by the set whose turn it is. */
+  #stampOf(name: string): Stamp {
+    const { forgotten } = this.#before.history;
+    const before = lastChange({ entry: this.#entries.get(name), gone: this.#gone.get(name), forgotten });
+    return { generation: Math.max(before, this.#began + 1), time: this.#now };
   }
 }
 

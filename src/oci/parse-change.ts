@@ -15,10 +15,11 @@ import { type JsonObject, describeJson, isJsonObject } from "./json.ts";
 /** Reads sets of changes. Throws an `Error` that says what is wrong. */
 export function parseChangeSets(value: unknown): ChangeSet[] {
   return listOf(value, "sets of changes").map((set) => {
-    const { changes, immutableTags } = objectOf(set, "a set of changes");
+    const { changes, immutableTags, began } = objectOf(set, "a set of changes");
     return {
       changes: listOf(changes, "changes").map(parseChange),
       ...(immutableTags !== undefined && { immutableTags: listOf(immutableTags, "patterns").map(textOf) }),
+      ...(began !== undefined && { began: numberOf(began) }),
     };
   });
 }

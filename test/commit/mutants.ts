@@ -47,8 +47,8 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
     },
     {
       file: "combine.ts",
-      replace: "  if (!isTurn(",
-      by: "  if (rank === -1 && round > 0) return { ...mergeWithin(merge.state.index, merge.sets, 0), state: merge.state };\n  if (!isTurn(",
+      replace: "const known = toldIn(found) ??",
+      by: "const isGone = rankOf(id, found) === -1 && round > 0;\n      const known = isGone ? { ...mergeWithin(found.state.index, sets, 0), state: found.state } : toldIn(found) ??",
     },
   ],
   "every conflict is believed": [
@@ -92,7 +92,7 @@ export const mutantsToAndFro: Readonly<Record<string, readonly Edit[]>> = {
     { file: "index-state.ts", replace: "generation: state.index.generation + 1", by: "generation: 1" },
     { file: "index-state.ts", replace: "[...state.index.commits, id].slice(-maxCommits)", by: "[]" },
     { file: "commit-alone.ts", replace: 'passed > 0 && passed <= maxCommits ? "lost"', by: 'false ? "lost"' },
-    { file: "../oci/merge-index.ts", replace: "time: now }", by: "time: 0 }" },
+    { file: "../oci/merge-index.ts", replace: "time: this.#now }", by: "time: 0 }" },
   ],
   "a conflict is believed though an earlier try may have landed": [
     shortMemory,
@@ -137,19 +137,23 @@ export const mutantsOfTheDead: Readonly<Record<string, readonly Edit[]>> = {
   "a tag that is created has no generation": [
     {
       file: "../oci/merge-index.ts",
-      replace: "entryOf(change, this.#stamp)",
-      by: "entryOf(change, before ? this.#stamp : { generation: 0, time: 0 })",
+      replace: "entryOf(change, this.#stampOf(name))",
+      by: "entryOf(change, before ? this.#stampOf(name) : { generation: 0, time: 0 })",
     },
   ],
   "a removal is not remembered": [
-    { file: "../oci/merge-index.ts", replace: "    this.#gone.set(name, this.#stamp); // the latest", by: "" },
+    { file: "../oci/merge-index.ts", replace: "    this.#gone.set(name, stamp); // the latest", by: "" },
   ],
   "a removal that is forgotten makes nothing stale": [
     noRemovals,
     { file: "../oci/change-history.ts", replace: "forgotten = Math.max(forgotten, generation);", by: "" },
   ],
   "intents that are there do not make a later one younger": [
-    { file: "combine.ts", replace: "commits: lastSeen.index.commits, intents }", by: "commits: [], intents: [] }" },
+    {
+      file: "combine.ts",
+      replace: "commits: lastSeen.index.commits, intents: earlier }",
+      by: "commits: [], intents: [] }",
+    },
   ],
 };
 

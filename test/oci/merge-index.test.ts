@@ -226,7 +226,7 @@ describe("parseRepositoryIndex", () => {
 describe("findStale", () => {
   const seen = { ...seenOf(base), generation: base.generation };
   const isStale = (index: RepositoryIndex, change: Change, generation = seen.generation): boolean =>
-    findStale(index)({ changes: [change] }, { ...seen, generation });
+    findStale(index, [])({ changes: [change] }, { ...seen, generation });
   const next = merge(base, [set("1", "c"), { op: "remove", tag: "2" }]).index;
 
   it("finds changes of a tag and removals that are newer, and no others", () => {
@@ -259,7 +259,14 @@ describe("findStale", () => {
     expect(late.history).toMatchObject({ gone: new Map(), forgotten: next.generation + 1 });
   });
 
+  it("does not let a removal take a tag that gets the digest in the same merge", () => {
+    const fresh: Change = { op: "remove", digest: digestOf("z") };
+    expect(isStale(next, fresh)).toBe(false);
+    const isStaleWith = findStale(next, [{ changes: [set("1", "z")] }]);
+    expect(isStaleWith({ changes: [fresh] }, seen)).toBe(true);
+  });
+
   it("takes another history for stale", () => {
-    expect(findStale(base)({ changes: [set("9", "d")] }, { ...seen, history: "another" })).toBe(true);
+    expect(findStale(base, [])({ changes: [set("9", "d")] }, { ...seen, history: "another" })).toBe(true);
   });
 });

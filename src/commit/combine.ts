@@ -8,9 +8,12 @@
  *   and is not in the list. If the index has moved meanwhile, it refuses the write.
  * - An intent that was sent twice may land again after it was deleted. Its writer does not delete it: it stays until it is too
  *   old to be merged.
- * - An intent says which generation of the index its writer had seen. Each name in the index has the generation of its last
- *   change. If that is newer, the intent is answered `stale` and not made. So a change that was acknowledged after a writer's
- *   last request is never undone by that writer. A living writer that is told `stale` sends a new intent.
+ * - An intent says which generation of the index its writer had seen. Each name in the index says in which generation the
+ *   writers of its changes began, at the latest (`Stamp`). If one of them may have begun after the intent was sent, the intent is
+ *   answered `stale` and not made. So a writer that is gone never undoes a change by somebody who began later and was told that
+ *   it was made. A living writer that is told `stale` sends another intent.
+ * - In one merge intents go by age, and an intent is younger than all that were there when its commit began. So what the dead
+ *   have left comes first, by every clock.
  *
  * Clocks decide only who goes first and how long others help a writer. An intent that is late by the clock of another writer
  * is left alone: its own writer, if it lives, can still merge it, and is the only one to say that it has expired.
@@ -153,16 +156,17 @@ async function takePart(merge: Merge): Promise<Told | undefined> {
   return toldIn(current) ?? mergeIntents(current);
 }
 
-/**
- * One merges first, by lot, while the others wait for it: each further one would read every intent only to lose. If it is
- * slow or dead, more and more of them try. Who goes when is a matter of speed alone. (If the oldest went first, it would
- * merge before the others of its crowd have come.)
- */
+/** The place of the own intent among those that wait, by lot. -1 if it is not there. */
 function rankOf(id: string, { waiting }: Sight): number {
   const isThere = waiting.some((intent) => intent.id === id);
   return isThere ? waiting.filter((intent) => lotOf(intent.id) < lotOf(id)).length : -1;
 }
 
+/**
+ * One merges first, by lot, while the others wait for it: each further one would read every intent only to lose. If it is
+ * slow or dead, more and more of them try. Who goes when is a matter of speed alone. (If the oldest went first, it would
+ * merge before the others of its crowd have come.)
+ */
 function isTurn(rank: number, round: number): boolean {
   return rank !== -1 && rank < 4 ** round;
 }

@@ -21,7 +21,7 @@ const { ForwardingStore } = await load("storage/forwarding-store.js");
 class WatchedStore extends ForwardingStore {
   rounds = 0;
   writes = 0;
-  #timesSent = new Map();
+  timesSent = new Map();
   #isCombining = false;
   #isInRound = false;
 
@@ -37,13 +37,13 @@ class WatchedStore extends ForwardingStore {
 
   /** How often an intent was sent again. One that is stale is followed by another, which is none of these. */
   get intentsSentAgain() {
-    return [...this.#timesSent.values()].filter((times) => times > 1).length;
+    return [...this.timesSent.values()].filter((times) => times > 1).length;
   }
 
   putIf(key, ...rest) {
     if (isIntent(key)) {
       this.#isCombining = true;
-      this.#timesSent.set(key, (this.#timesSent.get(key) ?? 0) + 1);
+      this.timesSent.set(key, (this.timesSent.get(key) ?? 0) + 1);
     }
     if (isIndex(key)) {
       this.writes += 1;

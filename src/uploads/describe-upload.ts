@@ -27,7 +27,14 @@ export async function describeUpload(upload: Upload, options: DescribeUploadOpti
   const { id, size, partBytes } = upload;
   const listed = await listParts(upload, options);
   const urls = await urlsOf(upload, listed, options);
-  const parts = listed.map(({ present, ...part }, i) => ({ ...part, url: urls[i] ?? "", present }));
+  // Named one by one: with 10,000 parts, to spread them takes several times as long.
+  const parts = listed.map((part, i) => ({
+    number: part.number,
+    offset: part.offset,
+    size: part.size,
+    url: urls[i] ?? "",
+    present: part.present,
+  }));
   return { id, size, partBytes, parts };
 }
 

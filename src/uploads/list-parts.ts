@@ -1,5 +1,5 @@
 /** Which parts of an upload are there, each with all of its bytes. */
-import { uploadPartKey, uploadPrefix } from "../storage/keys.ts";
+import { uploadPrefix } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { type Upload, type UploadPart, partsOf } from "./upload.ts";
 
@@ -15,10 +15,13 @@ export interface ListPartsOptions {
 
 /** All parts in their order; one listing tells. */
 export async function listParts(upload: Upload, { store, signal }: ListPartsOptions): Promise<readonly ListedPart[]> {
-  const sizes = new Map<string, number>();
-  for await (const { key, size } of store.list(uploadPrefix(upload.id), { signal })) sizes.set(key, size);
-  return [...partsOf(upload)].map((part) => ({
-    ...part,
-    present: sizes.get(uploadPartKey(upload.id, part.number)) === part.size,
+  const prefix = uploadPrefix(upload.id);
+  const sizes = new Map<number, number>();
+  for await (const { key, size } of store.list(prefix, { signal })) sizes.set(Number(key.slice(prefix.length)), size);
+  return Array.from(partsOf(upload), ({ number, offset, size }) => ({
+    number,
+    offset,
+    size,
+    present: sizes.get(number) === size,
   }));
 }

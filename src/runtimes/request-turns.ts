@@ -8,14 +8,23 @@ import type { Duplex } from "node:stream";
 import { messageOf } from "../errors.ts";
 import { keepUnread, readOn } from "./read-on.ts";
 
-/** Requests that wait on one connection. Each takes some 3 KB. The connection of a client that sends more is closed. */
+/** Requests that wait on one connection. The connection of a client that sends more is closed. */
 const maxWaiting = 100;
+/** Bytes that the waiting requests of one connection take, as `bytesOf` counts them. */
+const maxWaitingBytes = 128 * 1024;
+/** What a header takes beside its characters. */
+const headerBytes = 64;
 
 type Answer = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
 
+interface Waiting {
+  readonly bytes: number;
+  readonly begin: () => void;
+}
+
 interface Turns {
   readonly current: ServerResponse;
-  readonly waiting: (() => void)[];
+  readonly waiting: Waiting[];
 }
 
 export class RequestTurns {
@@ -32,14 +41,18 @@ export class RequestTurns {
   take(incoming: IncomingMessage, outgoing: ServerResponse): void {
     const { socket } = incoming;
     const waiting = this.#turns.get(socket)?.waiting;
-    const begin = (): void => this.#begin(incoming, outgoing, waiting ?? []);
     if (socket.destroyed) return;
-    if (waiting === undefined) begin();
-    else if (waiting.length < maxWaiting) waiting.push(begin);
-    else {
-      this.#log(`closed a connection on which more than ${maxWaiting} requests wait for the answer to one before them`);
-      socket.destroy();
+    if (waiting === undefined) {
+      this.#begin(incoming, outgoing, []);
+      return;
     }
+    waiting.push({ bytes: bytesOf(incoming), begin: () => this.#begin(incoming, outgoing, waiting) });
+    const bytes = waiting.reduce((sum, request) => sum + request.bytes, 0);
+    if (waiting.length <= maxWaiting && bytes <= maxWaitingBytes) return;
+    const found = `${waiting.length} requests of ${bytes} bytes`;
+    const allowed = `${maxWaiting} requests and ${maxWaitingBytes} bytes`;
+    this.#log(`closed a connection on which ${found} wait for the answer to one before them, ${allowed} are allowed`);
+    socket.destroy();
   }
 
   /** The answer that the connection waits for. */
@@ -47,7 +60,7 @@ export class RequestTurns {
     return this.#turns.get(socket)?.current;
   }
 
-  #begin(incoming: IncomingMessage, outgoing: ServerResponse, waiting: (() => void)[]): void {
+  #begin(incoming: IncomingMessage, outgoing: ServerResponse, waiting: Waiting[]): void {
     const { socket } = incoming;
     this.#turns.set(socket, { current: outgoing, waiting });
     // It has been sent, or its connection has closed.
@@ -56,7 +69,7 @@ export class RequestTurns {
       if (socket.destroyed) return;
       readOn(incoming);
       const next = waiting.shift();
-      next?.();
+      next?.begin();
     });
     keepUnread(incoming);
     this.#answer(incoming, outgoing).catch((error: unknown) => {
@@ -64,4 +77,9 @@ export class RequestTurns {
       socket.destroy();
     });
   }
+}
+
+/** What a request takes while it waits: its path, and its headers, which may be very many. */
+function bytesOf({ url = "", rawHeaders }: IncomingMessage): number {
+  return rawHeaders.reduce((sum, text) => sum + text.length, url.length + (rawHeaders.length / 2) * headerBytes);
 }

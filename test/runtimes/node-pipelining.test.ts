@@ -71,14 +71,19 @@ describe("requests that are sent on one connection without waiting", () => {
     expect(store).toMatchObject({ open: 0, opened: 1 });
   });
 
-  it("close the connection if they are too many", async () => {
-    const client = say(listener, pull.repeat(500));
+  const longHeaders = Array.from({ length: 1000 }, (_, i) => `h${i}: v\r\n`).join("");
+
+  it.each([
+    ["many", pull.repeat(500), "101 requests"],
+    ["large", pull + pull.replace("\r\n\r\n", `\r\n${longHeaders}\r\n`).repeat(2), "2 requests"],
+  ])("close the connection if they are too %s", async (_, requests, found) => {
+    const client = say(listener, requests);
     client.socket.pause();
     await until(() => (log.length > 0 ? true : undefined));
     client.socket.resume();
     await client.closed;
     await until(() => (store.open === 0 ? true : undefined));
-    expect(log).toEqual([expect.stringMatching(/^closed a connection on which more than 100 requests wait/)]);
+    expect(log).toEqual([expect.stringContaining(`closed a connection on which ${found} of `)]);
     expect(store.opened).toBeLessThanOrEqual(1);
   });
 

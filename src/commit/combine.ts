@@ -119,7 +119,7 @@ async function sendIntent(
       missingSince = isThere ? Number.POSITIVE_INFINITY : Math.min(missingSince, clock.now());
       const isOwnTurn = isTurn(rankOf(id, found), round);
       hasTried ||= isOwnTurn;
-      const known = toldIn(found) ?? (hasTried ? undefined : foresee(own, found));
+      const known = toldIn(found) ?? (isThere && !hasTried ? foresee(own, found) : undefined);
       const told = known ?? (isOwnTurn ? await takePart({ ...commit, ...found, read, until }) : undefined);
       if (told !== undefined) {
         if (timesSent === 1) await deleteIntent(id, commit);

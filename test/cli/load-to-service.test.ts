@@ -245,7 +245,7 @@ describe("stowage serve", () => {
       /it answered 503 INTERRUPTED: Cannot finish: the service is stopping\n$/,
     );
     expect(await service.outcome).toMatchObject({ code: 0, stderr: "" });
-    expect(await listFiles(store)).toEqual([".stowage/reserve", "oci-layout"]);
+    expect(await listFiles(store)).toEqual(["oci-layout"]);
   });
 });
 

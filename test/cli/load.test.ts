@@ -184,7 +184,7 @@ describe("stowage load", () => {
         stderr: `Loading standard input into file:${store}\nstowage load: ended by ${signal}\n`,
       });
       const left = await listFiles(store);
-      expect(left.filter((path) => !path.startsWith("blobs/"))).toEqual([".stowage/reserve", "oci-layout"]);
+      expect(left.filter((path) => !path.startsWith("blobs/"))).toEqual(["oci-layout"]);
     },
   );
 

@@ -40,7 +40,7 @@ export type OwnErrorCode =
   | "RANGE_INVALID"
   /** The store holds something that cannot be right: a damaged object. */
   | "STORE_DAMAGED"
-  /** The store did not answer, refused, or ignores conditional writes. */
+  /** The store did not answer, refused, ignores conditional writes, or was written by a later version of Stowage. */
   | "STORE_UNAVAILABLE"
   /** By the settings this tag never moves and is never removed. */
   | "TAG_IMMUTABLE"

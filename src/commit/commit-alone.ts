@@ -21,21 +21,23 @@ const busyRequests = 20;
 
 /**
  * What became of the changes or, where others were faster or are about to be, or where it is too late, the index as it is
- * then without them.
+ * then without them, and the generation of the index when the commit began.
  */
-export type LoneResult = { readonly outcomes: readonly ChangeSetOutcome[] } | { readonly lost: IndexState };
+export type LoneResult =
+  { readonly outcomes: readonly ChangeSetOutcome[] } | { readonly lost: IndexState; readonly began: number };
 
 export async function commitAlone(commit: Commit): Promise<LoneResult> {
   const { id, repository, sets, store, clock, deadline } = commit;
-  const began = clock.now();
+  const beganMs = clock.now();
   let state = await readIndex(store, repository);
-  const isBusy = isMoving(state.index, { now: clock.now(), requestMs: clock.now() - began });
+  const began = state.index.generation;
+  const isBusy = isMoving(state.index, { now: clock.now(), requestMs: clock.now() - beganMs });
   let doubt: Doubt | undefined; // the latest try without an answer: it may have landed or may yet
   for (let tries = 1; ; tries++) {
-    const { index, outcomes } = mergeWithin(state.index, sets);
+    const { index, outcomes } = mergeWithin(state.index, sets, clock.now());
     if (index === state.index) return { outcomes };
     const isLate = clock.now() > deadline;
-    if ((isBusy || isLate) && tries === 1) return { lost: state };
+    if ((isBusy || isLate) && tries === 1) return { lost: state, began };
     if (isLate) throw unknownOutcome(repository, doubt?.error);
     const answer = await writeIndex(index, { store, repository, state, id });
     if (answer === "written") return { outcomes };
@@ -46,7 +48,7 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
     const fate = fateOf(id, state, next); // also after a conflict: it may come from an earlier try that has landed
     if (fate === "written") return { outcomes };
     const isLast = fate === "unknown" || tries === maxTries;
-    if (fate === "lost" || (isLast && doubt === undefined)) return { lost: next };
+    if (fate === "lost" || (isLast && doubt === undefined)) return { lost: next, began };
     if (isLast) throw unknownOutcome(repository, doubt?.error);
     // The same id from the same state: of the two writes one can land.
     await clock.sleep(clock.random() * firstWaitMs * 2 ** (tries - 1));

@@ -22,7 +22,7 @@ export interface CommitOptions {
   readonly deadline?: number | undefined;
 }
 
-/** A commit under way. */
+/** A commit under way. One that goes by way of intents has another id for each of them. */
 export interface Commit {
   readonly id: string;
   readonly repository: string;
@@ -45,5 +45,6 @@ export async function commitChanges(
   const alone = await commitAlone(commit);
   if ("outcomes" in alone) return alone.outcomes;
   if (clock.now() > deadline) return sets.map(() => ({ failed: "expired" }));
-  return combine(commit, alone.lost);
+  const { lost, began } = alone;
+  return combine({ ...commit, sets: sets.map((set) => ({ ...set, began })) }, lost);
 }

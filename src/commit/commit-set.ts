@@ -3,7 +3,7 @@
  * (`commit-queue.ts`), one commit (`commit-changes.ts`), by a writer alone (`commit-alone.ts`) or together with those who
  * race with it (`combine.ts`, `merge-intents.ts`).
  */
-import type { Clock } from "../clock.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { StowageError } from "../errors.ts";
 import { maxEntriesBytes } from "../limits.ts";
 import type { ChangeOutcome, ChangeSet, ChangeSetOutcome, Refusal } from "../oci/index-change.ts";
@@ -38,7 +38,7 @@ export async function commitSet(
 /** Makes no change. Throws what `commitSet` would throw of the repository as it is now. */
 export async function checkSet(repository: string, set: ChangeSet, store: ObjectStore): Promise<void> {
   const { index } = await readIndex(store, repository);
-  for (const outcome of mergeWithin(index, [set]).outcomes) changesOf(outcome, repository, set);
+  for (const outcome of mergeWithin(index, [set], systemClock.now()).outcomes) changesOf(outcome, repository, set);
 }
 
 function changesOf(outcome: ChangeSetOutcome, repository: string, set: ChangeSet): readonly ChangeOutcome[] {

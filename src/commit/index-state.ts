@@ -3,6 +3,7 @@ import { StowageError } from "../errors.ts";
 import { maxIndexBytes } from "../limits.ts";
 import {
   type RepositoryIndex,
+  checkFormat,
   emptyIndex,
   ociLayoutJson,
   parseRepositoryIndex,
@@ -48,16 +49,19 @@ export interface WriteIndexOptions {
 }
 
 /**
- * Writes `index` as the next state after `state`, if that is still there. Throws what a store surely has refused, and
- * `LIMIT_EXCEEDED` rather than write what nobody could read: outcomes that wait for many large intents' writers take room.
+ * Writes `index` as the next state after `state`, if that is still there. Throws what a store surely has refused, what
+ * `checkFormat` does, and `LIMIT_EXCEEDED` rather than write what nobody could read: outcomes that wait for many large
+ * intents' writers take room.
  */
 export async function writeIndex(
   index: RepositoryIndex,
   { store, repository, state, id }: WriteIndexOptions,
 ): Promise<WriteAnswer> {
+  checkFormat(state.index, repository);
   const bytes = serializeRepositoryIndex({
     ...index,
     generation: state.index.generation + 1,
+    history: { ...index.history, id: index.history.id || id },
     commits: [...state.index.commits, id].slice(-maxCommits),
   });
   if (bytes.length > maxIndexBytes) throw tooLarge(repository, bytes.length);

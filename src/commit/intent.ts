@@ -4,9 +4,11 @@
  */
 import type { Clock } from "../clock.ts";
 import { StowageError } from "../errors.ts";
+import type { Seen } from "../oci/find-stale.ts";
 import type { ChangeSet } from "../oci/index-change.ts";
 import { isJsonObject, parseJson } from "../oci/json.ts";
-import { parseChangeSets } from "../oci/parse-change.ts";
+import { parseChangeSets, parseSeen } from "../oci/parse-change.ts";
+import { currentFormat } from "../oci/repository-index.ts";
 import { isUnanswered } from "../storage/is-unanswered.ts";
 import { intentsPrefix } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
@@ -16,9 +18,11 @@ import { isCommitId, timeOfCommit } from "./commit-id.ts";
 /** A load may publish 10,000 images in a repository, each with a referrer: some 10 MiB. */
 export const maxIntentBytes = 16 * 1024 * 1024;
 
+/** How long an intent may wait to be merged. */
+export const maxWaitMs = 60_000;
 /**
- * An intent that is so old has no writer any more, nor may anybody still merge it: its deadline is over by every clock that
- * is right within a quarter of an hour. So it makes no difference to anybody that it goes, nor if it comes back.
+ * An intent that is so old has no writer any more, and nobody merges it: it is late by every clock that is right within a
+ * quarter of an hour. So it makes no difference to anybody that it goes, nor if it comes back.
  */
 const abandonedMs = 60 * 60_000;
 /** How often an intent is sent that gets no answer, as long as it may be merged. */
@@ -31,8 +35,8 @@ const firstWaitMs = 100;
 export interface Intent {
   readonly id: string;
   readonly sets: readonly ChangeSet[];
-  /** Milliseconds since 1970 after which nobody may merge it any more. */
-  readonly deadline: number;
+  /** The state of the index that its writer had seen when it sent it. */
+  readonly seen: Seen;
 }
 
 /** An intent as a listing shows it. */
@@ -45,10 +49,14 @@ export interface ListedIntent {
 /**
  * Sends an intent, and again where no answer comes. Of all tries one can land, as long as it is there; but another may land
  * after it has been deleted, and would be merged again. So it may be deleted only if it was sent once. Returns how often it
- * was; whether it has arrived may not be known even then. Throws `LIMIT_EXCEEDED` if others could not read it.
+ * was; whether it has arrived may not be known even then. Sends nothing again after `deadline`. Throws `LIMIT_EXCEEDED` if
+ * others could not read it.
  */
-export async function putIntent({ id, ...intent }: Intent, place: IntentPlace, clock: Clock): Promise<number> {
-  const bytes = new TextEncoder().encode(JSON.stringify(intent));
+export async function putIntent(
+  { id, ...intent }: Intent,
+  { clock, deadline, ...place }: IntentPlace & { readonly clock: Clock; readonly deadline: number },
+): Promise<number> {
+  const bytes = new TextEncoder().encode(JSON.stringify({ format: currentFormat, ...intent }));
   if (bytes.length > maxIntentBytes) throw tooLarge(place.repository, bytes.length);
   for (let tries = 1; ; tries++) {
     const signal = AbortSignal.timeout(maxAnswerMs);
@@ -57,7 +65,7 @@ export async function putIntent({ id, ...intent }: Intent, place: IntentPlace, c
       return tries;
     } catch (error) {
       if (!signal.aborted && !isUnanswered(error)) throw error;
-      if (tries === maxTries || clock.now() > intent.deadline) return tries;
+      if (tries === maxTries || clock.now() > deadline) return tries;
     }
     await clock.sleep(clock.random() * firstWaitMs * 2 ** (tries - 1));
   }
@@ -86,19 +94,25 @@ export async function listIntents({ store, repository }: IntentPlace): Promise<L
 }
 
 /**
- * Undefined if it is gone: its writer knows what became of it then. Also if it cannot be read, such as one of a later version
- * of Stowage: its writer can merge it, and nobody else has to wait for that.
+ * Undefined if it is gone: its writer knows what became of it then. Also if it cannot be read, such as one of another version
+ * of Stowage: its writer can merge it, and nobody else has to wait for that. (Those of the first format do not say what their
+ * writer had seen.)
  */
 export async function readIntent(id: string, place: IntentPlace): Promise<Intent | undefined> {
   const found = await readSmallObject(place.store, keyOf(id, place), { maxBytes: maxIntentBytes });
   if (found === undefined) return undefined;
   try {
     const json = parseJson(found.bytes);
-    if (!isJsonObject(json) || typeof json["deadline"] !== "number") return undefined;
-    return { id, sets: parseChangeSets(json["sets"]), deadline: json["deadline"] };
+    if (!isJsonObject(json) || json["format"] !== currentFormat) return undefined;
+    return { id, sets: parseChangeSets(json["sets"]), seen: parseSeen(json["seen"]) };
   } catch {
     return undefined;
   }
+}
+
+/** Is it too old to be merged by others than its writer? */
+export function isLate(id: string, clock: Clock): boolean {
+  return clock.now() - timeOfCommit(id) > maxWaitMs;
 }
 
 export function isAbandoned(id: string, clock: Clock): boolean {

@@ -1,9 +1,10 @@
 /** What the winner of a race does for everybody: it merges their intents into the index, in one conditional write. */
-import type { ChangeSetOutcome } from "../oci/index-change.ts";
+import { type StaleTest, findStale } from "../oci/find-stale.ts";
+import type { ChangeSet, ChangeSetOutcome } from "../oci/index-change.ts";
 import type { RepositoryIndex } from "../oci/repository-index.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import type { Commit } from "./commit-changes.ts";
-import { readIndex, writeIndex } from "./index-state.ts";
+import { type IndexState, readIndex, writeIndex } from "./index-state.ts";
 import { type Intent, type ListedIntent, deleteIntent, isAbandoned, maxIntentBytes, readIntent } from "./intent.ts";
 import type { Sight } from "./look.ts";
 import { mergeWithin } from "./merge-within.ts";
@@ -14,10 +15,19 @@ export const maxConcurrentReads = 32;
 
 type Outcomes = readonly ChangeSetOutcome[];
 const expired: ChangeSetOutcome = { failed: "expired" };
+export const stale: ChangeSetOutcome = { failed: "expired", stale: true };
 
 export interface Merge extends Commit, Sight {
   /** Intents that this writer knows, its own among them: they never change. */
   readonly read: Map<string, Intent>;
+  /** After this time, in milliseconds since 1970, this writer does not make its own changes any more. */
+  readonly until: number;
+}
+
+/** What became of the own changes, and the state of the index in which that was found or from which it was written. */
+export interface Told {
+  readonly outcomes: Outcomes;
+  readonly state: IndexState;
 }
 
 /** Reads those of the waiting that a merge would take and this writer does not know yet. Were there any? */
@@ -35,45 +45,54 @@ export async function readIntents(merge: Merge): Promise<boolean> {
 
 /**
  * Merges what waits and was read, in the order of age, and returns what became of the own changes if that could be written or
- * the winner did it.
+ * the winner did it. Sets are compared with the index as it was before, not with each other.
  */
-export async function mergeIntents(merge: Merge): Promise<Outcomes | undefined> {
-  const { id, clock, store, repository, state, listed, waiting, read } = merge;
+export async function mergeIntents(merge: Merge): Promise<Told | undefined> {
+  const { id, clock, store, repository, state, listed, read } = merge;
   await deleteAbandoned(merge);
   const intents = mergeable(merge).flatMap((intent) => read.get(intent.id) ?? []);
-  const now = clock.now();
-  const live = intents.filter(({ deadline }) => now <= deadline);
-  const changes = live.flatMap(({ sets }) => sets);
-  const { index, outcomes } = mergeWithin(state.index, changes);
+  const isStale = findStale(
+    state.index,
+    intents.flatMap((intent) => intent.sets),
+  );
+  const failures = intents.map((intent) => intent.sets.map((set) => failureOf(set, intent, { merge, isStale })));
+  const sets = intents.flatMap((intent, i) => intent.sets.filter((_, at) => failures[i]?.[at] === undefined));
+  const merged = mergeWithin(state.index, sets, clock.now());
   const applied = new Map(keptOutcomes(state.index, listed));
-  // Unread, so that what nobody can read does not stay for good.
-  for (const intent of waiting) if (isAbandoned(intent.id, clock)) applied.set(intent.id, [expired]);
-  for (const intent of intents)
+  const outcomes = merged.outcomes.values();
+  for (const [i, intent] of intents.entries()) {
     applied.set(
       intent.id,
-      intent.sets.map(() => expired),
+      intent.sets.map((_, at) => failures[i]?.[at] ?? outcomes.next().value ?? expired),
     );
-  let taken = 0;
-  for (const intent of live) applied.set(intent.id, outcomes.slice(taken, (taken += intent.sets.length)));
-  const answer = await writeIndex({ ...index, applied }, { store, repository, state, id });
-  if (answer !== "written") return (await readIndex(store, repository)).index.applied.get(id);
-  return applied.get(id);
+  }
+  const answer = await writeIndex({ ...merged.index, applied }, { store, repository, state, id });
+  const found = answer === "written" ? state : await readIndex(store, repository);
+  const own = answer === "written" ? applied.get(id) : found.index.applied.get(id);
+  return own && { outcomes: own, state: found };
 }
 
-/**
- * Those of dead writers. Their outcomes are known, so that it makes no difference to anybody; the next merge forgets them.
- */
+interface Judge {
+  readonly merge: Merge;
+  readonly isStale: StaleTest;
+}
+
+/** Why a set is not made, if it is not. The own sets are not stale: their writer lives, and has just looked. */
+function failureOf(set: ChangeSet, { id, seen }: Intent, { merge, isStale }: Judge): ChangeSetOutcome | undefined {
+  if (id === merge.id) return merge.clock.now() > merge.until ? expired : undefined;
+  return isStale(set, seen) ? stale : undefined;
+}
+
+/** Nobody merges those of dead writers any more. If their outcomes are known, the next merge forgets them. */
 async function deleteAbandoned(merge: Merge): Promise<void> {
-  const { clock, state, listed } = merge;
-  const abandoned = listed.filter((intent) => state.index.applied.has(intent.id) && isAbandoned(intent.id, clock));
+  const abandoned = merge.listed.filter(({ id }) => isAbandoned(id, merge.clock));
   await concurrently(abandoned, maxConcurrentReads, async ({ id }) => deleteIntent(id, merge));
 }
 
 /** The oldest that can be read, as many as may be merged at once; the first in any case. */
-function mergeable(merge: Merge): readonly ListedIntent[] {
+function mergeable({ waiting }: Merge): readonly ListedIntent[] {
   let bytes = 0;
-  const { clock, waiting } = merge;
-  const readable = waiting.filter((intent) => intent.size <= maxIntentBytes && !isAbandoned(intent.id, clock));
+  const readable = waiting.filter((intent) => intent.size <= maxIntentBytes);
   return readable.filter(({ size }, i) => (bytes += size) <= maxMergedBytes || i === 0);
 }
 

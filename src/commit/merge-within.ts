@@ -5,15 +5,15 @@ import { type MergedIndex, mergeIndex } from "../oci/merge-index.ts";
 import { type RepositoryIndex, serializeRepositoryIndex } from "../oci/repository-index.ts";
 
 /** As `mergeIndex`, but that sets by which the index would become too large have failed as `full`. */
-export function mergeWithin(index: RepositoryIndex, sets: readonly ChangeSet[]): MergedIndex {
-  const merged = mergeIndex(index, sets);
-  return isFull(index, merged.index) ? mergeOneByOne(index, sets) : merged;
+export function mergeWithin(index: RepositoryIndex, sets: readonly ChangeSet[], now: number): MergedIndex {
+  const merged = mergeIndex(index, sets, now);
+  return isFull(index, merged.index) ? mergeOneByOne(index, sets, now) : merged;
 }
 
-function mergeOneByOne(index: RepositoryIndex, sets: readonly ChangeSet[]): MergedIndex {
+function mergeOneByOne(index: RepositoryIndex, sets: readonly ChangeSet[], now: number): MergedIndex {
   let current = index;
   const outcomes = sets.flatMap((set): readonly ChangeSetOutcome[] => {
-    const merged = mergeIndex(current, [set]);
+    const merged = mergeIndex(current, [set], now);
     if (isFull(current, merged.index)) return [{ failed: "full" }];
     current = merged.index;
     return merged.outcomes;

@@ -7,7 +7,7 @@
 import { StowageError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { type Descriptor, knownFields } from "../oci/descriptor.ts";
-import { subjectOf, tagOf } from "../oci/repository-index.ts";
+import { checkFormat, subjectOf, tagOf } from "../oci/repository-index.ts";
 import { listRepositories } from "../pull/list-repositories.ts";
 import { readRepository } from "../pull/read-repository.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
@@ -30,14 +30,16 @@ export interface Needed {
 }
 
 /**
- * Throws `STORE_DAMAGED` for an index or a manifest that is missing or cannot be read, since nobody knows what it needs, and
- * `LIMIT_EXCEEDED` if there are too many blobs to keep in mind.
+ * Throws `STORE_DAMAGED` for an index or a manifest that is missing or cannot be read, since nobody knows what it needs, what
+ * `checkFormat` does, and `LIMIT_EXCEEDED` if there are too many blobs to keep in mind.
  */
 export async function findNeeded(options: FindNeededOptions): Promise<Needed> {
   const walk = new ManifestWalk(options);
   const waiting: Referrer[] = [];
   for (const repository of await listRepositories(options.store, options)) {
-    const { entries } = await readRepository(options.store, repository, options);
+    const index = await readRepository(options.store, repository, options);
+    checkFormat(index, repository); // an index of a later format may need more than this version knows
+    const { entries } = index;
     await walk.visit(entries.filter((entry) => subjectIn(entry) === undefined));
     const referrers = entries.flatMap((entry) => referrersIn(entry, repository));
     // Something in another repository may lead to the others.

@@ -44,6 +44,8 @@ export interface ChangeSet {
   readonly changes: readonly Change[];
   /** Tags that fit one of these patterns may be made; they never move and are never removed. */
   readonly immutableTags?: readonly string[] | undefined;
+  /** The generation of the index when their writer began, at the latest. Without it they are merged as soon as they began. */
+  readonly began?: number | undefined;
 }
 
 export interface ChangeOutcome {
@@ -63,9 +65,11 @@ export interface Refusal {
 
 /**
  * What became of a set of changes: an outcome for each, in their order, or why none of them was made. `full`: the index
- * would have become larger than it may. `expired`: nobody had merged them when their time was over.
+ * would have become larger than it may. `expired`: nobody had merged them when their time was over; with `stale`, something
+ * that they touch was changed after their writer had looked.
  */
 export type ChangeSetOutcome =
   | { readonly changes: readonly ChangeOutcome[] }
   | { readonly refused: Refusal }
-  | { readonly failed: "full" | "expired" };
+  | { readonly failed: "full" }
+  | { readonly failed: "expired"; readonly stale?: true };

@@ -1,4 +1,5 @@
 /** Merges changes into a repository's index: a pure function, so that a commit can try it again on a newer state. */
+import { type Stamp, forgetGone, lastChange, stampAnnotation } from "./change-history.ts";
 import type { Descriptor } from "./descriptor.ts";
 import type {
   Change,
@@ -27,13 +28,14 @@ export interface MergedIndex {
  * Applies each set of changes as a whole, one after the other, or refuses it as a whole.
  *
  * A tag that moves lets go of the manifest that it had, as in every image layout: an index names what is current and
- * does not grow with each move of `latest`. A digest that is removed is remembered, since its bytes stay for a while.
+ * does not grow with each move of `latest`. A digest that is removed is remembered, since its bytes stay for a while. All that
+ * changes is stamped (`Stamp`) with `now`, in milliseconds since 1970.
  */
-export function mergeIndex(index: RepositoryIndex, sets: readonly ChangeSet[]): MergedIndex {
-  const merge = new Merge(index);
+export function mergeIndex(index: RepositoryIndex, sets: readonly ChangeSet[], now: number): MergedIndex {
+  const merge = new Merge(index, now);
   const outcomes = sets.map((set): ChangeSetOutcome => {
     const refused = merge.findRefusal(set);
-    return refused === undefined ? { changes: set.changes.map((change) => merge.apply(change)) } : { refused };
+    return refused === undefined ? { changes: merge.apply(set) } : { refused };
   });
   return { index: merge.result(), outcomes };
 }
@@ -43,10 +45,16 @@ class Merge {
   /** By tag, or by digest where there is none: a tag has no ":", so that it is never taken for a digest. */
   readonly #entries: Map<string, Descriptor>;
   readonly #removed: Set<string>;
+  /** The last changes of names that have no entry. */
+  readonly #gone: Map<string, Stamp>;
+  readonly #now: number;
+  #began = 0;
   #isChanged = false;
 
-  constructor(index: RepositoryIndex) {
+  constructor(index: RepositoryIndex, now: number) {
     this.#before = index;
+    this.#gone = new Map(index.history.gone);
+    this.#now = now;
     this.#entries = new Map(index.entries.map((entry) => [tagOf(entry) ?? entry.digest, entry]));
     this.#removed = new Set(index.removed);
   }
@@ -60,13 +68,19 @@ class Merge {
     return undefined;
   }
 
-  apply(change: Change): ChangeOutcome {
-    return change.op === "set" ? this.#set(change) : this.#remove(change);
+  apply({ changes, began = Number.POSITIVE_INFINITY }: ChangeSet): ChangeOutcome[] {
+    this.#began = Math.min(began, this.#before.generation);
+    return changes.map((change) => (change.op === "set" ? this.#set(change) : this.#remove(change)));
   }
 
   result(): RepositoryIndex {
     if (!this.#isChanged) return this.#before;
-    return { ...this.#before, entries: [...this.#entries.values()], removed: [...this.#removed].slice(-maxRemoved) };
+    return {
+      ...this.#before,
+      entries: [...this.#entries.values()],
+      removed: [...this.#removed].slice(-maxRemoved),
+      history: forgetGone({ ...this.#before.history, gone: this.#gone }, this.#now),
+    };
   }
 
   #findUnexpected(change: Change): Refusal | undefined {
@@ -101,9 +115,11 @@ class Merge {
     const name = nameOf(change);
     const before = this.#entries.get(name);
     const wasRemoved = this.#removed.delete(change.digest);
+    if (wasRemoved) this.#markGone(change.digest); // its removal is gone
     this.#isChanged ||= wasRemoved;
     if (before !== undefined && isSame(before, change)) return { status: "unchanged" };
-    this.#entries.set(name, entryOf(change));
+    this.#entries.set(name, entryOf(change, this.#stampOf(name)));
+    this.#gone.delete(name);
     this.#isChanged = true;
     if (before === undefined) return { status: "created" };
     return { status: "updated", ...(before.digest !== change.digest && { previous: before.digest }) };
@@ -113,6 +129,7 @@ class Merge {
     if ("digest" in change) return this.#removeDigest(change.digest);
     const previous = this.#entries.get(change.tag)?.digest;
     if (previous === undefined) return { status: "unchanged" };
+    this.#markGone(change.tag);
     this.#entries.delete(change.tag);
     this.#isChanged = true;
     return { status: "removed", previous };
@@ -122,11 +139,27 @@ class Merge {
   #removeDigest(digest: string): ChangeOutcome {
     const names = [...this.#entries].flatMap(([name, entry]) => (entry.digest === digest ? name : []));
     if (names.length === 0 && this.#removed.has(digest)) return { status: "unchanged" };
-    for (const name of names) this.#entries.delete(name);
+    for (const name of [...names, digest]) {
+      this.#markGone(name);
+      this.#entries.delete(name);
+    }
     this.#removed.delete(digest);
     this.#removed.add(digest); // the latest
     this.#isChanged = true;
     return { status: "removed", previous: digest };
+  }
+
+  #markGone(name: string): void {
+    const stamp = this.#stampOf(name);
+    this.#gone.delete(name);
+    this.#gone.set(name, stamp); // the latest
+  }
+
+  /** That of a name that is about to be changed by the set whose turn it is. */
+  #stampOf(name: string): Stamp {
+    const { forgotten } = this.#before.history;
+    const before = lastChange({ entry: this.#entries.get(name), gone: this.#gone.get(name), forgotten });
+    return { generation: Math.max(before, this.#began + 1), time: this.#now };
   }
 }
 
@@ -144,16 +177,11 @@ function isSame(entry: Descriptor, { digest, mediaType, subject }: SetChange): b
   return entry.digest === digest && entry.mediaType === mediaType && subjectOf(entry) === subject;
 }
 
-function entryOf({ tag, mediaType, digest, size, artifactType, subject }: SetChange): Descriptor {
+function entryOf({ tag, mediaType, digest, size, artifactType, subject }: SetChange, stamp: Stamp): Descriptor {
   const annotations = {
     ...(tag !== undefined && { [refNameAnnotation]: tag }),
     ...(subject !== undefined && { [subjectAnnotation]: subject }),
+    ...stampAnnotation(stamp),
   };
-  return {
-    mediaType,
-    digest,
-    size,
-    ...(artifactType !== undefined && { artifactType }),
-    ...(Object.keys(annotations).length > 0 && { annotations }),
-  };
+  return { mediaType, digest, size, ...(artifactType !== undefined && { artifactType }), annotations };
 }

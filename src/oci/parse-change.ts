@@ -1,5 +1,6 @@
 /** Reads changes and what became of them from the JSON that another writer left in the store. */
 import { isSha256Digest } from "./digest.ts";
+import type { Seen } from "./find-stale.ts";
 import type {
   Change,
   ChangeOutcome,
@@ -14,10 +15,11 @@ import { type JsonObject, describeJson, isJsonObject } from "./json.ts";
 /** Reads sets of changes. Throws an `Error` that says what is wrong. */
 export function parseChangeSets(value: unknown): ChangeSet[] {
   return listOf(value, "sets of changes").map((set) => {
-    const { changes, immutableTags } = objectOf(set, "a set of changes");
+    const { changes, immutableTags, began } = objectOf(set, "a set of changes");
     return {
       changes: listOf(changes, "changes").map(parseChange),
       ...(immutableTags !== undefined && { immutableTags: listOf(immutableTags, "patterns").map(textOf) }),
+      ...(began !== undefined && { began: numberOf(began) }),
     };
   });
 }
@@ -25,11 +27,18 @@ export function parseChangeSets(value: unknown): ChangeSet[] {
 /** Reads what became of sets of changes. Throws an `Error` that says what is wrong. */
 export function parseOutcomes(value: unknown): ChangeSetOutcome[] {
   return listOf(value, "outcomes").map((outcome) => {
-    const { changes, refused, failed } = objectOf(outcome, "an outcome");
+    const { changes, refused, failed, stale } = objectOf(outcome, "an outcome");
+    if (failed === "expired" && stale === true) return { failed, stale };
     if (failed === "full" || failed === "expired") return { failed };
     if (refused !== undefined) return { refused: parseRefusal(objectOf(refused, "a refusal")) };
     return { changes: listOf(changes, "outcomes of changes").map(parseChangeOutcome) };
   });
+}
+
+/** Reads what a writer has seen. Throws an `Error` that says what is wrong. */
+export function parseSeen(value: unknown): Seen {
+  const { history, generation } = objectOf(value, "what its writer has seen");
+  return { history: textOf(history), generation: numberOf(generation) };
 }
 
 function parseChange(value: unknown): Change {

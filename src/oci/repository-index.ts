@@ -8,8 +8,17 @@
  *     dev.stowage.commits       ids of the latest commits, the newest last: whoever got no answer looks here
  *     dev.stowage.applied       by id of an intent, what became of it: whoever wrote it looks here
  *     dev.stowage.removed       digests that are not to be served, though their bytes are still there
+ *     dev.stowage.history       the last changes of names that have no entry; an entry has its own in `dev.stowage.at`
+ *     dev.stowage.format        the number of this format: see `checkFormat`
  */
 import { StowageError, messageOf } from "../errors.ts";
+import {
+  type ChangeHistory,
+  emptyHistory,
+  latestGeneration,
+  parseHistory,
+  serializeHistory,
+} from "./change-history.ts";
 import { type Descriptor, parseDescriptor } from "./descriptor.ts";
 import type { ChangeSetOutcome } from "./index-change.ts";
 import { describeJson, isJsonObject, parseJson } from "./json.ts";
@@ -28,25 +37,38 @@ const generationAnnotation = "dev.stowage.generation";
 const commitsAnnotation = "dev.stowage.commits";
 const appliedAnnotation = "dev.stowage.applied";
 const removedAnnotation = "dev.stowage.removed";
+const historyAnnotation = "dev.stowage.history";
+const formatAnnotation = "dev.stowage.format";
+
+/**
+ * The format of a bucket that this version writes. The first had no number: its indexes are read, and become ones of this
+ * format when they are written next.
+ */
+export const currentFormat = 2;
 
 /** What an `oci-layout` file holds (image specification, "oci-layout file"). */
 export const ociLayoutJson = '{"imageLayoutVersion":"1.0.0"}';
 
 export interface RepositoryIndex {
+  /** Of an index that says no format, the current one. */
+  readonly format: number;
   readonly generation: number;
   readonly commits: readonly string[];
   readonly applied: ReadonlyMap<string, readonly ChangeSetOutcome[]>;
   readonly removed: readonly string[];
+  readonly history: ChangeHistory;
   readonly entries: readonly Descriptor[];
   /** Those that are not Stowage's. */
   readonly annotations: Readonly<Record<string, unknown>>;
 }
 
 export const emptyIndex: RepositoryIndex = {
+  format: currentFormat,
   generation: 0,
   commits: [],
   applied: new Map(),
   removed: [],
+  history: emptyHistory,
   entries: [],
   annotations: {},
 };
@@ -71,14 +93,21 @@ export function parseRepositoryIndex(bytes: Uint8Array, key: string): Repository
       [commitsAnnotation]: commits,
       [appliedAnnotation]: applied,
       [removedAnnotation]: removed,
+      [historyAnnotation]: history,
+      [formatAnnotation]: formatText,
       ...annotations
     } = isJsonObject(json["annotations"]) ? json["annotations"] : {};
+    const entries = json["manifests"].map((entry, i) => parseDescriptor(entry, `manifests[${i}]`));
+    const format = Number(formatText ?? currentFormat) || currentFormat;
+    const number = Number(generation ?? 0) || latestGeneration(entries);
     return {
-      generation: Number(generation ?? 0) || 0,
+      format,
+      generation: number,
       commits: parseWords(commits),
-      applied: parseApplied(applied),
+      applied: format > currentFormat ? new Map() : parseApplied(applied), // a later format may have other outcomes
       removed: parseWords(removed),
-      entries: json["manifests"].map((entry, i) => parseDescriptor(entry, `manifests[${i}]`)),
+      history: parseHistory(history, number),
+      entries,
       annotations,
     };
   } catch (error) {
@@ -87,9 +116,17 @@ export function parseRepositoryIndex(bytes: Uint8Array, key: string): Repository
   }
 }
 
+/** Throws `STORE_UNAVAILABLE` for an index that only a later version of Stowage may change. */
+export function checkFormat({ format }: RepositoryIndex, repository: string): void {
+  if (format <= currentFormat) return;
+  const message = `Cannot change "${repository}": its index has format ${format}, expected at most ${currentFormat}; a later version of Stowage wrote it`;
+  const detail = { name: repository, found: format, expected: currentFormat };
+  throw new StowageError("STORE_UNAVAILABLE", message, { detail });
+}
+
 /** The bytes of an index, ready to be written. */
 export function serializeRepositoryIndex(index: RepositoryIndex): Uint8Array {
-  const { generation, commits, applied, removed, entries, annotations } = index;
+  const { generation, commits, applied, removed, history, entries, annotations } = index;
   const json = {
     schemaVersion: 2,
     mediaType: ociIndexType,
@@ -100,6 +137,8 @@ export function serializeRepositoryIndex(index: RepositoryIndex): Uint8Array {
       ...(commits.length > 0 && { [commitsAnnotation]: commits.join(" ") }),
       ...(applied.size > 0 && { [appliedAnnotation]: JSON.stringify(Object.fromEntries(applied)) }),
       ...(removed.length > 0 && { [removedAnnotation]: removed.join(" ") }),
+      [historyAnnotation]: serializeHistory(history, generation),
+      [formatAnnotation]: String(currentFormat),
     },
   };
   return new TextEncoder().encode(JSON.stringify(json));

@@ -4,11 +4,14 @@ import { commitChanges } from "../../src/commit/commit-changes.ts";
 import { newCommitId } from "../../src/commit/commit-id.ts";
 import { StowageError } from "../../src/errors.ts";
 import { maxIndexBytes } from "../../src/limits.ts";
-import type { ChangeSet, ChangeSetOutcome } from "../../src/oci/index-change.ts";
+import { seenOf } from "../../src/oci/find-stale.ts";
+import type { Change, ChangeSet, ChangeSetOutcome } from "../../src/oci/index-change.ts";
 import {
   type RepositoryIndex,
+  currentFormat,
   emptyIndex,
   parseRepositoryIndex,
+  refNameAnnotation,
   serializeRepositoryIndex,
   tagOf,
 } from "../../src/oci/repository-index.ts";
@@ -49,6 +52,13 @@ const commit = async (tag: string): ReturnType<typeof commitChanges> =>
 /** Makes so many commits in one moment that the next one does not try alone. */
 async function makeBusy(tags = ["a", "b", "c", "d"]): Promise<void> {
   for (const tag of tags) await commit(tag);
+}
+
+/** Leaves the intent of a writer that has seen the index as it is now, and is dead. */
+async function leaveIntentOf(set: ChangeSet): Promise<string> {
+  const id = newCommitId(clock);
+  await leaveIntent(id, { format: currentFormat, sets: [set], seen: seenOf(await readIndex()) });
+  return id;
 }
 
 async function leaveIntent(id: string, content: unknown): Promise<void> {
@@ -136,28 +146,144 @@ describe("commitChanges", () => {
   });
 
   it("merges what a dead writer left, and keeps its outcome until the intent is swept", async () => {
-    const id = newCommitId(clock);
-    await leaveIntent(id, { sets: [setOf("left")], deadline: clock.now() + minuteMs });
     await makeBusy();
+    const id = await leaveIntentOf(setOf("left"));
     expect(await commit("own")).toEqual([created]);
     expect((await tagsNow()).toSorted()).toEqual(["a", "b", "c", "d", "left", "own"]);
     expect((await readIndex()).applied.get(id)).toEqual([created]);
     expect(await intents()).toEqual([id]);
   });
 
-  it("does not merge what is past its time", async () => {
-    const id = newCommitId(clock);
-    await leaveIntent(id, { sets: [setOf("left")], deadline: clock.now() - 1 });
+  it("leaves alone what is past its time, since its writer may live and its clock be slow", async () => {
     await makeBusy();
+    const id = await leaveIntentOf(setOf("left"));
+    clock.nowMs += 61_000;
+    await makeBusy(["e", "f", "g"]);
     expect(await commit("own")).toEqual([created]);
-    expect(await tagsNow()).toEqual(["a", "b", "c", "d", "own"]);
-    expect((await readIndex()).applied.get(id)).toEqual([{ failed: "expired" }]);
+    expect(await tagsNow()).toEqual(["a", "b", "c", "d", "e", "f", "g", "own"]);
+    expect((await readIndex()).applied.has(id)).toBe(false);
+    expect(await intents()).toEqual([id]);
+  });
+
+  const left = setTag("latest", numberedDigest(7));
+  const removal = { op: "remove", tag: "latest" } as const;
+  it.each<[string, Change, Change[]]>([
+    ["a newer tag", left, [setTag("latest", numberedDigest(8))]],
+    ["a newer removal of its tag", left, [removal]],
+    ["a newer removal of its digest", left, [{ op: "remove", digest: numberedDigest(7) }]],
+    [
+      "what has come back to where it was",
+      left,
+      [setTag("latest", numberedDigest(8)), setTag("latest", numberedDigest(1))],
+    ],
+    ["a newer tag by a removal", removal, [setTag("latest", numberedDigest(8))]],
+    [
+      "a newer tag by a removal of its digest",
+      { op: "remove", digest: numberedDigest(1) },
+      [setTag("new", numberedDigest(1))],
+    ],
+    [
+      "what is newer, though its condition holds",
+      { ...left, expects: { digest: numberedDigest(1) } },
+      [removal, setTag("latest", numberedDigest(1))],
+    ],
+  ])("does not let a dead writer undo %s", async (_, dead, newer) => {
+    await commitChanges(repository, [{ changes: [setTag("latest", numberedDigest(1))] }], { store, clock });
+    await makeBusy();
+    const id = await leaveIntentOf({ changes: [dead] });
+    clock.nowMs += 5000;
+    for (const change of newer) await commitChanges(repository, [{ changes: [change] }], { store, clock });
+    const before = await readIndex();
+    await makeBusy(["e", "f", "g"]);
+    const after = await readIndex();
+    expect(after.applied.get(id)).toEqual([{ failed: "expired", stale: true }]);
+    expect(after.entries).toEqual(expect.arrayContaining([...before.entries]));
+    expect(after.removed).toEqual(before.removed);
+  });
+
+  it("makes none of a set whose one part is stale, and all of the sets beside it", async () => {
+    await makeBusy();
+    const id = newCommitId(clock);
+    const sets = [{ changes: [setTag("a", numberedDigest(7)), setTag("new", numberedDigest(7))] }, setOf("other")];
+    await leaveIntent(id, { format: currentFormat, sets, seen: seenOf(await readIndex()) });
+    clock.nowMs += 5000;
+    await commitChanges(repository, [{ changes: [setTag("a", numberedDigest(8))] }], { store, clock });
+    await makeBusy(["e", "f"]);
+    await commit("own");
+    expect((await readIndex()).applied.get(id)).toEqual([{ failed: "expired", stale: true }, created]);
+    expect(await tagsNow()).not.toContain("new");
+  });
+
+  it("goes on when it is told that it is stale", async () => {
+    await makeBusy();
+    let tries = 0;
+    const overtaken = new SlowStore(store, async () => {
+      tries += 1;
+      if (tries > 1) return;
+      clock.nowMs += 5000;
+      await commitChanges(repository, [{ changes: [setTag("own", numberedDigest(9))] }], { store, clock });
+      await makeBusy(["e", "f", "g"]); // who merge it
+    });
+    const outcomes = await commitChanges(repository, [setOf("own")], { store: overtaken, clock });
+    expect(outcomes).toEqual([{ changes: [{ status: "updated", previous: numberedDigest(9) }] }]);
+    expect(tries).toBe(2);
+    expect(await intents()).toEqual([]);
+  });
+
+  it.each([-10, -2, 2, 10])("is merged by others though its clock is wrong by %i minutes", async (minutes) => {
+    await makeBusy();
+    const ownClock = { ...clock, now: () => clock.nowMs + minutes * minuteMs };
+    const overtaken = new OvertakenStore(store, () => makeBusy(["others"]));
+    let isMerged = false;
+    const slow = new SlowStore(overtaken, async () => {
+      await makeBusy(["e", "f", "g"]);
+      isMerged = (await tagsNow()).includes("own");
+    });
+    expect(await commitChanges(repository, [setOf("own")], { store: slow, clock: ownClock })).toEqual([created]);
+    expect(isMerged).toBe(true);
+  });
+
+  it("merges nothing that was left before the index lost its history", async () => {
+    await makeBusy();
+    const id = await leaveIntentOf(setOf("left"));
+    const { generation, commits, entries } = await readIndex();
+    const text = JSON.stringify({
+      schemaVersion: 2,
+      manifests: entries.map(({ mediaType, digest, size, annotations }) => {
+        const tag = annotations?.[refNameAnnotation] ?? "";
+        return { mediaType, digest, size, annotations: { [refNameAnnotation]: tag } };
+      }),
+      annotations: { "dev.stowage.generation": String(generation), "dev.stowage.commits": commits.join(" ") },
+    });
+    await store.delete(key);
+    await store.putIf(key, new TextEncoder().encode(text), "absent");
+    expect(await commit("own")).toEqual([created]);
+    expect((await readIndex()).applied.get(id)).toEqual([{ failed: "expired", stale: true }]);
+    expect(await readIndex()).toMatchObject({ format: currentFormat, generation: generation + 1 });
+  });
+
+  it("changes nothing that a later version wrote", async () => {
+    await makeBusy(["a"]);
+    const text = Buffer.from(serializeRepositoryIndex(await readIndex())).toString();
+    const later = text
+      .replace('"dev.stowage.format":"2"', '"dev.stowage.format":"3"')
+      .replace('"dev.stowage.history"', '"dev.stowage.applied":"of another form","dev.stowage.history"');
+    await store.delete(key);
+    await store.putIf(key, Buffer.from(later), "absent");
+    for (const tags of [["b"], ["c", "d", "e"]]) {
+      await expect(makeBusy(tags)).rejects.toMatchObject({
+        code: "STORE_UNAVAILABLE",
+        message: `Cannot change "${repository}": its index has format 3, expected at most 2; a later version of Stowage wrote it`,
+      });
+    }
+    expect(await commit("a")).toEqual([{ changes: [{ status: "unchanged" }] }]);
+    expect(await tagsNow()).toEqual(["a"]);
+    expect(await intents()).toEqual([]);
   });
 
   it("sweeps intents an hour after their writers died, and then forgets their outcomes", async () => {
-    const id = newCommitId(clock);
-    await leaveIntent(id, { sets: [setOf("left")], deadline: clock.now() + minuteMs });
     await makeBusy();
+    const id = await leaveIntentOf(setOf("left"));
     await commit("own");
     clock.nowMs += 61 * minuteMs;
     await makeBusy(["e", "f", "g", "h"]);
@@ -169,7 +295,7 @@ describe("commitChanges", () => {
     expect(applied.size).toBe(1);
   });
 
-  it.each(["no JSON", '{"sets":"later version","deadline":9e15}', "{}"])(
+  it.each(["no JSON", '{"sets":"later version","format":3}', '{"sets":[],"deadline":9e15}', "{}"])(
     "leaves alone what is no intent that it knows: %s",
     async (content) => {
       const id = newCommitId(clock);
@@ -245,7 +371,7 @@ describe("commitChanges", () => {
 
   it("looks once more when it was held up until the time for that was over", async () => {
     await makeBusy();
-    await leaveIntent(newCommitId(clock), { sets: [setOf("older")], deadline: clock.now() + minuteMs });
+    await leaveIntentOf(setOf("older"));
     clock.nowMs += 1;
     const sleep = clock.sleep.bind(clock);
     clock.sleep = async () => {

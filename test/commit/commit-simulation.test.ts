@@ -7,8 +7,27 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { commitChanges } from "../../src/commit/commit-changes.ts";
 import { StowageError } from "../../src/errors.ts";
-import { compileProtocol, mutants, mutantsOutOfStep, shortMemory, singleTry, smallMerges } from "./mutants.ts";
-import { type Scenario, arbitraryScenario, scenarioOutOfStep } from "./scenario.ts";
+import type { Edit } from "../support/compile-with.ts";
+import {
+  compileProtocol,
+  mutants,
+  mutantsOfTheDead,
+  mutantsToAndFro,
+  mutantsWithoutGenerations,
+  mutantsWithoutGenerationsOutOfStep,
+  noRemovals,
+  shortMemory,
+  singleTry,
+  smallMerges,
+  withoutGenerations,
+} from "./mutants.ts";
+import {
+  type Scenario,
+  arbitraryScenario,
+  scenarioOfTheDead,
+  scenarioOutOfStep,
+  scenarioToAndFro,
+} from "./scenario.ts";
 import { type Protocol, type SimulationResult, simulate } from "./simulate.ts";
 
 const runs = Number(process.env["STOWAGE_TEST_RUNS"] ?? 6000);
@@ -54,6 +73,7 @@ const expectedSights = [
   "alone: unknown",
   "together: changes",
   "together: refused",
+  "together: stale",
   "together: expired",
   "together: unknown",
   "killed",
@@ -79,12 +99,20 @@ describe("commitChanges, of any schedule", () => {
   it.each([
     ["its memory is short and its merges are small", [shortMemory, smallMerges]],
     ["an intent is sent only once", [singleTry]],
+    ["no removal is remembered", [noRemovals]],
   ])("does so too where %s", { timeout }, async (_, edits) => {
     await tryAll(await compileProtocol(edits), () => undefined);
   });
 
   it("does so too where clocks differ while many race on a store that fails often", { timeout }, async () => {
     await tryAll({ commitChanges, StowageError }, () => undefined, scenarioOutOfStep);
+  });
+
+  it.each([
+    ["", []],
+    [", and of removals none is remembered", [noRemovals]],
+  ])("lets no dead writer undo what was acknowledged to one who began later%s", { timeout }, async (_, edits) => {
+    await tryAll(await compileProtocol(edits), () => undefined, scenarioOfTheDead);
   });
 });
 
@@ -93,8 +121,31 @@ describe("the simulation", () => {
     expect(await schedulesUntilCaught(await compileProtocol(edits))).toBeDefined();
   });
 
-  it.each(Object.entries(mutantsOutOfStep))("finds that %s", { timeout }, async (_, edits) => {
-    expect(await schedulesUntilCaught(await compileProtocol(edits), scenarioOutOfStep)).toBeDefined();
+  it.each(Object.entries(mutantsToAndFro))("finds that %s", { timeout }, async (_, edits) => {
+    expect(await schedulesUntilCaught(await compileProtocol(edits), scenarioToAndFro)).toBeDefined();
+  });
+
+  it.each(Object.entries(mutantsOfTheDead))("finds that %s", { timeout }, async (_, edits) => {
+    expect(await schedulesUntilCaught(await compileProtocol(edits), scenarioOfTheDead)).toBeDefined();
+  });
+
+  describe("without generations", () => {
+    const compile = async (edits: readonly Edit[]): Promise<Protocol> => ({
+      ...(await compileProtocol([...withoutGenerations, ...edits])),
+      forgivesTheDead: true,
+    });
+
+    it("finds nothing else", { timeout }, async () => {
+      await tryAll(await compile([]), () => undefined);
+    });
+
+    it.each(Object.entries(mutantsWithoutGenerations))("finds that %s", { timeout }, async (_, edits) => {
+      expect(await schedulesUntilCaught(await compile(edits))).toBeDefined();
+    });
+
+    it.each(Object.entries(mutantsWithoutGenerationsOutOfStep))("finds that %s", { timeout }, async (_, edits) => {
+      expect(await schedulesUntilCaught(await compile(edits), scenarioOutOfStep)).toBeDefined();
+    });
   });
 
   it("finds that an intent is sent twice", { timeout }, async () => {

@@ -39,17 +39,21 @@ export interface CourseOptions {
   readonly choices: Choices;
   /** Of 256 requests about so many go as they should. */
   readonly calm: number;
+  /** Nothing fails, but writers die with what they write. */
+  readonly isDeadly?: boolean | undefined;
 }
 
 /** Decides what becomes of a request. */
-export function chooseCourse({ method, isOnce }: Request, { choices, calm }: CourseOptions): Course {
+export function chooseCourse({ method, isOnce }: Request, { choices, calm, isDeadly = false }: CourseOptions): Course {
   const effectMs = chooseDelay(choices);
   const lastEffectMs = effectMs + (method === "LIST" ? chooseDelay(choices) : 0); // a listing takes its time
   const answerMs = lastEffectMs + chooseDelay(choices);
   const effectsMs = method === "LIST" ? [effectMs, lastEffectMs] : [effectMs];
   const plain: Course = { effectsMs, answerMs, answer: "first", isLast: false };
   if (choices.next() <= calm) return plain;
-  const faults = method === "GET" || method === "LIST" ? faultsOfReads : isOnce ? faultsOfWrites : faultsOfClients;
+  const isRead = method === "GET" || method === "LIST";
+  const usualFaults = isRead ? faultsOfReads : isOnce ? faultsOfWrites : faultsOfClients;
+  const faults = isDeadly ? (method === "PUT" ? deaths : []) : usualFaults;
   const chooseFault = faults[choices.next() % faults.length];
   return chooseFault === undefined ? plain : { ...plain, ...chooseFault({ effectMs, answerMs, choices }) };
 }
@@ -69,6 +73,7 @@ const killed: Fault = () => ({ effectsMs: [], answerMs: undefined, isLast: true 
 const unanswered: Fault = () => ({ answer: "none" });
 /** The sender is told that it failed, and then it takes effect. */
 const late: Fault = ({ answerMs, choices }) => ({ effectsMs: [answerMs + chooseLongDelay(choices)], answer: "none" });
+const lastWords: Fault = () => ({ answerMs: undefined, isLast: true });
 const landsAfterDeath: Fault = ({ choices }) => ({
   effectsMs: [chooseLongDelay(choices)],
   answerMs: undefined,
@@ -82,6 +87,8 @@ const repeated: Fault = ({ effectMs, choices }) => ({ effectsMs: [effectMs, effe
 const faultsOfReads: readonly Fault[] = [refused, lost, lost, killed];
 const faultsOfWrites: readonly Fault[] = [refused, lost, unanswered, unanswered, late, late, killed, landsAfterDeath];
 const faultsOfClients: readonly Fault[] = [...faultsOfWrites, forbidden, retried, retried, repeated];
+
+const deaths: readonly Fault[] = [lastWords, lastWords, landsAfterDeath];
 
 const longDelaysMs = [20, 100, 1000, 10_000, 70_000, 100_000, 700_000];
 

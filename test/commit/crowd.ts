@@ -13,6 +13,8 @@ export interface CrowdOptions {
   /** When each writer starts, in milliseconds. */
   readonly startsMs: readonly number[];
   readonly seed: number;
+  /** The tag that all of them set. Without it each sets a tag of its own. */
+  readonly tag?: string;
   /** Places of writers who die with their request of this number, from 1 on. */
   readonly deaths?: ReadonlyMap<number, number>;
 }
@@ -41,8 +43,7 @@ const repository = "images";
 const shortestMs = 30;
 const longestMs = 60;
 
-/** Each writer sets a tag of its own. */
-export async function runCrowd({ startsMs, seed, deaths = new Map() }: CrowdOptions): Promise<CrowdReport> {
+export async function runCrowd({ startsMs, seed, tag, deaths = new Map() }: CrowdOptions): Promise<CrowdReport> {
   const scheduler = new Scheduler();
   const bucket = new SimulatedBucket();
   const random = seededRandom(seed);
@@ -55,7 +56,7 @@ export async function runCrowd({ startsMs, seed, deaths = new Map() }: CrowdOpti
     const clock = simulatedClock({ scheduler, skewMs: 0, random });
     const write = async (): Promise<void> => {
       const beganMs = scheduler.elapsedMs;
-      const sets = [{ changes: [setTag(`tag-${place}`, numberedDigest(place + 1))] }];
+      const sets = [{ changes: [setTag(tag ?? `tag-${place}`, numberedDigest(place + 1))] }];
       const outcomes = await commitChanges(repository, sets, { store, clock });
       writers.push({ outcomes, tookMs: scheduler.elapsedMs - beganMs, ...countRequests(store.sent) });
     };

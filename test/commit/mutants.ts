@@ -21,12 +21,15 @@ export const smallMerges: Edit = {
 /** Sends an intent that gets no answer no second time, so that more of them are nowhere. */
 export const singleTry: Edit = { file: "intent.ts", replace: "maxTries = 5", by: "maxTries = 1" };
 
+/** Remembers no removal, so that more is stale: as right as the original. */
+export const noRemovals: Edit = { file: "../oci/change-history.ts", replace: "maxGone = 1000", by: "maxGone = 0" };
+
 export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   "outcomes are not recorded": [
     {
       file: "merge-intents.ts",
-      replace: "for (const intent of live) applied.set(",
-      by: "for (const intent of []) applied.set(",
+      replace: "of intents.entries()) {\n    applied.set(",
+      by: "of [].entries()) {\n    applied.set(",
     },
   ],
   "outcomes are dropped at once": [
@@ -34,24 +37,6 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   ],
   "the latest commits are not remembered": [
     { file: "commit-alone.ts", replace: "index.commits.includes(id)", by: "false" },
-  ],
-  "the generation does not tell how many commits have passed": [
-    shortMemory,
-    { file: "commit-alone.ts", replace: "passed > 0 && passed <= maxCommits", by: "true" },
-  ],
-  "two states can have one ETag": [
-    { file: "index-state.ts", replace: "generation: state.index.generation + 1", by: "generation: 0" },
-    { file: "index-state.ts", replace: "[...state.index.commits, id].slice(-maxCommits)", by: "[]" },
-    { file: "commit-alone.ts", replace: 'passed > 0 && passed <= maxCommits ? "lost"', by: 'false ? "lost"' },
-  ],
-  "intents are listed before the index is read": [
-    smallMerges,
-    {
-      file: "look.ts",
-      replace: "const state = lastSeen ?? (await readIndex(store, repository));\n  const { applied }",
-      by: "const early = await listIntents(commit);\n  const state = await readIndex(store, repository);\n  const { applied }",
-    },
-    { file: "look.ts", replace: "? await listIntents(commit) : []", by: "? early : []" },
   ],
   "an intent that is gone counts as merged": [
     singleTry,
@@ -62,8 +47,8 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
     },
     {
       file: "combine.ts",
-      replace: "  if (!isTurn(",
-      by: "  if (rank === -1 && round > 0) return mergeWithin(merge.state.index, merge.sets).outcomes;\n  if (!isTurn(",
+      replace: "const known = toldIn(found) ??",
+      by: "const isGone = rankOf(id, found) === -1 && round > 0;\n      const known = isGone ? { ...mergeWithin(found.state.index, sets, 0), state: found.state } : toldIn(found) ??",
     },
   ],
   "every conflict is believed": [
@@ -72,10 +57,6 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
       replace: 'if (answer === "written") return { outcomes };',
       by: 'if (answer === "written") return { outcomes };\n    if (answer === "conflict") return { lost: state };',
     },
-  ],
-  "a conflict is believed though an earlier try may have landed": [
-    shortMemory,
-    { file: "commit-alone.ts", replace: 'if (answer !== "conflict") doubt = answer;', by: "" },
   ],
   "the index is sent again by the client": [
     shortMemory,
@@ -101,8 +82,100 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   ],
 };
 
+/** Those that show where the index comes back to what it was. */
+export const mutantsToAndFro: Readonly<Record<string, readonly Edit[]>> = {
+  "the generation does not tell how many commits have passed": [
+    shortMemory,
+    { file: "commit-alone.ts", replace: "passed > 0 && passed <= maxCommits", by: "true" },
+  ],
+  "two states can have one ETag": [
+    { file: "index-state.ts", replace: "generation: state.index.generation + 1", by: "generation: 1" },
+    { file: "index-state.ts", replace: "[...state.index.commits, id].slice(-maxCommits)", by: "[]" },
+    { file: "commit-alone.ts", replace: 'passed > 0 && passed <= maxCommits ? "lost"', by: 'false ? "lost"' },
+    { file: "../oci/merge-index.ts", replace: "time: this.#now }", by: "time: 0 }" },
+  ],
+  "a conflict is believed though an earlier try may have landed": [
+    shortMemory,
+    { file: "commit-alone.ts", replace: 'if (answer !== "conflict") doubt = answer;', by: "" },
+  ],
+};
+
+/** An intent does not say which generation its writer has seen. */
+const noGenerations: Edit = {
+  file: "combine.ts",
+  replace: "seen: seenOf(lastSeen.index)",
+  by: "seen: { ...seenOf(lastSeen.index), generation: 1e9 }",
+};
+
+const judged = "return isStale(set, seen) ? stale : undefined;";
+
+/** What a dead writer has left is merged over something newer. They show where writers die and others come later. */
+export const mutantsOfTheDead: Readonly<Record<string, readonly Edit[]>> = {
+  "an intent does not say which generation its writer has seen": [noGenerations],
+  "an older intent counts as done": [
+    {
+      file: "merge-intents.ts",
+      replace: judged,
+      by: "return isStale(set, seen) ? mergeWithin(merge.state.index, [set], 0).outcomes[0] : undefined;",
+    },
+  ],
+  "an older intent without a condition is merged": [
+    {
+      file: "merge-intents.ts",
+      replace: judged,
+      by: 'return isStale(set, seen) && set.changes.some((it) => "expects" in it) ? stale : undefined;',
+    },
+  ],
+  "an older intent is merged if its condition holds again": [
+    {
+      file: "merge-intents.ts",
+      replace: judged,
+      by: `const holds = "changes" in (mergeWithin(merge.state.index, [set], 0).outcomes[0] ?? {});
+  return isStale(set, seen) && !(holds && set.changes.some((it) => "expects" in it)) ? stale : undefined;`,
+    },
+  ],
+  "a tag that is created has no generation": [
+    {
+      file: "../oci/merge-index.ts",
+      replace: "entryOf(change, this.#stampOf(name))",
+      by: "entryOf(change, before ? this.#stampOf(name) : { generation: 0, time: 0 })",
+    },
+  ],
+  "a removal is not remembered": [
+    { file: "../oci/merge-index.ts", replace: "    this.#gone.set(name, stamp); // the latest", by: "" },
+  ],
+  "a removal that is forgotten makes nothing stale": [
+    noRemovals,
+    { file: "../oci/change-history.ts", replace: "forgotten = Math.max(forgotten, generation);", by: "" },
+  ],
+  "intents that are there do not make a later one younger": [
+    {
+      file: "combine.ts",
+      replace: "commits: lastSeen.index.commits, intents: earlier }",
+      by: "commits: [], intents: [] }",
+    },
+  ],
+};
+
+/**
+ * Generations keep most of what is old from being merged a second time, but not what was told to have expired. These show what
+ * the other precautions are good for by themselves. Without generations a dead writer may undo what is newer.
+ */
+export const withoutGenerations: readonly Edit[] = [noGenerations];
+export const mutantsWithoutGenerations: Readonly<Record<string, readonly Edit[]>> = {
+  "intents are listed before the index is read": [
+    smallMerges,
+    {
+      file: "look.ts",
+      replace: "const state = lastSeen ?? (await readIndex(store, repository));\n  const { applied }",
+      by: "const early = await listIntents(commit);\n  const state = await readIndex(store, repository);\n  const { applied }",
+    },
+    { file: "look.ts", replace: "? await listIntents(commit) : []", by: "? early : []" },
+  ],
+};
+
 /** Those that only clocks that differ bring to light, or such a crowd soonest. */
-export const mutantsOutOfStep: Readonly<Record<string, readonly Edit[]>> = {
+export const mutantsWithoutGenerationsOutOfStep: Readonly<Record<string, readonly Edit[]>> = {
   "an intent that was sent again is deleted": [
     { file: "combine.ts", replace: "if (timesSent === 1) await deleteIntent", by: "await deleteIntent" },
   ],
@@ -118,6 +191,8 @@ const entry = `
 
 /** Compiles the protocol with these changes. Throws if one of them cannot be made. */
 export async function compileProtocol(edits: readonly Edit[]): Promise<Protocol> {
-  const inSrc = edits.map(({ file, ...change }) => ({ file: `commit/${file}`, ...change }));
+  const inSrc = edits.map(({ file, ...change }) => {
+    return { file: file.startsWith("../") ? file.slice(3) : `commit/${file}`, ...change };
+  });
   return (await compileWith(inSrc, entry)) as Protocol;
 }

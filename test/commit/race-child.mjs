@@ -21,7 +21,7 @@ const { ForwardingStore } = await load("storage/forwarding-store.js");
 class WatchedStore extends ForwardingStore {
   rounds = 0;
   writes = 0;
-  intentsSent = 0;
+  timesSent = new Map();
   #isCombining = false;
   #isInRound = false;
 
@@ -35,10 +35,15 @@ class WatchedStore extends ForwardingStore {
     return super.get(key, options);
   }
 
+  /** How often an intent was sent again. One that is stale is followed by another, which is none of these. */
+  get intentsSentAgain() {
+    return [...this.timesSent.values()].filter((times) => times > 1).length;
+  }
+
   putIf(key, ...rest) {
     if (isIntent(key)) {
       this.#isCombining = true;
-      this.intentsSent += 1;
+      this.timesSent.set(key, (this.timesSent.get(key) ?? 0) + 1);
     }
     if (isIndex(key)) {
       this.writes += 1;
@@ -66,8 +71,8 @@ async function race({ store, tarball, tags }) {
       const source = createReadStream(tarball);
       const { images, requests } = await loadArchive(source, { store: watched, name: `race/app:${tag}` });
       const [{ digest, status, previous }] = images;
-      const { rounds, writes, intentsSent } = watched;
-      say({ tag, digest, status, previous, rounds, writes, intentsSent, requests });
+      const { rounds, writes, intentsSentAgain } = watched;
+      say({ tag, digest, status, previous, rounds, writes, intentsSentAgain, requests });
     } catch (error) {
       say({ tag, failed: `${error.code}: ${error.message}` });
     }

@@ -35,8 +35,8 @@ export interface AcknowledgedLoad {
   /** Of the commit, its lone try among them; and how often a write of the index was tried. */
   readonly rounds: number;
   readonly writes: number;
-  /** How often its intent was sent: 0 if it needed none, more than once if the store did not answer. */
-  readonly intentsSent: number;
+  /** How many of its intents were sent more than once, since the store did not answer. */
+  readonly intentsSentAgain: number;
   readonly requests: number;
 }
 
@@ -123,7 +123,7 @@ function isAlive({ exitCode, signalCode }: ChildProcess): boolean {
 
 function parseLoad(json: unknown): AcknowledgedLoad {
   if (!isJsonObject(json) || !isJsonObject(json["requests"])) throw new Error(`Cannot read ${JSON.stringify(json)}`);
-  const { tag, digest, status, previous, rounds, writes, intentsSent, requests } = json;
+  const { tag, digest, status, previous, rounds, writes, intentsSentAgain, requests } = json;
   return {
     tag: String(tag),
     digest: String(digest),
@@ -131,7 +131,7 @@ function parseLoad(json: unknown): AcknowledgedLoad {
     previous: typeof previous === "string" ? previous : undefined,
     rounds: Number(rounds),
     writes: Number(writes),
-    intentsSent: Number(intentsSent),
+    intentsSentAgain: Number(intentsSentAgain),
     requests: Object.values(requests).reduce((sum: number, count) => sum + Number(count), 0),
   };
 }

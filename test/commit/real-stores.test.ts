@@ -27,6 +27,11 @@ import { type AcknowledgedLoad, Race, type RaceOptions, sharedTag } from "./race
 const repository = "race/app";
 /** That one of 100 writers needs at worst, its lone try among them. */
 const maxRounds = 6;
+/**
+ * As many for a tag that all want while others keep coming: an intent that one of those who came later has overtaken is stale,
+ * and its writer sends another. (Of 100 who start together none needs more than 6: `commit-speed.test.ts`.)
+ */
+const maxSharedRounds = 14;
 
 interface Place extends Pick<RaceOptions, "url" | "env"> {
   readonly store: ObjectStore;
@@ -136,11 +141,15 @@ function testRaces(makePlace: () => Promise<Place>): void {
     expect(race.acknowledged).toHaveLength(2 * writers);
     await expectAllThere(place.store, race.acknowledged);
     expectChain(race.acknowledged);
-    const sentAgain = race.acknowledged.filter(({ intentsSent }) => intentsSent > 1); // these have to stay for an hour
-    expect(await listAll(place.store, intentsPrefix(repository))).toHaveLength(sentAgain.length);
+    // Those that were sent again have to stay for an hour.
+    const sentAgain = race.acknowledged.reduce((sum, { intentsSentAgain }) => sum + intentsSentAgain, 0);
+    expect(await listAll(place.store, intentsPrefix(repository))).toHaveLength(sentAgain);
     report(race.acknowledged, writers);
     if (writers > 100) return;
-    expect(Math.max(...race.acknowledged.map(({ rounds }) => rounds))).toBeLessThanOrEqual(maxRounds);
+    const roundsOf = (isShared: boolean): number[] =>
+      race.acknowledged.filter((load) => (load.tag === sharedTag) === isShared).map(({ rounds }) => rounds);
+    expect(Math.max(...roundsOf(false))).toBeLessThanOrEqual(maxRounds);
+    expect(Math.max(...roundsOf(true))).toBeLessThanOrEqual(maxSharedRounds);
     expect(Math.max(...race.acknowledged.map(({ writes }) => writes))).toBeLessThanOrEqual(maxRounds);
   });
 

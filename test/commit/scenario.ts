@@ -17,6 +17,7 @@ export interface Scenario {
   readonly choices: Uint8Array;
   /** See `chooseCourse`. */
   readonly calm: number;
+  readonly isDeadly?: boolean;
 }
 
 const mediaType = "application/vnd.oci.image.manifest.v1+json";
@@ -102,6 +103,13 @@ export const arbitraryScenario: fc.Arbitrary<Scenario> = fc.record({
   calm: fc.constantFrom(255, 250, 240, 220),
 });
 
+/** Only writers who undo what others do: the index comes back to what it was again and again. */
+export const scenarioToAndFro: fc.Arbitrary<Scenario> = fc.record({
+  writers: fc.array(undoing, { minLength: 3, maxLength: 5, size: "max" }),
+  choices: fc.uint8Array({ maxLength: 800, size: "max" }),
+  calm: fc.constantFrom(240, 220),
+});
+
 /** Writers who race for a while, some of them with clocks that are fast: what is old to one is new to another. */
 const outOfStep: fc.Arbitrary<WriterPlan> = fc.record({
   repository: fc.constant("images"),
@@ -115,6 +123,40 @@ export const scenarioOutOfStep: fc.Arbitrary<Scenario> = fc.record({
   writers: fc.array(outOfStep, { minLength: 5, maxLength: 10, size: "max" }),
   choices: fc.uint8Array({ maxLength: 1500, size: "max" }),
   calm: fc.constantFrom(240, 220, 200),
+});
+
+/** What one writer undoes of another: few names, and conditions that come to hold again. */
+const contested: fc.Arbitrary<Change> = fc.oneof(
+  { weight: 3, arbitrary: ownDigest.map((it) => setTag("1", it)) },
+  { weight: 2, arbitrary: fc.tuple(sharedDigest, expects).map(([it, e]) => ({ ...setTag("1", it), expects: e })) },
+  { weight: 2, arbitrary: sharedDigest.map((it) => setTag("1", it)) },
+  { weight: 2, arbitrary: fc.constant<Change>({ op: "remove", tag: "1" }) },
+  { weight: 1, arbitrary: sharedDigest.map((it): Change => ({ op: "remove", digest: it })) },
+);
+
+function mortals(startsAtMs: fc.Arbitrary<number>): fc.Arbitrary<WriterPlan> {
+  return fc.record({
+    repository: fc.constant("images"),
+    startsAtMs,
+    skewMs: fc.constantFrom(0, 0, 30_000),
+    steps: fc.array(
+      contested.map((it) => [{ changes: [it] }]),
+      { minLength: 1, maxLength: 2 },
+    ),
+  });
+}
+
+const first = mortals(fc.nat(40));
+const later = mortals(fc.tuple(fc.constantFrom(2000, 4000, 4000), fc.nat(40)).map(([at, ms]) => at + ms));
+
+/** Some die while they race; seconds later others come, and race over what those have left. */
+export const scenarioOfTheDead: fc.Arbitrary<Scenario> = fc.record({
+  writers: fc
+    .tuple(fc.array(first, { minLength: 2, maxLength: 4 }), fc.array(later, { minLength: 3, maxLength: 5 }))
+    .map((both) => both.flat()),
+  choices: fc.uint8Array({ maxLength: 500, size: "max" }),
+  calm: fc.constantFrom(230, 200),
+  isDeadly: fc.constant(true),
 });
 
 function stepsOf(sets: fc.Arbitrary<readonly ChangeSet[]>): fc.Arbitrary<WriterPlan["steps"]> {

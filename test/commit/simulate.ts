@@ -3,11 +3,11 @@ import type { commitChanges } from "../../src/commit/commit-changes.ts";
 import { messageOf } from "../../src/errors.ts";
 import type { ChangeSet, ChangeSetOutcome } from "../../src/oci/index-change.ts";
 import { type RepositoryIndex, emptyIndex, parseRepositoryIndex } from "../../src/oci/repository-index.ts";
-import { indexKey, intentsPrefix } from "../../src/storage/keys.ts";
+import { allIntentsPrefix, indexKey, intentsPrefix } from "../../src/storage/keys.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { readSmallObject } from "../../src/storage/read-small-object.ts";
 import { Choices, chooseCourse } from "./course.ts";
-import { History, isLinearizable } from "./history.ts";
+import { History, type RecordedCommit, isLinearizable } from "./history.ts";
 import { type Scenario, type WriterPlan, numberedDigest, setTag } from "./scenario.ts";
 import { Scheduler, seededRandom, simulatedClock } from "./scheduler.ts";
 import { type EffectiveWrite, type ErrorClass, SimulatedBucket, SimulatedStore } from "./simulated-store.ts";
@@ -18,6 +18,8 @@ export interface Protocol {
   readonly StowageError: ErrorClass;
   /** The store sends again what is to be sent once. */
   readonly ignoresOnce?: boolean;
+  /** What a dead writer has left may undo what is newer. */
+  readonly forgivesTheDead?: boolean;
 }
 
 export interface SimulationResult {
@@ -45,6 +47,8 @@ class Simulation implements SimulationResult {
   readonly #histories = new Map<string, History>();
   /** Keys of intents whose writers know what became of them, and sent them once: what was sent again has to stay. */
   readonly #settled = new Map<string, SimulatedStore>();
+  /** By writer, the commit that is under way. */
+  readonly #current = new Map<string, RecordedCommit>();
   #writers = 0;
 
   constructor(scenario: Scenario, protocol: Protocol) {
@@ -66,7 +70,7 @@ class Simulation implements SimulationResult {
     await this.#runWriters(last);
     for (const [repository, history] of this.#histories) {
       await history.read(async () => this.#indexOf(repository));
-      if (!isLinearizable(history.operations))
+      if (!isLinearizable(history.operations, this.#protocol))
         this.#complain(`${repository}: no order explains what writers were told`);
       this.#checkIntents(repository);
     }
@@ -97,10 +101,11 @@ class Simulation implements SimulationResult {
     return new SimulatedStore({
       bucket: this.#bucket,
       scheduler: this.#scheduler,
-      courseOf: (request) => chooseCourse(request, { choices: this.#choices, calm: this.#scenario.calm }),
+      courseOf: (request) => chooseCourse(request, { ...this.#scenario, choices: this.#choices }),
       StowageError,
       ignoresOnce,
       sender,
+      onDeath: () => this.#current.get(sender)?.end(),
       onWrite: (write) => this.#checkWrite(write),
     });
   }
@@ -116,9 +121,14 @@ class Simulation implements SimulationResult {
         continue;
       }
       this.#scheduler.note(`${name} commits to ${repository}: ${shortJson(sets)}`);
-      const outcomes = await history.commit(sets, async () =>
-        this.#ifAnswered(async () => this.#protocol.commitChanges(repository, sets, { store, clock })),
+      const recorded = history.commit(sets);
+      this.#current.set(name, recorded);
+      const outcomes = await this.#ifAnswered(async () =>
+        this.#protocol.commitChanges(repository, sets, { store, clock }),
       );
+      this.#current.delete(name);
+      if (outcomes === undefined) recorded.end();
+      else recorded.tell(outcomes);
       this.#scheduler.note(`${name} is told: ${outcomes === undefined ? "nothing certain" : shortJson(outcomes)}`);
       const requests = store.sent.slice(firstRequest);
       this.#look(outcomes, requests);
@@ -144,6 +154,8 @@ class Simulation implements SimulationResult {
     const outcome = outcomes?.[0];
     const result = outcome === undefined ? "unknown" : "failed" in outcome ? outcome.failed : Object.keys(outcome)[0];
     this.sights.add(`${way}: ${result}`);
+    const intents = new Set(requests.filter((request) => request.startsWith(`PUT ${allIntentsPrefix}`)));
+    if (intents.size > 1) this.sights.add("together: stale");
   }
 
   /** What is written can be read again, and of outcomes no more is kept than those of intents that are there. */

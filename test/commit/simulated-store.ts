@@ -50,6 +50,8 @@ export interface SimulatedStoreOptions {
   readonly sender: string;
   /** Called when a write of this sender takes effect. */
   readonly onWrite?: ((write: EffectiveWrite) => void) | undefined;
+  /** Called when the sender sends its last request. */
+  readonly onDeath?: (() => void) | undefined;
   /** A store that sends again what is to be sent once. */
   readonly ignoresOnce?: boolean | undefined;
 }
@@ -142,7 +144,10 @@ export class SimulatedStore implements ObjectStore {
     const number = this.sent.push(name);
     const note = (what: string): void => scheduler.note(`${sender} #${number} ${name}: ${what}`);
     note(course.isLast ? "sent, then killed" : "sent");
-    this.#isDead ||= course.isLast;
+    if (course.isLast) {
+      this.#isDead = true;
+      this.#options.onDeath?.();
+    }
     const results: T[] = [];
     for (const ms of course.effectsMs) {
       scheduler.after(ms, () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { findStale, seenOf } from "../../src/oci/find-stale.ts";
 import type { Change, ChangeOutcome, ChangeSetOutcome, SetChange } from "../../src/oci/index-change.ts";
 import { maxRemoved, mergeIndex } from "../../src/oci/merge-index.ts";
 import {
@@ -29,7 +30,7 @@ interface Merged {
 
 /** Merges one set of changes. */
 function merge(index: RepositoryIndex, changes: readonly Change[], immutableTags?: readonly string[]): Merged {
-  const merged = mergeIndex(index, [{ changes, immutableTags }]);
+  const merged = mergeIndex(index, [{ changes, immutableTags }], 0);
   return { index: merged.index, outcome: merged.outcomes[0] };
 }
 
@@ -126,11 +127,15 @@ describe("mergeIndex", () => {
   });
 
   it("applies the sets that hold, one after the other, whatever became of those before", () => {
-    const { index, outcomes } = mergeIndex(emptyIndex, [
-      { changes: [set("1", "a", { expects: "absent" })] },
-      { changes: [set("1", "b", { expects: "absent" })] },
-      { changes: [set("1", "c", { expects: { digest: digestOf("a") } })] },
-    ]);
+    const { index, outcomes } = mergeIndex(
+      emptyIndex,
+      [
+        { changes: [set("1", "a", { expects: "absent" })] },
+        { changes: [set("1", "b", { expects: "absent" })] },
+        { changes: [set("1", "c", { expects: { digest: digestOf("a") } })] },
+      ],
+      0,
+    );
     expect(outcomes).toEqual([
       made({ status: "created" }),
       { refused: { reason: "unexpected", reference: "1", found: digestOf("a") } },
@@ -164,13 +169,16 @@ describe("serializeRepositoryIndex", () => {
   it("writes what parseRepositoryIndex reads", () => {
     const index: RepositoryIndex = {
       ...base,
+      format: 2,
       generation: 7,
       commits: ["one", "two"],
       applied: new Map<string, ChangeSetOutcome[]>([
         ["three", [made({ status: "updated", previous: digestOf("a") }), { failed: "expired" }]],
+        ["five", [{ failed: "full" }, { failed: "expired", stale: true }]],
         ["four", [{ refused: { reason: "immutable", reference: "1", found: digestOf("a") } }]],
       ]),
       removed: [digestOf("x"), digestOf("y")],
+      history: { id: "one", gone: new Map([["a tag", { generation: 6, time: 5 }]]), forgotten: 3 },
       annotations: { "org.example.note": "kept" },
     };
     expect(parseRepositoryIndex(serializeRepositoryIndex(index), "index.json")).toEqual(index);
@@ -190,5 +198,75 @@ describe("parseRepositoryIndex", () => {
     expect(() => parseRepositoryIndex(Buffer.from(text, "latin1"), "index.json")).toThrow(
       expect.objectContaining({ code: "STORE_DAMAGED" }) as Error,
     );
+  });
+
+  it.each([
+    ["no format", '{"dev.stowage.generation":"7"}', { format: 2, generation: 7, history: { id: "", forgotten: 7 } }],
+    ["no annotations", "{}", { format: 2, generation: 5, history: { id: "", forgotten: 5 } }],
+    [
+      "a history of an earlier generation",
+      JSON.stringify({
+        "dev.stowage.generation": "7",
+        "dev.stowage.history": JSON.stringify({ id: "one", generation: 6, forgotten: 0, gone: [["1", 6, 1]] }),
+      }),
+      { generation: 7, history: { id: "", forgotten: 7, gone: new Map() } },
+    ],
+    [
+      "a history that cannot be read",
+      '{"dev.stowage.generation":"7","dev.stowage.history":"{"}',
+      { history: { forgotten: 7 } },
+    ],
+  ])("takes what another tool left with %s for changed in the latest generation", (_, annotations, expected) => {
+    const entry = { ...set("1", "a"), annotations: { "dev.stowage.at": "5 1" } };
+    const text = `{"manifests":[${JSON.stringify(entry)}],"annotations":${annotations}}`;
+    expect(parseRepositoryIndex(Buffer.from(text), "index.json")).toMatchObject(expected);
+  });
+});
+
+describe("findStale", () => {
+  const seen = { ...seenOf(base), generation: base.generation };
+  const isStale = (index: RepositoryIndex, change: Change, generation = seen.generation): boolean =>
+    findStale(index, [])({ changes: [change] }, { ...seen, generation });
+  const next = merge(base, [set("1", "c"), { op: "remove", tag: "2" }]).index;
+
+  it("finds changes of a tag and removals that are newer, and no others", () => {
+    expect(isStale(next, set("1", "d"))).toBe(true);
+    expect(isStale(next, set("2", "d"))).toBe(true);
+    expect(isStale(next, { op: "remove", tag: "2" })).toBe(true);
+    expect(isStale(next, { op: "remove", digest: digestOf("c") })).toBe(true);
+    expect(isStale(next, set("3", "d"))).toBe(false);
+    expect(isStale(next, set("1", "d"), seen.generation + 1)).toBe(false);
+  });
+
+  it("takes everything for stale that has seen less than what was forgotten", () => {
+    const tags = Array.from({ length: 1001 }, (_, i) => `t${i}`);
+    const full = merge(
+      base,
+      tags.map((tag) => set(tag, "a")),
+    ).index;
+    const { history, generation } = merge(
+      { ...full, generation: 1 },
+      tags.map((tag): Change => ({ op: "remove", tag })),
+    ).index;
+    expect(history).toMatchObject({ forgotten: generation + 1 });
+    expect(history.gone.size).toBe(1000);
+    expect(isStale({ ...full, history }, set("never there", "a"), generation)).toBe(true);
+    expect(isStale({ ...full, history }, set("never there", "a"), generation + 1)).toBe(false);
+  });
+
+  it("forgets a removal after two hours", () => {
+    const late = mergeIndex(next, [{ changes: [set("3", "a")] }], 3 * 60 * 60_000).index;
+    expect(late.history).toMatchObject({ gone: new Map(), forgotten: next.generation + 1 });
+  });
+
+  it("does not let a removal take a tag that gets the digest in the same merge", () => {
+    const fresh: Change = { op: "remove", digest: digestOf("z") };
+    expect(isStale(next, fresh)).toBe(false);
+    const isStaleWith = findStale(next, [{ changes: [set("1", "z")] }]);
+    expect(isStaleWith({ changes: [fresh] }, seen)).toBe(true);
+  });
+
+  it("takes another history for stale", () => {
+    expect(findStale(base, [])({ changes: [set("9", "d")] }, { ...seen, history: "another" })).toBe(true);
   });
 });

@@ -104,7 +104,7 @@ interface PipeOptions {
 async function pipe(archive: AcceptedArchive, { env, url, folder }: PipeOptions): Promise<Bench> {
   const { script, unpack = "tar -xf image.tar -C unpacked" } = archive;
   const options = { cwd: folder, env };
-  const load = `curl -sS --fail-with-body -T - ${url}/v1/load`;
+  const load = `curl -sS --fail-with-body -T - "${url}/v1/load?verbose=true"`;
   const answer = await runShell(`{ ${script}; } | tee ${folder}/image.tar | ${load}`, options);
   const receipt = parseReceipt(JSON.parse(answer));
   if (receipt === undefined) throw new Error(`Cannot read the receipt: found ${answer}`);

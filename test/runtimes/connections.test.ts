@@ -14,7 +14,7 @@ import { type RuntimeUnderTest, runtimes } from "./start-runtime.ts";
 const names = ["node 20", "node 24", "node 26", "deno", "bun"];
 const layer = randomBytes(16_000_000);
 const tarball = await tarOf(makeLayout({ layers: [layer], name: "team/app:1" }));
-const pull = `GET /v2/team/app/blobs/${sha256(layer)} HTTP/1.1\r\nHost: x\r\n\r\n`;
+const pull = `GET /v2/team/app/blobs/${sha256(layer)} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
 
 /** Node and the others raise their own limit as far as they may. */
 const fewDescriptors = ["bash", "-c", 'ulimit -Sn 1024 && ulimit -Hn 1024 && exec "$@"', "bash"];
@@ -82,7 +82,7 @@ function testConnections(runtime: RuntimeUnderTest): void {
       await serving({ runtime }, async (url) => {
         const socket = say(
           url,
-          "PUT /v1/load/Team/App HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n",
+          "PUT /v1/load/Team/App HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n",
         ).pause();
         for (let i = 0; i < 25; i++) {
           await new Promise((resolve) => socket.write(Buffer.alloc(50_000), resolve));

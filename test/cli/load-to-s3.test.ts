@@ -23,7 +23,7 @@ await describeS3Servers("the command line", (server) => {
     expect(loaded.stderr).toBe(`Loading standard input into ${store}\n`);
     expect(loaded.stdout).toContain(`team/app:1.4  created\n  digest  ${image.digest}\nBlobs: 53 written (40.1 MiB)\n`);
     const listed = await stowage(["ls", "--store", store], { env });
-    expect(listed.stdout).toContain(`team/app    1.4  image  ${image.digest}\n`);
+    expect(listed.stdout).toMatch(/^team\/app:1\.4 +40\.1 MiB +- +linux\/amd64$/m);
     const verified = await stowage(["verify", "--store", store], { env });
     expect(verified.stderr).toBe(`Verifying ${store} (40.1 MiB)\n`);
     expect(verified.stdout).toContain("1 image in 1 repository, 53 blobs (40.1 MiB)\n");

@@ -3,6 +3,7 @@
  * and out, several gcs at a time, all of them on clocks of their own, and some of them killed. Whatever happens, each image
  * that an index names has to be whole; and once loads have stopped, gcs have to leave exactly what is needed.
  */
+import { setMaxListeners } from "node:events";
 import type { Clock } from "../../src/clock.ts";
 import type { commitSet } from "../../src/commit/commit-set.ts";
 import { messageOf } from "../../src/errors.ts";
@@ -52,8 +53,6 @@ const graceMs = hour;
 const dayMs = 12 * hour;
 const maxSkewMs = 7 * minute;
 const repository = "images";
-const budget = new ByteBudget(1);
-const { signal } = new AbortController();
 
 /** A process, which may be killed. */
 interface Actor {
@@ -126,6 +125,10 @@ class Simulation implements SimulationResult {
   async #load({ name, clock, store }: Actor): Promise<void> {
     const { storeBlob, checkClosure, keepClosed, commitSet, RescuingStore } = this.#protocol;
     const image = this.#anyImage();
+    // A process has memory of its own: one that is killed keeps none from the others.
+    const budget = new ByteBudget(1);
+    const { signal } = new AbortController();
+    setMaxListeners(0, signal);
     const rescuing = new RescuingStore(store, { clock });
     const known = new Map<string, Uint8Array>();
     const pauseMs = this.#random() < 0.3 ? 50 * minute : this.#random() * minute;

@@ -20,7 +20,7 @@ export interface Config {
   readonly stopSeconds: number;
   /** How long a connection stays open between two requests. */
   readonly keepAliveSeconds: number;
-  /** Connections at once, whatever they do. */
+  /** Connections at once, busy or idle. */
   readonly maxConnections: number;
   readonly access: Access;
   /** The names under which clients may ask for the service; undefined where any will do. */

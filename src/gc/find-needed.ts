@@ -30,7 +30,7 @@ export interface Needed {
   readonly digests: DigestSet;
   /** By the digest of an orphan, the repositories whose indexes have it. */
   readonly orphans: ReadonlyMap<string, readonly string[]>;
-  /** Manifests of which nobody can tell what they need: it may be any blob. */
+  /** Damaged manifests. Each may need any blob. */
   readonly damagedManifests: readonly StowageError[];
   /** Indexes that cannot be read. They may name any manifest: each that is in the store is needed, with all that it needs. */
   readonly damagedIndexes: readonly StowageError[];

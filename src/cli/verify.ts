@@ -70,7 +70,7 @@ function printProblem({ where, message }: Problem): string {
   return printable(`${where}: ${message.replaceAll("\n", " ")}\n`);
 }
 
-/** Of the images that need a blob, so many are named. */
+/** A blob names at most this many of the images that need it. */
 const maxNamedImages = 10;
 
 function describeLacked({ digest, state, images }: LackedBlob): string {

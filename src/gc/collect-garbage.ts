@@ -21,7 +21,7 @@ import { type GarbageReport, Tally } from "./tally.ts";
 const defaultGraceMs = 24 * 60 * 60 * 1000;
 /** Marks that one run looks at, old and new together: what is beyond them waits for the next. */
 const maxMarks = 100_000;
-/** Of the manifests that are damaged, so many are named. */
+/** At most this many damaged manifests are named. */
 const maxNamed = 10;
 /** Blobs that are dealt with at the same time. */
 const maxConcurrentBlobs = 32;

@@ -36,7 +36,7 @@ export interface VerifiedImages {
   readonly lacked: readonly LackedBlob[];
 }
 
-/** Of the images that lack a blob, so many are named. */
+/** At most this many of the images that lack a blob are named. */
 const maxNamedImages = 1000;
 
 /** Throws `STORE_UNAVAILABLE` if the store fails. */

@@ -50,7 +50,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   load: ["marks", "commit", "oci", "archive", "storage", "streams", "clock.ts", "limits.ts", "errors.ts"],
   commit: ["oci", "storage", "streams", "clock.ts", "limits.ts", "errors.ts"],
   manage: ["commit", "pull", "oci", "storage", "limits.ts", "errors.ts"],
-  pull: ["oci", "storage", "streams", "limits.ts", "errors.ts"],
+  pull: ["commit", "oci", "storage", "streams", "limits.ts", "errors.ts"],
   gc: ["marks", "commit", "pull", "oci", "storage", "streams", "clock.ts", "limits.ts", "errors.ts"],
   marks: ["oci", "storage", "clock.ts", "errors.ts"],
   verify: ["load", "pull", "oci", "storage", "streams", "limits.ts", "errors.ts"],

@@ -27,9 +27,9 @@ export type LoneResult =
   { readonly outcomes: readonly ChangeSetOutcome[] } | { readonly lost: IndexState; readonly began: number };
 
 export async function commitAlone(commit: Commit): Promise<LoneResult> {
-  const { id, repository, sets, store, clock, deadline } = commit;
+  const { id, repository, sets, store, clock, deadline, memory } = commit;
   const beganMs = clock.now();
-  let state = await readIndex(store, repository);
+  let state = await readIndex(store, repository, memory);
   const began = state.index.generation;
   const isBusy = isMoving(state.index, { now: clock.now(), requestMs: clock.now() - beganMs });
   let doubt: Doubt | undefined; // the latest try without an answer: it may have landed or may yet
@@ -42,7 +42,7 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
     const answer = await writeIndex(index, { store, repository, state, id });
     if (answer === "written") return { outcomes };
     if (answer !== "conflict") doubt = answer;
-    const next = await readIndex(store, repository).catch((error: unknown) => {
+    const next = await readIndex(store, repository, memory).catch((error: unknown) => {
       throw doubt === undefined ? error : unknownOutcome(repository, error);
     });
     const fate = fateOf(id, state, next); // also after a conflict: it may come from an earlier try that has landed

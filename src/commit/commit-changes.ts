@@ -5,6 +5,8 @@
 import { type Clock, systemClock } from "../clock.ts";
 import type { ChangeSet, ChangeSetOutcome } from "../oci/index-change.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
+import type { ByteBudget } from "../streams/byte-budget.ts";
+import type { LineMemory } from "../streams/line-memory.ts";
 import { combine } from "./combine.ts";
 import { commitAlone } from "./commit-alone.ts";
 import { newCommitId } from "./commit-id.ts";
@@ -18,6 +20,10 @@ export const maxCommitMs = 4 * 60_000;
 export interface CommitOptions {
   readonly store: ObjectStore;
   readonly clock?: Clock | undefined;
+  /** The memory in which large indexes are changed. Without it, they are changed at once. */
+  readonly budget?: ByteBudget | undefined;
+  /** Whom that memory is held for. */
+  readonly caller?: string | undefined;
   /** Until when the changes may be sent, in milliseconds since 1970; without it for `maxCommitMs` from now on. */
   readonly deadline?: number | undefined;
 }
@@ -30,6 +36,8 @@ export interface Commit {
   readonly store: ObjectStore;
   readonly clock: Clock;
   readonly deadline: number;
+  /** For the index, and for the intents that are merged. */
+  readonly memory: LineMemory | undefined;
 }
 
 /**
@@ -39,9 +47,18 @@ export interface Commit {
 export async function commitChanges(
   repository: string,
   sets: readonly ChangeSet[],
-  { store, clock = systemClock, deadline = clock.now() + maxCommitMs }: CommitOptions,
+  { store, clock = systemClock, budget, caller, deadline = clock.now() + maxCommitMs }: CommitOptions,
 ): Promise<readonly ChangeSetOutcome[]> {
-  const commit: Commit = { id: newCommitId(clock), repository, sets, store, clock, deadline };
+  const memory = budget?.commitMemory({ caller, signal: AbortSignal.any([]) });
+  try {
+    return await commitIn({ id: newCommitId(clock), repository, sets, store, clock, deadline, memory });
+  } finally {
+    memory?.release();
+  }
+}
+
+async function commitIn(commit: Commit): Promise<readonly ChangeSetOutcome[]> {
+  const { sets, clock, deadline } = commit;
   const alone = await commitAlone(commit);
   if ("outcomes" in alone) return alone.outcomes;
   if (clock.now() > deadline) return sets.map(() => ({ failed: "expired" }));

@@ -10,9 +10,10 @@ import type { ChangeOutcome, ChangeSet, ChangeSetOutcome, Refusal } from "../oci
 import { nameOf } from "../oci/merge-index.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
+import type { ByteBudget } from "../streams/byte-budget.ts";
 import { type CommitQueue, commitQueueOf } from "./commit-queue.ts";
 import { conditionFailed } from "./condition-failed.ts";
-import { readIndex } from "./index-state.ts";
+import { type ReadTurn, readIndexInTurn } from "./index-state.ts";
 import { mergeWithin } from "./merge-within.ts";
 
 export interface CommitSetOptions {
@@ -20,6 +21,9 @@ export interface CommitSetOptions {
   /** The process's own of the store; needed where `store` is a decorator of one call's. */
   readonly queue?: CommitQueue | undefined;
   readonly clock?: Clock | undefined;
+  /** The memory in which large indexes are changed, and the caller that it is held for. */
+  readonly budget?: ByteBudget | undefined;
+  readonly caller?: string | undefined;
 }
 
 /**
@@ -30,14 +34,18 @@ export interface CommitSetOptions {
 export async function commitSet(
   repository: string,
   set: ChangeSet,
-  { store, queue = commitQueueOf(store), clock }: CommitSetOptions,
+  { store, queue = commitQueueOf(store), clock, budget, caller }: CommitSetOptions,
 ): Promise<readonly ChangeOutcome[]> {
-  return changesOf(await queue.commit(repository, set, { store, clock }), repository, set);
+  return changesOf(await queue.commit(repository, set, { store, clock, budget, caller }), repository, set);
 }
 
 /** Makes no change. Throws what `commitSet` would throw of the repository as it is now. */
-export async function checkSet(repository: string, set: ChangeSet, store: ObjectStore): Promise<void> {
-  const { index } = await readIndex(store, repository);
+export async function checkSet(
+  repository: string,
+  set: ChangeSet,
+  { store, ...turn }: ReadTurn & { readonly store: ObjectStore },
+): Promise<void> {
+  const { index } = await readIndexInTurn(store, repository, turn);
   for (const outcome of mergeWithin(index, [set], systemClock.now()).outcomes) changesOf(outcome, repository, set);
 }
 

@@ -11,8 +11,9 @@ import {
 } from "../oci/repository-index.ts";
 import { indexKey, repositoryLayoutKey } from "../storage/keys.ts";
 import { isUnanswered } from "../storage/is-unanswered.ts";
-import type { ObjectStore } from "../storage/object-store.ts";
-import { readSmallObject } from "../storage/read-small-object.ts";
+import type { ObjectStore, StoreReader } from "../storage/object-store.ts";
+import type { ByteBudget, TakeOptions } from "../streams/byte-budget.ts";
+import { type Memory, readSmallObject } from "../storage/read-small-object.ts";
 
 /** Of commits, so many are remembered: as many may pass while somebody looks for an answer that was lost. */
 export const maxCommits = 32;
@@ -22,6 +23,8 @@ export interface IndexState {
   readonly index: RepositoryIndex;
   /** Undefined where there is no index yet. */
   readonly etag: string | undefined;
+  /** Its bytes in the store, 0 where there is no index yet. */
+  readonly size: number;
 }
 
 /** `conflict`: another state lies there. */
@@ -32,11 +35,32 @@ export interface Doubt {
   readonly error: unknown;
 }
 
-export async function readIndex(store: ObjectStore, repository: string): Promise<IndexState> {
+/** Reads the index of a repository. `memory` is for a large one: the caller gives it back once it is done with the index. */
+export async function readIndex(store: StoreReader, repository: string, memory?: Memory): Promise<IndexState> {
   const key = indexKey(repository);
-  const found = await readSmallObject(store, key, { maxBytes: maxIndexBytes });
-  if (found === undefined) return { index: emptyIndex, etag: undefined };
-  return { index: parseRepositoryIndex(found.bytes, key), etag: found.etag };
+  const found = await readSmallObject(store, key, { maxBytes: maxIndexBytes, memory });
+  if (found === undefined) return { index: emptyIndex, etag: undefined, size: 0 };
+  return { index: parseRepositoryIndex(found.bytes, key), etag: found.etag, size: found.bytes.length };
+}
+
+export interface ReadTurn extends Omit<TakeOptions, "signal"> {
+  readonly signal?: AbortSignal | undefined;
+  /** The memory in which large indexes are parsed. Without it, they are parsed at once. */
+  readonly budget?: ByteBudget | undefined;
+}
+
+/** Reads the index of a repository at the caller's turn, for one look at it. Throws `TOOMANYREQUESTS`. */
+export async function readIndexInTurn(
+  store: StoreReader,
+  repository: string,
+  { budget, signal = AbortSignal.any([]), ...turn }: ReadTurn,
+): Promise<IndexState> {
+  const memory = budget?.jsonMemory({ ...turn, signal });
+  try {
+    return await readIndex(store, repository, memory);
+  } finally {
+    memory?.release();
+  }
 }
 
 export interface WriteIndexOptions {

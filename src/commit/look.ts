@@ -16,8 +16,8 @@ export interface Sight {
 
 /** Lists after it has read, never before: the argument in `combine.ts` hangs on that. `lastSeen` spares the read. */
 export async function look(commit: Commit, lastSeen: IndexState | undefined): Promise<Sight> {
-  const { id, store, repository, clock } = commit;
-  const state = lastSeen ?? (await readIndex(store, repository));
+  const { id, store, repository, clock, memory } = commit;
+  const state = lastSeen ?? (await readIndex(store, repository, memory));
   const { applied } = state.index;
   const outcomes = applied.get(id);
   const listed = outcomes === undefined ? await listIntents(commit) : [];

@@ -2,6 +2,7 @@
 import { type StaleTest, findStale } from "../oci/find-stale.ts";
 import type { ChangeSet, ChangeSetOutcome } from "../oci/index-change.ts";
 import type { RepositoryIndex } from "../oci/repository-index.ts";
+import { smallObjectBytes } from "../storage/read-small-object.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import type { Commit } from "./commit-changes.ts";
 import { type IndexState, readIndex, writeIndex } from "./index-state.ts";
@@ -32,8 +33,11 @@ export interface Told {
 
 /** Reads those of the waiting that a merge would take and this writer does not know yet. Were there any? */
 export async function readIntents(merge: Merge): Promise<boolean> {
-  const { read } = merge;
-  const wanted = new Set(mergeable(merge).map(({ id }) => id));
+  const { read, state, memory } = merge;
+  const intents = mergeable(merge);
+  const bytes = intents.reduce((sum, { size }) => sum + size, 0);
+  if (bytes > smallObjectBytes) await memory?.hold(state.size + bytes);
+  const wanted = new Set(intents.map(({ id }) => id));
   for (const id of read.keys()) if (id !== merge.id && !wanted.has(id)) read.delete(id);
   const unknown = [...wanted].filter((id) => !read.has(id));
   await concurrently(unknown, maxConcurrentReads, async (id) => {
@@ -48,7 +52,7 @@ export async function readIntents(merge: Merge): Promise<boolean> {
  * the winner did it. Sets are compared with the index as it was before, not with each other.
  */
 export async function mergeIntents(merge: Merge): Promise<Told | undefined> {
-  const { id, clock, store, repository, state, listed, read } = merge;
+  const { id, clock, store, repository, state, listed, read, memory } = merge;
   await deleteAbandoned(merge);
   const intents = mergeable(merge).flatMap((intent) => read.get(intent.id) ?? []);
   const isStale = findStale(
@@ -67,7 +71,7 @@ export async function mergeIntents(merge: Merge): Promise<Told | undefined> {
     );
   }
   const answer = await writeIndex({ ...merged.index, applied }, { store, repository, state, id });
-  const found = answer === "written" ? state : await readIndex(store, repository);
+  const found = answer === "written" ? state : await readIndex(store, repository, memory);
   const own = answer === "written" ? applied.get(id) : found.index.applied.get(id);
   return own && { outcomes: own, state: found };
 }

@@ -12,6 +12,7 @@ import type { Limits } from "../limits.ts";
 import { type ByteRange, type ObjectStore, defaultMaxOpenBodies } from "../storage/object-store.ts";
 import { type CallerMemory, type Memory, smallObjectBytes } from "../storage/read-small-object.ts";
 import { type AcquireOptions, Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
+import { LineMemory } from "../streams/line-memory.ts";
 import { type AnswerSource, answerStream } from "./answer-stream.ts";
 import { callerName } from "./authentication.ts";
 import { BlobBytes } from "./blob-bytes.ts";
@@ -120,22 +121,11 @@ export class Answers {
   /** Requests of the caller may share the work: no signal ends its wait for memory. */
   async #withMemory<T>(caller: string, work: (memory: Memory) => Promise<T>): Promise<T> {
     const turn = { caller, signal: AbortSignal.any([]), maxWaitMs: maxTurnWaitMs };
-    let release: Release | undefined;
-    const memory: Memory = {
-      tryHold: (bytes) => {
-        release?.();
-        release = this.#memory.tryAcquire(this.#bytesOf(bytes), turn);
-        return release !== undefined;
-      },
-      hold: async (bytes) => {
-        release?.();
-        release = await this.#memory.acquire(this.#bytesOf(bytes), turn);
-      },
-    };
+    const memory = new LineMemory(this.#memory, turn);
     try {
       return await work(memory);
     } finally {
-      release?.();
+      memory.release();
     }
   }
 

@@ -2,10 +2,12 @@
  * What a load answers: the images with the command that pulls each, and totals. With `?verbose=true` also what became of
  * each blob, the entries that no image needs, and how often the load asked the store.
  */
+import { Buffer } from "node:buffer";
 import type { Context } from "hono";
 import { StowageError, printableLines, quote } from "../errors.ts";
 import { type BlobStatus, type ImageReceipt, type Receipt, hasChanges } from "../load/receipt.ts";
 import { formatReference } from "../oci/reference.ts";
+import type { Answers } from "./answers.ts";
 
 /** The query parameters of a load. */
 export const loadQuery = ["verbose", "repair"] as const;
@@ -28,8 +30,26 @@ function readFlag(c: Context, name: (typeof loadQuery)[number]): boolean {
   throw new StowageError("INPUT_INVALID", `Cannot use ${name}=${quote(text, 100)}: expected true or false`);
 }
 
-/** 201 if the load has changed anything, else 200. JSON with line ends, as people read it below `curl`. */
-export function loadAnswer(c: Context, receipt: Receipt, { verbose }: LoadQuery): Response {
+/**
+ * 201 if the load has changed anything, else 200. JSON with line ends, as people read it below `curl`. A load may have
+ * 100,000 blobs: a large text waits for its memory.
+ */
+export async function sendReceipt(
+  c: Context,
+  { receipt, query, answers }: { receipt: Receipt; query: LoadQuery; answers: Answers },
+): Promise<Response> {
+  return answers.sendText(c, async () => {
+    const text = receiptText(c, receipt, query);
+    return {
+      maxBytes: Buffer.byteLength(text),
+      text: () => text,
+      status: hasChanges(receipt) ? 201 : 200,
+      headers: { "Content-Type": "application/json" },
+    };
+  });
+}
+
+function receiptText(c: Context, receipt: Receipt, { verbose }: LoadQuery): string {
   const { images, blobs, ignored, bytes, requests } = receipt;
   const host = registryHost(c);
   const answer = {
@@ -38,9 +58,7 @@ export function loadAnswer(c: Context, receipt: Receipt, { verbose }: LoadQuery)
     bytes,
     ...(verbose && { blobs, ignored, requests }),
   };
-  return c.body(`${printableLines(JSON.stringify(answer, undefined, 2))}\n`, hasChanges(receipt) ? 201 : 200, {
-    "Content-Type": "application/json",
-  });
+  return `${printableLines(JSON.stringify(answer, undefined, 2))}\n`;
 }
 
 function totalsOf({ images, blobs, ignored }: Receipt): Readonly<Record<string, number>> {

@@ -14,7 +14,7 @@ import { callerName, mayReach } from "./authentication.ts";
 import { expectationOf } from "./conditions.ts";
 import { contentLengthOf } from "./content-length.ts";
 import { errorResponse } from "./error-response.ts";
-import { loadAnswer, loadQuery, readLoadQuery } from "./load-answer.ts";
+import { sendReceipt, loadQuery, readLoadQuery } from "./load-answer.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 import { withinLoadSeconds } from "./within-load-seconds.ts";
@@ -89,7 +89,7 @@ export async function answerLoad(c: Context, options: AnswerLoadOptions): Promis
     }
   });
   service.log(`${caller} ${summarize(receipt)}`);
-  return loadAnswer(c, receipt, query);
+  return sendReceipt(c, { receipt, query, answers: service.answers });
 }
 
 const noBody: AsyncIterable<Uint8Array> = readableToBytes(null);

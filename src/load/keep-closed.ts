@@ -2,14 +2,14 @@
 import { StowageError } from "../errors.ts";
 import type { RescuingStore } from "../marks/rescuing-store.ts";
 import { type ClosedRoot, type ClosureOptions, checkClosure } from "./check-closure.ts";
-import { keepReferrers } from "./keep-referrers.ts";
+import { type KeepReferrersOptions, keepReferrers } from "./keep-referrers.ts";
 
 const maxTries = 3;
 
 /** Nothing is known of the store but what it says now. */
 const nothing: ClosureOptions["known"] = { sizeOf: () => undefined, manifest: () => undefined };
 
-export interface KeepClosedOptions extends Omit<ClosureOptions, "known"> {
+export interface KeepClosedOptions extends Omit<ClosureOptions, "known">, Omit<KeepReferrersOptions, "manifests"> {
   readonly store: RescuingStore;
   /** Where the roots are about to be published. */
   readonly repository: string;

@@ -3,7 +3,7 @@
  * about an image that was gone is condemned: its signatures would be taken out of the index although they are of use again,
  * and no load looks at them.
  */
-import { readIndex } from "../commit/index-state.ts";
+import { type ReadTurn, readIndexInTurn } from "../commit/index-state.ts";
 import type { RescuingStore } from "../marks/rescuing-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { subjectOf } from "../oci/repository-index.ts";
@@ -11,7 +11,7 @@ import { concurrently } from "../streams/concurrently.ts";
 
 const maxConcurrentRescues = 32;
 
-export interface KeepReferrersOptions {
+export interface KeepReferrersOptions extends Pick<ReadTurn, "budget" | "caller"> {
   readonly store: RescuingStore;
   readonly repository: string;
   /** The digests of the manifests that are about to be published. */
@@ -23,9 +23,10 @@ export interface KeepReferrersOptions {
  * Rescues the referrers that the repository has of these manifests, and theirs. Where a gc has marked nothing, nothing is
  * read.
  */
-export async function keepReferrers({ store, repository, manifests, signal }: KeepReferrersOptions): Promise<void> {
+export async function keepReferrers({ store, repository, manifests, ...turn }: KeepReferrersOptions): Promise<void> {
+  const { signal } = turn;
   if (!(await store.hasMarks({ signal }))) return;
-  const { index } = await readIndex(store, repository);
+  const { index } = await readIndexInTurn(store, repository, turn);
   const referrers = referrersOf(manifests, index.entries);
   await concurrently(referrers, maxConcurrentRescues, async (digest) => store.keep(digest, { signal }));
 }

@@ -10,6 +10,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { ChangeOutcome, ChangeSet, Expectation, SetChange } from "../oci/index-change.ts";
 import { type ImageName, formatReference } from "../oci/reference.ts";
 import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
+import type { ByteBudget } from "../streams/byte-budget.ts";
 import { type ClosedRoot, type ClosureOptions, checkClosure } from "./check-closure.ts";
 import { type DockerNames, addDockerNames } from "./docker-names.ts";
 import { FoundReferrers } from "./found-referrers.ts";
@@ -28,6 +29,9 @@ export interface PublishOptions extends Omit<ClosureOptions, "referrers" | "mani
   readonly store: RescuingStore;
   /** That of the store which `store` decorates. */
   readonly queue: CommitQueue;
+  /** The memory in which large indexes are changed, and the caller that it is held for. */
+  readonly budget: ByteBudget;
+  readonly caller: string | undefined;
   /** The archive's own index; a docker-archive has none. */
   readonly index: ArchiveIndex | undefined;
   /** The names of a `manifest.json` beside it. */
@@ -63,7 +67,7 @@ export async function publishImages(roots: readonly Descriptor[], options: Publi
   });
   if (publications.length > 1) {
     // A tag that may not move keeps the others back as well, unless it comes to be there meanwhile.
-    for (const { repository, set } of publications) await checkSet(repository, set, options.store);
+    for (const { repository, set } of publications) await checkSet(repository, set, options);
   }
   const receipts: ImageReceipt[] = [];
   for (const { repository, named, set } of publications) {

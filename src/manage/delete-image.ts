@@ -37,13 +37,13 @@ export interface DeleteOptions extends Omit<ReadRepositoryOptions, "signal"> {
  * `CONDITION_FAILED`, and what `commitSet` throws.
  */
 export async function deleteImage(repository: string, reference: string, options: DeleteOptions): Promise<string> {
-  const { store, immutableTags = [] } = options;
+  const { store, immutableTags = [], budget, caller } = options;
   const read = { repository, index: await readRepository(store, repository, options) };
   const change = isSha256Digest(reference)
     ? await removalOfDigest(read, reference, options)
     : removalOfTag(read, reference, options);
   const set = { changes: [change], immutableTags: tagPatternsOf(immutableTags, repository) };
-  const [outcome] = await commitSet(repository, set, { store });
+  const [outcome] = await commitSet(repository, set, { store, budget, caller });
   if (outcome?.previous !== undefined) return outcome.previous;
   throw unknownManifest(repository, reference); // somebody else was faster
 }

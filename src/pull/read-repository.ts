@@ -1,12 +1,10 @@
 /** The index of a repository, for whoever reads. */
+import { readIndexInTurn } from "../commit/index-state.ts";
 import { StowageError } from "../errors.ts";
-import { maxIndexBytes } from "../limits.ts";
-import { type RepositoryIndex, parseRepositoryIndex } from "../oci/repository-index.ts";
-import { indexKey } from "../storage/keys.ts";
+import type { RepositoryIndex } from "../oci/repository-index.ts";
 import type { CallOptions, ObjectStore } from "../storage/object-store.ts";
-import { readIfAllowed } from "../storage/read-small-object.ts";
-import { type ByteBudget, freeJsonBytes } from "../streams/byte-budget.ts";
-import { type Release, maxTurnWaitMs } from "../streams/line.ts";
+import type { ByteBudget } from "../streams/byte-budget.ts";
+import { maxTurnWaitMs } from "../streams/line.ts";
 import { SharedReads } from "./shared-reads.ts";
 
 /** By store. A large index takes some 100 MiB while it is parsed: requests of one caller for one repository share it. */
@@ -28,37 +26,18 @@ export async function readRepository(
   const reads = readsOf.get(store) ?? new SharedReads();
   readsOf.set(store, reads);
   const key = `${repository} ${options.caller}`; // no caller waits for another's turn
-  return reads.read(key, async () => readIndex(store, repository, options), signal);
+  return reads.read(key, async () => readOnce(store, repository, options), signal);
 }
 
-async function readIndex(
+async function readOnce(
   store: ObjectStore,
   repository: string,
   { budget, caller }: Omit<ReadRepositoryOptions, "signal">,
 ): Promise<RepositoryIndex> {
-  const key = indexKey(repository);
-  let release: Release | undefined;
-  let heldBytes = budget === undefined ? maxIndexBytes : freeJsonBytes;
-  const tryHold = (size: number): boolean => {
-    if (size <= heldBytes) return true;
-    release?.();
-    release = budget?.tryTakeJson(size, { caller });
-    heldBytes = release === undefined ? freeJsonBytes : size;
-    return release !== undefined;
-  };
-  try {
-    for (;;) {
-      const found = await readIfAllowed(store, key, { maxBytes: maxIndexBytes, mayRead: tryHold });
-      if (found === undefined) throw unknownName(repository);
-      if (found.bytes !== undefined) return parseRepositoryIndex(found.bytes, key);
-      // No connection to the store is held while this waits: the index is asked for again.
-      const signal = AbortSignal.any([]); // the read is shared: nobody's signal ends it
-      release = await budget?.takeJson(found.size, { caller, signal, maxWaitMs: maxTurnWaitMs });
-      heldBytes = found.size;
-    }
-  } finally {
-    release?.();
-  }
+  // The read is shared: no request's signal ends it.
+  const { index, etag } = await readIndexInTurn(store, repository, { budget, caller, maxWaitMs: maxTurnWaitMs });
+  if (etag === undefined) throw unknownName(repository);
+  return index;
 }
 
 function unknownName(repository: string): StowageError {

@@ -8,7 +8,7 @@ export const smallObjectBytes = 64 * 1024;
 
 /** Memory for one object at a time. */
 export interface Memory {
-  /** Takes memory, if there is enough at once. Returns whether there was. */
+  /** Takes memory, if there is enough at once. Returns whether it is held now. */
   tryHold(bytes: number): boolean;
   /** Waits for enough. */
   hold(bytes: number): Promise<void>;
@@ -45,12 +45,13 @@ export async function readSmallObject(
   key: string,
   options: ReadSmallOptions,
 ): Promise<SmallObject | undefined> {
-  const { memory, signal } = options;
+  const { memory } = options;
   const mayRead = (size: number): boolean => memory === undefined || size <= smallObjectBytes || memory.tryHold(size);
-  const found = await readIfAllowed(store, key, { ...options, mayRead });
-  if (found === undefined || found.bytes !== undefined) return found;
-  await memory?.hold(found.size); // without a connection to the store
-  return readSmallObject(store, key, { maxBytes: found.size, signal });
+  for (;;) {
+    const found = await readIfAllowed(store, key, { ...options, mayRead });
+    if (found === undefined || found.bytes !== undefined) return found;
+    await memory?.hold(found.size); // without a connection to the store
+  }
 }
 
 interface ReadIfAllowedOptions extends CallOptions {
@@ -60,7 +61,7 @@ interface ReadIfAllowedOptions extends CallOptions {
 }
 
 /** As `readSmallObject`, but does not read the bytes if `mayRead` says no to an object of this size. */
-export async function readIfAllowed(
+async function readIfAllowed(
   store: StoreReader,
   key: string,
   { maxBytes, signal, mayRead }: ReadIfAllowedOptions,

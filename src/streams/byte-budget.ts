@@ -9,8 +9,9 @@
  *   when it falls silent, or they are on their way to the store. Neither needs another hold. A load that waits for its next
  *   blob still writes its earlier ones, and gives their bytes back.
  * - A turn to `ask` the store lasts for one question.
- * - A hold by `takeJson` is for one text, while it is read from the store and parsed. That may need a turn to ask.
- * - A hold by `keepJson` is for what a load keeps of large indexes or configs. Its load may wait for the two above meanwhile,
+ * - A hold by `parse` or `jsonMemory` is for one text, while it is read from the store and parsed. That may need a turn to ask.
+ * - A hold by `commitMemory` is for the index that a commit changes, from its first read to the commit's last write.
+ * - A hold by `keepJson` is for what a load keeps of large indexes or configs. Its load may wait for those above meanwhile,
  *   and holds neither while it waits for this one. A load has one such hold at a time.
  * - A hold by `takeLasting` is for a zstd window. Its load waits for all of the above meanwhile. The load takes it first, and
  *   once, so that it holds nothing while it waits. All windows together leave `blobBytes` free, so that a blob's turn comes
@@ -18,6 +19,7 @@
  */
 import { StowageError } from "../errors.ts";
 import { Line, type Release } from "./line.ts";
+import { LineMemory } from "./line-memory.ts";
 
 /** Bytes that windows leave free: what one blob that is streamed takes. */
 const blobBytes = 32 * 1024 * 1024;
@@ -25,6 +27,8 @@ const blobBytes = 32 * 1024 * 1024;
 const maxJsonBytes = 16 * 1024 * 1024;
 /** A JSON text of up to this many bytes is parsed without a turn. */
 export const freeJsonBytes = 64 * 1024;
+/** Bytes of the indexes that commits change at the same time: what the largest one has. */
+const maxCommitBytes = 32 * 1024 * 1024;
 /** Bytes that loads keep of large indexes and configs: what two loads may keep. */
 const maxKeptJsonBytes = 32 * 1024 * 1024;
 /** Questions to the store that are asked at the same time while a list of many is gone through. */
@@ -54,7 +58,7 @@ export class ByteBudget {
   readonly #lasting: Line;
   readonly #json = new Line({ capacity: maxJsonBytes, units: "bytes of JSON", limit: "maxJsonBytes" });
   readonly #keptJson = new Line({ capacity: maxKeptJsonBytes, units: "bytes of JSON", limit: "maxKeptJsonBytes" });
-
+  readonly #commits = new Line({ capacity: maxCommitBytes, units: "bytes of indexes", limit: "maxCommitBytes" });
   readonly #questions = new Line({ capacity: maxQuestions, units: "questions to the store", limit: "maxQuestions" });
 
   /** A blob that is streamed into S3 takes 30 MiB: with fewer bytes than that, large ones are refused. */
@@ -112,22 +116,23 @@ export class ByteBudget {
    */
   async parse<T>(bytes: number, work: () => T | Promise<T>, options: TakeOptions): Promise<T> {
     if (bytes <= freeJsonBytes) return work();
-    const release = await this.takeJson(bytes, options);
+    const memory = this.jsonMemory(options);
+    await memory.hold(bytes);
     try {
       return await work();
     } finally {
-      release();
+      memory.release();
     }
   }
 
-  /** Takes bytes for a JSON text that is about to be read from the store. A longer one than the cap is let in by itself. */
-  async takeJson(bytes: number, options: TakeOptions): Promise<Release> {
-    return this.#json.acquire(Math.min(bytes, maxJsonBytes), withCaller(options));
+  /** Memory for a JSON text whose length is known once it is looked at. It holds nothing yet. */
+  jsonMemory(options: TakeOptions): LineMemory {
+    return new LineMemory(this.#json, withCaller(options));
   }
 
-  /** As `takeJson`, but undefined if it would have to wait. */
-  tryTakeJson(bytes: number, { caller = defaultCaller }: Pick<TakeOptions, "caller">): Release | undefined {
-    return this.#json.tryAcquire(Math.min(bytes, maxJsonBytes), { caller });
+  /** Memory for the index that one commit changes, and for the intents that it merges. It holds nothing yet. */
+  commitMemory(options: TakeOptions): LineMemory {
+    return new LineMemory(this.#commits, withCaller(options));
   }
 
   /**

@@ -6,6 +6,7 @@ import { entryPath } from "../dist/archive/entry-path.js";
 import { readArchive } from "../dist/archive/read-archive.js";
 import { resolvePath } from "../dist/archive/resolve-path.js";
 import { createApp } from "../dist/http/app.js";
+import { Layout } from "../dist/layout/layout.js";
 import { defaultLimits } from "../dist/limits.js";
 import { cosignImagesIn, cosignTagOf, isCosignExtra } from "../dist/load/cosign-tags.js";
 import { parseDockerManifest } from "../dist/oci/docker-manifest.js";
@@ -104,9 +105,9 @@ function largest() {
 
 /** What a client sends before anybody knows who it is, and what it can send once it may pull or load. */
 async function requests() {
-  const store = new MemoryStore();
-  const closed = createApp({ store, access: { tokens: [], anonymousPull: false } });
-  const open = createApp({ store, access: "anyone" });
+  const layout = Layout.open(new MemoryStore());
+  const closed = createApp({ layout, access: { tokens: [], anonymousPull: false } });
+  const open = createApp({ layout, access: "anyone" });
   const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, config: descriptorOf("a"), layers: [] }));
   const tar = Buffer.concat([
     named("blobs/sha256/" + sha256("a"), Buffer.from("a")),

@@ -5,7 +5,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { commitSet } from "../dist/commit/commit-set.js";
+import { commitSet } from "../dist/layout/commit-set.js";
+import { Layout } from "../dist/layout/layout.js";
 import { openStore } from "../dist/open-store.js";
 import { listening, median, peakMiBOf, print } from "./measuring.mjs";
 
@@ -72,7 +73,7 @@ async function fill(repository, tags) {
     digest,
     size,
   }));
-  await commitSet(repository, { changes }, { store });
+  await commitSet(Layout.open(store), { repository, changes });
   const index = await store.head(`repositories/${repository}/_layout/index.json`);
   return { indexBytes: index.size };
 }

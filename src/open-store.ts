@@ -1,7 +1,6 @@
 /** Opens the store that a URL names. Only the code of that store is loaded: the AWS SDK takes a quarter of a second. */
 import { StowageError } from "./errors.ts";
 import { type Settings, variablesOf } from "./settings.ts";
-import { guardStore } from "./storage/guard-store.ts";
 import type { ObjectStore } from "./storage/object-store.ts";
 
 /** How a store is opened, beside what the settings say. */
@@ -18,14 +17,13 @@ export interface OpenStoreOptions {
  *     r2:BINDING/prefix      a bucket of R2, by the binding of this name that the Worker has
  *     memory:                nothing is kept
  *
- * Nothing is written into a store before it has passed the probe (`storage/guard-store.ts`). Throws `INPUT_INVALID` for
- * any other URL.
+ * Throws `INPUT_INVALID` for any other URL.
  */
-export async function openStore(url: string, settings: Settings, options: OpenStoreOptions = {}): Promise<ObjectStore> {
-  return guardStore(await openUnguarded(url, settings, options));
-}
-
-async function openUnguarded(url: string, settings: Settings, { queueSize }: OpenStoreOptions): Promise<ObjectStore> {
+export async function openStore(
+  url: string,
+  settings: Settings,
+  { queueSize }: OpenStoreOptions = {},
+): Promise<ObjectStore> {
   const [, scheme = "", rest = ""] = /^([a-z0-9]+):(.*)$/s.exec(url) ?? [];
   switch (scheme) {
     case "file": {

@@ -59,13 +59,13 @@ Examples:
     }
     const graceMs = parseGrace(grace);
     checkGrace(graceMs);
-    const { store, limits } = await openExisting(io, values.store);
+    const { layout } = await openExisting(io, values.store);
     const isDryRun = values["dry-run"];
-    const report = await collectGarbage({ store, limits, graceMs, now, force, isDryRun, signal: io.signal });
+    const report = await collectGarbage(layout, { graceMs, now, force, isDryRun, signal: io.signal });
     io.stdout.write(
       values.json
         ? `${JSON.stringify(report, undefined, 2)}\n`
-        : describe(report, { url: store.url, isDryRun, grace: now ? undefined : grace }),
+        : describe(report, { url: layout.store.url, isDryRun, grace: now ? undefined : grace }),
     );
     for (const problem of report.problems) io.stderr.write(printable(`stowage gc: ${problem}\n`));
     return report.undecided.blobs + report.problems.length === 0 ? exitCodes.ok : exitCodes.failed;

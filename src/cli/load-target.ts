@@ -3,7 +3,6 @@ import { StowageError } from "../errors.ts";
 import { loadArchive } from "../load/load-archive.ts";
 import type { Receipt } from "../load/receipt.ts";
 import type { ImageName } from "../oci/reference.ts";
-import { ByteBudget } from "../streams/byte-budget.ts";
 import { checkOneTarget } from "./arguments.ts";
 import type { CommandIo } from "./command.ts";
 import { formatBytes } from "./format.ts";
@@ -36,12 +35,13 @@ export async function openLoadTarget(options: LoadTargetOptions, io: CommandIo):
 }
 
 async function storeTarget(storeUrl: string | undefined, repair: boolean, io: CommandIo): Promise<LoadTarget> {
-  const { store, limits, immutableTags } = await openSettings(io.env, storeUrl);
-  const budget = new ByteBudget(limits.maxBufferBytes);
-  const options = { store, limits, immutableTags, budget, repair, signal: io.signal };
+  const { layout, immutableTags } = await openSettings(io.env, storeUrl);
+  const options = { immutableTags, repair, signal: io.signal };
   const load = async (source: AsyncIterable<Uint8Array>, name: ImageName | undefined): Promise<Receipt> =>
-    loadArchive(source, { ...options, name });
-  return { load: async (input, name) => inOnePass(input, { into: store.url, io, load: (it) => load(it, name) }) };
+    loadArchive(layout, source, { ...options, name });
+  return {
+    load: async (input, name) => inOnePass(input, { into: layout.store.url, io, load: (it) => load(it, name) }),
+  };
 }
 
 function serviceTarget(

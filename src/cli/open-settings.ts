@@ -1,17 +1,15 @@
 /** The settings of the commands that work on a store in this process. */
 import { parseConfig } from "../config.ts";
 import { StowageError } from "../errors.ts";
-import type { Limits } from "../limits.ts";
+import { Layout } from "../layout/layout.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { openStore } from "../open-store.ts";
 import type { Environment } from "../settings.ts";
 import { isStore } from "../storage/is-store.ts";
-import type { ObjectStore } from "../storage/object-store.ts";
 import type { CommandIo } from "./command.ts";
 
 export interface StoreSettings {
-  readonly store: ObjectStore;
-  readonly limits: Limits;
+  readonly layout: Layout;
   /** Tags that never move and are never removed. */
   readonly immutableTags: readonly TagPattern[];
 }
@@ -33,7 +31,7 @@ export async function openSettings(env: Environment, storeUrl: string | undefine
     STOWAGE_ALLOW_ANYONE: undefined,
     ...(storeUrl !== undefined && { STOWAGE_STORE: storeUrl }),
   });
-  return { store: await openStore(url, env), limits, immutableTags };
+  return { layout: Layout.open(await openStore(url, env), { limits }), immutableTags };
 }
 
 /** As `openSettings`, for a command that needs what is there. Throws `STORE_UNAVAILABLE` where there is no store. */
@@ -42,6 +40,7 @@ export async function openExisting(
   storeUrl: string | undefined,
 ): Promise<StoreSettings> {
   const settings = await openSettings(env, storeUrl);
-  if (await isStore(settings.store, { signal })) return settings;
-  throw new StowageError("STORE_UNAVAILABLE", `there is no Stowage store in ${settings.store.url}`);
+  const { store } = settings.layout;
+  if (await isStore(store, { signal })) return settings;
+  throw new StowageError("STORE_UNAVAILABLE", `there is no Stowage store in ${store.url}`);
 }

@@ -1,20 +1,15 @@
 /** Where `stowage rm` removes from: a store, in this process, or a service, which is asked to. */
-import { deleteImage } from "../manage/delete-image.ts";
-import { emptyRepository } from "../manage/empty-repository.ts";
+import { deleteImage } from "../registry/delete-image.ts";
+import { emptyRepository } from "../registry/empty-repository.ts";
+import type { ManifestName } from "../registry/find-manifest.ts";
 import { checkOneTarget } from "./arguments.ts";
 import type { CommandIo } from "./command.ts";
 import { openExisting } from "./open-settings.ts";
 import { openService } from "./send/service-client.ts";
 
-export interface ImageReference {
-  readonly repository: string;
-  /** A tag or a digest. */
-  readonly reference: string;
-}
-
 export interface RemoveTarget {
   /** Removes the tag, or all that is at the digest; returns the digest, where that is known. */
-  remove(image: ImageReference): Promise<string | undefined>;
+  remove(image: ManifestName): Promise<string | undefined>;
   /** Removes all images of a repository; returns how many there were. A service cannot be asked for that. */
   empty?(repository: string): Promise<number>;
 }
@@ -29,15 +24,15 @@ export async function openRemoveTarget(
 }
 
 async function storeTarget(storeUrl: string | undefined, { env, signal }: CommandIo): Promise<RemoveTarget> {
-  const settings = await openExisting({ env, signal }, storeUrl);
+  const { layout, immutableTags } = await openExisting({ env, signal }, storeUrl);
   return {
-    remove: async ({ repository, reference }) => {
+    remove: async (name) => {
       signal.throwIfAborted(); // a change that has begun is finished
-      return deleteImage(repository, reference, { ...settings, signal });
+      return deleteImage(layout, name, { immutableTags, signal });
     },
     empty: async (repository) => {
       signal.throwIfAborted();
-      return emptyRepository(repository, { ...settings, signal });
+      return emptyRepository(layout, repository, { immutableTags, signal });
     },
   };
 }

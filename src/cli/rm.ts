@@ -3,10 +3,11 @@ import { parseArgs } from "node:util";
 import { StowageError, isTransient, messageOf } from "../errors.ts";
 import { isSha256Digest } from "../oci/digest.ts";
 import { formatReference, parseName } from "../oci/reference.ts";
+import type { ManifestName } from "../registry/find-manifest.ts";
 import { checkCount, readName } from "./arguments.ts";
 import { type Command, exitCodes } from "./command.ts";
 import { formatCount, printable } from "./format.ts";
-import { type ImageReference, type RemoveTarget, openRemoveTarget } from "./remove-target.ts";
+import { type RemoveTarget, openRemoveTarget } from "./remove-target.ts";
 import { Refusal, isPermanent } from "./send/service-client.ts";
 
 const usage = "NAME:TAG|NAME@DIGEST|NAME...";
@@ -76,7 +77,7 @@ function notByService(repository: string): StowageError {
 }
 
 /** An image, or a repository with all its images. */
-type Named = ImageReference | { readonly repository: string; readonly reference?: undefined };
+type Named = ManifestName | { readonly repository: string; readonly reference?: undefined };
 
 function readImage(text: string): Named {
   const { repository, tag, digest } = readName(text, parseName);
@@ -88,7 +89,7 @@ function readImage(text: string): Named {
   return reference === undefined ? { repository } : { repository, reference };
 }
 
-function describe({ repository, reference }: ImageReference, digest: string | undefined): string {
+function describe({ repository, reference }: ManifestName, digest: string | undefined): string {
   const name = formatReference(repository, reference);
   if (isSha256Digest(reference)) return `Removed ${name} with all its tags\n`;
   return digest === undefined ? `Removed ${name}\n` : `Removed ${name} (${digest})\n`;

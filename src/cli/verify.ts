@@ -1,11 +1,12 @@
 /** `stowage verify`: reads every byte of a store and tells what is wrong with it. */
 import { parseArgs } from "node:util";
+import type { Layout } from "../layout/layout.ts";
 import { type VerifyReport, verifyStore } from "../verify/verify-store.ts";
 import type { LackedBlob, Problem } from "../verify/problem.ts";
 import { checkCount } from "./arguments.ts";
 import { type Command, type CommandIo, exitCodes } from "./command.ts";
 import { formatBytes, formatCount, printable } from "./format.ts";
-import { type StoreSettings, openExisting } from "./open-settings.ts";
+import { openExisting } from "./open-settings.ts";
 import { type Progress, startProgress } from "./progress.ts";
 
 export const verify: Command = {
@@ -33,27 +34,26 @@ Examples:
       allowPositionals: true,
     });
     checkCount(positionals, { min: 0, max: 0, usage: "options only" });
-    const settings = await openExisting(io, values.store);
+    const { layout } = await openExisting(io, values.store);
     const asJson = values.json === true;
-    const report = await verifyWithProgress(settings, io, asJson ? undefined : printProblem);
-    io.stdout.write(asJson ? `${JSON.stringify(report, undefined, 2)}\n` : summary(report, settings.store.url));
+    const report = await verifyWithProgress(layout, io, asJson ? undefined : printProblem);
+    io.stdout.write(asJson ? `${JSON.stringify(report, undefined, 2)}\n` : summary(report, layout.store.url));
     return report.problems.length === 0 ? exitCodes.ok : exitCodes.failed;
   },
 };
 
 /** Problems are printed as they are found: reading everything can take hours. */
 async function verifyWithProgress(
-  settings: StoreSettings,
+  layout: Layout,
   { stdout, stderr, signal }: CommandIo,
   print: ((problem: Problem) => string) | undefined,
 ): Promise<VerifyReport> {
   let progress: Progress | undefined;
   try {
-    return await verifyStore({
-      ...settings,
+    return await verifyStore(layout, {
       signal,
       onStart(totalBytes) {
-        const title = `Verifying ${settings.store.url} (${formatBytes(totalBytes)})`;
+        const title = `Verifying ${layout.store.url} (${formatBytes(totalBytes)})`;
         progress = startProgress(stderr, { title, totalBytes });
       },
       onBytes: (bytes) => progress?.advance(bytes),

@@ -4,13 +4,11 @@
  * says why that is safe. Intents that killed writers have left go as well. What lies under `staging/` is not looked at: a
  * store cannot tell how old it is, a lifecycle rule of the bucket can.
  */
-import { type Clock, systemClock } from "../clock.ts";
-import { sweepIntents } from "../commit/sweep-intents.ts";
+import { sweepIntents } from "../layout/sweep-intents.ts";
 import { StowageError } from "../errors.ts";
-import { type Limits, completeLimits } from "../limits.ts";
-import { minGraceMs } from "../marks/mark.ts";
+import type { Layout } from "../layout/layout.ts";
+import { minGraceMs } from "../layout/mark.ts";
 import { blobsPrefix, condemnedPrefix, digestOfBlobKey, digestOfMarkKey } from "../storage/keys.ts";
-import { guardStore } from "../storage/guard-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type Needed, findNeeded } from "./find-needed.ts";
@@ -26,11 +24,7 @@ const maxNamed = 10;
 /** Blobs that are dealt with at the same time. */
 const maxConcurrentBlobs = 32;
 
-/** Which store, and how. Only the store has to be said. */
 export interface GarbageOptions {
-  readonly store: ObjectStore;
-  /** Of a service's limits, the one for manifests: the same as that of whoever loads. */
-  readonly limits?: Partial<Pick<Limits, "maxManifestBytes">> | undefined;
   /** How long a blob stays condemned before it is deleted, in milliseconds; at least an hour. */
   readonly graceMs?: number | undefined;
   /**
@@ -45,8 +39,6 @@ export interface GarbageOptions {
   readonly now?: boolean | undefined;
   /** Changes nothing, and tells what would be done. */
   readonly isDryRun?: boolean | undefined;
-  /** For tests. */
-  readonly clock?: Clock | undefined;
   /** Ends the run between two blobs. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -57,34 +49,32 @@ export interface GarbageOptions {
  * store fails: another run goes on from there. An index that cannot be read is told of in the report; what any manifest in
  * the store needs is kept then.
  */
-export async function collectGarbage(options: GarbageOptions): Promise<GarbageReport> {
-  const { graceMs = defaultGraceMs, isDryRun = false, now = false, clock = systemClock, signal } = options;
+export async function collectGarbage(layout: Layout, options: GarbageOptions = {}): Promise<GarbageReport> {
+  const { graceMs = defaultGraceMs, isDryRun = false, now = false, force = false, signal } = options;
   if (!now) checkGrace(graceMs);
-  const run: Run = { ...options, store: guardStore(options.store), limits: completeLimits(options.limits) };
   const tally = new Tally();
-  const plan = { clock, graceMs: now ? undefined : graceMs, isDryRun, tally, signal };
-  await collectOnce(run, plan);
+  const plan: Plan = { graceMs: now ? undefined : graceMs, isDryRun, tally, force, signal };
+  await collectOnce(layout, plan);
   // What referrers needed that were removed; those that say something about one another are removed together.
-  if (now && !isDryRun && tally.report().untied.blobs > 0) await collectOnce(run, plan);
-  if (!isDryRun) await sweepIntents({ store: run.store, clock, signal });
+  if (now && !isDryRun && tally.report().untied.blobs > 0) await collectOnce(layout, plan);
+  if (!isDryRun) await sweepIntents({ store: layout.store, clock: layout.clock, signal });
   return tally.report();
 }
 
-interface Run extends GarbageOptions {
-  readonly limits: Limits;
+interface Plan extends Omit<SentenceOptions, "began"> {
+  readonly force: boolean;
 }
 
-type Plan = Omit<SentenceOptions, "store" | "began">;
-
-async function collectOnce({ store, limits, force = false }: Run, plan: Plan): Promise<void> {
-  const { clock, tally, signal } = plan;
+async function collectOnce(layout: Layout, plan: Plan): Promise<void> {
+  const { store, clock } = layout;
+  const { tally, force, signal } = plan;
   const began = clock.now();
   const marks = await listMarks(store, signal); // first: whoever needs a blob from here on moves its mark
-  const needed = await findNeeded({ store, limits, signal });
+  const needed = await findNeeded(layout, signal);
   if (!force && needed.damagedManifests.length > 0) throw cannotTell(needed.damagedManifests);
   for (const { message } of [...needed.damagedManifests, ...needed.damagedIndexes]) tally.tell(message);
   const candidates = await findCandidates(store, { marks, needed, tally, signal });
-  const sentence = new Sentence({ ...plan, store, began });
+  const sentence = new Sentence(layout, { ...plan, began });
   await concurrently(candidates, maxConcurrentBlobs, async (candidate) => sentence.carryOut(candidate));
 }
 

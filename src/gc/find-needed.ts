@@ -5,13 +5,13 @@
  * it is an orphan. An orphan's blobs are needed for as long as an index has it: nothing that is published is ever in parts.
  */
 import { type ErrorCode, StowageError } from "../errors.ts";
-import type { Limits } from "../limits.ts";
+import type { Layout } from "../layout/layout.ts";
+import { listRepositories } from "../layout/list-repositories.ts";
+import { readRepository } from "../layout/read-repository.ts";
 import { type Descriptor, knownFields } from "../oci/descriptor.ts";
-import { type RepositoryIndex, checkFormat, subjectOf, tagOf } from "../oci/repository-index.ts";
-import { listRepositories } from "../pull/list-repositories.ts";
-import { readRepository } from "../pull/read-repository.ts";
+import { type RepositoryIndex, checkFormat } from "../layout/read-repository.ts";
+import { subjectOf, tagOf } from "../oci/index-entry.ts";
 import { blobsPrefix, digestOfBlobKey } from "../storage/keys.ts";
-import type { ObjectStore } from "../storage/object-store.ts";
 import type { DigestSet } from "./digest-set.ts";
 import { ManifestWalk } from "./manifest-walk.ts";
 
@@ -19,12 +19,6 @@ import { ManifestWalk } from "./manifest-walk.ts";
 const maxWaiting = 100_000;
 /** Blobs that are looked at together, whether they are manifests. */
 const batchDigests = 1000;
-
-export interface FindNeededOptions {
-  readonly store: ObjectStore;
-  readonly limits: Pick<Limits, "maxManifestBytes">;
-  readonly signal?: AbortSignal | undefined;
-}
 
 export interface Needed {
   readonly digests: DigestSet;
@@ -37,12 +31,12 @@ export interface Needed {
 }
 
 /** Throws `LIMIT_EXCEEDED` if there are too many blobs to keep in mind, `STORE_UNAVAILABLE`, and what `checkFormat` does. */
-export async function findNeeded(options: FindNeededOptions): Promise<Needed> {
-  const walk = new ManifestWalk(options);
+export async function findNeeded(layout: Layout, signal: AbortSignal | undefined): Promise<Needed> {
+  const walk = new ManifestWalk(layout, signal);
   const waiting: Referrer[] = [];
   const damagedIndexes: StowageError[] = [];
-  for (const repository of await listRepositories(options.store, options)) {
-    const index = await readIfIntact(repository, options);
+  for (const repository of await listRepositories(layout, { signal })) {
+    const index = await readIfIntact(layout, repository, signal);
     if (index instanceof StowageError) {
       damagedIndexes.push(index);
       continue;
@@ -55,7 +49,7 @@ export async function findNeeded(options: FindNeededOptions): Promise<Needed> {
     for (const referrer of await visitReferrers(referrers, walk)) waiting.push(referrer);
     if (waiting.length > maxWaiting) throw tooManyReferrers();
   }
-  if (damagedIndexes.length > 0) await visitAllManifests(walk, options);
+  if (damagedIndexes.length > 0) await visitAllManifests(layout, walk, signal);
   const orphans = await visitReferrers(waiting, walk);
   await walk.visit(
     orphans.map(({ entry }) => entry),
@@ -65,9 +59,13 @@ export async function findNeeded(options: FindNeededOptions): Promise<Needed> {
   return { digests: walk.needed, orphans: repositoriesByDigest(orphans), damagedManifests, damagedIndexes };
 }
 
-async function readIfIntact(repository: string, options: FindNeededOptions): Promise<RepositoryIndex | StowageError> {
+async function readIfIntact(
+  layout: Layout,
+  repository: string,
+  signal: AbortSignal | undefined,
+): Promise<RepositoryIndex | StowageError> {
   try {
-    return await readRepository(options.store, repository, options);
+    return await readRepository(layout, repository, { signal });
   } catch (error) {
     if (error instanceof StowageError && damageCodes.has(error.code)) return error;
     throw error;
@@ -76,7 +74,11 @@ async function readIfIntact(repository: string, options: FindNeededOptions): Pro
 
 const damageCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["STORE_DAMAGED", "LIMIT_EXCEEDED"]);
 
-async function visitAllManifests(walk: ManifestWalk, { store, limits, signal }: FindNeededOptions): Promise<void> {
+async function visitAllManifests(
+  { store, limits }: Layout,
+  walk: ManifestWalk,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   let batch: string[] = [];
   for await (const { key, size } of store.list(blobsPrefix, { signal })) {
     const digest = digestOfBlobKey(key);

@@ -1,11 +1,11 @@
 /** Goes from manifest to manifest and notes every blob on its way. */
 import { StowageError, messageOf } from "../errors.ts";
+import type { Layout } from "../layout/layout.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Manifest, isManifestType, parseManifest } from "../oci/manifest.ts";
 import { readSmallBlob } from "../storage/read-small-blob.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { DigestSet } from "./digest-set.ts";
-import type { FindNeededOptions } from "./find-needed.ts";
 
 /** Manifests that are read at the same time: each may have some mebibytes. */
 const maxConcurrentReads = 16;
@@ -23,12 +23,14 @@ export class ManifestWalk {
   readonly needed = new DigestSet();
   /** By digest, why nobody can tell what the manifest needs. */
   readonly damaged = new Map<string, StowageError>();
-  readonly #options: FindNeededOptions;
+  readonly #layout: Layout;
+  readonly #signal: AbortSignal | undefined;
   /** By digest of a manifest, whether it is there. Whole digests: a manifest that is taken for another is not read. */
   readonly #seen = new Map<string, boolean>();
 
-  constructor(options: FindNeededOptions) {
-    this.#options = options;
+  constructor(layout: Layout, signal: AbortSignal | undefined) {
+    this.#layout = layout;
+    this.#signal = signal;
   }
 
   /** Visits the manifests, which have to be there, and all below them; an index may name others that are not. */
@@ -78,9 +80,9 @@ export class ManifestWalk {
 
   /** Undefined if it is not there, or damaged. */
   async #readBytes(digest: string): Promise<Uint8Array | undefined> {
-    const { store, limits, signal } = this.#options;
+    const { store, limits } = this.#layout;
     try {
-      return await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal });
+      return await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal: this.#signal });
     } catch (error) {
       if (!(error instanceof StowageError) || error.code === "STORE_UNAVAILABLE") throw error;
       this.#note(digest, messageOf(error), error);

@@ -1,11 +1,10 @@
 /** What becomes of one blob: it is condemned, deleted, or let go. */
-import type { Clock } from "../clock.ts";
-import { commitSet } from "../commit/commit-set.ts";
 import { StowageError } from "../errors.ts";
-import { type Mark, type MarkMove, moveMark, promptMs, readMark, staleMs } from "../marks/mark.ts";
+import { commitSet } from "../layout/commit-set.ts";
+import type { Layout } from "../layout/layout.ts";
+import { type Mark, type MarkMove, moveMark, promptMs, readMark, staleMs } from "../layout/mark.ts";
 import { isUnanswered } from "../storage/is-unanswered.ts";
 import { blobKey, markKey } from "../storage/keys.ts";
-import type { ObjectStore } from "../storage/object-store.ts";
 import type { Tally } from "./tally.ts";
 
 export interface Candidate {
@@ -20,8 +19,6 @@ export interface Candidate {
 }
 
 export interface SentenceOptions {
-  readonly store: ObjectStore;
-  readonly clock: Clock;
   /** When the run began: how long a mark has been there counts up to then, since what is needed was found out later. */
   readonly began: number;
   /** Undefined in a store that nobody else uses: what is not needed goes at once, and marks are of no use. */
@@ -38,9 +35,11 @@ interface Untying {
 }
 
 export class Sentence {
+  readonly #layout: Layout;
   readonly #options: SentenceOptions;
 
-  constructor(options: SentenceOptions) {
+  constructor(layout: Layout, options: SentenceOptions) {
+    this.#layout = layout;
     this.#options = options;
   }
 
@@ -50,7 +49,7 @@ export class Sentence {
     const { digest, size, etag, isNeeded } = candidate;
     if (graceMs === undefined) return this.#deleteNow(candidate);
     if (etag === undefined) return this.#condemn(candidate, undefined);
-    const mark = await readMark(digest, this.#options);
+    const mark = await readMark(digest, { store: this.#layout.store, signal });
     if (mark?.etag !== etag) return undefined; // a load, or another run, knows more
     const age = began - mark.time;
     if (mark.state === "deleting" && age <= staleMs) return tally.count("waiting", size);
@@ -69,16 +68,16 @@ export class Sentence {
    * is on its own: a load that finds no mark trusts the blob.
    */
   async #letGo({ digest, size }: Candidate, from: Mark): Promise<void> {
-    const { clock, tally } = this.#options;
-    const began = clock.now();
+    const { tally } = this.#options;
+    const began = this.#layout.clock.now();
     if (!(await this.#move({ digest, size, from, to: "rescued" }))) return;
     tally.count("kept", size);
     await this.#deleteMark(digest, began);
   }
 
   async #delete({ digest, size, orphanIn }: Candidate, from: Mark): Promise<void> {
-    const { clock, tally } = this.#options;
-    const began = clock.now();
+    const { tally } = this.#options;
+    const began = this.#layout.clock.now();
     if (!(await this.#move({ digest, size, from, to: "deleting" }))) return;
     const isDone =
       orphanIn === undefined ? this.#deleteBlob(digest, began) : this.#untie(digest, { repositories: orphanIn, began });
@@ -88,8 +87,8 @@ export class Sentence {
   }
 
   async #deleteNow({ digest, size, etag, isNeeded, orphanIn }: Candidate): Promise<void> {
-    const { clock, tally } = this.#options;
-    const began = clock.now();
+    const { tally } = this.#options;
+    const began = this.#layout.clock.now();
     if (isNeeded) tally.count("kept", size);
     else if (orphanIn === undefined) tally.count((await this.#deleteBlob(digest, began)) ? "freed" : "undecided", size);
     else {
@@ -101,7 +100,8 @@ export class Sentence {
 
   /** Did it surely move? No signal ends it, nor what follows: loads would wait for what nobody finishes. */
   async #move({ digest, size, ...move }: MarkMove & Pick<Candidate, "digest" | "size">): Promise<boolean> {
-    const { store, clock, isDryRun, tally } = this.#options;
+    const { store, clock } = this.#layout;
+    const { isDryRun, tally } = this.#options;
     if (isDryRun) return true;
     try {
       const answer = await moveMark(digest, move, { store, clock });
@@ -116,16 +116,16 @@ export class Sentence {
 
   /** Sent once, as long as nobody can have taken over the mark: by the time that it could land loads wait. */
   async #deleteBlob(digest: string, began: number): Promise<boolean> {
-    const { store, clock, isDryRun } = this.#options;
-    if (isDryRun) return true;
+    const { store, clock } = this.#layout;
+    if (this.#options.isDryRun) return true;
     if (clock.now() - began > promptMs) return false;
     return hasAnswer(async () => store.delete(blobKey(digest), { once: true }));
   }
 
   /** If it stays, another run deletes it. */
   async #deleteMark(digest: string, began: number): Promise<void> {
-    const { store, clock, isDryRun } = this.#options;
-    if (isDryRun || clock.now() - began > promptMs) return;
+    const { store, clock } = this.#layout;
+    if (this.#options.isDryRun || clock.now() - began > promptMs) return;
     await hasAnswer(async () => store.delete(markKey(digest)));
   }
 
@@ -133,12 +133,12 @@ export class Sentence {
    * Takes an orphan out of the indexes that have it, as long as nobody can have taken over its mark and published it again.
    */
   async #untie(digest: string, { repositories, began }: Untying): Promise<boolean> {
-    const { store, clock, isDryRun } = this.#options;
-    if (isDryRun) return true;
+    if (this.#options.isDryRun) return true;
+    const { clock } = this.#layout;
     const changes = [{ op: "remove", digest }] as const;
     for (const repository of repositories) {
       if (clock.now() - began > promptMs) return false;
-      if (!(await hasAnswer(async () => commitSet(repository, { changes }, { store, clock })))) return false;
+      if (!(await hasAnswer(async () => commitSet(this.#layout, { repository, changes })))) return false;
     }
     return true;
   }

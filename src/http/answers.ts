@@ -3,16 +3,15 @@
  *
  * - A blob holds a connection to the store only while bytes come. A client that reads slowly gives it back to others.
  * - Answers with blobs are counted: each holds some memory, also while its client does not read.
- * - A large list is in memory until it is sent, a large manifest until it is checked: both take from a budget of bytes.
+ * - A large list is in memory until it is sent: it takes from a budget of bytes.
  *
  * A request waits ten seconds for its turn. Meanwhile clients that read too slowly are cut off.
  */
 import type { Context } from "hono";
-import type { Limits } from "../limits.ts";
-import { type ByteRange, type ObjectStore, defaultMaxOpenBodies } from "../storage/object-store.ts";
-import { type CallerMemory, type Memory, smallObjectBytes } from "../storage/read-small-object.ts";
+import type { Layout } from "../layout/layout.ts";
+import { type ByteRange, defaultMaxOpenBodies } from "../storage/object-store.ts";
+import { smallObjectBytes } from "../storage/read-small-object.ts";
 import { type AcquireOptions, Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
-import { LineMemory } from "../streams/line-memory.ts";
 import { type AnswerSource, answerStream } from "./answer-stream.ts";
 import { callerName } from "./authentication.ts";
 import { BlobBytes } from "./blob-bytes.ts";
@@ -30,8 +29,7 @@ const chunkBytes = 64 * 1024;
 const largeManifests = 8;
 
 export interface AnswersOptions {
-  readonly store: ObjectStore;
-  readonly limits: Pick<Limits, "maxManifestBytes">;
+  readonly layout: Layout;
   /** Closes the connection of a request's client. Without it an answer that is cut off ends with an error. */
   readonly hangUp: ((c: Context) => void) | undefined;
   readonly log: (line: string) => void;
@@ -63,10 +61,11 @@ export class Answers {
     this.#options = options;
     const line = (capacity: number, units: string, limit: string): Line =>
       new Line({ capacity, units, limit, maxWaiters });
-    const { maxOpenBodies = defaultMaxOpenBodies } = options.store;
+    const { store, limits } = options.layout;
+    const { maxOpenBodies = defaultMaxOpenBodies } = store;
     this.#connections = line(maxOpenBodies, "connections to the store for blobs", "maxOpenBodies");
     this.#blobs = line(answersPerBody * maxOpenBodies, "answers with blobs", "maxBlobAnswers");
-    const memoryBytes = largeManifests * options.limits.maxManifestBytes;
+    const memoryBytes = largeManifests * limits.maxManifestBytes;
     this.#memory = line(memoryBytes, "bytes of large answers", "maxLargeAnswerBytes");
   }
 
@@ -75,7 +74,7 @@ export class Answers {
     const turn = this.#turnOf(c);
     const release = await this.#blobs.acquire(1, turn);
     try {
-      const { store } = this.#options;
+      const { store } = this.#options.layout;
       const bytes = await BlobBytes.open({ store, digest, range, connections: this.#connections, ...turn });
       if (bytes !== undefined)
         return { size: bytes.size, body: this.#stream(c, bytes, { line: this.#blobs, release }) };
@@ -110,23 +109,6 @@ export class Answers {
     const bytes = Buffer.from(text());
     const body = this.#stream(c, piecesOf(bytes), { line: this.#memory, release });
     return new Response(body, { status, headers: { ...headers, "Content-Length": String(bytes.length) } });
-  }
-
-  /** The memory in which a request reads large manifests. */
-  memoryFor(c: Context): CallerMemory {
-    const caller = callerName(c);
-    return { caller, use: async (work) => this.#withMemory(caller, work) };
-  }
-
-  /** Requests of the caller may share the work: no signal ends its wait for memory. */
-  async #withMemory<T>(caller: string, work: (memory: Memory) => Promise<T>): Promise<T> {
-    const turn = { caller, signal: AbortSignal.any([]), maxWaitMs: maxTurnWaitMs };
-    const memory = new LineMemory(this.#memory, turn);
-    try {
-      return await work(memory);
-    } finally {
-      memory.release();
-    }
   }
 
   #stream(c: Context, source: AnswerSource, { line, release }: Hold): ReadableStream<Uint8Array> {

@@ -5,11 +5,8 @@
 import { type Context, Hono } from "hono";
 import type { Access } from "../auth/access.ts";
 import { StowageError } from "../errors.ts";
-import { type Limits, completeLimits } from "../limits.ts";
+import type { Layout } from "../layout/layout.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
-import { guardStore } from "../storage/guard-store.ts";
-import type { ObjectStore } from "../storage/object-store.ts";
-import { ByteBudget } from "../streams/byte-budget.ts";
 import { Line } from "../streams/line.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
 import { type SilenceLimits, untilSilent } from "../streams/until-silent.ts";
@@ -33,16 +30,12 @@ import { methodNotAllowed, serveRoutes } from "./serve-routes.ts";
 import type { Service } from "./service.ts";
 import { uploadRoutes } from "./uploads.ts";
 
-/** What the app is made of. Only the store, and who may do what, have to be said. */
+/** What the app is made of. Only the layout, and who may do what, have to be said. */
 export interface AppOptions {
-  /** One that has not yet shown that it honours conditional writes has to do so before it is first written to. */
-  readonly store: ObjectStore;
+  /** The store, opened. Other work on the same store, such as `loadArchive`, shares it. */
+  readonly layout: Layout;
   /** Who may do what. `anyone` has to be said: nobody is let in by accident. */
   readonly access: Access;
-  /** Those left out are `defaultLimits`'. */
-  readonly limits?: Partial<Limits> | undefined;
-  /** Shared with whatever else the process loads; without one the app has its own, of `limits.maxBufferBytes`. */
-  readonly budget?: ByteBudget | undefined;
   /** Bytes of a request's body that the platform lets through, where it cuts longer ones off; they come in parts. */
   readonly maxRequestBytes?: number | undefined;
   /** Bytes of an answer that the platform lets through; for a larger blob clients are sent to the bucket. */
@@ -76,8 +69,8 @@ export interface AppOptions {
  * `own.route("/", …)`.
  */
 export function createApp(options: AppOptions): Hono {
-  const limits = completeLimits(options.limits);
-  const budget = options.budget ?? new ByteBudget(limits.maxBufferBytes);
+  const { layout } = options;
+  const { limits, budget } = layout;
   const bodyOf = options.bodyOf ?? webBodyOf;
   const loads = new Line({ capacity: limits.maxLoads, units: "loads", limit: "maxLoads" });
   const parts = new Line({ capacity: limits.maxLoads, units: "parts of uploads", limit: "maxLoads" });
@@ -86,15 +79,12 @@ export function createApp(options: AppOptions): Hono {
     isCrowded: () => budget.isCrowded,
     isOverdrawn: () => [budget, loads, parts].some((line) => line.isOverdrawn(caller)),
   });
-  const store = guardStore(options.store);
   const log = options.log ?? (() => undefined);
   const service: Service = {
-    store,
-    limits,
-    budget,
+    layout,
     loads,
     parts,
-    answers: new Answers({ store, limits, hangUp: options.hangUp, log }),
+    answers: new Answers({ layout, hangUp: options.hangUp, log }),
     maxRequestBytes: options.maxRequestBytes,
     maxResponseBytes: options.maxResponseBytes,
     redirectBlobs: options.redirectBlobs ?? false,

@@ -5,15 +5,21 @@ import { type Caller, findCaller } from "../auth/find-caller.ts";
 import { permits } from "../auth/permits.ts";
 import { StowageError } from "../errors.ts";
 
-/** By request. A context's own variables would be those of whatever app Stowage is mounted in, too. */
-const callers = new WeakMap<Context, Caller>();
+/** The context's variable that holds the caller. Its name is Stowage's own: the app may be mounted in another app. */
+const callerKey = "stowage.caller";
+
+declare module "hono" {
+  interface ContextVariableMap {
+    [callerKey]: Caller;
+  }
+}
 
 /** Finds out who asks, before any route. Throws `UNAUTHORIZED` for a token that is unknown, wherever it is shown. */
 export function authenticate(access: Access): MiddlewareHandler {
   return async (c, next) => {
     const caller = findCaller(access, access === "anyone" ? undefined : readSecret(c.req.header("Authorization")));
     if (caller === undefined) throw new StowageError("UNAUTHORIZED", "Cannot tell who asks: there is no such token");
-    callers.set(c, caller);
+    c.set(callerKey, caller);
     await next();
   };
 }
@@ -50,7 +56,7 @@ export function mayReach(c: Context, action: Action, repository: string): boolea
 
 /** Has the caller shown no token, though others have one? Nothing of the inside of the service is for such a caller. */
 export function isAnonymous(c: Context): boolean {
-  const caller = callers.get(c);
+  const caller: Caller | undefined = c.get(callerKey);
   return caller === undefined || (!caller.isKnown && !permits(caller, "load"));
 }
 
@@ -59,9 +65,15 @@ export function callerName(c: Context): string {
   return callerOf(c).name;
 }
 
+/** The caller and the signal of a request, for all work that it asks for. */
+export function turnOf(c: Context): { readonly caller: string; readonly signal: AbortSignal } {
+  return { caller: callerName(c), signal: c.req.raw.signal };
+}
+
 /** As `callerName`; undefined if `authenticate` has refused the request. */
 export function callerNameIfKnown(c: Context): string | undefined {
-  return callers.get(c)?.name;
+  const caller: Caller | undefined = c.get(callerKey);
+  return caller?.name;
 }
 
 /** The secret of `Authorization`; undefined for nobody, who to some clients is a user with an empty name and password. */
@@ -84,7 +96,7 @@ const phrases: Readonly<Record<Action, string>> = { pull: "pull from", load: "lo
 
 /** A route that is reached without `authenticate` lets nobody in. */
 function callerOf(c: Context): Caller {
-  const caller = callers.get(c);
+  const caller: Caller | undefined = c.get(callerKey);
   if (caller === undefined) throw new TypeError("expected `authenticate` to run before this route");
   return caller;
 }

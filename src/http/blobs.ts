@@ -30,7 +30,7 @@ export function blobRoutes(service: Service): Route[] {
 
 /** Answers without the bytes, with a range of them, or with where they are: first the blob's size has to be known. */
 async function answerConditions(c: Context, digest: string, service: Service): Promise<Response> {
-  const info = await service.store.head(blobKey(digest), { signal: c.req.raw.signal });
+  const info = await service.layout.store.head(blobKey(digest), { signal: c.req.raw.signal });
   if (info === undefined) throw unknownBlob(digest);
   if (isFresh(c.req.header("If-None-Match"), digest)) return notModified(digest);
   if (c.req.method === "HEAD") return new Response(null, { headers: blobHeaders(digest, info.size) });

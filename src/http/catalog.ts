@@ -1,11 +1,12 @@
 /** What is there: tags of a repository, and repositories (distribution specification, "Listing Tags"; "_catalog"). */
 import type { Context } from "hono";
 import { StowageError, quote } from "../errors.ts";
-import { pageOfRepositories } from "../pull/list-repositories.ts";
-import { readRepository } from "../pull/read-repository.ts";
-import { type RepositoryIndex, tagOf } from "../oci/repository-index.ts";
+import { pageOfRepositories } from "../layout/list-repositories.ts";
+import { readRepository } from "../layout/read-repository.ts";
+import type { RepositoryIndex } from "../layout/read-repository.ts";
+import { tagOf } from "../oci/index-entry.ts";
 import type { TextAnswer } from "./answers.ts";
-import { callerName, mayReach } from "./authentication.ts";
+import { mayReach, turnOf } from "./authentication.ts";
 import { nextLink } from "./next-link.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
@@ -16,7 +17,7 @@ import type { Service } from "./service.ts";
  */
 const maxPageNames = 10_000;
 
-export function catalogRoutes({ store, budget, answers }: Service): Route[] {
+export function catalogRoutes({ layout, answers }: Service): Route[] {
   const sortedTags = tagSorter();
   return [
     route({
@@ -27,9 +28,8 @@ export function catalogRoutes({ store, budget, answers }: Service): Route[] {
       async answer(c) {
         const { limit, after } = pageOf(c);
         const isWanted = (name: string): boolean => mayReach(c, "pull", name);
-        const { signal } = c.req.raw;
         return answers.sendText(c, async () => {
-          const names = await pageOfRepositories(store, { limit: limit + 1, after, isWanted, signal });
+          const names = await pageOfRepositories(layout, { limit: limit + 1, after, isWanted }, turnOf(c));
           return pageText(c, names, { limit, body: (repositories) => ({ repositories }) });
         });
       },
@@ -41,9 +41,8 @@ export function catalogRoutes({ store, budget, answers }: Service): Route[] {
       query: ["n", "last"],
       async answer(c, { name }) {
         const { limit, after } = pageOf(c);
-        const options = { budget, caller: callerName(c), signal: c.req.raw.signal };
         return answers.sendText(c, async () => {
-          const names = sortedTags(await readRepository(store, name, options));
+          const names = sortedTags(await readRepository(layout, name, turnOf(c)));
           const rest = after === undefined ? names : names.filter((tag) => tag > after);
           return pageText(c, rest, { limit, body: (tags) => ({ name, tags }) });
         });

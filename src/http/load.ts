@@ -28,7 +28,7 @@ export function loadRoutes(service: Service): Route[] {
       name,
       announcedBytes: contentLengthOf(c),
       body: service.bodyOf(c, callerName(c)),
-      load: (body, options) => loadArchive(body, { ...options, contentEncoding: encoding }),
+      load: async (body, options) => loadArchive(service.layout, body, { ...options, contentEncoding: encoding }),
     });
   };
   const methods = ["PUT", "POST"];
@@ -69,7 +69,7 @@ export interface AnswerLoadOptions {
  */
 export async function answerLoad(c: Context, options: AnswerLoadOptions): Promise<Response> {
   const { service, name, announcedBytes, body = noBody, load } = options;
-  checkBodyBytes(announcedBytes ?? 0, service.limits.maxBodyBytes);
+  checkBodyBytes(announcedBytes ?? 0, service.layout.limits.maxBodyBytes);
   const query = readLoadQuery(c);
   const expects = expectationOf(c);
   checkName({ name, expects });
@@ -83,7 +83,9 @@ export async function answerLoad(c: Context, options: AnswerLoadOptions): Promis
     });
     try {
       const endTurn = await service.loads.acquire(1, { caller, signal, maxWaitMs: maxTurnWaitMs });
-      return await load(begun, { ...service, caller, name, expects, repair, mayPublish, signal }).finally(endTurn);
+      const { immutableTags } = service;
+      const loading = load(begun, { caller, name, expects, repair, immutableTags, mayPublish, signal });
+      return await loading.finally(endTurn);
     } finally {
       begun.return?.().catch(() => undefined); // not awaited: a silent client's body ends only once it goes on
     }

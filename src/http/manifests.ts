@@ -2,27 +2,26 @@
  * `GET`, `HEAD` and `DELETE /v2/<name>/manifests/<reference>` (distribution specification, "Pulling manifests" and
  * "Deleting Images").
  */
-import { deleteImage } from "../manage/delete-image.ts";
 import { formatReference } from "../oci/reference.ts";
-import { type FoundManifest, findManifest, unknownManifest } from "../pull/find-manifest.ts";
+import { deleteImage } from "../registry/delete-image.ts";
+import { type FoundManifest, findManifest, unknownManifest } from "../registry/find-manifest.ts";
 import { smallObjectBytes } from "../storage/read-small-object.ts";
-import { callerName } from "./authentication.ts";
+import { callerName, turnOf } from "./authentication.ts";
 import { expectationOf, isFresh } from "./conditions.ts";
 import { contentHeaders, notModified } from "./content.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
 export function manifestRoutes(service: Service): Route[] {
-  const { answers } = service;
+  const { layout, answers, immutableTags } = service;
   return [
     route({
       methods: ["GET"],
       path: "/v2/<name>/manifests/<reference>",
       needs: "pull",
       async answer(c, { name, reference }) {
-        const memory = answers.memoryFor(c);
-        const options = { ...service, memory, caller: callerName(c), signal: c.req.raw.signal };
-        const { digest, mediaType, size, bytes } = withoutLarge(await findManifest(name, reference, options));
+        const found = await findManifest(layout, { repository: name, reference }, turnOf(c));
+        const { digest, mediaType, size, bytes } = withoutLarge(found);
         if (isFresh(c.req.header("If-None-Match"), digest)) return notModified(digest);
         const headers = { ...contentHeaders(digest, size), "Content-Type": mediaType };
         if (c.req.method === "HEAD") return new Response(null, { headers });
@@ -38,10 +37,8 @@ export function manifestRoutes(service: Service): Route[] {
       path: "/v2/<name>/manifests/<reference>",
       needs: "delete",
       async answer(c, { name, reference }) {
-        const memory = answers.memoryFor(c);
-        const expects = expectationOf(c);
-        const options = { ...service, memory, caller: callerName(c), expects, signal: c.req.raw.signal };
-        const digest = await deleteImage(name, reference, options);
+        const options = { ...turnOf(c), immutableTags, expects: expectationOf(c) };
+        const digest = await deleteImage(layout, { repository: name, reference }, options);
         service.log(`${callerName(c)} deleted ${formatReference(name, reference)} (${digest})`);
         return c.body(null, 202, { "Docker-Content-Digest": digest });
       },

@@ -3,7 +3,7 @@ import { StowageError } from "../errors.ts";
 import { isSha256Digest } from "../oci/digest.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import { findMissingBlobs } from "../uploads/find-missing-blobs.ts";
-import { callerName } from "./authentication.ts";
+import { turnOf } from "./authentication.ts";
 import { readJsonObject } from "./request-json.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
@@ -15,16 +15,15 @@ const maxDigests = 10_000;
 const maxDirectBytes = 64 * 1024 * 1024;
 
 export function missingRoutes(service: Service): Route[] {
-  const { maxRequestBytes = maxDirectBytes } = service;
+  const { layout, maxRequestBytes = maxDirectBytes } = service;
   return [
     route({
       methods: ["POST"],
       path: "/v1/blobs/missing",
       needs: "load",
       async answer(c) {
-        const { signal } = c.req.raw;
         return readJsonObject(c, { service, maxBytes: maxBodyBytes }, async (json) => {
-          const missing = await findMissingBlobs(parseDigests(json), { ...service, caller: callerName(c), signal });
+          const missing = await findMissingBlobs(layout, parseDigests(json), turnOf(c));
           const text = JSON.stringify({ missing, directBytes: Math.min(maxDirectBytes, maxRequestBytes) });
           const headers = { "Content-Type": "application/json" };
           return service.answers.sendText(c, async () => ({ maxBytes: text.length, text: () => text, headers }));

@@ -15,8 +15,8 @@ const freshMs = 5000;
 /** A look ends by itself before that. On Workers it can end without a result: together with the request that began it. */
 const maxWaitMs = 15_000;
 
-export function readyRoute({ store, log }: Pick<Service, "store" | "log">): (c: Context) => Promise<Response> {
-  const readiness = new Readiness(() => checkStore(store), log);
+export function readyRoute({ layout, log }: Pick<Service, "layout" | "log">): (c: Context) => Promise<Response> {
+  const readiness = new Readiness(() => checkStore(layout.store), log);
   return async (c) => {
     const headers = { "Cache-Control": "no-store" };
     if (await readiness.isReady()) return c.text("ready\n", 200, headers);

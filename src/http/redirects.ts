@@ -21,16 +21,16 @@ export interface Blob {
   readonly size: number;
 }
 
-export type Redirects = Pick<Service, "store" | "redirectBlobs" | "maxResponseBytes">;
+export type Redirects = Pick<Service, "layout" | "redirectBlobs" | "maxResponseBytes">;
 
 /** Can a blob be redirected, or refused, at all? Otherwise nobody need know its size before its bytes. */
-export function mayRedirect({ store, redirectBlobs, maxResponseBytes }: Redirects): boolean {
-  return maxResponseBytes !== undefined || (redirectBlobs && store.presigner !== undefined);
+export function mayRedirect({ layout, redirectBlobs, maxResponseBytes }: Redirects): boolean {
+  return maxResponseBytes !== undefined || (redirectBlobs && layout.store.presigner !== undefined);
 }
 
 /** The answer that sends a client to the bucket, or undefined where the blob is sent, or a range of it. */
 export async function redirectBlob({ digest, size }: Blob, options: Redirects): Promise<Response | undefined> {
-  const { presigner } = options.store;
+  const { presigner } = options.layout.store;
   const isWanted = (options.redirectBlobs && size > minRedirectBytes) || !fitsAnswer(size, options);
   if (!isWanted || presigner === undefined) return undefined;
   const url = await presigner.presignGet(blobKey(digest), { seconds: urlSeconds });

@@ -3,14 +3,14 @@ import type { Context } from "hono";
 import { StowageError, quote } from "../errors.ts";
 import { isDigest, isSha256Digest } from "../oci/digest.ts";
 import { ociIndexType } from "../oci/manifest.ts";
-import { type ReferrersPage, listReferrers } from "../pull/list-referrers.ts";
+import { type ReferrersPage, listReferrers } from "../registry/list-referrers.ts";
 import type { TextAnswer } from "./answers.ts";
-import { callerName } from "./authentication.ts";
+import { turnOf } from "./authentication.ts";
 import { nextLink } from "./next-link.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
-export function referrerRoutes({ store, limits, budget, answers }: Service): Route[] {
+export function referrerRoutes({ layout, answers }: Service): Route[] {
   return [
     route({
       methods: ["GET"],
@@ -21,10 +21,12 @@ export function referrerRoutes({ store, limits, budget, answers }: Service): Rou
         checkDigest(digest);
         const artifactType = typeParameter(c.req.query("artifactType"));
         const after = c.req.query("last");
-        const memory = answers.memoryFor(c);
-        const options = { store, limits, budget, memory, caller: callerName(c), signal: c.req.raw.signal };
         return answers.sendText(c, async () => {
-          const page = await listReferrers(name, digest, { ...options, artifactType, after });
+          const page = await listReferrers(
+            layout,
+            { repository: name, subject: digest, artifactType, after },
+            turnOf(c),
+          );
           return pageText(c, page, { artifactType });
         });
       },

@@ -33,8 +33,9 @@ export async function readJsonObject<T>(
     const body = await afterFirstChunk(service.bodyOf(c, caller), signal); // headers alone hold no memory
     let release: Release | undefined;
     try {
-      const bytes = Math.min(memoryPerByte * announced, service.budget.maxBlobBytes);
-      release = await service.budget.take(bytes, { caller, signal, maxWaitMs: maxTurnWaitMs });
+      const { budget } = service.layout;
+      const bytes = Math.min(memoryPerByte * announced, budget.maxBlobBytes);
+      release = await budget.take(bytes, { caller, signal, maxWaitMs: maxTurnWaitMs });
       return await use(await readJson(c, abortable(body, signal), announced));
     } finally {
       body.return?.().catch(() => undefined); // not awaited: a silent client's body ends only once it goes on

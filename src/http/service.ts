@@ -1,17 +1,13 @@
 /** What all groups of routes are given. */
 import type { Context } from "hono";
-import type { Limits } from "../limits.ts";
+import type { Layout } from "../layout/layout.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
-import type { ObjectStore } from "../storage/object-store.ts";
-import type { ByteBudget } from "../streams/byte-budget.ts";
 import type { Line } from "../streams/line.ts";
 import type { Answers } from "./answers.ts";
 
 /** What the routes need, with every choice made. */
 export interface Service {
-  readonly store: ObjectStore;
-  readonly limits: Limits;
-  readonly budget: ByteBudget;
+  readonly layout: Layout;
   /** Turns of loads, and turns of parts of uploads. */
   readonly loads: Line;
   readonly parts: Line;

@@ -9,8 +9,9 @@
  *     DELETE /v1/uploads/<id>                        gives up
  */
 import type { Context } from "hono";
-import { StowageError } from "../errors.ts";
+import { StowageError, messageOf } from "../errors.ts";
 import { checkBodyBytes } from "../load/check-body-bytes.ts";
+import { loadArchive } from "../load/load-archive.ts";
 import { parseLoadPath } from "../load/load-path.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import type { ImageName } from "../oci/reference.ts";
@@ -18,10 +19,10 @@ import { maxTurnWaitMs } from "../streams/line.ts";
 import { type NewUpload, beginUpload } from "../uploads/begin-upload.ts";
 import { deleteUpload } from "../uploads/delete-upload.ts";
 import { describeUpload } from "../uploads/describe-upload.ts";
-import { loadUpload } from "../uploads/load-upload.ts";
+import { openUpload } from "../uploads/open-upload.ts";
 import { putPart } from "../uploads/put-part.ts";
 import { type Upload, type UploadPart, partCountOf, readOwnUpload } from "../uploads/upload.ts";
-import { callerName } from "./authentication.ts";
+import { callerName, turnOf } from "./authentication.ts";
 import { contentLengthOf } from "./content-length.ts";
 import { loadQuery } from "./load-answer.ts";
 import { answerLoad } from "./load.ts";
@@ -40,20 +41,19 @@ const describedPartBytes = 200;
 const noStore = { "Cache-Control": "no-store" } as const;
 
 export function uploadRoutes(service: Service): Route[] {
-  const { store, budget, answers } = service;
-  const ownUpload = async (c: Context, id: string): Promise<Upload> =>
-    readOwnUpload(id, { owner: callerName(c), store, signal: c.req.raw.signal });
+  const { layout, answers } = service;
+  const ownUpload = async (c: Context, id: string): Promise<Upload> => readOwnUpload(layout, id, turnOf(c));
   /** Answers with all parts of an upload. `url` is that of `/v1/uploads`. */
   const sendUpload = async (c: Context, url: string, upload: Upload, isNew = false): Promise<Response> => {
     const { signal } = c.req.raw;
     const servedUrlOf = ({ id, key }: Upload, { number }: UploadPart): string =>
       `${url}/${id}/parts/${number}?key=${key}`;
     const describe = async (): Promise<string> =>
-      JSON.stringify(await describeUpload(upload, { store, servedUrlOf, signal }));
-    const turn = { caller: callerName(c), signal, maxWaitMs: maxTurnWaitMs };
+      JSON.stringify(await describeUpload(layout, upload, { servedUrlOf, signal }));
+    const turn = { ...turnOf(c), maxWaitMs: maxTurnWaitMs };
     const isBegun = c.req.method === "POST";
     return answers.sendText(c, async () => {
-      const text = await budget.parse(describedPartBytes * partCountOf(upload), describe, turn);
+      const text = await layout.budget.parse(describedPartBytes * partCountOf(upload), describe, turn);
       return {
         maxBytes: text.length, // it is ASCII
         text: () => text,
@@ -72,9 +72,18 @@ export function uploadRoutes(service: Service): Route[] {
       service,
       name,
       announcedBytes: upload.size,
-      load: (_, options) => loadUpload(upload, { ...options, log: service.log }),
+      load: async (_, options) => {
+        const receipt = await loadArchive(layout, await openUpload(layout, upload, options), options);
+        await forget(upload);
+        return receipt;
+      },
     });
   };
+  /** The images are there, and the client is told so. A part that cannot be deleted expires. */
+  const forget = async ({ id }: Upload): Promise<void> =>
+    deleteUpload(layout, id).catch((error: unknown) => {
+      service.log(`cannot delete upload ${id}, which is loaded: ${messageOf(error)}`);
+    });
   return [
     route({
       methods: ["POST"],
@@ -82,8 +91,8 @@ export function uploadRoutes(service: Service): Route[] {
       needs: "load",
       async answer(c) {
         const announced = await readJsonObject(c, { service, maxBytes: maxJsonBytes }, parseNewUpload);
-        checkBodyBytes(announced.size, service.limits.maxBodyBytes);
-        const { upload, isNew } = await beginUpload({ ...announced, owner: callerName(c) }, service);
+        checkBodyBytes(announced.size, layout.limits.maxBodyBytes);
+        const { upload, isNew } = await beginUpload(layout, { ...announced, owner: callerName(c) }, service);
         const url = urlAbove(c, 0);
         return sendUpload(c, url, upload, isNew);
       },
@@ -100,7 +109,7 @@ export function uploadRoutes(service: Service): Route[] {
       needs: "load",
       async answer(c, parameters) {
         const { id } = await ownUpload(c, parameters.id);
-        await deleteUpload(id, service);
+        await deleteUpload(layout, id);
         return c.body(null, 204);
       },
     }),
@@ -119,7 +128,7 @@ export function uploadRoutes(service: Service): Route[] {
           bodyFor: (owner: string) => service.bodyOf(c, owner),
         };
         await withinLoadSeconds("the part", service, async (signal) =>
-          putPart(part, { ...service, signal: AbortSignal.any([c.req.raw.signal, signal]) }),
+          putPart(layout, part, { parts: service.parts, signal: AbortSignal.any([c.req.raw.signal, signal]) }),
         );
         return c.body(null, 201);
       },

@@ -8,10 +8,10 @@ import type { Service } from "./service.ts";
 /** Does the work with a signal that fires with `TIMED_OUT` when the time is over. `what` names the work in the message. */
 export async function withinLoadSeconds<T>(
   what: string,
-  { limits, signal }: Pick<Service, "limits" | "signal">,
+  { layout, signal }: Pick<Service, "layout" | "signal">,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const { maxLoadSeconds } = limits;
+  const { maxLoadSeconds } = layout.limits;
   return withinSeconds({ seconds: maxLoadSeconds, late: () => tooLate(what, maxLoadSeconds), signal }, work);
 }
 

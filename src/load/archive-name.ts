@@ -9,7 +9,7 @@ import {
   unusableTagOf,
   usableTag,
 } from "../oci/reference.ts";
-import { refNameAnnotation } from "../oci/repository-index.ts";
+import { refNameAnnotation } from "../oci/index-entry.ts";
 
 /** Engines write the whole name of an image here (containerd, Docker, BuildKit). */
 export const containerdNameAnnotation = "io.containerd.image.name";

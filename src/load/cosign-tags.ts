@@ -4,7 +4,7 @@
  * image of the archive.
  */
 import { nameTextOf } from "./archive-name.ts";
-import type { ClosedRoot } from "./check-closure.ts";
+import type { ClosedRoot } from "../layout/check-closure.ts";
 
 const kindAnnotation = "kind";
 const imageKind = /^dev\.(?:cosignproject\.cosign|hauler)\/image(?:Index)?$/;

@@ -21,7 +21,7 @@ import { digestOf } from "../streams/digest-of.ts";
 import { containerdNameAnnotation } from "./archive-name.ts";
 import type { BlobIntake } from "./blob-intake.ts";
 import { type DockerFiles, maxFirstBytes } from "./docker-files.ts";
-import type { ParsedJson } from "./parsed-json.ts";
+import type { ParsedJson } from "../layout/parsed-json.ts";
 
 /** Layers that are looked for at the same time. */
 const maxConcurrentLookups = 32;

@@ -7,7 +7,7 @@ import { digestInName } from "../oci/docker-file-names.ts";
 import { type DockerImage, parseDockerManifest } from "../oci/docker-manifest.ts";
 import { type ImageName, formatName } from "../oci/reference.ts";
 import { containerdNameAnnotation, isTagAlone, nameInArchive, nameTextOf } from "./archive-name.ts";
-import type { ClosedRoot } from "./check-closure.ts";
+import type { ClosedRoot } from "../layout/check-closure.ts";
 
 /** By digest of a config, the names of its image. */
 export type DockerNames = ReadonlyMap<string, readonly string[]>;

@@ -6,7 +6,7 @@ import { StowageError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { isManifestOrFormer, parseManifest } from "../oci/manifest.ts";
 import { readSmallBlob } from "../storage/read-small-blob.ts";
-import type { ClosureOptions } from "./check-closure.ts";
+import type { ClosureOptions } from "../layout/check-closure.ts";
 import type { IgnoredEntry } from "./receipt.ts";
 
 export interface ImageRoots {

@@ -8,7 +8,7 @@ import { ociIndexType, serializeIndex } from "../oci/manifest.ts";
 import { type ImageName, formatName } from "../oci/reference.ts";
 import { digestOf } from "../streams/digest-of.ts";
 import { nameAnnotationsOf, nameTextOf } from "./archive-name.ts";
-import type { ClosedRoot } from "./check-closure.ts";
+import type { ClosedRoot } from "../layout/check-closure.ts";
 import { claimsIn, isOneImage } from "./name-roots.ts";
 
 /** The archive's own index, which lists these roots and perhaps others. */

@@ -1,7 +1,7 @@
 /** What a load found in the store long ago may have been condemned since: it is found once more before it is published. */
 import { StowageError } from "../errors.ts";
-import type { RescuingStore } from "../marks/rescuing-store.ts";
-import { type ClosedRoot, type ClosureOptions, checkClosure } from "./check-closure.ts";
+import type { RescuingStore } from "../layout/rescuing-store.ts";
+import { type ClosedRoot, type ClosureOptions, checkClosure } from "../layout/check-closure.ts";
 import { type KeepReferrersOptions, keepReferrers } from "./keep-referrers.ts";
 
 const maxTries = 3;

@@ -3,30 +3,32 @@
  * about an image that was gone is condemned: its signatures would be taken out of the index although they are of use again,
  * and no load looks at them.
  */
-import { type ReadTurn, readIndexInTurn } from "../commit/index-state.ts";
-import type { RescuingStore } from "../marks/rescuing-store.ts";
+import { readIndexInTurn } from "../layout/index/index-state.ts";
+import type { Layout, Turn } from "../layout/layout.ts";
+import type { RescuingStore } from "../layout/rescuing-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { subjectOf } from "../oci/repository-index.ts";
+import { subjectOf } from "../oci/index-entry.ts";
 import { concurrently } from "../streams/concurrently.ts";
 
 const maxConcurrentRescues = 32;
 
-export interface KeepReferrersOptions extends Pick<ReadTurn, "budget" | "caller"> {
+export interface KeepReferrersOptions extends Turn {
+  readonly layout: Layout;
   readonly store: RescuingStore;
   readonly repository: string;
   /** The digests of the manifests that are about to be published. */
   readonly manifests: ReadonlySet<string>;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * Rescues the referrers that the repository has of these manifests, and theirs. Where a gc has marked nothing, nothing is
  * read.
  */
-export async function keepReferrers({ store, repository, manifests, ...turn }: KeepReferrersOptions): Promise<void> {
+export async function keepReferrers(options: KeepReferrersOptions): Promise<void> {
+  const { layout, store, repository, manifests, ...turn } = options;
   const { signal } = turn;
   if (!(await store.hasMarks({ signal }))) return;
-  const { index } = await readIndexInTurn(store, repository, turn);
+  const { index } = await readIndexInTurn(store, repository, { ...turn, budget: layout.budget });
   const referrers = referrersOf(manifests, index.entries);
   await concurrently(referrers, maxConcurrentRescues, async (digest) => store.keep(digest, { signal }));
 }

@@ -4,20 +4,16 @@
  */
 import { setMaxListeners } from "node:events";
 import type { Meter } from "../archive/limit-expansion.ts";
-import { systemClock } from "../clock.ts";
-import { commitQueueOf } from "../commit/commit-queue.ts";
 import { StowageError, messageOf } from "../errors.ts";
-import { type LoadLimits, completeLimits, defaultLimits } from "../limits.ts";
-import { RescuingStore } from "../marks/rescuing-store.ts";
+import type { Layout } from "../layout/layout.ts";
+import { RescuingStore } from "../layout/rescuing-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Expectation } from "../oci/index-change.ts";
 import { type ImageName, formatName, parseName } from "../oci/reference.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { CountingStore } from "../storage/counting-store.ts";
-import { guardStore } from "../storage/guard-store.ts";
-import type { ObjectStore } from "../storage/object-store.ts";
 import { abortable } from "../streams/abortable.ts";
-import { ByteBudget } from "../streams/byte-budget.ts";
+import type { ByteBudget } from "../streams/byte-budget.ts";
 import type { Release } from "../streams/line.ts";
 import { BlobIntake } from "./blob-intake.ts";
 import { checkBodyBytes } from "./check-body-bytes.ts";
@@ -26,15 +22,13 @@ import type { DockerFiles } from "./docker-files.ts";
 import { makeDockerImages } from "./docker-images.ts";
 import { type DockerNames, dockerNamesIn, namesBlobs, readDockerManifest } from "./docker-names.ts";
 import { imageRootsOf } from "./image-roots.ts";
-import { ParsedJson } from "./parsed-json.ts";
+import { ParsedJson } from "../layout/parsed-json.ts";
 import { type PublishOptions, publishImages } from "./publish-images.ts";
 import { type IgnoredEntry, type Receipt, maxIgnoredEntries } from "./receipt.ts";
 import { parseRoots, takeEntries } from "./take-entries.ts";
 
-/** Where a load goes, and what it may take. Only the store has to be said. */
+/** How an archive is loaded. */
 export interface LoadOptions {
-  /** One that has not yet shown that it honours conditional writes has to do so before it is first written to. */
-  readonly store: ObjectStore;
   /**
    * What the image is to be called, whatever the tarball says: `team/app` sets the repository, `team/app:1.4` the tag too.
    * The tarball must then hold one image; with `team/app@sha256:…` it must have this digest. Without a name images keep their
@@ -45,14 +39,7 @@ export interface LoadOptions {
   readonly expects?: Expectation | undefined;
   /** Tags that may be made, and then never move: `[{ repository: "team/**", tag: "v*" }]`. */
   readonly immutableTags?: readonly TagPattern[] | undefined;
-  /** Those left out are `defaultLimits`'. How much is held in memory is not among them: the budget says that. */
-  readonly limits?: Partial<LoadLimits> | undefined;
-  /**
-   * What the load takes memory from, shared with whatever else is given the same one. Without it, all such loads of the
-   * process share one of 64 MiB. A source that falls silent keeps its part of it: end it by `signal`.
-   */
-  readonly budget?: ByteBudget | undefined;
-  /** Whom the load counts for. Callers get equal shares of the budget while several want some. Without it: one name for all. */
+  /** Whom the load counts for. Callers get equal shares of memory while several want some. Without it: one name for all. */
   readonly caller?: string | undefined;
   /** May whoever loads publish in this repository? Without it they may in all. */
   readonly mayPublish?: ((repository: string) => boolean) | undefined;
@@ -73,22 +60,18 @@ export interface LoadOptions {
 /** A load under way: every choice made, and a signal that also fires when a part of it fails. */
 interface RunningLoad extends Omit<PublishOptions, "known" | "index" | "dockerNames" | "storeBlob"> {
   readonly budget: ByteBudget;
-  readonly caller: string | undefined;
   readonly contentEncoding: ContentEncoding;
   readonly repair: boolean;
   /** Counts the bytes of the source. */
   readonly received: Meter;
 }
 
-/** For loads that are given none. */
-const sharedBudget = new ByteBudget(defaultLimits.maxBufferBytes);
-
 /**
  * Loads an OCI image layout (image specification, "Image Layout") or a docker-archive, as `podman save` and older versions
  * of `docker save` write it, that comes as a tarball, plain or compressed with gzip or zstd, in one pass. The source is
  * anything that yields bytes: a stream of Node's, a web stream such as the body that `fetch` answers with, a generator. It is
  * read no faster than the store takes it, and left early if the load fails. Chunks are kept: their memory must not be used
- * again.
+ * again. A source that falls silent keeps its share of memory: end it by `signal`.
  *
  * Nothing is published unless all of it is whole. Otherwise it throws a `StowageError`: `ARCHIVE_INVALID`, `INDEX_INVALID`,
  * `MANIFEST_INVALID`, `MANIFEST_BLOB_UNKNOWN`, `DIGEST_INVALID`, `SIZE_INVALID`, `NAME_INVALID` or `UNSUPPORTED` for what is
@@ -96,16 +79,21 @@ const sharedBudget = new ByteBudget(defaultLimits.maxBufferBytes);
  * throws, `LIMIT_EXCEEDED`, `DENIED`, `TAG_IMMUTABLE`, `CONDITION_FAILED`, `COMMIT_CONFLICT`, and `STORE_UNAVAILABLE` or
  * `STORE_DAMAGED` for the store.
  */
-export async function loadArchive(source: AsyncIterable<Uint8Array>, options: LoadOptions): Promise<Receipt> {
+export async function loadArchive(
+  layout: Layout,
+  source: AsyncIterable<Uint8Array>,
+  options: LoadOptions = {},
+): Promise<Receipt> {
   const failed = new AbortController(); // a blob that cannot be stored ends the reading at once
   const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
   setMaxListeners(0, signal); // each request under way listens to it
-  const limits = completeLimits(options.limits);
-  const { budget = sharedBudget, caller } = options;
-  const counted = new CountingStore(guardStore(options.store));
+  const { limits, budget, clock } = layout;
+  const { caller } = options;
+  const counted = new CountingStore(layout.store);
+  const store = new RescuingStore(counted, { clock });
   const load: RunningLoad = {
-    store: new RescuingStore(counted, { clock: systemClock }),
-    queue: commitQueueOf(options.store),
+    layout: layout.through(store),
+    store,
     ...checkName(options),
     immutableTags: options.immutableTags ?? [],
     mayPublish: options.mayPublish,

@@ -2,7 +2,7 @@
 import { StowageError } from "../errors.ts";
 import { type ImageName, formatName } from "../oci/reference.ts";
 import { type ArchiveName, nameInArchive, nameTextOf, tagInArchive } from "./archive-name.ts";
-import type { ClosedRoot } from "./check-closure.ts";
+import type { ClosedRoot } from "../layout/check-closure.ts";
 import { cosignImagesIn, cosignTagOf, isCosignExtra } from "./cosign-tags.ts";
 import { type ListedManifest, homesOfReferrers } from "./referrer-homes.ts";
 

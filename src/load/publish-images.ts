@@ -2,18 +2,17 @@
  * The publishing half of a load: all blobs are in the store, and nothing can be seen yet. What the archive names is checked
  * to be whole, then published under its names, together with what refers to it.
  */
-import type { CommitQueue } from "../commit/commit-queue.ts";
-import { checkSet, commitSet } from "../commit/commit-set.ts";
 import { StowageError, messageOf } from "../errors.ts";
-import type { RescuingStore } from "../marks/rescuing-store.ts";
+import { type RepositoryChanges, checkSet, commitSet } from "../layout/commit-set.ts";
+import type { Layout } from "../layout/layout.ts";
+import type { RescuingStore } from "../layout/rescuing-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import type { ChangeOutcome, ChangeSet, Expectation, SetChange } from "../oci/index-change.ts";
+import type { ChangeOutcome, Expectation, SetChange } from "../oci/index-change.ts";
 import { type ImageName, formatReference } from "../oci/reference.ts";
 import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
-import type { ByteBudget } from "../streams/byte-budget.ts";
-import { type ClosedRoot, type ClosureOptions, checkClosure } from "./check-closure.ts";
+import { type ClosedRoot, type ClosureOptions, checkClosure } from "../layout/check-closure.ts";
 import { type DockerNames, addDockerNames } from "./docker-names.ts";
-import { FoundReferrers } from "./found-referrers.ts";
+import { FoundReferrers } from "../layout/found-referrers.ts";
 import { type ArchiveIndex, joinPlatforms } from "./join-platforms.ts";
 import { keepClosed } from "./keep-closed.ts";
 import { type NamedRoot, nameRoots } from "./name-roots.ts";
@@ -26,11 +25,9 @@ const maxRepositories = 1000;
 const maxTagCharacters = 300;
 
 export interface PublishOptions extends Omit<ClosureOptions, "referrers" | "manifests" | "configOwners" | "storeBlob"> {
+  readonly layout: Layout;
+  /** The layout's store, as this load sees it. */
   readonly store: RescuingStore;
-  /** That of the store which `store` decorates. */
-  readonly queue: CommitQueue;
-  /** The memory in which large indexes are changed, and the caller that it is held for. */
-  readonly budget: ByteBudget;
   readonly caller: string | undefined;
   /** The archive's own index; a docker-archive has none. */
   readonly index: ArchiveIndex | undefined;
@@ -63,17 +60,17 @@ export async function publishImages(roots: readonly Descriptor[], options: Publi
   const publications = repositories.map((repository): Publication => {
     const named = images.filter((image) => image.repository === repository);
     const immutableTags = tagPatternsOf(options.immutableTags, repository);
-    return { repository, named, set: { changes: changesFor(named, { ...options, referrers }), immutableTags } };
+    return { named, set: { repository, changes: changesFor(named, { ...options, referrers }), immutableTags } };
   });
   if (publications.length > 1) {
     // A tag that may not move keeps the others back as well, unless it comes to be there meanwhile.
-    for (const { repository, set } of publications) await checkSet(repository, set, options);
+    for (const { set } of publications) await checkSet(options.layout, set, options);
   }
   const receipts: ImageReceipt[] = [];
-  for (const { repository, named, set } of publications) {
-    await keepClosed(closed, { ...options, repository, manifests });
+  for (const { named, set } of publications) {
+    await keepClosed(closed, { ...options, repository: set.repository, manifests });
     options.signal.throwIfAborted(); // not from here on: nobody must be left in doubt whether their load was published
-    const outcomes = await commitSet(repository, set, options).catch((error: unknown) => {
+    const outcomes = await commitSet(options.layout, set, options).catch((error: unknown) => {
       throw receipts.length === 0 ? error : publishedInPart(error, receipts);
     });
     receipts.push(...named.map((root, i) => receiptFor(root, outcomes[i])));
@@ -99,9 +96,8 @@ async function closeRoots(
 
 /** What goes into one repository. */
 interface Publication {
-  readonly repository: string;
   readonly named: readonly NamedRoot[];
-  readonly set: ChangeSet;
+  readonly set: RepositoryChanges;
 }
 
 function checkRepositories(repositories: readonly string[], { mayPublish }: PublishOptions): void {

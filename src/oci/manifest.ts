@@ -7,6 +7,9 @@ import { StowageError, messageOf } from "../errors.ts";
 import { type Descriptor, aString, knownFields, parseDescriptor, parseOptional, stringsOf } from "./descriptor.ts";
 import { describeJson, isJsonObject, parseOciJson } from "./json.ts";
 
+/** What an `oci-layout` file holds (image specification, "oci-layout file"). */
+export const ociLayoutJson = '{"imageLayoutVersion":"1.0.0"}';
+
 export const ociIndexType = "application/vnd.oci.image.index.v1+json";
 export const ociManifestType = "application/vnd.oci.image.manifest.v1+json";
 const dockerListType = "application/vnd.docker.distribution.manifest.list.v2+json";

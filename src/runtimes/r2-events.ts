@@ -3,7 +3,7 @@ import { messageOf, printable, quote } from "../errors.ts";
 import { summarize } from "../load/receipt.ts";
 import { isJsonObject } from "../oci/json.ts";
 import type { OpenedApp } from "../open-app.ts";
-import { incomingKeyOf, isRetryable, loadIncoming } from "../uploads/load-incoming.ts";
+import { incomingKeyOf, isRetryable, loadIncoming } from "./load-incoming.ts";
 
 /** What Stowage uses of a batch of a Cloudflare Queue. */
 export interface EventBatch {
@@ -17,7 +17,7 @@ export interface EventMessage {
   retry(): void;
 }
 
-export interface LoadEventsOptions extends Pick<OpenedApp, "store" | "config" | "budget"> {
+export interface LoadEventsOptions extends Pick<OpenedApp, "layout" | "config"> {
   readonly log: (line: string) => void;
 }
 
@@ -30,16 +30,16 @@ export async function loadR2Events({ messages }: EventBatch, options: LoadEvents
 }
 
 /** False if it may help to try again later. */
-async function isDone(event: unknown, { store, config, budget, log }: LoadEventsOptions): Promise<boolean> {
+async function isDone(event: unknown, { layout, config, log }: LoadEventsOptions): Promise<boolean> {
   const object = writtenObject(event);
-  const key = object && incomingKeyOf(object.key, store.url);
+  const key = object && incomingKeyOf(object.key, layout.store.url);
   if (object === undefined || key === undefined) {
     log(`nothing to load: ${printable(JSON.stringify(event))}`);
     return true;
   }
   try {
-    const { limits, immutableTags } = config;
-    const receipt = await loadIncoming(key, { store, limits, immutableTags, budget, etag: object.eTag, log });
+    const { immutableTags } = config;
+    const receipt = await loadIncoming(layout, key, { immutableTags, etag: object.eTag, log });
     if (receipt !== undefined) log(`${quote(key)}: ${summarize(receipt)}`);
     return true;
   } catch (error) {

@@ -60,7 +60,8 @@ export async function runService(settings: Settings, { runtime, signal, write }:
   const log = (line: string): void => write(`${new Date().toISOString()} ${line}\n`);
   const { bodyOf, hangUp, isReachable, ignores } = runtime;
   const platform = { bodyOf, hangUp, isReachable, ignores, signal: ending.signal, log };
-  const { app, config, store } = await openApp(settings, platform);
+  const { app, config, layout } = await openApp(settings, platform);
+  const { store } = layout;
   if (config.checkStore) await checkAtStart(store, signal);
   const listener = await runtime.listen(app.fetch, { ...config, log }).catch((error: unknown) => {
     throw listenError(error, config);

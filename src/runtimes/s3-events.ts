@@ -3,7 +3,7 @@ import { StowageError, messageOf, quote } from "../errors.ts";
 import { summarize } from "../load/receipt.ts";
 import { isJsonObject } from "../oci/json.ts";
 import type { OpenedApp } from "../open-app.ts";
-import { incomingKeyOf, isRetryable, loadIncoming } from "../uploads/load-incoming.ts";
+import { incomingKeyOf, isRetryable, loadIncoming } from "./load-incoming.ts";
 
 /** An object that was written, as an event names it. */
 export interface WrittenObject {
@@ -12,7 +12,7 @@ export interface WrittenObject {
   readonly etag: string | undefined;
 }
 
-export interface LoadEventsOptions extends Pick<OpenedApp, "store" | "config" | "budget"> {
+export interface LoadEventsOptions extends Pick<OpenedApp, "layout" | "config"> {
   readonly signal: AbortSignal;
   readonly log: (line: string) => void;
 }
@@ -34,17 +34,18 @@ export function writtenObjects(event: unknown): readonly WrittenObject[] | undef
 
 /** Loads one after the other. Throws in the end if it may help to try some of them again. */
 export async function loadS3Events(objects: readonly WrittenObject[], options: LoadEventsOptions): Promise<void> {
-  const { store, config, budget, signal, log } = options;
-  const { limits, immutableTags } = config;
+  const { layout, config, signal, log } = options;
+  const { immutableTags } = config;
+  const { url } = layout.store;
   const failures: unknown[] = [];
   for (const { key: bucketKey, etag } of objects) {
-    const key = incomingKeyOf(bucketKey, store.url);
+    const key = incomingKeyOf(bucketKey, url);
     if (key === undefined) {
-      log(`nothing to load: ${quote(bucketKey)} does not lie under incoming/ of ${store.url}`);
+      log(`nothing to load: ${quote(bucketKey)} does not lie under incoming/ of ${url}`);
       continue;
     }
     try {
-      const receipt = await loadIncoming(key, { store, limits, immutableTags, budget, signal, etag, log });
+      const receipt = await loadIncoming(layout, key, { immutableTags, signal, etag, log });
       if (receipt !== undefined) log(`${quote(key)}: ${summarize(receipt)}`);
     } catch (error) {
       const willRetry = isRetryable(error);

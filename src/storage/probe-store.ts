@@ -14,7 +14,7 @@
  * six requests. It is kinder too: SeaweedFS makes the third writer on one key wait for 300 ms.
  */
 import { StowageError } from "../errors.ts";
-import { ociLayoutJson } from "../oci/repository-index.ts";
+import { ociLayoutJson } from "../oci/manifest.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { layoutKey, stagingPrefix } from "./keys.ts";
 import type { CallOptions, ObjectStore, PutCondition } from "./object-store.ts";

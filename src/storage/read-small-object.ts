@@ -14,13 +14,6 @@ export interface Memory {
   hold(bytes: number): Promise<void>;
 }
 
-/** Memory that a caller shares with others. */
-export interface CallerMemory {
-  readonly caller: string;
-  /** Runs `work`, which reads large objects one after the other, and then gives back the memory that it held for them. */
-  use<T>(work: (memory: Memory) => Promise<T>): Promise<T>;
-}
-
 export interface ReadSmallOptions extends CallOptions {
   readonly maxBytes: number;
   /** Where a larger object than `smallObjectBytes` takes its memory from, before it is read. */

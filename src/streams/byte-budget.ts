@@ -29,6 +29,8 @@ const maxJsonBytes = 16 * 1024 * 1024;
 export const freeJsonBytes = 64 * 1024;
 /** Bytes of the indexes that commits change at the same time: what the largest one has. */
 const maxCommitBytes = 32 * 1024 * 1024;
+/** The part of all bytes that manifests may take while they are read and checked for clients that pull. */
+const manifestFraction = 1 / 4;
 /** Bytes that loads keep of large indexes and configs: what two loads may keep. */
 const maxKeptJsonBytes = 32 * 1024 * 1024;
 /** Questions to the store that are asked at the same time while a list of many is gone through. */
@@ -59,6 +61,7 @@ export class ByteBudget {
   readonly #json = new Line({ capacity: maxJsonBytes, units: "bytes of JSON", limit: "maxJsonBytes" });
   readonly #keptJson = new Line({ capacity: maxKeptJsonBytes, units: "bytes of JSON", limit: "maxKeptJsonBytes" });
   readonly #commits = new Line({ capacity: maxCommitBytes, units: "bytes of indexes", limit: "maxCommitBytes" });
+  readonly #manifests: Line;
   readonly #questions = new Line({ capacity: maxQuestions, units: "questions to the store", limit: "maxQuestions" });
 
   /** A blob that is streamed into S3 takes 30 MiB: with fewer bytes than that, large ones are refused. */
@@ -67,6 +70,7 @@ export class ByteBudget {
     this.#maxLastingBytes = Math.max(0, Math.min(Math.floor(maxBytes / 2), maxBytes - blobBytes));
     this.maxBlobBytes = maxBytes - this.#maxLastingBytes;
     const names = { units: "bytes", limit: "maxBufferBytes" };
+    this.#manifests = new Line({ capacity: Math.ceil(manifestFraction * maxBytes), ...names });
     this.#main = new Line({ capacity: maxBytes, ...names });
     this.#lasting = new Line({ capacity: Math.max(1, this.#maxLastingBytes), ...names });
   }
@@ -128,6 +132,11 @@ export class ByteBudget {
   /** Memory for a JSON text whose length is known once it is looked at. It holds nothing yet. */
   jsonMemory(options: TakeOptions): LineMemory {
     return new LineMemory(this.#json, withCaller(options));
+  }
+
+  /** Memory for one manifest that a client pulls. It holds nothing yet. A request may hold it beside `jsonMemory`. */
+  manifestMemory(options: TakeOptions): LineMemory {
+    return new LineMemory(this.#manifests, withCaller(options));
   }
 
   /** Memory for the index that one commit changes, and for the intents that it merges. It holds nothing yet. */

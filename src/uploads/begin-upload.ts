@@ -1,9 +1,8 @@
 /** Begins an upload in parts, or finds the one that the same caller began for the same thing before. */
 import { createHash, randomBytes } from "node:crypto";
 import { StowageError } from "../errors.ts";
+import type { Layout } from "../layout/layout.ts";
 import { uploadKey } from "../storage/keys.ts";
-import type { ObjectStore } from "../storage/object-store.ts";
-import type { ByteBudget } from "../streams/byte-budget.ts";
 import { type Upload, readUpload, serializeUpload } from "./upload.ts";
 
 export interface NewUpload {
@@ -15,11 +14,8 @@ export interface NewUpload {
 }
 
 export interface BeginUploadOptions {
-  readonly store: ObjectStore;
   /** Bytes of a request's body that the platform lets through. */
   readonly maxRequestBytes?: number | undefined;
-  /** What a part that the service takes is held in. */
-  readonly budget: ByteBudget;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -40,13 +36,18 @@ const maxPresignedPartBytes = 5 * 1024 * mebibyte;
 const maxServedParts = 10_000;
 
 /** Throws `LIMIT_EXCEEDED` if the whole is too large for any number of parts. */
-export async function beginUpload(announced: NewUpload, options: BeginUploadOptions): Promise<BegunUpload> {
-  const { store, signal } = options;
+export async function beginUpload(
+  layout: Layout,
+  announced: NewUpload,
+  { maxRequestBytes, signal }: BeginUploadOptions,
+): Promise<BegunUpload> {
+  const { store } = layout;
   const { size, owner } = announced;
-  const upload: Upload = { id: idOf(announced), owner, size, partBytes: partBytesOf(size, options), key: newSecret() };
+  const partBytes = partBytesOf(layout, size, maxRequestBytes);
+  const upload: Upload = { id: idOf(announced), owner, size, partBytes, key: newSecret() };
   const written = await store.putIf(uploadKey(upload.id), serializeUpload(upload), "absent", { signal });
   if (written !== "conflict") return { upload, isNew: true };
-  return { upload: await readUpload(upload.id, { store, signal }), isNew: false };
+  return { upload: await readUpload(layout, upload.id, { signal }), isNew: false };
 }
 
 /** Random, or the same for the same caller, size and fingerprint. */
@@ -63,11 +64,11 @@ function newSecret(): string {
   return randomBytes(16).toString("hex");
 }
 
-function partBytesOf(size: number, options: BeginUploadOptions): number {
-  const isPresigned = options.store.presigner !== undefined;
+function partBytesOf(layout: Layout, size: number, maxRequestBytes?: number): number {
+  const isPresigned = layout.store.presigner !== undefined;
   const [partBytes, maxBytes] = isPresigned
     ? [Math.max(minPartBytes, wholeMebibytes(size / maxPresignedParts)), maxPresignedParts * maxPresignedPartBytes]
-    : servedPartBytes(options);
+    : servedPartBytes(layout, maxRequestBytes);
   if (size <= maxBytes) return partBytes;
   throw new StowageError("LIMIT_EXCEEDED", `Cannot take an upload of ${size} bytes: at most ${maxBytes} are allowed`, {
     detail: { found: size, expected: maxBytes },
@@ -79,10 +80,10 @@ function wholeMebibytes(bytes: number): number {
 }
 
 /** Smaller where the platform cuts bodies off before that, or where there is less memory. */
-function servedPartBytes({
+function servedPartBytes(
+  { budget }: Layout,
   maxRequestBytes = Number.POSITIVE_INFINITY,
-  budget,
-}: BeginUploadOptions): readonly [partBytes: number, maxBytes: number] {
+): readonly [partBytes: number, maxBytes: number] {
   const partBytes = Math.min(minPartBytes, maxRequestBytes, budget.maxBytes - 1); // one byte more is read, see `put-part.ts`
   return [partBytes, maxServedParts * partBytes];
 }

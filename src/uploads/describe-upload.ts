@@ -1,10 +1,12 @@
 /** What a client is told of its upload: where to send which bytes, and what has arrived. */
 import { setImmediate } from "node:timers/promises";
+import type { Layout } from "../layout/layout.ts";
 import { uploadPartKey } from "../storage/keys.ts";
-import { type ListPartsOptions, type ListedPart, listParts } from "./list-parts.ts";
+import type { CallOptions } from "../storage/object-store.ts";
+import { type ListedPart, listParts } from "./list-parts.ts";
 import type { Upload, UploadPart } from "./upload.ts";
 
-export interface DescribeUploadOptions extends ListPartsOptions {
+export interface DescribeUploadOptions extends CallOptions {
   /** The URL under which the service itself takes a part, where the store has no addresses for it. */
   readonly servedUrlOf: (upload: Upload, part: UploadPart) => string;
 }
@@ -26,10 +28,14 @@ const partsAtATime = 100;
 /** How long a presigned URL is good for; whoever asks again gets fresh ones. */
 const urlSeconds = 3600;
 
-export async function describeUpload(upload: Upload, options: DescribeUploadOptions): Promise<UploadDescription> {
+export async function describeUpload(
+  layout: Layout,
+  upload: Upload,
+  options: DescribeUploadOptions,
+): Promise<UploadDescription> {
   const { id, size, partBytes } = upload;
-  const listed = await listParts(upload, options);
-  const urls = await urlsOf(upload, listed, options);
+  const listed = await listParts(layout, upload, options);
+  const urls = await urlsOf(layout, upload, { parts: listed, ...options });
   // Named one by one: with 10,000 parts, to spread them takes several times as long.
   const parts = listed.map((part, i) => ({
     number: part.number,
@@ -42,9 +48,9 @@ export async function describeUpload(upload: Upload, options: DescribeUploadOpti
 }
 
 async function urlsOf(
+  { store: { presigner } }: Layout,
   upload: Upload,
-  parts: readonly UploadPart[],
-  { store: { presigner }, servedUrlOf }: DescribeUploadOptions,
+  { parts, servedUrlOf }: DescribeUploadOptions & { readonly parts: readonly UploadPart[] },
 ): Promise<readonly string[]> {
   if (presigner === undefined) return parts.map((part) => servedUrlOf(upload, part));
   const urls: string[] = [];

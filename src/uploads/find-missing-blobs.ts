@@ -1,18 +1,9 @@
 /** Which blobs the store does not have, so that a client sends a tarball without the rest. */
 import { setMaxListeners } from "node:events";
-import { systemClock } from "../clock.ts";
-import { RescuingStore } from "../marks/rescuing-store.ts";
+import type { Layout, Turn } from "../layout/layout.ts";
+import { RescuingStore } from "../layout/rescuing-store.ts";
 import { blobKey } from "../storage/keys.ts";
-import type { ObjectStore } from "../storage/object-store.ts";
-import type { ByteBudget } from "../streams/byte-budget.ts";
 import { concurrently } from "../streams/concurrently.ts";
-
-export interface FindMissingOptions {
-  readonly store: ObjectStore;
-  readonly budget: ByteBudget;
-  readonly caller: string;
-  readonly signal: AbortSignal;
-}
 
 /** As many as a load has under way at a time. */
 const maxPendingHeads = 32;
@@ -22,11 +13,12 @@ const maxPendingHeads = 32;
  * shortest grace of a gc: one that was condemned is rescued.
  */
 export async function findMissingBlobs(
+  { store, clock, budget }: Layout,
   digests: readonly string[],
-  { store, budget, caller, signal }: FindMissingOptions,
+  { caller, signal = AbortSignal.any([]) }: Turn,
 ): Promise<readonly string[]> {
   setMaxListeners(0, signal); // each question that waits listens to it
-  const rescuing = new RescuingStore(store, { clock: systemClock });
+  const rescuing = new RescuingStore(store, { clock });
   const present = new Set<string>();
   const distinct = [...new Set(digests)];
   await concurrently(distinct, maxPendingHeads, async (digest) => {

@@ -1,6 +1,7 @@
 /** Which parts of an upload are there, each with all of its bytes. */
+import type { Layout } from "../layout/layout.ts";
 import { uploadPrefix } from "../storage/keys.ts";
-import type { ObjectStore } from "../storage/object-store.ts";
+import type { CallOptions } from "../storage/object-store.ts";
 import { type Upload, type UploadPart, partsOf } from "./upload.ts";
 
 export interface ListedPart extends UploadPart {
@@ -8,13 +9,12 @@ export interface ListedPart extends UploadPart {
   readonly present: boolean;
 }
 
-export interface ListPartsOptions {
-  readonly store: ObjectStore;
-  readonly signal?: AbortSignal | undefined;
-}
-
 /** All parts in their order; one listing tells. */
-export async function listParts(upload: Upload, { store, signal }: ListPartsOptions): Promise<readonly ListedPart[]> {
+export async function listParts(
+  { store }: Layout,
+  upload: Upload,
+  { signal }: CallOptions,
+): Promise<readonly ListedPart[]> {
   const prefix = uploadPrefix(upload.id);
   const sizes = new Map<number, number>();
   for await (const { key, size } of store.list(prefix, { signal })) sizes.set(Number(key.slice(prefix.length)), size);

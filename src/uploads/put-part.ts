@@ -2,9 +2,8 @@
 import { Buffer } from "node:buffer";
 import { timingSafeEqual } from "node:crypto";
 import { StowageError, messageOf, quote } from "../errors.ts";
+import type { Layout } from "../layout/layout.ts";
 import { uploadPartKey } from "../storage/keys.ts";
-import type { ObjectStore } from "../storage/object-store.ts";
-import type { ByteBudget } from "../streams/byte-budget.ts";
 import { abortable } from "../streams/abortable.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
@@ -25,8 +24,6 @@ export interface IncomingPart {
 }
 
 export interface PutPartOptions {
-  readonly store: ObjectStore;
-  readonly budget: ByteBudget;
   /** Turns of parts. */
   readonly parts: Line;
   /** Ends the waiting for a turn and for memory, the reading and the writing. */
@@ -38,9 +35,10 @@ export interface PutPartOptions {
  * memory are taken once its first byte has come. Throws `SIZE_INVALID` if it has another length than was agreed, `DENIED` for
  * another key, `BLOB_UPLOAD_UNKNOWN`, and `TOOMANYREQUESTS` if no turn was to be had.
  */
-export async function putPart(incoming: IncomingPart, options: PutPartOptions): Promise<void> {
-  const { store, budget, parts, signal } = options;
-  const upload = await readUpload(incoming.uploadId, { store, signal });
+export async function putPart(layout: Layout, incoming: IncomingPart, options: PutPartOptions): Promise<void> {
+  const { store, budget } = layout;
+  const { parts, signal } = options;
+  const upload = await readUpload(layout, incoming.uploadId, { signal });
   if (!isSame(incoming.key, upload.key)) {
     throw new StowageError("DENIED", "Cannot take the part: its URL does not carry the key of this upload");
   }

@@ -7,9 +7,10 @@
  *     staging/<id>.<number>     one part, from 1 on; all are of `partBytes` but the last
  */
 import { StowageError, messageOf, quote } from "../errors.ts";
+import type { Layout, Turn } from "../layout/layout.ts";
 import { isJsonObject, parseJson } from "../oci/json.ts";
 import { uploadKey } from "../storage/keys.ts";
-import type { StoreReader } from "../storage/object-store.ts";
+import type { CallOptions } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";
 
 export interface Upload {
@@ -32,27 +33,19 @@ export interface UploadPart {
   readonly size: number;
 }
 
-export interface ReadUploadOptions {
-  readonly store: StoreReader;
-  readonly signal?: AbortSignal | undefined;
-}
-
 const maxUploadBytes = 64 * 1024;
 
 /** Reads what was announced. Throws `BLOB_UPLOAD_UNKNOWN` if there is no such upload. */
-export async function readUpload(id: string, { store, signal }: ReadUploadOptions): Promise<Upload> {
+export async function readUpload({ store }: Layout, id: string, { signal }: CallOptions): Promise<Upload> {
   const found = isUploadId(id) && (await readSmallObject(store, uploadKey(id), { maxBytes: maxUploadBytes, signal }));
   if (!found) throw unknownUpload(id);
   return parseUpload(found.bytes, id);
 }
 
 /** As `readUpload`, but that an upload of somebody else's is unknown too. */
-export async function readOwnUpload(
-  id: string,
-  { owner, ...options }: ReadUploadOptions & Pick<Upload, "owner">,
-): Promise<Upload> {
-  const upload = await readUpload(id, options);
-  if (upload.owner !== owner) throw unknownUpload(id);
+export async function readOwnUpload(layout: Layout, id: string, turn: Turn): Promise<Upload> {
+  const upload = await readUpload(layout, id, turn);
+  if (upload.owner !== turn.caller) throw unknownUpload(id);
   return upload;
 }
 

@@ -1,6 +1,7 @@
 /** Reads every blob of a store and compares its bytes with its name. */
 import { StowageError } from "../errors.ts";
 import { type HashedObject, hashObject } from "../storage/hash-object.ts";
+import type { Layout } from "../layout/layout.ts";
 import { blobsPrefix } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
@@ -15,7 +16,6 @@ const maxUnreadable = 100;
 const allBlobsPrefix = "blobs/";
 
 export interface VerifyBlobsOptions {
-  readonly store: ObjectStore;
   readonly signal?: AbortSignal | undefined;
   /** Told of each problem as soon as it is found. */
   readonly onProblem: (problem: Problem) => void;
@@ -33,8 +33,8 @@ export interface VerifiedBlobs {
 }
 
 /** Throws `STORE_UNAVAILABLE` if the store cannot be listed, or if blob after blob cannot be read. */
-export async function verifyBlobs(options: VerifyBlobsOptions): Promise<VerifiedBlobs> {
-  const { store, signal, onProblem } = options;
+export async function verifyBlobs({ store }: Layout, options: VerifyBlobsOptions): Promise<VerifiedBlobs> {
+  const { signal, onProblem } = options;
   const keys: string[] = [];
   let totalBytes = 0;
   for await (const { key, size } of store.list(allBlobsPrefix, { signal })) {
@@ -49,7 +49,7 @@ export async function verifyBlobs(options: VerifyBlobsOptions): Promise<Verified
   await concurrently(keys, maxConcurrentBlobs, async (key) => {
     signal?.throwIfAborted();
     try {
-      const found = await verifyBlob(key, options);
+      const found = await verifyBlob(store, key, options);
       if (found !== undefined) sizes.set(found.digest, found.size);
     } catch (error) {
       signal?.throwIfAborted();
@@ -63,10 +63,14 @@ export async function verifyBlobs(options: VerifyBlobsOptions): Promise<Verified
 }
 
 /** Undefined if it has been deleted meanwhile. */
-async function verifyBlob(key: string, options: VerifyBlobsOptions): Promise<HashedObject | undefined> {
+async function verifyBlob(
+  store: ObjectStore,
+  key: string,
+  options: VerifyBlobsOptions,
+): Promise<HashedObject | undefined> {
   const digest = digestOfKey(key);
   if (digest === undefined) throw new StowageError("DIGEST_INVALID", "its name is not a sha256 digest");
-  const { store, signal } = options;
+  const { signal } = options;
   const object = await store.get(key, { signal });
   if (object === undefined) return undefined;
   const found = await hashObject(object, options);

@@ -1,23 +1,20 @@
 /** Checks that each repository's index can be read, and that every image in it is whole. */
 import { type ErrorCode, StowageError } from "../errors.ts";
-import type { Limits } from "../limits.ts";
-import { checkClosure } from "../load/check-closure.ts";
-import { ParsedJson } from "../load/parsed-json.ts";
+import type { Layout } from "../layout/layout.ts";
+import { listRepositories } from "../layout/list-repositories.ts";
+import { readRepository } from "../layout/read-repository.ts";
+import { checkClosure } from "../layout/check-closure.ts";
+import { ParsedJson } from "../layout/parsed-json.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { formatReference } from "../oci/reference.ts";
-import { tagOf } from "../oci/repository-index.ts";
-import { listRepositories } from "../pull/list-repositories.ts";
-import { readRepository } from "../pull/read-repository.ts";
+import { tagOf } from "../oci/index-entry.ts";
 import { blobKey, indexKey } from "../storage/keys.ts";
-import type { ObjectStore, StoreReader } from "../storage/object-store.ts";
-import { ByteBudget } from "../streams/byte-budget.ts";
+import type { StoreReader } from "../storage/object-store.ts";
 import type { LackedBlob, Problem } from "./problem.ts";
 import type { VerifiedBlobs } from "./verify-blobs.ts";
 import { withoutDamaged } from "./without-damaged.ts";
 
 export interface VerifyImagesOptions {
-  readonly store: ObjectStore;
-  readonly limits: Limits;
   /** What is known of the blobs. One that is damaged is as good as missing. */
   readonly blobs: VerifiedBlobs;
   readonly signal?: AbortSignal | undefined;
@@ -40,9 +37,9 @@ export interface VerifiedImages {
 const maxNamedImages = 1000;
 
 /** Throws `STORE_UNAVAILABLE` if the store fails. */
-export async function verifyImages(options: VerifyImagesOptions): Promise<VerifiedImages> {
-  const check = new ImageCheck(options);
-  const names = await listRepositories(options.store, options);
+export async function verifyImages(layout: Layout, options: VerifyImagesOptions): Promise<VerifiedImages> {
+  const check = new ImageCheck(layout, options);
+  const names = await listRepositories(layout, options);
   let repositories = 0;
   let images = 0;
   for (const repository of names) {
@@ -58,18 +55,18 @@ export async function verifyImages(options: VerifyImagesOptions): Promise<Verifi
 
 class ImageCheck {
   readonly needed = new Set<string>();
+  readonly #layout: Layout;
   readonly #options: VerifyImagesOptions;
   readonly #intact: StoreReader;
-  readonly #budget: ByteBudget;
   /** What is wrong with a root: the same image often has several names. */
   readonly #checked = new Map<string, Findings>();
   /** By digest. */
   readonly #lacked = new Map<string, { readonly state: LackedBlob["state"]; readonly images: string[] }>();
 
-  constructor(options: VerifyImagesOptions) {
+  constructor(layout: Layout, options: VerifyImagesOptions) {
+    this.#layout = layout;
     this.#options = options;
-    this.#intact = withoutDamaged(options.store, options.blobs.damaged);
-    this.#budget = new ByteBudget(options.limits.maxBufferBytes);
+    this.#intact = withoutDamaged(layout.store, options.blobs.damaged);
   }
 
   lacked(): readonly LackedBlob[] {
@@ -78,9 +75,9 @@ class ImageCheck {
 
   /** Undefined if the index cannot be read. */
   async readEntries(repository: string): Promise<readonly Descriptor[] | undefined> {
-    const { store, onProblem } = this.#options;
+    const { signal, onProblem } = this.#options;
     const read = async (): Promise<readonly Descriptor[]> =>
-      (await readRepository(store, repository, this.#options)).entries;
+      (await readRepository(this.#layout, repository, { signal })).entries;
     const found = await valueOrProblem(read);
     if (!(found instanceof StowageError)) return found;
     onProblem({ where: indexKey(repository), code: found.code, message: found.message });
@@ -102,7 +99,8 @@ class ImageCheck {
   }
 
   async #checkRoot(root: Descriptor): Promise<Findings> {
-    const { limits, signal, blobs } = this.#options;
+    const { signal, blobs } = this.#options;
+    const { limits, budget } = this.#layout;
     const known = {
       sizeOf: (digest: string) => {
         this.needed.add(digest);
@@ -113,7 +111,7 @@ class ImageCheck {
         return undefined;
       },
     };
-    const parsed = new ParsedJson({ limits, budget: this.#budget, signal });
+    const parsed = new ParsedJson({ limits, budget, signal });
     const found = { lacked: new Set<string>(), others: new Map<string, Pick<Problem, "code" | "message">>() };
     const onProblem = (error: StowageError): void => {
       const digest = error.detail?.["digest"];

@@ -1,13 +1,10 @@
 /** Reads a whole store and tells what is wrong with it: damaged blobs, unreadable indexes, images that are not whole. */
-import type { Limits } from "../limits.ts";
-import type { ObjectStore } from "../storage/object-store.ts";
+import type { Layout } from "../layout/layout.ts";
 import type { LackedBlob, Problem } from "./problem.ts";
 import { verifyBlobs } from "./verify-blobs.ts";
 import { verifyImages } from "./verify-images.ts";
 
 export interface VerifyOptions {
-  readonly store: ObjectStore;
-  readonly limits: Limits;
   readonly signal?: AbortSignal | undefined;
   /** Told of each problem as soon as it is found. */
   readonly onProblem?: ((problem: Problem) => void) | undefined;
@@ -32,14 +29,14 @@ export interface VerifyReport {
 }
 
 /** Reads every blob, then every image. Changes nothing. Throws `STORE_UNAVAILABLE` if the store fails. */
-export async function verifyStore(options: VerifyOptions): Promise<VerifyReport> {
+export async function verifyStore(layout: Layout, options: VerifyOptions = {}): Promise<VerifyReport> {
   const problems: Problem[] = [];
   const onProblem = (problem: Problem): void => {
     problems.push(problem);
     options.onProblem?.(problem);
   };
-  const blobs = await verifyBlobs({ ...options, onProblem });
-  const { repositories, images, needed, lacked } = await verifyImages({ ...options, blobs, onProblem });
+  const blobs = await verifyBlobs(layout, { ...options, onProblem });
+  const { repositories, images, needed, lacked } = await verifyImages(layout, { ...options, blobs, onProblem });
 
   const sizes = [...blobs.sizes.values()];
   const unusedSizes = [...blobs.sizes].filter(([digest]) => !needed.has(digest)).map(([, size]) => size);

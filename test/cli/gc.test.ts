@@ -1,8 +1,8 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { commitSet } from "../../src/commit/commit-set.ts";
-import { type MarkState, moveMark, readMark } from "../../src/marks/mark.ts";
+import { commitSet } from "../../src/layout/commit-set.ts";
+import { type MarkState, moveMark, readMark } from "../../src/layout/mark.ts";
 import { openStore } from "../../src/open-store.ts";
 import { condemnedPrefix, digestOfMarkKey } from "../../src/storage/keys.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
@@ -13,6 +13,7 @@ import { clockAfter, hour } from "../gc/clock-after.ts";
 import { randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { newFolder, stowage } from "../support/run-stowage.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const kept = makeLayout({ layers: [randomBytes(1000)], name: "docker.io/team/app:1" });
 const removed = makeLayout({ layers: [randomBytes(1000), randomBytes(5000, 2)], name: "docker.io/team/app:2" });
@@ -35,7 +36,7 @@ function describeGc(
     for (const image of [kept, removed])
       await stowage(["load", "-", "--store", url], { env, input: await tarOf(image) });
     const store = await openStore(url, env);
-    await commitSet("team/app", { changes: [{ op: "remove", tag: "2" }] }, { store });
+    await commitSet(openLayout(store), { repository: "team/app", changes: [{ op: "remove", tag: "2" }] });
 
     const run = async (...args: readonly string[]): ReturnType<typeof stowage> =>
       stowage(["gc", "--store", url, ...args], { env });

@@ -23,6 +23,7 @@ import {
   until,
 } from "../support/run-stowage.ts";
 import { type FaultyProxy, type SeenRequest, startProxy } from "./faulty-proxy.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const mebibyte = 1024 * 1024;
 /** More than a service wants in one request: 10 parts of 8 MiB. */
@@ -367,7 +368,7 @@ describe("stowage load --to, in parts", () => {
   it("loads into a service below a path, behind a login of its own and a proxy that says another Host", async () => {
     const app = new Hono();
     app.use("/images/*", basicAuth({ username: "team", password: "two wörds" }));
-    app.route("/images", createApp({ store: new MemoryStore(), access: "anyone" }));
+    app.route("/images", createApp({ layout: openLayout(new MemoryStore()), access: "anyone" }));
     const server = serve({ fetch: app.fetch, port: 0, hostname: "127.0.0.1" });
     servers.push(server);
     await once(server, "listening");

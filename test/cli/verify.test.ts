@@ -1,7 +1,6 @@
 import { cp, mkdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { defaultLimits } from "../../src/limits.ts";
 import { StowageError } from "../../src/errors.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { GetOptions, StoredObject } from "../../src/storage/object-store.ts";
@@ -9,6 +8,7 @@ import { verifyStore } from "../../src/verify/verify-store.ts";
 import { randomBytes, stallAfter } from "../support/bytes.ts";
 import { joinLayouts, makeLayout, tarOf, withBlob, withoutPlatform } from "../support/layout.ts";
 import { newFolder, stowage } from "../support/run-stowage.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const image = makeLayout({ layers: [randomBytes(1000), randomBytes(2000, 2)], name: "docker.io/team/app:1.4" });
 const index = makeLayout({ platforms: ["linux/amd64", "linux/arm64"], refName: "multi" });
@@ -191,7 +191,7 @@ describe("verifyStore", () => {
     const store = new OddStore(async () => ({ ...object, body: stallAfter(randomBytes(10)) }));
     await store.putBlob({ digest: layer, size: 1000, body: randomBytes(1000) });
     const onBytes = (): void => void setTimeout(() => controller.abort(new Error("enough")), 20);
-    const verified = verifyStore({ store, limits: defaultLimits, signal: controller.signal, onBytes });
+    const verified = verifyStore(openLayout(store), { signal: controller.signal, onBytes });
     await expect(verified).rejects.toThrow("enough");
   });
 
@@ -200,7 +200,7 @@ describe("verifyStore", () => {
       throw new StowageError("STORE_UNAVAILABLE", "the disk is broken");
     });
     for (let i = 0; i < 100; i++) await store.putBlob({ digest: `sha256:${hexOf(i)}`, size: 1, body: randomBytes(1) });
-    const { problems } = await verifyStore({ store, limits: defaultLimits });
+    const { problems } = await verifyStore(openLayout(store));
     expect(problems).toHaveLength(100);
     expect(problems[0]).toEqual({
       where: keyOf(`sha256:${hexOf(0)}`),
@@ -209,7 +209,7 @@ describe("verifyStore", () => {
     });
 
     await store.putBlob({ digest: `sha256:${hexOf(100)}`, size: 1, body: randomBytes(1) });
-    await expect(verifyStore({ store, limits: defaultLimits })).rejects.toThrow("the disk is broken");
+    await expect(verifyStore(openLayout(store))).rejects.toThrow("the disk is broken");
   });
 });
 

@@ -1,6 +1,6 @@
 /** Lists that do not fit on one page, by clients that have to follow the link to the next. */
 import { beforeAll, describe, expect, it } from "vitest";
-import { commitSet } from "../../src/commit/commit-set.ts";
+import { commitSet } from "../../src/layout/commit-set.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
 import { indexKey } from "../../src/storage/keys.ts";
@@ -11,6 +11,7 @@ import { describeIfFound } from "../support/requirement.ts";
 import { withService } from "../support/serve-app.ts";
 import { type Tool, missingTools } from "../tools/find-tool.ts";
 import { runShell } from "../tools/run-tool.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 /** Each line prints the names, one a line, of what is at `$HOST`. */
 interface Lister {
@@ -71,9 +72,9 @@ describe("a list of several pages", () => {
   const store = new MemoryStore();
   beforeAll(async () => {
     const tarball = await tarOf(joinLayouts(image, ...signatures));
-    await loadArchive(chunksOf(tarball, 100_000), { store, name: "team/app" });
+    await loadArchive(openLayout(store), chunksOf(tarball, 100_000), { name: "team/app" });
     const changes = tags.map((tag): SetChange => ({ op: "set", tag, mediaType, digest, size }));
-    await commitSet("team/app", { changes }, { store });
+    await commitSet(openLayout(store), { repository: "team/app", changes });
     // That they are there is all that is asked of them.
     for (const name of repositories) await store.putIf(indexKey(name), Buffer.from("{}"), "absent");
   });

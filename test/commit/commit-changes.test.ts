@@ -1,20 +1,19 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Clock } from "../../src/clock.ts";
-import { commitChanges } from "../../src/commit/commit-changes.ts";
-import { newCommitId } from "../../src/commit/commit-id.ts";
+import { commitChanges } from "../../src/layout/index/commit-changes.ts";
+import { newCommitId } from "../../src/layout/index/commit-id.ts";
 import { StowageError } from "../../src/errors.ts";
 import { maxIndexBytes } from "../../src/limits.ts";
-import { seenOf } from "../../src/oci/find-stale.ts";
+import { seenOf } from "../../src/layout/index/find-stale.ts";
 import type { Change, ChangeSet, ChangeSetOutcome } from "../../src/oci/index-change.ts";
 import {
   type RepositoryIndex,
   currentFormat,
   emptyIndex,
   parseRepositoryIndex,
-  refNameAnnotation,
   serializeRepositoryIndex,
-  tagOf,
-} from "../../src/oci/repository-index.ts";
+} from "../../src/layout/index/repository-index.ts";
+import { refNameAnnotation, tagOf } from "../../src/oci/index-entry.ts";
 import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
 import { indexKey, intentsPrefix } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";

@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { CommitQueue, commitQueueOf } from "../../src/commit/commit-queue.ts";
+import { CommitQueue } from "../../src/layout/index/commit-queue.ts";
 import { StowageError } from "../../src/errors.ts";
 import type { Change, ChangeSet, ChangeSetOutcome } from "../../src/oci/index-change.ts";
-import { parseRepositoryIndex, tagOf } from "../../src/oci/repository-index.ts";
+import { parseRepositoryIndex } from "../../src/layout/index/repository-index.ts";
+import { tagOf } from "../../src/oci/index-entry.ts";
 import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
 import { indexKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
@@ -185,13 +186,6 @@ describe("CommitQueue", () => {
       vi.advanceTimersByTime(1);
       expect(await Promise.all(commits), `after ${hops} turns`).toEqual([created, created, created]);
     }
-  });
-});
-
-describe("commitQueueOf", () => {
-  it("is one for one store, however it is guarded", () => {
-    expect(commitQueueOf(memory)).toBe(commitQueueOf(memory));
-    expect(commitQueueOf(memory)).not.toBe(commitQueueOf(new MemoryStore()));
   });
 });
 

@@ -5,7 +5,7 @@
 import process from "node:process";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { commitChanges } from "../../src/commit/commit-changes.ts";
+import { commitChanges } from "../../src/layout/index/commit-changes.ts";
 import { StowageError } from "../../src/errors.ts";
 import type { Edit } from "../support/compile-with.ts";
 import {

@@ -1,8 +1,8 @@
 /** Many writers of one repository in virtual time, on a store that always answers: how fast they are together. */
-import { commitChanges } from "../../src/commit/commit-changes.ts";
+import { commitChanges } from "../../src/layout/index/commit-changes.ts";
 import { StowageError } from "../../src/errors.ts";
 import type { ChangeSetOutcome } from "../../src/oci/index-change.ts";
-import { type RepositoryIndex, emptyIndex, parseRepositoryIndex } from "../../src/oci/repository-index.ts";
+import { type RepositoryIndex, emptyIndex, parseRepositoryIndex } from "../../src/layout/index/repository-index.ts";
 import { indexKey, intentsPrefix } from "../../src/storage/keys.ts";
 import type { Course } from "./course.ts";
 import { numberedDigest, setTag } from "./scenario.ts";

@@ -6,8 +6,9 @@
  * later and was told so.
  */
 import type { ChangeSet, ChangeSetOutcome } from "../../src/oci/index-change.ts";
-import { mergeIndex } from "../../src/oci/merge-index.ts";
-import { type RepositoryIndex, emptyIndex, tagOf } from "../../src/oci/repository-index.ts";
+import { mergeIndex } from "../../src/layout/index/merge-index.ts";
+import { type RepositoryIndex, emptyIndex } from "../../src/layout/index/repository-index.ts";
+import { tagOf } from "../../src/oci/index-entry.ts";
 
 interface OperationTimes {
   /** When it was called and when it returned, by the recorder's count. */

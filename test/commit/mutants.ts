@@ -22,7 +22,7 @@ export const smallMerges: Edit = {
 export const singleTry: Edit = { file: "intent.ts", replace: "maxTries = 5", by: "maxTries = 1" };
 
 /** Remembers no removal, so that more is stale: as right as the original. */
-export const noRemovals: Edit = { file: "../oci/change-history.ts", replace: "maxGone = 1000", by: "maxGone = 0" };
+export const noRemovals: Edit = { file: "change-history.ts", replace: "maxGone = 1000", by: "maxGone = 0" };
 
 export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   "outcomes are not recorded": [
@@ -92,7 +92,7 @@ export const mutantsToAndFro: Readonly<Record<string, readonly Edit[]>> = {
     { file: "index-state.ts", replace: "generation: state.index.generation + 1", by: "generation: 1" },
     { file: "index-state.ts", replace: "[...state.index.commits, id].slice(-maxCommits)", by: "[]" },
     { file: "commit-alone.ts", replace: 'passed > 0 && passed <= maxCommits ? "lost"', by: 'false ? "lost"' },
-    { file: "../oci/merge-index.ts", replace: "time: this.#now }", by: "time: 0 }" },
+    { file: "merge-index.ts", replace: "time: this.#now }", by: "time: 0 }" },
   ],
   "a conflict is believed though an earlier try may have landed": [
     shortMemory,
@@ -136,17 +136,17 @@ export const mutantsOfTheDead: Readonly<Record<string, readonly Edit[]>> = {
   ],
   "a tag that is created has no generation": [
     {
-      file: "../oci/merge-index.ts",
+      file: "merge-index.ts",
       replace: "entryOf(change, this.#stampOf(name))",
       by: "entryOf(change, before ? this.#stampOf(name) : { generation: 0, time: 0 })",
     },
   ],
   "a removal is not remembered": [
-    { file: "../oci/merge-index.ts", replace: "    this.#gone.set(name, stamp); // the latest", by: "" },
+    { file: "merge-index.ts", replace: "    this.#gone.set(name, stamp); // the latest", by: "" },
   ],
   "a removal that is forgotten makes nothing stale": [
     noRemovals,
-    { file: "../oci/change-history.ts", replace: "forgotten = Math.max(forgotten, generation);", by: "" },
+    { file: "change-history.ts", replace: "forgotten = Math.max(forgotten, generation);", by: "" },
   ],
   "intents that are there do not make a later one younger": [
     {
@@ -167,8 +167,8 @@ export const mutantsWithoutGenerations: Readonly<Record<string, readonly Edit[]>
     smallMerges,
     {
       file: "look.ts",
-      replace: "const state = lastSeen ?? (await readIndex(store, repository));\n  const { applied }",
-      by: "const early = await listIntents(commit);\n  const state = await readIndex(store, repository);\n  const { applied }",
+      replace: "const state = lastSeen ?? (await readIndex(store, repository, memory));\n  const { applied }",
+      by: "const early = await listIntents(commit);\n  const state = await readIndex(store, repository, memory);\n  const { applied }",
     },
     { file: "look.ts", replace: "? await listIntents(commit) : []", by: "? early : []" },
   ],
@@ -185,14 +185,12 @@ export const mutantsWithoutGenerationsOutOfStep: Readonly<Record<string, readonl
 };
 
 const entry = `
-  export { commitChanges } from "./src/commit/commit-changes.ts";
+  export { commitChanges } from "./src/layout/index/commit-changes.ts";
   export { StowageError } from "./src/errors.ts";
 `;
 
 /** Compiles the protocol with these changes. Throws if one of them cannot be made. */
 export async function compileProtocol(edits: readonly Edit[]): Promise<Protocol> {
-  const inSrc = edits.map(({ file, ...change }) => {
-    return { file: file.startsWith("../") ? file.slice(3) : `commit/${file}`, ...change };
-  });
+  const inSrc = edits.map(({ file, ...change }) => ({ file: `layout/index/${file}`, ...change }));
   return (await compileWith(inSrc, entry)) as Protocol;
 }

@@ -6,11 +6,11 @@ import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { commitSet } from "../../src/commit/commit-set.ts";
-import { readIndex } from "../../src/commit/index-state.ts";
+import { commitSet } from "../../src/layout/commit-set.ts";
+import { readIndex } from "../../src/layout/index/index-state.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import type { Change } from "../../src/oci/index-change.ts";
-import { tagOf } from "../../src/oci/repository-index.ts";
+import { tagOf } from "../../src/oci/index-entry.ts";
 import { DirectoryStore } from "../../src/storage/directory-store.ts";
 import { intentsPrefix } from "../../src/storage/keys.ts";
 import { probeStore } from "../../src/storage/probe-store.ts";
@@ -19,6 +19,7 @@ import { buildStowage } from "../support/build.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { Race } from "./race.ts";
 import { numberedDigest, setTag } from "./scenario.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const repository = "race/app";
 /** The first that a client of a race loads. */
@@ -56,7 +57,7 @@ async function prepare(preload: string, clients: number, env: Readonly<Record<st
 }
 
 async function make(change: Change): Promise<void> {
-  await commitSet(repository, { changes: [change] }, { store });
+  await commitSet(openLayout(store), { repository, changes: [change] });
 }
 
 /** Three commits in a moment: the third goes by way of an intent, and merges what is there. */
@@ -92,7 +93,7 @@ describe("a writer that is killed once its intent is there", { timeout: 60_000 }
     const id = await leaveIntent();
     const newer = makeLayout({ label: "newer" });
     await sleep(1200); // so that the load goes alone, and leaves the intent as it is
-    await loadArchive(Readable.from([await tarOf(newer)]), { store, name: `${repository}:${tag}` });
+    await loadArchive(openLayout(store), Readable.from([await tarOf(newer)]), { name: `${repository}:${tag}` });
     if (removal !== undefined) await make(removal);
     await makeBusy("after");
     const { index } = await readIndex(store, repository);

@@ -14,6 +14,7 @@ import { pathToFileURL } from "node:url";
 const [, , dist, url, clientsJson] = process.argv;
 const load = (path) => import(pathToFileURL(`${dist}/${path}`).href);
 const { openStore } = await load("open-store.js");
+const { Layout } = await load("layout/layout.js");
 const { loadArchive } = await load("load/load-archive.js");
 const { ForwardingStore } = await load("storage/forwarding-store.js");
 
@@ -69,7 +70,7 @@ async function race({ store, tarball, tags }) {
     const watched = new WatchedStore(store);
     try {
       const source = createReadStream(tarball);
-      const { images, requests } = await loadArchive(source, { store: watched, name: `race/app:${tag}` });
+      const { images, requests } = await loadArchive(Layout.open(watched), source, { name: `race/app:${tag}` });
       const [{ digest, status, previous }] = images;
       const { rounds, writes, intentsSentAgain } = watched;
       say({ tag, digest, status, previous, rounds, writes, intentsSentAgain, requests });

@@ -1,8 +1,8 @@
 /** Runs one schedule of the real commit code over a simulated bucket, and says what went wrong, if anything did. */
-import type { commitChanges } from "../../src/commit/commit-changes.ts";
+import type { commitChanges } from "../../src/layout/index/commit-changes.ts";
 import { messageOf } from "../../src/errors.ts";
 import type { ChangeSet, ChangeSetOutcome } from "../../src/oci/index-change.ts";
-import { type RepositoryIndex, emptyIndex, parseRepositoryIndex } from "../../src/oci/repository-index.ts";
+import { type RepositoryIndex, emptyIndex, parseRepositoryIndex } from "../../src/layout/index/repository-index.ts";
 import { allIntentsPrefix, indexKey, intentsPrefix } from "../../src/storage/keys.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { readSmallObject } from "../../src/storage/read-small-object.ts";

@@ -2,13 +2,12 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { newCommitId } from "../../src/commit/commit-id.ts";
-import { commitSet } from "../../src/commit/commit-set.ts";
+import { newCommitId } from "../../src/layout/index/commit-id.ts";
+import { commitSet } from "../../src/layout/commit-set.ts";
 import { StowageError } from "../../src/errors.ts";
 import { type GarbageOptions, collectGarbage } from "../../src/gc/collect-garbage.ts";
 import type { GarbageReport } from "../../src/gc/tally.ts";
 import { createApp } from "../../src/http/app.ts";
-import { defaultLimits } from "../../src/limits.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import type { Change } from "../../src/oci/index-change.ts";
 import { DirectoryStore } from "../../src/storage/directory-store.ts";
@@ -23,6 +22,7 @@ import { type Layout, makeLayout, tarOf, withBlob, withoutBlob, withoutPlatform 
 import { bytesAt, decorate, keysOf, loadBytes } from "../support/loading.ts";
 import { until } from "../support/run-stowage.ts";
 import { clockAfter, hour } from "./clock-after.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const [shared, own] = [randomBytes(1000), randomBytes(2000, 2)];
 const first = makeLayout({ layers: [shared, own], name: "team/app:1" });
@@ -37,15 +37,15 @@ async function load(layout: Layout, store: ObjectStore): Promise<Receipt> {
 
 /** A run so many hours later. */
 async function gc(store: ObjectStore, hours: number, options: Partial<GarbageOptions> = {}): Promise<GarbageReport> {
-  return collectGarbage({ store, limits: defaultLimits, clock: clockAfter(hours * hour), ...options });
+  return collectGarbage(openLayout(store, undefined, clockAfter(hours * hour)), options);
 }
 
 async function remove(store: ObjectStore, digest: string): Promise<void> {
-  await commitSet("team/app", { changes: [{ op: "remove", digest }] }, { store });
+  await commitSet(openLayout(store), { repository: "team/app", changes: [{ op: "remove", digest }] });
 }
 
 async function expectWhole(store: ObjectStore): Promise<void> {
-  expect((await verifyStore({ store, limits: defaultLimits })).problems).toEqual([]);
+  expect((await verifyStore(openLayout(store))).problems).toEqual([]);
 }
 
 const none = { blobs: 0, bytes: 0 };
@@ -117,7 +117,7 @@ describe("collectGarbage", () => {
   it("lets a client that asks what is missing rely on what is not", async () => {
     await remove(store, first.digest);
     await gc(store, 0);
-    const app = createApp({ store, access: "anyone" });
+    const app = createApp({ layout: openLayout(store), access: "anyone" });
     const body = JSON.stringify({ digests: [ownDigest] });
     const answer = await app.request("/v1/blobs/missing", { method: "POST", body });
     expect(await answer.json()).toMatchObject({ missing: [] });
@@ -183,7 +183,10 @@ describe("collectGarbage", () => {
     const digest = `sha256:${"f".repeat(64)}`;
     await store.putIf(blobKey(digest), Buffer.from('{"blobs":[]}'), "absent");
     const mediaType = "application/vnd.oci.artifact.manifest.v1+json";
-    await commitSet("other", { changes: [{ op: "set", tag: "1", mediaType, digest, size: 12 }] }, { store });
+    await commitSet(openLayout(store), {
+      repository: "other",
+      changes: [{ op: "set", tag: "1", mediaType, digest, size: 12 }],
+    });
   }
 
   it.each([
@@ -266,7 +269,7 @@ describe("collectGarbage", () => {
     beforeEach(async () => {
       await loadBytes(chunksOf(await tarOf(referrer), 5000), store, { name: "team/app" });
       await remove(store, digest);
-      await commitSet("team/app", { changes: [change] }, { store });
+      await commitSet(openLayout(store), { repository: "team/app", changes: [change] });
     });
 
     it("keeps it as long as its subject is there", async () => {

@@ -8,8 +8,8 @@ import type { Protocol } from "./simulate.ts";
 const began = "  const began = clock.now();\n";
 const listFirst =
   "  const marks = await listMarks(store, signal); // first: whoever needs a blob from here on moves its mark\n";
-const findNeeded = "  const needed = await findNeeded({ store, limits, signal });\n";
-const rescuing = "marks/rescuing-store.ts";
+const findNeeded = "  const needed = await findNeeded(layout, signal);\n";
+const rescuing = "layout/rescuing-store.ts";
 const sentence = "gc/sentence.ts";
 
 export const mutants: Readonly<Record<string, readonly Edit[]>> = {
@@ -61,11 +61,12 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
 
 const entry = `
   export { StowageError } from "./src/errors.ts";
-  export { RescuingStore } from "./src/marks/rescuing-store.ts";
+  export { Layout } from "./src/layout/layout.ts";
+  export { RescuingStore } from "./src/layout/rescuing-store.ts";
   export { storeBlob } from "./src/load/store-blob.ts";
-  export { checkClosure } from "./src/load/check-closure.ts";
+  export { checkClosure } from "./src/layout/check-closure.ts";
   export { keepClosed } from "./src/load/keep-closed.ts";
-  export { commitSet } from "./src/commit/commit-set.ts";
+  export { commitSet } from "./src/layout/commit-set.ts";
   export { collectGarbage } from "./src/gc/collect-garbage.ts";
 `;
 

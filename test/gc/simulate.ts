@@ -5,17 +5,20 @@
  */
 import { setMaxListeners } from "node:events";
 import type { Clock } from "../../src/clock.ts";
-import type { commitSet } from "../../src/commit/commit-set.ts";
+import type { Layout } from "../../src/layout/layout.ts";
+import type { commitSet } from "../../src/layout/commit-set.ts";
 import { messageOf } from "../../src/errors.ts";
 import type { collectGarbage } from "../../src/gc/collect-garbage.ts";
 import { defaultLimits } from "../../src/limits.ts";
-import type { checkClosure } from "../../src/load/check-closure.ts";
+import type { checkClosure } from "../../src/layout/check-closure.ts";
 import type { keepClosed } from "../../src/load/keep-closed.ts";
-import { ParsedJson } from "../../src/load/parsed-json.ts";
+import { ParsedJson } from "../../src/layout/parsed-json.ts";
 import type { storeBlob } from "../../src/load/store-blob.ts";
-import type { RescuingStore } from "../../src/marks/rescuing-store.ts";
+import type { RescuingStore } from "../../src/layout/rescuing-store.ts";
 import type { Descriptor } from "../../src/oci/descriptor.ts";
-import { ociLayoutJson, parseRepositoryIndex, subjectOf, tagOf } from "../../src/oci/repository-index.ts";
+import { parseRepositoryIndex } from "../../src/layout/index/repository-index.ts";
+import { ociLayoutJson } from "../../src/oci/manifest.ts";
+import { subjectOf, tagOf } from "../../src/oci/index-entry.ts";
 import { blobKey, blobsPrefix, condemnedPrefix, indexKey } from "../../src/storage/keys.ts";
 import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { Scheduler, seededRandom, simulatedClock } from "../commit/scheduler.ts";
@@ -25,6 +28,7 @@ import { type ErrorClass, type Objects, SimulatedStore } from "./simulated-bucke
 /** The code under test, as it is or changed. */
 export interface Protocol {
   readonly StowageError: ErrorClass;
+  readonly Layout: typeof Layout;
   readonly RescuingStore: typeof RescuingStore;
   readonly storeBlob: typeof storeBlob;
   readonly checkClosure: typeof checkClosure;
@@ -123,7 +127,7 @@ class Simulation implements SimulationResult {
 
   /** As `loadArchive` does it, one blob after the other. */
   async #load({ name, clock, store }: Actor): Promise<void> {
-    const { storeBlob, checkClosure, keepClosed, commitSet, RescuingStore } = this.#protocol;
+    const { Layout, storeBlob, checkClosure, keepClosed, commitSet, RescuingStore } = this.#protocol;
     const image = this.#anyImage();
     // A process has memory of its own: one that is killed keeps none from the others.
     const budget = new ByteBudget(1);
@@ -150,8 +154,9 @@ class Simulation implements SimulationResult {
       known: { sizeOf: (it) => known.get(it)?.length, manifest: (it) => known.get(it) },
     });
     if (!rescuing.isFresh) this.sights.add("a load looked twice");
-    await keepClosed(closed, { ...options, repository, manifests });
-    await commitSet(repository, { changes: [image.change] }, { store, clock });
+    const layout = Layout.open(store, { clock });
+    await keepClosed(closed, { ...options, layout, repository, manifests });
+    await commitSet(layout, { repository, changes: [image.change] });
     this.#scheduler.note(`${name} has published ${image.root.digest}`);
   }
 
@@ -159,11 +164,13 @@ class Simulation implements SimulationResult {
     const image = this.#anyImage();
     if (image.change.op === "set" && image.change.subject !== undefined) return;
     const change = { op: "remove", digest: image.root.digest } as const;
-    await this.#protocol.commitSet(repository, { changes: [change] }, { store, clock });
+    const { Layout, commitSet } = this.#protocol;
+    await commitSet(Layout.open(store, { clock }), { repository, changes: [change] });
   }
 
   async #collect({ clock, store }: Actor): Promise<void> {
-    const report = await this.#protocol.collectGarbage({ store, limits: defaultLimits, graceMs, clock });
+    const { Layout, collectGarbage } = this.#protocol;
+    const report = await collectGarbage(Layout.open(store, { clock }), { graceMs });
     for (const [what, { blobs }] of Object.entries(report)) if (blobs > 0) this.sights.add(`a gc: ${what}`);
   }
 

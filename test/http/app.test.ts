@@ -5,6 +5,7 @@ import { blobKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { type Layout, makeLayout, tarOf, types } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const layer = randomBytes(1000);
 const layout = makeLayout({ layers: [layer], name: "team/app:1.4" });
@@ -16,7 +17,7 @@ let log: string[];
 beforeEach(() => {
   store = new MemoryStore({ partBytes: 400 });
   log = [];
-  app = createApp({ store, access: "anyone", log: (line) => log.push(line) });
+  app = createApp({ layout: openLayout(store), access: "anyone", log: (line) => log.push(line) });
 });
 
 async function put(image: Layout, path = "/v1/load"): Promise<Response> {
@@ -141,9 +142,8 @@ describe("PUT and POST /v1/load", () => {
 
   it("answers 413 where a limit is exceeded", async () => {
     const limited = createApp({
-      store,
+      layout: openLayout(store, { maxBufferBytes: 300, maxManifestBytes: 9999, maxEntries: 99, maxIndexDepth: 3 }),
       access: "anyone",
-      limits: { maxBufferBytes: 300, maxManifestBytes: 9999, maxEntries: 99, maxIndexDepth: 3 },
     });
     const image = makeLayout({ layers: [randomBytes(350)], refName: "x" });
     const response = await limited.request("/v1/load", { method: "PUT", body: await tarOf(image) });
@@ -154,7 +154,7 @@ describe("PUT and POST /v1/load", () => {
   it("answers 503 where the store fails or cannot be trusted, and logs it", async () => {
     const careless = createApp({
       access: "anyone",
-      store: Object.assign(new MemoryStore(), { putIf: () => Promise.resolve({ etag: "always" }) }),
+      layout: openLayout(Object.assign(new MemoryStore(), { putIf: () => Promise.resolve({ etag: "always" }) })),
       log: (line) => log.push(line),
     });
     const response = await careless.request("/v1/load", { method: "PUT", body: await tarOf(layout) });
@@ -166,7 +166,7 @@ describe("PUT and POST /v1/load", () => {
   it("answers 500 to what nobody foresaw, and tells only the log", async () => {
     const broken = createApp({
       access: "anyone",
-      store: Object.assign(new MemoryStore(), { head: () => Promise.reject(new Error("secret detail")) }),
+      layout: openLayout(Object.assign(new MemoryStore(), { head: () => Promise.reject(new Error("secret detail")) })),
       log: (line) => log.push(line),
     });
     const response = await broken.request("/v1/load", { method: "PUT", body: await tarOf(layout) });

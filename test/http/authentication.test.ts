@@ -4,16 +4,15 @@ import type { AccessRules, Token } from "../../src/auth/access.ts";
 import { Answers } from "../../src/http/answers.ts";
 import { createApp, routesOf } from "../../src/http/app.ts";
 import type { Service } from "../../src/http/service.ts";
-import { defaultLimits } from "../../src/limits.ts";
 import { StowageError } from "../../src/errors.ts";
 import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
 import { CountingStore } from "../../src/storage/counting-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
-import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { Line } from "../../src/streams/line.ts";
 import { readableToBytes } from "../../src/streams/readable-stream.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { joinLayouts, makeLayout, tarOf } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const layer = randomBytes(1000);
 const layout = makeLayout({ layers: [layer], name: "team/app:1" });
@@ -59,7 +58,7 @@ beforeEach(async () => {
 });
 
 function serve(access: AccessRules): Hono {
-  return createApp({ store, access, log: (line) => log.push(line) });
+  return createApp({ layout: openLayout(store), access, log: (line) => log.push(line) });
 }
 
 async function get(path: string, authorization?: string): Promise<Response> {
@@ -147,7 +146,7 @@ describe("authenticate", () => {
   });
 
   it("asks nobody where the app is told so", async () => {
-    app = createApp({ store, access: "anyone", log: (line) => log.push(line) });
+    app = createApp({ layout: openLayout(store), access: "anyone", log: (line) => log.push(line) });
     expect((await get(manifest, "Bearer wrong")).status).toBe(200);
     expect((await load()).status).toBe(200);
     expect(log.at(-1)).toMatch(/^anyone loaded /);
@@ -168,10 +167,10 @@ function serviceOf(of: MemoryStore): Service {
   const bodyOf = (c: Context): AsyncIterable<Uint8Array> => readableToBytes(c.req.raw.body);
   const none = { maxRequestBytes: undefined, maxResponseBytes: undefined, redirectBlobs: false, immutableTags: [] };
   const turns = new Line({ capacity: 1, units: "loads", limit: "maxLoads" });
-  const shared = { limits: defaultLimits, budget: new ByteBudget(1), loads: turns, parts: turns };
+  const opened = openLayout(of);
   const ignore = (): void => undefined;
-  const answers = new Answers({ store: of, limits: defaultLimits, hangUp: undefined, log: ignore });
-  return { store: of, ...none, ...shared, answers, bodyOf, signal: undefined, log: ignore };
+  const answers = new Answers({ layout: opened, hangUp: undefined, log: ignore });
+  return { layout: opened, ...none, loads: turns, parts: turns, answers, bodyOf, signal: undefined, log: ignore };
 }
 
 /** With each way to spell a path or a name wrong, or a query. */
@@ -290,7 +289,11 @@ describe("a failure of the store", () => {
     const failing = new FailingStore(new MemoryStore());
     failing.failure = failure;
     log = [];
-    app = createApp({ store: failing, access: { ...rules, anonymousPull: true }, log: (line) => log.push(line) });
+    app = createApp({
+      layout: openLayout(failing),
+      access: { ...rules, anonymousPull: true },
+      log: (line) => log.push(line),
+    });
     const parts = "/v1/uploads/00000000000000000000000000000000/parts/1?key=1";
     const asked: [path: string, method?: string][] = [
       [manifest],
@@ -319,7 +322,7 @@ describe("a failure of the store", () => {
       [rules, basic("reader")],
       ["anyone", undefined],
     ] as const) {
-      app = createApp({ store: failing, access });
+      app = createApp({ layout: openLayout(failing), access });
       const response = await get(manifest, secret);
       expect([response.status, await response.text()]).toEqual([503, expect.stringContaining(inside)]);
     }

@@ -6,6 +6,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { bytesToReadable } from "../../src/streams/readable-stream.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const layer = randomBytes(1000);
 const layout = makeLayout({ layers: [layer], name: "team/app:1" });
@@ -13,7 +14,10 @@ const layout = makeLayout({ layers: [layer], name: "team/app:1" });
 let bucket: MemoryStore;
 beforeEach(async () => {
   bucket = new MemoryStore();
-  await load(createApp({ store: bucket, access: "anyone" }), new Blob([new Uint8Array(await tarOf(layout))]));
+  await load(
+    createApp({ layout: openLayout(bucket), access: "anyone" }),
+    new Blob([new Uint8Array(await tarOf(layout))]),
+  );
 });
 
 async function load(app: Hono, body: Blob | ReadableStream<Uint8Array>): Promise<void> {
@@ -24,7 +28,7 @@ async function load(app: Hono, body: Blob | ReadableStream<Uint8Array>): Promise
 function startCold(): { app: Hono; store: CountingStore; total: () => number } {
   const store = new CountingStore(bucket);
   const total = (): number => Object.values<number>({ ...store.requests }).reduce((sum, count) => sum + count, 0);
-  return { app: createApp({ store, access: "anyone" }), store, total };
+  return { app: createApp({ layout: openLayout(store), access: "anyone" }), store, total };
 }
 
 describe("a cold start", () => {

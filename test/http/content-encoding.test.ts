@@ -10,6 +10,7 @@ import { rawEntry } from "../support/raw-tar.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { visibleState } from "../support/visible-state.ts";
 import { missingTools } from "../tools/find-tool.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const layout = makeLayout({ layers: [randomBytes(1000)], name: "team/app:1.4" });
 const tar = await tarOf(layout);
@@ -18,7 +19,7 @@ let store: MemoryStore;
 let app: Hono;
 beforeEach(() => {
   store = new MemoryStore({ partBytes: 400 });
-  app = createApp({ store, access: "anyone" });
+  app = createApp({ layout: openLayout(store), access: "anyone" });
 });
 
 async function put(body: Uint8Array, encoding: string): Promise<Response> {

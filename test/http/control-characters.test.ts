@@ -6,6 +6,7 @@ import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { longNameEntry, paxEntry, rawTar } from "../support/raw-tar.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 /** A terminal's escape, a line that looks like one of the log, a C1 control, a line separator, and text turned around. */
 const evil = "\u001b[2J\n2026-01-01 ci loaded\r\u009b31m\u2028\u202e\u0007\u007f";
@@ -38,7 +39,7 @@ let app: Hono;
 let log: string[];
 beforeEach(async () => {
   log = [];
-  app = createApp({ store: new MemoryStore(), access: "anyone", log: (line) => log.push(line) });
+  app = createApp({ layout: openLayout(new MemoryStore()), access: "anyone", log: (line) => log.push(line) });
   await app.request("/v1/load", put(await tarOf(makeLayout({ name: "team/app:1" }))));
   log = [];
 });
@@ -102,7 +103,7 @@ describe("a message", () => {
       }
     }
     const broken = createApp({
-      store: new BrokenStore(new MemoryStore()),
+      layout: openLayout(new BrokenStore(new MemoryStore())),
       access: "anyone",
       log: (line) => log.push(line),
     });

@@ -9,6 +9,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { type Layout, makeLayout, tarOf, withoutBlob } from "../support/layout.ts";
 import { bytesAt } from "../support/loading.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const layer = randomBytes(3000);
 const image = makeLayout({ layers: [layer], name: "team/app:1" });
@@ -20,7 +21,7 @@ let log: string[];
 beforeEach(() => {
   store = new MemoryStore();
   log = [];
-  app = createApp({ store, access: "anyone", log: (line) => log.push(line) });
+  app = createApp({ layout: openLayout(store), access: "anyone", log: (line) => log.push(line) });
 });
 
 async function load(layout: Layout): Promise<Response> {
@@ -108,7 +109,7 @@ describe("a damaged manifest", () => {
   it("keeps gc from telling what is needed", async () => {
     await load(image);
     await flipBit(image.digest);
-    await expect(collectGarbage({ store })).rejects.toMatchObject({
+    await expect(collectGarbage(openLayout(store))).rejects.toMatchObject({
       code: "STORE_DAMAGED",
       message: expect.stringContaining(image.digest) as unknown,
     });

@@ -7,6 +7,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { sha256 } from "../support/bytes.ts";
 import { type Layout, type TestDescriptor, makeLayout, tarOf, types } from "../support/layout.ts";
 import { decorate, keysOf } from "../support/loading.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const image = makeLayout({ label: "one" });
 const other = makeLayout({ label: "other" });
@@ -24,7 +25,7 @@ beforeEach(() => {
 });
 
 function serve(options: Partial<AppOptions> = {}): Hono {
-  return createApp({ store, access: "anyone", log: (line) => log.push(line), ...options });
+  return createApp({ layout: openLayout(store), access: "anyone", log: (line) => log.push(line), ...options });
 }
 
 async function load(layout: Layout, name: string): Promise<void> {
@@ -185,7 +186,7 @@ describe("DELETE of a part of an index", () => {
         return store.get(key, options);
       },
     });
-    app = serve({ store: failing });
+    app = serve({ layout: openLayout(failing) });
     expect(await statusesOf(amd64)).toEqual([500]);
   });
 });

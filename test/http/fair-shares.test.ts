@@ -14,6 +14,7 @@ import { makeLayout, tarOf, types, withBlob } from "../support/layout.ts";
 import { decorate } from "../support/loading.ts";
 import { type ServingCommand, newFolder, serveStowage, until } from "../support/run-stowage.ts";
 import { ustarHeader } from "../support/ustar-header.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const mebibyte = 1024 * 1024;
 const maxBufferBytes = 64 * mebibyte;
@@ -166,7 +167,11 @@ describe("indexes that name many manifests which are nowhere", () => {
   it("keep no turn for JSON while the store is asked for them", { timeout: 30_000 }, async () => {
     const ending = new AbortController();
     const store = withLatency(new MemoryStore());
-    const app = createApp({ store, access: { tokens, anonymousPull: false }, signal: ending.signal });
+    const app = createApp({
+      layout: openLayout(store),
+      access: { tokens, anonymousPull: false },
+      signal: ending.signal,
+    });
     const put = async (caller: string, tarball: Uint8Array): Promise<number> => {
       const init = { method: "PUT", body: tarball, headers: { Authorization: `Bearer ${caller}` } };
       return (await app.request(`/v1/load/${caller}/app:1`, init)).status;

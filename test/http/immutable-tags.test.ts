@@ -6,6 +6,7 @@ import { parseTagPatterns } from "../../src/oci/tag-pattern.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { chunksOf } from "../support/bytes.ts";
 import { type Layout, joinLayouts, makeLayout, tarOf } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const { patterns: immutableTags } = parseTagPatterns("v*,team/**:stable");
 const first = makeLayout({ label: "first" });
@@ -15,7 +16,7 @@ let store: MemoryStore;
 let app: Hono;
 beforeEach(() => {
   store = new MemoryStore();
-  app = createApp({ store, access: "anyone", immutableTags });
+  app = createApp({ layout: openLayout(store), access: "anyone", immutableTags });
 });
 
 async function load(layout: Layout, name = ""): Promise<Response> {
@@ -93,10 +94,10 @@ describe("a tag that the settings protect", () => {
 
   it("stays for loads by the library", async () => {
     const source = async (layout: Layout): Promise<AsyncIterable<Uint8Array>> => chunksOf(await tarOf(layout), 1000);
-    await loadArchive(await source(first), { store, name: "app:v1", immutableTags });
-    const moving = loadArchive(await source(second), { store, name: "app:v1", immutableTags });
+    await loadArchive(openLayout(store), await source(first), { name: "app:v1", immutableTags });
+    const moving = loadArchive(openLayout(store), await source(second), { name: "app:v1", immutableTags });
     await expect(moving).rejects.toMatchObject({ code: "TAG_IMMUTABLE" });
-    const unprotected = await loadArchive(await source(second), { store, name: "app:v1" });
+    const unprotected = await loadArchive(openLayout(store), await source(second), { name: "app:v1" });
     expect(unprotected.images).toMatchObject([{ status: "updated" }]);
   });
 });

@@ -1,7 +1,7 @@
 /** Repositories with very many tags, and very many repositories: what one answer holds, and what the store is asked for. */
 import type { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
-import { commitSet } from "../../src/commit/commit-set.ts";
+import { commitSet } from "../../src/layout/commit-set.ts";
 import { createApp } from "../../src/http/app.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
 import { indexKey, intentsPrefix } from "../../src/storage/keys.ts";
@@ -9,6 +9,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { decorate } from "../support/loading.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const image = makeLayout({ name: "team/app:1.4" });
 const { mediaType = "", digest = "", size = 0 } = image.roots[0] ?? {};
@@ -21,7 +22,7 @@ beforeEach(() => {
 /** Points many tags at an image that nobody looks at. */
 async function tagAll(repository: string, tags: readonly string[]): Promise<void> {
   const changes = tags.map((tag): SetChange => ({ op: "set", tag, mediaType, digest, size }));
-  await commitSet(repository, { changes }, { store });
+  await commitSet(openLayout(store), { repository, changes });
 }
 
 function numbers(count: number): string[] {
@@ -34,7 +35,7 @@ interface ListedPage {
 }
 
 async function pageAt(path: string, from: ObjectStore = store): Promise<ListedPage> {
-  const response = await createApp({ store: from, access: "anyone" }).request(path);
+  const response = await createApp({ layout: openLayout(from), access: "anyone" }).request(path);
   expect(response.status).toBe(200);
   const { tags, repositories } = (await response.json()) as { tags?: string[]; repositories?: string[] };
   const [, next] = /^<(.*)>; rel="next"$/.exec(response.headers.get("Link") ?? "") ?? [];
@@ -98,7 +99,7 @@ describe("GET /v2/_catalog of very many repositories", () => {
 });
 
 describe("GET /v2/_catalog of repositories that are empty", () => {
-  const app = (): Hono => createApp({ store, access: "anyone" });
+  const app = (): Hono => createApp({ layout: openLayout(store), access: "anyone" });
   const remove = async (name: string): Promise<number> =>
     (await app().request(`/v2/${name}/manifests/${digest}`, { method: "DELETE" })).status;
 
@@ -153,7 +154,7 @@ describe("GET /v2/<name>/manifests/<tag> by a crowd", () => {
 
   it("reads the index once for all who come while it is being read", async () => {
     const gated = new GatedStore(store);
-    const app = createApp({ store: gated.store, access: "anyone" });
+    const app = createApp({ layout: openLayout(gated.store), access: "anyone" });
     await app.request("/v1/load", { method: "PUT", body: await tarOf(image) });
     const pull = async (): Promise<number> => (await app.request(path)).status;
     gated.close();
@@ -168,13 +169,16 @@ describe("GET /v2/<name>/manifests/<tag> by a crowd", () => {
 
   it("gives nobody a state from before they came", async () => {
     const gated = new GatedStore(store);
-    const app = createApp({ store: gated.store, access: "anyone" });
+    const app = createApp({ layout: openLayout(gated.store), access: "anyone" });
     await app.request("/v1/load", { method: "PUT", body: await tarOf(makeLayout({ name: "team/app:other" })) });
     gated.close();
     const early = app.request(path); // reads the index as it is now
     await gated.reached(1);
     await tagAll("team/app", ["latest"]);
-    await createApp({ store, access: "anyone" }).request("/v1/load", { method: "PUT", body: await tarOf(image) });
+    await createApp({ layout: openLayout(store), access: "anyone" }).request("/v1/load", {
+      method: "PUT",
+      body: await tarOf(image),
+    });
     const late = app.request(path);
     gated.open();
     expect((await early).status).toBe(404);
@@ -183,7 +187,7 @@ describe("GET /v2/<name>/manifests/<tag> by a crowd", () => {
 
   it("lets one go away, and another have what he began to read", async () => {
     const gated = new GatedStore(store);
-    const app = createApp({ store: gated.store, access: "anyone" });
+    const app = createApp({ layout: openLayout(gated.store), access: "anyone" });
     await app.request("/v1/load", { method: "PUT", body: await tarOf(image) });
     gated.close();
     const leaving = new AbortController();
@@ -204,8 +208,11 @@ describe("GET /v2/<name>/manifests/<tag> by a crowd", () => {
         return store.get(key, options);
       },
     });
-    await createApp({ store, access: "anyone" }).request("/v1/load", { method: "PUT", body: await tarOf(image) });
-    const app = createApp({ store: failing, access: "anyone" });
+    await createApp({ layout: openLayout(store), access: "anyone" }).request("/v1/load", {
+      method: "PUT",
+      body: await tarOf(image),
+    });
+    const app = createApp({ layout: openLayout(failing), access: "anyone" });
     const statuses = await Promise.all([app.request(path), app.request(path)]);
     expect(statuses.map(({ status }) => status)).toEqual([500, 200]);
   });

@@ -1,11 +1,13 @@
 import type { Hono } from "hono";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { type AppOptions, createApp } from "../../src/http/app.ts";
+import { createApp } from "../../src/http/app.ts";
 import type { Limits } from "../../src/limits.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { bytesToReadable } from "../../src/streams/readable-stream.ts";
 import { randomBytes, sha256, stallAfter } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const layout = makeLayout({ layers: [randomBytes(1000)], name: "team/app:1.4" });
 const tarball = await tarOf(layout);
@@ -15,8 +17,8 @@ beforeEach(() => {
   store = new MemoryStore({ partBytes: 400 });
 });
 
-function appWith(limits: Partial<Limits>, options: Partial<AppOptions> = {}): Hono {
-  return createApp({ store, access: "anyone", limits, ...options });
+function appWith(limits: Partial<Limits>, objects: ObjectStore = store): Hono {
+  return createApp({ layout: openLayout(objects, limits), access: "anyone" });
 }
 
 /** A body that comes in chunks, without a length, and tells whether anybody has asked for it. */
@@ -129,9 +131,7 @@ describe("maxIdleSeconds", () => {
         return MemoryStore.prototype.putBlob.apply(slow, args);
       },
     });
-    expect(
-      (await put(appWith({ maxIdleSeconds: 0.05 }, { store: slow }), watchedBody(once(tarball)).body)).status,
-    ).toBe(201);
+    expect((await put(appWith({ maxIdleSeconds: 0.05 }, slow), watchedBody(once(tarball)).body)).status).toBe(201);
   });
 });
 
@@ -242,7 +242,7 @@ describe("a request that cannot be taken", () => {
     ["PUT", "/v1/loads", 404, "UNSUPPORTED"],
     ["PUT", "/v1/load/other/app", 403, "DENIED"],
   ])("is refused before its body is read: %s %s", async (method, path, status, code) => {
-    const app = appWith({}, { access: { tokens, anonymousPull: false } });
+    const app = createApp({ layout: openLayout(store), access: { tokens, anonymousPull: false } });
     const { body, isRead } = watchedBody(once(tarball));
     const init = { method, body, duplex: "half" } as const;
     const headers = { Authorization: "Bearer secret" };
@@ -253,7 +253,7 @@ describe("a request that cannot be taken", () => {
   });
 
   it("is refused before its body is read without a token", async () => {
-    const app = appWith({}, { access: { tokens, anonymousPull: false } });
+    const app = createApp({ layout: openLayout(store), access: { tokens, anonymousPull: false } });
     const { body, isRead } = watchedBody(once(tarball));
     expect((await put(app, body)).status).toBe(401);
     expect(isRead()).toBe(false);

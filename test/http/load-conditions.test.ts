@@ -5,6 +5,7 @@ import { loadArchive } from "../../src/load/load-archive.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { chunksOf } from "../support/bytes.ts";
 import { type Layout, joinLayouts, makeLayout, tarOf, types } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const first = makeLayout({ label: "first" });
 const second = makeLayout({ label: "second" });
@@ -15,7 +16,7 @@ let store: MemoryStore;
 let app: Hono;
 beforeEach(() => {
   store = new MemoryStore();
-  app = createApp({ store, access: "anyone" });
+  app = createApp({ layout: openLayout(store), access: "anyone" });
 });
 
 type Headers = Readonly<Record<string, string>>;
@@ -109,12 +110,15 @@ describe("/v1/load with a condition", () => {
 describe("loadArchive with expects", () => {
   it("publishes or not, as the tag is", async () => {
     const source = async (layout: Layout): Promise<AsyncIterable<Uint8Array>> => chunksOf(await tarOf(layout), 1000);
-    await loadArchive(await source(first), { store, name: "team/app:1", expects: "absent" });
-    const again = loadArchive(await source(second), { store, name: "team/app:1", expects: "absent" });
+    await loadArchive(openLayout(store), await source(first), { name: "team/app:1", expects: "absent" });
+    const again = loadArchive(openLayout(store), await source(second), { name: "team/app:1", expects: "absent" });
     await expect(again).rejects.toMatchObject({ code: "CONDITION_FAILED", detail: { found: first.digest } });
-    await loadArchive(await source(second), { store, name: "team/app:1", expects: { digest: first.digest } });
+    await loadArchive(openLayout(store), await source(second), {
+      name: "team/app:1",
+      expects: { digest: first.digest },
+    });
     expect(await digestOf("1")).toBe(second.digest);
-    const nameless = loadArchive(await source(first), { store, expects: "absent" });
+    const nameless = loadArchive(openLayout(store), await source(first), { expects: "absent" });
     await expect(nameless).rejects.toMatchObject({ code: "INPUT_INVALID" });
   });
 });

@@ -1,7 +1,7 @@
 /** Short requests that make the service read many manifests: how many it reads at once, and who is served meanwhile. */
 import type { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
-import { commitSet } from "../../src/commit/commit-set.ts";
+import { commitSet } from "../../src/layout/commit-set.ts";
 import { createApp } from "../../src/http/app.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
@@ -9,6 +9,7 @@ import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { sha256 } from "../support/bytes.ts";
 import { makeLayout, types } from "../support/layout.ts";
 import { decorate } from "../support/loading.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const image = makeLayout();
 const [subject] = image.roots;
@@ -34,7 +35,7 @@ beforeEach(() => {
     reads.now--;
     return store.get(key, options);
   };
-  app = createApp({ store: decorate(store, { get }), access: { tokens: [token], anonymousPull: true } });
+  app = createApp({ layout: openLayout(decorate(store, { get })), access: { tokens: [token], anonymousPull: true } });
 });
 
 /** Stores manifests, and names them in the repository. */
@@ -48,7 +49,7 @@ async function publish(count: number, manifestOf: (i: number) => object): Promis
     const common = { digest, size: bytes.length, mediaType: manifest.mediaType };
     changes.push({ op: "set", tag: `t${i}`, subject: subject?.digest, ...common });
   }
-  await commitSet("team/app", { changes }, { store });
+  await commitSet(openLayout(store), { repository: "team/app", changes });
 }
 
 const referrers = (padding: number) => (i: number) => ({
@@ -105,12 +106,11 @@ describe("many requests for a manifest that was removed", () => {
       annotations: { n: `${i}` },
     });
     await publish(40, index);
-    await commitSet(
-      "team/app",
-      { changes: [{ op: "set", tag: "x", digest: gone, size: 2, mediaType: types.manifest }] },
-      { store },
-    );
-    await commitSet("team/app", { changes: [{ op: "remove", digest: gone }] }, { store });
+    await commitSet(openLayout(store), {
+      repository: "team/app",
+      changes: [{ op: "set", tag: "x", digest: gone, size: 2, mediaType: types.manifest }],
+    });
+    await commitSet(openLayout(store), { repository: "team/app", changes: [{ op: "remove", digest: gone }] });
     expect(new Set(await statuses(50, `/v2/team/app/manifests/${gone}`))).toEqual(new Set([404]));
     expect(reads.most).toBeGreaterThan(0);
     expect(reads.most).toBeLessThanOrEqual(32);

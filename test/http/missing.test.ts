@@ -3,6 +3,7 @@ import { createApp } from "../../src/http/app.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { makeLayout, tarOf, withoutBlob } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const mebibyte = 1024 * 1024;
 
@@ -13,13 +14,13 @@ describe("POST /v1/blobs/missing", () => {
   });
 
   async function ask(body: string, options: { maxRequestBytes?: number } = {}): Promise<Response> {
-    const app = createApp({ store, access: "anyone", ...options });
+    const app = createApp({ layout: openLayout(store), access: "anyone", ...options });
     return app.request("/v1/blobs/missing", { method: "POST", body });
   }
 
   it("names what is not there, in its order and once, so that a tarball can go without the rest", async () => {
     const layer = randomBytes(1000);
-    const app = createApp({ store, access: "anyone" });
+    const app = createApp({ layout: openLayout(store), access: "anyone" });
     const load = async (body: Buffer): Promise<unknown> =>
       (await app.request("/v1/load", { method: "PUT", body: new Uint8Array(body) })).json();
     await load(await tarOf(makeLayout({ layers: [layer], name: "team/app:1" })));
@@ -65,7 +66,7 @@ describe("POST /v1/blobs/missing", () => {
   });
 
   it("asks who asks", async () => {
-    const app = createApp({ store, access: { tokens: [], anonymousPull: true } });
+    const app = createApp({ layout: openLayout(store), access: { tokens: [], anonymousPull: true } });
     const response = await app.request("/v1/blobs/missing", { method: "POST", body: '{"digests":[]}' });
     expect(response.status).toBe(401);
   });

@@ -7,6 +7,7 @@ import { createApp } from "../../src/http/app.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { sha256 } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const layout = makeLayout({ name: "team/app:1" });
 const closed: Access = { tokens: [], anonymousPull: false };
@@ -15,7 +16,7 @@ let store: MemoryStore;
 let app: Hono;
 beforeEach(() => {
   store = new MemoryStore();
-  app = createApp({ store, access: "anyone" });
+  app = createApp({ layout: openLayout(store), access: "anyone" });
 });
 
 async function errorOf(response: Response): Promise<{ status: number; code?: string; message: string }> {
@@ -39,7 +40,7 @@ describe("a long path", () => {
   ])("is refused at once, %s", async (_, base, mount) => {
     const began = performance.now();
     for (const access of ["anyone", closed] as const) {
-      const outer = mount(createApp({ store, access }));
+      const outer = mount(createApp({ layout: openLayout(store), access }));
       for (const middle of hostile) {
         for (const path of [`/v2/${middle}x/manifests/1`, `/v1/load/${middle}x`, `/v2/${middle}`]) {
           const response = await outer.request(base + path);
@@ -142,7 +143,7 @@ describe("a push", () => {
   });
 
   it("is asked for a token first", async () => {
-    const asking = createApp({ store, access: closed });
+    const asking = createApp({ layout: openLayout(store), access: closed });
     for (const [method, path] of steps) {
       expect((await asking.request(`/v2/team/app/${path}`, { method })).status, path).toBe(401);
     }

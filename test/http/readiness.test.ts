@@ -6,6 +6,7 @@ import { createS3Client } from "../../src/storage/s3-client.ts";
 import { S3Store } from "../../src/storage/s3-store.ts";
 import { makeS3Store, s3Environment } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 /** A store that can be made to fail, and counts how often it is asked. */
 class WatchedStore extends MemoryStore {
@@ -28,7 +29,11 @@ beforeEach(() => {
   vi.useFakeTimers({ toFake: ["Date"] });
   store = new WatchedStore();
   log = [];
-  app = createApp({ store, access: { tokens: [], anonymousPull: false }, log: (line) => log.push(line) });
+  app = createApp({
+    layout: openLayout(store),
+    access: { tokens: [], anonymousPull: false },
+    log: (line) => log.push(line),
+  });
 });
 afterEach(() => void vi.useRealTimers());
 
@@ -86,7 +91,7 @@ describe("GET /readyz", () => {
 
 await describeS3Servers("GET /readyz", (server) => {
   const appOn = (one: S3Store): ReturnType<typeof createApp> =>
-    createApp({ store: one, access: "anyone", log: (line) => log.push(line) });
+    createApp({ layout: openLayout(one), access: "anyone", log: (line) => log.push(line) });
 
   it("tells an empty prefix from a missing bucket and from wrong keys", async () => {
     app = appOn(await makeS3Store(server));

@@ -20,6 +20,7 @@ import { type Image, readOnlyImage, unpack } from "../tools/read-image.ts";
 import { registryClients } from "../tools/registry-clients.ts";
 import { runShell } from "../tools/run-tool.ts";
 import { type Workshop, openWorkshop } from "../tools/workshop.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const layer = randomBytes(200_000);
 const small = randomBytes(1000, 2);
@@ -35,7 +36,7 @@ async function bytesOf(response: Response): Promise<Uint8Array> {
 }
 
 async function serve(store: ObjectStore, options: Partial<AppOptions>): Promise<Hono> {
-  const app = createApp({ store, access: "anyone", ...options });
+  const app = createApp({ layout: openLayout(store), access: "anyone", ...options });
   expect((await app.request("/v1/load", { method: "PUT", body: tarball })).ok).toBe(true);
   return app;
 }
@@ -150,7 +151,7 @@ await describeS3Servers("clients that are redirected to a bucket", (server) => {
         ...s3Environment(server),
         STOWAGE_PUBLIC_ENDPOINT_URL_S3: server.endpoint.replace("127.0.0.1", "localhost"),
       });
-      const app = createApp({ store, access: "anyone", redirectBlobs: true });
+      const app = createApp({ layout: openLayout(store), access: "anyone", redirectBlobs: true });
       const body = new Uint8Array(await readFile(tar));
       expect((await app.request("/v1/load/moved:1", { method: "PUT", body })).status).toBe(201);
       service = createAdaptorServer({

@@ -1,9 +1,9 @@
 import type { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
-import { commitSet } from "../../src/commit/commit-set.ts";
+import { commitSet } from "../../src/layout/commit-set.ts";
 import { createApp } from "../../src/http/app.ts";
 import { isJsonObject } from "../../src/oci/json.ts";
-import { refNameAnnotation } from "../../src/oci/repository-index.ts";
+import { refNameAnnotation } from "../../src/oci/index-entry.ts";
 import { blobKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { sha256 } from "../support/bytes.ts";
@@ -17,6 +17,7 @@ import {
   types,
   withBlob,
 } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const image = makeLayout({ name: "team/app:1.4" });
 const subject = rootOf(image);
@@ -26,7 +27,7 @@ let store: MemoryStore;
 let app: Hono;
 beforeEach(() => {
   store = new MemoryStore();
-  app = createApp({ store, access: "anyone" });
+  app = createApp({ layout: openLayout(store), access: "anyone" });
 });
 
 /** The descriptor of a layout's first root, without a name. */
@@ -201,8 +202,8 @@ describe("GET /v2/<name>/referrers/<digest>", () => {
     const signature = referrer();
     const { mediaType, digest, size } = rootOf(signature);
     await load(joinLayouts(image, signature));
-    await commitSet("team/app", { changes: [{ op: "remove", digest }] }, { store });
-    await commitSet("team/app", { changes: [{ op: "set", mediaType, digest, size }] }, { store });
+    await commitSet(openLayout(store), { repository: "team/app", changes: [{ op: "remove", digest }] });
+    await commitSet(openLayout(store), { repository: "team/app", changes: [{ op: "set", mediaType, digest, size }] });
     expect(await digestsAbout(image.digest)).toEqual([]);
     await load(signature);
     expect(await digestsAbout(image.digest)).toEqual([digest]);
@@ -212,7 +213,10 @@ describe("GET /v2/<name>/referrers/<digest>", () => {
     const attestation = referrer();
     const whole = indexOf(joinLayouts(image, attestation), { refName: "1.4" });
     await load(whole);
-    await commitSet("team/app", { changes: [{ op: "remove", digest: attestation.digest }] }, { store });
+    await commitSet(openLayout(store), {
+      repository: "team/app",
+      changes: [{ op: "remove", digest: attestation.digest }],
+    });
     expect(await digestsAbout(image.digest)).toEqual([]);
     await load(whole);
     expect(await digestsAbout(image.digest)).toEqual([attestation.digest]);
@@ -268,7 +272,7 @@ describe("GET /v2/<name>/referrers/<digest>", () => {
   });
 
   it("is for whoever may pull from the repository", async () => {
-    const closed = createApp({ store, access: { tokens: [], anonymousPull: false } });
+    const closed = createApp({ layout: openLayout(store), access: { tokens: [], anonymousPull: false } });
     expect((await closed.request(`/v2/team/app/referrers/${image.digest}`)).status).toBe(401);
   });
 });

@@ -2,10 +2,11 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { createApp } from "../../src/http/app.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 let app: ReturnType<typeof createApp>;
 beforeEach(() => {
-  app = createApp({ store: new MemoryStore(), access: "anyone" });
+  app = createApp({ layout: openLayout(new MemoryStore()), access: "anyone" });
 });
 
 async function load(headers: Readonly<Record<string, string>>): Promise<Response> {

@@ -7,6 +7,7 @@ import { node } from "../../src/runtimes/node.ts";
 import { runService } from "../../src/runtimes/run-service.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const tarball = await tarOf(makeLayout({ name: "team/app:1" }));
 const tokens = JSON.stringify([{ name: "ci", sha256: "0".repeat(64), actions: ["load"] }]);
@@ -100,7 +101,7 @@ describe("any other service", () => {
 
 describe("createApp", () => {
   it("answers a request without a Host, which no browser sends", async () => {
-    const app = createApp({ store: new MemoryStore(), access: "anyone", hosts: ["localhost"] });
+    const app = createApp({ layout: openLayout(new MemoryStore()), access: "anyone", hosts: ["localhost"] });
     expect((await app.request("/v2/")).status).toBe(200);
     const response = await app.request("/v2/", { headers: { Host: "evil.example\u001b" } });
     expect(response.status).toBe(421);
@@ -109,7 +110,7 @@ describe("createApp", () => {
   });
 
   it("does not look at the Host where nobody says which it may be, as in somebody's own app", async () => {
-    const app = createApp({ store: new MemoryStore(), access: "anyone" });
+    const app = createApp({ layout: openLayout(new MemoryStore()), access: "anyone" });
     expect((await app.request("/v2/", { headers: { Host: "own.example" } })).status).toBe(200);
   });
 });

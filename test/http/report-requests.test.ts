@@ -4,6 +4,7 @@ import type { Token } from "../../src/auth/access.ts";
 import { type AppOptions, createApp } from "../../src/http/app.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const layout = makeLayout({ name: "docker.io/team/app:1.4" });
 const tarball = await tarOf(layout);
@@ -26,7 +27,7 @@ type App = ReturnType<typeof createApp>;
 
 function makeApp(options: Partial<AppOptions> = {}): App {
   return createApp({
-    store: new MemoryStore(),
+    layout: openLayout(new MemoryStore()),
     access: { ...access, anonymousPull: false },
     log: (line) => log.push(line),
     ...options,
@@ -148,7 +149,7 @@ describe("the log of requests", () => {
         throw new Error("expected the signal to have fired");
       };
       const path = `/v2/team/app/blobs/${layout.digest}`;
-      await makeApp({ store }).request(
+      await makeApp({ layout: openLayout(store) }).request(
         new Request(`http://localhost${path}`, { headers: as("ci"), signal: client.signal }),
       );
       expect(log).toEqual([`ci GET ${path} 499: the client went away`]);

@@ -1,7 +1,7 @@
 /** Clients that do not read their answers: what they hold, and who is served meanwhile. */
 import type { Hono } from "hono";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { commitSet } from "../../src/commit/commit-set.ts";
+import { commitSet } from "../../src/layout/commit-set.ts";
 import { createApp } from "../../src/http/app.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
@@ -12,6 +12,7 @@ import { type GetOptions, type StoredObject } from "../../src/storage/object-sto
 import { chunksOf, randomBytes, readAll, sha256 } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { readableToBytes } from "../../src/streams/readable-stream.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const chunkBytes = 64 * 1024;
 /** Of the store. */
@@ -67,12 +68,13 @@ let store: WatchedStore;
 let app: Hono;
 beforeEach(async () => {
   const memory = new MemoryStore();
-  await loadArchive(chunksOf(await tarOf(makeLayout({ layers: [layer], name: "team/app:1" })), chunkBytes), {
-    store: memory,
-  });
+  await loadArchive(
+    openLayout(memory),
+    chunksOf(await tarOf(makeLayout({ layers: [layer], name: "team/app:1" })), chunkBytes),
+  );
   vi.useFakeTimers();
   store = new WatchedStore(memory);
-  app = createApp({ store, access: { tokens: [token], anonymousPull: true } });
+  app = createApp({ layout: openLayout(store), access: { tokens: [token], anonymousPull: true } });
 });
 afterEach(() => void vi.useRealTimers());
 
@@ -224,9 +226,10 @@ describe("a pull for which no connection to the store is to be had", () => {
 describe("clients that read on all the time", () => {
   it("pass their connections on to others of the same caller", async () => {
     const large = randomBytes(60 * chunkBytes, 3);
-    await loadArchive(chunksOf(await tarOf(makeLayout({ layers: [large], name: "team/large:1" })), chunkBytes), {
-      store,
-    });
+    await loadArchive(
+      openLayout(store),
+      chunksOf(await tarOf(makeLayout({ layers: [large], name: "team/large:1" })), chunkBytes),
+    );
     const path = `/v2/team/app/blobs/${sha256(large)}`;
     const busy = (await begin(path, maxOpenBodies)).map(async (response) =>
       sha256(await readAll(paced(response, 100))),
@@ -237,9 +240,10 @@ describe("clients that read on all the time", () => {
 
   it("pass them on after a mebibyte, however fast they read", async () => {
     const large = randomBytes(40 * chunkBytes, 4);
-    await loadArchive(chunksOf(await tarOf(makeLayout({ layers: [large], name: "team/large:1" })), chunkBytes), {
-      store,
-    });
+    await loadArchive(
+      openLayout(store),
+      chunksOf(await tarOf(makeLayout({ layers: [large], name: "team/large:1" })), chunkBytes),
+    );
     const busy = await Promise.all(await begin(`/v2/team/app/blobs/${sha256(large)}`, maxOpenBodies));
     const readers = busy.map(({ body }) => readableToBytes(body));
     const waiting = pull();
@@ -278,7 +282,10 @@ describe("clients that do not read what is large and no blob", () => {
   const tags = Array.from({ length: 1000 }, (_, i) => `${"t".repeat(120)}${String(i).padStart(5, "0")}`);
 
   beforeEach(() => {
-    app = createApp({ store, access: "anyone", limits: { maxManifestBytes } });
+    app = createApp({
+      layout: openLayout(store, { maxManifestBytes, maxBufferBytes: 4 * 8 * maxManifestBytes }),
+      access: "anyone",
+    });
   });
 
   it("hold no memory beyond a cap for long lists: they are cut off while others wait", async () => {
@@ -286,7 +293,7 @@ describe("clients that do not read what is large and no blob", () => {
     if (image === undefined) throw new Error("expected a root");
     const { mediaType, digest: at, size } = image;
     const changes = tags.map((tag): SetChange => ({ op: "set", tag, mediaType, digest: at, size }));
-    await commitSet("team/tags", { changes }, { store });
+    await commitSet(openLayout(store), { repository: "team/tags", changes });
     const path = "/v2/team/tags/tags/list";
     const slow = (await begin(path, 9)).map(bytesUntilEnd); // 128 KB each, of 1,280 KB
     const late = request(path).then(async (response) => response.json());
@@ -368,7 +375,7 @@ describe("clients that do not read what is large and no blob", () => {
   ): Promise<{ readonly digest: string; readonly size: number }> {
     const annotations = { a: "a".repeat(maxManifestBytes - 2000), tag: String(tag) };
     const layout = makeLayout({ name: `team/large:${tag}`, manifest: { annotations, ...more } });
-    await loadArchive(chunksOf(await tarOf(layout), chunkBytes), { store });
+    await loadArchive(openLayout(store), chunksOf(await tarOf(layout), chunkBytes));
     return { digest: layout.digest, size: layout.blobs.get(layout.digest)?.length ?? 0 };
   }
 

@@ -6,6 +6,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { sha256 } from "../support/bytes.ts";
 import { decorate } from "../support/loading.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const tokens = ["mallory", "victim"].map((name) => ({
   name,
@@ -33,7 +34,7 @@ beforeEach(() => {
   };
   cutOff = 0;
   const log = (line: string): void => void (cutOff += line.includes("cut off") ? 1 : 0);
-  app = createApp({ store: decorate(store, { list }), access: { tokens, anonymousPull: false }, log });
+  app = createApp({ layout: openLayout(decorate(store, { list })), access: { tokens, anonymousPull: false }, log });
 });
 
 async function ask(name: string, path: string, init: RequestInit = {}): Promise<Response> {

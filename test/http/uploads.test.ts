@@ -11,13 +11,14 @@ import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
 import { blobKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
-import { ByteBudget } from "../../src/streams/byte-budget.ts";
+import type { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { bytesToReadable } from "../../src/streams/readable-stream.ts";
 import type { UploadAnswer } from "../runtimes/trial.ts";
 import { makeS3Store } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
 import { randomBytes, sha256, stallAfter } from "../support/bytes.ts";
 import { makeLayout, tarOf, withBadBlob } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const mebibyte = 1024 * 1024;
 const host = "http://stowage.test";
@@ -28,7 +29,7 @@ const layout = makeLayout({ layers, name: "team/app:1.4" });
 const tarball = await tarOf(layout);
 
 function makeApp(store: ObjectStore, options: Partial<AppOptions> = {}): Hono {
-  return createApp({ store, access: "anyone", ...options });
+  return createApp({ layout: openLayout(store), access: "anyone", ...options });
 }
 
 /** A client that finds the service at `host`, and everything else where it is. */
@@ -270,14 +271,16 @@ describe("POST /v1/uploads", () => {
 });
 
 describe("PUT /v1/uploads/<id>/parts/<number>", () => {
-  const budget = new ByteBudget(16 * mebibyte);
+  let budget: ByteBudget;
   let store: MemoryStore;
   let app: Hono;
   let upload: UploadAnswer;
   let url: string;
   beforeEach(async () => {
     store = new MemoryStore();
-    app = makeApp(store, { budget });
+    const opened = openLayout(store, { maxBufferBytes: 16 * mebibyte });
+    ({ budget } = opened);
+    app = makeApp(store, { layout: opened });
     upload = (await clientOf(app).begin({ size: 8 * mebibyte + 100 })).upload;
     url = upload.parts[0]?.url ?? "";
   });

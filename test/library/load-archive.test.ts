@@ -5,9 +5,9 @@ import { createApp } from "../../src/http/app.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
-import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { chunksOf, randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const layout = makeLayout({ layers: [randomBytes(5000)], name: "team/app:1.4" });
 const tarball = await tarOf(layout);
@@ -24,7 +24,7 @@ describe("loadArchive, called with a store alone", () => {
     ["the body of an answer", () => new Response(tarball).body],
     ["a Blob's stream", () => new Blob([tarball]).stream()],
   ])("reads %s", async (_, source) => {
-    const receipt = await loadArchive(source() ?? chunksOf(tarball, 1), { store });
+    const receipt = await loadArchive(openLayout(store), source() ?? chunksOf(tarball, 1));
     expect(receipt.images).toMatchObject([{ repository: "team/app", reference: "1.4", status: "created" }]);
     expect(receipt.bytes.received).toBe(tarball.length);
   });
@@ -37,7 +37,7 @@ describe("loadArchive, called with a store alone", () => {
         return { etag: "always" };
       },
     });
-    await expect(loadArchive(chunksOf(tarball, 1000), { store: ignores })).rejects.toMatchObject({
+    await expect(loadArchive(openLayout(ignores), chunksOf(tarball, 1000))).rejects.toMatchObject({
       code: "STORE_UNAVAILABLE",
       message: expect.stringContaining("ignores If-None-Match"),
     });
@@ -51,7 +51,7 @@ describe("loadArchive, called with a store alone", () => {
       return MemoryStore.prototype.get.call(store, key, options);
     };
     const watched = Object.assign(store, { get });
-    for (const name of ["a", "b", "c"]) await loadArchive(chunksOf(tarball, 1000), { store: watched, name });
+    for (const name of ["a", "b", "c"]) await loadArchive(openLayout(watched), chunksOf(tarball, 1000), { name });
     expect(asked).toBe(1);
   });
 });
@@ -61,7 +61,7 @@ describe("loadArchive, told more", () => {
     ["team/other:2", "team/other", "2"],
     ["team/other", "team/other", "1.4"],
   ])("calls the image %s", async (name, repository, reference) => {
-    const { images } = await loadArchive(chunksOf(tarball, 1000), { store, name });
+    const { images } = await loadArchive(openLayout(store), chunksOf(tarball, 1000), { name });
     expect(images).toMatchObject([{ repository, reference }]);
   });
 
@@ -69,29 +69,30 @@ describe("loadArchive, told more", () => {
     "refuses the name %j before it reads",
     async (name) => {
       const source = Readable.from([tarball]);
-      await expect(loadArchive(source, { store, name })).rejects.toMatchObject({ code: "NAME_INVALID" });
+      await expect(loadArchive(openLayout(store), source, { name })).rejects.toMatchObject({ code: "NAME_INVALID" });
       expect(source.readableDidRead).toBe(false);
     },
   );
 
   it("keeps to the limits that it is given, and to the defaults of all others", async () => {
     const limits = { maxEntries: 2 };
-    await expect(loadArchive(chunksOf(tarball, 1000), { store, limits })).rejects.toMatchObject({
+    await expect(loadArchive(openLayout(store, limits), chunksOf(tarball, 1000))).rejects.toMatchObject({
       code: "LIMIT_EXCEEDED",
     });
-    await loadArchive(chunksOf(tarball, 1000), { store, limits: { maxIndexDepth: 1 } });
+    await loadArchive(openLayout(store, { maxIndexDepth: 1 }), chunksOf(tarball, 1000));
   });
 
-  it("takes memory from the budget that it is given", async () => {
-    const budget = new ByteBudget(4000);
-    await expect(loadArchive(chunksOf(tarball, 1000), { store, budget })).rejects.toMatchObject({
+  it("takes no more memory than its layout has", async () => {
+    await expect(
+      loadArchive(openLayout(store, { maxBufferBytes: 4000 }), chunksOf(tarball, 1000)),
+    ).rejects.toMatchObject({
       code: "LIMIT_EXCEEDED",
     });
   });
 
   it("says what is wrong with a source that yields text", async () => {
     const source = Readable.from([tarball]).setEncoding("latin1");
-    await expect(loadArchive(source, { store })).rejects.toMatchObject({
+    await expect(loadArchive(openLayout(store), source)).rejects.toMatchObject({
       code: "INPUT_INVALID",
       message: "Cannot read the archive: its source yields a string, expected Uint8Array",
     });
@@ -102,7 +103,7 @@ describe("loadArchive, told more", () => {
     source.push(tarball.subarray(0, 1000));
     const reason = new Error("enough");
     const aborted = new AbortController();
-    const loading = loadArchive(source, { store, signal: aborted.signal });
+    const loading = loadArchive(openLayout(store), source, { signal: aborted.signal });
     setTimeout(() => aborted.abort(reason), 20);
     await expect(loading).rejects.toBe(reason);
   });
@@ -110,12 +111,12 @@ describe("loadArchive, told more", () => {
 
 describe("createApp, given some limits", () => {
   it("keeps to them, and to the defaults of all others", async () => {
-    const app = createApp({ store, access: "anyone", limits: { maxEntries: 2 } });
+    const app = createApp({ layout: openLayout(store, { maxEntries: 2 }), access: "anyone" });
     const refused = await app.request("/v1/load", { method: "PUT", body: tarball });
     expect(refused.status).toBe(413);
     const limits: { maxEntries?: number } = {};
     Object.assign(limits, { maxEntries: undefined });
-    const lenient = createApp({ store, access: "anyone", limits });
+    const lenient = createApp({ layout: openLayout(store, limits), access: "anyone" });
     expect((await lenient.request("/v1/load", { method: "PUT", body: tarball })).status).toBe(201);
   });
 });

@@ -8,6 +8,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { readableToBytes } from "../../src/streams/readable-stream.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { type Layout, makeLayout, tarOf } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const origin = "https://own.example";
 const layer = randomBytes(1000);
@@ -22,7 +23,7 @@ beforeEach(() => {
 });
 
 function stowage(options: Partial<AppOptions> = {}): Hono {
-  return createApp({ store, access: "anyone", ...options });
+  return createApp({ layout: openLayout(store), access: "anyone", ...options });
 }
 
 async function send(app: Hono, url: string, init?: RequestInit): Promise<Response> {
@@ -171,10 +172,10 @@ describe("createApp, in somebody's own app", () => {
   });
 
   it("does not disturb another one beside it", async () => {
-    const open = new MemoryStore();
+    const other = new MemoryStore();
     const outer = new Hono()
-      .route("/closed", createApp({ store, access: { tokens, anonymousPull: false } }))
-      .route("/open", createApp({ store: open, access: "anyone" }));
+      .route("/closed", createApp({ layout: openLayout(store), access: { tokens, anonymousPull: false } }))
+      .route("/open", createApp({ layout: openLayout(other), access: "anyone" }));
     expect((await load(outer, "/closed/v1/load")).status).toBe(401);
     expect((await load(outer, "/open/v1/load")).status).toBe(201);
     const headers = { Authorization: `Bearer ${secret}` };
@@ -212,7 +213,7 @@ describe("createApp, in somebody's own app", () => {
   it("writes no line end into its log that a path brings", async () => {
     const log: string[] = [];
     const broken = Object.assign(new MemoryStore(), { get: () => Promise.reject(new Error("broken")) });
-    await send(stowage({ store: broken, log: (line) => log.push(line) }), "/v2/a/manifests/b%0Ac");
+    await send(stowage({ layout: openLayout(broken), log: (line) => log.push(line) }), "/v2/a/manifests/b%0Ac");
     expect(log.map((line) => line.split("\n")[0])).toEqual([expect.stringContaining("/v2/a/manifests/b%0Ac 500")]);
   });
 });

@@ -121,20 +121,21 @@ describe("the package's types", () => {
   const consumer = `
     import { Hono } from "hono";
     import { hc } from "hono/client";
-    import { type ObjectStore, type Receipt, createApp, loadArchive, openStore } from "stowage";
+    import { type ObjectStore, type Receipt, Layout, createApp, loadArchive, openStore } from "stowage";
     import { DirectoryStore } from "stowage/directory";
     import { MemoryStore } from "stowage/memory";
     import { R2Store } from "stowage/r2";
     export const stores: (typeof DirectoryStore | typeof MemoryStore | typeof R2Store)[] = [];
     export const store: ObjectStore = await openStore("memory:", {});
+    const layout = Layout.open(store, { limits: { maxEntries: 5 } });
     const app = new Hono<{ Bindings: { own: string } }>()
       .get("/own", (c) => c.json({ own: c.env.own }))
-      .route("/images", createApp({ store, access: "anyone", limits: { maxEntries: 5 }, log: () => undefined }));
+      .route("/images", createApp({ layout, access: "anyone", log: () => undefined }));
     export const { own }: { own: string } = await (await hc<typeof app>("http://own.example").own.$get()).json();
     async function* chunks() { yield new Uint8Array(1); }
-    export const receipt: Receipt = await loadArchive(chunks(), { store });
+    export const receipt: Receipt = await loadArchive(layout, chunks());
     const { body } = await fetch("http://own.example");
-    if (body !== null) await loadArchive(body, { store, name: "team/app:1.4" });
+    if (body !== null) await loadArchive(layout, body, { name: "team/app:1.4" });
     export { default as worker } from "stowage/workers";
     export default app;`;
 
@@ -148,7 +149,7 @@ describe("the package's types", () => {
       import { createApp } from "stowage";
       import { S3Store, createS3Client } from "stowage/s3";
       const store = new S3Store({ client: createS3Client(process.env), bucket: "bucket" });
-      export const app = createApp({ store, access: "anyone" });
+      export const app = createApp({ layout: openLayout(store), access: "anyone" });
       export { handler } from "stowage/lambda";`;
     await writeFile(join(installed.folder, "s3.ts"), s3);
     await compile(installed.folder, { files: ["s3.ts"], types: ["node"] });

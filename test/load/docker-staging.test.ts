@@ -5,13 +5,14 @@ import { DirectoryStore } from "../../src/storage/directory-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { probeStore } from "../../src/storage/probe-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
-import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { makeS3Store } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
-import { randomBytes, sha256, stallAfter } from "../support/bytes.ts";
+import { chunksOf, randomBytes, sha256, stallAfter } from "../support/bytes.ts";
+import { loadArchive } from "../../src/load/load-archive.ts";
 import { expectedManifest, makeDockerArchive, packEntries } from "../support/docker-archive.ts";
 import { bytesAt, decorate, keysOf, loadBytes, loadEntries, watchPuts } from "../support/loading.ts";
 import { newFolder } from "../support/run-stowage.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 /** Layers larger than this are staged. */
 const partBytes = 1000;
@@ -90,8 +91,9 @@ describe("loadArchive, of a layer that is staged", () => {
       },
     });
     const layers = Array.from({ length: 6 }, (_, i) => randomBytes(5_000, 10 + i));
-    const budget = new ByteBudget(10_000);
-    await loadEntries(makeDockerArchive("crane legacy", { layers }), slow, { budget });
+    const layout = openLayout(slow, { maxBufferBytes: 10_000 });
+    const { budget } = layout;
+    await loadArchive(layout, chunksOf(await packEntries(makeDockerArchive("crane legacy", { layers })), 333));
     expect(most).toBe(1);
     (await budget.take(budget.maxBytes, { signal: new AbortController().signal }))(); // all of it has been given back
   });
@@ -106,10 +108,10 @@ describe("loadArchive, of a layer that is staged", () => {
     const layers = Array.from({ length: 60 }, (_, i) => randomBytes(i % 2 === 0 ? 900 : 2500, i));
     const held = watchPuts(store);
     const many = makeDockerArchive("docker", { layers });
-    await loadEntries(many, held.store, { budget: new ByteBudget(4000) });
+    await loadEntries(many, held.store, { limits: { maxBufferBytes: 4000 } });
     expect(held.mostBytes).toBeGreaterThan(900);
     expect(held.mostBytes).toBeLessThanOrEqual(4000);
-    await expect(loadEntries(many, store, { budget: new ByteBudget(800) })).rejects.toMatchObject({
+    await expect(loadEntries(many, store, { limits: { maxBufferBytes: 800 } })).rejects.toMatchObject({
       code: "LIMIT_EXCEEDED",
     });
   });

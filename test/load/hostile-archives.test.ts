@@ -24,6 +24,7 @@ import { visibleState } from "../support/visible-state.ts";
 import { zstdFrame } from "../support/zstd.ts";
 import { makeS3Store, s3Environment, testBucket } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 /** Blobs larger than this are streamed. */
 const partBytes = 1000;
@@ -507,7 +508,7 @@ async function load(
   source: AsyncIterable<Uint8Array>,
   limits: Partial<Limits> = {},
 ): Promise<Receipt> {
-  return loadArchive(source, { store, limits });
+  return loadArchive(openLayout(store, limits), source);
 }
 
 /** Puts an image there, under the name that the hostile ones want. */

@@ -15,6 +15,7 @@ import {
   withBlob,
 } from "../support/layout.ts";
 import { decorate, loadBytes } from "../support/loading.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const image = makeLayout({ refName: "one" });
 const [root] = image.roots;
@@ -41,7 +42,7 @@ function named(index: Buffer, names: readonly string[]): Layout {
 }
 
 async function load(layout: Layout, store = new MemoryStore()): ReturnType<typeof loadArchive> {
-  return loadArchive(chunksOf(gzipSync(await tarOf(layout)), 4000), { store });
+  return loadArchive(openLayout(store), chunksOf(gzipSync(await tarOf(layout)), 4000));
 }
 
 describe("loadArchive, of what is small and says much", () => {
@@ -133,7 +134,7 @@ describe("loadArchive, of indexes that are large together", () => {
   }
 
   const loadLimited = async (layout: Layout): ReturnType<typeof loadArchive> =>
-    loadArchive(chunksOf(await tarOf(layout), 4000), { store: new MemoryStore(), limits });
+    loadArchive(openLayout(new MemoryStore(), limits), chunksOf(await tarOf(layout), 4000));
 
   const tooMany = { code: "LIMIT_EXCEEDED", detail: { limit: "maxManifestBytes", expected: 8000 } };
 

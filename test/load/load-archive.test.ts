@@ -1,12 +1,10 @@
 import { gzipSync } from "node:zlib";
 import { beforeEach, describe, expect, it } from "vitest";
-import type { LoadOptions } from "../../src/load/load-archive.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import { defaultLimits } from "../../src/limits.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { blobKey } from "../../src/storage/keys.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
-import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { chunksOf, randomBytes, sha256, stallAfter } from "../support/bytes.ts";
 import {
   type Layout,
@@ -35,7 +33,7 @@ beforeEach(() => {
 
 function load(
   bytes: Uint8Array | AsyncIterable<Uint8Array>,
-  { store: into = store, ...options }: LoadBytesOptions & Pick<Partial<LoadOptions>, "store"> = {},
+  { store: into = store, ...options }: LoadBytesOptions & { readonly store?: ObjectStore } = {},
 ): Promise<Receipt> {
   return loadBytes(bytes instanceof Uint8Array ? chunksOf(bytes, 333) : bytes, into, options);
 }
@@ -189,7 +187,7 @@ describe("loadArchive", () => {
     const layers = Array.from({ length: 50 }, (_, i) => randomBytes(900, i));
     const image = makeLayout({ layers, refName: "many" });
     const held = watchPuts(store);
-    await load(await tarOf(image), { store: held.store, budget: new ByteBudget(4000) });
+    await load(await tarOf(image), { store: held.store, limits: { maxBufferBytes: 4000 } });
     expect(held.mostBytes).toBeGreaterThan(2 * 900);
     expect(held.mostBytes).toBeLessThanOrEqual(4000);
     await expectStored(image);

@@ -6,6 +6,7 @@ import { chunksOf, randomBytes, sha256 } from "../support/bytes.ts";
 import { makeDockerArchive } from "../support/docker-archive.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { bytesAt, keysOf, loadBytes, loadEntries } from "../support/loading.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const [small, large] = [randomBytes(300), randomBytes(5000)];
 const image = makeLayout({ layers: [small, large], name: "team/app:1" });
@@ -72,7 +73,7 @@ describe("PUT /v1/load?repair=true", () => {
   it("writes a damaged blob again, and says so", async () => {
     await load();
     await flipBit(sha256(small));
-    const app = createApp({ store, access: "anyone" });
+    const app = createApp({ layout: openLayout(store), access: "anyone" });
     const body = await tarOf(image);
     const response = await app.request("/v1/load/team/app:1?repair=true&verbose=true", { method: "PUT", body });
     expect(response.status).toBe(201);
@@ -81,7 +82,7 @@ describe("PUT /v1/load?repair=true", () => {
   });
 
   it("refuses what is neither true nor false", async () => {
-    const app = createApp({ store, access: "anyone" });
+    const app = createApp({ layout: openLayout(store), access: "anyone" });
     const response = await app.request("/v1/load?repair=yes", { method: "PUT", body: await tarOf(image) });
     expect(response.status).toBe(400);
     expect(await response.json()).toMatchObject({ errors: [{ code: "INPUT_INVALID" }] });

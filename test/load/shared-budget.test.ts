@@ -3,11 +3,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
-import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { untilSilent } from "../../src/streams/until-silent.ts";
 import { chunksOf, randomBytes, stallAfter } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { zstdFrame } from "../support/zstd.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const mebibyte = 1024 * 1024;
 const loads = 24;
@@ -51,7 +51,8 @@ describe("loadArchive, of many loads with one budget", () => {
     ["one streamed blob and one window take", 40 * mebibyte, 32 * mebibyte],
   ])("brings all to an end with no more than %s", async (_, budgetBytes, streamBytes) => {
     const store = new TightStore(streamBytes);
-    const budget = new ByteBudget(budgetBytes);
+    const layout = openLayout(store, { maxBufferBytes: budgetBytes });
+    const { budget } = layout;
     const outcomes = await Promise.allSettled(
       Array.from({ length: loads }, async (_unused, i) => {
         const bytes = await archiveOf(i);
@@ -59,7 +60,7 @@ describe("loadArchive, of many loads with one budget", () => {
         const source = isStalled
           ? stallAfter(bytes.subarray(0, bytes.length * (0.1 + Math.random() / 2)))
           : slowly(bytes);
-        return loadArchive(untilSilent(source, { maxIdleSeconds: 0.3 }), { store, budget });
+        return loadArchive(layout, untilSilent(source, { maxIdleSeconds: 0.3 }));
       }),
     );
     expect(outcomes.map(({ status }) => status)).toEqual(

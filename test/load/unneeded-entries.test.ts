@@ -8,6 +8,7 @@ import { chunksOf, randomBytes, sha256 } from "../support/bytes.ts";
 import { type Layout, filesOf, joinLayouts, makeLayout, types, withBlob, withoutBlob } from "../support/layout.ts";
 import { bytesAt, keysOf } from "../support/loading.ts";
 import { type RawEntry, paxEntry, rawTar } from "../support/raw-tar.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const layout = makeLayout({ layers: [randomBytes(100)], name: "app:1" });
 const hex = "ab".repeat(32);
@@ -21,7 +22,7 @@ function packed(entries: readonly RawEntry[]): Buffer {
 }
 
 async function load(entries: readonly RawEntry[], store = new MemoryStore(), name?: string): Promise<Receipt> {
-  return loadArchive(chunksOf(packed(entries), 333), { store, name });
+  return loadArchive(openLayout(store), chunksOf(packed(entries), 333), { name });
 }
 
 describe("loadArchive, of a layout with what no image needs", () => {

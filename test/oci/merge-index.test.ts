@@ -1,14 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { findStale, seenOf } from "../../src/oci/find-stale.ts";
+import { findStale, seenOf } from "../../src/layout/index/find-stale.ts";
 import type { Change, ChangeOutcome, ChangeSetOutcome, SetChange } from "../../src/oci/index-change.ts";
-import { maxRemoved, mergeIndex } from "../../src/oci/merge-index.ts";
+import { maxRemoved, mergeIndex } from "../../src/layout/index/merge-index.ts";
 import {
   type RepositoryIndex,
   emptyIndex,
   parseRepositoryIndex,
   serializeRepositoryIndex,
-  tagOf,
-} from "../../src/oci/repository-index.ts";
+} from "../../src/layout/index/repository-index.ts";
+import { tagOf } from "../../src/oci/index-entry.ts";
 import { sha256 } from "../support/bytes.ts";
 
 const mediaType = "application/vnd.oci.image.manifest.v1+json";

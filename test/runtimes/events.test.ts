@@ -4,10 +4,10 @@ import { loadArchive } from "../../src/load/load-archive.ts";
 import { loadR2Events } from "../../src/runtimes/r2-events.ts";
 import { loadS3Events } from "../../src/runtimes/s3-events.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
-import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { chunksOf } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { bytesAt } from "../support/loading.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const config = parseConfig({ STOWAGE_IMMUTABLE_TAGS: "v*" });
 const key = "incoming/team/app:v1";
@@ -17,7 +17,7 @@ let log: string[];
 beforeEach(async () => {
   store = new MemoryStore();
   log = [];
-  await loadArchive(chunksOf(await tarOf(makeLayout()), 1000), { store, name: "team/app:v1" });
+  await loadArchive(openLayout(store), chunksOf(await tarOf(makeLayout()), 1000), { name: "team/app:v1" });
   await store.put(key, await tarOf(makeLayout({ label: "other" })));
 });
 
@@ -33,15 +33,13 @@ async function expectNothingMoved(load: () => Promise<void>): Promise<void> {
 }
 
 describe("tags that the settings protect", () => {
-  const options = {
-    config,
-    budget: new ByteBudget(config.limits.maxBufferBytes),
-    log: (line: string) => log.push(line),
-  };
+  const options = { config, log: (line: string) => log.push(line) };
 
   it("do not move by an event of S3", async () => {
     const { signal } = new AbortController();
-    await expectNothingMoved(async () => loadS3Events([{ key, etag: undefined }], { ...options, store, signal }));
+    await expectNothingMoved(async () =>
+      loadS3Events([{ key, etag: undefined }], { ...options, layout: openLayout(store), signal }),
+    );
   });
 
   it("do not move by an event of R2", async () => {
@@ -51,7 +49,9 @@ describe("tags that the settings protect", () => {
       ack: () => undefined,
       retry: () => expect.fail("it was to be given up"),
     };
-    await expectNothingMoved(async () => loadR2Events({ messages: [message] }, { ...options, store }));
+    await expectNothingMoved(async () =>
+      loadR2Events({ messages: [message] }, { ...options, layout: openLayout(store) }),
+    );
   });
 });
 
@@ -59,8 +59,7 @@ describe("a tarball that is loaded by an event", () => {
   it("says in the log where its images are now", async () => {
     await store.put("incoming/team/other.tar", await tarOf(makeLayout({ name: "elsewhere/app:2" })));
     const { signal } = new AbortController();
-    const budget = new ByteBudget(config.limits.maxBufferBytes);
-    const options = { config, budget, store, signal, log: (line: string) => log.push(line) };
+    const options = { config, layout: openLayout(store), signal, log: (line: string) => log.push(line) };
     await loadS3Events([{ key: "incoming/team/other.tar", etag: undefined }], options);
     expect(log).toEqual([expect.stringMatching(/^"incoming\/team\/other.tar": loaded elsewhere\/app:2 created \(/)]);
   });

@@ -2,13 +2,15 @@
 import { type Socket, connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect } from "vitest";
-import { type AppOptions, createApp } from "../../src/http/app.ts";
-import { defaultLimits } from "../../src/limits.ts";
+import { createApp } from "../../src/http/app.ts";
+import { type Limits, defaultLimits } from "../../src/limits.ts";
 import { node } from "../../src/runtimes/node.ts";
 import type { ListenOptions, Listener } from "../../src/runtimes/run-service.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 export const layer = randomBytes(8_000_000);
 export const tarball = await tarOf(makeLayout({ layers: [layer], name: "team/app:1.4" }));
@@ -24,9 +26,12 @@ afterEach(() => {
 export const log: string[] = [];
 beforeEach(() => void log.splice(0));
 
-export async function serve(options: Partial<AppOptions> = {}, listen: Partial<ListenOptions> = {}): Promise<Listener> {
-  const limits = { ...defaultLimits, maxIdleSeconds: idleMs / 1000, ...options.limits };
-  const app = createApp({ store: new MemoryStore(), access: "anyone", bodyOf: node.bodyOf, ...options, limits });
+export async function serve(
+  { store = new MemoryStore(), ...given }: { readonly store?: ObjectStore; readonly limits?: Partial<Limits> } = {},
+  listen: Partial<ListenOptions> = {},
+): Promise<Listener> {
+  const limits = { ...defaultLimits, maxIdleSeconds: idleMs / 1000, ...given.limits };
+  const app = createApp({ layout: openLayout(store, limits), access: "anyone", bodyOf: node.bodyOf });
   const listener = await node.listen(app.fetch, {
     host: "127.0.0.1",
     port: 0,

@@ -7,14 +7,14 @@ import { join } from "node:path";
 import { afterAll, beforeEach, expect, it } from "vitest";
 import { collectGarbage } from "../../src/gc/collect-garbage.ts";
 import { createApp } from "../../src/http/app.ts";
-import { deleteImage } from "../../src/manage/delete-image.ts";
-import { defaultLimits } from "../../src/limits.ts";
+import { deleteImage } from "../../src/registry/delete-image.ts";
 import { DirectoryStore } from "../../src/storage/directory-store.ts";
 import { clockAfter } from "../gc/clock-after.ts";
 import { chunksOf, randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { keysOf, loadBytes } from "../support/loading.ts";
 import { describeIfFound } from "../support/requirement.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const disk = mkdtempSync(join(tmpdir(), "stowage-full-"));
 const missing = mountDisk();
@@ -59,7 +59,7 @@ describeIfFound("a full disk", missing, () => {
   it("is named by a load: 507, and nothing is left of it", async () => {
     await fill();
     const before = await keysOf(store);
-    const app = createApp({ store, access: "anyone" });
+    const app = createApp({ layout: openLayout(store), access: "anyone" });
     const body = await tarOf(makeLayout({ layers: [randomBytes(50_000)] }));
     const response = await app.request("/v1/load/team/app:3", { method: "PUT", body });
     expect(response.status).toBe(507);
@@ -72,15 +72,15 @@ describeIfFound("a full disk", missing, () => {
 
   it("is freed by removing images, and by gc", async () => {
     await fill();
-    await deleteImage("team/app", "1", { store, limits: defaultLimits });
-    const first = await collectGarbage({ store });
+    await deleteImage(openLayout(store), { repository: "team/app", reference: "1" });
+    const first = await collectGarbage(openLayout(store));
     expect(first.condemned.blobs).toBe(3);
     await fill();
-    await deleteImage("team/app", "2", { store, limits: defaultLimits });
-    const second = await collectGarbage({ store, clock: clockAfter(25 * 60 * 60 * 1000) });
+    await deleteImage(openLayout(store), { repository: "team/app", reference: "2" });
+    const second = await collectGarbage(openLayout(store, undefined, clockAfter(25 * 60 * 60 * 1000)));
     expect(second.freed.blobs).toBe(3);
     expect(second.condemned.blobs, "there is room for marks once blobs are deleted").toBe(3);
-    await collectGarbage({ store, clock: clockAfter(50 * 60 * 60 * 1000) });
+    await collectGarbage(openLayout(store, undefined, clockAfter(50 * 60 * 60 * 1000)));
     expect(await keysOf(store, "blobs/")).toEqual([]);
     await load("team/app:3", 50_000);
   });
@@ -91,6 +91,6 @@ describeIfFound("a full disk", missing, () => {
       await Promise.allSettled(Array.from({ length: 8 }, async (_, j) => load(`team/app:${i}-${j}`, 1000)));
     }
     await fill();
-    await deleteImage("team/app", "1", { store, limits: defaultLimits });
+    await deleteImage(openLayout(store), { repository: "team/app", reference: "1" });
   });
 });

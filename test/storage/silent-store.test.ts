@@ -7,6 +7,7 @@ import { createS3Client } from "../../src/storage/s3-client.ts";
 import { S3Store } from "../../src/storage/s3-store.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { listAll } from "./contract-objects.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const answerMs = 100;
 /** The SDK's four tries, and what it waits between them. */
@@ -54,7 +55,7 @@ describe("S3Store, of a server that never answers", { timeout: 4 * longestMs }, 
 
 describe("the service, of a store that never answers", { timeout: 4 * longestMs }, () => {
   it("says so to all who pull, after the tries of one of them", async () => {
-    const app = createApp({ store, access: "anyone" });
+    const app = createApp({ layout: openLayout(store), access: "anyone" });
     connections = 0;
     const pulls = Array.from({ length: 5 }, async () => app.request("/v2/team/app/manifests/1"));
     const answers = await Promise.all(pulls);
@@ -63,7 +64,7 @@ describe("the service, of a store that never answers", { timeout: 4 * longestMs 
   });
 
   it("says so to whoever loads", async () => {
-    const app = createApp({ store, access: "anyone" });
+    const app = createApp({ layout: openLayout(store), access: "anyone" });
     const answer = await app.request("/v1/load/team/app", { method: "PUT", body: await tarOf(makeLayout()) });
     expect(answer.status).toBe(503);
     expect(await answer.json()).toMatchObject({ errors: [{ code: "STORE_UNAVAILABLE" }] });

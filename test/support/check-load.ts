@@ -21,6 +21,7 @@ import {
 } from "./independent-reading.ts";
 import { makeLayout, tarOf } from "./layout.ts";
 import { visibleState } from "./visible-state.ts";
+import { openLayout } from "./open-layout.ts";
 
 /** Even on a busy machine each load takes some milliseconds. */
 const maxLoadMs = 20_000;
@@ -50,7 +51,7 @@ export type LoadOutcome = "loaded" | ErrorCode;
 export async function checkLoad(body: Uint8Array, chunkSizes: readonly number[]): Promise<LoadOutcome> {
   const store = await usedStore();
   const before = await visibleState(store);
-  const refused = await inTime(refusal(loadArchive(splitInto(body, chunkSizes), { store })));
+  const refused = await inTime(refusal(loadArchive(openLayout(store), splitInto(body, chunkSizes))));
   if (refused instanceof StowageError) {
     expect(await visibleState(store), "what others see after a load that failed").toEqual(before);
     return refused.code;
@@ -65,7 +66,7 @@ export async function checkLoad(body: Uint8Array, chunkSizes: readonly number[])
     "keys that no image of the receipt explains",
   ).toEqual([]);
 
-  const again = await inTime(loadArchive(splitInto(body, chunkSizes), { store }));
+  const again = await inTime(loadArchive(openLayout(store), splitInto(body, chunkSizes)));
   expect(hasChanges(again), "a second load changes something").toBe(false);
   expect(await visibleState(store)).toEqual(after);
   return "loaded";
@@ -74,7 +75,7 @@ export async function checkLoad(body: Uint8Array, chunkSizes: readonly number[])
 /** With an image that has two of the layers that archives are made of, and one of their names. */
 async function usedStore(): Promise<MemoryStore> {
   const store = new MemoryStore({ partBytes });
-  await loadArchive(chunksOf(await oldArchive, 4000), { store });
+  await loadArchive(openLayout(store), chunksOf(await oldArchive, 4000));
   return store;
 }
 

@@ -6,12 +6,13 @@ import type { ImageReceipt } from "../../src/load/receipt.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { sha256 } from "./bytes.ts";
 import { types } from "./layout.ts";
+import { openLayout } from "./open-layout.ts";
 
 /** What a client gets from `/v2/<repository>/<path>`; undefined if it is not there. */
 export type Pull = (repository: string, path: string) => Promise<Buffer | undefined>;
 
 export function puller(store: ObjectStore): Pull {
-  const app = createApp({ store, access: "anyone" });
+  const app = createApp({ layout: openLayout(store), access: "anyone" });
   return async (repository, path) => {
     const answer = await app.request(`/v2/${repository}/${path}`);
     const bytes = Buffer.from(await answer.arrayBuffer());

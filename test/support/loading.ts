@@ -1,15 +1,16 @@
 /** Loads archives of a test into a store, and looks at what is in the store then. */
 import { type LoadOptions, loadArchive } from "../../src/load/load-archive.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
-import { defaultLimits } from "../../src/limits.ts";
+import type { Limits } from "../../src/limits.ts";
 import { parseName } from "../../src/oci/reference.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
-import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { chunksOf, readAll } from "./bytes.ts";
 import { type DockerEntry, packEntries } from "./docker-archive.ts";
+import { openLayout } from "./open-layout.ts";
 
-export interface LoadBytesOptions extends Partial<Omit<LoadOptions, "name" | "store">> {
+export interface LoadBytesOptions extends Omit<LoadOptions, "name"> {
   readonly name?: string;
+  readonly limits?: Partial<Limits>;
 }
 
 export interface LoadEntriesOptions extends LoadBytesOptions {
@@ -29,15 +30,10 @@ export async function loadEntries(
 export async function loadBytes(
   source: AsyncIterable<Uint8Array>,
   store: ObjectStore,
-  { name, ...options }: LoadBytesOptions = {},
+  { name, limits, ...options }: LoadBytesOptions = {},
 ): Promise<Receipt> {
-  return loadArchive(source, {
-    store,
-    limits: defaultLimits,
-    budget: new ByteBudget(defaultLimits.maxBufferBytes),
-    name: name === undefined ? undefined : parseName(name),
-    ...options,
-  });
+  const parsed = name === undefined ? undefined : parseName(name);
+  return loadArchive(openLayout(store, limits), source, { name: parsed, ...options });
 }
 
 /** Sorted. */

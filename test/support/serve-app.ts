@@ -3,10 +3,11 @@ import { once } from "node:events";
 import { createAdaptorServer } from "@hono/node-server";
 import { createApp } from "../../src/http/app.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
+import { openLayout } from "./open-layout.ts";
 
 /** The service ends when `use` does. */
 export async function withService(store: ObjectStore, use: (url: string) => Promise<void>): Promise<void> {
-  const app = createApp({ store, access: "anyone" });
+  const app = createApp({ layout: openLayout(store), access: "anyone" });
   const server = createAdaptorServer({ fetch: app.fetch });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

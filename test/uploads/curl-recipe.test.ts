@@ -17,6 +17,7 @@ import { makeLayout, tarOf } from "../support/layout.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { missingTools } from "../tools/find-tool.ts";
 import { runShell } from "../tools/run-tool.ts";
+import { openLayout } from "../support/open-layout.ts";
 
 const begin = `curl -sSf -d "{\\"size\\":$(wc -c < app.tar)}" $S/v1/uploads > upload.json`;
 const send = `jq -r '.parts[] | select(.present | not) | .offset + 1, .size, .url' upload.json | xargs -n 3 -P 4 sh -c 'tail -c +$0 app.tar | head -c $1 | curl -sSf --retry 5 -X PUT --data-binary @- "$2"'`;
@@ -37,7 +38,9 @@ function describeRecipe(name: string, open: () => Promise<ObjectStore>): void {
       const store = await open();
       const bodyOf = (c: Context<{ Bindings: HttpBindings }>): AsyncIterable<Uint8Array> =>
         c.env.incoming.iterator({ destroyOnReturn: false });
-      const server = createAdaptorServer({ fetch: createApp({ store, access: "anyone", bodyOf }).fetch });
+      const server = createAdaptorServer({
+        fetch: createApp({ layout: openLayout(store), access: "anyone", bodyOf }).fetch,
+      });
       await once(server.listen(0, "127.0.0.1"), "listening");
       const S = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
       const run = async (line: string): Promise<string> => runShell(line, { cwd: folder, env: { S } });

@@ -1,14 +1,13 @@
 /** Where `stowage ls` looks: in a store, by this process, or at a service, which is asked. */
 import { StowageError } from "../../errors.ts";
-import type { Limits } from "../../limits.ts";
+import type { Layout } from "../../layout/layout.ts";
+import { listRepositories } from "../../layout/list-repositories.ts";
+import { readManifest } from "../../layout/read-manifest.ts";
+import { readRepository } from "../../layout/read-repository.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
 import type { Manifest } from "../../oci/manifest.ts";
-import { subjectOf, tagOf } from "../../oci/repository-index.ts";
-import { listRepositories } from "../../pull/list-repositories.ts";
-import { readManifest } from "../../pull/read-manifest.ts";
-import { readRepository } from "../../pull/read-repository.ts";
+import { subjectOf, tagOf } from "../../oci/index-entry.ts";
 import { blobKey } from "../../storage/keys.ts";
-import type { ObjectStore } from "../../storage/object-store.ts";
 import { readSmallObject } from "../../storage/read-small-object.ts";
 import { checkOneTarget } from "../arguments.ts";
 import type { CommandIo } from "../command.ts";
@@ -57,13 +56,14 @@ export async function openImageSource(
 ): Promise<ImageSource> {
   checkOneTarget(options);
   if (options.to !== undefined) return serviceSource(options.to, io);
-  const { store, limits } = await openExisting(io, options.store);
-  return storeSource(store, limits, io);
+  const { layout } = await openExisting(io, options.store);
+  return storeSource(layout, io);
 }
 
-function storeSource(store: ObjectStore, limits: Limits, { signal }: CommandIo): ImageSource {
+function storeSource(layout: Layout, { signal }: CommandIo): ImageSource {
+  const { store, limits } = layout;
   const entries = async (repository: string): Promise<readonly ListedEntry[]> => {
-    const index = await readRepository(store, repository, { signal });
+    const index = await readRepository(layout, repository, { signal });
     return index.entries.map((entry) => toEntry(repository, entry));
   };
   const resolve = async (repository: string, reference: string): Promise<ManifestIdentity | undefined> => {
@@ -72,13 +72,13 @@ function storeSource(store: ObjectStore, limits: Limits, { signal }: CommandIo):
   };
   return {
     name: store.url,
-    repositories: async () => listRepositories(store, { signal }),
+    repositories: async () => listRepositories(layout, { signal }),
     entries,
     resolve,
     async manifest(repository, reference) {
       const digest = reference.includes(":") ? reference : (await resolve(repository, reference))?.digest;
       if (digest === undefined) return undefined;
-      const found = await readManifest(digest, { store, limits, signal });
+      const found = await readManifest(layout, { digest }, { signal });
       if (found === undefined) return undefined;
       const { manifest, bytes } = found;
       return { digest, mediaType: manifest.mediaType, size: bytes.length, manifest };

@@ -1,0 +1,68 @@
+/**
+ * Changes a repository's index: how loads and deletions reach it. From here on downward: the queue of the process
+ * (`commit-queue.ts`), one commit (`commit-changes.ts`), by a writer alone (`commit-alone.ts`) or together with those who
+ * race with it (`combine.ts`, `merge-intents.ts`).
+ */
+import { readIndexInTurn } from "./index/index-state.ts";
+import { mergeWithin } from "./index/merge-within.ts";
+import { StowageError } from "../errors.ts";
+import { maxEntriesBytes } from "../limits.ts";
+import type { ChangeOutcome, ChangeSet, ChangeSetOutcome, Refusal } from "../oci/index-change.ts";
+import { nameOf } from "./index/merge-index.ts";
+import { formatReference } from "../oci/reference.ts";
+import { conditionFailed } from "./condition-failed.ts";
+import type { Layout, Turn } from "./layout.ts";
+
+/** Changes of one repository. */
+export interface RepositoryChanges extends ChangeSet {
+  readonly repository: string;
+}
+
+/**
+ * Makes all of the changes in one step, or none, and returns what became of each. Throws `TAG_IMMUTABLE` or
+ * `CONDITION_FAILED` if one of them may not be made, `LIMIT_EXCEEDED` if the index would become too large, `COMMIT_CONFLICT`
+ * if nobody made them in time, and `STORE_UNAVAILABLE`, also where it cannot be known whether they were made.
+ */
+export async function commitSet(
+  { store, commits, clock, budget }: Layout,
+  { repository, ...set }: RepositoryChanges,
+  { caller }: Pick<Turn, "caller"> = {},
+): Promise<readonly ChangeOutcome[]> {
+  return changesOf(await commits.commit(repository, set, { store, clock, budget, caller }), repository, set);
+}
+
+/** Makes no change. Throws what `commitSet` would throw of the repository as it is now. */
+export async function checkSet(
+  { store, budget, clock }: Layout,
+  { repository, ...set }: RepositoryChanges,
+  turn: Turn,
+): Promise<void> {
+  const { index } = await readIndexInTurn(store, repository, { budget, ...turn });
+  for (const outcome of mergeWithin(index, [set], clock.now()).outcomes) changesOf(outcome, repository, set);
+}
+
+function changesOf(outcome: ChangeSetOutcome, repository: string, set: ChangeSet): readonly ChangeOutcome[] {
+  if ("changes" in outcome) return outcome.changes;
+  throw "refused" in outcome ? refusalOf(outcome.refused, repository, set) : failureOf(outcome.failed, repository);
+}
+
+function refusalOf({ reason, reference, found }: Refusal, repository: string, { changes }: ChangeSet): StowageError {
+  if (reason === "unexpected") {
+    const expects = changes
+      .map((change) => ("expects" in change && nameOf(change) === reference ? change.expects : undefined))
+      .find((expectation) => expectation !== undefined);
+    return conditionFailed({ repository, reference, found, expects });
+  }
+  const name = formatReference(repository, reference);
+  const message = `Cannot change "${name}": it is at ${found}, and a tag like this never moves and is never removed`;
+  return new StowageError("TAG_IMMUTABLE", message, { detail: { name: repository, reference, found } });
+}
+
+function failureOf(failed: Extract<ChangeSetOutcome, { failed: unknown }>["failed"], repository: string): StowageError {
+  if (failed === "full") {
+    const message = `Cannot publish in "${repository}": its index would have more than ${maxEntriesBytes} bytes`;
+    return new StowageError("LIMIT_EXCEEDED", message, { detail: { name: repository, expected: maxEntriesBytes } });
+  }
+  const message = `Cannot change "${repository}": other writers were faster again and again, or this one was held up; try again`;
+  return new StowageError("COMMIT_CONFLICT", message, { detail: { name: repository } });
+}

@@ -1,0 +1,75 @@
+/** A commit by a writer who is most often the only one: one read of the index, one conditional write. */
+import type { ChangeSetOutcome } from "../../oci/index-change.ts";
+import type { RepositoryIndex } from "./repository-index.ts";
+import type { Commit } from "./commit-changes.ts";
+import { timeOfCommit } from "./commit-id.ts";
+import { type Doubt, type IndexState, maxCommits, readIndex, writeIndex } from "./index-state.ts";
+import { mergeWithin } from "./merge-within.ts";
+import { unknownOutcome } from "./unknown-outcome.ts";
+
+/** How often a write is sent that gets no answer: for some six seconds. */
+const maxTries = 8;
+/** Before the second try; twice as long before each further one. */
+const firstWaitMs = 100;
+/**
+ * Where the latest two commits are no older, or no older than so many requests take, whoever tries alone is likely to lose,
+ * or to make those lose who merge for many, which takes them longer.
+ */
+const busyCommits = 2;
+const busyMs = 1000;
+const busyRequests = 20;
+
+/**
+ * What became of the changes or, where others were faster or are about to be, or where it is too late, the index as it is
+ * then without them, and the generation of the index when the commit began.
+ */
+export type LoneResult =
+  { readonly outcomes: readonly ChangeSetOutcome[] } | { readonly lost: IndexState; readonly began: number };
+
+export async function commitAlone(commit: Commit): Promise<LoneResult> {
+  const { id, repository, sets, store, clock, deadline, memory } = commit;
+  const beganMs = clock.now();
+  let state = await readIndex(store, repository, memory);
+  const began = state.index.generation;
+  const isBusy = isMoving(state.index, { now: clock.now(), requestMs: clock.now() - beganMs });
+  let doubt: Doubt | undefined; // the latest try without an answer: it may have landed or may yet
+  for (let tries = 1; ; tries++) {
+    const { index, outcomes } = mergeWithin(state.index, sets, clock.now());
+    if (index === state.index) return { outcomes };
+    const isLate = clock.now() > deadline;
+    if ((isBusy || isLate) && tries === 1) return { lost: state, began };
+    if (isLate) throw unknownOutcome(repository, doubt?.error);
+    const answer = await writeIndex(index, { store, repository, state, id });
+    if (answer === "written") return { outcomes };
+    if (answer !== "conflict") doubt = answer;
+    const next = await readIndex(store, repository, memory).catch((error: unknown) => {
+      throw doubt === undefined ? error : unknownOutcome(repository, error);
+    });
+    const fate = fateOf(id, state, next); // also after a conflict: it may come from an earlier try that has landed
+    if (fate === "written") return { outcomes };
+    const isLast = fate === "unknown" || tries === maxTries;
+    if (fate === "lost" || (isLast && doubt === undefined)) return { lost: next, began };
+    if (isLast) throw unknownOutcome(repository, doubt?.error);
+    // The same id from the same state: of the two writes one can land.
+    await clock.sleep(clock.random() * firstWaitMs * 2 ** (tries - 1));
+    state = next;
+  }
+}
+
+/**
+ * What became of a write that moves `state`, going by what lies there now. `open`: it may land yet. Once the index has moved
+ * it cannot land any more; whether it did, the latest commits tell, as long as not too many have come after it.
+ */
+function fateOf(id: string, state: IndexState, { index, etag }: IndexState): "written" | "lost" | "open" | "unknown" {
+  if (index.commits.includes(id)) return "written";
+  if (etag === state.etag) return "open";
+  const passed = index.generation - state.index.generation;
+  return passed > 0 && passed <= maxCommits ? "lost" : "unknown";
+}
+
+/** Are others at it, one after the other? */
+function isMoving({ commits }: RepositoryIndex, { now, requestMs }: { now: number; requestMs: number }): boolean {
+  const latest = commits.slice(-busyCommits);
+  const recentMs = Math.max(busyMs, busyRequests * requestMs);
+  return latest.length === busyCommits && latest.every((id) => Math.abs(now - timeOfCommit(id)) < recentMs);
+}

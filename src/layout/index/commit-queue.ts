@@ -1,0 +1,109 @@
+/** Commits of one process to one repository: whoever comes while another is under way waits, and all who wait go together. */
+import { systemClock } from "../../clock.ts";
+import type { ChangeSet, ChangeSetOutcome } from "../../oci/index-change.ts";
+import { inTime } from "../../streams/in-time.ts";
+import { type CommitOptions, commitChanges, maxCommitMs } from "./commit-changes.ts";
+import { unknownOutcome } from "./unknown-outcome.ts";
+
+/** Changes that go into one commit, unless a single set has more. */
+const maxChanges = 1000;
+/** Longer than a commit takes, unless the store hardly answers. On Workers whoever commits for others may be ended. */
+const maxTurnMs = 120_000;
+
+/** `lead`: whoever waited is to commit, for all that wait by then. */
+type Turn = "lead" | { readonly outcome: ChangeSetOutcome } | { readonly error: unknown };
+
+/** What is to be committed, and until when. */
+interface Wanted {
+  readonly set: ChangeSet;
+  readonly deadline: number;
+}
+
+interface Waiter extends Wanted {
+  readonly isTold: Promise<void>;
+  /** What was told. It counts also if it comes in the moment in which the waiting ends. */
+  turn: Turn | undefined;
+  readonly tell: (turn: Turn) => void;
+}
+
+export class CommitQueue {
+  /** By repository, those whose turn has not come; there is a list where somebody commits. */
+  readonly #waiting = new Map<string, Waiter[]>();
+
+  /** Makes the changes, and returns what became of them. Throws what `commitChanges` does. */
+  async commit(repository: string, set: ChangeSet, options: CommitOptions): Promise<ChangeSetOutcome> {
+    const { clock = systemClock, deadline = clock.now() + maxCommitMs } = options;
+    const wanted = { set, deadline };
+    const waiting = this.#waiting.get(repository);
+    if (waiting === undefined) return this.#lead(repository, wanted, options);
+    const waiter = newWaiter(wanted);
+    waiting.push(waiter);
+    await inTime(waiter.isTold, maxTurnMs);
+    const { turn } = waiter;
+    if (turn === undefined) return this.#leave(repository, { waiter, waiting }, options);
+    if (turn === "lead") return this.#lead(repository, wanted, options);
+    if ("error" in turn) throw turn.error;
+    return turn.outcome;
+  }
+
+  async #lead(repository: string, own: Wanted, options: CommitOptions): Promise<ChangeSetOutcome> {
+    const waiting = this.#waiting.get(repository) ?? [];
+    this.#waiting.set(repository, waiting);
+    const others = takeFrom(waiting, own.set.changes.length);
+    const all: readonly Wanted[] = [own, ...others];
+    try {
+      const sets = all.map(({ set }) => set);
+      const deadline = Math.min(...all.map((wanted) => wanted.deadline));
+      const [outcome, ...outcomes] = await commitChanges(repository, sets, { ...options, deadline });
+      for (const [i, { tell }] of others.entries()) tell(turnOf(outcomes[i], repository));
+      if (outcome !== undefined) return outcome;
+      throw unknownOutcome(repository);
+    } catch (error) {
+      for (const { tell } of others) tell({ error });
+      throw error;
+    } finally {
+      const next = waiting.shift();
+      if (next !== undefined) next.tell("lead");
+      else if (this.#waiting.get(repository) === waiting) this.#waiting.delete(repository);
+    }
+  }
+
+  /** Whoever leads is gone, it seems. Those whose changes it has not taken go on by themselves. */
+  async #leave(
+    repository: string,
+    { waiter, waiting }: { readonly waiter: Waiter; readonly waiting: Waiter[] },
+    options: CommitOptions,
+  ): Promise<ChangeSetOutcome> {
+    const place = waiting.indexOf(waiter);
+    if (place === -1) throw unknownOutcome(repository);
+    waiting.splice(place, 1);
+    if (this.#waiting.get(repository) === waiting) this.#waiting.delete(repository);
+    return this.commit(repository, waiter.set, { ...options, deadline: waiter.deadline });
+  }
+}
+
+function newWaiter(wanted: Wanted): Waiter {
+  let resolve: () => void = () => undefined;
+  const isTold = new Promise<void>((it) => (resolve = it));
+  const waiter: Waiter = {
+    ...wanted,
+    isTold,
+    turn: undefined,
+    tell: (turn) => {
+      waiter.turn = turn;
+      resolve();
+    },
+  };
+  return waiter;
+}
+
+/** Takes from the front of those who wait, as many as go into one commit. */
+function takeFrom(waiting: Waiter[], changes: number): Waiter[] {
+  let total = changes;
+  const end = waiting.findIndex(({ set }) => (total += set.changes.length) > maxChanges);
+  return waiting.splice(0, end === -1 ? waiting.length : end);
+}
+
+function turnOf(outcome: ChangeSetOutcome | undefined, repository: string): Turn {
+  return outcome === undefined ? { error: unknownOutcome(repository) } : { outcome };
+}

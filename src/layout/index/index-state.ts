@@ -1,0 +1,113 @@
+/** The index of a repository as a commit reads it, and the conditional write that moves it on. */
+import { StowageError } from "../../errors.ts";
+import { maxIndexBytes } from "../../limits.ts";
+import {
+  type RepositoryIndex,
+  checkFormat,
+  emptyIndex,
+  parseRepositoryIndex,
+  serializeRepositoryIndex,
+} from "./repository-index.ts";
+import { ociLayoutJson } from "../../oci/manifest.ts";
+import { indexKey, repositoryLayoutKey } from "../../storage/keys.ts";
+import { isUnanswered } from "../../storage/is-unanswered.ts";
+import type { ObjectStore, StoreReader } from "../../storage/object-store.ts";
+import type { ByteBudget, TakeOptions } from "../../streams/byte-budget.ts";
+import { type Memory, readSmallObject } from "../../storage/read-small-object.ts";
+
+/** Of commits, so many are remembered: as many may pass while somebody looks for an answer that was lost. */
+export const maxCommits = 32;
+
+/** What a commit starts from. */
+export interface IndexState {
+  readonly index: RepositoryIndex;
+  /** Undefined where there is no index yet. */
+  readonly etag: string | undefined;
+  /** Its bytes in the store, 0 where there is no index yet. */
+  readonly size: number;
+}
+
+/** `conflict`: another state lies there. */
+export type WriteAnswer = "written" | "conflict" | Doubt;
+
+/** No answer came, but this: it may have been written, or may be yet. */
+export interface Doubt {
+  readonly error: unknown;
+}
+
+/** Reads the index of a repository. `memory` is for a large one: the caller gives it back once it is done with the index. */
+export async function readIndex(store: StoreReader, repository: string, memory?: Memory): Promise<IndexState> {
+  const key = indexKey(repository);
+  const found = await readSmallObject(store, key, { maxBytes: maxIndexBytes, memory });
+  if (found === undefined) return { index: emptyIndex, etag: undefined, size: 0 };
+  return { index: parseRepositoryIndex(found.bytes, key), etag: found.etag, size: found.bytes.length };
+}
+
+export interface ReadTurn extends Omit<TakeOptions, "signal"> {
+  readonly signal?: AbortSignal | undefined;
+  /** The memory in which large indexes are parsed. Without it, they are parsed at once. */
+  readonly budget?: ByteBudget | undefined;
+}
+
+/** Reads the index of a repository at the caller's turn, for one look at it. Throws `TOOMANYREQUESTS`. */
+export async function readIndexInTurn(
+  store: StoreReader,
+  repository: string,
+  { budget, signal = AbortSignal.any([]), ...turn }: ReadTurn,
+): Promise<IndexState> {
+  const memory = budget?.jsonMemory({ ...turn, signal });
+  try {
+    return await readIndex(store, repository, memory);
+  } finally {
+    memory?.release();
+  }
+}
+
+export interface WriteIndexOptions {
+  readonly store: ObjectStore;
+  readonly repository: string;
+  /** Where the index is to be moved from. */
+  readonly state: IndexState;
+  /** That of the commit. */
+  readonly id: string;
+}
+
+/**
+ * Writes `index` as the next state after `state`, if that is still there. Throws what a store surely has refused, what
+ * `checkFormat` does, and `LIMIT_EXCEEDED` rather than write what nobody could read: outcomes that wait for many large
+ * intents' writers take room.
+ */
+export async function writeIndex(
+  index: RepositoryIndex,
+  { store, repository, state, id }: WriteIndexOptions,
+): Promise<WriteAnswer> {
+  checkFormat(state.index, repository);
+  const bytes = serializeRepositoryIndex({
+    ...index,
+    generation: state.index.generation + 1,
+    history: { ...index.history, id: index.history.id || id },
+    commits: [...state.index.commits, id].slice(-maxCommits),
+  });
+  if (bytes.length > maxIndexBytes) throw tooLarge(repository, bytes.length);
+  const condition = state.etag === undefined ? "absent" : { etag: state.etag };
+  try {
+    if (state.etag === undefined) await writeLayoutFile(store, repository);
+    // Once: whoever is told of a conflict, and has sent nothing before, then knows that nothing of it was done. Where a proxy
+    // sends again by itself, `commits` tells as long as it remembers.
+    const answer = await store.putIf(indexKey(repository), bytes, condition, { once: true });
+    return answer === "conflict" ? "conflict" : "written";
+  } catch (error) {
+    if (!isUnanswered(error)) throw error;
+    return { error };
+  }
+}
+
+function tooLarge(repository: string, found: number): StowageError {
+  const message = `Cannot publish in "${repository}": its index would have ${found} bytes, at most ${maxIndexBytes} can be read`;
+  return new StowageError("LIMIT_EXCEEDED", message, { detail: { name: repository, found, expected: maxIndexBytes } });
+}
+
+/** Makes the repository an image layout of its own, before it has an index. */
+async function writeLayoutFile(store: ObjectStore, repository: string): Promise<void> {
+  await store.putIf(repositoryLayoutKey(repository), new TextEncoder().encode(ociLayoutJson), "absent");
+}

@@ -1,0 +1,188 @@
+/** Merges changes into a repository's index: a pure function, so that a commit can try it again on a newer state. */
+import { type Stamp, forgetGone, lastChange, stampAnnotation } from "./change-history.ts";
+import type { Descriptor } from "../../oci/descriptor.ts";
+import type {
+  Change,
+  ChangeOutcome,
+  ChangeSet,
+  ChangeSetOutcome,
+  Expectation,
+  Refusal,
+  RemoveTagChange,
+  SetChange,
+} from "../../oci/index-change.ts";
+import { matchesPattern } from "../../oci/match-pattern.ts";
+import type { RepositoryIndex } from "./repository-index.ts";
+import { refNameAnnotation, subjectAnnotation, subjectOf, tagOf } from "../../oci/index-entry.ts";
+
+/** Of digests that were removed, so many are remembered, the latest. */
+export const maxRemoved = 1000;
+
+export interface MergedIndex {
+  /** The one that was given, if nothing changed. */
+  readonly index: RepositoryIndex;
+  /** What became of each set, in their order. */
+  readonly outcomes: readonly ChangeSetOutcome[];
+}
+
+/**
+ * Applies each set of changes as a whole, one after the other, or refuses it as a whole.
+ *
+ * A tag that moves lets go of the manifest that it had, as in every image layout: an index names what is current and
+ * does not grow with each move of `latest`. A digest that is removed is remembered, since its bytes stay for a while. All that
+ * changes is stamped (`Stamp`) with `now`, in milliseconds since 1970.
+ */
+export function mergeIndex(index: RepositoryIndex, sets: readonly ChangeSet[], now: number): MergedIndex {
+  const merge = new Merge(index, now);
+  const outcomes = sets.map((set): ChangeSetOutcome => {
+    const refused = merge.findRefusal(set);
+    return refused === undefined ? { changes: merge.apply(set) } : { refused };
+  });
+  return { index: merge.result(), outcomes };
+}
+
+class Merge {
+  readonly #before: RepositoryIndex;
+  /** By tag, or by digest where there is none: a tag has no ":", so that it is never taken for a digest. */
+  readonly #entries: Map<string, Descriptor>;
+  readonly #removed: Set<string>;
+  /** The last changes of names that have no entry. */
+  readonly #gone: Map<string, Stamp>;
+  readonly #now: number;
+  #began = 0;
+  #isChanged = false;
+
+  constructor(index: RepositoryIndex, now: number) {
+    this.#before = index;
+    this.#gone = new Map(index.history.gone);
+    this.#now = now;
+    this.#entries = new Map(index.entries.map((entry) => [tagOf(entry) ?? entry.digest, entry]));
+    this.#removed = new Set(index.removed);
+  }
+
+  /** Of a set whose every change can be made, undefined. */
+  findRefusal({ changes, immutableTags = [] }: ChangeSet): Refusal | undefined {
+    for (const change of changes) {
+      const refusal = this.#findUnexpected(change) ?? this.#findImmutable(change, immutableTags);
+      if (refusal !== undefined) return refusal;
+    }
+    return undefined;
+  }
+
+  apply({ changes, began = Number.POSITIVE_INFINITY }: ChangeSet): ChangeOutcome[] {
+    this.#began = Math.min(began, this.#before.generation);
+    return changes.map((change) => (change.op === "set" ? this.#set(change) : this.#remove(change)));
+  }
+
+  result(): RepositoryIndex {
+    if (!this.#isChanged) return this.#before;
+    return {
+      ...this.#before,
+      entries: [...this.#entries.values()],
+      removed: [...this.#removed].slice(-maxRemoved),
+      history: forgetGone({ ...this.#before.history, gone: this.#gone }, this.#now),
+    };
+  }
+
+  #findUnexpected(change: Change): Refusal | undefined {
+    if (!("expects" in change) || change.expects === undefined) return undefined;
+    const reference = nameOf(change);
+    const found = this.#entries.get(reference)?.digest;
+    return isExpected(change.expects, found) ? undefined : { reason: "unexpected", reference, found };
+  }
+
+  #findImmutable(change: Change, patterns: readonly string[]): Refusal | undefined {
+    if (patterns.length === 0) return undefined;
+    const reference = this.#losersOf(change).find((tag) => patterns.some((pattern) => matchesPattern(pattern, tag)));
+    if (reference === undefined) return undefined;
+    return { reason: "immutable", reference, found: this.#entries.get(reference)?.digest };
+  }
+
+  /** The tags that would no longer be at the manifest at which they are. */
+  #losersOf(change: Change): string[] {
+    if (change.op === "remove" && "digest" in change) {
+      return [...this.#entries.values()].flatMap((entry) =>
+        entry.digest === change.digest ? (tagOf(entry) ?? []) : [],
+      );
+    }
+    const { tag } = change;
+    if (tag === undefined) return [];
+    const found = this.#entries.get(tag);
+    if (found === undefined || (change.op === "set" && change.digest === found.digest)) return [];
+    return [tag];
+  }
+
+  #set(change: SetChange): ChangeOutcome {
+    const name = nameOf(change);
+    const before = this.#entries.get(name);
+    const wasRemoved = this.#removed.delete(change.digest);
+    if (wasRemoved) this.#markGone(change.digest); // its removal is gone
+    this.#isChanged ||= wasRemoved;
+    if (before !== undefined && isSame(before, change)) return { status: "unchanged" };
+    this.#entries.set(name, entryOf(change, this.#stampOf(name)));
+    this.#gone.delete(name);
+    this.#isChanged = true;
+    if (before === undefined) return { status: "created" };
+    return { status: "updated", ...(before.digest !== change.digest && { previous: before.digest }) };
+  }
+
+  #remove(change: Exclude<Change, SetChange>): ChangeOutcome {
+    if ("digest" in change) return this.#removeDigest(change.digest);
+    const previous = this.#entries.get(change.tag)?.digest;
+    if (previous === undefined) return { status: "unchanged" };
+    this.#markGone(change.tag);
+    this.#entries.delete(change.tag);
+    this.#isChanged = true;
+    return { status: "removed", previous };
+  }
+
+  /** Also where no entry has it: it may have been a part of an image that is gone, and is served until its bytes are. */
+  #removeDigest(digest: string): ChangeOutcome {
+    const names = [...this.#entries].flatMap(([name, entry]) => (entry.digest === digest ? name : []));
+    if (names.length === 0 && this.#removed.has(digest)) return { status: "unchanged" };
+    for (const name of [...names, digest]) {
+      this.#markGone(name);
+      this.#entries.delete(name);
+    }
+    this.#removed.delete(digest);
+    this.#removed.add(digest); // the latest
+    this.#isChanged = true;
+    return { status: "removed", previous: digest };
+  }
+
+  #markGone(name: string): void {
+    const stamp = this.#stampOf(name);
+    this.#gone.delete(name);
+    this.#gone.set(name, stamp); // the latest
+  }
+
+  /** That of a name that is about to be changed by the set whose turn it is. */
+  #stampOf(name: string): Stamp {
+    const { forgotten } = this.#before.history;
+    const before = lastChange({ entry: this.#entries.get(name), gone: this.#gone.get(name), forgotten });
+    return { generation: Math.max(before, this.#began + 1), time: this.#now };
+  }
+}
+
+/** The tag that a change is about, or the digest where it has none. */
+export function nameOf(change: SetChange | RemoveTagChange): string {
+  return change.op === "set" ? (change.tag ?? change.digest) : change.tag;
+}
+
+function isExpected(expects: Expectation, found: string | undefined): boolean {
+  return expects === "absent" ? found === undefined : found === expects.digest;
+}
+
+/** An entry that another tool wrote does not say what its subject is. */
+function isSame(entry: Descriptor, { digest, mediaType, subject }: SetChange): boolean {
+  return entry.digest === digest && entry.mediaType === mediaType && subjectOf(entry) === subject;
+}
+
+function entryOf({ tag, mediaType, digest, size, artifactType, subject }: SetChange, stamp: Stamp): Descriptor {
+  const annotations = {
+    ...(tag !== undefined && { [refNameAnnotation]: tag }),
+    ...(subject !== undefined && { [subjectAnnotation]: subject }),
+    ...stampAnnotation(stamp),
+  };
+  return { mediaType, digest, size, ...(artifactType !== undefined && { artifactType }), annotations };
+}

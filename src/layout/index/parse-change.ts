@@ -1,0 +1,106 @@
+/** Reads changes and what became of them from the JSON that another writer left in the store. */
+import { isSha256Digest } from "../../oci/digest.ts";
+import type { Seen } from "./find-stale.ts";
+import type {
+  Change,
+  ChangeOutcome,
+  ChangeSet,
+  ChangeSetOutcome,
+  Expectation,
+  Refusal,
+  SetChange,
+} from "../../oci/index-change.ts";
+import { type JsonObject, describeJson, isJsonObject } from "../../oci/json.ts";
+
+/** Reads sets of changes. Throws an `Error` that says what is wrong. */
+export function parseChangeSets(value: unknown): ChangeSet[] {
+  return listOf(value, "sets of changes").map((set) => {
+    const { changes, immutableTags, began } = objectOf(set, "a set of changes");
+    return {
+      changes: listOf(changes, "changes").map(parseChange),
+      ...(immutableTags !== undefined && { immutableTags: listOf(immutableTags, "patterns").map(textOf) }),
+      ...(began !== undefined && { began: numberOf(began) }),
+    };
+  });
+}
+
+/** Reads what became of sets of changes. Throws an `Error` that says what is wrong. */
+export function parseOutcomes(value: unknown): ChangeSetOutcome[] {
+  return listOf(value, "outcomes").map((outcome) => {
+    const { changes, refused, failed, stale } = objectOf(outcome, "an outcome");
+    if (failed === "expired" && stale === true) return { failed, stale };
+    if (failed === "full" || failed === "expired") return { failed };
+    if (refused !== undefined) return { refused: parseRefusal(objectOf(refused, "a refusal")) };
+    return { changes: listOf(changes, "outcomes of changes").map(parseChangeOutcome) };
+  });
+}
+
+/** Reads what a writer has seen. Throws an `Error` that says what is wrong. */
+export function parseSeen(value: unknown): Seen {
+  const { history, generation } = objectOf(value, "what its writer has seen");
+  return { history: textOf(history), generation: numberOf(generation) };
+}
+
+function parseChange(value: unknown): Change {
+  const change = objectOf(value, "a change");
+  const { op, tag, digest, expects } = change;
+  const expectation = expects === undefined ? {} : { expects: parseExpectation(expects) };
+  if (op === "set") return { ...parseSet(change), ...expectation };
+  if (op !== "remove") throw new Error(`found the change ${describeJson(op)}, expected set or remove`);
+  return tag === undefined ? { op, digest: digestOf(digest) } : { op, tag: textOf(tag), ...expectation };
+}
+
+function parseSet({ tag, mediaType, digest, size, artifactType, subject }: JsonObject): SetChange {
+  return {
+    op: "set",
+    ...(tag !== undefined && { tag: textOf(tag) }),
+    mediaType: textOf(mediaType),
+    digest: digestOf(digest),
+    size: numberOf(size),
+    ...(artifactType !== undefined && { artifactType: textOf(artifactType) }),
+    ...(subject !== undefined && { subject: digestOf(subject) }),
+  };
+}
+
+function parseExpectation(value: unknown): Expectation {
+  return value === "absent" ? value : { digest: digestOf(objectOf(value, "an expectation")["digest"]) };
+}
+
+function parseChangeOutcome(value: unknown): ChangeOutcome {
+  const { status, previous } = objectOf(value, "the outcome of a change");
+  if (status !== "created" && status !== "updated" && status !== "unchanged" && status !== "removed") {
+    throw new Error(`found the status ${describeJson(status)}`);
+  }
+  return { status, ...(previous !== undefined && { previous: digestOf(previous) }) };
+}
+
+function parseRefusal({ reason, reference, found }: JsonObject): Refusal {
+  if (reason !== "immutable" && reason !== "unexpected") throw new Error(`found the reason ${describeJson(reason)}`);
+  return { reason, reference: textOf(reference), ...(found !== undefined && { found: digestOf(found) }) };
+}
+
+function listOf(value: unknown, what: string): readonly unknown[] {
+  if (Array.isArray(value)) return value;
+  throw new Error(`found ${describeJson(value)}, expected a list of ${what}`);
+}
+
+function objectOf(value: unknown, what: string): JsonObject {
+  if (isJsonObject(value)) return value;
+  throw new Error(`found ${describeJson(value)}, expected ${what}`);
+}
+
+function textOf(value: unknown): string {
+  if (typeof value === "string") return value;
+  throw new Error(`found ${describeJson(value)}, expected a string`);
+}
+
+function digestOf(value: unknown): string {
+  const text = textOf(value);
+  if (isSha256Digest(text)) return text;
+  throw new Error(`found ${describeJson(value)}, expected a sha256 digest`);
+}
+
+function numberOf(value: unknown): number {
+  if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value;
+  throw new Error(`found ${describeJson(value)}, expected a whole number`);
+}

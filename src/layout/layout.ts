@@ -1,0 +1,77 @@
+/**
+ * A store, opened for work. A `Layout` holds what all work on one store shares: the result of the probe, the commits and the
+ * reads that are under way, the memory, the limits and the clock.
+ */
+import { type Clock, systemClock } from "../clock.ts";
+import { CommitQueue } from "./index/commit-queue.ts";
+import { type Limits, completeLimits } from "../limits.ts";
+import type { Manifest } from "../oci/manifest.ts";
+import type { RepositoryIndex } from "./index/repository-index.ts";
+import { guardStore } from "../storage/guard-store.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import { ByteBudget } from "../streams/byte-budget.ts";
+import { SharedReads } from "./shared-reads.ts";
+
+/** How a store is opened. Nothing has to be said. */
+export interface LayoutOptions {
+  /** Limits that are left out are those of `defaultLimits`. */
+  readonly limits?: Partial<Limits> | undefined;
+  /** For tests. */
+  readonly clock?: Clock | undefined;
+}
+
+/** The caller that work is done for, and the signal that ends it. */
+export interface Turn {
+  /** Callers get equal shares of memory while several want some. Without a name, the work counts for `anyone`. */
+  readonly caller?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A manifest, and its bytes. */
+export interface StoredManifest {
+  readonly manifest: Manifest;
+  readonly bytes: Uint8Array;
+}
+
+/** One store, opened for work. */
+export class Layout<Store extends ObjectStore = ObjectStore> {
+  /** Nothing is written to the store before it has passed the probe (`guard-store.ts`). */
+  readonly store: Store;
+  readonly limits: Limits;
+  readonly clock: Clock;
+  /** The memory that all work on the store shares. */
+  readonly budget: ByteBudget;
+  readonly commits: CommitQueue;
+  /** A large index takes some 100 MiB while it is parsed. */
+  readonly indexReads: SharedReads<RepositoryIndex>;
+  /** A large manifest takes some 20 MiB, and 20 ms, while it is checked. */
+  readonly manifestReads: SharedReads<StoredManifest | undefined>;
+
+  private constructor(store: Store, shared: Omit<Layout, "store" | "through">) {
+    this.store = store;
+    this.limits = shared.limits;
+    this.clock = shared.clock;
+    this.budget = shared.budget;
+    this.commits = shared.commits;
+    this.indexReads = shared.indexReads;
+    this.manifestReads = shared.manifestReads;
+  }
+
+  /** Opens a store. Nothing is read or written yet. A process opens each store once, so that all its work shares it. */
+  static open(store: ObjectStore, { limits: given, clock = systemClock }: LayoutOptions = {}): Layout {
+    const limits = completeLimits(given);
+    return new Layout(guardStore(store), {
+      limits,
+      clock,
+      budget: new ByteBudget(limits.maxBufferBytes),
+      commits: new CommitQueue(),
+      indexReads: new SharedReads(),
+      manifestReads: new SharedReads(),
+    });
+  }
+
+  /** The same layout for one piece of work, whose requests go through a decorator of the store. */
+  through<Decorator extends ObjectStore>(store: Decorator): Layout<Decorator> {
+    return new Layout(store, this);
+  }
+}

@@ -1,0 +1,85 @@
+/** The names of the repositories of a store. */
+import { StowageError } from "../errors.ts";
+import { defaultRepository } from "../oci/reference.ts";
+import { mayBeEmpty } from "./index/repository-index.ts";
+import { indexKey, repositoriesPrefix, repositoryOfIndexKey } from "../storage/keys.ts";
+import type { CallOptions } from "../storage/object-store.ts";
+import type { Layout, Turn } from "./layout.ts";
+import { readRepository } from "./read-repository.ts";
+
+/** Indexes that are read at the same time, to see whether they have entries. */
+const maxConcurrentReads = 32;
+
+/** All of them, in the order of their names. */
+export async function listRepositories(layout: Layout, options: CallOptions = {}): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { name } of listIndexes(layout, options)) names.push(name);
+  return names.toSorted();
+}
+
+export interface WantedRepositories {
+  /** At most so many. */
+  readonly limit: number;
+  /** Only those whose names come after this one. */
+  readonly after?: string | undefined;
+  /** Only those that the caller may know of. */
+  readonly isWanted: (name: string) => boolean;
+}
+
+/**
+ * The first of those that have images, in the order of their names. At most twice the limit are held, for any number of
+ * repositories.
+ */
+export async function pageOfRepositories(
+  layout: Layout,
+  { limit, after, isWanted }: WantedRepositories,
+  turn: Turn,
+): Promise<string[]> {
+  let names: string[] = [];
+  const take = (found: readonly string[]): void => {
+    names.push(...found);
+    if (names.length > 2 * limit) names = names.toSorted().slice(0, limit);
+  };
+  let doubtful: string[] = [];
+  for await (const { name, size } of listIndexes(layout, turn)) {
+    if ((after !== undefined && name <= after) || !isWanted(name)) continue;
+    if (mayBeEmpty(size)) doubtful.push(name);
+    else take([name]);
+    if (doubtful.length < maxConcurrentReads) continue;
+    take(await withEntries(layout, doubtful, turn));
+    doubtful = [];
+  }
+  take(await withEntries(layout, doubtful, turn));
+  return names.toSorted().slice(0, limit);
+}
+
+/** Those that have entries, and those whose index cannot be read: a damaged one may have some. */
+async function withEntries(layout: Layout, names: readonly string[], turn: Turn): Promise<string[]> {
+  const isEmpty = await Promise.all(
+    names.map(async (name) => {
+      try {
+        return (await readRepository(layout, name, turn)).entries.length === 0;
+      } catch (error) {
+        if (error instanceof StowageError && error.code === "STORE_DAMAGED") return false;
+        throw error;
+      }
+    }),
+  );
+  return names.filter((_, i) => isEmpty[i] !== true);
+}
+
+interface ListedIndex {
+  readonly name: string;
+  /** Of the index, in bytes. */
+  readonly size: number;
+}
+
+/** In the order of their keys, which is not that of their names: `a-b` comes after `a`, but before `a/_layout`. */
+async function* listIndexes({ store }: Layout, options: CallOptions): AsyncGenerator<ListedIndex> {
+  const own = await store.head(indexKey(defaultRepository), options);
+  if (own !== undefined) yield { name: defaultRepository, size: own.size };
+  for await (const { key, size } of store.list(repositoriesPrefix, options)) {
+    const name = repositoryOfIndexKey(key);
+    if (name !== undefined) yield { name, size };
+  }
+}

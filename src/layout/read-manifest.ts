@@ -1,0 +1,52 @@
+/** Reads a manifest from the store by its digest. */
+import { StowageError } from "../errors.ts";
+import { parseManifest } from "../oci/manifest.ts";
+import { readSmallBlob } from "../storage/read-small-blob.ts";
+import { maxTurnWaitMs } from "../streams/line.ts";
+import type { Layout, StoredManifest, Turn } from "./layout.ts";
+
+export interface WantedManifest {
+  readonly digest: string;
+  /** The media type that a descriptor gives the manifest, if there is one. */
+  readonly mediaType?: string | undefined;
+}
+
+/**
+ * Undefined if the manifest is not there, or is a blob of another kind. Requests of one caller for one manifest share its read.
+ * Throws `STORE_DAMAGED` if the bytes have another digest, and `TOOMANYREQUESTS` if no memory was to be had.
+ */
+export async function readManifest(
+  layout: Layout,
+  wanted: WantedManifest,
+  { caller, signal }: Turn = {},
+): Promise<StoredManifest | undefined> {
+  const key = `${wanted.digest} ${wanted.mediaType} ${caller}`; // no caller waits for another's turn
+  return layout.manifestReads.read(key, async () => readOnce(layout, wanted, caller), signal);
+}
+
+/** Requests may share the read: no request's signal ends it. */
+async function readOnce(
+  { store, limits, budget }: Layout,
+  { digest, mediaType }: WantedManifest,
+  caller: string | undefined,
+): Promise<StoredManifest | undefined> {
+  const memory = budget.manifestMemory({ caller, signal: AbortSignal.any([]), maxWaitMs: maxTurnWaitMs });
+  try {
+    const bytes = await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, memory });
+    return bytes && { bytes, manifest: parseManifest(bytes, digest, mediaType) };
+  } catch (error) {
+    if (error instanceof StowageError && notAManifest.has(error.code)) return undefined;
+    throw error;
+  } finally {
+    memory.release();
+  }
+}
+
+/** What is wrong with bytes that no load has taken for a manifest. */
+const notAManifest: ReadonlySet<string> = new Set([
+  "DIGEST_INVALID",
+  "LIMIT_EXCEEDED",
+  "MANIFEST_INVALID",
+  "SIZE_INVALID",
+  "UNSUPPORTED",
+]);

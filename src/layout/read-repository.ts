@@ -1,0 +1,28 @@
+/** The index of a repository, as all readers see it. */
+import { readIndexInTurn } from "./index/index-state.ts";
+import { StowageError } from "../errors.ts";
+import type { RepositoryIndex } from "./index/repository-index.ts";
+
+export { type RepositoryIndex, checkFormat } from "./index/repository-index.ts";
+import { maxTurnWaitMs } from "../streams/line.ts";
+import type { Layout, Turn } from "./layout.ts";
+
+/** Throws `NAME_UNKNOWN` if there is no such repository, and `TOOMANYREQUESTS` if no memory was to be had. */
+export async function readRepository(
+  { store, budget, indexReads }: Layout,
+  repository: string,
+  { caller, signal }: Turn = {},
+): Promise<RepositoryIndex> {
+  const key = `${repository} ${caller}`; // no caller waits for another's turn
+  const read = async (): Promise<RepositoryIndex> => {
+    // The read is shared: no request's signal ends it.
+    const { index, etag } = await readIndexInTurn(store, repository, { budget, caller, maxWaitMs: maxTurnWaitMs });
+    if (etag === undefined) throw unknownName(repository);
+    return index;
+  };
+  return indexReads.read(key, read, signal);
+}
+
+function unknownName(repository: string): StowageError {
+  return new StowageError("NAME_UNKNOWN", `Cannot find repository "${repository}"`, { detail: { name: repository } });
+}

@@ -1,0 +1,69 @@
+/** Deletes an image from a repository (distribution specification, "Deleting Images"). */
+import { StowageError } from "../errors.ts";
+import { commitSet } from "../layout/commit-set.ts";
+import { conditionFailed } from "../layout/condition-failed.ts";
+import type { Layout, Turn } from "../layout/layout.ts";
+import { readRepository } from "../layout/read-repository.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
+import { isSha256Digest } from "../oci/digest.ts";
+import type { Expectation, RemoveDigestChange, RemoveTagChange } from "../oci/index-change.ts";
+import { formatReference } from "../oci/reference.ts";
+import { tagOf } from "../oci/index-entry.ts";
+import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
+import { findHolder } from "./find-holder.ts";
+import { type ManifestName, type NameInIndex, findInRepository, unknownManifest } from "./find-manifest.ts";
+
+export interface DeleteOptions extends Turn {
+  /** What the tag, or the digest, has to be at before it goes. */
+  readonly expects?: Expectation | undefined;
+  /** Tags that are never removed. */
+  readonly immutableTags?: readonly TagPattern[] | undefined;
+}
+
+/**
+ * Removes a tag, or, by its digest, a manifest with all its tags: from then on the repository does not serve it. Its bytes
+ * stay until garbage collection, for other repositories. Returns its digest.
+ *
+ * A part of an image that stays is served as before, so that every image is whole: where it has tags of its own only those
+ * go, and where it has none it is refused (`UNSUPPORTED`). Throws `NAME_UNKNOWN`, `MANIFEST_UNKNOWN`, `TAG_IMMUTABLE`,
+ * `CONDITION_FAILED`, and what `commitSet` throws.
+ */
+export async function deleteImage(layout: Layout, name: ManifestName, options: DeleteOptions = {}): Promise<string> {
+  const { repository, reference } = name;
+  const { immutableTags = [] } = options;
+  const found = { ...name, index: await readRepository(layout, repository, options) };
+  const change = isSha256Digest(reference)
+    ? await removalOfDigest(layout, found, options)
+    : removalOfTag(found, options);
+  const set = { repository, changes: [change], immutableTags: tagPatternsOf(immutableTags, repository) };
+  const [outcome] = await commitSet(layout, set, options);
+  if (outcome?.previous !== undefined) return outcome.previous;
+  throw unknownManifest(repository, reference); // somebody else was faster
+}
+
+/** What is not there fails no condition: it is not there (RFC 9110, section 13.2.1). */
+function removalOfTag({ repository, reference: tag, index }: NameInIndex, { expects }: DeleteOptions): RemoveTagChange {
+  if (index.entries.some((entry) => tagOf(entry) === tag)) return { op: "remove", tag, expects };
+  throw unknownManifest(repository, tag);
+}
+
+async function removalOfDigest(layout: Layout, name: NameInIndex, options: DeleteOptions): Promise<RemoveDigestChange> {
+  const { repository, reference: digest, index } = name;
+  const { expects } = options;
+  if (!index.entries.some((entry) => entry.digest === digest)) {
+    await findInRepository(layout, name, options);
+    const holder = await findHolder(layout, digest, index, options);
+    if (holder !== undefined) throw isPart(digest, holder, repository);
+  }
+  if (expects === undefined || (expects !== "absent" && expects.digest === digest)) return { op: "remove", digest };
+  throw conditionFailed({ repository, reference: digest, found: digest, expects });
+}
+
+function isPart(digest: string, holder: Descriptor, repository: string): StowageError {
+  const name = formatReference(repository, tagOf(holder) ?? holder.digest);
+  return new StowageError(
+    "UNSUPPORTED",
+    `Cannot delete "${digest}" from "${repository}": it is a part of "${name}", which would not be whole without it`,
+    { detail: { name: repository, reference: digest, index: holder.digest } },
+  );
+}

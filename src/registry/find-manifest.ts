@@ -1,0 +1,82 @@
+/** Finds a manifest by tag or digest. */
+import { StowageError, quote } from "../errors.ts";
+import type { Layout, Turn } from "../layout/layout.ts";
+import { readManifest } from "../layout/read-manifest.ts";
+import { readRepository } from "../layout/read-repository.ts";
+import { isSha256Digest } from "../oci/digest.ts";
+import type { RepositoryIndex } from "../layout/read-repository.ts";
+import { tagOf } from "../oci/index-entry.ts";
+import { findHolder } from "./find-holder.ts";
+
+export interface FoundManifest {
+  readonly digest: string;
+  readonly mediaType: string;
+  readonly bytes: Uint8Array;
+}
+
+/** Finds a manifest in a repository, as `findInRepository` does. Throws `NAME_UNKNOWN` too. */
+export async function findManifest(
+  layout: Layout,
+  { repository, reference }: ManifestName,
+  turn: Turn = {},
+): Promise<FoundManifest> {
+  const index = await readRepository(layout, repository, turn);
+  return findInRepository(layout, { repository, reference, index }, turn);
+}
+
+export interface ManifestName {
+  readonly repository: string;
+  /** A tag or a digest. */
+  readonly reference: string;
+}
+
+/** A name in a repository whose index has been read. */
+export interface NameInIndex extends ManifestName {
+  readonly index: RepositoryIndex;
+}
+
+/**
+ * Finds a manifest by tag or digest. By digest it finds each manifest that the store has: those below an index are named
+ * in no repository's index, and all repositories share their blobs. But one that was removed from this repository it finds
+ * only as a part of an image that is there.
+ * Throws `MANIFEST_UNKNOWN`, and `STORE_DAMAGED` if the index names what is not there.
+ */
+export async function findInRepository(
+  layout: Layout,
+  { repository, reference, index }: NameInIndex,
+  turn: Turn,
+): Promise<FoundManifest> {
+  const digest = isSha256Digest(reference) ? reference : digestOfTag(index, repository, reference);
+  const mediaType = index.entries.find((entry) => entry.digest === digest)?.mediaType;
+  if (mediaType === undefined && (await isGone(layout, digest, index, turn)))
+    throw unknownManifest(repository, reference);
+  const found = await readManifest(layout, { digest, mediaType }, turn);
+  if (found !== undefined) return { digest, mediaType: found.manifest.mediaType, bytes: found.bytes };
+  if (mediaType === undefined) throw unknownManifest(repository, reference);
+  throw new StowageError(
+    "STORE_DAMAGED",
+    `Cannot read manifest "${digest}": "${repository}" names it, the store lost it`,
+  );
+}
+
+export function unknownManifest(repository: string, reference: string): StowageError {
+  return new StowageError(
+    "MANIFEST_UNKNOWN",
+    `Cannot find manifest ${quote(reference)} in repository "${repository}"`,
+    {
+      detail: { name: repository, reference },
+    },
+  );
+}
+
+function digestOfTag(index: RepositoryIndex, repository: string, tag: string): string {
+  const entry = index.entries.find((candidate) => tagOf(candidate) === tag);
+  if (entry === undefined) throw unknownManifest(repository, tag);
+  return entry.digest;
+}
+
+/** Was it removed, and is it no part of what is left? */
+async function isGone(layout: Layout, digest: string, index: RepositoryIndex, turn: Turn): Promise<boolean> {
+  if (!index.removed.includes(digest)) return false;
+  return (await findHolder(layout, digest, index, turn)) === undefined;
+}

@@ -1,0 +1,152 @@
+/** What a repository has to say about a manifest: its signatures, attestations and the like. */
+import { Buffer } from "node:buffer";
+import { StowageError } from "../errors.ts";
+import type { Layout, Turn } from "../layout/layout.ts";
+import { readManifest } from "../layout/read-manifest.ts";
+import { readRepository } from "../layout/read-repository.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
+import type { Manifest } from "../oci/manifest.ts";
+import { subjectOf } from "../oci/index-entry.ts";
+import { smallObjectBytes } from "../storage/read-small-object.ts";
+import { maxTurnWaitMs } from "../streams/line.ts";
+
+/** Manifests that are read for one page. */
+const maxPageEntries = 100;
+/** Bytes of the descriptors on a page: clients read no more than 4 MiB of an answer, the rest of it included. */
+const maxPageBytes = 4 * 1024 * 1024 - 1024;
+/** Of the manifests that are read at a time, beside the first of them. */
+const maxBatchBytes = 4 * 1024 * 1024;
+const maxConcurrentReads = 8;
+
+/** The referrers that a client wants to see. */
+export interface WantedReferrers {
+  readonly repository: string;
+  /** The digest of the manifest that they refer to. */
+  readonly subject: string;
+  /** Only those of this type. */
+  readonly artifactType?: string | undefined;
+  /** The page that follows the one which ended here. */
+  readonly after?: string | undefined;
+}
+
+export interface ReferrersPage {
+  readonly descriptors: readonly Descriptor[];
+  /** Where the page ended, if there are more. */
+  readonly end: string | undefined;
+}
+
+/**
+ * The referrers of a manifest in the order of their digests, each with its type and annotations as the distribution
+ * specification's "Listing Referrers" asks for. A repository that is not there has none. The manifests are read: an index
+ * that held the annotations of each could soon hold no more.
+ */
+export async function listReferrers(
+  layout: Layout,
+  wanted: WantedReferrers,
+  turn: Turn & { readonly signal: AbortSignal },
+): Promise<ReferrersPage> {
+  const { repository, subject, artifactType, after } = wanted;
+  const candidates = referrersIn(await entriesOf(layout, repository, turn), subject)
+    .filter((entry) => artifactType === undefined || (entry.artifactType ?? artifactType) === artifactType)
+    .filter(({ digest }) => after === undefined || digest > after);
+  const entries = candidates.slice(0, maxPageEntries);
+  // Large ones take their memory one by one, and are shared by all who read them at the same time.
+  const bytes = entries.reduce((sum, { size }) => sum + (size <= smallObjectBytes ? size : 0), 0);
+  const read = async (): Promise<ReferrersPage> =>
+    readPage(entries, artifactType, async (entry) => describe(layout, entry, turn));
+  const { descriptors, end } = await layout.budget.parse(bytes, read, { ...turn, maxWaitMs: maxTurnWaitMs });
+  return { descriptors, end: end ?? (candidates.length > entries.length ? entries.at(-1)?.digest : undefined) };
+}
+
+/** The end of the page is that of the entries if there is room for all of them on it. */
+async function readPage(
+  entries: readonly Descriptor[],
+  artifactType: string | undefined,
+  read: (entry: Descriptor) => Promise<Descriptor>,
+): Promise<ReferrersPage> {
+  const descriptors: Descriptor[] = [];
+  let bytes = 0;
+  let end: string | undefined;
+  for (const batch of batchesOf(entries)) {
+    for (const descriptor of await Promise.all(batch.map(read))) {
+      const isWanted = artifactType === undefined || descriptor.artifactType === artifactType;
+      if (isWanted) {
+        bytes += Buffer.byteLength(JSON.stringify(descriptor)) + 1;
+        if (bytes > maxPageBytes && descriptors.length > 0) return { descriptors, end };
+        descriptors.push(descriptor);
+      }
+      end = descriptor.digest;
+    }
+  }
+  return { descriptors, end: undefined };
+}
+
+async function entriesOf(layout: Layout, repository: string, turn: Turn): Promise<readonly Descriptor[]> {
+  try {
+    return (await readRepository(layout, repository, turn)).entries;
+  } catch (error) {
+    if (error instanceof StowageError && error.code === "NAME_UNKNOWN") return [];
+    throw error;
+  }
+}
+
+/** Each once, whatever tags it has. */
+function referrersIn(entries: readonly Descriptor[], subject: string): Descriptor[] {
+  const found = entries.filter((entry) => subjectOf(entry) === subject);
+  return [...new Map(found.map((entry) => [entry.digest, entry])).values()].toSorted((a, b) =>
+    a.digest < b.digest ? -1 : 1,
+  );
+}
+
+/** What is read together. */
+function batchesOf(entries: readonly Descriptor[]): Descriptor[][] {
+  const batches: Descriptor[][] = [];
+  let bytes = Infinity;
+  for (const entry of entries) {
+    bytes += entry.size;
+    const batch = batches.at(-1);
+    if (batch !== undefined && bytes <= maxBatchBytes && batch.length < maxConcurrentReads) batch.push(entry);
+    else {
+      batches.push([entry]);
+      bytes = entry.size;
+    }
+  }
+  return batches;
+}
+
+/** One that cannot be read is listed by what its entry says: who fetches it is told what is wrong, and who looks sees it. */
+async function describe(
+  layout: Layout,
+  { mediaType, digest, size, artifactType }: Descriptor,
+  turn: Turn & { readonly signal: AbortSignal },
+): Promise<Descriptor> {
+  const entry = { mediaType, digest, size, ...(artifactType !== undefined && { artifactType }) };
+  const manifest = await readIfPossible(layout, entry, turn);
+  if (manifest === undefined) return entry;
+  const { annotations } = manifest;
+  return {
+    mediaType: manifest.mediaType,
+    digest,
+    size,
+    ...(manifest.artifactType !== undefined && { artifactType: manifest.artifactType }),
+    ...(annotations !== undefined && { annotations }),
+  };
+}
+
+async function readIfPossible(
+  layout: Layout,
+  entry: Descriptor,
+  turn: Turn & { readonly signal: AbortSignal },
+): Promise<Manifest | undefined> {
+  const read = async (): ReturnType<typeof readManifest> => readManifest(layout, entry, turn);
+  try {
+    const found = entry.size > smallObjectBytes ? await read() : await layout.budget.ask(read, turn);
+    return found?.manifest;
+  } catch (error) {
+    if (error instanceof StowageError && !mayBeReadLater.has(error.code)) return undefined;
+    throw error;
+  }
+}
+
+/** What is wrong with the moment, and not with the manifest. */
+const mayBeReadLater: ReadonlySet<string> = new Set(["STORE_UNAVAILABLE", "TOOMANYREQUESTS"]);

@@ -3,6 +3,14 @@ import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import type { Command } from "../src/cli/command.ts";
+import { gc } from "../src/cli/gc.ts";
+import { load } from "../src/cli/load.ts";
+import { ls } from "../src/cli/ls.ts";
+import { rm } from "../src/cli/rm.ts";
+import { serve } from "../src/cli/serve.ts";
+import { token } from "../src/cli/token.ts";
+import { verify } from "../src/cli/verify.ts";
 import { StowageError, isErrorCode, isTransient } from "../src/errors.ts";
 import { errorResponse } from "../src/http/error-response.ts";
 import { isJsonObject } from "../src/oci/json.ts";
@@ -118,6 +126,35 @@ describe("the documents", () => {
           .map((name) => `${path}: ${name}`);
       });
     expect(problems).toEqual([]);
+  });
+});
+
+describe("commands in the documents", () => {
+  const commands: Readonly<Record<string, Command>> = { serve, load, ls, rm, verify, gc, token };
+  const withoutHelp = ["help", "version"];
+  /** What follows `stowage` in code: `load app.tar --to https://stowage.example`. */
+  const calls = documents
+    .filter((document) => !document.includes("/") || document.startsWith("docs/"))
+    .flatMap((document) => {
+      const code = [...read(document).matchAll(/^```(?:sh|text)\n(.*?)^```|`([^`\n]+)`/gms)];
+      return code.flatMap(([, block = "", span = ""]) =>
+        [...`${block}${span}`.matchAll(/(?<![\w/.:-])stowage +([a-z]+)([^\n|#]*)/g)].map(
+          ([, name = "", rest = ""]) => [document, name, rest] as const,
+        ),
+      );
+    });
+
+  it("are found", () => {
+    expect(calls.length).toBeGreaterThan(40);
+  });
+
+  it("exist, with their options", () => {
+    const wrong = calls.filter(([, name, rest]) => {
+      const help = Object.hasOwn(commands, name) ? commands[name]?.help : undefined;
+      const options = rest.match(/(?<= )--[a-z-]+/g) ?? [];
+      return help === undefined ? !withoutHelp.includes(name) : options.some((option) => !help.includes(option));
+    });
+    expect(wrong).toEqual([]);
   });
 });
 

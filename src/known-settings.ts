@@ -2,7 +2,7 @@
 import { nearestName } from "./nearest-name.ts";
 import type { Environment } from "./settings.ts";
 
-/** What each means, in a few words: the README says more. */
+/** What each means, in a few words: `docs/using.md` says more. */
 export const knownSettings: Readonly<Record<string, string>> = {
   HOST: "where it listens, 127.0.0.1",
   PORT: "where it listens, 8080",

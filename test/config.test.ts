@@ -113,9 +113,9 @@ describe("parseConfig", () => {
     expect(parseConfig(env).limits).toEqual({ ...defaultLimits, ...limits });
   });
 
-  it("reads the defaults as the README writes them", async () => {
-    const readme = await readFile(new URL("../README.md", import.meta.url), "utf8");
-    const rows = [...readme.matchAll(/^\| `(STOWAGE_(?:MAX_[A-Z_]+|[A-Z_]+_SECONDS))` +\| `([^`]+)`/gm)];
+  it("reads the defaults as docs/using.md writes them", async () => {
+    const using = await readFile(new URL("../docs/using.md", import.meta.url), "utf8");
+    const rows = [...using.matchAll(/^\| `(STOWAGE_(?:MAX_[A-Z_]+|[A-Z_]+_SECONDS))` +\| `([^`]+)`/gm)];
     expect(rows).toHaveLength(Object.keys(defaultLimits).length + ["stop", "keep alive", "connections"].length);
     const env = Object.fromEntries(rows.map(([, name = "", value = ""]) => [name, value]));
     expect(parseConfig(env)).toEqual(parseConfig({}));

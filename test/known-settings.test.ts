@@ -8,7 +8,7 @@ const sources = readdirSync(source, { recursive: true, encoding: "utf8" })
   .filter((path) => path.endsWith(".ts") && path !== "known-settings.ts")
   .map((path) => readFileSync(new URL(path, source), "utf8"))
   .join("\n");
-const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
+const using = readFileSync(new URL("../docs/using.md", import.meta.url), "utf8");
 
 function namesIn(text: string, pattern: RegExp): string[] {
   return [...new Set([...text.matchAll(pattern)].map(([, name = ""]) => name))].toSorted();
@@ -21,8 +21,8 @@ describe("knownSettings", () => {
     expect(namesIn(sources, /\b(STOWAGE_[A-Z0-9_]*[A-Z0-9])\b/g)).toEqual(known.toSorted());
   });
 
-  it("are all that the README explains", () => {
-    expect(namesIn(readme, /^\|[^|]*`(STOWAGE_[A-Z0-9_]+)`[^|]*\|/gm)).toEqual(known.toSorted());
+  it("are all that docs/using.md explains", () => {
+    expect(namesIn(using, /^\|[^|]*`(STOWAGE_[A-Z0-9_]+)`[^|]*\|/gm)).toEqual(known.toSorted());
   });
 });
 

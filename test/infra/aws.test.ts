@@ -49,7 +49,7 @@ describeIfFound(template, missingPrograms("cfn-lint", "infra-python"), () => {
     expect(resource("Role", "Properties", "ManagedPolicyArns")).toBeUndefined();
   });
 
-  it.each(["README.md", "infra/aws/README.md", "infra/deno-deploy.md", "infra/kubernetes.md"])(
+  it.each(["docs/deploying.md", "infra/aws/README.md", "infra/deno-deploy.md", "infra/kubernetes.md"])(
     "asks for the rights of the bucket that %s names",
     async (page) => {
       const text = await readFile(join(projectFolder, page), "utf8");

@@ -1,5 +1,5 @@
 /**
- * Runs the README's examples `load.ts` and `mount.ts` in the folder in which this file lies then: compiled, or with the
+ * Runs the examples `load.ts` and `mount.ts` of `docs/library.md` in the folder in which this file lies then: compiled, or with the
  * argument `ts` as they are written. Prints what `load.ts` prints, and then a line of JSON with what the app of `mount.ts` answered.
  */
 import { readFile } from "node:fs/promises";

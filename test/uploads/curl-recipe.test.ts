@@ -1,6 +1,6 @@
-/** The README's recipe for an upload in parts, with real shell tools, against each kind of store. */
+/** The recipe of `docs/using.md` for an upload in parts, with real shell tools, against each kind of store. */
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,9 +19,12 @@ import { missingTools } from "../tools/find-tool.ts";
 import { runShell } from "../tools/run-tool.ts";
 import { openLayout } from "../support/open-layout.ts";
 
-const begin = `curl -sSf -d "{\\"size\\":$(wc -c < app.tar)}" $S/v1/uploads > upload.json`;
-const send = `jq -r '.parts[] | select(.present | not) | .offset + 1, .size, .url' upload.json | xargs -n 3 -P 4 sh -c 'tail -c +$0 app.tar | head -c $1 | curl -sSf --retry 5 -X PUT --data-binary @- "$2"'`;
-const load = `curl -sS --fail-with-body -X POST $S/v1/uploads/$(jq -r .id upload.json)/load/team/app:1.4`;
+/** The lines as they stand there: begin, send, load, and what a client asks after a break. */
+const [begin = "", send = "", load = "", ask = ""] = (
+  await readFile(new URL("../../docs/using.md", import.meta.url), "utf8")
+)
+  .split("\n")
+  .filter((line) => /^(?:curl|jq) .*upload\.json/.test(line));
 
 const layout = makeLayout({ layers: [randomBytes(20_000_000), randomBytes(13_000_000, 2)] });
 
@@ -48,7 +51,7 @@ function describeRecipe(name: string, open: () => Promise<ObjectStore>): void {
         await run(begin);
         await run(`jq '.parts |= .[1:3]' upload.json > all.json && mv all.json upload.json`); // as if it had broken off
         await run(send);
-        await run(`curl -sSf $S/v1/uploads/$(jq -r .id upload.json) > all.json && mv all.json upload.json`);
+        await run(ask);
         expect(await run(`jq -c '[.parts[].present]' upload.json`)).toBe("[false,true,true,false]\n");
         await run(send);
         expect(JSON.parse(await run(load))).toMatchObject({

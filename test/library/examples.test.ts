@@ -1,4 +1,4 @@
-/** The examples of the README's section "As a library": each is type-checked and run, against the package as installed. */
+/** The examples of `docs/library.md`: each is type-checked and run, against the package as installed. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
@@ -18,7 +18,7 @@ const secret = "of-this-test";
 
 /** By their names, which stand in the first line of each. */
 const examples = new Map(
-  [...(await readSection()).matchAll(/^```ts\n\/\/ ([\w-]+\.ts)\n(.*?)^```$/gms)].map(
+  [...(await readPage()).matchAll(/^```ts\n\/\/ ([\w-]+\.ts)\n(.*?)^```$/gms)].map(
     ([, name = "", code = ""]) => [name, code] as const,
   ),
 );
@@ -36,10 +36,8 @@ beforeAll(async () => {
   await compile(folder, { files: ["load.ts", "mount.ts"], types: ["node"] });
 });
 
-async function readSection(): Promise<string> {
-  const [, section = ""] =
-    /^## As a library\n(.*?)^## /ms.exec(await readFile(join(checkout, "README.md"), "utf8")) ?? [];
-  return section;
+async function readPage(): Promise<string> {
+  return readFile(join(checkout, "docs/library.md"), "utf8");
 }
 
 /** A `docker` that saves the one image that there is. */
@@ -64,7 +62,7 @@ async function runExamples(command: string, args: readonly string[] = [], extens
   });
 }
 
-describe("the README's examples", () => {
+describe("the examples of docs/library.md", () => {
   it("are all tried here", () => {
     expect([...examples.keys()].toSorted()).toEqual(["load.ts", "mount.ts", "serve.ts", "worker.ts"]);
   });
@@ -73,16 +71,16 @@ describe("the README's examples", () => {
 });
 
 for (const node of ["node22", "node24"] as const) {
-  describeIfFound(`the README's examples on ${node}`, missingTools([node]), () => {
+  describeIfFound(`the examples of docs/library.md on ${node}`, missingTools([node]), () => {
     it("load.ts and mount.ts run as they are written", () => runExamples(node, [], "ts"));
   });
 }
 
-describeIfFound("the README's examples on Bun", missingTools(["bun"]), () => {
+describeIfFound("the examples of docs/library.md on Bun", missingTools(["bun"]), () => {
   it("load.ts and mount.ts run as they are written", () => runExamples("bun", [], "ts"));
 });
 
-describeIfFound("the README's examples on Deno", missingTools(["deno"]), () => {
+describeIfFound("the examples of docs/library.md on Deno", missingTools(["deno"]), () => {
   it("load.ts and mount.ts run as they are written", () =>
     runExamples("deno", ["run", "--allow-all", "--quiet"], "ts"));
 
@@ -122,7 +120,7 @@ async function urlIn(...streams: readonly NodeJS.ReadableStream[]): Promise<stri
   });
 }
 
-describeIfFound("the README's worker.ts", missingTools(["node24"]), () => {
+describeIfFound("worker.ts of docs/library.md", missingTools(["node24"]), () => {
   beforeAll(async () => {
     const config = {
       name: "example",

@@ -40,6 +40,4 @@ export type {
   StoredObject,
   StoreReader,
 } from "./storage/object-store.ts";
-export { ByteBudget, type TakeOptions } from "./streams/byte-budget.ts";
-export type { Release } from "./streams/line.ts";
 export { type ByteChunks, byteStreamToBytes } from "./streams/readable-stream.ts";

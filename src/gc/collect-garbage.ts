@@ -24,6 +24,7 @@ const maxNamed = 10;
 /** Blobs that are dealt with at the same time. */
 const maxConcurrentBlobs = 32;
 
+/** How garbage is collected. */
 export interface GarbageOptions {
   /** How long a blob stays condemned before it is deleted, in milliseconds; at least an hour. */
   readonly graceMs?: number | undefined;

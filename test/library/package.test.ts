@@ -10,7 +10,7 @@ import { type InstalledPackage, compile, installPackage } from "./install-packag
 /** Values that each entry of the package offers. */
 const values: Readonly<Record<string, readonly string[]>> = {
   ".": [
-    "ByteBudget",
+    "Layout",
     "StowageError",
     "byteStreamToBytes",
     "collectGarbage",
@@ -29,8 +29,8 @@ const values: Readonly<Record<string, readonly string[]>> = {
 const types: Readonly<Record<string, readonly string[]>> = {
   ".": words(`
     Access AccessRules Action Amount AppOptions BlobIdentity BlobReceipt BlobSource BlobStatus ByteChunks ByteRange CallOptions Clock Descriptor
-    ErrorCode Expectation GarbageOptions GarbageReport GetOptions Grant IgnoredEntry ImageName ImageReceipt Limits LoadOptions ObjectInfo ObjectStore OciErrorCode OpenStoreOptions
-    OwnErrorCode Presigner PutBlobOptions PutBlobResult PutCondition Receipt Release RequestCounts SendOptions Settings StagedResult StagedSource TakeOptions
+    ErrorCode Expectation GarbageOptions GarbageReport GetOptions Grant IgnoredEntry ImageName ImageReceipt LayoutOptions Limits LoadOptions ObjectInfo ObjectStore OciErrorCode OpenStoreOptions
+    OwnErrorCode Presigner PutBlobOptions PutBlobResult PutCondition Receipt RequestCounts SendOptions Settings StagedResult StagedSource
     StoreReader StoredObject StowageErrorOptions TagPattern Token`),
   "./directory": [],
   "./memory": ["MemoryStoreOptions"],
@@ -146,10 +146,10 @@ describe("the package's types", () => {
 
   it("hold with Node's for whoever imports what the AWS SDK has its hands in", async () => {
     const s3 = `
-      import { createApp } from "stowage";
+      import { Layout, createApp } from "stowage";
       import { S3Store, createS3Client } from "stowage/s3";
       const store = new S3Store({ client: createS3Client(process.env), bucket: "bucket" });
-      export const app = createApp({ layout: openLayout(store), access: "anyone" });
+      export const app = createApp({ layout: Layout.open(store), access: "anyone" });
       export { handler } from "stowage/lambda";`;
     await writeFile(join(installed.folder, "s3.ts"), s3);
     await compile(installed.folder, { files: ["s3.ts"], types: ["node"] });

@@ -11,7 +11,7 @@ import { createApp } from "../../src/http/app.ts";
 import { defaultLimits } from "../../src/limits.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import type { Change } from "../../src/oci/index-change.ts";
-import { DirectoryStore } from "../../src/storage/directory-store.ts";
+import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
 import { blobKey, blobsPrefix, indexKey, intentsPrefix, markKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";

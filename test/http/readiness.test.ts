@@ -2,8 +2,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { StowageError } from "../../src/errors.ts";
 import { createApp } from "../../src/http/app.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
-import { createS3Client } from "../../src/storage/s3-client.ts";
-import { S3Store } from "../../src/storage/s3-store.ts";
+import { createS3Client } from "../../src/storage/s3/s3-client.ts";
+import { S3Store } from "../../src/storage/s3/s3-store.ts";
 import { makeS3Store, s3Environment } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
 

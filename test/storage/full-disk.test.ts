@@ -9,7 +9,7 @@ import { collectGarbage } from "../../src/gc/collect-garbage.ts";
 import { createApp } from "../../src/http/app.ts";
 import { deleteImage } from "../../src/manage/delete-image.ts";
 import { defaultLimits } from "../../src/limits.ts";
-import { DirectoryStore } from "../../src/storage/directory-store.ts";
+import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
 import { clockAfter } from "../gc/clock-after.ts";
 import { chunksOf, randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";

@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { type AddressInfo, type Server, type Socket, createServer } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createApp } from "../../src/http/app.ts";
-import { createS3Client } from "../../src/storage/s3-client.ts";
-import { S3Store } from "../../src/storage/s3-store.ts";
+import { createS3Client } from "../../src/storage/s3/s3-client.ts";
+import { S3Store } from "../../src/storage/s3/s3-store.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { listAll } from "./contract-objects.ts";
 

@@ -185,7 +185,7 @@ function parseBufferBytes(text: string): number | undefined {
   return bytes !== undefined && bytes >= 32 * 2 ** 20 ? bytes : undefined;
 }
 
-/** Far fewer than connections to a store (`storage/s3-client.ts`): a load can hold one while it waits for another. */
+/** Far fewer than connections to a store (`storage/s3/s3-client.ts`): a load can hold one while it waits for another. */
 const maxLoads = 128;
 
 function parseLoads(text: string): number | undefined {

@@ -27,23 +27,23 @@ export async function openStore(
   const [, scheme = "", rest = ""] = /^([a-z0-9]+):(.*)$/s.exec(url) ?? [];
   switch (scheme) {
     case "file": {
-      const { DirectoryStore } = await import("./storage/directory-store.ts");
+      const { DirectoryStore } = await import("./storage/directory/directory-store.ts");
       return new DirectoryStore(rest.replace(/^\/\/(?=\/)/, ""));
     }
     case "s3": {
       const [, bucket = "", prefix = ""] = /^\/\/([^/]+)(?:\/(.*?)\/*)?$/.exec(rest) ?? [];
       if (bucket === "") break;
-      const { createS3Client } = await import("./storage/s3-client.ts");
-      const { createPresignClient } = await import("./storage/s3-presigner.ts");
-      const { S3Store } = await import("./storage/s3-store.ts");
+      const { createS3Client } = await import("./storage/s3/s3-client.ts");
+      const { createPresignClient } = await import("./storage/s3/s3-presigner.ts");
+      const { S3Store } = await import("./storage/s3/s3-store.ts");
       const env = variablesOf(settings);
       const [client, presignClient] = [createS3Client(env), createPresignClient(env)];
       return new S3Store({ client, bucket, prefix, presignClient, queueSize });
     }
     case "r2": {
       const [, binding = "", prefix = ""] = /^([^/]+)(?:\/(.*))?$/.exec(rest) ?? [];
-      const { isR2Bucket } = await import("./storage/r2-bucket.ts");
-      const { R2Store } = await import("./storage/r2-store.ts");
+      const { isR2Bucket } = await import("./storage/r2/r2-bucket.ts");
+      const { R2Store } = await import("./storage/r2/r2-store.ts");
       const bucket = settings[binding];
       if (isR2Bucket(bucket)) return new R2Store({ bucket, binding, prefix });
       throw new StowageError(

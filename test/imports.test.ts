@@ -95,7 +95,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Capabilities see a store only as an `ObjectStore`, never one of its kinds. */
-const storeKinds = /storage\/(?:s3|r2|directory|memory)-store\.ts$/;
+const storeKinds = /storage\/(?:(?:s3|r2|directory)\/|memory-store\.ts$)/;
 
 interface Import {
   readonly from: string;

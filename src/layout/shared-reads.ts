@@ -9,7 +9,7 @@ import { orAbort } from "../streams/or-abort.ts";
 
 /**
  * On Workers whoever began a read may be ended, and the read with him: nobody waits for good. Longer than a read takes of a
- * store that does not answer (`storage/s3-client.ts`).
+ * store that does not answer (`storage/s3/s3-client.ts`).
  */
 const maxWaitMs = 45_000;
 

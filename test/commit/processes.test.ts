@@ -11,7 +11,7 @@ import { readIndex } from "../../src/layout/index/index-state.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import type { Change } from "../../src/oci/index-change.ts";
 import { tagOf } from "../../src/oci/index-entry.ts";
-import { DirectoryStore } from "../../src/storage/directory-store.ts";
+import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
 import { intentsPrefix } from "../../src/storage/keys.ts";
 import { probeStore } from "../../src/storage/probe-store.ts";
 import { listAll } from "../storage/contract-objects.ts";

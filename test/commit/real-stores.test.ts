@@ -15,7 +15,7 @@ import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { probeStore } from "../../src/storage/probe-store.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
 import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
-import { createS3Client } from "../../src/storage/s3-client.ts";
+import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { listAll } from "../storage/contract-objects.ts";
 import { buildStowage } from "../support/build.ts";
 import { describeIfFound } from "../support/requirement.ts";

@@ -4,7 +4,7 @@
  * which it knows every byte, so that ranges, filters and deletions are judged as well.
  */
 import { beforeAll, describe, expect, it } from "vitest";
-import { createS3Client } from "../../src/storage/s3-client.ts";
+import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
 import { findS3Server } from "../servers/s3-servers.ts";
 import { joinLayouts, makeLayout, tarOf } from "../support/layout.ts";

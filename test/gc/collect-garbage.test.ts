@@ -10,7 +10,7 @@ import type { GarbageReport } from "../../src/gc/tally.ts";
 import { createApp } from "../../src/http/app.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import type { Change } from "../../src/oci/index-change.ts";
-import { DirectoryStore } from "../../src/storage/directory-store.ts";
+import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
 import { blobKey, blobsPrefix, indexKey, intentsPrefix, markKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";

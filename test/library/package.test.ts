@@ -111,7 +111,7 @@ describe("the package", () => {
     const [output] = Object.values(metafile.outputs);
     const inputs = Object.entries(output?.inputs ?? {}).filter(([, { bytesInOutput }]) => bytesInOutput > 0);
     const paths = inputs.map(([path]) => path);
-    expect(paths.some((path) => path.endsWith("storage/r2-store.js"))).toBe(true);
+    expect(paths.some((path) => path.endsWith("storage/r2/r2-store.js"))).toBe(true);
     const others = /@aws-sdk|@smithy|node-server|cli-progress|storage\/(?:s3|directory|memory)/;
     expect(paths.filter((path) => others.test(path))).toEqual([]);
   });

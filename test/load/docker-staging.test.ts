@@ -1,7 +1,7 @@
 /** Layers of a docker-archive that are staged: nothing of them is left but the blob, whatever happens. */
 import { beforeEach, describe, expect, it } from "vitest";
 import { blobKey } from "../../src/storage/keys.ts";
-import { DirectoryStore } from "../../src/storage/directory-store.ts";
+import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { probeStore } from "../../src/storage/probe-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";

@@ -6,7 +6,7 @@ import type { Receipt } from "../../src/load/receipt.ts";
 import type { Limits } from "../../src/limits.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
-import { createS3Client } from "../../src/storage/s3-client.ts";
+import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { chunksOf, cutAt, randomBytes, readAll, sha256 } from "../support/bytes.ts";
 import {
   type Layout,

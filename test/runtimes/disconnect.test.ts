@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { ListMultipartUploadsCommand, ListObjectsV2Command } from "@aws-sdk/client-s3";
 import { describe, expect, it } from "vitest";
-import { createS3Client } from "../../src/storage/s3-client.ts";
+import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { listFiles, newFolder, serveStowage, until } from "../support/run-stowage.ts";
 import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";

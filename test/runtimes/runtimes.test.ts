@@ -2,7 +2,7 @@
 import process from "node:process";
 import { ListMultipartUploadsCommand, ListObjectsV2Command, PutObjectCommand } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, it } from "vitest";
-import { createS3Client } from "../../src/storage/s3-client.ts";
+import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
 import { type S3Server, findS3Server } from "../servers/s3-servers.ts";
 import { describeIfFound } from "../support/requirement.ts";

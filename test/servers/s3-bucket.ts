@@ -1,7 +1,7 @@
 /** A store of one's own on a real S3 server. */
 import { CreateBucketCommand, type S3Client } from "@aws-sdk/client-s3";
-import { createS3Client } from "../../src/storage/s3-client.ts";
-import { S3Store } from "../../src/storage/s3-store.ts";
+import { createS3Client } from "../../src/storage/s3/s3-client.ts";
+import { S3Store } from "../../src/storage/s3/s3-store.ts";
 import type { S3Server } from "./s3-servers.ts";
 
 /** All tests share it, each in a prefix of its own: SeaweedFS takes a while for the first write into a new bucket. */

@@ -2,7 +2,7 @@
 import { ListObjectsV2Command } from "@aws-sdk/client-s3";
 import { beforeAll, expect, it } from "vitest";
 import { probeStore } from "../../src/storage/probe-store.ts";
-import { createS3Client } from "../../src/storage/s3-client.ts";
+import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { makeS3Store, makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
 import { type S3Server, carelessServerNames, describeS3Servers } from "../servers/s3-servers.ts";
 import { randomBytes } from "../support/bytes.ts";

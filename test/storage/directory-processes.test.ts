@@ -11,12 +11,12 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type JsonObject, isJsonObject } from "../../src/oci/json.ts";
 import { blobKey } from "../../src/storage/keys.ts";
-import { DirectoryStore } from "../../src/storage/directory-store.ts";
+import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
 import { buildStowage } from "../support/build.ts";
 import { digestOf, listAll, read, text, whole } from "./contract-objects.ts";
 
 const childScript = fileURLToPath(new URL("directory-child.mjs", import.meta.url));
-const storeModule = fileURLToPath(new URL("../../dist/storage/directory-store.js", import.meta.url));
+const storeModule = fileURLToPath(new URL("../../dist/storage/directory/directory-store.js", import.meta.url));
 const key = "repositories/team/app/_layout/index.json";
 
 describe("DirectoryStore, shared by processes", { timeout: 60_000 }, () => {

@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { DirectoryStore } from "../../src/storage/directory-store.ts";
+import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
 import { read, text } from "./contract-objects.ts";
 
 interface BeforeCall {

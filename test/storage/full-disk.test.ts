@@ -8,7 +8,7 @@ import { afterAll, beforeEach, expect, it } from "vitest";
 import { collectGarbage } from "../../src/gc/collect-garbage.ts";
 import { createApp } from "../../src/http/app.ts";
 import { deleteImage } from "../../src/registry/delete-image.ts";
-import { DirectoryStore } from "../../src/storage/directory-store.ts";
+import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
 import { clockAfter } from "../gc/clock-after.ts";
 import { chunksOf, randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";

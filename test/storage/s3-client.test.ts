@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { PutObjectCommand, UploadPartCommand } from "@aws-sdk/client-s3";
 import { describe, expect, it } from "vitest";
-import { createS3Client } from "../../src/storage/s3-client.ts";
+import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 
 const keys = { AWS_ACCESS_KEY_ID: "key", AWS_SECRET_ACCESS_KEY: "secret" };
 const body = randomBytes(1000);

@@ -5,8 +5,8 @@ import { ListMultipartUploadsCommand, PutObjectCommand } from "@aws-sdk/client-s
 import { afterEach, describe, expect, it } from "vitest";
 import { blobKey } from "../../src/storage/keys.ts";
 import type { BlobSource, StoredObject } from "../../src/storage/object-store.ts";
-import { createS3Client } from "../../src/storage/s3-client.ts";
-import { S3Store } from "../../src/storage/s3-store.ts";
+import { createS3Client } from "../../src/storage/s3/s3-client.ts";
+import { S3Store } from "../../src/storage/s3/s3-store.ts";
 import { collectBytes } from "../../src/streams/collect-bytes.ts";
 import { makeS3Store, s3Environment, testBucket } from "../servers/s3-bucket.ts";
 import { type S3Server, describeS3Servers } from "../servers/s3-servers.ts";

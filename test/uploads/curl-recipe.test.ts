@@ -8,7 +8,7 @@ import { type HttpBindings, createAdaptorServer } from "@hono/node-server";
 import type { Context } from "hono";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { createApp } from "../../src/http/app.ts";
-import { DirectoryStore } from "../../src/storage/directory-store.ts";
+import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { makeS3Store } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { blobKey } from "../../src/storage/keys.ts";
 import type { BlobIdentity, BlobSource } from "../../src/storage/object-store.ts";
-import { R2Store } from "../../src/storage/r2-store.ts";
+import { R2Store } from "../../src/storage/r2/r2-store.ts";
 import { digestOf, inChunks, listAll, read, streamed, text, whole } from "../storage/contract-objects.ts";
 import { describeStoreContract } from "../storage/contract.ts";
 import { randomBytes } from "../support/bytes.ts";

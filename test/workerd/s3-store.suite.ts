@@ -1,7 +1,7 @@
 import { ListMultipartUploadsCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { inject } from "vitest";
-import { createS3Client } from "../../src/storage/s3-client.ts";
-import { S3Store } from "../../src/storage/s3-store.ts";
+import { createS3Client } from "../../src/storage/s3/s3-client.ts";
+import { S3Store } from "../../src/storage/s3/s3-store.ts";
 import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
 import { describeStoreContract } from "../storage/contract.ts";
 

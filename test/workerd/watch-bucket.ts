@@ -1,6 +1,6 @@
 /** The bucket of R2 that the suites have, and a look at what a store does with it: R2 itself does not list open uploads. */
 import { env } from "cloudflare:workers";
-import { type R2Bucket, isR2Bucket } from "../../src/storage/r2-bucket.ts";
+import { type R2Bucket, isR2Bucket } from "../../src/storage/r2/r2-bucket.ts";
 
 type Method = keyof R2Bucket | "uploadPart" | "complete" | "abort";
 

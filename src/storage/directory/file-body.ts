@@ -4,9 +4,9 @@
  */
 import { Buffer } from "node:buffer";
 import type { FileHandle } from "node:fs/promises";
-import { StowageError } from "../errors.ts";
+import { StowageError } from "../../errors.ts";
 import { guarded } from "./file-errors.ts";
-import type { CallOptions } from "./object-store.ts";
+import type { CallOptions } from "../object-store.ts";
 
 /** Length of the chunks. */
 export const fileReadBytes = 256 * 1024;

@@ -1,6 +1,6 @@
 /** What an operator can do about an error of S3 or of the AWS SDK: the setting that mends it. */
 import { S3ServiceException } from "@aws-sdk/client-s3";
-import { isJsonObject } from "../oci/json.ts";
+import { isJsonObject } from "../../oci/json.ts";
 
 /** Begins with `; `, to stand behind the error; empty if there is nothing to say. */
 export function s3HintOf(error: unknown, operation: string): string {

@@ -1,5 +1,5 @@
 /** What the file system says when it fails, in Stowage's words: which of its errors are answers, and which are failures. */
-import { StowageError } from "../errors.ts";
+import { StowageError } from "../../errors.ts";
 
 /**
  * Does `work`. An error of the file system becomes `STORE_UNAVAILABLE`: "Cannot `doing`: EIO: i/o error", and that of a

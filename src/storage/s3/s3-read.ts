@@ -1,6 +1,6 @@
 /** Looks at objects of S3 and reads them. One that is not there is `undefined`. */
 import { GetObjectCommand, HeadObjectCommand, type S3Client } from "@aws-sdk/client-s3";
-import type { GetOptions, ObjectInfo, StoredObject } from "./object-store.ts";
+import type { GetOptions, ObjectInfo, StoredObject } from "../object-store.ts";
 import { discardS3Body, readS3Body } from "./s3-body.ts";
 import { type S3Call, isAbsent, storeUnavailable } from "./s3-errors.ts";
 import { infoOf, sizeOfRanged } from "./s3-headers.ts";

@@ -1,8 +1,8 @@
 /** Streams a large object to R2 in parts, a few of them under way at a time. */
 import { Buffer } from "node:buffer";
-import { StowageError } from "../errors.ts";
-import { abortable } from "../streams/abortable.ts";
-import { collectBytes } from "../streams/collect-bytes.ts";
+import { StowageError } from "../../errors.ts";
+import { abortable } from "../../streams/abortable.ts";
+import { collectBytes } from "../../streams/collect-bytes.ts";
 import type { R2Bucket, R2MultipartUpload, R2UploadedPart } from "./r2-bucket.ts";
 import { type R2Call, askR2 } from "./r2-errors.ts";
 

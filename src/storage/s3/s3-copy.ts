@@ -8,7 +8,7 @@ import {
   type S3Client,
   UploadPartCopyCommand,
 } from "@aws-sdk/client-s3";
-import { concurrently } from "../streams/concurrently.ts";
+import { concurrently } from "../../streams/concurrently.ts";
 import { withSignal } from "./s3-signal.ts";
 
 /**

@@ -1,5 +1,5 @@
 /** Between the words of `ObjectStore` and S3's headers: conditions, ETags, sizes. */
-import type { ObjectInfo, PutCondition } from "./object-store.ts";
+import type { ObjectInfo, PutCondition } from "../object-store.ts";
 import { type S3Call, storeUnavailable } from "./s3-errors.ts";
 
 /** An ETag goes out without quotes: Ceph 16 compares it so, and all others take it. */

@@ -1,5 +1,5 @@
 /** The body of an object that S3 sends: its every byte, or an error. */
-import { byteStreamToBytes } from "../streams/readable-stream.ts";
+import { byteStreamToBytes } from "../../streams/readable-stream.ts";
 import { type S3Call, storeUnavailable } from "./s3-errors.ts";
 
 export interface S3BodyOptions {

@@ -7,7 +7,7 @@
 import { randomBytes } from "node:crypto";
 import { open, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
-import { StowageError } from "../errors.ts";
+import { StowageError } from "../../errors.ts";
 import { isDiskFull, isSystemError } from "./file-errors.ts";
 import { removeFile, statFile } from "./files.ts";
 

@@ -4,10 +4,10 @@
  */
 import { Buffer } from "node:buffer";
 import { S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
-import { StowageError } from "../errors.ts";
-import { isLoopback } from "../loopback.ts";
-import { isJsonObject } from "../oci/json.ts";
-import { defaultMaxOpenBodies } from "./object-store.ts";
+import { StowageError } from "../../errors.ts";
+import { isLoopback } from "../../loopback.ts";
+import { isJsonObject } from "../../oci/json.ts";
+import { defaultMaxOpenBodies } from "../object-store.ts";
 
 /**
  * Connections to the store at most; further requests wait for one. Half of them are free of clients that pull blobs. That is

@@ -2,8 +2,8 @@
 import { Readable } from "node:stream";
 import type { S3Client } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
-import { StowageError } from "../errors.ts";
-import { abortable } from "../streams/abortable.ts";
+import { StowageError } from "../../errors.ts";
+import { abortable } from "../../streams/abortable.ts";
 
 export interface UploadStreamOptions {
   readonly client: S3Client;

@@ -1,7 +1,7 @@
 /** Reads what the AWS SDK throws: what is an expected outcome, and what a failure of the store is called. */
 import { S3ServiceException } from "@aws-sdk/client-s3";
-import { StowageError } from "../errors.ts";
-import type { BlobIdentity } from "./object-store.ts";
+import { StowageError } from "../../errors.ts";
+import type { BlobIdentity } from "../object-store.ts";
 import { s3HintOf } from "./s3-hints.ts";
 
 /** A request to S3, as messages name it. */

@@ -19,16 +19,16 @@ import { randomUUID } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { StowageError } from "../errors.ts";
-import { abortable } from "../streams/abortable.ts";
-import { exactly } from "../streams/exactly.ts";
+import { StowageError } from "../../errors.ts";
+import { abortable } from "../../streams/abortable.ts";
+import { exactly } from "../../streams/exactly.ts";
 import { inDirectory, linkDurably, makeDirectory, renameDurably, writeDurably } from "./durable-file.ts";
 import { FileBody, fileReadBytes } from "./file-body.ts";
 import { fromSource, guarded } from "./file-errors.ts";
 import { isKey, listFileKeys } from "./file-keys.ts";
 import { isOtherThanFile, openFile, removeEmptyFolders, removeFile, removeOldFiles } from "./files.ts";
 import { FileVersions, type FoundFile, etagOf } from "./file-versions.ts";
-import { blobKey, condemnedPrefix, incomingPrefix, stagingPrefix } from "./keys.ts";
+import { blobKey, condemnedPrefix, incomingPrefix, stagingPrefix } from "../keys.ts";
 import type {
   BlobIdentity,
   BlobSource,
@@ -42,7 +42,7 @@ import type {
   StagedResult,
   StagedSource,
   StoredObject,
-} from "./object-store.ts";
+} from "../object-store.ts";
 import { ReserveFile } from "./reserve-file.ts";
 
 const ownFolder = ".stowage";

@@ -1,5 +1,5 @@
 /** Settles what became of a blob whose write has failed: S3 may have it all the same, from this write or from another. */
-import type { BlobIdentity, CallOptions, ObjectInfo, PutBlobResult, PutCondition } from "./object-store.ts";
+import type { BlobIdentity, CallOptions, ObjectInfo, PutBlobResult, PutCondition } from "../object-store.ts";
 import {
   type S3Call,
   blobDamaged,

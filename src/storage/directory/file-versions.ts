@@ -37,7 +37,7 @@ import { basename, dirname, join } from "node:path";
 import { linkDurably, syncDirectory, writeDurably } from "./durable-file.ts";
 import { hasCode, isSystemError } from "./file-errors.ts";
 import { readFolder, removeEmptyFolders, removeFile, statFile } from "./files.ts";
-import type { CallOptions } from "./object-store.ts";
+import type { CallOptions } from "../object-store.ts";
 
 /** A deletion with a number of so long ago is forgotten. */
 const forgottenMs = 60 * 60 * 1000;

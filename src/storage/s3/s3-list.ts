@@ -1,6 +1,6 @@
 /** Lists what is in a bucket, in pages of 1,000 that are asked for as they are needed. */
 import { type S3Client, paginateListObjectsV2 } from "@aws-sdk/client-s3";
-import type { CallOptions, ObjectInfo } from "./object-store.ts";
+import type { CallOptions, ObjectInfo } from "../object-store.ts";
 import { type S3Call, storeUnavailable } from "./s3-errors.ts";
 import { infoOf } from "./s3-headers.ts";
 import { withSignal } from "./s3-signal.ts";

@@ -2,11 +2,11 @@
  * A bucket of Cloudflare R2, or a prefix of one, by the binding that a Worker has. Conditional writes are R2's own; a blob
  * that is larger than a part goes up in parts, straight to its final key.
  */
-import { StowageError, messageOf } from "../errors.ts";
-import { hexOf } from "../oci/digest.ts";
-import { abortable } from "../streams/abortable.ts";
-import { verifyBytes } from "../streams/verify-bytes.ts";
-import { blobKey } from "./keys.ts";
+import { StowageError, messageOf } from "../../errors.ts";
+import { hexOf } from "../../oci/digest.ts";
+import { abortable } from "../../streams/abortable.ts";
+import { verifyBytes } from "../../streams/verify-bytes.ts";
+import { blobKey } from "../keys.ts";
 import type {
   BlobIdentity,
   BlobSource,
@@ -21,7 +21,7 @@ import type {
   StagedResult,
   StagedSource,
   StoredObject,
-} from "./object-store.ts";
+} from "../object-store.ts";
 import { readR2Body } from "./r2-body.ts";
 import type { R2Bucket, R2Object, R2PutOptions } from "./r2-bucket.ts";
 import { type R2Call, askR2, r2Unavailable } from "./r2-errors.ts";

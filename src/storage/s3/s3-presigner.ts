@@ -1,8 +1,8 @@
 /** URLs of a bucket's own, by which whoever knows them reads or writes one object for a while (Signature Version 4). */
 import { GetObjectCommand, PutObjectCommand, type S3Client } from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
-import { StowageError } from "../errors.ts";
-import type { Presigner } from "./object-store.ts";
+import { StowageError } from "../../errors.ts";
+import type { Presigner } from "../object-store.ts";
 import { createS3Client } from "./s3-client.ts";
 
 export interface S3PresignerOptions {

@@ -4,8 +4,8 @@
  */
 import { Buffer } from "node:buffer";
 import { DeleteObjectCommand, PutObjectCommand, type S3Client } from "@aws-sdk/client-s3";
-import { hexOf } from "../oci/digest.ts";
-import { blobKey } from "./keys.ts";
+import { hexOf } from "../../oci/digest.ts";
+import { blobKey } from "../keys.ts";
 import type {
   BlobIdentity,
   BlobSource,
@@ -20,7 +20,7 @@ import type {
   StagedResult,
   StagedSource,
   StoredObject,
-} from "./object-store.ts";
+} from "../object-store.ts";
 import { copyS3Object, maxCopyBytes } from "./s3-copy.ts";
 import {
   type S3Call,

@@ -20,7 +20,7 @@ export type { Expectation } from "./oci/index-change.ts";
 export type { ImageName } from "./oci/reference.ts";
 export type { TagPattern } from "./oci/tag-pattern.ts";
 export { type OpenStoreOptions, openStore } from "./open-store.ts";
-export type { Settings } from "./settings.ts";
+export type { Settings } from "./settings/settings.ts";
 export type { RequestCounts } from "./storage/counting-store.ts";
 export type {
   BlobIdentity,

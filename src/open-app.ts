@@ -1,10 +1,10 @@
 /** From settings to the app: what every platform does before it serves. */
 import type { Hono } from "hono";
-import { type Config, type ConfigOptions, parseConfig } from "./config.ts";
 import { type AppOptions, createApp } from "./http/app.ts";
 import { Layout } from "./layout/layout.ts";
 import { type OpenStoreOptions, openStore } from "./open-store.ts";
-import { type Settings, variablesOf } from "./settings.ts";
+import { type Config, type ConfigOptions, parseConfig } from "./settings/config.ts";
+import { type Settings, variablesOf } from "./settings/settings.ts";
 
 /** What a platform adds to the settings. */
 export interface Platform

@@ -1,6 +1,6 @@
 /** Opens the store that a URL names. Only the code of that store is loaded: the AWS SDK takes a quarter of a second. */
 import { StowageError } from "./errors.ts";
-import { type Settings, variablesOf } from "./settings.ts";
+import { type Settings, variablesOf } from "./settings/settings.ts";
 import type { ObjectStore } from "./storage/object-store.ts";
 
 /** How a store is opened, beside what the settings say. */

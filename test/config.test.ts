@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { type Config, type ConfigOptions, parseConfig } from "../src/config.ts";
 import { defaultLimits } from "../src/limits.ts";
+import { type Config, type ConfigOptions, parseConfig } from "../src/settings/config.ts";
 import { sha256 } from "./support/bytes.ts";
 
 const token = {

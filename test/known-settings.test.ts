@@ -1,7 +1,7 @@
-import { readFileSync, readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { knownSettings, warnOfUnknown } from "../src/known-settings.ts";
-import { parseConfig } from "../src/config.ts";
+import { parseConfig } from "../src/settings/config.ts";
+import { knownSettings, warnOfUnknown } from "../src/settings/known-settings.ts";
 
 const source = new URL("../src/", import.meta.url);
 const sources = readdirSync(source, { recursive: true, encoding: "utf8" })

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseBytes, parseDuration, parseSeconds } from "../src/parse-quantity.ts";
+import { parseBytes, parseDuration, parseSeconds } from "../src/settings/parse-quantity.ts";
 
 describe("parseBytes", () => {
   it.each([

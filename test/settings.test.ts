@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { variablesOf } from "../src/settings.ts";
+import { variablesOf } from "../src/settings/settings.ts";
 
 class Bucket {
   readonly name = "images";

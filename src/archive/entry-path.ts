@@ -1,6 +1,5 @@
 /** The names of an archive's entries, of which only those are taken that mean the same to everybody. */
-import { StowageError, quote } from "../errors.ts";
-import { resolvePath } from "./resolve-path.ts";
+import { quote, StowageError } from "../errors.ts";
 import { invalidTar } from "./tar-header.ts";
 
 /** Characters of a path at most: as much as most file systems take. */
@@ -36,4 +35,26 @@ function tooLong(name: string): StowageError {
     `Cannot read the archive: a path of ${name.length} characters starts with ${start}, at most ${maxPathLength} are allowed`,
     { detail: { found: name.length, expected: maxPathLength } },
   );
+}
+
+// Paths inside an archive, such as a link's target, without `.` and `..`.
+
+/**
+ * The path that `path` means in `folder`, which is itself such a path, or empty for the top of the archive. Undefined if
+ * it leads out of the archive, as any absolute path does.
+ */
+export function resolvePath(path: string, folder = ""): string | undefined {
+  if (path.startsWith("/")) return undefined;
+  const segments: string[] = [];
+  for (const segment of `${folder}/${path}`.split("/")) {
+    if (segment === "" || segment === ".") continue;
+    if (segment !== "..") segments.push(segment);
+    else if (segments.pop() === undefined) return undefined;
+  }
+  return segments.join("/");
+}
+
+/** The folder that a path lies in, empty for the top of the archive. */
+export function folderOf(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf("/")));
 }

@@ -1,8 +1,8 @@
 /** The tokens of a setting, a JSON list. What stands in it is never repeated in a message: it may be a secret. */
 import { createHash } from "node:crypto";
 import { isJsonObject } from "../oci/json.ts";
+import { isPattern } from "../oci/tag-pattern.ts";
 import { type Action, type Token, actions } from "./access.ts";
-import { isPattern } from "../oci/match-pattern.ts";
 
 export interface ParsedTokens {
   /** Undefined if the setting says nothing; an empty list, like any other, says that nobody else is let in. */

@@ -29,3 +29,15 @@ export function formatCount(count: number, singular: string, plural = `${singula
 
 /** Names come from archives that anybody may have written: none of them may steer a terminal. */
 export { printableLines as printable } from "../errors.ts";
+
+// Lays out rows in columns, two spaces apart.
+
+/** Each line ends with a line's end and has no spaces before it. */
+export function formatTable(rows: readonly (readonly string[])[]): string {
+  const widths: number[] = [];
+  for (const row of rows) {
+    for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);
+  }
+  const lines = rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join("  "));
+  return lines.map((line) => `${line.trimEnd()}\n`).join("");
+}

@@ -3,9 +3,8 @@ import { parseArgs } from "node:util";
 import { StowageError } from "../errors.ts";
 import { checkGrace, collectGarbage } from "../gc/collect-garbage.ts";
 import type { Amount, GarbageReport } from "../gc/tally.ts";
-import { parseDuration } from "../parse-quantity.ts";
-import { checkCount } from "./arguments.ts";
-import { type Command, exitCodes } from "./command.ts";
+import { parseDuration } from "../settings/parse-quantity.ts";
+import { type Command, checkCount, exitCodes } from "./command.ts";
 import { formatBytes, formatCount, printable } from "./format.ts";
 import { openExisting } from "./open-settings.ts";
 

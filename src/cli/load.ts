@@ -1,15 +1,18 @@
 /** `stowage load`: a tarball into a store, or into a running service. */
 import { parseArgs } from "node:util";
 import { StowageError } from "../errors.ts";
-import { parseLoadPath } from "../load/load-path.ts";
+import { parseLoadPath } from "../load/archive-name.ts";
+import { loadArchive } from "../load/load-archive.ts";
 import type { Receipt } from "../load/receipt.ts";
 import type { ImageName } from "../oci/reference.ts";
-import { checkCount, readName } from "./arguments.ts";
-import { type Command, exitCodes } from "./command.ts";
-import { describeReceipt } from "./describe-receipt.ts";
-import { printable } from "./format.ts";
-import { openLoadTarget } from "./load-target.ts";
-import { openInput } from "./open-input.ts";
+import { type Command, type CommandIo, checkCount, checkOneTarget, exitCodes, readName } from "./command.ts";
+import { formatBytes, printable } from "./format.ts";
+import { type OpenInput, openInput } from "./open-input.ts";
+import { openSettings } from "./open-settings.ts";
+import { type Progress, startProgress, watched } from "./progress.ts";
+import { describeReceipt } from "./receipt.ts";
+import { sendArchive } from "./send/send-archive.ts";
+import { openService } from "./send/service-client.ts";
 
 export const load: Command = {
   summary: "load a tarball into a store or a service",
@@ -89,4 +92,82 @@ function parseArgument(text: string): ImageName {
 
 function toJson(receipt: Receipt): string {
   return `${JSON.stringify(receipt, undefined, 2)}\n`;
+}
+
+// Where `stowage load` loads into: a store, by this process, or a service, which is asked or sent everything.
+
+export interface LoadTarget {
+  /** Host and port where the images can be pulled from then, if they can. */
+  readonly registry?: string | undefined;
+  load(input: OpenInput, name: ImageName | undefined): Promise<Receipt>;
+}
+
+export interface LoadTargetOptions {
+  readonly store?: string;
+  readonly to?: string;
+  readonly direct?: boolean;
+  readonly repair?: boolean;
+}
+
+/** The store or service that the options name, else the store of the settings. Throws `INPUT_INVALID`. */
+export async function openLoadTarget(options: LoadTargetOptions, io: CommandIo): Promise<LoadTarget> {
+  const { store, to, direct = false, repair = false } = options;
+  if (to === undefined && direct) throw new StowageError("INPUT_INVALID", "found --direct, expected --to with it");
+  checkOneTarget(options);
+  return to === undefined ? storeTarget(store, repair, io) : serviceTarget(to, { direct, repair }, io);
+}
+
+async function storeTarget(storeUrl: string | undefined, repair: boolean, io: CommandIo): Promise<LoadTarget> {
+  const { layout, immutableTags } = await openSettings(io.env, storeUrl);
+  const options = { immutableTags, repair, signal: io.signal };
+  const loadInto = async (source: AsyncIterable<Uint8Array>, name: ImageName | undefined): Promise<Receipt> =>
+    loadArchive(layout, source, { ...options, name });
+  return {
+    load: async (input, name) => inOnePass(input, { into: layout.store.url, io, load: (it) => loadInto(it, name) }),
+  };
+}
+
+function serviceTarget(
+  url: string,
+  { direct, repair }: { readonly direct: boolean; readonly repair: boolean },
+  io: CommandIo,
+): LoadTarget {
+  const service = openService(url, { env: io.env, purpose: "load into" });
+  const { registry, name: into } = service;
+  if (!direct) return { registry, load: async (input, name) => sendArchive(input, { service, name, repair, io }) };
+  const sendWhole = async (
+    source: AsyncIterable<Uint8Array>,
+    input: OpenInput,
+    name: ImageName | undefined,
+  ): Promise<Receipt> => {
+    const answer = service.put({ source, size: input.size }, { name, repair, signal: io.signal });
+    return service.readReceipt(await service.attempt(answer));
+  };
+  return {
+    registry,
+    load: async (input, name) => inOnePass(input, { into, io, load: (it) => sendWhole(it, input, name) }),
+  };
+}
+
+interface OnePass {
+  /** For messages. */
+  readonly into: string;
+  readonly io: CommandIo;
+  readonly load: (source: AsyncIterable<Uint8Array>) => Promise<Receipt>;
+}
+
+/** The input goes by once, from its first byte to its last. */
+async function inOnePass({ name, size, source }: OpenInput, { into, io, load: loadFrom }: OnePass): Promise<Receipt> {
+  const length = size === undefined ? "" : ` (${formatBytes(size)})`;
+  const progress = startProgress(io.stderr, { title: `Loading ${name}${length} into ${into}`, totalBytes: size });
+  try {
+    return await loadFrom(watchedToItsEnd(source, progress));
+  } finally {
+    progress.stop();
+  }
+}
+
+async function* watchedToItsEnd(source: AsyncIterable<Uint8Array>, progress: Progress): AsyncGenerator<Uint8Array> {
+  yield* watched(source, (bytes) => progress.advance(bytes));
+  progress.finish();
 }

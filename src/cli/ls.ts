@@ -2,8 +2,7 @@
 import { parseArgs } from "node:util";
 import { StowageError } from "../errors.ts";
 import { parseName, parseRepositoryName } from "../oci/reference.ts";
-import { checkCount, readName } from "./arguments.ts";
-import { type Command, type CommandIo, exitCodes } from "./command.ts";
+import { type Command, type CommandIo, checkCount, exitCodes, readName } from "./command.ts";
 import { formatCount, printable } from "./format.ts";
 import { formatImage, formatImages } from "./list/format-images.ts";
 import { type ImageSource, openImageSource } from "./list/image-source.ts";

@@ -1,10 +1,10 @@
 /** The settings of the commands that work on a store in this process. */
-import { parseConfig } from "../config.ts";
 import { StowageError } from "../errors.ts";
 import { Layout } from "../layout/layout.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { openStore } from "../open-store.ts";
-import type { Environment } from "../settings.ts";
+import { parseConfig } from "../settings/config.ts";
+import type { Environment } from "../settings/settings.ts";
 import { isStore } from "../storage/is-store.ts";
 import type { CommandIo } from "./command.ts";
 

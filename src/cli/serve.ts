@@ -1,8 +1,8 @@
 /** `stowage serve`: the service, until SIGINT or SIGTERM. */
 import { parseArgs } from "node:util";
-import { knownSettings } from "../known-settings.ts";
 import { node } from "../runtimes/node.ts";
 import { runService } from "../runtimes/run-service.ts";
+import { knownSettings } from "../settings/known-settings.ts";
 import { type Command, exitCodes } from "./command.ts";
 
 export const serve: Command = {

@@ -3,8 +3,8 @@
 import { setMaxListeners } from "node:events";
 import { readFile } from "node:fs/promises";
 import { StowageError, messageOf } from "../errors.ts";
-import { warnOfUnknown } from "../known-settings.ts";
-import { nearestName } from "../nearest-name.ts";
+import { warnOfUnknown } from "../settings/known-settings.ts";
+import { nearestName } from "../settings/known-settings.ts";
 import { isJsonObject } from "../oci/json.ts";
 import { type Command, exitCodes } from "./command.ts";
 import { printable } from "./format.ts";

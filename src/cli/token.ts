@@ -2,11 +2,10 @@
 import { createHash, randomBytes } from "node:crypto";
 import { parseArgs } from "node:util";
 import { type Action, type Token, actions } from "../auth/access.ts";
-import { isPattern } from "../oci/match-pattern.ts";
 import { isTokenName, tokenNameForm } from "../auth/parse-tokens.ts";
 import { StowageError } from "../errors.ts";
-import { checkCount } from "./arguments.ts";
-import { type Command, exitCodes } from "./command.ts";
+import { isPattern } from "../oci/tag-pattern.ts";
+import { type Command, checkCount, exitCodes } from "./command.ts";
 
 /** Nobody can guess or try out so many. */
 const secretBytes = 32;

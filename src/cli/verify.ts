@@ -1,10 +1,9 @@
 /** `stowage verify`: reads every byte of a store and tells what is wrong with it. */
 import { parseArgs } from "node:util";
 import type { Layout } from "../layout/layout.ts";
+import type { LackedBlob, Problem } from "../verify/verify-blobs.ts";
 import { type VerifyReport, verifyStore } from "../verify/verify-store.ts";
-import type { LackedBlob, Problem } from "../verify/problem.ts";
-import { checkCount } from "./arguments.ts";
-import { type Command, type CommandIo, exitCodes } from "./command.ts";
+import { type Command, type CommandIo, checkCount, exitCodes } from "./command.ts";
 import { formatBytes, formatCount, printable } from "./format.ts";
 import { openExisting } from "./open-settings.ts";
 import { type Progress, startProgress } from "./progress.ts";

@@ -4,15 +4,15 @@
  * says why that is safe. Intents that killed writers have left go as well. What lies under `staging/` is not looked at: a
  * store cannot tell how old it is, a lifecycle rule of the bucket can.
  */
-import { sweepIntents } from "../layout/sweep-intents.ts";
 import { StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import { minGraceMs } from "../layout/mark.ts";
+import { sweepIntents } from "../layout/sweep-intents.ts";
 import { blobsPrefix, condemnedPrefix, digestOfBlobKey, digestOfMarkKey } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type Needed, findNeeded } from "./find-needed.ts";
-import { type Candidate, Sentence, type SentenceOptions } from "./sentence.ts";
+import { type Candidate, type SentenceOptions, Sentence } from "./sentence.ts";
 import { type GarbageReport, Tally } from "./tally.ts";
 
 /** A day: longer than loads take, and long enough to find out that an image was removed by mistake. */

@@ -1,6 +1,6 @@
 /** Very many digests in little memory: of each its first 48 bits, which are as good as random. */
 import { StowageError } from "../errors.ts";
-import { hexOf } from "../oci/digest.ts";
+import { hexOf } from "../oci/descriptor.ts";
 
 /** At most 32 bytes of memory each, and half as much again while the table grows. */
 const maxDigests = 4_000_000;

@@ -18,11 +18,9 @@ import { errorResponse, withoutStore } from "./error-response.ts";
 import { loadRoutes } from "./load.ts";
 import { manifestRoutes } from "./manifests.ts";
 import { missingRoutes } from "./missing.ts";
-import { pushRoutes } from "./pushes.ts";
 import { readyRoute } from "./readiness.ts";
 import { referrerRoutes } from "./referrers.ts";
-import { refuseCrossSite } from "./refuse-cross-site.ts";
-import { refuseOtherHosts } from "./refuse-other-hosts.ts";
+import { refuseCrossSite, refuseOtherHosts } from "./refuse-pages.ts";
 import { reportRequests } from "./report-requests.ts";
 import { pathOf } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
@@ -134,6 +132,15 @@ const versionRoute = route({
   needs: "anything",
   answer: (c) => c.json({}, 200, { "Docker-Distribution-Api-Version": "registry/2.0" }),
 });
+
+/** Paths of a push (distribution specification, "Pushing Blobs"). They have no method yet, and say what to do instead. */
+const pushRoutes: readonly Route[] = ["/v2/<name>/blobs/uploads/", "/v2/<name>/blobs/uploads/<id>"].map((path) =>
+  route({ methods: [], path, needs: "load", answer: noAnswer }),
+);
+
+function noAnswer(): never {
+  throw new TypeError("expected no request: the path has no method");
+}
 
 function webBodyOf(c: Context): AsyncIterable<Uint8Array> {
   return readableToBytes(c.req.raw.body);

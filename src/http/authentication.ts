@@ -1,8 +1,7 @@
 /** Who asks, and whether they may: the one place where routes and tokens meet (RFC 6750 Bearer, RFC 7617 Basic). */
 import type { Context, MiddlewareHandler } from "hono";
-import type { Access, Action } from "../auth/access.ts";
+import { type Access, type Action, permits } from "../auth/access.ts";
 import { type Caller, findCaller } from "../auth/find-caller.ts";
-import { permits } from "../auth/permits.ts";
 import { StowageError } from "../errors.ts";
 
 /** The context's variable that holds the caller. Its name is Stowage's own: the app may be mounted in another app. */

@@ -1,13 +1,12 @@
 /** What is there: tags of a repository, and repositories (distribution specification, "Listing Tags"; "_catalog"). */
 import type { Context } from "hono";
-import { StowageError, quote } from "../errors.ts";
+import { quote, StowageError } from "../errors.ts";
 import { pageOfRepositories } from "../layout/list-repositories.ts";
-import { readRepository } from "../layout/read-repository.ts";
-import type { RepositoryIndex } from "../layout/read-repository.ts";
+import { type RepositoryIndex, readRepository } from "../layout/read-repository.ts";
 import { tagOf } from "../oci/index-entry.ts";
 import type { TextAnswer } from "./answers.ts";
 import { mayReach, turnOf } from "./authentication.ts";
-import { nextLink } from "./next-link.ts";
+import { nextLink } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 

@@ -1,7 +1,7 @@
 /** Conditional requests and ranges (RFC 9110, sections 13 and 14) of content whose ETag is its digest. */
 import type { Context } from "hono";
-import { StowageError, quote } from "../errors.ts";
-import { isSha256Digest } from "../oci/digest.ts";
+import { quote, StowageError } from "../errors.ts";
+import { isSha256Digest } from "../oci/descriptor.ts";
 import type { Expectation } from "../oci/index-change.ts";
 import type { ByteRange } from "../storage/object-store.ts";
 
@@ -50,4 +50,25 @@ export function parseRange(header: string | undefined, size: number): ByteRange 
   const start = first === "" ? Math.max(0, size - Number(last)) : Number(first);
   const end = first === "" || last === "" ? size - 1 : Math.min(Number(last), size - 1);
   return start > end ? "unsatisfiable" : { start, end };
+}
+
+/** What the answers with manifests and with blobs have in common. */
+export function contentHeaders(digest: string, length: number): Record<string, string> {
+  return { "Content-Length": String(length), ...digestHeaders(digest) };
+}
+
+export function notModified(digest: string): Response {
+  return new Response(null, { status: 304, headers: digestHeaders(digest) });
+}
+
+function digestHeaders(digest: string): Record<string, string> {
+  return { "Docker-Content-Digest": digest, ETag: `"${digest}"` };
+}
+
+// How long a request says that its body is (RFC 9110, section 8.6).
+
+/** Undefined where it does not say: the body then comes in chunks, or there is none. */
+export function contentLengthOf(c: Context): number | undefined {
+  const header = c.req.header("Content-Length");
+  return header !== undefined && /^\d+$/.test(header) ? Number(header) : undefined;
 }

@@ -1,23 +1,20 @@
 /** `PUT` or `POST /v1/load[/<name>[:<tag>]]`: the request's body is a tarball (the answer: `load-answer.ts`). */
 import type { Context } from "hono";
-import { StowageError, quote } from "../errors.ts";
-import { checkBodyBytes } from "../load/check-body-bytes.ts";
-import { parseContentEncoding } from "../load/decode-content.ts";
+import { quote, StowageError } from "../errors.ts";
+import { parseLoadPath } from "../load/archive-name.ts";
+import { checkBodyBytes, parseContentEncoding } from "../load/decode-content.ts";
 import { type LoadOptions, brokenOff, checkName, loadArchive } from "../load/load-archive.ts";
-import { parseLoadPath } from "../load/load-path.ts";
 import { type Receipt, summarize } from "../load/receipt.ts";
 import type { ImageName } from "../oci/reference.ts";
-import { afterFirstChunk } from "../streams/first-chunk.ts";
+import { afterFirstChunk } from "../streams/abortable.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
 import { callerName, mayReach } from "./authentication.ts";
-import { expectationOf } from "./conditions.ts";
-import { contentLengthOf } from "./content-length.ts";
+import { contentLengthOf, expectationOf } from "./conditions.ts";
 import { errorResponse } from "./error-response.ts";
-import { sendReceipt, loadQuery, readLoadQuery } from "./load-answer.ts";
+import { loadQuery, readLoadQuery, sendReceipt } from "./load-answer.ts";
 import { type Route, route } from "./route.ts";
-import type { Service } from "./service.ts";
-import { withinLoadSeconds } from "./within-load-seconds.ts";
+import { type Service, withinLoadSeconds } from "./service.ts";
 
 export function loadRoutes(service: Service): Route[] {
   const load = async (c: Context, name: ImageName | undefined): Promise<Response> => {

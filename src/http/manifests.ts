@@ -7,8 +7,7 @@ import { deleteImage } from "../registry/delete-image.ts";
 import { type FoundManifest, findManifest, unknownManifest } from "../registry/find-manifest.ts";
 import { smallObjectBytes } from "../storage/read-small-object.ts";
 import { callerName, turnOf } from "./authentication.ts";
-import { expectationOf, isFresh } from "./conditions.ts";
-import { contentHeaders, notModified } from "./content.ts";
+import { contentHeaders, expectationOf, isFresh, notModified } from "./conditions.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 

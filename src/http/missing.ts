@@ -1,6 +1,6 @@
 /** `POST /v1/blobs/missing`: of these blobs, which have to be sent at all, and how large a tarball may be sent at once. */
 import { StowageError } from "../errors.ts";
-import { isSha256Digest } from "../oci/digest.ts";
+import { isSha256Digest } from "../oci/descriptor.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import { findMissingBlobs } from "../uploads/find-missing-blobs.ts";
 import { turnOf } from "./authentication.ts";

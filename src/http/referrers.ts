@@ -1,12 +1,12 @@
 /** `GET /v2/<name>/referrers/<digest>` (distribution specification, "Listing Referrers"). */
 import type { Context } from "hono";
-import { StowageError, quote } from "../errors.ts";
-import { isDigest, isSha256Digest } from "../oci/digest.ts";
+import { quote, StowageError } from "../errors.ts";
+import { isDigest, isSha256Digest } from "../oci/descriptor.ts";
 import { ociIndexType } from "../oci/manifest.ts";
 import { type ReferrersPage, listReferrers } from "../registry/list-referrers.ts";
 import type { TextAnswer } from "./answers.ts";
 import { turnOf } from "./authentication.ts";
-import { nextLink } from "./next-link.ts";
+import { nextLink } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 

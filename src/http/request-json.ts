@@ -1,17 +1,15 @@
 /** The JSON of a request's body, where that is small. */
 import type { Context } from "hono";
-import { StowageError, messageOf } from "../errors.ts";
+import { messageOf, StowageError } from "../errors.ts";
 import { type JsonObject, describeJson, isJsonObject, parseJson } from "../oci/json.ts";
-import { abortable } from "../streams/abortable.ts";
+import { abortable, afterFirstChunk } from "../streams/abortable.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
-import { afterFirstChunk } from "../streams/first-chunk.ts";
 import { type Release, maxTurnWaitMs } from "../streams/line.ts";
 import { callerName } from "./authentication.ts";
-import { contentLengthOf } from "./content-length.ts";
+import { contentLengthOf } from "./conditions.ts";
 import { pathOf } from "./request-url.ts";
-import type { Service } from "./service.ts";
-import { withinLoadSeconds } from "./within-load-seconds.ts";
+import { type Service, withinLoadSeconds } from "./service.ts";
 
 /** Bytes of memory for each byte of a JSON text: the bytes, the text, and the values that are used of it. */
 const memoryPerByte = 3;

@@ -1,8 +1,8 @@
 /** From a request to its route: who asks is known first, and nothing of the path is read before that. */
 import type { Context, Hono, Next } from "hono";
 import { tryDecodeURIComponent } from "hono/utils/url";
-import { StowageError, quote } from "../errors.ts";
-import { parseLoadPath } from "../load/load-path.ts";
+import { quote, StowageError } from "../errors.ts";
+import { parseLoadPath } from "../load/archive-name.ts";
 import { parseRepositoryName } from "../oci/reference.ts";
 import { authorize, authorizeAnything, requireToken } from "./authentication.ts";
 import { errorResponse } from "./error-response.ts";

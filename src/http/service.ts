@@ -1,7 +1,9 @@
 /** What all groups of routes are given. */
 import type { Context } from "hono";
+import { StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
+import { withinSeconds } from "../streams/in-time.ts";
 import type { Line } from "../streams/line.ts";
 import type { Answers } from "./answers.ts";
 
@@ -25,4 +27,24 @@ export interface Service {
   readonly bodyOf: (c: Context, caller: string) => AsyncIterable<Uint8Array>;
   readonly signal: AbortSignal | undefined;
   readonly log: (line: string) => void;
+}
+
+// The time that a load may take counts for whatever reads a request's body: who sends a byte now and then is never silent.
+
+/** Does the work with a signal that fires with `TIMED_OUT` when the time is over. `what` names the work in the message. */
+export async function withinLoadSeconds<T>(
+  what: string,
+  { layout, signal }: Pick<Service, "layout" | "signal">,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const { maxLoadSeconds } = layout.limits;
+  return withinSeconds({ seconds: maxLoadSeconds, late: () => tooLate(what, maxLoadSeconds), signal }, work);
+}
+
+function tooLate(what: string, maxLoadSeconds: number): StowageError {
+  return new StowageError(
+    "TIMED_OUT",
+    `Cannot finish ${what}: it was not done after ${maxLoadSeconds} seconds, which is the longest allowed (maxLoadSeconds)`,
+    { detail: { limit: "maxLoadSeconds", expected: maxLoadSeconds } },
+  );
 }

@@ -9,28 +9,26 @@
  *     DELETE /v1/uploads/<id>                        gives up
  */
 import type { Context } from "hono";
-import { StowageError, messageOf } from "../errors.ts";
-import { checkBodyBytes } from "../load/check-body-bytes.ts";
+import { messageOf, StowageError } from "../errors.ts";
+import { parseLoadPath } from "../load/archive-name.ts";
+import { checkBodyBytes } from "../load/decode-content.ts";
 import { loadArchive } from "../load/load-archive.ts";
-import { parseLoadPath } from "../load/load-path.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import type { ImageName } from "../oci/reference.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 import { type NewUpload, beginUpload } from "../uploads/begin-upload.ts";
-import { deleteUpload } from "../uploads/delete-upload.ts";
 import { describeUpload } from "../uploads/describe-upload.ts";
 import { openUpload } from "../uploads/open-upload.ts";
 import { putPart } from "../uploads/put-part.ts";
-import { type Upload, type UploadPart, partCountOf, readOwnUpload } from "../uploads/upload.ts";
+import { type Upload, type UploadPart, deleteUpload, partCountOf, readOwnUpload } from "../uploads/upload.ts";
 import { callerName, turnOf } from "./authentication.ts";
-import { contentLengthOf } from "./content-length.ts";
+import { contentLengthOf } from "./conditions.ts";
 import { loadQuery } from "./load-answer.ts";
 import { answerLoad } from "./load.ts";
 import { readJsonObject } from "./request-json.ts";
 import { urlAbove } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
-import type { Service } from "./service.ts";
-import { withinLoadSeconds } from "./within-load-seconds.ts";
+import { type Service, withinLoadSeconds } from "./service.ts";
 
 const maxJsonBytes = 64 * 1024;
 const maxFingerprintLength = 1024;

@@ -5,7 +5,7 @@
 import { Buffer } from "node:buffer";
 import { StowageError } from "../errors.ts";
 import { describeJson, isJsonObject, parseJson } from "../oci/json.ts";
-import { digestOf } from "../streams/digest-of.ts";
+import { digestOf } from "../streams/verify-bytes.ts";
 
 /** A blob that is in a descriptor's `data`, and perhaps nowhere else. */
 export interface InlinedBlob {

@@ -3,14 +3,12 @@
  * (`commit-queue.ts`), one commit (`commit-changes.ts`), by a writer alone (`commit-alone.ts`) or together with those who
  * race with it (`combine.ts`, `merge-intents.ts`).
  */
-import { readIndexInTurn } from "./index/index-state.ts";
-import { mergeWithin } from "./index/merge-within.ts";
 import { StowageError } from "../errors.ts";
 import { maxEntriesBytes } from "../limits.ts";
-import type { ChangeOutcome, ChangeSet, ChangeSetOutcome, Refusal } from "../oci/index-change.ts";
-import { nameOf } from "./index/merge-index.ts";
+import type { ChangeOutcome, ChangeSet, ChangeSetOutcome, Expectation, Refusal } from "../oci/index-change.ts";
 import { formatReference } from "../oci/reference.ts";
-import { conditionFailed } from "./condition-failed.ts";
+import { readIndexInTurn } from "./index/index-state.ts";
+import { mergeWithin, nameOf } from "./index/merge-index.ts";
 import type { Layout, Turn } from "./layout.ts";
 
 /** Changes of one repository. */
@@ -65,4 +63,22 @@ function failureOf(failed: Extract<ChangeSetOutcome, { failed: unknown }>["faile
   }
   const message = `Cannot change "${repository}": other writers were faster again and again, or this one was held up; try again`;
   return new StowageError("COMMIT_CONFLICT", message, { detail: { name: repository } });
+}
+
+// The error of a change whose condition does not hold.
+
+export interface FailedCondition {
+  readonly repository: string;
+  /** A tag or a digest. */
+  readonly reference: string;
+  /** The digest that is there, if there is one. */
+  readonly found: string | undefined;
+  readonly expects: Expectation | undefined;
+}
+
+export function conditionFailed({ repository, reference, found, expects }: FailedCondition): StowageError {
+  const expected = expects === "absent" ? undefined : expects?.digest;
+  const name = formatReference(repository, reference);
+  const message = `Cannot change "${name}": found ${found ?? "nothing"} there, expected ${expected ?? "nothing"}`;
+  return new StowageError("CONDITION_FAILED", message, { detail: { name: repository, reference, found, expected } });
 }

@@ -3,8 +3,7 @@
  * So a list of many thousands can be kept while the store is asked for each.
  */
 import { Buffer } from "node:buffer";
-import type { Descriptor } from "../oci/descriptor.ts";
-import { hexOf } from "../oci/digest.ts";
+import { type Descriptor, hexOf } from "../oci/descriptor.ts";
 
 const digestBytes = 32;
 /** Different pairs of a media type and a platform. Of more, the platforms are not kept. */

@@ -4,6 +4,7 @@ import { StowageError } from "../errors.ts";
 import type { RepositoryIndex } from "./index/repository-index.ts";
 
 export { type RepositoryIndex, checkFormat } from "./index/repository-index.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 import type { Layout, Turn } from "./layout.ts";
 
@@ -21,6 +22,16 @@ export async function readRepository(
     return index;
   };
   return indexReads.read(key, read, signal);
+}
+
+/** The entries of a repository's index. A repository that is not there has none. */
+export async function readEntries(layout: Layout, repository: string, turn: Turn): Promise<readonly Descriptor[]> {
+  try {
+    return (await readRepository(layout, repository, turn)).entries;
+  } catch (error) {
+    if (error instanceof StowageError && error.code === "NAME_UNKNOWN") return [];
+    throw error;
+  }
 }
 
 function unknownName(repository: string): StowageError {

@@ -4,8 +4,8 @@
  * from before they asked. They share the failure of a store that does not answer: it has been asked several times by then.
  */
 import { StowageError } from "../errors.ts";
+import { orAbort } from "../streams/abortable.ts";
 import { inTime } from "../streams/in-time.ts";
-import { orAbort } from "../streams/or-abort.ts";
 
 /**
  * On Workers whoever began a read may be ended, and the read with him: nobody waits for good. Longer than a read takes of a

@@ -5,7 +5,7 @@
 import type { Clock } from "../clock.ts";
 import { allIntentsPrefix } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
-import { isCommitId } from "./index/commit-id.ts";
+import { isCommitId } from "./index/commit.ts";
 import { isAbandoned } from "./index/intent.ts";
 
 export interface SweepOptions {

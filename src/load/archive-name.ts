@@ -1,15 +1,16 @@
 /** What an archive calls an image: the annotations of its descriptor. */
-import { StowageError, quote } from "../errors.ts";
+import { quote, StowageError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
+import { refNameAnnotation } from "../oci/index-entry.ts";
 import {
   type ImageName,
   defaultRepository,
+  parseName,
   parseReference,
   tagOfReference,
   unusableTagOf,
   usableTag,
 } from "../oci/reference.ts";
-import { refNameAnnotation } from "../oci/index-entry.ts";
 
 /** Engines write the whole name of an image here (containerd, Docker, BuildKit). */
 export const containerdNameAnnotation = "io.containerd.image.name";
@@ -69,4 +70,22 @@ export function isTagAlone({ annotations }: Annotated, text = ""): boolean {
 function readTag(text: string): Pick<ArchiveName, "tag" | "unusableTag"> {
   const tag = usableTag(text);
   return { tag, unusableTag: tag === undefined ? text : undefined };
+}
+
+// What the text behind `/v1/load/`, or a key under `incoming/`, says of the image's name.
+
+/** The endings of tarballs that are taken for the name of a file, in any case. */
+const fileName = /\.(?:tar|tar\.gz|tgz|tar\.zst)$/i;
+
+/**
+ * Reads the text: `team/app:1.4` is a name. Nothing at all, or a file's name such as `app.tar`, is none, and the images keep
+ * the names in the tarball: `curl -T app.tar …/v1/load/` appends the name of the file. Throws `NAME_INVALID`.
+ */
+export function parseLoadPath(text: string): ImageName | undefined {
+  if (text === "" || fileName.test(text)) return undefined;
+  if (!text.endsWith("/")) return parseName(text);
+  const message =
+    `Cannot use ${JSON.stringify(text.slice(0, 300))} as a name: found a slash at its end, expected NAME[:TAG], ` +
+    "or nothing for the names in the tarball";
+  throw new StowageError("NAME_INVALID", message);
 }

@@ -3,6 +3,7 @@
  * may be a compressed tarball again. One encoding is undone, not one inside another.
  */
 import { type CompressionFormat, type ExpandOptions, expand } from "../archive/decompress.ts";
+import { StowageError } from "../errors.ts";
 
 export type ContentEncoding = CompressionFormat | "identity";
 
@@ -26,4 +27,16 @@ export function decodeContent(
   options: ExpandOptions,
 ): AsyncIterable<Uint8Array> {
   return encoding === "identity" ? source : expand(source, encoding, options);
+}
+
+// How large a tarball may be: looked at before a byte of it is read, where its length is known, and while it is read.
+
+/** Throws `LIMIT_EXCEEDED` if so many bytes, announced or received, are more than `maxBodyBytes`. */
+export function checkBodyBytes(found: number, maxBodyBytes: number): void {
+  if (found <= maxBodyBytes) return;
+  throw new StowageError(
+    "LIMIT_EXCEEDED",
+    `Cannot load the archive: it has ${found} bytes or more, at most ${maxBodyBytes} are allowed (maxBodyBytes)`,
+    { detail: { limit: "maxBodyBytes", found, expected: maxBodyBytes } },
+  );
 }

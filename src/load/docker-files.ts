@@ -3,13 +3,12 @@
  * file that can be a layer or a config is stored as it comes, and what is wrong with one, or with a link, matters only
  * once an image asks for it: an image layout may have such files beside its own.
  */
+import { folderOf, resolvePath } from "../archive/entry-path.ts";
 import type { ArchiveEntry } from "../archive/read-archive.ts";
-import { folderOf, resolvePath } from "../archive/resolve-path.ts";
-import { StowageError, quote } from "../errors.ts";
+import { quote, StowageError } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";
-import { digestInName, isLegacyName, isPartName } from "../oci/docker-file-names.ts";
-import { collectBytes } from "../streams/collect-bytes.ts";
-import { isSameAs } from "../streams/same-bytes.ts";
+import { digestInName, isLegacyName, isPartName } from "../oci/docker-manifest.ts";
+import { collectBytes, isSameAs } from "../streams/collect-bytes.ts";
 import type { BlobIntake } from "./blob-intake.ts";
 import { describeType } from "./classify-entry.ts";
 import { type IgnoredEntry, maxIgnoredEntries } from "./receipt.ts";

@@ -2,13 +2,13 @@
  * Makes the images of a docker-archive: an OCI manifest for each image of its `manifest.json`, out of the files that have
  * been stored while they were read. The same parts always make the same manifest.
  */
-import { isGzip } from "../archive/decompress-gzip.ts";
 import { isZstd } from "../archive/decompress-zstd.ts";
-import { StowageError, quote } from "../errors.ts";
+import { isGzip } from "../archive/decompress.ts";
+import { quote, StowageError } from "../errors.ts";
+import type { ParsedJson } from "../layout/parsed-json.ts";
 import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { digestInName } from "../oci/docker-file-names.ts";
-import { type DockerImage, parseDockerManifest } from "../oci/docker-manifest.ts";
+import { type DockerImage, digestInName, parseDockerManifest } from "../oci/docker-manifest.ts";
 import { ociConfigType, parseDiffIds } from "../oci/image-config.ts";
 import { describeJson } from "../oci/json.ts";
 import { ociManifestType, serializeManifest } from "../oci/manifest.ts";
@@ -17,11 +17,10 @@ import type { StoreReader } from "../storage/object-store.ts";
 import { readSmallBlob } from "../storage/read-small-blob.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { concurrently } from "../streams/concurrently.ts";
-import { digestOf } from "../streams/digest-of.ts";
+import { digestOf } from "../streams/verify-bytes.ts";
 import { containerdNameAnnotation } from "./archive-name.ts";
 import type { BlobIntake } from "./blob-intake.ts";
 import { type DockerFiles, maxFirstBytes } from "./docker-files.ts";
-import type { ParsedJson } from "../layout/parsed-json.ts";
 
 /** Layers that are looked for at the same time. */
 const maxConcurrentLookups = 32;

@@ -3,11 +3,10 @@
  * all of them write the names into `index.json`. An image is the same in both if it has the same config.
  */
 import { StowageError } from "../errors.ts";
-import { digestInName } from "../oci/docker-file-names.ts";
-import { type DockerImage, parseDockerManifest } from "../oci/docker-manifest.ts";
+import type { ClosedRoot } from "../layout/check-closure.ts";
+import { type DockerImage, digestInName, parseDockerManifest } from "../oci/docker-manifest.ts";
 import { type ImageName, formatName } from "../oci/reference.ts";
 import { containerdNameAnnotation, isTagAlone, nameInArchive, nameTextOf } from "./archive-name.ts";
-import type { ClosedRoot } from "../layout/check-closure.ts";
 
 /** By digest of a config, the names of its image. */
 export type DockerNames = ReadonlyMap<string, readonly string[]>;

@@ -7,7 +7,7 @@
 import { createHash } from "node:crypto";
 import { blobKey, stagingPrefix } from "../storage/keys.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
-import { digestOf } from "../streams/digest-of.ts";
+import { digestOf } from "../streams/verify-bytes.ts";
 import { findDamage } from "./find-damage.ts";
 import type { BlobStatus } from "./receipt.ts";
 import { type StoreBlobOptions, holdFor, writeBlob } from "./store-blob.ts";

@@ -3,12 +3,12 @@
  * name, or all without a name if the request has one. Then `index.json` itself is the image's index, as it is for
  * `crane push --index`; beside other images an index is made of those that belong together.
  */
+import type { ClosedRoot } from "../layout/check-closure.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { ociIndexType, serializeIndex } from "../oci/manifest.ts";
 import { type ImageName, formatName } from "../oci/reference.ts";
-import { digestOf } from "../streams/digest-of.ts";
+import { digestOf } from "../streams/verify-bytes.ts";
 import { nameAnnotationsOf, nameTextOf } from "./archive-name.ts";
-import type { ClosedRoot } from "../layout/check-closure.ts";
 import { claimsIn, isOneImage } from "./name-roots.ts";
 
 /** The archive's own index, which lists these roots and perhaps others. */

@@ -3,9 +3,10 @@
  * there, and all that they name, are the images published. What fails before that publishes nothing.
  */
 import { setMaxListeners } from "node:events";
-import type { Meter } from "../archive/limit-expansion.ts";
-import { StowageError, messageOf } from "../errors.ts";
+import type { Meter } from "../archive/decompress.ts";
+import { messageOf, StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
+import { ParsedJson } from "../layout/parsed-json.ts";
 import { RescuingStore } from "../layout/rescuing-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Expectation } from "../oci/index-change.ts";
@@ -16,13 +17,11 @@ import { abortable } from "../streams/abortable.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
 import type { Release } from "../streams/line.ts";
 import { BlobIntake } from "./blob-intake.ts";
-import { checkBodyBytes } from "./check-body-bytes.ts";
-import { type ContentEncoding, decodeContent } from "./decode-content.ts";
+import { type ContentEncoding, checkBodyBytes, decodeContent } from "./decode-content.ts";
 import type { DockerFiles } from "./docker-files.ts";
 import { makeDockerImages } from "./docker-images.ts";
 import { type DockerNames, dockerNamesIn, namesBlobs, readDockerManifest } from "./docker-names.ts";
 import { imageRootsOf } from "./image-roots.ts";
-import { ParsedJson } from "../layout/parsed-json.ts";
 import { type PublishOptions, publishImages } from "./publish-images.ts";
 import { type IgnoredEntry, type Receipt, maxIgnoredEntries } from "./receipt.ts";
 import { parseRoots, takeEntries } from "./take-entries.ts";
@@ -59,6 +58,7 @@ export interface LoadOptions {
 
 /** A load under way: every choice made, and a signal that also fires when a part of it fails. */
 interface RunningLoad extends Omit<PublishOptions, "known" | "index" | "dockerNames" | "storeBlob"> {
+  readonly store: RescuingStore;
   readonly budget: ByteBudget;
   readonly contentEncoding: ContentEncoding;
   readonly repair: boolean;

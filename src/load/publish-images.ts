@@ -25,9 +25,8 @@ const maxRepositories = 1000;
 const maxTagCharacters = 300;
 
 export interface PublishOptions extends Omit<ClosureOptions, "referrers" | "manifests" | "configOwners" | "storeBlob"> {
-  readonly layout: Layout;
-  /** The layout's store, as this load sees it. */
-  readonly store: RescuingStore;
+  /** The layout, as the load sees it. */
+  readonly layout: Layout<RescuingStore>;
   readonly caller: string | undefined;
   /** The archive's own index; a docker-archive has none. */
   readonly index: ArchiveIndex | undefined;

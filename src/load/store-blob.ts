@@ -7,12 +7,11 @@
  */
 import { blobKey } from "../storage/keys.ts";
 import type { BlobSource, ObjectStore } from "../storage/object-store.ts";
+import { afterFirstChunk } from "../streams/abortable.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
-import type { Release } from "../streams/line.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
-import { digestOf } from "../streams/digest-of.ts";
-import { afterFirstChunk } from "../streams/first-chunk.ts";
-import { checkDigest, checkSize, verifyBytes } from "../streams/verify-bytes.ts";
+import type { Release } from "../streams/line.ts";
+import { checkDigest, checkSize, digestOf, verifyBytes } from "../streams/verify-bytes.ts";
 import { type BlobState, findDamage } from "./find-damage.ts";
 import type { BlobStatus } from "./receipt.ts";
 

@@ -5,9 +5,15 @@ import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import type { BlobIntake } from "./blob-intake.ts";
-import { classifyEntry, describeType, isAmongBlobs, isFile } from "./classify-entry.ts";
+import {
+  checkLayoutVersion,
+  classifyEntry,
+  describeType,
+  isAmongBlobs,
+  isFile,
+  readLayoutFile,
+} from "./classify-entry.ts";
 import { DockerFiles } from "./docker-files.ts";
-import { checkLayoutVersion, readLayoutFile } from "./layout-file.ts";
 import { type IgnoredEntry, maxIgnoredEntries } from "./receipt.ts";
 
 /** Bytes of an `oci-layout`, which says a version and nothing more. */

@@ -1,6 +1,5 @@
 /** Descriptors of the OCI image specification ("Content Descriptors"), read from JSON that anybody may have written. */
-import { StowageError, quote } from "../errors.ts";
-import { isDigest, isSha256Digest } from "./digest.ts";
+import { quote, StowageError } from "../errors.ts";
 import { type JsonObject, describeJson, isJsonObject } from "./json.ts";
 
 /** What a manifest or an index says of a blob that it names. */
@@ -119,4 +118,32 @@ function parseSize(value: unknown, where: string): number {
 export function stringsOf(object: JsonObject): Record<string, string> {
   const strings = Object.entries(object).filter((entry): entry is [string, string] => typeof entry[1] === "string");
   return Object.fromEntries(strings);
+}
+
+// The platform that an image runs on, in the words of the image specification.
+
+/** `linux/arm64/v8`; undefined if os or architecture is not said. */
+export function platformOf({ os, architecture, variant }: JsonObject = {}): string | undefined {
+  if (typeof os !== "string" || typeof architecture !== "string" || os === "" || architecture === "") return undefined;
+  return [os, architecture, ...(typeof variant === "string" && variant !== "" ? [variant] : [])].join("/");
+}
+
+// Digests of the OCI image specification ("Digests"), of which Stowage stores blobs under SHA-256 alone.
+
+const sha256Pattern = /^sha256:[0-9a-f]{64}$/;
+const algorithmPattern = /^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/;
+
+/** Is it `sha256:` and 64 lower-case hexadecimal digits? */
+export function isSha256Digest(text: string): boolean {
+  return sha256Pattern.test(text);
+}
+
+/** Has it the form of a digest of any algorithm, `algorithm:encoded`? */
+export function isDigest(text: string): boolean {
+  return algorithmPattern.test(text);
+}
+
+/** The 64 hexadecimal digits of a SHA-256 digest. */
+export function hexOf(digest: string): string {
+  return digest.slice("sha256:".length);
 }

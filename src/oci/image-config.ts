@@ -1,7 +1,7 @@
 /** An image's config (image specification, "Image Configuration"), as far as Stowage looks into it. */
-import { StowageError, messageOf } from "../errors.ts";
+import { messageOf, StowageError } from "../errors.ts";
+import { platformOf } from "./descriptor.ts";
 import { describeJson, isJsonObject, parseJson } from "./json.ts";
-import { platformOf } from "./platform.ts";
 
 export const ociConfigType = "application/vnd.oci.image.config.v1+json";
 

@@ -2,8 +2,8 @@
  * Repository names, tags and whole references (distribution specification, "Pulling manifests"), and what becomes of
  * the registry in front of a name. Names in an archive, in a request's path and on the command line are all read here.
  */
-import { StowageError, quote } from "../errors.ts";
-import { isSha256Digest } from "./digest.ts";
+import { quote, StowageError } from "../errors.ts";
+import { isSha256Digest } from "./descriptor.ts";
 
 /** The repository whose index is the layout's own `index.json`. */
 export const defaultRepository = "images";

@@ -1,6 +1,5 @@
 /** Patterns of tags, each for the repositories that fit a pattern of its own: how settings say which tags never move. */
-import { isPattern, matchesPattern } from "./match-pattern.ts";
-import { isTag } from "./reference.ts";
+import { isRepositoryName, isTag } from "./reference.ts";
 
 /**
  * Tags that fit `tag`, in repositories whose names fit `repository`: `*` is any part, in a name up to the next `/`; `**`
@@ -40,4 +39,28 @@ function readTagPattern(text: string, problems: string[]): TagPattern | undefine
     : 'a pattern of repository names before the colon, such as "team/**:v*"';
   problems.push(`found ${JSON.stringify(text)}, expected ${expected}`);
   return undefined;
+}
+
+// Patterns of repository names: `*` is any part of a name up to the next `/`, `**` any part at all; either may be empty.
+// By hand, not by a regular expression: one that is tried anew from each star takes far too long on some patterns.
+
+/** Could some repository's name fit the pattern? */
+export function isPattern(text: string): boolean {
+  return isRepositoryName(text.replaceAll("*", "a"));
+}
+
+/** Does the whole name fit the pattern? Each part of the pattern is held once against each place in the name. */
+export function matchesPattern(pattern: string, name: string): boolean {
+  let reached = [true]; // the places to which the pattern leads so far: before its first part, only the beginning
+  for (const [part] of pattern.matchAll(/\*\*|[^]/g)) {
+    const next: boolean[] = [];
+    for (let i = 0; i <= name.length; i++) {
+      const passed = name[i - 1];
+      if (part === "**") next.push(reached[i] === true || next[i - 1] === true);
+      else if (part === "*") next.push(reached[i] === true || (next[i - 1] === true && passed !== "/"));
+      else next.push(reached[i - 1] === true && passed === part);
+    }
+    reached = next;
+  }
+  return reached[name.length] === true;
 }

@@ -1,17 +1,14 @@
 /** Deletes an image from a repository (distribution specification, "Deleting Images"). */
 import { StowageError } from "../errors.ts";
-import { commitSet } from "../layout/commit-set.ts";
-import { conditionFailed } from "../layout/condition-failed.ts";
+import { commitSet, conditionFailed } from "../layout/commit-set.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
 import { readRepository } from "../layout/read-repository.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
-import { isSha256Digest } from "../oci/digest.ts";
+import { type Descriptor, isSha256Digest } from "../oci/descriptor.ts";
 import type { Expectation, RemoveDigestChange, RemoveTagChange } from "../oci/index-change.ts";
-import { formatReference } from "../oci/reference.ts";
 import { tagOf } from "../oci/index-entry.ts";
+import { formatReference } from "../oci/reference.ts";
 import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
-import { findHolder } from "./find-holder.ts";
-import { type ManifestName, type NameInIndex, findInRepository, unknownManifest } from "./find-manifest.ts";
+import { type ManifestName, type NameInIndex, findHolder, findInRepository, unknownManifest } from "./find-manifest.ts";
 
 export interface DeleteOptions extends Turn {
   /** What the tag, or the digest, has to be at before it goes. */
@@ -66,4 +63,23 @@ function isPart(digest: string, holder: Descriptor, repository: string): Stowage
     `Cannot delete "${digest}" from "${repository}": it is a part of "${name}", which would not be whole without it`,
     { detail: { name: repository, reference: digest, index: holder.digest } },
   );
+}
+
+// Removes all images of a repository, by one commit.
+
+/**
+ * Takes out every image that the index has now, and returns how many there were. The index itself stays, empty: a load that
+ * comes meanwhile finds it by compare and swap. Throws `NAME_UNKNOWN`, `TAG_IMMUTABLE`, and what `commitSet` throws.
+ */
+export async function emptyRepository(
+  layout: Layout,
+  repository: string,
+  { immutableTags = [], ...turn }: Omit<DeleteOptions, "expects"> = {},
+): Promise<number> {
+  const { entries } = await readRepository(layout, repository, turn);
+  const digests = [...new Set(entries.map(({ digest }) => digest))];
+  const changes = digests.map((digest) => ({ op: "remove", digest }) as const);
+  const set = { repository, changes, immutableTags: tagPatternsOf(immutableTags, repository) };
+  if (changes.length > 0) await commitSet(layout, set, turn);
+  return digests.length;
 }

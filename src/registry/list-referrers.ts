@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer";
 import { StowageError } from "../errors.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
 import { readManifest } from "../layout/read-manifest.ts";
-import { readRepository } from "../layout/read-repository.ts";
+import { readEntries } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import { subjectOf } from "../oci/index-entry.ts";
@@ -46,7 +46,7 @@ export async function listReferrers(
   turn: Turn & { readonly signal: AbortSignal },
 ): Promise<ReferrersPage> {
   const { repository, subject, artifactType, after } = wanted;
-  const candidates = referrersIn(await entriesOf(layout, repository, turn), subject)
+  const candidates = referrersIn(await readEntries(layout, repository, turn), subject)
     .filter((entry) => artifactType === undefined || (entry.artifactType ?? artifactType) === artifactType)
     .filter(({ digest }) => after === undefined || digest > after);
   const entries = candidates.slice(0, maxPageEntries);
@@ -79,15 +79,6 @@ async function readPage(
     }
   }
   return { descriptors, end: undefined };
-}
-
-async function entriesOf(layout: Layout, repository: string, turn: Turn): Promise<readonly Descriptor[]> {
-  try {
-    return (await readRepository(layout, repository, turn)).entries;
-  } catch (error) {
-    if (error instanceof StowageError && error.code === "NAME_UNKNOWN") return [];
-    throw error;
-  }
 }
 
 /** Each once, whatever tags it has. */

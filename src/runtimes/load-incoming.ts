@@ -7,10 +7,10 @@
  * Whoever may write there may load: the bucket's own rules say who that is. An event may come twice or late, and finds
  * nothing to do then.
  */
-import { StowageError, isTransient, quote } from "../errors.ts";
+import { isTransient, quote, StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
+import { parseLoadPath } from "../load/archive-name.ts";
 import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
-import { parseLoadPath } from "../load/load-path.ts";
 import type { Receipt } from "../load/receipt.ts";
 import { incomingPrefix } from "../storage/keys.ts";
 

@@ -1,9 +1,9 @@
 /** Answers what Node refuses by itself, before the app sees a request: with an error that clients can read, and a line in the log. */
-import { type IncomingMessage, STATUS_CODES, type Server, type ServerResponse, maxHeaderSize } from "node:http";
+import { type IncomingMessage, type Server, type ServerResponse, maxHeaderSize, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { StowageError } from "../errors.ts";
 import { errorResponse } from "../http/error-response.ts";
-import { lingerMs } from "./read-on.ts";
+import { lingerMs } from "./request-turns.ts";
 
 type Log = (line: string) => void;
 

@@ -2,17 +2,16 @@
  * A service from its settings to its end, wherever there is a process: what Node, Deno and Bun share. Told to stop, it
  * takes no more requests and finishes those that run; what takes too long it ends as if its client had gone.
  */
+import type { Context, Hono } from "hono";
 import { once } from "node:events";
 import process from "node:process";
-import type { Context, Hono } from "hono";
-import { describeAccess } from "../auth/describe-access.ts";
-import type { Config } from "../config.ts";
-import { StowageError, messageOf } from "../errors.ts";
+import { describeAccess } from "../auth/access.ts";
+import { messageOf, StowageError } from "../errors.ts";
 import { openApp } from "../open-app.ts";
-import type { Settings } from "../settings.ts";
+import type { Config } from "../settings/config.ts";
+import type { Settings } from "../settings/settings.ts";
 import { checkStore } from "../storage/check-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
-import { listenError } from "./listen-error.ts";
 
 /** What a platform has of its own. */
 export interface Runtime {
@@ -109,4 +108,33 @@ export async function runProgram(runtime: Runtime): Promise<void> {
 /** The URL of an address, IPv6 in brackets. */
 export function urlOf(host: string, port: number): string {
   return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
+// Says why a service cannot listen, and which setting mends that.
+
+/** The error to throw instead of what a platform has thrown. */
+export function listenError(error: unknown, { host, port }: Pick<Config, "host" | "port">): Error {
+  const code = codeOf(error);
+  const reason = reasons[code] ?? `${messageOf(error)}; HOST and PORT say where it listens`;
+  return new Error(`Cannot listen on ${host}, port ${port}: ${reason}`, { cause: error });
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  EADDRINUSE: "another program has the port; PORT or --port names another, 0 takes any that is free",
+  EACCES: "the system does not allow this port; PORT or --port names another, those below 1024 are often reserved",
+  EADDRNOTAVAIL: "this machine does not have that address; HOST or --host names another",
+  ENOTFOUND: "there is no such address; HOST or --host names another",
+};
+
+/** Deno names its errors. */
+const codesOfDeno: Readonly<Record<string, string>> = {
+  AddrInUse: "EADDRINUSE",
+  AddrNotAvailable: "EADDRNOTAVAIL",
+  PermissionDenied: "EACCES",
+};
+
+function codeOf(error: unknown): string {
+  if (!(error instanceof Error)) return "";
+  if ("code" in error && typeof error.code === "string") return error.code;
+  return codesOfDeno[error.name] ?? "";
 }

@@ -1,8 +1,8 @@
 /** The service on Cloudflare Workers. Settings are the Worker's variables and secrets; a bucket of R2 is a binding. */
-import { StowageError, messageOf } from "../errors.ts";
+import { messageOf, StowageError } from "../errors.ts";
 import { errorResponse } from "../http/error-response.ts";
 import { type OpenedApp, openApp } from "../open-app.ts";
-import type { Settings } from "../settings.ts";
+import type { Settings } from "../settings/settings.ts";
 import { byteStreamToBytes } from "../streams/readable-stream.ts";
 import { type EventBatch, loadR2Events } from "./r2-events.ts";
 

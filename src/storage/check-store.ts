@@ -1,7 +1,7 @@
 /** Can a store be used at all? One small read tells of a missing bucket, wrong keys, and a server that is not there. */
 import { StowageError } from "../errors.ts";
-import { orAbort } from "../streams/or-abort.ts";
-import { withinSeconds } from "../streams/within-seconds.ts";
+import { orAbort } from "../streams/abortable.ts";
+import { withinSeconds } from "../streams/in-time.ts";
 import { layoutKey } from "./keys.ts";
 import type { CallOptions, StoreReader } from "./object-store.ts";
 

@@ -2,8 +2,8 @@
  * A store that nothing is written to before it has passed the probe: one that ignores conditional writes would lose
  * images in silence. Reads pass at once.
  */
+import { orAbort } from "../streams/abortable.ts";
 import { inTime } from "../streams/in-time.ts";
-import { orAbort } from "../streams/or-abort.ts";
 import { ForwardingStore } from "./forwarding-store.ts";
 import type { CallOptions, ObjectStore } from "./object-store.ts";
 import { probeStore } from "./probe-store.ts";

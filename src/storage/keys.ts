@@ -16,7 +16,7 @@
  * `_layout` cannot be part of a repository's name, so no name collides with a key. Intents lie apart, so that whoever lists
  * all repositories does not meet those of each.
  */
-import { hexOf, isSha256Digest } from "../oci/digest.ts";
+import { hexOf, isSha256Digest } from "../oci/descriptor.ts";
 import { defaultRepository } from "../oci/reference.ts";
 
 export const layoutKey = "oci-layout";

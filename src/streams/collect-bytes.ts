@@ -11,3 +11,16 @@ export async function collectBytes(source: AsyncIterable<Uint8Array>, size: numb
   }
   return bytes.subarray(0, length);
 }
+
+// Compares a stream with bytes that are in memory, without holding it too.
+
+/** Reads the stream to its end. */
+export async function isSameAs(bytes: Uint8Array, source: AsyncIterable<Uint8Array>): Promise<boolean> {
+  let isSame = true;
+  let at = 0;
+  for await (const chunk of source) {
+    isSame &&= Buffer.compare(bytes.subarray(at, at + chunk.length), chunk) === 0;
+    at += chunk.length;
+  }
+  return isSame && at === bytes.length;
+}

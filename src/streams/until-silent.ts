@@ -3,7 +3,7 @@
  * hold memory, or a turn, that others wait for.
  */
 import { StowageError } from "../errors.ts";
-import { type Timer, startTimer } from "./start-timer.ts";
+import { type Timer, startTimer } from "./in-time.ts";
 
 export interface SilenceLimits {
   readonly maxIdleSeconds: number;

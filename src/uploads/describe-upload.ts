@@ -1,10 +1,9 @@
 /** What a client is told of its upload: where to send which bytes, and what has arrived. */
 import { setImmediate } from "node:timers/promises";
 import type { Layout } from "../layout/layout.ts";
-import { uploadPartKey } from "../storage/keys.ts";
+import { uploadPartKey, uploadPrefix } from "../storage/keys.ts";
 import type { CallOptions } from "../storage/object-store.ts";
-import { type ListedPart, listParts } from "./list-parts.ts";
-import type { Upload, UploadPart } from "./upload.ts";
+import { type Upload, type UploadPart, partsOf } from "./upload.ts";
 
 export interface DescribeUploadOptions extends CallOptions {
   /** The URL under which the service itself takes a part, where the store has no addresses for it. */
@@ -61,4 +60,28 @@ async function urlsOf(
     await setImmediate(); // other requests get a turn
   }
   return urls;
+}
+
+// Which parts of an upload are there, each with all of its bytes.
+
+export interface ListedPart extends UploadPart {
+  /** False also for one that was cut short on its way: VersityGW keeps such a part. */
+  readonly present: boolean;
+}
+
+/** All parts in their order; one listing tells. */
+export async function listParts(
+  { store }: Layout,
+  upload: Upload,
+  { signal }: CallOptions,
+): Promise<readonly ListedPart[]> {
+  const prefix = uploadPrefix(upload.id);
+  const sizes = new Map<number, number>();
+  for await (const { key, size } of store.list(prefix, { signal })) sizes.set(Number(key.slice(prefix.length)), size);
+  return Array.from(partsOf(upload), ({ number, offset, size }) => ({
+    number,
+    offset,
+    size,
+    present: sizes.get(number) === size,
+  }));
 }

@@ -3,7 +3,7 @@ import { StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import { uploadPartKey } from "../storage/keys.ts";
 import type { CallOptions } from "../storage/object-store.ts";
-import { listParts } from "./list-parts.ts";
+import { listParts } from "./describe-upload.ts";
 import { type Upload, partsOf } from "./upload.ts";
 
 /** The most missing parts that a message names. The detail of the error has all. */

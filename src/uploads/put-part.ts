@@ -1,13 +1,12 @@
 /** Takes one part of an upload, where the store has no addresses of its own to which clients could send it. */
 import { Buffer } from "node:buffer";
 import { timingSafeEqual } from "node:crypto";
-import { StowageError, messageOf, quote } from "../errors.ts";
+import { messageOf, quote, StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import { uploadPartKey } from "../storage/keys.ts";
-import { abortable } from "../streams/abortable.ts";
+import { abortable, afterFirstChunk } from "../streams/abortable.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
-import { afterFirstChunk } from "../streams/first-chunk.ts";
 import { type Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
 import { type Upload, type UploadPart, partsOf, readUpload } from "./upload.ts";
 

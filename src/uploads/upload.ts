@@ -6,12 +6,13 @@
  *     staging/<id>.json         what was announced; it never changes
  *     staging/<id>.<number>     one part, from 1 on; all are of `partBytes` but the last
  */
-import { StowageError, messageOf, quote } from "../errors.ts";
+import { messageOf, quote, StowageError } from "../errors.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
 import { isJsonObject, parseJson } from "../oci/json.ts";
-import { uploadKey } from "../storage/keys.ts";
+import { uploadKey, uploadPrefix } from "../storage/keys.ts";
 import type { CallOptions } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";
+import { concurrently } from "../streams/concurrently.ts";
 
 export interface Upload {
   /** 32 lower-case hex digits. */
@@ -89,4 +90,18 @@ function isLength(value: unknown): value is number {
 function unknownUpload(id: string): StowageError {
   const message = `Cannot find upload ${quote(id)}: it was loaded, deleted, has expired, or never began`;
   return new StowageError("BLOB_UPLOAD_UNKNOWN", message, { detail: { id } });
+}
+
+// Deletes an upload with all of its parts.
+
+/** Objects that are deleted at the same time. */
+const maxPendingDeletes = 16;
+
+/** The parts go first: as long as the announcement is there, whoever was interrupted can delete the rest. */
+export async function deleteUpload({ store }: Layout, id: string, { signal }: CallOptions = {}): Promise<void> {
+  const keys: string[] = [];
+  for await (const { key } of store.list(uploadPrefix(id), { signal })) keys.push(key);
+  const parts = keys.filter((key) => key !== uploadKey(id));
+  await concurrently(parts, maxPendingDeletes, (key) => store.delete(key, { signal }));
+  await store.delete(uploadKey(id), { signal });
 }

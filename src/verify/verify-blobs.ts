@@ -1,11 +1,10 @@
 /** Reads every blob of a store and compares its bytes with its name. */
-import { StowageError } from "../errors.ts";
-import { type HashedObject, hashObject } from "../storage/hash-object.ts";
+import { type ErrorCode, StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
+import { type HashedObject, hashObject } from "../storage/hash-object.ts";
 import { blobsPrefix } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
-import type { Problem } from "./problem.ts";
 
 /** Blobs that are read at the same time: of each no more than a chunk is in memory. */
 const maxConcurrentBlobs = 16;
@@ -86,4 +85,22 @@ async function verifyBlob(
 function digestOfKey(key: string): string | undefined {
   const hex = key.startsWith(blobsPrefix) ? key.slice(blobsPrefix.length) : "";
   return /^[0-9a-f]{64}$/.test(hex) ? `sha256:${hex}` : undefined;
+}
+
+// What is wrong with a store.
+
+/** One thing that is wrong with a store. */
+export interface Problem {
+  /** The key of an object, or an image as `repository:tag` or `repository@digest`. */
+  readonly where: string;
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+/** A blob without which images are not whole: a tarball that has it repairs them. */
+export interface LackedBlob {
+  readonly digest: string;
+  readonly state: "missing" | "damaged";
+  /** The images that need it, as `repository:tag` or `repository@digest`; of very many, the first. */
+  readonly images: readonly string[];
 }

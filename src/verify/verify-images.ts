@@ -1,18 +1,16 @@
 /** Checks that each repository's index can be read, and that every image in it is whole. */
 import { type ErrorCode, StowageError } from "../errors.ts";
+import { checkClosure } from "../layout/check-closure.ts";
 import type { Layout } from "../layout/layout.ts";
 import { listRepositories } from "../layout/list-repositories.ts";
-import { readRepository } from "../layout/read-repository.ts";
-import { checkClosure } from "../layout/check-closure.ts";
 import { ParsedJson } from "../layout/parsed-json.ts";
+import { readRepository } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { formatReference } from "../oci/reference.ts";
 import { tagOf } from "../oci/index-entry.ts";
-import { blobKey, indexKey } from "../storage/keys.ts";
+import { formatReference } from "../oci/reference.ts";
+import { blobKey, digestOfBlobKey, indexKey } from "../storage/keys.ts";
 import type { StoreReader } from "../storage/object-store.ts";
-import type { LackedBlob, Problem } from "./problem.ts";
-import type { VerifiedBlobs } from "./verify-blobs.ts";
-import { withoutDamaged } from "./without-damaged.ts";
+import type { LackedBlob, Problem, VerifiedBlobs } from "./verify-blobs.ts";
 
 export interface VerifyImagesOptions {
   /** What is known of the blobs. One that is damaged is as good as missing. */
@@ -159,4 +157,17 @@ async function valueOrProblem<T>(work: () => Promise<T>): Promise<T | StowageErr
       throw error;
     return error;
   }
+}
+
+// A view of a store that knows which of its objects are damaged.
+
+/** To `head` a damaged object is not there; `get` of one throws `STORE_DAMAGED`. All others are there as before. */
+export function withoutDamaged(store: StoreReader, damaged: ReadonlySet<string>): StoreReader {
+  return {
+    head: async (key, options) => (damaged.has(key) ? undefined : store.head(key, options)),
+    get: async (key, options) => {
+      if (!damaged.has(key)) return store.get(key, options);
+      throw new StowageError("STORE_DAMAGED", `"${key}" is damaged`, { detail: { digest: digestOfBlobKey(key) } });
+    },
+  };
 }

@@ -1,7 +1,6 @@
 /** Reads a whole store and tells what is wrong with it: damaged blobs, unreadable indexes, images that are not whole. */
 import type { Layout } from "../layout/layout.ts";
-import type { LackedBlob, Problem } from "./problem.ts";
-import { verifyBlobs } from "./verify-blobs.ts";
+import { type LackedBlob, type Problem, verifyBlobs } from "./verify-blobs.ts";
 import { verifyImages } from "./verify-images.ts";
 
 export interface VerifyOptions {

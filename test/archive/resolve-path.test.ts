@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { folderOf, resolvePath } from "../../src/archive/resolve-path.ts";
+import { folderOf, resolvePath } from "../../src/archive/entry-path.ts";
 
 describe("resolvePath", () => {
   it.each([

@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Token } from "../../src/auth/access.ts";
-import { describeAccess } from "../../src/auth/describe-access.ts";
+import { type Token, describeAccess } from "../../src/auth/access.ts";
 
 const token = (name: string, rest: Partial<Token> = {}): Token => ({
   name,

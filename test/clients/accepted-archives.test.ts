@@ -2,13 +2,13 @@
  * Archives of every kind by the tools that write them, through a pipe into a running Stowage: it finds the digest that
  * another tool finds, keeps every blob, another client gets every byte back, and ORAS finds every referrer.
  */
-import { readFile, readdir } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { parseReceipt } from "../../src/cli/parse-receipt.ts";
+import { parseReceipt } from "../../src/cli/receipt.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
-import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { isJsonObject } from "../../src/oci/json.ts";
+import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { withService } from "../support/serve-app.ts";
 import { type AcceptedArchive, type ArchiveMaker, pullers } from "../tools/accepted-archive.ts";

@@ -1,11 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Clock } from "../../src/clock.ts";
-import { commitChanges } from "../../src/layout/index/commit-changes.ts";
-import { newCommitId } from "../../src/layout/index/commit-id.ts";
 import { StowageError } from "../../src/errors.ts";
-import { maxIndexBytes } from "../../src/limits.ts";
-import { seenOf } from "../../src/layout/index/find-stale.ts";
-import type { Change, ChangeSet, ChangeSetOutcome } from "../../src/oci/index-change.ts";
+import { commitChanges } from "../../src/layout/index/commit-changes.ts";
+import { newCommitId } from "../../src/layout/index/commit.ts";
+import { seenOf } from "../../src/layout/index/merge-index.ts";
 import {
   type RepositoryIndex,
   currentFormat,
@@ -13,12 +11,14 @@ import {
   parseRepositoryIndex,
   serializeRepositoryIndex,
 } from "../../src/layout/index/repository-index.ts";
+import { maxIndexBytes } from "../../src/limits.ts";
+import type { Change, ChangeSet, ChangeSetOutcome } from "../../src/oci/index-change.ts";
 import { refNameAnnotation, tagOf } from "../../src/oci/index-entry.ts";
 import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
 import { indexKey, intentsPrefix } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
-import { orAbort } from "../../src/streams/or-abort.ts";
+import { orAbort } from "../../src/streams/abortable.ts";
 import { readAll } from "../support/bytes.ts";
 import { numberedDigest, setTag } from "./scenario.ts";
 import { seededRandom } from "./scheduler.ts";

@@ -42,8 +42,8 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
     singleTry,
     {
       file: "combine.ts",
-      replace: "import { unknownOutcome }",
-      by: 'import { mergeWithin } from "./merge-within.ts";\nimport { unknownOutcome }',
+      replace: "import { type Commit, lotOf",
+      by: 'import { mergeWithin } from "./merge-index.ts";\nimport { type Commit, lotOf',
     },
     {
       file: "combine.ts",
@@ -74,11 +74,11 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   ],
   "an intent is merged again by its own writer": [
     {
-      file: "look.ts",
+      file: "merge-intents.ts",
       replace: "const outcomes = applied.get(id);\n  const listed",
       by: 'const outcomes: Sight["outcomes"] = undefined;\n  const listed',
     },
-    { file: "look.ts", replace: "!applied.has(intent.id)", by: "intent.id === id || !applied.has(intent.id)" },
+    { file: "merge-intents.ts", replace: "!applied.has(intent.id)", by: "intent.id === id || !applied.has(intent.id)" },
   ],
 };
 
@@ -166,11 +166,11 @@ export const mutantsWithoutGenerations: Readonly<Record<string, readonly Edit[]>
   "intents are listed before the index is read": [
     smallMerges,
     {
-      file: "look.ts",
+      file: "merge-intents.ts",
       replace: "const state = lastSeen ?? (await readIndex(store, repository, memory));\n  const { applied }",
       by: "const early = await listIntents(commit);\n  const state = await readIndex(store, repository, memory);\n  const { applied }",
     },
-    { file: "look.ts", replace: "? await listIntents(commit) : []", by: "? early : []" },
+    { file: "merge-intents.ts", replace: "? await listIntents(commit) : []", by: "? early : []" },
   ],
 };
 

@@ -1,13 +1,13 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { newCommitId } from "../../src/layout/index/commit-id.ts";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { StowageError } from "../../src/errors.ts";
 import { type GarbageOptions, collectGarbage } from "../../src/gc/collect-garbage.ts";
 import type { GarbageReport } from "../../src/gc/tally.ts";
 import { createApp } from "../../src/http/app.ts";
+import { commitSet } from "../../src/layout/commit-set.ts";
+import { newCommitId } from "../../src/layout/index/commit.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import type { Change } from "../../src/oci/index-change.ts";
 import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
@@ -20,9 +20,9 @@ import { describeS3Servers } from "../servers/s3-servers.ts";
 import { chunksOf, randomBytes, sha256 } from "../support/bytes.ts";
 import { type Layout, makeLayout, tarOf, withBlob, withoutBlob, withoutPlatform } from "../support/layout.ts";
 import { bytesAt, decorate, keysOf, loadBytes } from "../support/loading.ts";
+import { openLayout } from "../support/open-layout.ts";
 import { until } from "../support/run-stowage.ts";
 import { clockAfter, hour } from "./clock-after.ts";
-import { openLayout } from "../support/open-layout.ts";
 
 const [shared, own] = [randomBytes(1000), randomBytes(2000, 2)];
 const first = makeLayout({ layers: [shared, own], name: "team/app:1" });

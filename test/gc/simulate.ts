@@ -154,7 +154,7 @@ class Simulation implements SimulationResult {
       known: { sizeOf: (it) => known.get(it)?.length, manifest: (it) => known.get(it) },
     });
     if (!rescuing.isFresh) this.sights.add("a load looked twice");
-    const layout = Layout.open(store, { clock });
+    const layout = Layout.open(store, { clock }).through(rescuing);
     await keepClosed(closed, { ...options, layout, repository, manifests });
     await commitSet(layout, { repository, changes: [image.change] });
     this.#scheduler.note(`${name} has published ${image.root.digest}`);

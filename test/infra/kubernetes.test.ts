@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { beforeAll, expect, it } from "vitest";
-import { parseConfig } from "../../src/config.ts";
+import { parseConfig } from "../../src/settings/config.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { runTool } from "../tools/run-tool.ts";
 import { at, listAt, missingPrograms, projectFolder, readYaml, recordOf } from "./infra-tools.ts";

@@ -51,8 +51,8 @@ describe("loadArchive, called with a store alone", () => {
       return MemoryStore.prototype.get.call(store, key, options);
     };
     const watched = Object.assign(store, { get });
-    const layout = openLayout(watched);
-    for (const name of ["a", "b", "c"]) await loadArchive(layout, chunksOf(tarball, 1000), { name });
+    const opened = openLayout(watched);
+    for (const name of ["a", "b", "c"]) await loadArchive(opened, chunksOf(tarball, 1000), { name });
     expect(asked).toBe(1);
   });
 });

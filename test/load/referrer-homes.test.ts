@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { homesOfReferrers } from "../../src/load/referrer-homes.ts";
+import { homesOfReferrers } from "../../src/load/name-roots.ts";
 
 it("puts referrers in no more than 20,000 places", () => {
   const archive = (repositories: number): Parameters<typeof homesOfReferrers>[0] => [

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { isPattern, matchesPattern } from "../../src/oci/match-pattern.ts";
+import { isPattern, matchesPattern } from "../../src/oci/tag-pattern.ts";
 
 describe("matchesPattern", () => {
   it.each([

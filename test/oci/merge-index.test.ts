@@ -1,13 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { findStale, seenOf } from "../../src/layout/index/find-stale.ts";
-import type { Change, ChangeOutcome, ChangeSetOutcome, SetChange } from "../../src/oci/index-change.ts";
-import { maxRemoved, mergeIndex } from "../../src/layout/index/merge-index.ts";
+import { findStale, maxRemoved, mergeIndex, seenOf } from "../../src/layout/index/merge-index.ts";
 import {
   type RepositoryIndex,
   emptyIndex,
   parseRepositoryIndex,
   serializeRepositoryIndex,
 } from "../../src/layout/index/repository-index.ts";
+import type { Change, ChangeOutcome, ChangeSetOutcome, SetChange } from "../../src/oci/index-change.ts";
 import { tagOf } from "../../src/oci/index-entry.ts";
 import { sha256 } from "../support/bytes.ts";
 

@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { parseConfig } from "../../src/config.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import { loadR2Events } from "../../src/runtimes/r2-events.ts";
 import { loadS3Events } from "../../src/runtimes/s3-events.ts";
+import { parseConfig } from "../../src/settings/config.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { chunksOf } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";

@@ -1,7 +1,7 @@
 import { env } from "cloudflare:workers";
 import { describe, expect, it, vi } from "vitest";
 import worker from "../../src/runtimes/workers.ts";
-import type { Settings } from "../../src/settings.ts";
+import type { Settings } from "../../src/settings/settings.ts";
 import { randomBytes } from "../support/bytes.ts";
 import { type Layout, makeLayout, tarOf, withBadBlob } from "../support/layout.ts";
 import { watchBucket } from "./watch-bucket.ts";

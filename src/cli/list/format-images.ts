@@ -1,10 +1,8 @@
 /** Shows images to people: a table of many that fits a terminal, or all of one. */
 import { formatReference } from "../../oci/reference.ts";
-import { formatBytes, formatCount } from "../format.ts";
-import { formatTable } from "../table.ts";
-import type { ImageDetails, Layer } from "./describe-image.ts";
+import { formatBytes, formatCount, formatTable } from "../format.ts";
 import type { ListedEntry } from "./image-source.ts";
-import type { ListedImage } from "./list-images.ts";
+import type { ImageDetails, Layer, ListedImage } from "./list-images.ts";
 
 /** Hex digits of a digest that tell it from others: `stowage ls NAME@DIGEST` takes as many. */
 const shortDigits = 12;

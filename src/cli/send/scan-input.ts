@@ -8,8 +8,7 @@ import { abortable } from "../../streams/abortable.ts";
 import type { CommandIo } from "../command.ts";
 import { formatBytes } from "../format.ts";
 import type { OpenInput } from "../open-input.ts";
-import { startProgress } from "../progress.ts";
-import { watched } from "../watched.ts";
+import { startProgress, watched } from "../progress.ts";
 import type { TemporaryFile } from "./temporary-file.ts";
 
 /** What a service takes is its own decision; this only bounds what the list of entries takes here. */

@@ -8,8 +8,7 @@ import type { ImageName } from "../../oci/reference.ts";
 import type { CommandIo } from "../command.ts";
 import { formatBytes } from "../format.ts";
 import type { OpenInput } from "../open-input.ts";
-import { startProgress } from "../progress.ts";
-import { watched } from "../watched.ts";
+import { startProgress, watched } from "../progress.ts";
 import { askMissing } from "./ask-missing.ts";
 import type { Content } from "./content.ts";
 import type { Answer } from "./exchange.ts";
@@ -17,7 +16,7 @@ import { makeContent } from "./make-content.ts";
 import { type ScannedArchive, scanInput } from "./scan-input.ts";
 import { type SendOptions, beginUpload, countPresent, sendInParts } from "./send-in-parts.ts";
 import type { UploadInParts } from "./send-parts.ts";
-import { Refusal, type ServiceClient, isPermanent } from "./service-client.ts";
+import { type ServiceClient, isPermanent, Refusal } from "./service-client.ts";
 import { type TemporaryFile, openTemporaryFile } from "./temporary-file.ts";
 
 /** How often it is begun, where what it counted on changes meanwhile. */

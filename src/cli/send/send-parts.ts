@@ -1,8 +1,7 @@
 /** The parts of an upload: what the service says of them, and how those that have not arrived yet are sent. */
 import { isJsonObject } from "../../oci/json.ts";
 import { concurrently } from "../../streams/concurrently.ts";
-import type { Progress } from "../progress.ts";
-import { watched } from "../watched.ts";
+import { type Progress, watched } from "../progress.ts";
 import type { Content } from "./content.ts";
 import type { Answer } from "./exchange.ts";
 import { type ServiceClient, errorText, isSuccess, isTransientAnswer } from "./service-client.ts";

@@ -1,18 +1,18 @@
 /** A running Stowage, as the command line sees it: its URL, who asks, and what its answers mean. */
 import { Buffer } from "node:buffer";
-import { type ErrorCode, StowageError, type StowageErrorOptions, isErrorCode, isTransient } from "../../errors.ts";
+import { type ErrorCode, type StowageErrorOptions, isErrorCode, isTransient, StowageError } from "../../errors.ts";
 import type { Receipt } from "../../load/receipt.ts";
 import { type JsonObject, isJsonObject, parseJson } from "../../oci/json.ts";
 import { type ImageName, formatName } from "../../oci/reference.ts";
-import type { Environment } from "../../settings.ts";
-import { parseReceipt } from "../parse-receipt.ts";
+import type { Environment } from "../../settings/settings.ts";
+import { parseReceipt } from "../receipt.ts";
 import {
   type Answer,
   type ExchangeOptions,
-  NoAnswer,
   type RequestBody,
   type TryAgainOptions,
   exchange,
+  NoAnswer,
   tryAgain,
 } from "./exchange.ts";
 

@@ -3,8 +3,8 @@ import { randomUUID } from "node:crypto";
 import { type FileHandle, open, stat, unlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { StowageError, messageOf } from "../../errors.ts";
-import type { Environment } from "../../settings.ts";
+import { messageOf, StowageError } from "../../errors.ts";
+import type { Environment } from "../../settings/settings.ts";
 
 export interface TemporaryFile {
   readonly handle: FileHandle;

@@ -18,16 +18,22 @@
  * Clocks decide only who goes first and how long others help a writer. An intent that is late by the clock of another writer
  * is left alone: its own writer, if it lives, can still merge it, and is the only one to say that it has expired.
  */
-import { findStale, seenOf } from "./find-stale.ts";
 import type { ChangeSetOutcome } from "../../oci/index-change.ts";
-import { checkFormat } from "./repository-index.ts";
-import type { Commit } from "./commit-changes.ts";
-import { lotOf, newIntentId } from "./commit-id.ts";
+import { type Commit, lotOf, newIntentId, unknownOutcome } from "./commit.ts";
 import type { IndexState } from "./index-state.ts";
 import { type Intent, deleteIntent, listIntents, maxWaitMs, putIntent } from "./intent.ts";
-import { type Sight, look } from "./look.ts";
-import { type Merge, type Told, maxConcurrentReads, mergeIntents, readIntents, stale } from "./merge-intents.ts";
-import { unknownOutcome } from "./unknown-outcome.ts";
+import { findStale, seenOf } from "./merge-index.ts";
+import {
+  type Merge,
+  type Sight,
+  type Told,
+  look,
+  maxConcurrentReads,
+  mergeIntents,
+  readIntents,
+  stale,
+} from "./merge-intents.ts";
+import { checkFormat } from "./repository-index.ts";
 
 /** How long after that, and after the last try of sending it, its writer still looks for what became of it. */
 const maxDoubtMs = 30_000;

@@ -1,11 +1,9 @@
 /** A commit by a writer who is most often the only one: one read of the index, one conditional write. */
 import type { ChangeSetOutcome } from "../../oci/index-change.ts";
-import type { RepositoryIndex } from "./repository-index.ts";
-import type { Commit } from "./commit-changes.ts";
-import { timeOfCommit } from "./commit-id.ts";
+import { type Commit, timeOfCommit, unknownOutcome } from "./commit.ts";
 import { type Doubt, type IndexState, maxCommits, readIndex, writeIndex } from "./index-state.ts";
-import { mergeWithin } from "./merge-within.ts";
-import { unknownOutcome } from "./unknown-outcome.ts";
+import { mergeWithin } from "./merge-index.ts";
+import type { RepositoryIndex } from "./repository-index.ts";
 
 /** How often a write is sent that gets no answer: for some six seconds. */
 const maxTries = 8;

@@ -6,10 +6,9 @@ import { type Clock, systemClock } from "../../clock.ts";
 import type { ChangeSet, ChangeSetOutcome } from "../../oci/index-change.ts";
 import type { ObjectStore } from "../../storage/object-store.ts";
 import type { ByteBudget } from "../../streams/byte-budget.ts";
-import type { LineMemory } from "../../streams/line-memory.ts";
 import { combine } from "./combine.ts";
 import { commitAlone } from "./commit-alone.ts";
-import { newCommitId } from "./commit-id.ts";
+import { type Commit, newCommitId } from "./commit.ts";
 
 /**
  * After so long a writer sends its changes no more: what they rest on, blobs that a load has found, may be gone. Only one who
@@ -26,18 +25,6 @@ export interface CommitOptions {
   readonly caller?: string | undefined;
   /** Until when the changes may be sent, in milliseconds since 1970; without it for `maxCommitMs` from now on. */
   readonly deadline?: number | undefined;
-}
-
-/** A commit under way. One that goes by way of intents has another id for each of them. */
-export interface Commit {
-  readonly id: string;
-  readonly repository: string;
-  readonly sets: readonly ChangeSet[];
-  readonly store: ObjectStore;
-  readonly clock: Clock;
-  readonly deadline: number;
-  /** For the index, and for the intents that are merged. */
-  readonly memory: LineMemory | undefined;
 }
 
 /**

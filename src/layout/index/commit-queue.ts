@@ -3,7 +3,7 @@ import { systemClock } from "../../clock.ts";
 import type { ChangeSet, ChangeSetOutcome } from "../../oci/index-change.ts";
 import { inTime } from "../../streams/in-time.ts";
 import { type CommitOptions, commitChanges, maxCommitMs } from "./commit-changes.ts";
-import { unknownOutcome } from "./unknown-outcome.ts";
+import { unknownOutcome } from "./commit.ts";
 
 /** Changes that go into one commit, unless a single set has more. */
 const maxChanges = 1000;

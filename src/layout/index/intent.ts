@@ -4,16 +4,15 @@
  */
 import type { Clock } from "../../clock.ts";
 import { StowageError } from "../../errors.ts";
-import type { Seen } from "./find-stale.ts";
 import type { ChangeSet } from "../../oci/index-change.ts";
 import { isJsonObject, parseJson } from "../../oci/json.ts";
-import { parseChangeSets, parseSeen } from "./parse-change.ts";
-import { currentFormat } from "./repository-index.ts";
 import { isUnanswered } from "../../storage/is-unanswered.ts";
 import { intentsPrefix } from "../../storage/keys.ts";
 import type { ObjectStore } from "../../storage/object-store.ts";
 import { readSmallObject } from "../../storage/read-small-object.ts";
-import { isCommitId, timeOfCommit } from "./commit-id.ts";
+import { isCommitId, timeOfCommit } from "./commit.ts";
+import { type Seen, parseChangeSets, parseSeen } from "./parse-change.ts";
+import { currentFormat } from "./repository-index.ts";
 
 /** A load may publish 10,000 images in a repository, each with a referrer: some 10 MiB. */
 export const maxIntentBytes = 16 * 1024 * 1024;

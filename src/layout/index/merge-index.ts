@@ -1,5 +1,5 @@
 /** Merges changes into a repository's index: a pure function, so that a commit can try it again on a newer state. */
-import { type Stamp, forgetGone, lastChange, stampAnnotation } from "./change-history.ts";
+import { maxEntriesBytes } from "../../limits.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
 import type {
   Change,
@@ -11,9 +11,11 @@ import type {
   RemoveTagChange,
   SetChange,
 } from "../../oci/index-change.ts";
-import { matchesPattern } from "../../oci/match-pattern.ts";
-import type { RepositoryIndex } from "./repository-index.ts";
 import { refNameAnnotation, subjectAnnotation, subjectOf, tagOf } from "../../oci/index-entry.ts";
+import { matchesPattern } from "../../oci/tag-pattern.ts";
+import { type Stamp, forgetGone, lastChange, stampAnnotation } from "./change-history.ts";
+import type { Seen } from "./parse-change.ts";
+import { type RepositoryIndex, serializeRepositoryIndex } from "./repository-index.ts";
 
 /** Of digests that were removed, so many are remembered, the latest. */
 export const maxRemoved = 1000;
@@ -185,4 +187,72 @@ function entryOf({ tag, mediaType, digest, size, artifactType, subject }: SetCha
     ...stampAnnotation(stamp),
   };
   return { mediaType, digest, size, ...(artifactType !== undefined && { artifactType }), annotations };
+}
+
+// Merges changes into an index, as far as they fit into it.
+
+/** As `mergeIndex`, but that sets by which the index would become too large have failed as `full`. */
+export function mergeWithin(index: RepositoryIndex, sets: readonly ChangeSet[], now: number): MergedIndex {
+  const merged = mergeIndex(index, sets, now);
+  return isFull(index, merged.index) ? mergeOneByOne(index, sets, now) : merged;
+}
+
+function mergeOneByOne(index: RepositoryIndex, sets: readonly ChangeSet[], now: number): MergedIndex {
+  let current = index;
+  const outcomes = sets.flatMap((set): readonly ChangeSetOutcome[] => {
+    const merged = mergeIndex(current, [set], now);
+    if (isFull(current, merged.index)) return [{ failed: "full" }];
+    current = merged.index;
+    return merged.outcomes;
+  });
+  return { index: current, outcomes };
+}
+
+/** What makes a full index smaller is always welcome. */
+function isFull(before: RepositoryIndex, after: RepositoryIndex): boolean {
+  const bytes = bytesOf(after);
+  return bytes > maxEntriesBytes && bytes > bytesOf(before);
+}
+
+function bytesOf(index: RepositoryIndex): number {
+  return serializeRepositoryIndex({ ...index, applied: new Map() }).length;
+}
+
+// Tells which changes come too late: something that they touch was changed by a writer who began after the changes were sent,
+// or may have. To merge them would undo something newer.
+
+export function seenOf({ history, generation }: RepositoryIndex): Seen {
+  return { history: history.id, generation };
+}
+
+/** Was any name that the set touches changed by a writer who has seen as much as the set's own writer, or more? */
+export type StaleTest = (set: ChangeSet, seen: Seen) => boolean;
+
+/** Returns the test for an index into which these sets are to be merged. */
+export function findStale(index: RepositoryIndex, sets: readonly ChangeSet[]): StaleTest {
+  const { entries, history } = index;
+  const byName = new Map(entries.map((entry) => [tagOf(entry) ?? entry.digest, entry]));
+
+  const changedIn = (name: string): number =>
+    lastChange({ entry: byName.get(name), gone: history.gone.get(name), forgotten: history.forgotten });
+
+  /**
+   * A digest that was removed must not come back under a tag. The removal of a digest must not take a tag that is newer, nor one
+   * that only gets the digest in the same merge.
+   */
+  const touched = (change: Change): readonly string[] => {
+    if (change.op === "set") return change.tag === undefined ? [change.digest] : [change.tag, change.digest];
+    if ("tag" in change) return [change.tag];
+    const names = [...byName].flatMap(([name, { digest }]) => (digest === change.digest ? [name] : []));
+    const later = sets.flatMap(({ changes }) => changes).filter(isSet);
+    return [change.digest, ...names, ...later.flatMap((it) => (it.digest === change.digest ? nameOf(it) : []))];
+  };
+
+  return ({ changes }, seen) =>
+    seen.history !== history.id ||
+    changes.some((change) => touched(change).some((name) => changedIn(name) > seen.generation));
+}
+
+function isSet(change: Change): change is SetChange {
+  return change.op === "set";
 }

@@ -1,14 +1,21 @@
 /** What the winner of a race does for everybody: it merges their intents into the index, in one conditional write. */
-import { type StaleTest, findStale } from "./find-stale.ts";
 import type { ChangeSet, ChangeSetOutcome } from "../../oci/index-change.ts";
-import type { RepositoryIndex } from "./repository-index.ts";
 import { smallObjectBytes } from "../../storage/read-small-object.ts";
 import { concurrently } from "../../streams/concurrently.ts";
-import type { Commit } from "./commit-changes.ts";
+import type { Commit } from "./commit.ts";
 import { type IndexState, readIndex, writeIndex } from "./index-state.ts";
-import { type Intent, type ListedIntent, deleteIntent, isAbandoned, maxIntentBytes, readIntent } from "./intent.ts";
-import type { Sight } from "./look.ts";
-import { mergeWithin } from "./merge-within.ts";
+import {
+  type Intent,
+  type ListedIntent,
+  deleteIntent,
+  isAbandoned,
+  isLate,
+  listIntents,
+  maxIntentBytes,
+  readIntent,
+} from "./intent.ts";
+import { type StaleTest, findStale, mergeWithin } from "./merge-index.ts";
+import type { RepositoryIndex } from "./repository-index.ts";
 
 /** Bytes of intents that are merged in one write; the rest waits for the next. */
 const maxMergedBytes = 8 * 1024 * 1024;
@@ -106,4 +113,26 @@ function keptOutcomes({ applied }: RepositoryIndex, listed: readonly ListedInten
     const outcomes = applied.get(id);
     return outcomes === undefined ? [] : [[id, outcomes]];
   });
+}
+
+/** What a look at the store shows. */
+export interface Sight {
+  readonly state: IndexState;
+  /** What became of the own changes, if that is known. */
+  readonly outcomes: readonly ChangeSetOutcome[] | undefined;
+  readonly listed: readonly ListedIntent[];
+  /** Those that have no outcome yet and may be merged: the own one, and those whose time is not over. */
+  readonly waiting: readonly ListedIntent[];
+}
+
+/** Lists after it has read, never before: the argument in `combine.ts` hangs on that. `lastSeen` spares the read. */
+export async function look(commit: Commit, lastSeen: IndexState | undefined): Promise<Sight> {
+  const { id, store, repository, clock, memory } = commit;
+  const state = lastSeen ?? (await readIndex(store, repository, memory));
+  const { applied } = state.index;
+  const outcomes = applied.get(id);
+  const listed = outcomes === undefined ? await listIntents(commit) : [];
+  const open = listed.filter((intent) => !applied.has(intent.id));
+  const waiting = open.filter((intent) => intent.id === id || !isLate(intent.id, clock));
+  return { state, outcomes, listed, waiting };
 }

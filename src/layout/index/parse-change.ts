@@ -1,6 +1,5 @@
 /** Reads changes and what became of them from the JSON that another writer left in the store. */
-import { isSha256Digest } from "../../oci/digest.ts";
-import type { Seen } from "./find-stale.ts";
+import { isSha256Digest } from "../../oci/descriptor.ts";
 import type {
   Change,
   ChangeOutcome,
@@ -33,6 +32,12 @@ export function parseOutcomes(value: unknown): ChangeSetOutcome[] {
     if (refused !== undefined) return { refused: parseRefusal(objectOf(refused, "a refusal")) };
     return { changes: listOf(changes, "outcomes of changes").map(parseChangeOutcome) };
   });
+}
+
+/** What a writer has seen of an index: all of its changes up to a generation. */
+export interface Seen {
+  readonly history: string;
+  readonly generation: number;
 }
 
 /** Reads what a writer has seen. Throws an `Error` that says what is wrong. */

@@ -21,13 +21,7 @@ import type { FileHandle } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { StowageError } from "../../errors.ts";
 import { abortable } from "../../streams/abortable.ts";
-import { exactly } from "../../streams/exactly.ts";
-import { inDirectory, linkDurably, makeDirectory, renameDurably, writeDurably } from "./durable-file.ts";
-import { FileBody, fileReadBytes } from "./file-body.ts";
-import { fromSource, guarded } from "./file-errors.ts";
-import { isKey, listFileKeys } from "./file-keys.ts";
-import { isOtherThanFile, openFile, removeEmptyFolders, removeFile, removeOldFiles } from "./files.ts";
-import { FileVersions, type FoundFile, etagOf } from "./file-versions.ts";
+import { exactly } from "../../streams/verify-bytes.ts";
 import { blobKey, condemnedPrefix, incomingPrefix, stagingPrefix } from "../keys.ts";
 import type {
   BlobIdentity,
@@ -43,6 +37,12 @@ import type {
   StagedSource,
   StoredObject,
 } from "../object-store.ts";
+import { inDirectory, linkDurably, makeDirectory, renameDurably, writeDurably } from "./durable-file.ts";
+import { FileBody, fileReadBytes } from "./file-body.ts";
+import { fromSource, guarded } from "./file-errors.ts";
+import { isKey, listFileKeys } from "./file-keys.ts";
+import { type FoundFile, etagOf, FileVersions } from "./file-versions.ts";
+import { isOtherThanFile, openFile, removeEmptyFolders, removeFile, removeOldFiles } from "./files.ts";
 import { ReserveFile } from "./reserve-file.ts";
 
 const ownFolder = ".stowage";

@@ -1,5 +1,5 @@
 /** The body of an object that R2 sends: its every byte, or an error. */
-import { orAbort } from "../../streams/or-abort.ts";
+import { orAbort } from "../../streams/abortable.ts";
 import { byteStreamToBytes } from "../../streams/readable-stream.ts";
 import { type R2Call, r2Unavailable } from "./r2-errors.ts";
 

@@ -1,7 +1,7 @@
 /** Asks R2, again where that may help, and says in Stowage's words what it could not do. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { StowageError, messageOf } from "../../errors.ts";
-import { orAbort } from "../../streams/or-abort.ts";
+import { messageOf, StowageError } from "../../errors.ts";
+import { orAbort } from "../../streams/abortable.ts";
 
 /** Tries of one request, the first included. */
 const maxTries = 4;

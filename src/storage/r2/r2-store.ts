@@ -2,8 +2,8 @@
  * A bucket of Cloudflare R2, or a prefix of one, by the binding that a Worker has. Conditional writes are R2's own; a blob
  * that is larger than a part goes up in parts, straight to its final key.
  */
-import { StowageError, messageOf } from "../../errors.ts";
-import { hexOf } from "../../oci/digest.ts";
+import { messageOf, StowageError } from "../../errors.ts";
+import { hexOf } from "../../oci/descriptor.ts";
 import { abortable } from "../../streams/abortable.ts";
 import { verifyBytes } from "../../streams/verify-bytes.ts";
 import { blobKey } from "../keys.ts";

@@ -2,9 +2,9 @@
  * A bucket, or a prefix of one, as a store. Conditional writes are S3's own; a blob that is larger than a part goes up by
  * lib-storage's `Upload`, straight to its final key.
  */
+import { type S3Client, DeleteObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { Buffer } from "node:buffer";
-import { DeleteObjectCommand, PutObjectCommand, type S3Client } from "@aws-sdk/client-s3";
-import { hexOf } from "../../oci/digest.ts";
+import { hexOf } from "../../oci/descriptor.ts";
 import { blobKey } from "../keys.ts";
 import type {
   BlobIdentity,
@@ -33,8 +33,8 @@ import {
 } from "./s3-errors.ts";
 import { conditionHeaders, holds, infoOf } from "./s3-headers.ts";
 import { listS3Objects } from "./s3-list.ts";
-import { S3Presigner } from "./s3-presigner.ts";
 import { onceOptions, onlyOnce } from "./s3-once.ts";
+import { S3Presigner } from "./s3-presigner.ts";
 import { type ReadOptions, type S3ObjectInfo, getS3Object, headS3Object } from "./s3-read.ts";
 import { settleBlobWrite } from "./s3-settle.ts";
 import { withSignal } from "./s3-signal.ts";

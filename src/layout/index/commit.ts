@@ -4,6 +4,22 @@
  * clocks are right within a quarter of an hour.
  */
 import type { Clock } from "../../clock.ts";
+import { messageOf, StowageError } from "../../errors.ts";
+import type { ChangeSet } from "../../oci/index-change.ts";
+import type { ObjectStore } from "../../storage/object-store.ts";
+import type { LineMemory } from "../../streams/byte-budget.ts";
+
+/** A commit under way. One that goes by way of intents has another id for each of them. */
+export interface Commit {
+  readonly id: string;
+  readonly repository: string;
+  readonly sets: readonly ChangeSet[];
+  readonly store: ObjectStore;
+  readonly clock: Clock;
+  readonly deadline: number;
+  /** For the index, and for the intents that are merged. */
+  readonly memory: LineMemory | undefined;
+}
 
 const timeDigits = 12;
 
@@ -58,4 +74,13 @@ export function timeOfCommit(id: string): number {
 
 function hex(value: number, digits: number): string {
   return value.toString(16).padStart(digits, "0");
+}
+
+// The error of a commit that ends in doubt.
+
+/** The changes were made whole, or will be, or not at all: nobody who was asked could tell. */
+export function unknownOutcome(repository: string, cause?: unknown): StowageError {
+  const why = cause === undefined ? "the store did not answer" : messageOf(cause);
+  const message = `Cannot tell whether the changes of "${repository}" were made, they may yet be: ${why}; try again`;
+  return new StowageError("STORE_UNAVAILABLE", message, { cause, detail: { name: repository } });
 }

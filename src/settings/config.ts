@@ -1,12 +1,11 @@
 /** The settings, read from the environment once, with every problem reported at once. */
-import type { Access } from "./auth/access.ts";
-import { describeAccess } from "./auth/describe-access.ts";
-import { parseTokens } from "./auth/parse-tokens.ts";
-import { StowageError } from "./errors.ts";
+import { type Access, describeAccess } from "../auth/access.ts";
+import { parseTokens } from "../auth/parse-tokens.ts";
+import { StowageError } from "../errors.ts";
+import { type Limits, defaultLimits } from "../limits.ts";
+import { isLoopback } from "../loopback.ts";
+import { type TagPattern, parseTagPatterns } from "../oci/tag-pattern.ts";
 import { warnOfUnknown } from "./known-settings.ts";
-import { type Limits, defaultLimits } from "./limits.ts";
-import { isLoopback } from "./loopback.ts";
-import { type TagPattern, parseTagPatterns } from "./oci/tag-pattern.ts";
 import { parseBytes, parseSeconds } from "./parse-quantity.ts";
 import type { Environment } from "./settings.ts";
 

@@ -1,7 +1,7 @@
 /** Tells a person what a load has done. */
 import type { BlobReceipt, BlobStatus, ImageReceipt, Receipt } from "../load/receipt.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
-import { platformOf } from "../oci/platform.ts";
+import { type Descriptor, platformOf } from "../oci/descriptor.ts";
+import { isJsonObject } from "../oci/json.ts";
 import { formatReference } from "../oci/reference.ts";
 import { formatBytes, formatCount, formatSeconds } from "./format.ts";
 
@@ -68,4 +68,47 @@ function shortList(items: readonly string[]): string {
   const rest = items.length - maxShown;
   const shown = items.slice(0, maxShown).join(", ");
   return rest > 0 ? `${shown} and ${formatCount(rest, "other")}` : shown;
+}
+
+// Reads a receipt from JSON that a service has sent.
+
+/** The receipt as it is, with whatever else it holds; undefined if it is none. */
+export function parseReceipt(json: unknown): Receipt | undefined {
+  return isReceipt(json) ? json : undefined;
+}
+
+function isReceipt(json: unknown): json is Receipt {
+  return (
+    isJsonObject(json) &&
+    isListOf(json["images"], isImage) &&
+    isListOf(json["blobs"], isBlob) &&
+    isListOf(json["ignored"], (entry) => hasStrings(entry, ["path", "reason"])) &&
+    hasNumbers(json["bytes"], ["received", "written", "skipped"]) &&
+    isJsonObject(json["requests"])
+  );
+}
+
+function isImage(value: unknown): boolean {
+  if (!isJsonObject(value)) return false;
+  const { absent } = value;
+  return (
+    hasStrings(value, ["repository", "reference", "digest", "mediaType", "status"]) &&
+    (absent === undefined || isListOf(absent, (descriptor) => hasStrings(descriptor, ["digest"])))
+  );
+}
+
+function isBlob(value: unknown): boolean {
+  return hasStrings(value, ["digest", "status"]) && hasNumbers(value, ["size"]);
+}
+
+function isListOf(value: unknown, isItem: (item: unknown) => boolean): boolean {
+  return Array.isArray(value) && value.every(isItem);
+}
+
+function hasStrings(value: unknown, names: readonly string[]): boolean {
+  return isJsonObject(value) && names.every((name) => typeof value[name] === "string");
+}
+
+function hasNumbers(value: unknown, names: readonly string[]): boolean {
+  return isJsonObject(value) && names.every((name) => typeof value[name] === "number");
 }

@@ -1,7 +1,7 @@
 /** A request of a function URL, or of an HTTP API, as Lambda hands it over (payload version 2), and the answer as Lambda wants it. */
 import { Buffer } from "node:buffer";
 import { StowageError, messageOf } from "../errors.ts";
-import { errorResponse } from "../http/error-response.ts";
+import { errorResponse, withoutStore } from "../http/error-response.ts";
 import { type JsonObject, isJsonObject } from "../oci/json.ts";
 
 /** What Stowage reads of it. */
@@ -16,6 +16,8 @@ interface HttpEvent {
 
 interface AnswerOptions {
   readonly fetch: (request: Request) => Response | Promise<Response>;
+  /** Ends the request. */
+  readonly signal: AbortSignal;
   readonly log: (line: string) => void;
 }
 
@@ -46,20 +48,29 @@ export function parseHttpEvent(event: unknown): HttpEvent | undefined {
   };
 }
 
-/** Answers a request. One that cannot be read is an error of the client, and the app does not see it. */
-export async function answerHttpEvent(event: HttpEvent, { fetch, log }: AnswerOptions): Promise<HttpResult> {
+/**
+ * Answers a request. One that cannot be read is an error of the client, and the app does not see it. An answer goes out whole:
+ * if its bytes cannot be read to their end, an error takes its place.
+ */
+export async function answerHttpEvent(event: HttpEvent, { fetch, signal, log }: AnswerOptions): Promise<HttpResult> {
   let request: Request;
   try {
-    request = requestOf(event);
+    request = requestOf(event, signal);
   } catch (error) {
     const refusal = new StowageError("INPUT_INVALID", `Cannot read the request: ${messageOf(error)}`);
     log(`refused a request before it was read, 400: ${refusal.code}: ${refusal.message}`);
     return resultOf(errorResponse(refusal));
   }
-  return resultOf(await fetch(request));
+  const response = await fetch(request);
+  try {
+    return await resultOf(response);
+  } catch (error) {
+    log(`cannot answer ${event.method} ${new URL(request.url).pathname}: ${messageOf(error)}`);
+    return resultOf(errorResponse(error instanceof Error ? withoutStore(error) : error));
+  }
 }
 
-function requestOf(event: HttpEvent): Request {
+function requestOf(event: HttpEvent, signal: AbortSignal): Request {
   const { method, url } = event;
   if (!URL.canParse(url)) throw new Error("its host or its path cannot be part of a URL");
   const headers = new Headers();
@@ -69,7 +80,7 @@ function requestOf(event: HttpEvent): Request {
   if (event.cookies.length > 0) setHeader(headers, "Cookie", event.cookies.join("; "));
   const body = method === "GET" || method === "HEAD" ? undefined : bodyOf(event); // of those two no body means anything
   if (body !== undefined) headers.set("Content-Length", String(body.length));
-  return new Request(url, { method, headers, ...(body !== undefined && { body }) });
+  return new Request(url, { method, headers, signal, ...(body !== undefined && { body }) });
 }
 
 function bodyOf({ body, isBase64Encoded }: HttpEvent): Uint8Array<ArrayBuffer> | undefined {

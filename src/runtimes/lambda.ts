@@ -49,7 +49,9 @@ export async function handler(event: unknown, context: LambdaContext): Promise<u
     }
     const request = parseHttpEvent(event);
     if (request !== undefined) {
-      return await answerHttpEvent(request, { fetch: (asked) => service.app.fetch(asked), log: platform.log });
+      // A signal of its own for each request: what listens to it goes with it.
+      const signal = AbortSignal.any([service.ending.signal]);
+      return await answerHttpEvent(request, { fetch: (asked) => service.app.fetch(asked), signal, log: platform.log });
     }
     // Its fields are named, not shown: the headers of a request hold secrets.
     const found = isJsonObject(event) ? Object.keys(event).join(", ") : typeof event;

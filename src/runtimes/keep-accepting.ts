@@ -5,38 +5,47 @@
 import type { Server } from "node:http";
 import { type Socket, connect } from "node:net";
 
-/** How long a listener may take no connection until it is tried, and then how long it may take for that one. */
-const patienceMs = 2000;
+/** The listener is looked at this often. */
+const lookMs = 100;
+/**
+ * Looks without a new connection until the listener is tried, and as many again until it is started again: two seconds each.
+ * They are counted, not timed. A process that is short of CPU looks less often, and takes connections as late: a start of its
+ * listener would reset those that wait.
+ */
+const maxLooks = 20;
 
 /** Goes on until the function that it returns is called. */
 export function keepAccepting(server: Server, log: (line: string) => void): () => void {
   const bound = server.address();
   if (bound === null || typeof bound === "string") return () => undefined;
   const at = { host: bound.address, port: bound.port };
-  let isTaking = true;
+  let looks = 0;
   let trial: Socket | undefined;
-  const seen = (): void => void (isTaking = true);
-  server.on("connection", seen);
-
-  const check = (): void => {
-    if (isTaking) {
-      isTaking = false;
-      endTrial();
-    } else if (trial === undefined) {
-      // An error says that there is no descriptor for it, and nothing of the listener.
-      trial = connect(at).on("end", seen).on("error", seen);
-    } else {
-      log("the listener takes no connections any more, starting it again");
-      endTrial();
-      if (server.listening) server.close();
-      server.listen(at);
-    }
-  };
   const endTrial = (): void => {
     trial?.destroy();
     trial = undefined;
   };
-  const timer = setInterval(check, patienceMs);
+  const seen = (): void => {
+    looks = 0;
+    endTrial();
+  };
+  server.on("connection", seen);
+
+  const look = (): void => {
+    looks += 1;
+    if (looks < maxLooks) return;
+    looks = 0;
+    if (server.listening && trial === undefined) {
+      // An error says that there is no descriptor for it, and nothing of the listener.
+      trial = connect(at).on("end", seen).on("error", seen);
+      return;
+    }
+    log("the listener takes no connections any more, starting it again");
+    endTrial();
+    if (server.listening) server.close();
+    server.listen(at);
+  };
+  const timer = setInterval(look, lookMs);
   return () => {
     clearInterval(timer);
     endTrial();

@@ -6,7 +6,8 @@
  * It is served by Deno's `node:http`. `Deno.serve` is some 10 % faster, but never closes a silent connection, and ends the process
  * when descriptors run out.
  */
-import { keepAccepting, node } from "./node.ts";
+import { keepAccepting } from "./keep-accepting.ts";
+import { node } from "./node.ts";
 import { runProgram } from "./run-service.ts";
 
 /** Deno Deploy decides itself where its servers listen, and everybody can reach them. */

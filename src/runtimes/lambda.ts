@@ -5,7 +5,7 @@
 import { Buffer } from "node:buffer";
 import process from "node:process";
 import { messageOf, StowageError } from "../errors.ts";
-import { errorResponse } from "../http/error-response.ts";
+import { errorResponse, withoutStore } from "../http/error-response.ts";
 import { type JsonObject, isJsonObject } from "../oci/json.ts";
 import { type OpenedApp, openApp } from "../open-app.ts";
 import { loadS3Events, writtenObjects } from "./s3-events.ts";
@@ -50,7 +50,9 @@ export async function handler(event: unknown, context: LambdaContext): Promise<u
     }
     const request = parseHttpEvent(event);
     if (request !== undefined) {
-      return await answerHttpEvent(request, { fetch: (asked) => service.app.fetch(asked), log: platform.log });
+      // A signal of its own for each request: what listens to it goes with it.
+      const signal = AbortSignal.any([service.ending.signal]);
+      return await answerHttpEvent(request, { fetch: (asked) => service.app.fetch(asked), signal, log: platform.log });
     }
     // Its fields are named, not shown: the headers of a request hold secrets.
     const found = isJsonObject(event) ? Object.keys(event).join(", ") : typeof event;
@@ -97,6 +99,8 @@ interface HttpEvent {
 
 interface AnswerOptions {
   readonly fetch: (request: Request) => Response | Promise<Response>;
+  /** Ends the request. */
+  readonly signal: AbortSignal;
   readonly log: (line: string) => void;
 }
 
@@ -127,20 +131,29 @@ export function parseHttpEvent(event: unknown): HttpEvent | undefined {
   };
 }
 
-/** Answers a request. One that cannot be read is an error of the client, and the app does not see it. */
-export async function answerHttpEvent(event: HttpEvent, { fetch, log }: AnswerOptions): Promise<HttpResult> {
+/**
+ * Answers a request. One that cannot be read is an error of the client, and the app does not see it. An answer goes out whole:
+ * if its bytes cannot be read to their end, an error takes its place.
+ */
+export async function answerHttpEvent(event: HttpEvent, { fetch, signal, log }: AnswerOptions): Promise<HttpResult> {
   let request: Request;
   try {
-    request = requestOf(event);
+    request = requestOf(event, signal);
   } catch (error) {
     const refusal = new StowageError("INPUT_INVALID", `Cannot read the request: ${messageOf(error)}`);
     log(`refused a request before it was read, 400: ${refusal.code}: ${refusal.message}`);
     return resultOf(errorResponse(refusal));
   }
-  return resultOf(await fetch(request));
+  const response = await fetch(request);
+  try {
+    return await resultOf(response);
+  } catch (error) {
+    log(`cannot answer ${event.method} ${new URL(request.url).pathname}: ${messageOf(error)}`);
+    return resultOf(errorResponse(error instanceof Error ? withoutStore(error) : error));
+  }
 }
 
-function requestOf(event: HttpEvent): Request {
+function requestOf(event: HttpEvent, signal: AbortSignal): Request {
   const { method, url } = event;
   if (!URL.canParse(url)) throw new Error("its host or its path cannot be part of a URL");
   const headers = new Headers();
@@ -150,7 +163,7 @@ function requestOf(event: HttpEvent): Request {
   if (event.cookies.length > 0) setHeader(headers, "Cookie", event.cookies.join("; "));
   const body = method === "GET" || method === "HEAD" ? undefined : bodyOf(event); // of those two no body means anything
   if (body !== undefined) headers.set("Content-Length", String(body.length));
-  return new Request(url, { method, headers, ...(body !== undefined && { body }) });
+  return new Request(url, { method, headers, signal, ...(body !== undefined && { body }) });
 }
 
 function bodyOf({ body, isBase64Encoded }: HttpEvent): Uint8Array<ArrayBuffer> | undefined {

@@ -3,7 +3,7 @@ import { type HttpBindings, getRequestListener, RequestError } from "@hono/node-
 import type { Context, Hono } from "hono";
 import { once } from "node:events";
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
-import { type Socket, connect } from "node:net";
+import type { Socket } from "node:net";
 import { StowageError } from "../errors.ts";
 import { errorResponse } from "../http/error-response.ts";
 import { FloodGate } from "../http/report-requests.ts";
@@ -127,45 +127,4 @@ function bodyOf(c: Context<{ Bindings: HttpBindings }>): AsyncIterable<Uint8Arra
  */
 function closeIfUnread(socket: Socket): void {
   if (socket.writableLength > 0) socket.destroy();
-}
-
-// Starts a listener of Deno's again. When descriptors run out, it fails to take a connection and never tries again (seen with
-// Deno 2.9.5). Deno tells nobody. So a connection of the service's own shows whether others are still taken.
-
-/** How long a listener may take no connection until it is tried, and then how long it may take for that one. */
-const patienceMs = 2000;
-
-/** Goes on until the function that it returns is called. */
-export function keepAccepting(server: Server, log: (line: string) => void): () => void {
-  const bound = server.address();
-  if (bound === null || typeof bound === "string") return () => undefined;
-  const at = { host: bound.address, port: bound.port };
-  let isTaking = true;
-  let trial: Socket | undefined;
-  const seen = (): void => void (isTaking = true);
-  server.on("connection", seen);
-
-  const check = (): void => {
-    if (isTaking) {
-      isTaking = false;
-      endTrial();
-    } else if (trial === undefined) {
-      // An error says that there is no descriptor for it, and nothing of the listener.
-      trial = connect(at).on("end", seen).on("error", seen);
-    } else {
-      log("the listener takes no connections any more, starting it again");
-      endTrial();
-      if (server.listening) server.close();
-      server.listen(at);
-    }
-  };
-  const endTrial = (): void => {
-    trial?.destroy();
-    trial = undefined;
-  };
-  const timer = setInterval(check, patienceMs);
-  return () => {
-    clearInterval(timer);
-    endTrial();
-  };
 }

@@ -17,6 +17,9 @@ export interface EventMessage {
   retry(): void;
 }
 
+/** Characters of a message that the log shows. A message has up to 128 KB. */
+const maxShownLength = 500;
+
 export interface LoadEventsOptions extends Pick<OpenedApp, "layout" | "config"> {
   readonly log: (line: string) => void;
 }
@@ -34,7 +37,7 @@ async function isDone(event: unknown, { layout, config, log }: LoadEventsOptions
   const object = writtenObject(event);
   const key = object && incomingKeyOf(object.key, layout.store.url);
   if (object === undefined || key === undefined) {
-    log(`nothing to load: ${printable(JSON.stringify(event))}`);
+    log(`nothing to load: ${textOf(event)}`);
     return true;
   }
   try {
@@ -51,9 +54,20 @@ async function isDone(event: unknown, { layout, config, log }: LoadEventsOptions
 
 /** The object that an event says was written: `{"action":"PutObject","object":{"key","size","eTag"},…}`. */
 function writtenObject(event: unknown): { readonly key: string; readonly eTag: string } | undefined {
-  if (!isJsonObject(event) || !/^(?:PutObject|CopyObject|CompleteMultipartUpload)$/.test(String(event["action"]))) {
+  const { action, object } = isJsonObject(event) ? event : {};
+  if (typeof action !== "string" || !/^(?:PutObject|CopyObject|CompleteMultipartUpload)$/.test(action))
     return undefined;
-  }
-  const { key, eTag } = isJsonObject(event["object"]) ? event["object"] : {};
+  const { key, eTag } = isJsonObject(object) ? object : {};
   return typeof key === "string" && typeof eTag === "string" ? { key, eTag } : undefined;
+}
+
+/** The start of a message, for the log. Another producer's message may be no JSON: a queue carries any value, also `undefined`. */
+function textOf(event: unknown): string {
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(event);
+  } catch {
+    // Such as a `bigint`, or an object that holds itself.
+  }
+  return printable((text ?? `a message of type ${typeof event}`).slice(0, maxShownLength));
 }

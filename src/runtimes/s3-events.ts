@@ -27,7 +27,7 @@ export function writtenObjects(event: unknown): readonly WrittenObject[] | undef
   if (!Array.isArray(records) || !records.every(isS3Record)) return undefined;
   return records.flatMap(({ eventName, s3 }) => {
     const { key, eTag } = isJsonObject(s3) && isJsonObject(s3["object"]) ? s3["object"] : {};
-    if (typeof key !== "string" || !String(eventName).startsWith("ObjectCreated:")) return [];
+    if (typeof key !== "string" || typeof eventName !== "string" || !eventName.startsWith("ObjectCreated:")) return [];
     return [{ key: decodeKey(key), etag: typeof eTag === "string" ? eTag : undefined }];
   });
 }

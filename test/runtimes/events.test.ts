@@ -64,3 +64,33 @@ describe("a tarball that is loaded by an event", () => {
     expect(log).toEqual([expect.stringMatching(/^"incoming\/team\/other.tar": loaded elsewhere\/app:2 created \(/)]);
   });
 });
+
+describe("a message of R2's queue that is no event", () => {
+  const loop: { self?: unknown } = {};
+  loop.self = loop;
+  const cases: readonly (readonly [string, unknown])[] = [
+    ["nothing", undefined],
+    ["a number that JSON does not have", 1n],
+    ["an object that holds itself", loop],
+    ["an action that is no text", { action: { toString: 1, valueOf: 1 }, object: { key, eTag: "e" } }],
+    ["a text of 128 KB", "x".repeat(128_000)],
+  ];
+
+  it.each(cases)("is done with, and so is the next one: %s", async (_, body) => {
+    const done: string[] = [];
+    const messageOf = (name: string, its: unknown): Parameters<typeof loadR2Events>[0]["messages"][number] => ({
+      body: its,
+      ack: () => done.push(`${name} is done`),
+      retry: () => done.push(`${name} comes again`),
+    });
+    await store.put("incoming/team/next:1", await tarOf(makeLayout({ label: "next" })));
+    const eTag = (await store.head("incoming/team/next:1"))?.etag;
+    const event = { action: "PutObject", object: { key: "incoming/team/next:1", eTag } };
+    const options = { config, layout: openLayout(store) };
+    const messages = [messageOf("the first", body), messageOf("the second", event)];
+    await loadR2Events({ messages }, { ...options, log: (line) => log.push(line) });
+    expect(done).toEqual(["the first is done", "the second is done"]);
+    expect(log).toEqual([expect.stringMatching(/^nothing to load: /), expect.stringMatching(/loaded team\/next:1/)]);
+    expect(log[0]?.length).toBeLessThan(1000);
+  });
+});

@@ -4,16 +4,27 @@ import { type Server, createServer } from "node:http";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { isJsonObject } from "../../src/oci/json.ts";
 import { writtenObjects } from "../../src/runtimes/s3-events.ts";
-import { randomBytes } from "../support/bytes.ts";
+import { randomBytes, sha256 } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 
+const blob = randomBytes(200_000);
+
 /** A bucket that does not answer. */
-let bucket: Server;
+let silent: Server;
+/** A bucket that sends half of each object, and then hangs up. */
+let broken: Server;
 beforeAll(async () => {
-  bucket = createServer(() => undefined).listen(0, "127.0.0.1");
-  await once(bucket, "listening");
+  silent = createServer(() => undefined).listen(0, "127.0.0.1");
+  broken = createServer(({ method }, response) => {
+    response.writeHead(200, { "Content-Length": blob.length, ETag: '"e"' });
+    if (method === "HEAD") response.end();
+    else response.write(blob.subarray(0, blob.length / 2), () => setTimeout(() => response.destroy(), 20));
+  }).listen(0, "127.0.0.1");
+  await Promise.all([once(silent, "listening"), once(broken, "listening")]);
 });
-afterAll(() => bucket.closeAllConnections());
+afterAll(() => {
+  for (const bucket of [silent, broken]) bucket.closeAllConnections();
+});
 afterEach(() => vi.unstubAllEnvs());
 
 type Handle = (event: unknown, remainingMs?: number) => Promise<unknown>;
@@ -30,7 +41,7 @@ async function coldStart(settings: Readonly<Record<string, string>>): Promise<Ha
   };
 }
 
-function silentBucket(): Readonly<Record<string, string>> {
+function settingsOf(bucket: Server): Readonly<Record<string, string>> {
   const address = bucket.address();
   const port = typeof address === "object" && address !== null ? address.port : 0;
   return {
@@ -54,7 +65,7 @@ function written(key: string): unknown {
 
 describe("the handler for AWS Lambda", () => {
   it("ends a load before its time is over, and serves the next request", async () => {
-    const handle = await coldStart(silentBucket());
+    const handle = await coldStart(settingsOf(silent));
     const tarball = await tarOf(makeLayout({ layers: [randomBytes(1000)] }));
     const answer = await handle(request("PUT", "/v1/load", tarball), 1000);
     expect(answer).toMatchObject({ statusCode: 503 });
@@ -63,14 +74,34 @@ describe("the handler for AWS Lambda", () => {
     expect(await handle(request("GET", "/healthz"))).toMatchObject({ statusCode: 200 });
   });
 
+  it.each([
+    ["a list of tags", "GET", "/v2/app/tags/list"],
+    ["a blob", "GET", `/v2/app/blobs/${sha256(blob)}`],
+    ["a deletion", "DELETE", "/v2/app/manifests/1"],
+  ])("ends %s before its time is over", async (_, method, path) => {
+    const handle = await coldStart(settingsOf(silent));
+    const answer = await handle(request(method, path), 1000);
+    expect(answer).toMatchObject({ statusCode: 503 });
+    expect(errorsOf(answer)).toMatchObject([{ code: "INTERRUPTED" }]);
+  });
+
+  it("answers with an error if the bucket breaks off in the middle of a blob", async () => {
+    const handle = await coldStart(settingsOf(broken));
+    const answer = await handle(request("GET", `/v2/app/blobs/${sha256(blob)}`));
+    expect(answer).toMatchObject({ statusCode: 503 });
+    const [error] = errorsOf(answer);
+    expect(error).toMatchObject({ code: "STORE_UNAVAILABLE" });
+    expect(JSON.stringify(error)).not.toContain("images");
+  });
+
   it("fails for an event whose tarball may be loaded later, so that Lambda tries again", async () => {
-    const handle = await coldStart(silentBucket());
+    const handle = await coldStart(settingsOf(silent));
     const event = { Records: [written("images/incoming/app.tar")] };
     await expect(handle(event, 1000)).rejects.toThrow("Cannot load 1 of 1 objects");
   });
 
   it("lets an event pass that names nothing to load", async () => {
-    const handle = await coldStart(silentBucket());
+    const handle = await coldStart(settingsOf(silent));
     expect(await handle({ Records: [written("images/index.json"), written("images/incoming/")] })).toBeUndefined();
   });
 

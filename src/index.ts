@@ -22,22 +22,23 @@ export { type OpenStoreOptions, openStore } from "./open-store.ts";
 export type { Settings } from "./settings.ts";
 export type { RequestCounts } from "./storage/counting-store.ts";
 export type {
-  BlobIdentity,
-  BlobSource,
   ByteRange,
+  ByteSource,
   CallOptions,
+  CopyOptions,
   GetOptions,
   ObjectInfo,
   ObjectStore,
   Presigner,
-  PutBlobOptions,
-  PutBlobResult,
   PutCondition,
+  PutOptions,
+  PutResult,
   SendOptions,
-  StagedResult,
-  StagedSource,
   StoredObject,
   StoreReader,
+  Unanswered,
+  WriteOptions,
+  WriteResult,
 } from "./storage/object-store.ts";
 export { ByteBudget, type TakeOptions } from "./streams/byte-budget.ts";
 export type { Release } from "./streams/line.ts";

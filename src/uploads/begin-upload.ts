@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { StowageError } from "../errors.ts";
 import { uploadKey } from "../storage/keys.ts";
-import type { ObjectStore } from "../storage/object-store.ts";
+import { type ObjectStore, answered } from "../storage/object-store.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
 import { type Upload, readUpload, serializeUpload } from "./upload.ts";
 
@@ -44,7 +44,8 @@ export async function beginUpload(announced: NewUpload, options: BeginUploadOpti
   const { store, signal } = options;
   const { size, owner } = announced;
   const upload: Upload = { id: idOf(announced), owner, size, partBytes: partBytesOf(size, options), key: newSecret() };
-  const written = await store.putIf(uploadKey(upload.id), serializeUpload(upload), "absent", { signal });
+  const sent = store.put(uploadKey(upload.id), serializeUpload(upload), { condition: "absent", signal });
+  const written = answered(await sent);
   if (written !== "conflict") return { upload, isNew: true };
   return { upload: await readUpload(upload.id, { store, signal }), isNew: false };
 }

@@ -23,21 +23,22 @@ export { type OpenStoreOptions, openStore } from "./open-store.ts";
 export type { Settings } from "./settings/settings.ts";
 export type { RequestCounts } from "./storage/counting-store.ts";
 export type {
-  BlobIdentity,
-  BlobSource,
   ByteRange,
+  ByteSource,
   CallOptions,
+  CopyOptions,
   GetOptions,
   ObjectInfo,
   ObjectStore,
   Presigner,
-  PutBlobOptions,
-  PutBlobResult,
   PutCondition,
+  PutOptions,
+  PutResult,
   SendOptions,
-  StagedResult,
-  StagedSource,
   StoredObject,
   StoreReader,
+  Unanswered,
+  WriteOptions,
+  WriteResult,
 } from "./storage/object-store.ts";
 export { type ByteChunks, byteStreamToBytes } from "./streams/readable-stream.ts";

@@ -1,9 +1,8 @@
 /** What becomes of one blob: it is condemned, deleted, or let go. */
-import { StowageError } from "../errors.ts";
+import { type ErrorCode, StowageError } from "../errors.ts";
 import { commitSet } from "../layout/commit-set.ts";
 import type { Layout } from "../layout/layout.ts";
 import { type Mark, type MarkMove, moveMark, promptMs, readMark, staleMs } from "../layout/mark.ts";
-import { isUnanswered } from "../storage/is-unanswered.ts";
 import { blobKey, markKey } from "../storage/keys.ts";
 import type { Tally } from "./tally.ts";
 
@@ -119,14 +118,14 @@ export class Sentence {
     const { store, clock } = this.#layout;
     if (this.#options.isDryRun) return true;
     if (clock.now() - began > promptMs) return false;
-    return hasAnswer(async () => store.delete(blobKey(digest), { once: true }));
+    return (await store.delete(blobKey(digest), { once: true })) === undefined;
   }
 
   /** If it stays, another run deletes it. */
   async #deleteMark(digest: string, began: number): Promise<void> {
     const { store, clock } = this.#layout;
     if (this.#options.isDryRun || clock.now() - began > promptMs) return;
-    await hasAnswer(async () => store.delete(markKey(digest)));
+    await store.delete(markKey(digest), { once: true });
   }
 
   /**
@@ -138,19 +137,21 @@ export class Sentence {
     const changes = [{ op: "remove", digest }] as const;
     for (const repository of repositories) {
       if (clock.now() - began > promptMs) return false;
-      if (!(await hasAnswer(async () => commitSet(this.#layout, { repository, changes })))) return false;
+      if (!(await isDecided(async () => commitSet(this.#layout, { repository, changes })))) return false;
     }
     return true;
   }
 }
 
-async function hasAnswer(request: () => Promise<unknown>): Promise<boolean> {
+/** Is it known what became of a commit? */
+async function isDecided(commit: () => Promise<unknown>): Promise<boolean> {
   try {
-    await request();
+    await commit();
     return true;
   } catch (error) {
-    const isOvertaken = error instanceof StowageError && error.code === "COMMIT_CONFLICT";
-    if (!isOvertaken && !isUnanswered(error)) throw error;
-    return false;
+    if (error instanceof StowageError && undecidedCodes.has(error.code)) return false;
+    throw error;
   }
 }
+
+const undecidedCodes: ReadonlySet<ErrorCode> = new Set(["COMMIT_CONFLICT", "STORE_UNAVAILABLE"]);

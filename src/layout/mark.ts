@@ -20,7 +20,6 @@
 import type { Clock } from "../clock.ts";
 import { StowageError, messageOf } from "../errors.ts";
 import { describeJson, isJsonObject, parseJson } from "../oci/json.ts";
-import { isUnanswered } from "../storage/is-unanswered.ts";
 import { markKey } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";
@@ -96,13 +95,9 @@ export async function moveMark(
   // The id makes no two states alike, so that none has the ETag of another.
   const bytes = new TextEncoder().encode(JSON.stringify({ state: to, time: clock.now(), id: crypto.randomUUID() }));
   const condition = from === undefined ? "absent" : { etag: from.etag };
-  try {
-    const answer = await store.putIf(markKey(digest), bytes, condition, { once: true, signal });
-    return answer === "conflict" ? "lost" : "moved";
-  } catch (error) {
-    if (!isUnanswered(error)) throw error;
-    return "unanswered";
-  }
+  const answer = await store.put(markKey(digest), bytes, { condition, once: true, signal });
+  if (answer === "conflict") return "lost";
+  return "etag" in answer ? "moved" : "unanswered";
 }
 
 function parseMark(json: unknown): Pick<Mark, "state" | "time"> {

@@ -7,7 +7,15 @@
 import { looksLikeManifest } from "../oci/manifest.ts";
 import { hashObject } from "../storage/hash-object.ts";
 import { blobKey } from "../storage/keys.ts";
-import type { BlobIdentity, ObjectInfo, ObjectStore } from "../storage/object-store.ts";
+import type { ObjectInfo, ObjectStore } from "../storage/object-store.ts";
+
+/** What names a blob. */
+export interface BlobIdentity {
+  /** `sha256:<64 hex>`; decides the key. */
+  readonly digest: string;
+  /** Length in bytes. */
+  readonly size: number;
+}
 
 export interface FindDamageOptions {
   readonly store: ObjectStore;

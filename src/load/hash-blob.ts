@@ -2,7 +2,7 @@
  * Reads a blob whose digest nobody knows before its end. A small one is held in memory. A large one lies under `staging/`
  * while it is hashed, and is then copied to its digest by the store:
  *
- *     the archive's entry -> hashed -> store.putStaged staging/<uuid> -> store.promote blobs/sha256/<hex> -> store.delete
+ *     the archive's entry -> hashed -> store.write staging/<uuid> -> store.copy blobs/sha256/<hex> -> store.delete
  */
 import { createHash } from "node:crypto";
 import { blobKey, stagingPrefix } from "../storage/keys.ts";
@@ -10,7 +10,8 @@ import { collectBytes } from "../streams/collect-bytes.ts";
 import { digestOf } from "../streams/verify-bytes.ts";
 import { findDamage } from "./find-damage.ts";
 import type { BlobStatus } from "./receipt.ts";
-import { type StoreBlobOptions, holdFor, writeBlob } from "./store-blob.ts";
+import { type StoreBlobOptions, holdFor } from "./store-blob.ts";
+import { copyToBlob, writeBlob } from "./write-blob.ts";
 
 export interface UnnamedBlob {
   /** Length in bytes. */
@@ -56,11 +57,11 @@ async function stageBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<
   const { store, budget, caller, signal } = options;
   const key = stagingPrefix + crypto.randomUUID();
   // Without the signal: it may be why the staged object is not needed any more. What stays all the same expires.
-  const drop = async (): Promise<void> => store.delete(key).catch(() => undefined);
-  const { body, release } = await holdFor(blob, store.streamBufferBytes(size), options);
+  const drop = async (): Promise<void> => void (await store.delete(key).catch(() => undefined));
+  const { body, release } = await holdFor(blob, store.writeBufferBytes(size), options);
   const hash = createHash("sha256");
   try {
-    await store.putStaged({ key, size, body: hashed(body, hash) }, { signal });
+    await store.write(key, { size, body: hashed(body, hash) }, { signal });
   } catch (error) {
     await drop(); // an answer that was lost may have left it
     throw error;
@@ -71,10 +72,8 @@ async function stageBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<
   const promote = async (): Promise<BlobStatus> => {
     const state = await findDamage({ digest, size }, await store.head(blobKey(digest), { signal }), options);
     if (state === "present") return state;
-    const releaseAgain = await budget.take(store.promoteBufferBytes(size), { caller, signal });
-    const promoted = store.promote(key, { digest, size }, { signal, ...state });
-    const { outcome } = await promoted.finally(releaseAgain);
-    return state.replaces !== undefined && outcome === "written" ? "repaired" : outcome;
+    const releaseAgain = await budget.take(store.copyBufferBytes(size), { caller, signal });
+    return copyToBlob(key, { digest, size }, state, options).finally(releaseAgain);
   };
   const keep = async (): Promise<BlobStatus> => {
     try {

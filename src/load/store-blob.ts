@@ -3,17 +3,18 @@
  * while its bytes are read, and its write goes on behind the reading. A large one is streamed part by part:
  *
  *     the archive's entry -> verifyBytes, holds back the last chunk -> tellEnd, lets the reading go on
- *                         -> store.putBlob -> lib-storage, up to four parts under way
+ *                         -> store.write -> lib-storage, up to four parts under way
  */
 import { blobKey } from "../storage/keys.ts";
-import type { BlobSource, ObjectStore } from "../storage/object-store.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
 import { afterFirstChunk } from "../streams/abortable.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import type { Release } from "../streams/line.ts";
 import { checkDigest, checkSize, digestOf, verifyBytes } from "../streams/verify-bytes.ts";
-import { type BlobState, findDamage } from "./find-damage.ts";
+import { findDamage } from "./find-damage.ts";
 import type { BlobStatus } from "./receipt.ts";
+import { writeBlob } from "./write-blob.ts";
 
 export interface IncomingBlob {
   /** `sha256:<64 hex>`, as the archive claims. */
@@ -79,7 +80,7 @@ async function storeStreamed(blob: IncomingBlob, options: StoreBlobOptions): Pro
     for await (const _ of verifyBytes(blob.body, blob));
     return { stored: Promise.resolve("present") };
   }
-  const { body, release } = await holdFor(blob, store.streamBufferBytes(blob.size), options);
+  const { body, release } = await holdFor(blob, store.writeBufferBytes(blob.size), options);
   const { source, ended } = tellEnd(verifyBytes(body, blob));
   const stored = writeBlob({ ...blob, body: source }, state, options).finally(release);
   const first = await Promise.race([ended, stored]); // the archive can be read on while the last parts are going out
@@ -101,17 +102,6 @@ export async function holdFor(
 ): Promise<HeldBody> {
   const begun = await afterFirstChunk(body);
   return { body: begun, release: await budget.take(bytes, { caller, signal }) };
-}
-
-/** Creates the blob, or replaces a damaged object, unless it is present. */
-export async function writeBlob(
-  blob: BlobSource,
-  state: BlobState,
-  { store, signal }: Pick<StoreBlobOptions, "store" | "signal">,
-): Promise<BlobStatus> {
-  if (state === "present") return state;
-  const { outcome } = await store.putBlob(blob, { signal, replaces: state.replaces });
-  return state.replaces !== undefined && outcome === "written" ? "repaired" : outcome;
 }
 
 interface WatchedSource {

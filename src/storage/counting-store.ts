@@ -3,9 +3,9 @@ import { ForwardingStore } from "./forwarding-store.ts";
 import type { ObjectStore } from "./object-store.ts";
 
 /**
- * Requests by kind, as a bucket would bill them. `put` has the two that open and complete an upload in parts, `part` its
- * parts; `copy` has each part of a staged object that becomes a blob, also where the store reads and writes it, since it
- * cannot copy; a listing counts once, however many pages it takes; what a store asks again by itself is not counted.
+ * Requests by kind, as a bucket would bill them. `put` counts the two that open and complete an upload in parts, `part` its
+ * parts. `copy` counts each part of an object that is copied, also if the store cannot copy and writes it anew. A listing
+ * counts once for all its pages. What a store asks again by itself is not counted.
  */
 export interface RequestCounts {
   readonly head: number;
@@ -35,31 +35,21 @@ export class CountingStore extends ForwardingStore {
     return super.get(...args);
   }
 
-  /** In how many parts a blob goes is known once it has gone, so it counts then. */
-  override async putBlob(...args: Parameters<ObjectStore["putBlob"]>): ReturnType<ObjectStore["putBlob"]> {
-    const result = await super.putBlob(...args);
-    this.#countUpload(result.parts);
-    return result;
-  }
-
-  override putIf(...args: Parameters<ObjectStore["putIf"]>): ReturnType<ObjectStore["putIf"]> {
-    this.#requests.put += 1;
-    return super.putIf(...args);
-  }
-
   override put(...args: Parameters<ObjectStore["put"]>): ReturnType<ObjectStore["put"]> {
     this.#requests.put += 1;
     return super.put(...args);
   }
 
-  override async putStaged(...args: Parameters<ObjectStore["putStaged"]>): ReturnType<ObjectStore["putStaged"]> {
-    const result = await super.putStaged(...args);
-    this.#countUpload(result.parts);
+  /** The number of parts is known once they have gone. */
+  override async write(...args: Parameters<ObjectStore["write"]>): ReturnType<ObjectStore["write"]> {
+    const result = await super.write(...args);
+    this.#requests.put += result.parts === 0 ? 1 : 2;
+    this.#requests.part += result.parts;
     return result;
   }
 
-  override async promote(...args: Parameters<ObjectStore["promote"]>): ReturnType<ObjectStore["promote"]> {
-    const result = await super.promote(...args);
+  override async copy(...args: Parameters<ObjectStore["copy"]>): ReturnType<ObjectStore["copy"]> {
+    const result = await super.copy(...args);
     if (result.outcome === "written") this.#requests.copy += Math.max(1, result.parts);
     if (result.parts > 0) this.#requests.put += 2;
     return result;
@@ -73,10 +63,5 @@ export class CountingStore extends ForwardingStore {
   override delete(...args: Parameters<ObjectStore["delete"]>): ReturnType<ObjectStore["delete"]> {
     this.#requests.delete += 1;
     return super.delete(...args);
-  }
-
-  #countUpload(parts: number): void {
-    this.#requests.put += parts === 0 ? 1 : 2;
-    this.#requests.part += parts;
   }
 }

@@ -25,12 +25,12 @@ export class ForwardingStore implements ObjectStore {
     return this.#store.presigner;
   }
 
-  streamBufferBytes(size: number): number {
-    return this.#store.streamBufferBytes(size);
+  writeBufferBytes(size: number): number {
+    return this.#store.writeBufferBytes(size);
   }
 
-  promoteBufferBytes(size: number): number {
-    return this.#store.promoteBufferBytes(size);
+  copyBufferBytes(size: number): number {
+    return this.#store.copyBufferBytes(size);
   }
 
   head(...args: Parameters<ObjectStore["head"]>): ReturnType<ObjectStore["head"]> {
@@ -41,24 +41,16 @@ export class ForwardingStore implements ObjectStore {
     return this.#store.get(...args);
   }
 
-  putBlob(...args: Parameters<ObjectStore["putBlob"]>): ReturnType<ObjectStore["putBlob"]> {
-    return this.#store.putBlob(...args);
-  }
-
-  putIf(...args: Parameters<ObjectStore["putIf"]>): ReturnType<ObjectStore["putIf"]> {
-    return this.#store.putIf(...args);
-  }
-
   put(...args: Parameters<ObjectStore["put"]>): ReturnType<ObjectStore["put"]> {
     return this.#store.put(...args);
   }
 
-  putStaged(...args: Parameters<ObjectStore["putStaged"]>): ReturnType<ObjectStore["putStaged"]> {
-    return this.#store.putStaged(...args);
+  write(...args: Parameters<ObjectStore["write"]>): ReturnType<ObjectStore["write"]> {
+    return this.#store.write(...args);
   }
 
-  promote(...args: Parameters<ObjectStore["promote"]>): ReturnType<ObjectStore["promote"]> {
-    return this.#store.promote(...args);
+  copy(...args: Parameters<ObjectStore["copy"]>): ReturnType<ObjectStore["copy"]> {
+    return this.#store.copy(...args);
   }
 
   list(...args: Parameters<ObjectStore["list"]>): ReturnType<ObjectStore["list"]> {

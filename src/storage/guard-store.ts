@@ -35,29 +35,19 @@ class GuardedStore extends ForwardingStore {
     this.#unguarded = store;
   }
 
-  override async putBlob(...args: Parameters<ObjectStore["putBlob"]>): ReturnType<ObjectStore["putBlob"]> {
-    await this.#passed(args[1]);
-    return super.putBlob(...args);
-  }
-
-  override async putIf(...args: Parameters<ObjectStore["putIf"]>): ReturnType<ObjectStore["putIf"]> {
-    await this.#passed(args[3]);
-    return super.putIf(...args);
-  }
-
   override async put(...args: Parameters<ObjectStore["put"]>): ReturnType<ObjectStore["put"]> {
     await this.#passed(args[2]);
     return super.put(...args);
   }
 
-  override async putStaged(...args: Parameters<ObjectStore["putStaged"]>): ReturnType<ObjectStore["putStaged"]> {
-    await this.#passed(args[1]);
-    return super.putStaged(...args);
+  override async write(...args: Parameters<ObjectStore["write"]>): ReturnType<ObjectStore["write"]> {
+    await this.#passed(args[2]);
+    return super.write(...args);
   }
 
-  override async promote(...args: Parameters<ObjectStore["promote"]>): ReturnType<ObjectStore["promote"]> {
+  override async copy(...args: Parameters<ObjectStore["copy"]>): ReturnType<ObjectStore["copy"]> {
     await this.#passed(args[2]);
-    return super.promote(...args);
+    return super.copy(...args);
   }
 
   override async delete(...args: Parameters<ObjectStore["delete"]>): ReturnType<ObjectStore["delete"]> {
@@ -66,8 +56,8 @@ class GuardedStore extends ForwardingStore {
   }
 
   /**
-   * The probe is everybody's, so that nobody's signal ends it: it only ends the waiting. Nor does anybody wait for good: on
-   * Workers whoever began it may be ended, and it with him.
+   * All callers share one probe. A caller's signal ends only its own wait. A wait has an end: on Workers the request that
+   * began the probe may be stopped, and the probe with it.
    */
   async #passed({ signal }: CallOptions = {}): Promise<void> {
     while (!this.#hasPassed) {

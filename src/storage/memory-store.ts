@@ -2,21 +2,21 @@
 import { Buffer } from "node:buffer";
 import { StowageError } from "../errors.ts";
 import { abortable } from "../streams/abortable.ts";
-import { blobKey } from "./keys.ts";
+import { exactly } from "../streams/verify-bytes.ts";
 import type {
-  BlobIdentity,
-  BlobSource,
   ByteRange,
+  ByteSource,
   CallOptions,
+  CopyOptions,
   GetOptions,
   ObjectInfo,
   ObjectStore,
-  PutBlobOptions,
-  PutBlobResult,
   PutCondition,
-  StagedResult,
-  StagedSource,
+  PutOptions,
+  PutResult,
   StoredObject,
+  WriteOptions,
+  WriteResult,
 } from "./object-store.ts";
 
 /** How a store in memory differs from others. */
@@ -46,11 +46,11 @@ export class MemoryStore implements ObjectStore {
   }
 
   /** Nothing beside what becomes the object. */
-  streamBufferBytes(): number {
+  writeBufferBytes(): number {
     return 0;
   }
 
-  promoteBufferBytes(): number {
+  copyBufferBytes(): number {
     return 0;
   }
 
@@ -66,45 +66,26 @@ export class MemoryStore implements ObjectStore {
     return object && { ...infoOf(key, object), body: abortable(chunksOf(object.bytes, range), signal) };
   }
 
-  async putBlob({ digest, size, body }: BlobSource, options: PutBlobOptions = {}): Promise<PutBlobResult> {
-    const { replaces, signal } = options;
+  async put(key: string, bytes: Uint8Array, { condition, signal }: PutOptions = {}): Promise<PutResult> {
     await settled(signal);
-    const bytes = body instanceof Uint8Array ? Uint8Array.from(body) : await collect(body, signal);
-    checkSize(`blob "${digest}"`, { received: bytes.length, expected: size });
-    return this.#create(blobKey(digest), bytes, replaces);
+    return this.#put(key, Uint8Array.from(bytes), condition);
   }
 
-  async putIf(
-    key: string,
-    bytes: Uint8Array,
-    condition: PutCondition,
-    { signal }: CallOptions = {},
-  ): Promise<{ readonly etag: string } | "conflict"> {
+  async write(key: string, { size, body }: ByteSource, options: WriteOptions = {}): Promise<WriteResult> {
+    const { condition, signal } = options;
     await settled(signal);
-    const expected = condition === "absent" ? undefined : condition.etag;
-    if (this.#objects.get(key)?.etag !== expected) return "conflict";
-    return { etag: this.#write(key, Uint8Array.from(bytes)) };
+    const chunks: Uint8Array[] = [];
+    // Copied: a source may fill the same buffer again.
+    const source = exactly(abortable(body, signal), { size, what: JSON.stringify(key) });
+    for await (const chunk of source) chunks.push(Uint8Array.from(chunk));
+    return resultOf(this.#put(key, Buffer.concat(chunks), condition));
   }
 
-  async put(key: string, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
+  async copy(from: string, to: string, { condition, signal }: CopyOptions): Promise<WriteResult> {
     await settled(signal);
-    this.#write(key, Uint8Array.from(bytes));
-  }
-
-  async putStaged({ key, size, body }: StagedSource, { signal }: CallOptions = {}): Promise<StagedResult> {
-    await settled(signal);
-    const bytes = await collect(body, signal);
-    checkSize(JSON.stringify(key), { received: bytes.length, expected: size });
-    this.#write(key, bytes);
-    return { parts: 0 };
-  }
-
-  async promote(stagedKey: string, { digest }: BlobIdentity, options: PutBlobOptions = {}): Promise<PutBlobResult> {
-    const { replaces, signal } = options;
-    await settled(signal);
-    const staged = this.#objects.get(stagedKey);
-    if (staged !== undefined) return this.#create(blobKey(digest), staged.bytes, replaces);
-    throw new StowageError("STORE_UNAVAILABLE", `Cannot copy "${stagedKey}" in ${this.url}: it is not there`);
+    const source = this.#objects.get(from);
+    if (source !== undefined) return resultOf(this.#put(to, source.bytes, condition));
+    throw new StowageError("STORE_UNAVAILABLE", `Cannot copy "${from}" in ${this.url}: it is not there`);
   }
 
   async *list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
@@ -117,27 +98,23 @@ export class MemoryStore implements ObjectStore {
     }
   }
 
-  async delete(key: string, { signal }: CallOptions = {}): Promise<void> {
+  async delete(key: string, { signal }: CallOptions = {}): Promise<undefined> {
     await settled(signal);
     this.#objects.delete(key);
   }
 
-  #create(key: string, bytes: Uint8Array, replaces: string | undefined): PutBlobResult {
-    const present = this.#objects.get(key);
-    if (present !== undefined && present.etag !== replaces) return { outcome: "present", parts: 0 };
-    this.#write(key, bytes);
-    return { outcome: "written", parts: 0 };
-  }
-
-  #write(key: string, bytes: Uint8Array): string {
+  #put(key: string, bytes: Uint8Array, condition: PutCondition | undefined): { readonly etag: string } | "conflict" {
+    const found = this.#objects.get(key)?.etag;
+    const expected = condition === "absent" ? undefined : condition?.etag;
+    if (condition !== undefined && found !== expected) return "conflict";
     this.#writes++;
     const etag = String(this.#writes);
     this.#objects.set(key, { bytes, etag });
-    return etag;
+    return { etag };
   }
 }
 
-/** Answers as late as a store with a disk does, so that whoever relies on an immediate answer is found out. */
+/** Answers as late as a store with a disk does, so that a caller that relies on an immediate answer is found out. */
 async function settled(signal: AbortSignal | undefined): Promise<void> {
   signal?.throwIfAborted();
   await Promise.resolve();
@@ -147,17 +124,8 @@ function infoOf(key: string, { bytes, etag }: MemoryObject): ObjectInfo {
   return { key, size: bytes.length, etag };
 }
 
-function checkSize(what: string, { received, expected }: { received: number; expected: number }): void {
-  if (received === expected) return;
-  const message = `Cannot store ${what}: received ${received} bytes, expected ${expected}`;
-  throw new StowageError("SIZE_INVALID", message, { detail: { received, expected } });
-}
-
-async function collect(body: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  // Copied: a source may fill the same buffer again.
-  for await (const chunk of abortable(body, signal)) chunks.push(Uint8Array.from(chunk));
-  return Buffer.concat(chunks);
+function resultOf(answer: { readonly etag: string } | "conflict"): WriteResult {
+  return { outcome: answer === "conflict" ? "conflict" : "written", parts: 0 };
 }
 
 /** Copies, so that no reader can change what is stored. */

@@ -1,10 +1,11 @@
 /**
- * What Stowage asks of a store: one small interface, so that a bucket, a directory and a map in memory are alike to a
- * load. Absence and a lost race are values; a store that fails throws `STORE_UNAVAILABLE`.
+ * What Stowage asks of a store: keys and bytes. A bucket, a directory and a map in memory are alike to everything above.
+ * Absence, a lost race and a missing answer are values. A store that fails throws `STORE_UNAVAILABLE`.
  *
- * Keys are relative paths of segments joined by `/`, such as `blobs/sha256/<64 hex>`; no segment is empty or starts
- * with a dot. `test/storage/contract.ts` holds every implementation to what is written here.
+ * Keys are relative paths of segments joined by `/`, such as `blobs/sha256/<64 hex>`. No segment is empty or starts with a
+ * dot. `test/storage/contract.ts` holds every implementation to what is written here.
  */
+import type { StowageError } from "../errors.ts";
 
 /** What a store knows of an object without reading it. */
 export interface ObjectInfo {
@@ -26,7 +27,7 @@ export const defaultMaxOpenBodies = 128;
 
 /** An object that is being read. */
 export interface StoredObject extends ObjectInfo {
-  /** The bytes, or those of the range. Whoever gets it reads it to the end or leaves the `for await` early. */
+  /** The bytes, or those of the range. The caller reads them to the end or leaves the `for await` early. */
   readonly body: AsyncIterable<Uint8Array>;
 }
 
@@ -36,70 +37,72 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** How a change is sent. */
-export interface SendOptions extends CallOptions {
-  /**
-   * Sends the request once, and not again if no answer comes: a second one could take effect when others have long acted
-   * on the first. Without an answer the call fails as `STORE_UNAVAILABLE`, and may have taken effect, or may yet; one that
-   * has an answer, `conflict` above all, is over.
-   */
-  readonly once?: boolean | undefined;
-}
-
 /** How an object is read: whole, or a range of it. */
 export interface GetOptions extends CallOptions {
   readonly range?: ByteRange | undefined;
 }
 
-/** What names a blob. */
-export interface BlobIdentity {
-  /** `sha256:<64 hex>`; decides the key. */
-  readonly digest: string;
-  /** Length in bytes. */
-  readonly size: number;
-}
-
-/** A blob on its way into the store. */
-export interface BlobSource extends BlobIdentity {
-  /**
-   * The bytes: whole where they are in memory and already verified, else a stream that throws *before* it lets go of
-   * its last bytes if size or digest are wrong (`streams/verify-bytes.ts`). Chunks are kept: their memory must not be
-   * used again by whoever made them.
-   */
-  readonly body: Uint8Array | AsyncIterable<Uint8Array>;
-}
-
-/** How a blob is written. */
-export interface PutBlobOptions extends CallOptions {
-  /** The ETag of a damaged object that this blob replaces. Without it a blob is only ever created. */
-  readonly replaces?: string | undefined;
-}
-
-/** What became of a blob. */
-export interface PutBlobResult {
-  /** `present`: somebody else stored the same blob first. */
-  readonly outcome: "written" | "present";
-  /** In how many parts the bytes went, 0 where they went as one object. */
-  readonly parts: number;
-}
-
-/** Bytes whose digest is known only once they have all been read, on their way to a place of their own. */
-export interface StagedSource {
-  /** A key under `staging/` that nobody else uses. */
-  readonly key: string;
-  /** Length in bytes. */
-  readonly size: number;
-  /** As the stream of a blob, but that nothing verifies it. */
-  readonly body: AsyncIterable<Uint8Array>;
-}
-
-/** What became of a staged object. */
-export type StagedResult = Pick<PutBlobResult, "parts">;
-
 /** What a conditional write expects to find: the state with this ETag, or no object at all. */
 export type PutCondition = { readonly etag: string } | "absent";
 
-/** Makes URLs by which whoever knows them can read or write one object for a while, past the service. */
+/** How a request is sent that must not take effect late. */
+export interface SendOptions extends CallOptions {
+  /**
+   * Sends the request once, and not again if no answer comes. A second try could take effect long after the first, when
+   * others have acted on its result. A request that was sent once and is answered is over.
+   */
+  readonly once?: boolean | undefined;
+}
+
+/** How bytes in memory are written. */
+export interface PutOptions extends SendOptions {
+  /** Decided by the store in one step. Without a condition the object is written whatever is there. */
+  readonly condition?: PutCondition | undefined;
+  /** SHA-256 of the bytes in hex. The store compares it with the bytes, if it can. */
+  readonly checksum?: string | undefined;
+}
+
+/**
+ * No answer came to a request. It may have taken effect, or may do so later. `unanswered` is what went wrong.
+ */
+export interface Unanswered {
+  readonly unanswered: StowageError;
+}
+
+/** What became of a `put`. `conflict`: the condition does not hold. */
+export type PutResult = { readonly etag: string } | "conflict" | Unanswered;
+
+/** Bytes of known length on their way into the store. */
+export interface ByteSource {
+  /** Length in bytes. */
+  readonly size: number;
+  /** Chunks are kept: their memory must not be used again by the source. */
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+/** How a stream is written. */
+export interface WriteOptions extends CallOptions {
+  /** Decided when all bytes are there. Some stores look just before the last step: they are not made for races. */
+  readonly condition?: PutCondition | undefined;
+}
+
+/** What is known of an object that is copied. */
+export interface CopyOptions extends WriteOptions {
+  /** Length in bytes. */
+  readonly size: number;
+  /** SHA-256 of the bytes in hex. A store that has to read the object compares it: `STORE_DAMAGED` if it differs. */
+  readonly checksum?: string | undefined;
+}
+
+/** What became of a stream or a copy. */
+export interface WriteResult {
+  /** `conflict`: the condition does not hold. */
+  readonly outcome: "written" | "conflict";
+  /** In how many parts the bytes went, 0 if they went as one object. */
+  readonly parts: number;
+}
+
+/** Makes URLs by which their holder can read or write one object for a while, past the service. */
 export interface Presigner {
   /** A URL for GET of an object; `seconds` from now on it says no. */
   presignGet(key: string, options: { readonly seconds: number }): Promise<string>;
@@ -117,68 +120,58 @@ export interface StoreReader {
 }
 
 /**
- * A store, whole. Whoever writes one of their own promises what stands here, above all of `putIf`: a store that ignores its
- * conditions is refused before anything is written into it.
+ * A store, whole. Everything rests on the conditions of `put`: a store that ignores them is refused before anything is
+ * written into it.
  */
 export interface ObjectStore extends StoreReader {
   /** Names the store in messages: its URL, without secrets. */
   readonly url: string;
-  /** A blob of up to this many bytes is handed to `putBlob` whole; a larger one is streamed. */
+  /** Up to this many bytes are collected and go by `put`; more are streamed by `write`. */
   readonly partBytes: number;
   /**
-   * Bodies of blobs that a service reads at once, on their way to clients: 128 if it is left out. Further requests, for
-   * indexes, marks, commits and loads, have to find as many connections again beside those.
+   * Bodies that a service reads at once, on their way to clients: 128 if it is left out. All other requests together need as
+   * many connections again.
    */
   readonly maxOpenBodies?: number | undefined;
-  /** Makes addresses of the store's own; a store that clients cannot reach has none. */
+  /** A store that clients cannot reach has none. */
   readonly presigner?: Presigner | undefined;
-  /** How many bytes `putBlob` and `putStaged` hold at most while they stream `size` bytes. */
-  streamBufferBytes(size: number): number;
-  /** How many bytes `promote` holds at most for a blob of `size` bytes: none where the store copies by itself. */
-  promoteBufferBytes(size: number): number;
+  /** How many bytes `write` holds at most while it streams `size` bytes. */
+  writeBufferBytes(size: number): number;
+  /** How many bytes `copy` holds at most for an object of `size` bytes: none if the store copies by itself. */
+  copyBufferBytes(size: number): number;
 
   /**
-   * Stores a blob under its digest, whole or not at all: no byte of it is visible before every byte is. The body is
-   * read to its end, also where the blob turns out to be present. If the body throws, `putBlob` rejects with that error
+   * Writes bytes that are in memory. With a condition this is compare and swap, and a request without an answer is a value,
+   * `unanswered`; without a condition it is an error. A `put` that is not sent once may answer `conflict` of its own write
+   * if others have written since.
+   */
+  put(key: string, bytes: Uint8Array, options?: PutOptions): Promise<PutResult>;
+
+  /**
+   * Streams bytes of any length, whole or not at all: none is visible before all are. The body is read to its end, also if
+   * the condition does not hold. If the body throws, or has another length (`SIZE_INVALID`), `write` rejects with that error
    * and leaves nothing behind: no object, no upload, no file.
    */
-  putBlob(blob: BlobSource, options?: PutBlobOptions): Promise<PutBlobResult>;
+  write(key: string, source: ByteSource, options?: WriteOptions): Promise<WriteResult>;
 
   /**
-   * Compare and swap of a small object: writes it only if the condition holds, decided by the store in one step.
-   * Returns the new ETag, or `conflict` if the condition does not hold.
+   * Copies an object, whole or not at all. The store copies by itself, if it can; otherwise the bytes pass this process.
+   * The source may be used up; the caller deletes it in any case. Throws `STORE_UNAVAILABLE` if it is not there.
    */
-  putIf(
-    key: string,
-    bytes: Uint8Array,
-    condition: PutCondition,
-    options?: SendOptions,
-  ): Promise<{ readonly etag: string } | "conflict">;
-
-  /**
-   * Writes a small object that is in memory, whatever is there, so that whoever sends one part of an upload twice does no
-   * harm. Only for what lies under `staging/`: all else is decided by conditions.
-   */
-  put(key: string, bytes: Uint8Array, options?: CallOptions): Promise<void>;
-
-  /**
-   * Streams an object of any size to a new key under `staging/`, whole or not at all, for bytes whose digest is known only
-   * once they have gone by. If the body throws, `putStaged` rejects with that error and leaves nothing behind. `parts` is
-   * as for a blob.
-   */
-  putStaged(source: StagedSource, options?: CallOptions): Promise<StagedResult>;
-
-  /**
-   * Makes a staged object, whose bytes the caller has hashed, a blob: whole or not at all, and as with `putBlob` only ever
-   * created, but for `replaces`. The store copies by itself, where it can; one that cannot reads the object and writes it.
-   * Two callers at once may both copy: under a digest there is one content. The staged object may be used up; whoever
-   * put it there deletes it in any case. `parts` is as for a blob.
-   */
-  promote(stagedKey: string, blob: BlobIdentity, options?: PutBlobOptions): Promise<PutBlobResult>;
+  copy(from: string, to: string, options: CopyOptions): Promise<WriteResult>;
 
   /** The objects whose keys start with `prefix`, in the store's own order: SeaweedFS lists `a/b` before `a-b`. */
   list(prefix: string, options?: CallOptions): AsyncIterable<ObjectInfo>;
 
-  /** Deletes an object; one that is not there is no error. */
-  delete(key: string, options?: SendOptions): Promise<void>;
+  /**
+   * Deletes an object; one that is not there is no error. A deletion that is sent once and gets no answer is a value,
+   * `unanswered`; otherwise it is an error.
+   */
+  delete(key: string, options?: SendOptions): Promise<Unanswered | undefined>;
+}
+
+/** The result of a `put` that has an answer. Throws what went wrong if none came. */
+export function answered(result: PutResult): Exclude<PutResult, Unanswered> {
+  if (result !== "conflict" && "unanswered" in result) throw result.unanswered;
+  return result;
 }

@@ -17,7 +17,7 @@ import { StowageError } from "../errors.ts";
 import { ociLayoutJson } from "../oci/manifest.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { layoutKey, stagingPrefix } from "./keys.ts";
-import type { CallOptions, ObjectStore, PutCondition } from "./object-store.ts";
+import { type CallOptions, type ObjectStore, type PutCondition, answered } from "./object-store.ts";
 
 /** Each is the place of two races. All take some 130 requests, but 26 after each other: about a second at 30 ms each. */
 const contestedKeys = 24;
@@ -48,7 +48,7 @@ export async function probeStore(store: ObjectStore, options: CallOptions = {}):
   await concurrently(Array(contestedKeys).keys(), keysAtOnce, (i) =>
     onFreshKey(store, options, (place) => writeInRaces(place, i % 2 === 0 ? longLeadBytes : 0)),
   );
-  await store.putIf(layoutKey, encode(ociLayoutJson), "absent", options); // or somebody else did
+  answered(await store.put(layoutKey, encode(ociLayoutJson), { condition: "absent", ...options })); // or another probe did
 }
 
 /** Where a probe is made: under a key that nobody else uses. */
@@ -126,8 +126,12 @@ interface Write {
 }
 
 /** Each write has bytes of its own, so that a store that compares contents cannot take it for another. */
-function write({ store, key, signal }: Place, { condition, moreBytes = 0 }: Write): ReturnType<ObjectStore["putIf"]> {
-  return store.putIf(key, encode(`probe ${crypto.randomUUID()}${".".repeat(moreBytes)}`), condition, { signal });
+async function write(
+  { store, key, signal }: Place,
+  { condition, moreBytes = 0 }: Write,
+): Promise<{ readonly etag: string } | "conflict"> {
+  const bytes = encode(`probe ${crypto.randomUUID()}${".".repeat(moreBytes)}`);
+  return answered(await store.put(key, bytes, { condition, signal }));
 }
 
 function refused({ store }: Place, condition: PutCondition, found: string): StowageError {
@@ -137,11 +141,6 @@ function refused({ store }: Place, condition: PutCondition, found: string): Stow
     `Cannot use ${store.url}: it ignores ${header}: ${found}. Images loaded at the same time would be lost`,
     { detail: { store: store.url, condition: header, found } },
   );
-}
-
-/** Is this what the probe says of a store that has failed it? */
-export function isRefusal({ code, detail }: StowageError): boolean {
-  return code === "STORE_UNAVAILABLE" && detail?.["condition"] !== undefined;
 }
 
 function encode(text: string): Uint8Array {

@@ -63,9 +63,16 @@ export async function* exactly(
     if (received > size) break;
     yield chunk;
   }
-  if (received === size) return;
+  if (received !== size) throw wrongSize(what, { received, size });
+}
+
+/** `SIZE_INVALID`. `received` bytes came, possibly not all. */
+export function wrongSize(
+  what: string,
+  { received, size }: { readonly received: number; readonly size: number },
+): StowageError {
   const found = received > size ? `more than ${size} bytes` : `${received} bytes`;
-  throw new StowageError("SIZE_INVALID", `Cannot store ${what}: received ${found}, expected ${size}`, {
+  return new StowageError("SIZE_INVALID", `Cannot store ${what}: received ${found}, expected ${size}`, {
     detail: { expected: size },
   });
 }

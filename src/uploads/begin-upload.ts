@@ -3,6 +3,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import { uploadKey } from "../storage/keys.ts";
+import { answered } from "../storage/object-store.ts";
 import { type Upload, readUpload, serializeUpload } from "./upload.ts";
 
 export interface NewUpload {
@@ -45,7 +46,8 @@ export async function beginUpload(
   const { size, owner } = announced;
   const partBytes = partBytesOf(layout, size, maxRequestBytes);
   const upload: Upload = { id: idOf(announced), owner, size, partBytes, key: newSecret() };
-  const written = await store.putIf(uploadKey(upload.id), serializeUpload(upload), "absent", { signal });
+  const sent = store.put(uploadKey(upload.id), serializeUpload(upload), { condition: "absent", signal });
+  const written = answered(await sent);
   if (written !== "conflict") return { upload, isNew: true };
   return { upload: await readUpload(layout, upload.id, { signal }), isNew: false };
 }

@@ -2,6 +2,7 @@ import { cp, mkdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { StowageError } from "../../src/errors.ts";
+import { blobKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { GetOptions, StoredObject } from "../../src/storage/object-store.ts";
 import { verifyStore } from "../../src/verify/verify-store.ts";
@@ -189,7 +190,7 @@ describe("verifyStore", () => {
   it("ends with the signal's reason while a blob stalls", async () => {
     const controller = new AbortController();
     const store = new OddStore(async () => ({ ...object, body: stallAfter(randomBytes(10)) }));
-    await store.putBlob({ digest: layer, size: 1000, body: randomBytes(1000) });
+    await store.put(blobKey(layer), randomBytes(1000));
     const onBytes = (): void => void setTimeout(() => controller.abort(new Error("enough")), 20);
     const verified = verifyStore(openLayout(store), { signal: controller.signal, onBytes });
     await expect(verified).rejects.toThrow("enough");
@@ -199,7 +200,7 @@ describe("verifyStore", () => {
     const store = new OddStore(async () => {
       throw new StowageError("STORE_UNAVAILABLE", "the disk is broken");
     });
-    for (let i = 0; i < 100; i++) await store.putBlob({ digest: `sha256:${hexOf(i)}`, size: 1, body: randomBytes(1) });
+    for (let i = 0; i < 100; i++) await store.put(blobKey(`sha256:${hexOf(i)}`), randomBytes(1));
     const { problems } = await verifyStore(openLayout(store));
     expect(problems).toHaveLength(100);
     expect(problems[0]).toEqual({
@@ -208,7 +209,7 @@ describe("verifyStore", () => {
       message: "the disk is broken",
     });
 
-    await store.putBlob({ digest: `sha256:${hexOf(100)}`, size: 1, body: randomBytes(1) });
+    await store.put(blobKey(`sha256:${hexOf(100)}`), randomBytes(1));
     await expect(verifyStore(openLayout(store))).rejects.toThrow("the disk is broken");
   });
 });

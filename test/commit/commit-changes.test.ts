@@ -62,7 +62,7 @@ async function leaveIntentOf(set: ChangeSet): Promise<string> {
 
 async function leaveIntent(id: string, content: unknown): Promise<void> {
   const bytes = new TextEncoder().encode(typeof content === "string" ? content : JSON.stringify(content));
-  await store.putIf(intentsPrefix(repository) + id, bytes, "absent");
+  await store.put(intentsPrefix(repository) + id, bytes);
 }
 
 async function readIndex(): Promise<RepositoryIndex> {
@@ -90,11 +90,11 @@ class UnsteadyStore extends ForwardingStore {
     this.#arrives = arrives;
   }
 
-  override async putIf(...args: Parameters<ObjectStore["putIf"]>): ReturnType<ObjectStore["putIf"]> {
+  override async put(...args: Parameters<ObjectStore["put"]>): ReturnType<ObjectStore["put"]> {
     const [at] = args;
-    if (!at.startsWith(intentsPrefix(repository)) || this.#failuresLeft-- <= 0) return super.putIf(...args);
-    if (this.#arrives) await super.putIf(...args);
-    throw new StowageError("STORE_UNAVAILABLE", "no answer came");
+    if (!at.startsWith(intentsPrefix(repository)) || this.#failuresLeft-- <= 0) return super.put(...args);
+    if (this.#arrives) await super.put(...args);
+    return { unanswered: new StowageError("STORE_UNAVAILABLE", "no answer came") };
   }
 }
 
@@ -107,11 +107,16 @@ class SlowStore extends ForwardingStore {
     this.#meanwhile = meanwhile;
   }
 
-  override async putIf(...args: Parameters<ObjectStore["putIf"]>): ReturnType<ObjectStore["putIf"]> {
-    const [at, bytes, condition, { signal, ...options } = {}] = args;
-    const answer = await super.putIf(at, bytes, condition, options);
-    if (at.startsWith(intentsPrefix(repository))) await this.#meanwhile(signal);
-    return answer;
+  override async put(...args: Parameters<ObjectStore["put"]>): ReturnType<ObjectStore["put"]> {
+    const [at, bytes, { signal, ...options } = {}] = args;
+    const answer = await super.put(at, bytes, options);
+    try {
+      if (at.startsWith(intentsPrefix(repository))) await this.#meanwhile(signal);
+      return answer;
+    } catch (error) {
+      if (error instanceof StowageError) return { unanswered: error };
+      throw error;
+    }
   }
 }
 
@@ -124,11 +129,11 @@ class OvertakenStore extends ForwardingStore {
     this.#meanwhile = meanwhile;
   }
 
-  override async putIf(...args: Parameters<ObjectStore["putIf"]>): ReturnType<ObjectStore["putIf"]> {
+  override async put(...args: Parameters<ObjectStore["put"]>): ReturnType<ObjectStore["put"]> {
     const meanwhile = args[0] === key ? this.#meanwhile : undefined;
     if (meanwhile !== undefined) this.#meanwhile = undefined;
     await meanwhile?.();
-    return super.putIf(...args);
+    return super.put(...args);
   }
 }
 
@@ -255,7 +260,7 @@ describe("commitChanges", () => {
       annotations: { "dev.stowage.generation": String(generation), "dev.stowage.commits": commits.join(" ") },
     });
     await store.delete(key);
-    await store.putIf(key, new TextEncoder().encode(text), "absent");
+    await store.put(key, new TextEncoder().encode(text));
     expect(await commit("own")).toEqual([created]);
     expect((await readIndex()).applied.get(id)).toEqual([{ failed: "expired", stale: true }]);
     expect(await readIndex()).toMatchObject({ format: currentFormat, generation: generation + 1 });
@@ -268,7 +273,7 @@ describe("commitChanges", () => {
       .replace('"dev.stowage.format":"2"', '"dev.stowage.format":"3"')
       .replace('"dev.stowage.history"', '"dev.stowage.applied":"of another form","dev.stowage.history"');
     await store.delete(key);
-    await store.putIf(key, Buffer.from(later), "absent");
+    await store.put(key, Buffer.from(later));
     for (const tags of [["b"], ["c", "d", "e"]]) {
       await expect(makeBusy(tags)).rejects.toMatchObject({
         code: "STORE_UNAVAILABLE",
@@ -396,12 +401,10 @@ describe("commitChanges", () => {
   });
 
   it("says what the store said when it cannot tell whether the index was written", async () => {
-    store.putIf = async () => {
-      throw new StowageError("STORE_UNAVAILABLE", "ENOSPC: no space left on device");
-    };
+    store.put = async () => ({ unanswered: new StowageError("STORE_UNAVAILABLE", "EIO: i/o error") });
     await expect(commit("own")).rejects.toMatchObject({
       code: "STORE_UNAVAILABLE",
-      message: expect.stringContaining("may yet be: ENOSPC: no space left on device; try again"),
+      message: expect.stringContaining("may yet be: EIO: i/o error; try again"),
     });
   });
 
@@ -430,7 +433,7 @@ describe("commitChanges", () => {
   it("writes no index that nobody could read any more", async () => {
     const reference = "x".repeat(maxIndexBytes - 3000);
     const applied = new Map([[newCommitId(clock), [{ refused: { reason: "unexpected" as const, reference } }]]]);
-    await store.putIf(key, serializeRepositoryIndex({ ...emptyIndex, applied }), "absent");
+    await store.put(key, serializeRepositoryIndex({ ...emptyIndex, applied }));
     const changes = Array.from({ length: 60 }, (_, i) => ({ op: "remove" as const, digest: numberedDigest(i) }));
     await expect(commitChanges(repository, [{ changes }], { store, clock })).rejects.toMatchObject({
       code: "LIMIT_EXCEEDED",

@@ -34,14 +34,14 @@ class GatedStore extends ForwardingStore {
     return super.get(...args);
   }
 
-  override async putIf(...args: Parameters<ObjectStore["putIf"]>): ReturnType<ObjectStore["putIf"]> {
+  override async put(...args: Parameters<ObjectStore["put"]>): ReturnType<ObjectStore["put"]> {
     const [key, bytes] = args;
     if (key.endsWith("index.json")) {
       const tags = parseRepositoryIndex(bytes, key).entries.map((entry) => tagOf(entry) ?? "");
       this.writes.push(tags.filter((tag) => !this.#tags.includes(tag)));
       this.#tags = tags;
     }
-    return super.putIf(...args);
+    return super.put(...args);
   }
 
   open(): void {

@@ -60,7 +60,7 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   ],
   "the index is sent again by the client": [
     shortMemory,
-    { file: "index-state.ts", replace: "condition, { once: true }", by: "condition" },
+    { file: "index-state.ts", replace: "{ condition, once: true }", by: "{ condition }" },
   ],
   "a write that may land yet counts as lost": [
     { file: "commit-alone.ts", replace: 'return "open"', by: 'return "lost"' },

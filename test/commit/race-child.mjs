@@ -41,7 +41,7 @@ class WatchedStore extends ForwardingStore {
     return [...this.timesSent.values()].filter((times) => times > 1).length;
   }
 
-  putIf(key, ...rest) {
+  put(key, ...rest) {
     if (isIntent(key)) {
       this.#isCombining = true;
       this.timesSent.set(key, (this.timesSent.get(key) ?? 0) + 1);
@@ -50,7 +50,7 @@ class WatchedStore extends ForwardingStore {
       this.writes += 1;
       this.#isInRound = this.#isCombining;
     }
-    return super.putIf(key, ...rest);
+    return super.put(key, ...rest);
   }
 }
 

@@ -8,7 +8,8 @@ import type {
   ObjectInfo,
   ObjectStore,
   PutCondition,
-  SendOptions,
+  PutOptions,
+  PutResult,
   StoredObject,
 } from "../../src/storage/object-store.ts";
 import type { Course, Request } from "./course.ts";
@@ -92,22 +93,27 @@ export class SimulatedStore implements ObjectStore {
     return found && { key, etag: found.etag, size: found.bytes.length, body: bodyOf(found.bytes) };
   }
 
-  async putIf(
+  async put(
     key: string,
     bytes: Uint8Array,
-    condition: PutCondition,
-    { once = false }: SendOptions = {},
-  ): Promise<{ readonly etag: string } | "conflict"> {
-    const { bucket, onWrite, ignoresOnce = false } = this.#options;
+    { condition = "absent", once = false }: PutOptions = {},
+  ): Promise<PutResult> {
+    const { bucket, onWrite, StowageError, ignoresOnce = false } = this.#options;
     const listed = this.#listed;
     const isOnce = once && !ignoresOnce;
-    const [outcome] = await this.#send({ method: "PUT", key, isOnce }, () => {
+    const takeEffect = (): { readonly etag: string } | "conflict" => {
       const before = bucket.objects.get(key)?.bytes;
       const result = bucket.put(key, bytes, condition);
       if (result !== "conflict") onWrite?.({ key, before, after: bytes, listed });
       return result;
-    });
-    return outcome ?? "conflict";
+    };
+    try {
+      const [outcome] = await this.#send({ method: "PUT", key, isOnce }, takeEffect);
+      return outcome ?? "conflict";
+    } catch (error) {
+      if (!(error instanceof StowageError) || error.detail?.["status"] === 403) throw error;
+      return { unanswered: error };
+    }
   }
 
   async *list(prefix: string): AsyncGenerator<ObjectInfo> {
@@ -119,7 +125,7 @@ export class SimulatedStore implements ObjectStore {
     yield* infos;
   }
 
-  async delete(key: string): Promise<void> {
+  async delete(key: string): Promise<undefined> {
     this.notDeleted.add(key);
     await this.#send({ method: "DELETE", key, isOnce: false }, () => {
       this.#options.bucket.objects.delete(key);
@@ -128,12 +134,10 @@ export class SimulatedStore implements ObjectStore {
   }
 
   head = unexpected;
-  putBlob = unexpected;
-  put = unexpected;
-  putStaged = unexpected;
-  promote = unexpected;
-  streamBufferBytes = unexpected;
-  promoteBufferBytes = unexpected;
+  write = unexpected;
+  copy = unexpected;
+  writeBufferBytes = unexpected;
+  copyBufferBytes = unexpected;
 
   /** Lets the request take its course. Returns what its effects came to; of a write, the one that its sender is told of. */
   async #send<T>(request: Request, takeEffect: () => T): Promise<T[]> {

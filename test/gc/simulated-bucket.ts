@@ -4,16 +4,18 @@
  */
 import { createHash } from "node:crypto";
 import type { StowageError } from "../../src/errors.ts";
-import { blobKey } from "../../src/storage/keys.ts";
 import type {
-  BlobSource,
+  ByteSource,
   ObjectInfo,
   ObjectStore,
-  PutBlobOptions,
-  PutBlobResult,
   PutCondition,
+  PutOptions,
+  PutResult,
   SendOptions,
   StoredObject,
+  Unanswered,
+  WriteOptions,
+  WriteResult,
 } from "../../src/storage/object-store.ts";
 import type { Scheduler } from "../commit/scheduler.ts";
 
@@ -87,43 +89,42 @@ export class SimulatedStore implements ObjectStore {
     yield* rest.filter(({ key }) => key >= half);
   }
 
-  async putBlob({ digest, body }: BlobSource, { replaces }: PutBlobOptions = {}): Promise<PutBlobResult> {
+  async write(key: string, { body }: ByteSource, { condition }: WriteOptions = {}): Promise<WriteResult> {
     const chunks: Uint8Array[] = [];
-    if (body instanceof Uint8Array) chunks.push(body);
-    else for await (const chunk of body) chunks.push(chunk);
-    const condition = replaces === undefined ? "absent" : { etag: replaces };
-    const answer = await this.#send("PUT", blobKey(digest), () =>
-      this.#put(blobKey(digest), Buffer.concat(chunks), condition),
-    );
-    return { outcome: answer === "conflict" ? "present" : "written", parts: 0 };
+    for await (const chunk of body) chunks.push(chunk);
+    const answer = await this.#send("PUT", key, () => this.#put(key, Buffer.concat(chunks), condition));
+    return { outcome: answer === "conflict" ? "conflict" : "written", parts: 0 };
   }
 
-  async putIf(
-    key: string,
-    bytes: Uint8Array,
-    condition: PutCondition,
-  ): Promise<{ readonly etag: string } | "conflict"> {
-    return this.#send("PUT", key, () => this.#put(key, bytes, condition));
+  async put(key: string, bytes: Uint8Array, { condition }: PutOptions = {}): Promise<PutResult> {
+    return this.#send("PUT", key, () => this.#put(key, bytes, condition)).catch(this.#unanswered);
   }
 
-  async delete(key: string, { once: isOnce = false }: SendOptions = {}): Promise<void> {
+  async delete(key: string, { once: isOnce = false }: SendOptions = {}): Promise<Unanswered | undefined> {
     const { objects, scheduler, random, onChange } = this.#options;
     const takeEffect = (): void => {
       if (objects.delete(key)) onChange(key);
     };
-    await this.#send("DELETE", key, takeEffect);
-    if (!isOnce && random() < 0.1) scheduler.after(random() * lateMs, takeEffect);
+    const sent = this.#send("DELETE", key, takeEffect).then(() => undefined);
+    if (isOnce) return sent.catch(this.#unanswered);
+    await sent;
+    if (random() < 0.1) scheduler.after(random() * lateMs, takeEffect);
+    return undefined;
   }
 
-  put = unexpected;
-  putStaged = unexpected;
-  promote = unexpected;
-  streamBufferBytes = (): number => 0;
-  promoteBufferBytes = (): number => 0;
+  copy = unexpected;
+  writeBufferBytes = (): number => 0;
+  copyBufferBytes = (): number => 0;
 
-  #put(key: string, bytes: Uint8Array, condition: PutCondition): { readonly etag: string } | "conflict" {
+  readonly #unanswered = (error: unknown): Unanswered => {
+    if (error instanceof this.#options.StowageError) return { unanswered: error };
+    throw error;
+  };
+
+  #put(key: string, bytes: Uint8Array, condition?: PutCondition): { readonly etag: string } | "conflict" {
     const { objects, onChange } = this.#options;
-    if (objects.get(key)?.etag !== (condition === "absent" ? undefined : condition.etag)) return "conflict";
+    const expected = condition === "absent" ? undefined : condition?.etag;
+    if (condition !== undefined && objects.get(key)?.etag !== expected) return "conflict";
     const etag = createHash("md5").update(bytes).digest("hex");
     objects.set(key, { bytes, etag });
     onChange(key);

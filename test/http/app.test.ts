@@ -154,7 +154,7 @@ describe("PUT and POST /v1/load", () => {
   it("answers 503 where the store fails or cannot be trusted, and logs it", async () => {
     const careless = createApp({
       access: "anyone",
-      layout: openLayout(Object.assign(new MemoryStore(), { putIf: () => Promise.resolve({ etag: "always" }) })),
+      layout: openLayout(Object.assign(new MemoryStore(), { put: () => Promise.resolve({ etag: "always" }) })),
       log: (line) => log.push(line),
     });
     const response = await careless.request("/v1/load", { method: "PUT", body: await tarOf(layout) });

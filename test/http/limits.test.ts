@@ -126,9 +126,9 @@ describe("maxIdleSeconds", () => {
 
   it("does not count the time for which the store takes no more", async () => {
     const slow = Object.assign(new MemoryStore({ partBytes: 400 }), {
-      putBlob: async (...args: Parameters<MemoryStore["putBlob"]>) => {
+      write: async (...args: Parameters<MemoryStore["write"]>) => {
         await new Promise((resolve) => setTimeout(resolve, 100));
-        return MemoryStore.prototype.putBlob.apply(slow, args);
+        return MemoryStore.prototype.write.apply(slow, args);
       },
     });
     expect((await put(appWith({ maxIdleSeconds: 0.05 }, slow), watchedBody(once(tarball)).body)).status).toBe(201);

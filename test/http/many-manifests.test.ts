@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { commitSet } from "../../src/layout/commit-set.ts";
 import { createApp } from "../../src/http/app.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
+import { blobKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { sha256 } from "../support/bytes.ts";
@@ -45,7 +46,7 @@ async function publish(count: number, manifestOf: (i: number) => object): Promis
     const manifest = manifestOf(i) as { mediaType: string };
     const bytes = Buffer.from(JSON.stringify(manifest));
     const digest = sha256(bytes);
-    await store.putBlob({ digest, size: bytes.length, body: bytes });
+    await store.put(blobKey(digest), bytes);
     const common = { digest, size: bytes.length, mediaType: manifest.mediaType };
     changes.push({ op: "set", tag: `t${i}`, subject: subject?.digest, ...common });
   }

@@ -28,10 +28,10 @@ const values: Readonly<Record<string, readonly string[]>> = {
 /** Types that each entry offers besides. */
 const types: Readonly<Record<string, readonly string[]>> = {
   ".": words(`
-    Access AccessRules Action Amount AppOptions BlobIdentity BlobReceipt BlobSource BlobStatus ByteChunks ByteRange CallOptions Clock Descriptor
+    Access AccessRules Action Amount AppOptions BlobReceipt BlobStatus ByteChunks ByteRange ByteSource CallOptions Clock CopyOptions Descriptor
     ErrorCode Expectation GarbageOptions GarbageReport GetOptions Grant IgnoredEntry ImageName ImageReceipt LayoutOptions Limits LoadOptions ObjectInfo ObjectStore OciErrorCode OpenStoreOptions
-    OwnErrorCode Presigner PutBlobOptions PutBlobResult PutCondition Receipt RequestCounts SendOptions Settings StagedResult StagedSource
-    StoreReader StoredObject StowageErrorOptions TagPattern Token`),
+    OwnErrorCode Presigner PutCondition PutOptions PutResult Receipt RequestCounts SendOptions Settings
+    StoreReader StoredObject StowageErrorOptions TagPattern Token Unanswered WriteOptions WriteResult`),
   "./directory": [],
   "./memory": ["MemoryStoreOptions"],
   "./r2": ["R2Bucket", "R2StoreOptions"],

@@ -182,7 +182,7 @@ describe("loadArchive, of layers in a docker-archive", () => {
   });
 
   it("tells so too where only the store has it", async () => {
-    await store.putBlob({ digest: sha256(zstd), size: zstd.length, body: zstd });
+    await store.put(blobKey(sha256(zstd)), zstd);
     const name = `${sha256(zstd).slice(7)}.tar`;
     const archive = archiveOf(configOf({ layers: [small] }), { name, bytes: zstd });
     const receipt = await load(archive.filter((entry) => entry.name !== name));

@@ -35,7 +35,7 @@ describe("loadArchive, of a layer that is staged", () => {
   const key = blobKey(sha256(large));
 
   it("leaves one that is present as it is, and replaces a damaged one", async () => {
-    await store.putBlob({ digest: sha256(large), size: large.length, body: large });
+    await store.put(key, large);
     const before = await store.head(key);
     expect((await loadEntries(archive, store)).blobs).toContainEqual({
       digest: sha256(large),
@@ -53,7 +53,7 @@ describe("loadArchive, of a layer that is staged", () => {
     expect(await keysOf(store, "staging/")).toEqual([]);
   });
 
-  it.each(["putStaged", "promote", "head"] as const)("leaves nothing staged when %s fails", async (method) => {
+  it.each(["write", "copy", "head"] as const)("leaves nothing staged when %s fails", async (method) => {
     const failing = decorate(store, { [method]: () => Promise.reject(new Error("the disk is on fire")) });
     await expect(loadEntries(archive, failing)).rejects.toThrow("the disk is on fire");
     await expectNothingPublished();
@@ -61,8 +61,8 @@ describe("loadArchive, of a layer that is staged", () => {
 
   it("leaves nothing staged when an answer is lost", async () => {
     const forgetful = decorate(store, {
-      putStaged: async (source) => {
-        await store.putStaged(source);
+      write: async (...args) => {
+        await store.write(...args);
         throw new Error("no answer came");
       },
     });
@@ -82,12 +82,12 @@ describe("loadArchive, of a layer that is staged", () => {
   it("becomes a blob by no more memory than the budget has, where the store cannot copy by itself", async () => {
     let [underWay, most] = [0, 0];
     const slow = decorate(store, {
-      promoteBufferBytes: () => 6_000,
-      promote: async (...args) => {
+      copyBufferBytes: () => 6_000,
+      copy: async (...args) => {
         most = Math.max(most, ++underWay);
         await new Promise((resolve) => setTimeout(resolve, 5));
         underWay--;
-        return store.promote(...args);
+        return store.copy(...args);
       },
     });
     const layers = Array.from({ length: 6 }, (_, i) => randomBytes(5_000, 10 + i));

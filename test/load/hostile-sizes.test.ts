@@ -2,6 +2,7 @@
 import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { loadArchive } from "../../src/load/load-archive.ts";
+import { blobKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { chunksOf, sha256 } from "../support/bytes.ts";
 import { archiveOf, configOf, packEntries, toJson } from "../support/docker-archive.ts";
@@ -164,7 +165,7 @@ describe("loadArchive, of indexes that are large together", () => {
   it("refuses an index that is larger than it says before it looks for what that names", async () => {
     const bytes = indexOf([absent], "large");
     const store = new MemoryStore();
-    await store.putBlob({ digest: sha256(bytes), size: bytes.length, body: bytes });
+    await store.put(blobKey(sha256(bytes)), bytes);
     const liar = { ...image, roots: [{ ...describeIndex(bytes), size: 10 }] };
     await expect(load(liar, store)).rejects.toMatchObject({ code: "SIZE_INVALID" });
   });

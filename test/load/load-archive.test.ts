@@ -106,8 +106,8 @@ describe("loadArchive", () => {
   });
 
   it("replaces a damaged object and reports it", async () => {
-    await store.putIf(blobKey(layout.layers[0] ?? ""), Buffer.from("cut sh"), "absent");
-    await store.putIf(blobKey(layout.layers[1] ?? ""), Buffer.from("cut sh"), "absent");
+    await store.put(blobKey(layout.layers[0] ?? ""), Buffer.from("cut sh"));
+    await store.put(blobKey(layout.layers[1] ?? ""), Buffer.from("cut sh"));
     const { blobs } = await load(await tarOf(layout));
     expect(blobs.slice(0, 2).map(({ status }) => status)).toEqual(["repaired", "repaired"]);
     await expectStored(layout);
@@ -203,7 +203,7 @@ describe("loadArchive", () => {
         yield chunk;
       }
     }
-    const stuck: ObjectStore = decorate(store, { putBlob: () => new Promise(() => undefined) });
+    const stuck: ObjectStore = decorateBlobs(store, () => new Promise(() => undefined));
     void load(source(), { store: stuck });
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(read).toBeGreaterThan(32 * 900);
@@ -513,9 +513,9 @@ describe("loadArchive, of what is wrong", () => {
 
   it("does not wait for good for a blob that the store has left half read", async () => {
     const careless = decorate(store, {
-      async putBlob(blob) {
-        if (!(blob.body instanceof Uint8Array)) for await (const _ of blob.body) break;
-        return { outcome: "present", parts: 0 };
+      async write(_key, { body }) {
+        for await (const _ of body) break;
+        return { outcome: "written", parts: 0 };
       },
     });
     await expect(load(await tarOf(layout), { store: careless })).rejects.toThrow("to its end");
@@ -524,8 +524,7 @@ describe("loadArchive, of what is wrong", () => {
 
   it("says what is published already if a second repository cannot be", async () => {
     const failing = decorate(store, {
-      putIf: (key, ...rest) =>
-        key.includes("/other/") ? Promise.reject(new Error("no more")) : store.putIf(key, ...rest),
+      put: (key, ...rest) => (key.includes("/other/") ? Promise.reject(new Error("no more")) : store.put(key, ...rest)),
     });
     const two = joinLayouts(layout, makeLayout({ layers: [small], label: "b", name: "other:1" }));
     await expect(load(await tarOf(two), { store: failing })).rejects.toThrow("no more; published already: app:1");
@@ -539,7 +538,7 @@ describe("loadArchive, of what is wrong", () => {
   it("publishes nothing if the store fails, ends the reading at once and passes the error", async () => {
     for (const layer of [small, large]) {
       const image = makeLayout({ layers: [layer, randomBytes(2000, 7)], refName: "x" });
-      const failing = decorate(store, { putBlob: () => Promise.reject(new Error("the disk is on fire")) });
+      const failing = decorateBlobs(store, () => Promise.reject(new Error("the disk is on fire")));
       const bytes = (await tarOf(image)).subarray(0, 8000); // and nothing more for now
       await expect(load(stallAfter(bytes), { store: failing })).rejects.toThrow("the disk is on fire");
       expect(await indexes()).toEqual([]);
@@ -571,4 +570,12 @@ function nested(depth: number, times = 1): Layout {
     layout = { ...layout, roots: [root], digest: root.digest, blobs: new Map([...layout.blobs, [root.digest, bytes]]) };
   }
   return layout;
+}
+
+/** A store that does something else instead of writing blobs. */
+function decorateBlobs(inner: ObjectStore, instead: () => Promise<never>): ObjectStore {
+  return decorate(inner, {
+    put: async (key, ...rest) => (key.startsWith("blobs/") ? instead() : inner.put(key, ...rest)),
+    write: instead,
+  });
 }

@@ -21,13 +21,18 @@ class TightStore extends MemoryStore {
     this.#streamBytes = streamBytes;
   }
 
-  override streamBufferBytes(): number {
+  override writeBufferBytes(): number {
     return this.#streamBytes;
   }
 
-  override async putBlob(...args: Parameters<MemoryStore["putBlob"]>): ReturnType<MemoryStore["putBlob"]> {
+  override async put(...args: Parameters<MemoryStore["put"]>): ReturnType<MemoryStore["put"]> {
     await sleep(2);
-    return super.putBlob(...args);
+    return super.put(...args);
+  }
+
+  override async write(...args: Parameters<MemoryStore["write"]>): ReturnType<MemoryStore["write"]> {
+    await sleep(2);
+    return super.write(...args);
   }
 }
 

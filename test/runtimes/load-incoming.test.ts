@@ -52,9 +52,9 @@ describe("loadIncoming", () => {
 
   it("keeps an object that was replaced while it was read", async () => {
     class ReplacingStore extends ForwardingStore {
-      override async putIf(...args: Parameters<ObjectStore["putIf"]>): ReturnType<ObjectStore["putIf"]> {
+      override async put(...args: Parameters<ObjectStore["put"]>): ReturnType<ObjectStore["put"]> {
         await store.put("incoming/app.tar", tarball);
-        return super.putIf(...args);
+        return super.put(...args);
       }
     }
     await store.put("incoming/app.tar", tarball);

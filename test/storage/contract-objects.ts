@@ -3,7 +3,15 @@ import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { EventEmitter, once } from "node:events";
 import { expect } from "vitest";
-import type { BlobSource, ObjectInfo, ObjectStore, StagedSource } from "../../src/storage/object-store.ts";
+import {
+  type ByteSource,
+  type ObjectInfo,
+  type ObjectStore,
+  type PutResult,
+  type WriteOptions,
+  type WriteResult,
+  answered,
+} from "../../src/storage/object-store.ts";
 
 /** Different each time. workerd gives out 64 KiB of randomness at once. */
 export function randomBytes(length: number): Buffer {
@@ -20,20 +28,30 @@ export function digestOf(bytes: Uint8Array): string {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 
-/** A blob that is in memory. */
-export function whole(bytes: Uint8Array): BlobSource & { readonly body: Uint8Array } {
-  return { digest: digestOf(bytes), size: bytes.length, body: bytes };
+/** The key of a blob with these bytes: what lies there is the same for all who write it. */
+export function keyOf(bytes: Uint8Array): string {
+  return `blobs/${digestOf(bytes).replace(":", "/")}`;
 }
 
-/** A blob that comes in chunks. */
-export function streamed(bytes: Uint8Array, chunkBytes: number): BlobSource {
-  return { ...whole(bytes), body: inChunks(bytes, chunkBytes) };
+/** Bytes that come in chunks. */
+export function source(bytes: Uint8Array, chunkBytes = 500_000): ByteSource {
+  return { size: bytes.length, body: inChunks(bytes, chunkBytes) };
 }
 
-export const stagedKey = "staging/layer";
+/** How bytes can be sent: from memory, or as a stream. */
+export const ways = ["put", "write"] as const;
 
-export function staged(bytes: Uint8Array): StagedSource {
-  return { key: stagedKey, size: bytes.length, body: inChunks(bytes, 500_000) };
+/** Sends bytes the one way or the other, and expects an answer. */
+export async function send(
+  way: (typeof ways)[number],
+  store: ObjectStore,
+  key: string,
+  bytes: Uint8Array,
+  options: WriteOptions = {},
+): Promise<WriteResult["outcome"]> {
+  if (way === "write") return (await store.write(key, source(bytes), options)).outcome;
+  const checksum = digestOf(bytes).slice("sha256:".length);
+  return answered(await store.put(key, bytes, { ...options, checksum })) === "conflict" ? "conflict" : "written";
 }
 
 /** Reads a body to its end. Fails if the object is not there. */
@@ -50,7 +68,8 @@ export async function increment(store: ObjectStore, key: string, times: number):
     const object = await store.get(key);
     if (object === undefined) throw new Error(`Cannot increment "${key}": it is not there`);
     const value = Number(new TextDecoder().decode(await read(object)));
-    if ((await store.putIf(key, text(String(value + 1)), { etag: object.etag })) !== "conflict") done++;
+    const condition = { etag: object.etag };
+    if (answered(await store.put(key, text(String(value + 1)), { condition })) !== "conflict") done++;
   }
 }
 
@@ -102,9 +121,10 @@ export async function inParallel<Item>(items: readonly Item[], work: (item: Item
   await Promise.all(Array.from({ length: 32 }, worker));
 }
 
-export function etagOf(result: { readonly etag: string } | "conflict"): string {
-  if (result === "conflict") throw new Error("Cannot write an object: found a conflict, expected none");
-  return result.etag;
+export function etagOf(result: PutResult): string {
+  const answer = answered(result);
+  if (answer === "conflict") throw new Error("Cannot write an object: found a conflict, expected none");
+  return answer.etag;
 }
 
 export function pick(info: ObjectInfo | undefined): ObjectInfo | undefined {

@@ -4,28 +4,29 @@
  */
 import { Buffer } from "node:buffer";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { blobKey } from "../../src/storage/keys.ts";
 import type { ObjectInfo, ObjectStore, PutCondition } from "../../src/storage/object-store.ts";
 import {
   at,
-  digestOf,
   etagOf,
   expectSame,
   failing,
+  inChunks,
   inParallel,
   increment,
+  keyOf,
   listAll,
   listKeys,
   pick,
   plain,
   randomBytes,
   read,
+  send,
+  source,
   stalling,
-  streamed,
   text,
-  whole,
+  ways,
 } from "./contract-objects.ts";
-import { describeStaging } from "./staging-contract.ts";
+import { describeCopy } from "./copy-contract.ts";
 
 export interface StoreUnderTest {
   /** Fresh and empty. */
@@ -34,7 +35,7 @@ export interface StoreUnderTest {
   reopen(): ObjectStore | Promise<ObjectStore>;
   /** Names everything that is neither an object nor the store's own bookkeeping: temporary files, open uploads. */
   leftovers(): Promise<readonly string[]>;
-  /** Puts wrong bytes under a blob's key, behind the store's back where that is possible; else by `putIf`. */
+  /** Writes an object behind the store's back, if that is possible; else `put` does. */
   damage?(key: string, bytes: Uint8Array): Promise<void>;
   close(): Promise<void>;
 }
@@ -45,7 +46,7 @@ export interface StoreContractOptions {
   /** How many writers race for one state of an object. */
   readonly racers?: number;
   /** False for a server that ignores conditions when a multipart upload is completed. */
-  readonly streamedIsCreateOnly?: boolean;
+  readonly writeIsConditional?: boolean;
   /** For each test. */
   readonly timeoutMs?: number;
 }
@@ -53,7 +54,7 @@ export interface StoreContractOptions {
 export function describeStoreContract(
   name: string,
   open: () => StoreUnderTest | Promise<StoreUnderTest>,
-  { listedObjects = 1_100, racers = 20, streamedIsCreateOnly = true, timeoutMs = 60_000 }: StoreContractOptions = {},
+  { listedObjects = 1_100, racers = 20, writeIsConditional = true, timeoutMs = 60_000 }: StoreContractOptions = {},
 ): void {
   describe(`${name} keeps the contract of ObjectStore`, { timeout: timeoutMs }, () => {
     let opened: StoreUnderTest;
@@ -75,21 +76,23 @@ export function describeStoreContract(
       }
     }, timeoutMs);
 
-    /** What must hold after a blob could not be stored. */
-    async function expectNothingStored(digest: string): Promise<void> {
-      const why = "the backend returned an error but stored the blob anyway";
-      expect(await store.head(blobKey(digest)), why).toBeUndefined();
+    /** What must hold after the only object could not be stored. */
+    async function expectNothingStored(key: string): Promise<void> {
+      const why = "the backend returned an error but stored the object anyway";
+      expect(await store.head(key), why).toBeUndefined();
       expect(await listAll(store, ""), why).toEqual([]);
-      expect(await opened.leftovers(), "the backend left something behind a failed blob").toEqual([]);
+      expect(await opened.leftovers(), "the backend left something behind a failed write").toEqual([]);
     }
 
     async function create(key: string, bytes: Uint8Array): Promise<string> {
-      return etagOf(await store.putIf(key, bytes, "absent"));
+      return etagOf(await store.put(key, bytes, { condition: "absent" }));
     }
 
-    async function damage(key: string, bytes: Uint8Array): Promise<void> {
-      if (opened.damage === undefined) await create(key, bytes);
-      else await opened.damage(key, bytes);
+    /** Writes wrong bytes under a key and returns their ETag. */
+    async function damage(key: string, bytes: Uint8Array): Promise<string> {
+      if (opened.damage === undefined) return create(key, bytes);
+      await opened.damage(key, bytes);
+      return (await store.head(key))?.etag ?? "";
     }
 
     describe("head and get", () => {
@@ -105,7 +108,7 @@ export function describeStoreContract(
         expect(await store.get("a/b")).toBeUndefined();
       });
 
-      it("agree with putIf and list about key, size and ETag", async () => {
+      it("agree with put and list about key, size and ETag", async () => {
         const etag = await create("repositories/team/app/_layout/index.json", text("twelve bytes"));
         const info: ObjectInfo = { key: "repositories/team/app/_layout/index.json", size: 12, etag };
         expect(etag).toMatch(/^[^"]+$/);
@@ -138,12 +141,11 @@ export function describeStoreContract(
         expect(await read(object)).toEqual(plain(bytes.subarray(start, end + 1)));
       });
 
-      it("reads a range of a blob that was streamed", async () => {
+      it("reads a range of an object that was streamed", async () => {
         const bytes = randomBytes(2 * store.partBytes + 1_000);
-        const blob = streamed(bytes, 100_000);
-        await store.putBlob(blob);
+        await store.write("streamed", source(bytes, 100_000));
         const [start, end] = [store.partBytes - 10, store.partBytes + 400_000];
-        const object = await store.get(blobKey(blob.digest), { range: { start, end } });
+        const object = await store.get("streamed", { range: { start, end } });
         expect(object?.size).toBe(bytes.length);
         expectSame(await read(object), bytes.subarray(start, end + 1));
       });
@@ -156,17 +158,17 @@ export function describeStoreContract(
       });
 
       it("gives a body that can be left early, again and again", async () => {
-        const blob = streamed(randomBytes(store.partBytes + 1_000), 65_536);
-        await store.putBlob(blob);
+        const size = store.partBytes + 1_000;
+        await store.write("streamed", source(randomBytes(size), 65_536));
         for (let i = 0; i < 100; i++) {
-          const object = await store.get(blobKey(blob.digest));
+          const object = await store.get("streamed");
           // Stops at the first chunk.
           for await (const chunk of object?.body ?? []) {
             expect(chunk.length).toBeGreaterThan(0);
             break;
           }
         }
-        expect((await read(await store.get(blobKey(blob.digest)))).length).toBe(blob.size);
+        expect((await read(await store.get("streamed"))).length).toBe(size);
       });
 
       it("reads on in the state that it began with while the object is replaced", async () => {
@@ -175,7 +177,7 @@ export function describeStoreContract(
         const body = (await store.get("object"))?.body[Symbol.asyncIterator]();
         const chunks: Uint8Array[] = [];
         for (let next = await body?.next(); next?.done === false; next = await body?.next()) {
-          if (chunks.length === 0) expect(await store.putIf("object", after, { etag })).not.toBe("conflict");
+          if (chunks.length === 0) etagOf(await store.put("object", after, { condition: { etag } }));
           chunks.push(next.value);
         }
         expectSame(Buffer.concat(chunks), before);
@@ -183,10 +185,9 @@ export function describeStoreContract(
       });
 
       it("ends its body when the signal fires", async () => {
-        const blob = streamed(randomBytes(3 * store.partBytes), 1_000_000);
-        await store.putBlob(blob);
+        await store.write("streamed", source(randomBytes(3 * store.partBytes), 1_000_000));
         const controller = new AbortController();
-        const object = await store.get(blobKey(blob.digest), { signal: controller.signal });
+        const object = await store.get("streamed", { signal: controller.signal });
         const reason = new Error("stop reading");
         const reading = (async () => {
           for await (const _ of object?.body ?? []) controller.abort(reason);
@@ -195,104 +196,25 @@ export function describeStoreContract(
       });
     });
 
-    describe("putBlob", () => {
-      it("stores a blob that is in memory", async () => {
-        const blob = whole(text("hello"));
-        expect(await store.putBlob(blob)).toEqual({ outcome: "written", parts: 0 });
-        expect((await store.head(blobKey(blob.digest)))?.size).toBe(5);
-        expect(await read(await store.get(blobKey(blob.digest)))).toEqual(text("hello"));
-      });
-
-      it("stores the empty blob", async () => {
-        const blob = whole(new Uint8Array());
-        expect((await store.putBlob(blob)).outcome).toBe("written");
-        expect((await store.head(blobKey(blob.digest)))?.size).toBe(0);
-      });
-
-      it("stores bytes that are a view into a larger buffer", async () => {
-        const blob = whole(randomBytes(10_000).subarray(3_000, 5_000));
-        await store.putBlob(blob);
-        expectSame(await read(await store.get(blobKey(blob.digest))), blob.body);
-      });
-
+    describe("write", () => {
       it.each([
-        ["of exactly two parts", 0, 1_048_576],
-        ["of a few bytes more than two parts, in chunks of an odd size", 7, 70_001],
-        ["in one chunk of more than a part", 1, Number.MAX_SAFE_INTEGER],
-      ])("streams a blob %s", async (_, extraBytes, chunkBytes) => {
-        const bytes = randomBytes(2 * store.partBytes + extraBytes);
-        const blob = streamed(bytes, chunkBytes);
-        expect((await store.putBlob(blob)).outcome).toBe("written");
-        const object = await store.get(blobKey(blob.digest));
+        ["nothing", () => 0, 1_000],
+        ["a few bytes", () => 1_000, 300],
+        ["exactly two parts", ({ partBytes }: ObjectStore) => 2 * partBytes, 1_048_576],
+        ["more than two parts, in chunks of an odd size", ({ partBytes }: ObjectStore) => 2 * partBytes + 7, 70_001],
+        [
+          "one chunk of more than two parts",
+          ({ partBytes }: ObjectStore) => 2 * partBytes + 1,
+          Number.MAX_SAFE_INTEGER,
+        ],
+      ])("streams %s", async (_, sizeIn, chunkBytes) => {
+        const bytes = randomBytes(sizeIn(store));
+        expect((await store.write("staging/a b+c", source(bytes, chunkBytes))).outcome).toBe("written");
+        const object = await store.get("staging/a b+c");
         expect(object?.size).toBe(bytes.length);
         expectSame(await read(object), bytes);
+        expect(await listKeys(store, "staging/")).toEqual(["staging/a b+c"]);
         expect(await opened.leftovers()).toEqual([]);
-      });
-
-      it("says so when the blob is present, and leaves it as it is", async () => {
-        const blob = whole(text("once"));
-        await store.putBlob(blob);
-        const before = await store.head(blobKey(blob.digest));
-        expect((await store.putBlob(blob)).outcome).toBe("present");
-        expect(await store.head(blobKey(blob.digest))).toEqual(before);
-      });
-
-      it("says so when a streamed blob is present", async () => {
-        const bytes = randomBytes(store.partBytes + 1);
-        const blob = streamed(bytes, 65_536);
-        await store.putBlob(blob);
-        const { outcome } = await store.putBlob(streamed(bytes, 65_536));
-        if (streamedIsCreateOnly) expect(outcome).toBe("present");
-        expectSame(await read(await store.get(blobKey(blob.digest))), bytes);
-        expect(await opened.leftovers()).toEqual([]);
-      });
-
-      it.each(["whole", "streamed"])("lets many store the same blob at once (%s)", async (kind) => {
-        const bytes = randomBytes(kind === "whole" ? 1_000 : store.partBytes + 1);
-        const handles = [store, await opened.reopen()];
-        const results = await Promise.all(
-          [0, 1, 2, 3].map((i) =>
-            at(handles, i % 2).putBlob(kind === "whole" ? whole(bytes) : streamed(bytes, 300_000 + i)),
-          ),
-        );
-        expect(results.map(({ outcome }) => outcome)).toContain("written");
-        expectSame(await read(await store.get(blobKey(digestOf(bytes)))), bytes);
-        expect(await opened.leftovers()).toEqual([]);
-      });
-
-      it.each(["whole", "streamed"])("replaces a damaged object by its ETag (%s)", async (kind) => {
-        const bytes = randomBytes(kind === "whole" ? 1_000 : store.partBytes + 1);
-        const key = blobKey(digestOf(bytes));
-        await damage(key, text("damaged"));
-        const replaces = (await store.head(key))?.etag;
-        const blob = kind === "whole" ? whole(bytes) : streamed(bytes, 65_536);
-        expect((await store.putBlob(blob, { replaces })).outcome).toBe("written");
-        expect((await store.head(key))?.size).toBe(bytes.length);
-        expect((await store.head(key))?.etag).not.toBe(replaces);
-        expectSame(await read(await store.get(key)), bytes);
-      });
-
-      it.each(["whole", "streamed"])("replaces a damaged object of the same size by its ETag (%s)", async (kind) => {
-        const bytes = randomBytes(kind === "whole" ? 1_000 : store.partBytes + 1);
-        const key = blobKey(digestOf(bytes));
-        const flipped = Uint8Array.from(bytes);
-        flipped[500] = (flipped[500] ?? 0) ^ 1;
-        await damage(key, flipped);
-        const replaces = (await store.head(key))?.etag;
-        const blob = kind === "whole" ? whole(bytes) : streamed(bytes, 65_536);
-        expect((await store.putBlob(blob, { replaces })).outcome).toBe("written");
-        expectSame(await read(await store.get(key)), bytes);
-      });
-
-      it("replaces nothing but the object with that ETag", async () => {
-        const blob = whole(randomBytes(1_000));
-        const key = blobKey(blob.digest);
-        await damage(key, text("damaged"));
-        const replaces = (await store.head(key))?.etag;
-        expect((await store.putBlob(blob, { replaces })).outcome).toBe("written");
-        const repaired = await store.head(key);
-        expect((await store.putBlob(blob, { replaces })).outcome, "repaired by somebody else").toBe("present");
-        expect(await store.head(key)).toEqual(repaired);
       });
 
       it.each([
@@ -304,20 +226,31 @@ export function describeStoreContract(
       ])("rejects with the error of a body that fails %s, and leaves nothing", async (_, failAt) => {
         const bytes = randomBytes(2 * store.partBytes + 1_000);
         const error = new Error("the body failed");
-        const blob = { ...whole(bytes), body: failing(bytes.subarray(0, failAt(store)), error) };
-        await expect(store.putBlob(blob)).rejects.toBe(error);
-        await expectNothingStored(blob.digest);
+        for (const condition of ["absent", undefined] as const) {
+          const body = failing(bytes.subarray(0, failAt(store)), error);
+          await expect(store.write("object", { size: bytes.length, body }, { condition })).rejects.toBe(error);
+          await expectNothingStored("object");
+        }
       });
 
-      it("keeps a damaged object when the body of its replacement fails", async () => {
+      it.each([
+        ["shorter", -1],
+        ["longer", 1],
+      ])("leaves nothing when the body is %s than announced", async (_, moreBytes) => {
+        for (const size of [1_000, store.partBytes, 2 * store.partBytes]) {
+          const body = inChunks(randomBytes(size + moreBytes), 500_000);
+          await expect(store.write("object", { size, body })).rejects.toMatchObject({ code: "SIZE_INVALID" });
+        }
+        await expectNothingStored("object");
+      });
+
+      it("keeps the object when the body of its replacement fails", async () => {
         const bytes = randomBytes(store.partBytes + 1);
-        const key = blobKey(digestOf(bytes));
-        await damage(key, text("damaged"));
-        const replaces = (await store.head(key))?.etag;
+        const etag = await damage(keyOf(bytes), text("damaged"));
         const error = new Error("the body failed");
-        const blob = { ...whole(bytes), body: failing(bytes.subarray(0, 100), error) };
-        await expect(store.putBlob(blob, { replaces })).rejects.toBe(error);
-        expect((await store.head(key))?.etag).toBe(replaces);
+        const failed = { size: bytes.length, body: failing(bytes.subarray(0, 100), error) };
+        await expect(store.write(keyOf(bytes), failed, { condition: { etag } })).rejects.toBe(error);
+        expect((await store.head(keyOf(bytes)))?.etag).toBe(etag);
         expect(await opened.leftovers()).toEqual([]);
       });
 
@@ -328,50 +261,148 @@ export function describeStoreContract(
         const bytes = randomBytes(2 * store.partBytes + 1_000);
         const controller = new AbortController();
         const stalled = stalling(bytes.subarray(0, Math.floor(parts * store.partBytes)));
-        const blob = { ...whole(bytes), body: stalled.body };
-        const storing = store.putBlob(blob, { signal: controller.signal });
-        const outcome = expect(storing).rejects.toThrow("stop storing");
+        const { signal } = controller;
+        const writing = store.write(
+          "object",
+          { size: bytes.length, body: stalled.body },
+          { condition: "absent", signal },
+        );
+        const outcome = expect(writing).rejects.toThrow("stop storing");
         await stalled.reached;
         controller.abort(new Error("stop storing"));
         await outcome;
-        await expectNothingStored(blob.digest);
+        await expectNothingStored("object");
       });
 
-      it.each(["whole", "streamed"])("stores nothing when the signal has fired before (%s)", async (kind) => {
-        const bytes = randomBytes(kind === "whole" ? 1_000 : store.partBytes + 1);
-        const blob = kind === "whole" ? whole(bytes) : streamed(bytes, 65_536);
-        const reason = new Error("too late");
-        await expect(store.putBlob(blob, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
-        await expectNothingStored(blob.digest);
-      });
-
-      it("can store a blob after an attempt that failed", async () => {
+      it("can write an object after an attempt that failed", async () => {
         const bytes = randomBytes(store.partBytes + 1);
         const error = new Error("the body failed");
-        const failed = { ...whole(bytes), body: failing(bytes.subarray(0, -1), error) };
-        await expect(store.putBlob(failed)).rejects.toBe(error);
-        expect((await store.putBlob(streamed(bytes, 65_536))).outcome).toBe("written");
-        expectSame(await read(await store.get(blobKey(failed.digest))), bytes);
+        const failed = { size: bytes.length, body: failing(bytes.subarray(0, -1), error) };
+        await expect(store.write("object", failed, { condition: "absent" })).rejects.toBe(error);
+        expect((await store.write("object", source(bytes), { condition: "absent" })).outcome).toBe("written");
+        expectSame(await read(await store.get("object")), bytes);
       });
 
-      it("says how much it holds while it streams", () => {
-        const bytes = store.streamBufferBytes(10 * store.partBytes);
+      it("says how much it holds", () => {
+        const bytes = store.writeBufferBytes(10 * store.partBytes);
         expect(Number.isSafeInteger(bytes) && bytes >= 0, `found ${bytes}`).toBe(true);
       });
     });
 
-    describe("putIf", () => {
+    describe.each(ways)("%s", (way) => {
+      /** Some bytes for `put`, more than a part for `write`. */
+      const someBytes = (): Uint8Array => randomBytes(way === "put" ? 1_000 : store.partBytes + 1);
+      const isConditional = way === "put" || writeIsConditional;
+
+      it("creates an object that is absent, and leaves one that is there as it is", async () => {
+        const bytes = someBytes();
+        expect(await send(way, store, keyOf(bytes), bytes, { condition: "absent" })).toBe("written");
+        const before = await store.head(keyOf(bytes));
+        const again = await send(way, store, keyOf(bytes), bytes, { condition: "absent" });
+        if (isConditional) {
+          expect(again).toBe("conflict");
+          expect(await store.head(keyOf(bytes))).toEqual(before);
+        }
+        expectSame(await read(await store.get(keyOf(bytes))), bytes);
+        expect(await opened.leftovers()).toEqual([]);
+      });
+
+      it("lets many create the same object at once", async () => {
+        const bytes = someBytes();
+        const handles = [store, await opened.reopen()];
+        const outcomes = await Promise.all(
+          [0, 1, 2, 3].map((i) => send(way, at(handles, i % 2), keyOf(bytes), bytes, { condition: "absent" })),
+        );
+        expect(outcomes).toContain("written");
+        expectSame(await read(await store.get(keyOf(bytes))), bytes);
+        expect(await opened.leftovers()).toEqual([]);
+      });
+
+      it.each(["blobs/sha256/0123", "index.json"])("replaces an object by its ETag, and no other: %s", async (key) => {
+        const bytes = someBytes();
+        const etag = await damage(key, text("damaged"));
+        expect(await send(way, store, key, bytes, { condition: { etag } })).toBe("written");
+        const replaced = await store.head(key);
+        expect(replaced?.size).toBe(bytes.length);
+        expect(replaced?.etag).not.toBe(etag);
+        if (isConditional) {
+          expect(await send(way, store, key, bytes, { condition: { etag } })).toBe("conflict");
+          expect(await store.head(key)).toEqual(replaced);
+        }
+        expectSame(await read(await store.get(key)), bytes);
+        expect(await opened.leftovers()).toEqual([]);
+      });
+
+      it("replaces an object of the same size by its ETag", async () => {
+        const bytes = someBytes();
+        const flipped = Uint8Array.from(bytes);
+        flipped[500] = (flipped[500] ?? 0) ^ 1;
+        const etag = await damage(keyOf(bytes), flipped);
+        expect(await send(way, store, keyOf(bytes), bytes, { condition: { etag } })).toBe("written");
+        expectSame(await read(await store.get(keyOf(bytes))), bytes);
+      });
+
+      it("writes without a condition, whatever is there", async () => {
+        const etag = await create("object", text("one"));
+        etagOf(await store.put("object", text("two"), { condition: { etag } }));
+        const bytes = someBytes();
+        expect(await send(way, await opened.reopen(), "object", bytes)).toBe("written");
+        expectSame(await read(await store.get("object")), bytes);
+        expect(await listKeys(store, "")).toEqual(["object"]);
+      });
+
+      it("can create an object again that was deleted", async () => {
+        const bytes = someBytes();
+        await send(way, store, keyOf(bytes), bytes, { condition: "absent" });
+        await store.delete(keyOf(bytes));
+        expect(await send(way, store, keyOf(bytes), bytes, { condition: "absent" })).toBe("written");
+      });
+
+      it("writes nothing when the signal has fired before", async () => {
+        const reason = new Error("too late");
+        const signal = AbortSignal.abort(reason);
+        for (const condition of ["absent", undefined] as const) {
+          await expect(send(way, store, "object", someBytes(), { condition, signal })).rejects.toBe(reason);
+        }
+        await expectNothingStored("object");
+      });
+    });
+
+    describe("put", () => {
+      it("stores the empty object", async () => {
+        etagOf(await store.put("empty", new Uint8Array()));
+        expect((await store.head("empty"))?.size).toBe(0);
+      });
+
+      it("stores bytes that are a view into a larger buffer", async () => {
+        const bytes = randomBytes(10_000).subarray(3_000, 5_000);
+        await store.put("view", bytes);
+        expectSame(await read(await store.get("view")), bytes);
+      });
+
+      it("stores more than a part", async () => {
+        const bytes = randomBytes(store.partBytes + 1);
+        await store.put("object", bytes);
+        expectSame(await read(await store.get("object")), bytes);
+      });
+
+      it("leaves one whole object if many write it at once", async () => {
+        const candidates = Array.from({ length: 8 }, (_, i) => `written by ${i}`);
+        await inParallel(candidates, (candidate) => store.put("object", text(candidate)));
+        expect(candidates).toContain(new TextDecoder().decode(await read(await store.get("object"))));
+      });
+
       it("creates an object that is absent, once", async () => {
         const etag = await create("index.json", text("one"));
-        expect(await store.putIf("index.json", text("two"), "absent")).toBe("conflict");
+        expect(await store.put("index.json", text("two"), { condition: "absent" })).toBe("conflict");
         expect(pick(await store.head("index.json"))).toEqual({ key: "index.json", size: 3, etag });
         expect(await read(await store.get("index.json"))).toEqual(text("one"));
       });
 
       it("replaces the state whose ETag it is given, and no other", async () => {
         const first = await create("index.json", text("one"));
-        const second = etagOf(await store.putIf("index.json", text("three"), { etag: first }));
-        expect(await store.putIf("index.json", text("stale"), { etag: first })).toBe("conflict");
+        const second = etagOf(await store.put("index.json", text("three"), { condition: { etag: first } }));
+        expect(await store.put("index.json", text("stale"), { condition: { etag: first } })).toBe("conflict");
         expect(pick(await store.head("index.json"))).toEqual({ key: "index.json", size: 5, etag: second });
         expect(await read(await store.get("index.json"))).toEqual(text("three"));
       });
@@ -379,36 +410,36 @@ export function describeStoreContract(
       it("replaces a state that another handle wrote", async () => {
         const first = await create("index.json", text("one"));
         const other = await opened.reopen();
-        const second = etagOf(await other.putIf("index.json", text("two"), { etag: first }));
-        expect(await store.putIf("index.json", text("stale"), { etag: first })).toBe("conflict");
-        etagOf(await store.putIf("index.json", text("three"), { etag: second }));
+        const second = etagOf(await other.put("index.json", text("two"), { condition: { etag: first } }));
+        expect(await store.put("index.json", text("stale"), { condition: { etag: first } })).toBe("conflict");
+        etagOf(await store.put("index.json", text("three"), { condition: { etag: second } }));
         expect(await read(await other.get("index.json"))).toEqual(text("three"));
       });
 
       it("does not create an object where one with an ETag is expected", async () => {
         const etag = await create("index.json", text("one"));
         await store.delete("index.json");
-        expect(await store.putIf("index.json", text("two"), { etag })).toBe("conflict");
-        expect(await store.putIf("other.json", text("two"), { etag })).toBe("conflict");
+        expect(await store.put("index.json", text("two"), { condition: { etag } })).toBe("conflict");
+        expect(await store.put("other.json", text("two"), { condition: { etag } })).toBe("conflict");
         expect(await listAll(store, ""), "the backend returned a conflict but stored the object anyway").toEqual([]);
       });
 
       it("creates anew what was deleted, also after it was replaced", async () => {
         const first = await create("index.json", text("one"));
-        const second = etagOf(await store.putIf("index.json", text("two"), { etag: first }));
+        const second = etagOf(await store.put("index.json", text("two"), { condition: { etag: first } }));
         await store.delete("index.json");
         expect(await store.head("index.json")).toBeUndefined();
         expect(await store.get("index.json")).toBeUndefined();
         const third = await create("index.json", text("three"));
-        expect(await store.putIf("index.json", text("stale"), { etag: second })).toBe("conflict");
-        etagOf(await store.putIf("index.json", text("four"), { etag: third }));
+        expect(await store.put("index.json", text("stale"), { condition: { etag: second } })).toBe("conflict");
+        etagOf(await store.put("index.json", text("four"), { condition: { etag: third } }));
         expect(await read(await store.get("index.json"))).toEqual(text("four"));
       });
 
       it("gives each state an ETag of its own", async () => {
         const etags = [await create("counter", text("0"))];
         for (let i = 1; i <= 9; i++) {
-          etags.push(etagOf(await store.putIf("counter", text(String(i)), { etag: at(etags, i - 1) })));
+          etags.push(etagOf(await store.put("counter", text(String(i)), { condition: { etag: at(etags, i - 1) } })));
         }
         expect(new Set(etags).size).toBe(10);
         expect((await store.head("counter"))?.etag).toBe(etags[9]);
@@ -417,28 +448,21 @@ export function describeStoreContract(
       it("swaps by requests that are sent once and can be ended by a signal, as by any other", async () => {
         const { signal } = new AbortController();
         const options = { once: true, signal };
-        const etag = etagOf(await store.putIf("index.json", text("one"), "absent", options));
-        expect(await store.putIf("index.json", text("two"), "absent", options)).toBe("conflict");
-        etagOf(await store.putIf("index.json", text("two"), { etag }, options));
+        const etag = etagOf(await store.put("index.json", text("one"), { condition: "absent", ...options }));
+        expect(await store.put("index.json", text("two"), { condition: "absent", ...options })).toBe("conflict");
+        etagOf(await store.put("index.json", text("two"), { condition: { etag }, ...options }));
         expect(await read(await store.get("index.json", { signal }))).toEqual(text("two"));
         await store.delete("index.json", options);
         expect(await store.head("index.json", { signal })).toBeUndefined();
-      });
-
-      it("writes nothing when the signal has fired before", async () => {
-        const reason = new Error("too late");
-        const signal = AbortSignal.abort(reason);
-        await expect(store.putIf("index.json", text("one"), "absent", { signal })).rejects.toBe(reason);
-        expect(await store.head("index.json")).toBeUndefined();
       });
 
       /** Races `racers` writers through two handles; expects one winner, and that the object is what it wrote. */
       async function race(condition: PutCondition): Promise<void> {
         const handles = [store, await opened.reopen()];
         const results = await Promise.all(
-          Array.from({ length: racers }, (_, i) => at(handles, i % 2).putIf("raced", text(`writer ${i}`), condition)),
+          Array.from({ length: racers }, (_, i) => at(handles, i % 2).put("raced", text(`writer ${i}`), { condition })),
         );
-        const winners = results.flatMap((result, i) => (result === "conflict" ? [] : [{ i, etag: result.etag }]));
+        const winners = results.flatMap((result, i) => (result === "conflict" ? [] : [{ i, etag: etagOf(result) }]));
         expect(winners.length, `${winners.length} of ${racers} racing writers won, expected 1`).toBe(1);
         const { i, etag } = at(winners, 0);
         expect((await store.head("raced"))?.etag).toBe(etag);
@@ -462,30 +486,6 @@ export function describeStoreContract(
       });
     });
 
-    describe("put", () => {
-      it("writes an object, whatever is there", async () => {
-        const bytes = randomBytes(store.partBytes + 1);
-        await store.put("staging/upload/1", text("cut short"));
-        await (await opened.reopen()).put("staging/upload/1", bytes);
-        expect((await store.head("staging/upload/1"))?.size).toBe(bytes.length);
-        expectSame(await read(await store.get("staging/upload/1")), bytes);
-        expect(await listKeys(store, "staging/")).toEqual(["staging/upload/1"]);
-      });
-
-      it("leaves one whole object where many write it at once", async () => {
-        const candidates = Array.from({ length: 8 }, (_, i) => `written by ${i}`);
-        await inParallel(candidates, (candidate) => store.put("staging/upload/1", text(candidate)));
-        expect(candidates).toContain(new TextDecoder().decode(await read(await store.get("staging/upload/1"))));
-      });
-
-      it("writes nothing when the signal has fired before", async () => {
-        const reason = new Error("too late");
-        const options = { signal: AbortSignal.abort(reason) };
-        await expect(store.put("staging/upload/1", text("one"), options)).rejects.toBe(reason);
-        expect(await listAll(store, "")).toEqual([]);
-      });
-    });
-
     // A store without one has nothing to keep here.
     describe("presigner", () => {
       const bytes = text("twelve bytes");
@@ -503,9 +503,9 @@ export function describeStoreContract(
         for (const status of [200, 200]) {
           expect((await fetch(target, { method: "PUT", body: new Uint8Array(bytes) })).status).toBe(status);
         }
-        const source = await presigner.presignGet("staging/upload/1", { seconds: 60 });
-        expect(new Uint8Array(await (await fetch(source)).arrayBuffer())).toEqual(bytes);
-        const range = await fetch(source, { headers: { Range: "bytes=0-5" } });
+        const origin = await presigner.presignGet("staging/upload/1", { seconds: 60 });
+        expect(new Uint8Array(await (await fetch(origin)).arrayBuffer())).toEqual(bytes);
+        const range = await fetch(origin, { headers: { Range: "bytes=0-5" } });
         expect([range.status, await range.text()]).toEqual([206, "twelve"]);
       });
 
@@ -514,21 +514,21 @@ export function describeStoreContract(
         if (presigner === undefined) return;
         await store.put("staging/upload/1", bytes);
         await store.put("staging/upload/2", bytes);
-        const source = await presigner.presignGet("staging/upload/1", { seconds: 1 });
+        const origin = await presigner.presignGet("staging/upload/1", { seconds: 1 });
         const statusOf = async (url: string, init?: RequestInit): Promise<number> => {
           const response = await fetch(url, init);
           await response.body?.cancel();
           return response.status;
         };
-        expect(await statusOf(source)).toBe(200);
-        expect(await statusOf(source.replace("staging/upload/1", "staging/upload/2"))).toBe(403);
-        expect(await statusOf(source, { method: "DELETE" })).toBe(403);
+        expect(await statusOf(origin)).toBe(200);
+        expect(await statusOf(origin.replace("staging/upload/1", "staging/upload/2"))).toBe(403);
+        expect(await statusOf(origin, { method: "DELETE" })).toBe(403);
         await new Promise((resolve) => setTimeout(resolve, 2_500));
-        expect(await statusOf(source)).toBe(403);
+        expect(await statusOf(origin)).toBe(403);
       });
     });
 
-    describeStaging(() => ({ store, opened, expectNothingStored, damage }));
+    describeCopy(() => ({ store, opened, expectNothingStored, damage }));
 
     describe("list", () => {
       it("lists nothing in an empty store", async () => {
@@ -580,17 +580,10 @@ export function describeStoreContract(
       it("deletes no object of which it is given only the beginning", async () => {
         await create("a/b/c", text("1"));
         const etag = await create("a/b/d", text("2"));
-        await store.putIf("a/b/d", text("3"), { etag });
+        etagOf(await store.put("a/b/d", text("3"), { condition: { etag } }));
         await store.delete("a/b");
         await store.delete("a");
         expect(await listKeys(store, "")).toEqual(["a/b/c", "a/b/d"]);
-      });
-
-      it("lets a blob be stored again", async () => {
-        const blob = whole(text("again"));
-        await store.putBlob(blob);
-        await store.delete(blobKey(blob.digest));
-        expect((await store.putBlob(blob)).outcome).toBe("written");
       });
     });
 

@@ -24,7 +24,7 @@ await tasks[task.name](task);
 process.exit();
 
 async function create({ key, id }) {
-  const result = await store.putIf(key, encode({ winner: id }), "absent");
+  const result = await store.put(key, encode({ winner: id }), { condition: "absent" });
   say({ won: result !== "conflict" });
 }
 
@@ -34,7 +34,8 @@ async function increment({ key, id, times }) {
     const object = await store.get(key);
     const counts = JSON.parse(await readText(object.body));
     const count = (counts[id] ?? 0) + 1;
-    const result = await store.putIf(key, encode({ ...counts, [id]: count }), { etag: object.etag });
+    const condition = { etag: object.etag };
+    const result = await store.put(key, encode({ ...counts, [id]: count }), { condition });
     if (result === "conflict") continue;
     done++;
     say({ count });
@@ -45,10 +46,11 @@ async function increment({ key, id, times }) {
 async function storeBlobs() {
   for (;;) {
     const bytes = randomBytes(Math.floor(Math.random() * 2_000_000));
-    const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
-    const body = Math.random() < 0.2 ? bytes : inChunks(bytes);
-    await store.putBlob({ digest, size: bytes.length, body });
-    say({ digest });
+    const hex = createHash("sha256").update(bytes).digest("hex");
+    const [key, condition] = [`blobs/sha256/${hex}`, "absent"];
+    if (Math.random() < 0.2) await store.put(key, bytes, { condition });
+    else await store.write(key, { size: bytes.length, body: inChunks(bytes) }, { condition });
+    say({ digest: `sha256:${hex}` });
   }
 }
 

@@ -8,8 +8,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { StowageError } from "../../src/errors.ts";
 import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
 import { guarded } from "../../src/storage/directory/file-errors.ts";
-import { blobKey } from "../../src/storage/keys.ts";
-import { listAll, read, streamed, text, whole } from "./contract-objects.ts";
+import { answered } from "../../src/storage/object-store.ts";
+import { etagOf, inChunks, keyOf, listAll, read, source, text } from "./contract-objects.ts";
 import { describeStoreContract } from "./contract.ts";
 
 describeStoreContract("DirectoryStore", async () => {
@@ -41,11 +41,15 @@ describe("DirectoryStore", () => {
   async function write(key: string, ...states: readonly string[]): Promise<string> {
     let etag: string | undefined;
     for (const state of states) {
-      const result = await store.putIf(key, text(state), etag === undefined ? "absent" : { etag });
-      if (result === "conflict") throw new Error(`Cannot write "${state}": found a conflict`);
-      etag = result.etag;
+      etag = etagOf(await store.put(key, text(state), { condition: etag === undefined ? "absent" : { etag } }));
     }
     return etag ?? "";
+  }
+
+  /** Creates a blob and returns its key. */
+  async function putBlob(bytes: Uint8Array): Promise<string> {
+    etagOf(await store.put(keyOf(bytes), bytes, { condition: "absent" }));
+    return keyOf(bytes);
   }
 
   /** The only version of the index that there is. */
@@ -65,32 +69,32 @@ describe("DirectoryStore", () => {
     "goes on if somebody removes %s, as one who removes empty folders may",
     async (folder) => {
       await write("index.json", "one", "two");
-      await store.putBlob(whole(text("a blob")));
+      await putBlob(text("a blob"));
       await rm(join(root, folder), { recursive: true });
-      const blob = whole(text("another"));
-      expect(await store.putBlob(streamed(text("a third"), 3))).toMatchObject({ outcome: "written" });
-      expect(await store.putBlob(blob)).toMatchObject({ outcome: "written" });
-      expect(await read(await store.get(blobKey(blob.digest)))).toEqual(blob.body);
+      const streamed = text("a third");
+      const condition = "absent";
+      expect((await store.write(keyOf(streamed), source(streamed, 3), { condition })).outcome).toBe("written");
+      const key = await putBlob(text("another"));
+      expect(await read(await store.get(key))).toEqual(text("another"));
       await write("other.json", "one", "two");
     },
   );
 
   it("is a plain layout for other tools", async () => {
-    const blob = whole(text("a blob"));
-    await store.putBlob(blob);
+    const blob = await putBlob(text("a blob"));
     await write("oci-layout", "{}");
     await write("index.json", "one", "two", "three");
     expect((await readdir(root)).toSorted()).toEqual([".stowage", "blobs", "index.json", "oci-layout"]);
     expect(await readFile(join(root, "index.json"), "utf8")).toBe("three");
-    expect(await readFile(join(root, blobKey(blob.digest)), "utf8")).toBe("a blob");
+    expect(await readFile(join(root, blob), "utf8")).toBe("a blob");
   });
 
   it("takes on a layout that another tool has written", async () => {
     await writeFile(join(root, "index.json"), "theirs");
     const before = await store.get("index.json");
     expect(await read(before)).toEqual(text("theirs"));
-    expect(await store.putIf("index.json", text("ours"), "absent")).toBe("conflict");
-    expect(await store.putIf("index.json", text("ours"), { etag: before?.etag ?? "" })).not.toBe("conflict");
+    expect(await store.put("index.json", text("ours"), { condition: "absent" })).toBe("conflict");
+    etagOf(await store.put("index.json", text("ours"), { condition: { etag: before?.etag ?? "" } }));
     expect(await readFile(join(root, "index.json"), "utf8")).toBe("ours");
   });
 
@@ -122,7 +126,7 @@ describe("DirectoryStore", () => {
     const object = await store.get("index.json");
     expect(await read(object)).toEqual(text("three"));
     expect(await listAll(store, "")).toEqual([{ key: "index.json", size: 5, etag: object?.etag }]);
-    expect(await store.putIf("index.json", text("four"), { etag: object?.etag ?? "" })).not.toBe("conflict");
+    etagOf(await store.put("index.json", text("four"), { condition: { etag: object?.etag ?? "" } }));
     expect(await readFile(join(root, "index.json"), "utf8")).toBe("four");
     expect(await readFile(await newestVersion(), "utf8")).toBe("four");
   });
@@ -145,8 +149,12 @@ describe("DirectoryStore", () => {
       await expect(store.head(key)).rejects.toMatchObject(refused);
       await expect(store.get(key)).rejects.toMatchObject(refused);
       await expect(store.delete(key)).rejects.toMatchObject(refused);
-      await expect(store.putIf(key, text("1"), "absent")).rejects.toMatchObject(refused);
-      await expect(store.putIf(key, text("1"), { etag: "1" })).rejects.toMatchObject(refused);
+      for (const condition of [undefined, "absent", { etag: "1" }] as const) {
+        await expect(store.put(key, text("1"), { condition })).rejects.toMatchObject(refused);
+        await expect(store.write(key, source(text("1")), { condition })).rejects.toMatchObject(refused);
+        await expect(store.copy("a", key, { size: 1, condition })).rejects.toMatchObject(refused);
+      }
+      await expect(store.copy(key, "a", { size: 1 })).rejects.toMatchObject(refused);
       expect(await readdir(root)).toEqual([]);
     },
   );
@@ -167,14 +175,11 @@ describe("DirectoryStore", () => {
   it.each([
     ["shorter", "hell", "received 4 bytes, expected 5"],
     ["longer", "hello!", "received more than 5 bytes, expected 5"],
-  ])("stores no blob whose body is %s than its size", async (_, body, message) => {
-    const { digest, size } = whole(text("hello"));
-    for (const { body: chunks } of [whole(text(body)), streamed(text(body), 2)]) {
-      await expect(store.putBlob({ digest, size, body: chunks })).rejects.toMatchObject({
-        code: "SIZE_INVALID",
-        message: `Cannot store blob "${digest}": ${message}`,
-      });
-    }
+  ])("stores nothing whose body is %s than its size", async (_, body, message) => {
+    await expect(store.write("object", { size: 5, body: inChunks(text(body), 2) })).rejects.toMatchObject({
+      code: "SIZE_INVALID",
+      message: `Cannot store "object": ${message}`,
+    });
     expect(await listAll(store, "")).toEqual([]);
     expect(await leftovers(root)).toEqual([]);
   });
@@ -186,7 +191,7 @@ describe("DirectoryStore", () => {
       await Promise.resolve();
       throw error;
     }
-    await expect(store.putBlob({ ...whole(text("hello")), body: body() })).rejects.toBe(error);
+    await expect(store.write("object", { size: 5, body: body() })).rejects.toBe(error);
   });
 
   it("says what it could not do, and where", async () => {
@@ -194,23 +199,26 @@ describe("DirectoryStore", () => {
     await writeFile(file, "");
     const inFile = new DirectoryStore(file);
     expect(await inFile.head("index.json")).toBeUndefined();
-    await expect(inFile.putIf("index.json", text("1"), "absent")).rejects.toMatchObject({
+    const expected = {
       name: "StowageError",
       code: "STORE_UNAVAILABLE",
-      message: expect.stringMatching(/^Cannot write "index.json" in file:.*\/file: E[A-Z]+: [a-z ]+$/),
-    });
+      message: expect.stringMatching(/^Cannot write "index.json" in file:.*\/file: E[A-Z]+: [a-z ]+$/) as unknown,
+    };
+    await expect(inFile.put("index.json", text("1"))).rejects.toMatchObject(expected);
+    const unanswered = await inFile.put("index.json", text("1"), { condition: "absent" });
+    expect(unanswered).toMatchObject({ unanswered: expected });
+    expect(() => answered(unanswered)).toThrow(StowageError);
   });
 
   it("has as many files and folders as before once what came is deleted", async () => {
     const names = async (): Promise<string[]> => (await readdir(root, { recursive: true })).toSorted();
     await write("index.json", "one", "two");
-    await store.putBlob(whole(text("stays")));
+    await putBlob(text("stays"));
     const before = await names();
     const keys = ["condemned/1", "intents/team/app/_layout/1", "staging/1", "repositories/a/_layout/index.json"];
     for (const key of keys) await write(key, "one", "two", "three");
-    const blob = whole(text("goes"));
-    await store.putBlob(blob);
-    for (const key of [...keys, blobKey(blob.digest)]) await store.delete(key);
+    const blob = await putBlob(text("goes"));
+    for (const key of [...keys, blob]) await store.delete(key);
     expect(await listAll(store, "condemned/")).toEqual([]);
 
     const later = vi.spyOn(Date, "now").mockReturnValue(Date.now() + 2 * 60 * 60 * 1000);
@@ -237,11 +245,10 @@ describe("DirectoryStore", () => {
   });
 
   it("keeps the folders of blobs and of incoming tarballs", async () => {
-    const blob = whole(text("a blob"));
-    await store.putBlob(blob);
+    const blob = await putBlob(text("a blob"));
     await mkdir(join(root, "incoming/team"), { recursive: true });
     await writeFile(join(root, "incoming/team/app.tar"), "");
-    await store.delete(blobKey(blob.digest));
+    await store.delete(blob);
     await store.delete("incoming/team/app.tar");
     expect(await readdir(join(root, "blobs/sha256"))).toEqual([]);
     expect(await readdir(join(root, "incoming/team"))).toEqual([]);
@@ -262,7 +269,7 @@ describe("DirectoryStore", () => {
   describe("follows no link", () => {
     const secret = text("not of this store");
     const bytes = text("the blob itself");
-    const blob = whole(bytes);
+    const blob = keyOf(bytes);
     let outside: string;
     beforeEach(async () => {
       outside = join(root, "outside");
@@ -278,25 +285,33 @@ describe("DirectoryStore", () => {
     }
 
     it("to read or to list a blob", async () => {
-      await linkAt(blobKey(blob.digest));
-      expect(await store.head(blobKey(blob.digest))).toBeUndefined();
-      expect(await store.get(blobKey(blob.digest))).toBeUndefined();
+      await linkAt(blob);
+      expect(await store.head(blob)).toBeUndefined();
+      expect(await store.get(blob)).toBeUndefined();
       expect(await listAll(store, "blobs/")).toEqual([]);
     });
 
-    it.each(["putBlob", "promote"] as const)("to write a blob (%s): the blob replaces the link", async (method) => {
-      const path = await linkAt(blobKey(blob.digest));
+    it.each(["put", "write", "copy"] as const)("to write a blob (%s): the blob replaces the link", async (method) => {
+      const path = await linkAt(blob);
       await store.put("staging/1", bytes);
-      const { outcome } = await (method === "putBlob" ? store.putBlob(blob) : store.promote("staging/1", blob));
-      expect(outcome).toBe("written");
+      const condition = "absent";
+      if (method === "put") etagOf(await store.put(blob, bytes, { condition }));
+      else {
+        const size = bytes.length;
+        const writing =
+          method === "write"
+            ? store.write(blob, source(bytes), { condition })
+            : store.copy("staging/1", blob, { size, condition });
+        expect((await writing).outcome).toBe("written");
+      }
       expect((await lstat(path)).isFile()).toBe(true);
-      expect(await read(await store.get(blobKey(blob.digest)))).toEqual(blob.body);
+      expect(await read(await store.get(blob))).toEqual(bytes);
       expect(await readFile(outside)).toEqual(Buffer.from(secret));
     });
 
     it("to write an index: it says what it found", async () => {
       await linkAt("index.json");
-      await expect(store.putIf("index.json", text("{}"), "absent")).rejects.toMatchObject({
+      await expect(store.put("index.json", text("{}"), { condition: "absent" })).rejects.toMatchObject({
         code: "STORE_DAMAGED",
         message: expect.stringContaining("found a link or a folder there, expected a file") as unknown,
       });
@@ -320,20 +335,19 @@ describe("DirectoryStore", () => {
   it("closes every file that it opens", async ({ skip }) => {
     const openFiles = async () => (await readdir("/proc/self/fd")).length;
     await openFiles().catch(() => skip("this system does not say which files are open"));
-    const blob = whole(new Uint8Array(1_000_000));
-    await store.putBlob(blob);
+    const blob = await putBlob(new Uint8Array(1_000_000));
     await write("empty", "");
     const before = await openFiles();
     for (let i = 0; i < 20; i++) {
-      await read(await store.get(blobKey(blob.digest)));
+      await read(await store.get(blob));
       await read(await store.get("empty"));
-      for await (const _ of (await store.get(blobKey(blob.digest)))?.body ?? []) break;
+      for await (const _ of (await store.get(blob))?.body ?? []) break;
 
-      const neverBegun = (await store.get(blobKey(blob.digest)))?.body[Symbol.asyncIterator]();
+      const neverBegun = (await store.get(blob))?.body[Symbol.asyncIterator]();
       await neverBegun?.return?.();
 
       const range = { start: 0, end: 9 };
-      const readExactly = (await store.get(blobKey(blob.digest), { range }))?.body[Symbol.asyncIterator]();
+      const readExactly = (await store.get(blob, { range }))?.body[Symbol.asyncIterator]();
       expect((await readExactly?.next())?.value).toHaveLength(10);
     }
     expect(await openFiles()).toBeLessThan(before + 20);

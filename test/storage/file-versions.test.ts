@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
-import { read, text } from "./contract-objects.ts";
+import { etagOf, read, text } from "./contract-objects.ts";
 
 interface BeforeCall {
   pause: (call: string) => Promise<void>;
@@ -125,7 +125,8 @@ describe("FileVersions", () => {
       while (Date.now() < until) {
         const { content, etag } = await readState(store);
         const id = `${ids++};`;
-        const result = await store.putIf(key, text(content + id), etag === undefined ? "absent" : { etag });
+        const condition = etag === undefined ? "absent" : { etag };
+        const result = await store.put(key, text(content + id), { condition });
         (result === "conflict" ? lost : won).add(id);
       }
     }
@@ -156,7 +157,7 @@ describe("FileVersions", () => {
     ).toEqual([]);
 
     // Whatever the dead left, the next writer wins at once, and cleans up.
-    expect(await store.putIf(key, text("the end"), { etag: etag ?? "" })).not.toBe("conflict");
+    etagOf(await store.put(key, text("the end"), { condition: { etag: etag ?? "" } }));
     expect(await readFile(join(root, key), "utf8")).toBe("the end");
     const versions = await readdir(join(root, ".stowage/versions/.index.json"));
     const newest = Math.max(...versions.map(Number).filter((number) => number > 0));
@@ -166,11 +167,12 @@ describe("FileVersions", () => {
   it("lets one writer win, also while the folder of an old deletion is removed", async () => {
     const store = new DirectoryStore(root);
     const swap = async (content: string, etag: string): Promise<string> => {
-      const answer = await store.putIf(key, text(content), { etag });
+      const answer = await store.put(key, text(content), { condition: { etag } });
       return answer === "conflict" ? answer : "won";
     };
-    const created = await store.putIf(key, text("first"), "absent");
-    expect(await swap("second", created === "conflict" ? "" : created.etag)).toBe("won");
+    const create = async (content: string): Promise<string> =>
+      etagOf(await store.put(key, text(content), { condition: "absent" }));
+    expect(await swap("second", await create("first"))).toBe("won");
     await store.delete(key);
     const removal = join(root, ".stowage/versions/.index.json");
     expect(await readdir(removal)).toHaveLength(1);
@@ -178,8 +180,7 @@ describe("FileVersions", () => {
     vi.spyOn(Date, "now").mockReturnValue(Date.now() + 2 * 60 * 60 * 1000);
     const sweeper = stopBefore("rmdir", async () => store.delete(key));
     await sweeper.stopped; // it has seen that there is no object
-    const again = await store.putIf(key, text("third"), "absent");
-    const etag = again === "conflict" ? "" : again.etag;
+    const etag = await create("third");
     const slow = stopBefore("link", async () => swap("fourth", etag)); // it has seen the folder of the deletion
     await slow.stopped;
     sweeper.goOn();

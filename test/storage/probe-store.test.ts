@@ -5,7 +5,7 @@ import { probeStore } from "../../src/storage/probe-store.ts";
 import { makeS3Store } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
 
-type PutIf = ObjectStore["putIf"];
+type Put = ObjectStore["put"];
 
 describe("probeStore", () => {
   it("marks a store that passes as a layout, and leaves nothing else", async () => {
@@ -18,7 +18,7 @@ describe("probeStore", () => {
   it("asks a store that has passed with one request, and writes nothing", async () => {
     const store = new MemoryStore();
     await probeStore(store);
-    store.putIf = () => Promise.reject(new Error("asked to write"));
+    store.put = () => Promise.reject(new Error("asked to write"));
     await probeStore(store);
   });
 
@@ -41,73 +41,79 @@ describe("probeStore", () => {
       underWay -= 1;
       return request;
     };
-    const [get, putIf, remove] = [store.get.bind(store), store.putIf.bind(store), store.delete.bind(store)];
+    const [get, put, remove] = [store.get.bind(store), store.put.bind(store), store.delete.bind(store)];
     store.get = (...args) => counted(get(...args));
-    store.putIf = (...args) => counted(putIf(...args));
+    store.put = (...args) => counted(put(...args));
     store.delete = (...args) => counted(remove(...args));
     await probeStore(store);
     expect(requests).toBe(127);
     expect(mostUnderWay).toBe(6);
   });
 
-  const unsafe: { ignores: string; putIf: (putIf: PutIf, store: MemoryStore) => PutIf; says: string }[] = [
+  const unsafe: { ignores: string; put: (put: Put, store: MemoryStore) => Put; says: string }[] = [
     {
       ignores: "every condition",
-      putIf: (putIf, store) => async (key, bytes) => overwrite(store, putIf, key, bytes),
+      put: (put) => async (key, bytes) => put(key, bytes),
       says: "it ignores If-None-Match: it took a write whose condition did not hold",
     },
     {
       ignores: "If-Match",
-      putIf: (putIf, store) => async (key, bytes, condition) =>
-        condition === "absent" ? putIf(key, bytes, condition) : overwrite(store, putIf, key, bytes),
+      put:
+        (put) =>
+        async (key, bytes, { condition } = {}) =>
+          condition === "absent" ? put(key, bytes, { condition }) : put(key, bytes),
       says: "it ignores If-Match: it took a write whose condition did not hold",
     },
     {
       ignores: "If-None-Match in a race, though not otherwise",
-      putIf: (putIf, store) => async (key, bytes, condition) => {
-        const present = await store.head(key);
-        await new Promise(setImmediate);
-        if (condition !== "absent") return putIf(key, bytes, condition);
-        return present === undefined ? overwrite(store, putIf, key, bytes) : "conflict";
-      },
+      put:
+        (put, store) =>
+        async (key, bytes, { condition } = {}) => {
+          const present = await store.head(key);
+          await new Promise(setImmediate);
+          if (condition !== "absent") return put(key, bytes, { condition });
+          return present === undefined ? put(key, bytes) : "conflict";
+        },
       says: "it ignores If-None-Match: in a race 2 of 2 writers won, expected 1",
     },
     {
       ignores: "If-Match in a race, though not otherwise",
-      putIf: (putIf, store) => async (key, bytes, condition) => {
-        const present = await store.head(key);
-        await new Promise(setImmediate);
-        if (condition === "absent") return putIf(key, bytes, condition);
-        return present?.etag === condition.etag ? overwrite(store, putIf, key, bytes) : "conflict";
-      },
+      put:
+        (put, store) =>
+        async (key, bytes, { condition } = {}) => {
+          const present = await store.head(key);
+          await new Promise(setImmediate);
+          if (condition === "absent") return put(key, bytes, { condition });
+          return present?.etag === condition?.etag ? put(key, bytes) : "conflict";
+        },
       says: "it ignores If-Match: in a race 2 of 2 writers won, expected 1",
     },
     {
       ignores: "If-None-Match on an object of some age",
-      putIf: (putIf, store) => async (key, bytes, condition) => {
-        const isReplaced = replaced.has(key);
-        if (condition !== "absent") replaced.add(key);
-        return isReplaced && condition === "absent"
-          ? overwrite(store, putIf, key, bytes)
-          : putIf(key, bytes, condition);
-      },
+      put:
+        (put) =>
+        async (key, bytes, { condition } = {}) => {
+          const isReplaced = replaced.has(key);
+          if (condition !== "absent") replaced.add(key);
+          return isReplaced && condition === "absent" ? put(key, bytes) : put(key, bytes, { condition });
+        },
       says: "it ignores If-None-Match: it took a write whose condition did not hold",
     },
     {
       ignores: "whoever writes",
-      putIf: () => () => Promise.resolve("conflict"),
+      put: () => () => Promise.resolve("conflict"),
       says: "it ignores If-None-Match: it refused a write whose condition held",
     },
     {
       ignores: "whoever writes beside another",
-      putIf: (putIf) => {
+      put: (put) => {
         let writers = 0;
         return async (...args) => {
           writers += 1;
           const cameAlone = writers === 1;
           await new Promise(setImmediate);
           const stayedAlone = cameAlone && writers === 1;
-          const answer = stayedAlone ? await putIf(...args) : "conflict";
+          const answer = stayedAlone ? await put(...args) : "conflict";
           writers -= 1;
           return answer;
         };
@@ -116,9 +122,9 @@ describe("probeStore", () => {
     },
   ];
   const replaced = new Set<string>();
-  it.for(unsafe)("refuses a store that ignores $ignores, and leaves nothing in it", async ({ putIf, says }) => {
+  it.for(unsafe)("refuses a store that ignores $ignores, and leaves nothing in it", async ({ put, says }) => {
     const store = new MemoryStore();
-    store.putIf = putIf(store.putIf.bind(store), store);
+    store.put = put(store.put.bind(store), store);
     await expect(probeStore(store)).rejects.toMatchObject({
       code: "STORE_UNAVAILABLE",
       message: `Cannot use ${store.url}: ${says}. Images loaded at the same time would be lost`,
@@ -128,14 +134,14 @@ describe("probeStore", () => {
 
   it("tries again when a race has no winner", async () => {
     const store = new MemoryStore();
-    const putIf = store.putIf.bind(store);
+    const put = store.put.bind(store);
     let writes = 0;
     const writesAlone = 4;
     const writesOfFirstRaces = 6;
-    store.putIf = (...args) => {
+    store.put = (...args) => {
       writes += 1;
       const isRefused = writes > writesAlone && writes <= writesAlone + writesOfFirstRaces;
-      return isRefused ? Promise.resolve("conflict") : putIf(...args);
+      return isRefused ? Promise.resolve("conflict") : put(...args);
     };
     await probeStore(store);
     expect(await keysOf(store)).toEqual(["oci-layout"]);
@@ -143,10 +149,10 @@ describe("probeStore", () => {
 
   it("rejects with the store's own error, and cleans up", async () => {
     const store = new MemoryStore();
-    const putIf = store.putIf.bind(store);
+    const put = store.put.bind(store);
     const failure = new Error("the network is gone");
     let writes = 0;
-    store.putIf = (...args) => (++writes === 3 ? Promise.reject(failure) : putIf(...args));
+    store.put = (...args) => (++writes === 3 ? Promise.reject(failure) : put(...args));
     await expect(probeStore(store)).rejects.toBe(failure);
     expect(await keysOf(store)).toEqual([]);
   });
@@ -160,13 +166,6 @@ await describeS3Servers("probeStore", (server) => {
     await probeStore(store);
   });
 });
-
-/** Writes whatever is there. */
-async function overwrite(store: MemoryStore, putIf: PutIf, key: string, bytes: Uint8Array): ReturnType<PutIf> {
-  const present = await store.head(key);
-  const answer = await putIf(key, bytes, present ? { etag: present.etag } : "absent");
-  return answer === "conflict" ? overwrite(store, putIf, key, bytes) : answer;
-}
 
 async function keysOf(store: ObjectStore): Promise<string[]> {
   const keys: string[] = [];

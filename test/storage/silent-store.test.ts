@@ -3,12 +3,14 @@ import { once } from "node:events";
 import { type AddressInfo, type Server, type Socket, createServer } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createApp } from "../../src/http/app.ts";
+import { answered } from "../../src/storage/object-store.ts";
 import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { S3Store } from "../../src/storage/s3/s3-store.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { listAll } from "./contract-objects.ts";
 import { openLayout } from "../support/open-layout.ts";
 
+const conditional = { condition: "absent", once: true } as const;
 const answerMs = 100;
 /** The SDK's four tries, and what it waits between them. */
 const longestMs = 4 * answerMs + 3000;
@@ -44,7 +46,7 @@ describe("S3Store, of a server that never answers", { timeout: 4 * longestMs }, 
     ["list", async () => listAll(store, "")],
     ["delete", async () => store.delete("index.json")],
     ["put", async () => store.put("staging/1", new Uint8Array(1))],
-    ["putIf", async () => store.putIf("index.json", new Uint8Array(1), "absent", { once: true })],
+    ["a conditional put", async () => answered(await store.put("index.json", new Uint8Array(1), conditional))],
   ] satisfies [string, () => Promise<unknown>][])("ends %s with an error that says so", async (_, ask) => {
     await expect(ask()).rejects.toMatchObject({
       code: "STORE_UNAVAILABLE",

@@ -64,11 +64,11 @@ export function watchPuts(objects: ObjectStore): { readonly store: ObjectStore; 
   let now = 0;
   let most = 0;
   const watched = decorate(objects, {
-    async putBlob(blob, options) {
-      const held = blob.body instanceof Uint8Array ? blob.size : 0;
+    async put(key, bytes, options) {
+      const held = key.startsWith("blobs/") ? bytes.length : 0;
       most = Math.max(most, (now += held));
       await new Promise((resolve) => setTimeout(resolve, 2));
-      const result = await objects.putBlob(blob, options);
+      const result = await objects.put(key, bytes, options);
       now -= held;
       return result;
     },

@@ -1,8 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { blobKey } from "../../src/storage/keys.ts";
-import type { BlobIdentity, BlobSource } from "../../src/storage/object-store.ts";
+import type { CopyOptions } from "../../src/storage/object-store.ts";
 import { R2Store } from "../../src/storage/r2/r2-store.ts";
-import { digestOf, inChunks, listAll, read, streamed, text, whole } from "../storage/contract-objects.ts";
+import { digestOf, etagOf, listAll, read, source, text } from "../storage/contract-objects.ts";
 import { describeStoreContract } from "../storage/contract.ts";
 import { randomBytes } from "../support/bytes.ts";
 import { type WatchedBucket, watchBucket } from "./watch-bucket.ts";
@@ -12,6 +11,7 @@ const partBytes = 5 * 1024 * 1024;
 /** Each test has a prefix of its own. */
 const newPrefix = (): string => `tests/${crypto.randomUUID()}`;
 const binding = "IMAGES";
+const absent = { condition: "absent" } as const;
 
 describeStoreContract("R2Store in workerd", () => {
   const watched = watchBucket();
@@ -35,11 +35,11 @@ describe("R2Store", () => {
   async function stage(
     store: R2Store,
     size: number,
-  ): Promise<{ readonly key: string; readonly bytes: Uint8Array; readonly blob: BlobIdentity }> {
+  ): Promise<{ readonly key: string; readonly bytes: Uint8Array; readonly copy: CopyOptions }> {
     const bytes = randomBytes(size);
     const key = "staging/1";
-    await store.putStaged({ key, size, body: inChunks(bytes, 500_000) });
-    return { key, bytes, blob: { digest: digestOf(bytes), size } };
+    await store.write(key, source(bytes));
+    return { key, bytes, copy: { size, checksum: digestOf(bytes).slice("sha256:".length), ...absent } };
   }
 
   it("names itself by binding and prefix", () => {
@@ -48,17 +48,17 @@ describe("R2Store", () => {
     expect(new R2Store({ bucket, binding, prefix: "/a/b/" }).url).toBe("r2:IMAGES/a/b");
   });
 
-  it("streams a large blob in parts, byte for byte", async () => {
+  it("streams a large object in parts, byte for byte", async () => {
     const { store, calls } = open();
     const bytes = randomBytes(3 * partBytes + 17);
-    expect(await store.putBlob(streamed(bytes, 70_001))).toEqual({ outcome: "written", parts: 4 });
+    expect(await store.write("object", source(bytes, 70_001), absent)).toEqual({ outcome: "written", parts: 4 });
     expect(calls("uploadPart")).toBe(4);
-    expect(digestOf(await read(await store.get(blobKey(digestOf(bytes)))))).toBe(digestOf(bytes));
+    expect(digestOf(await read(await store.get("object")))).toBe(digestOf(bytes));
   });
 
   it("writes a stream of no more than a part as one object", async () => {
     const { store, calls } = open();
-    expect(await store.putBlob(streamed(randomBytes(partBytes), 100_000))).toEqual({ outcome: "written", parts: 0 });
+    expect(await store.write("object", source(randomBytes(partBytes)))).toEqual({ outcome: "written", parts: 0 });
     expect(calls("createMultipartUpload")).toBe(0);
   });
 
@@ -70,8 +70,8 @@ describe("R2Store", () => {
       return bucket.createMultipartUpload(...args);
     };
     const store = new R2Store({ bucket: { ...bucket, createMultipartUpload }, binding, prefix: newPrefix() });
-    const blob = streamed(randomBytes(2 * partBytes), 100_000);
-    await expect(store.putBlob(blob, { signal: stopping.signal })).rejects.toThrow("stop");
+    const writing = store.write("object", source(randomBytes(2 * partBytes)), { signal: stopping.signal });
+    await expect(writing).rejects.toThrow("stop");
     expect(openUploads()).toBe(0);
   });
 
@@ -83,74 +83,78 @@ describe("R2Store", () => {
       [9, 10],
       [11, 10],
     ] as const) {
-      const blob: BlobSource = { ...streamed(randomBytes(found), 1_000_000), size: expected };
-      await expect(store.putBlob(blob)).rejects.toMatchObject({ code: "SIZE_INVALID" });
+      const writing = store.write("object", { ...source(randomBytes(found)), size: expected });
+      await expect(writing).rejects.toMatchObject({ code: "SIZE_INVALID" });
     }
     expect(await listAll(store, "")).toEqual([]);
     expect(openUploads()).toBe(0);
   });
 
-  it("gives an upload up when the blob is there by the time all parts are, and says so", async () => {
+  it("gives an upload up when an object is there by the time all parts are, and says so", async () => {
     const { store, openUploads, calls } = open();
     const bytes = randomBytes(partBytes + 1);
-    await store.putBlob(streamed(bytes, 500_000));
-    const before = await store.head(blobKey(digestOf(bytes)));
-    expect((await store.putBlob(streamed(bytes, 500_000))).outcome).toBe("present");
-    expect(await store.head(blobKey(digestOf(bytes)))).toEqual(before);
+    await store.write("object", source(bytes), absent);
+    const before = await store.head("object");
+    expect((await store.write("object", source(bytes), absent)).outcome).toBe("conflict");
+    expect(await store.head("object")).toEqual(before);
     expect([calls("complete"), calls("abort"), openUploads()]).toEqual([1, 1, 0]);
   });
 
-  it.each(["whole", "streamed"])("refuses to create a blob where an object of another size lies (%s)", async (kind) => {
-    const { store, openUploads } = open();
-    const bytes = randomBytes(kind === "whole" ? 1000 : partBytes + 1);
-    await store.putIf(blobKey(digestOf(bytes)), text("damaged"), "absent");
-    const blob = kind === "whole" ? whole(bytes) : streamed(bytes, 500_000);
-    await expect(store.putBlob(blob)).rejects.toMatchObject({
-      code: "STORE_DAMAGED",
-      detail: { found: 7, expected: bytes.length },
-    });
-    expect(openUploads()).toBe(0);
-  });
-
-  it("lets R2 verify the digest of a blob that is in memory", async () => {
+  it("lets R2 verify the checksum of bytes in memory", async () => {
     const { store } = open();
-    const blob = { ...whole(text("right")), body: text("wrong") };
-    await expect(store.putBlob(blob)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE", detail: { code: 10_037 } });
+    const checksum = digestOf(text("right")).slice("sha256:".length);
+    const writing = store.put("object", text("wrong"), { ...absent, checksum });
+    await expect(writing).rejects.toMatchObject({ code: "STORE_UNAVAILABLE", detail: { code: 10_037 } });
     expect(await listAll(store, "")).toEqual([]);
   });
 
   it("knows its own write when the answer was lost", async () => {
     const { store, loseAnswers } = open();
     loseAnswers("put", 1);
-    const created = await store.putIf("index.json", text("one"), "absent");
-    expect(created).toEqual({ etag: (await store.head("index.json"))?.etag });
+    const created = etagOf(await store.put("index.json", text("one"), absent));
+    expect(created).toBe((await store.head("index.json"))?.etag);
     loseAnswers("put", 4); // until it gives up
-    const replaced = await store.putIf("index.json", text("two"), created === "conflict" ? "absent" : created);
-    expect(replaced).toEqual({ etag: (await store.head("index.json"))?.etag });
+    const replaced = etagOf(await store.put("index.json", text("two"), { condition: { etag: created } }));
+    expect(replaced).toBe((await store.head("index.json"))?.etag);
     loseAnswers("put", 1);
-    expect(await store.putBlob(whole(text("a blob")))).toEqual({ outcome: "written", parts: 0 });
+    expect(await store.write("object", source(text("small")), absent)).toEqual({ outcome: "written", parts: 0 });
   });
 
   it("answers a conflict when the answer was lost and another had written before", async () => {
     const { store, loseAnswers } = open();
-    await store.putIf("index.json", text("one"), "absent");
+    await store.put("index.json", text("one"), absent);
     loseAnswers("put", 1);
-    expect(await store.putIf("index.json", text("two"), "absent")).toBe("conflict");
+    expect(await store.put("index.json", text("two"), absent)).toBe("conflict");
     expect(await read(await store.get("index.json"))).toEqual(text("one"));
+  });
+
+  it("leaves open what became of a request that is sent once and gets no answer", async () => {
+    const { store, failCalls, calls } = open();
+    const etag = etagOf(await store.put("index.json", text("one"), absent));
+    const unanswered = { unanswered: { code: "STORE_UNAVAILABLE" } };
+    for (const method of ["put", "delete"] as const) failCalls(method, 1, "Network connection lost.");
+    const options = { condition: { etag }, once: true };
+    expect(await store.put("index.json", text("two"), options)).toMatchObject(unanswered);
+    expect(await store.delete("index.json", { once: true })).toMatchObject(unanswered);
+    expect([calls("put"), calls("delete")]).toEqual([2, 1]);
+    for (const method of ["put", "delete"] as const) failCalls(method, 1, `${method}: Access denied. (10003)`);
+    const refused = { code: "STORE_UNAVAILABLE", detail: { code: 10_003 } };
+    await expect(store.put("index.json", text("two"), options)).rejects.toMatchObject(refused);
+    await expect(store.delete("index.json", { once: true })).rejects.toMatchObject(refused);
   });
 
   it("knows its own upload when the answer to its completion was lost", async () => {
     const { store, loseAnswers, openUploads } = open();
     loseAnswers("complete", 1);
     const bytes = randomBytes(partBytes + 1);
-    expect(await store.putBlob(streamed(bytes, 500_000))).toEqual({ outcome: "written", parts: 2 });
+    expect(await store.write("object", source(bytes), absent)).toEqual({ outcome: "written", parts: 2 });
     expect(openUploads()).toBe(0);
   });
 
   it.each(["put", "get", "head", "list", "delete"] as const)("tries %s again where that may help", async (method) => {
     const { store, failCalls, calls } = open();
     failCalls(method, 2, `${method}: We encountered an internal error. Please try again. (10001)`);
-    await store.putIf("object", text("1"), "absent");
+    await store.put("object", text("1"), absent);
     await store.head("object");
     await read(await store.get("object"));
     await listAll(store, "");
@@ -174,23 +178,23 @@ describe("R2Store", () => {
     async (method) => {
       const { store, failCalls, openUploads } = open();
       failCalls(method, 9, `${method}: Access denied. (10003)`);
-      const storing = store.putBlob(streamed(randomBytes(4 * partBytes), 500_000));
+      const storing = store.write("object", source(randomBytes(4 * partBytes)), absent);
       await expect(storing).rejects.toMatchObject({ code: "STORE_UNAVAILABLE", detail: { code: 10_003 } });
       expect(openUploads()).toBe(0);
       expect(await listAll(store, "")).toEqual([]);
     },
   );
 
-  it("writes a staged object in parts where it has several, and makes a blob of it the same way", async () => {
+  it("copies an object of several parts in parts", async () => {
     const { store, calls } = open();
-    const { key, bytes, blob } = await stage(store, 2 * partBytes + 17);
+    const { key, bytes, copy } = await stage(store, 2 * partBytes + 17);
     expect(calls("uploadPart")).toBe(3);
-    expect(await store.promote(key, blob)).toEqual({ outcome: "written", parts: 3 });
+    expect(await store.copy(key, "copy", copy)).toEqual({ outcome: "written", parts: 3 });
     expect([calls("uploadPart"), calls("get")]).toEqual([6, 1]);
-    expect(digestOf(await read(await store.get(blobKey(blob.digest))))).toBe(digestOf(bytes));
+    expect(digestOf(await read(await store.get("copy")))).toBe(digestOf(bytes));
   });
 
-  it("knows its own staged object when the answer to its completion was lost", async () => {
+  it("knows its own object, written without a condition, when the answer to its completion was lost", async () => {
     const { store, loseAnswers, openUploads } = open();
     loseAnswers("complete", 1);
     const { key, bytes } = await stage(store, partBytes + 1);
@@ -198,27 +202,17 @@ describe("R2Store", () => {
     expect(openUploads()).toBe(0);
   });
 
-  it.each([1000, partBytes, 2 * partBytes])("stages nothing of another length than %i bytes", async (size) => {
-    const { store, openUploads } = open();
-    for (const found of [size - 1, size + 1]) {
-      const staging = store.putStaged({ key: "staging/1", size, body: inChunks(randomBytes(found), 500_000) });
-      await expect(staging).rejects.toMatchObject({ code: "SIZE_INVALID" });
-    }
-    expect(await listAll(store, "")).toEqual([]);
-    expect(openUploads()).toBe(0);
-  });
-
-  it.each([1000, partBytes + 1])("makes no blob of a staged object of %i bytes that has changed", async (size) => {
+  it.each([1000, partBytes + 1])("makes no copy of an object of %i bytes that has changed", async (size) => {
     const { store, bucket, openUploads } = open();
-    const { key, blob } = await stage(store, size);
+    const { key, copy } = await stage(store, size);
     const [, prefix] = store.url.split("r2:IMAGES/");
     await bucket.put(`${prefix}/${key}`, randomBytes(size, 2));
-    await expect(store.promote(key, blob)).rejects.toMatchObject({ code: "STORE_DAMAGED", detail: { key } });
-    expect(await store.head(blobKey(blob.digest))).toBeUndefined();
+    await expect(store.copy(key, "copy", copy)).rejects.toMatchObject({ code: "STORE_DAMAGED", detail: { key } });
+    expect(await store.head("copy")).toBeUndefined();
     expect(openUploads()).toBe(0);
   });
 
-  it("leaves no upload, and no connection, when what is staged cannot be written", async () => {
+  it("leaves no upload, and no connection, when a copy cannot be written", async () => {
     const { bucket, failCalls, openUploads } = watchBucket();
     let cancelled = 0;
     const get: typeof bucket.get = async (key) => {
@@ -227,24 +221,17 @@ describe("R2Store", () => {
       return object && { key: object.key, size: object.size, etag: object.etag, body };
     };
     const store = new R2Store({ bucket: { ...bucket, get }, binding, prefix: newPrefix() });
-    const { key, blob } = await stage(store, 2 * partBytes);
+    const { key, copy } = await stage(store, 2 * partBytes);
     failCalls("createMultipartUpload", 9, "createMultipartUpload: Access denied. (10003)");
-    await expect(store.promote(key, blob)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+    await expect(store.copy(key, "copy", copy)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
     expect([openUploads(), cancelled]).toEqual([0, 1]);
   });
 
-  it("holds no more parts of a staged object than it says", async () => {
+  it("holds no more parts of a stream, or of a copy, than it says", async () => {
     const { store, mostPartBytes } = open();
-    const { key, blob } = await stage(store, 10 * partBytes);
-    expect(mostPartBytes()).toBe(store.streamBufferBytes(blob.size));
-    await store.promote(key, blob);
-    expect(mostPartBytes()).toBe(store.promoteBufferBytes(blob.size));
-  });
-
-  it("holds no more parts of a stream than it says", async () => {
-    const { store, mostPartBytes } = open();
-    const size = 10 * partBytes;
-    await store.putBlob(streamed(randomBytes(size), 500_000));
-    expect(mostPartBytes()).toBe(store.streamBufferBytes(size));
+    const { key, copy } = await stage(store, 10 * partBytes);
+    expect(mostPartBytes()).toBe(store.writeBufferBytes(copy.size));
+    await store.copy(key, "copy", copy);
+    expect(mostPartBytes()).toBe(store.copyBufferBytes(copy.size));
   });
 });

@@ -1,7 +1,8 @@
 /** A commit by a writer who is most often the only one: one read of the index, one conditional write. */
 import type { ChangeSetOutcome } from "../../oci/index-change.ts";
+import type { Unanswered } from "../../storage/object-store.ts";
 import { type Commit, timeOfCommit, unknownOutcome } from "./commit.ts";
-import { type Doubt, type IndexState, maxCommits, readIndex, writeIndex } from "./index-state.ts";
+import { type IndexState, maxCommits, readIndex, writeIndex } from "./index-state.ts";
 import { mergeWithin } from "./merge-index.ts";
 import type { RepositoryIndex } from "./repository-index.ts";
 
@@ -30,13 +31,13 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
   let state = await readIndex(store, repository, memory);
   const began = state.index.generation;
   const isBusy = isMoving(state.index, { now: clock.now(), requestMs: clock.now() - beganMs });
-  let doubt: Doubt | undefined; // the latest try without an answer: it may have landed or may yet
+  let doubt: Unanswered | undefined; // the latest try without an answer: it may have landed or may yet
   for (let tries = 1; ; tries++) {
     const { index, outcomes } = mergeWithin(state.index, sets, clock.now());
     if (index === state.index) return { outcomes };
     const isLate = clock.now() > deadline;
     if ((isBusy || isLate) && tries === 1) return { lost: state, began };
-    if (isLate) throw unknownOutcome(repository, doubt?.error);
+    if (isLate) throw unknownOutcome(repository, doubt?.unanswered);
     const answer = await writeIndex(index, { store, repository, state, id });
     if (answer === "written") return { outcomes };
     if (answer !== "conflict") doubt = answer;
@@ -47,7 +48,7 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
     if (fate === "written") return { outcomes };
     const isLast = fate === "unknown" || tries === maxTries;
     if (fate === "lost" || (isLast && doubt === undefined)) return { lost: next, began };
-    if (isLast) throw unknownOutcome(repository, doubt?.error);
+    if (isLast) throw unknownOutcome(repository, doubt?.unanswered);
     // The same id from the same state: of the two writes one can land.
     await clock.sleep(clock.random() * firstWaitMs * 2 ** (tries - 1));
     state = next;

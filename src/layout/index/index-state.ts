@@ -10,8 +10,7 @@ import {
 } from "./repository-index.ts";
 import { ociLayoutJson } from "../../oci/manifest.ts";
 import { indexKey, repositoryLayoutKey } from "../../storage/keys.ts";
-import { isUnanswered } from "../../storage/is-unanswered.ts";
-import type { ObjectStore, StoreReader } from "../../storage/object-store.ts";
+import type { ObjectStore, PutResult, StoreReader, Unanswered } from "../../storage/object-store.ts";
 import type { ByteBudget, TakeOptions } from "../../streams/byte-budget.ts";
 import { type Memory, readSmallObject } from "../../storage/read-small-object.ts";
 
@@ -28,12 +27,7 @@ export interface IndexState {
 }
 
 /** `conflict`: another state lies there. */
-export type WriteAnswer = "written" | "conflict" | Doubt;
-
-/** No answer came, but this: it may have been written, or may be yet. */
-export interface Doubt {
-  readonly error: unknown;
-}
+export type WriteAnswer = "written" | "conflict" | Unanswered;
 
 /** Reads the index of a repository. `memory` is for a large one: the caller gives it back once it is done with the index. */
 export async function readIndex(store: StoreReader, repository: string, memory?: Memory): Promise<IndexState> {
@@ -90,16 +84,12 @@ export async function writeIndex(
   });
   if (bytes.length > maxIndexBytes) throw tooLarge(repository, bytes.length);
   const condition = state.etag === undefined ? "absent" : { etag: state.etag };
-  try {
-    if (state.etag === undefined) await writeLayoutFile(store, repository);
-    // Once: whoever is told of a conflict, and has sent nothing before, then knows that nothing of it was done. Where a proxy
-    // sends again by itself, `commits` tells as long as it remembers.
-    const answer = await store.putIf(indexKey(repository), bytes, condition, { once: true });
-    return answer === "conflict" ? "conflict" : "written";
-  } catch (error) {
-    if (!isUnanswered(error)) throw error;
-    return { error };
-  }
+  const layout = state.etag === undefined ? await writeLayoutFile(store, repository) : undefined;
+  if (typeof layout === "object" && "unanswered" in layout) return layout;
+  // Once: a writer that is told of a conflict, and has sent nothing before, then knows that nothing of it was done. If a proxy
+  // sends again by itself, `commits` tells as long as it remembers.
+  const answer = await store.put(indexKey(repository), bytes, { condition, once: true });
+  return answer !== "conflict" && "etag" in answer ? "written" : answer;
 }
 
 function tooLarge(repository: string, found: number): StowageError {
@@ -108,6 +98,7 @@ function tooLarge(repository: string, found: number): StowageError {
 }
 
 /** Makes the repository an image layout of its own, before it has an index. */
-async function writeLayoutFile(store: ObjectStore, repository: string): Promise<void> {
-  await store.putIf(repositoryLayoutKey(repository), new TextEncoder().encode(ociLayoutJson), "absent");
+async function writeLayoutFile(store: ObjectStore, repository: string): Promise<PutResult> {
+  const bytes = new TextEncoder().encode(ociLayoutJson);
+  return store.put(repositoryLayoutKey(repository), bytes, { condition: "absent" });
 }

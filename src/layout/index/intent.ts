@@ -6,7 +6,6 @@ import type { Clock } from "../../clock.ts";
 import { StowageError } from "../../errors.ts";
 import type { ChangeSet } from "../../oci/index-change.ts";
 import { isJsonObject, parseJson } from "../../oci/json.ts";
-import { isUnanswered } from "../../storage/is-unanswered.ts";
 import { intentsPrefix } from "../../storage/keys.ts";
 import type { ObjectStore } from "../../storage/object-store.ts";
 import { readSmallObject } from "../../storage/read-small-object.ts";
@@ -60,12 +59,12 @@ export async function putIntent(
   for (let tries = 1; ; tries++) {
     const signal = AbortSignal.timeout(maxAnswerMs);
     try {
-      await place.store.putIf(keyOf(id, place), bytes, "absent", { once: true, signal });
-      return tries;
+      const answer = await place.store.put(keyOf(id, place), bytes, { condition: "absent", once: true, signal });
+      if (answer === "conflict" || "etag" in answer) return tries;
     } catch (error) {
-      if (!signal.aborted && !isUnanswered(error)) throw error;
-      if (tries === maxTries || clock.now() > deadline) return tries;
+      if (!signal.aborted) throw error;
     }
+    if (tries === maxTries || clock.now() > deadline) return tries;
     await clock.sleep(clock.random() * firstWaitMs * 2 ** (tries - 1));
   }
 }

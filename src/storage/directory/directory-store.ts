@@ -16,42 +16,54 @@
  * link in the place of an object is not followed: there is no such object, and a blob that is written replaces the link.
  */
 import { randomUUID } from "node:crypto";
-import type { BigIntStats } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { StowageError } from "../../errors.ts";
 import { abortable } from "../../streams/abortable.ts";
 import { exactly } from "../../streams/verify-bytes.ts";
-import { blobKey, condemnedPrefix, incomingPrefix, stagingPrefix } from "../keys.ts";
 import type {
-  BlobIdentity,
-  BlobSource,
+  ByteSource,
   CallOptions,
+  CopyOptions,
   GetOptions,
   ObjectInfo,
   ObjectStore,
-  PutBlobOptions,
-  PutBlobResult,
   PutCondition,
-  StagedResult,
-  StagedSource,
+  PutOptions,
+  PutResult,
+  SendOptions,
   StoredObject,
+  Unanswered,
+  WriteOptions,
+  WriteResult,
 } from "../object-store.ts";
 import { inDirectory, linkDurably, makeDirectory, renameDurably, writeDurably } from "./durable-file.ts";
 import { FileBody, fileReadBytes } from "./file-body.ts";
 import { fromSource, guarded } from "./file-errors.ts";
-import { isKey, listFileKeys } from "./file-keys.ts";
 import { type FoundFile, etagOf, FileVersions } from "./file-versions.ts";
-import { isOtherThanFile, openFile, removeEmptyFolders, removeFile, removeOldFiles } from "./files.ts";
+import {
+  isKey,
+  isOtherThanFile,
+  listFileKeys,
+  openFile,
+  removeEmptyFolders,
+  removeFile,
+  removeOldFiles,
+} from "./files.ts";
 import { ReserveFile } from "./reserve-file.ts";
 
 const ownFolder = ".stowage";
 /** A file that nobody has written to for so long has lost its process. */
 const abandonedMs = 60 * 60 * 1000;
-/** Where objects that have been swapped are deleted: marks, and the probe's. */
-const sweptPrefixes = [condemnedPrefix, stagingPrefix];
+/**
+ * Files that other tools write, too, since they belong to an image layout. Each always has the same bytes. So such a file has
+ * no versions, it is replaced in its place if it is damaged, and it never takes the room of the reserve.
+ */
+const contentFolder = "blobs/";
 /** Below these no folder is removed: an image layout has `blobs`, and users put tarballs into `incoming`. */
-const keptFolders = ["blobs/", incomingPrefix];
+const keptFolders = [contentFolder, "incoming/"];
+/** Swapped objects are deleted here: marks, and those of the probe. */
+const sweptPrefixes = ["condemned/", "staging/"];
 
 /** A directory as a store; several processes may share it. */
 export class DirectoryStore implements ObjectStore {
@@ -74,11 +86,11 @@ export class DirectoryStore implements ObjectStore {
   }
 
   /** Nothing beside the chunk that is being written. */
-  streamBufferBytes(): number {
+  writeBufferBytes(): number {
     return fileReadBytes;
   }
 
-  promoteBufferBytes(): number {
+  copyBufferBytes(): number {
     return 0;
   }
 
@@ -104,57 +116,34 @@ export class DirectoryStore implements ObjectStore {
     });
   }
 
-  async putBlob(blob: BlobSource, { replaces, signal }: PutBlobOptions = {}): Promise<PutBlobResult> {
-    const key = blobKey(blob.digest);
-    const { body, size } = blob;
-    const source = body instanceof Uint8Array ? [body] : fromSource(abortable(body, signal));
-    const chunks = exactly(source, { size, what: `blob "${blob.digest}"` });
-    const outcome = await this.#write(key, { chunks, size, signal }, ({ temporary }) =>
-      this.#publishBlob(temporary, { key, replaces }),
-    );
-    return { outcome, parts: 0 };
+  async put(key: string, bytes: Uint8Array, { condition, signal }: PutOptions = {}): Promise<PutResult> {
+    const doing = this.#doing("write", key);
+    const write = async (): Promise<Answer> => {
+      if (condition !== undefined && !holds(condition, await this.#versions.find(key))) return "conflict";
+      return this.#write([bytes], { key, condition, signal });
+    };
+    const isSmall = condition !== undefined && !key.startsWith(contentFolder);
+    const writing = isSmall ? this.#doSmall(doing, write) : this.#doLarge(doing, bytes.length, write);
+    return condition === undefined ? writing : orUnanswered(writing);
   }
 
-  async putIf(
-    key: string,
-    bytes: Uint8Array,
-    condition: PutCondition,
-    { signal }: CallOptions = {},
-  ): Promise<{ readonly etag: string } | "conflict"> {
-    signal?.throwIfAborted();
-    if (condition !== "absent") {
-      const { etag } = condition;
-      return this.#doSmall(this.#doing("write", key), async () => this.#versions.swap({ key, bytes, etag, signal }));
-    }
-    if ((await this.head(key, { signal })) !== undefined) return "conflict";
-    return this.#write(key, { chunks: [bytes], signal }, async ({ temporary, path, written }) => {
-      if (await linkDurably(temporary, path)) return { etag: etagOf(written) };
-      if (await isOtherThanFile(path)) throw notAFile(this.#doing("write", key));
-      return "conflict";
-    });
-  }
-
-  async put(key: string, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
-    const { length: size } = bytes;
-    await this.#write(key, { chunks: [bytes], size, signal }, ({ temporary, path }) => renameDurably(temporary, path));
-  }
-
-  async putStaged({ key, size, body }: StagedSource, { signal }: CallOptions = {}): Promise<StagedResult> {
+  async write(key: string, { size, body }: ByteSource, options: WriteOptions = {}): Promise<WriteResult> {
+    const { condition, signal } = options;
     const chunks = exactly(fromSource(abortable(body, signal)), { size, what: JSON.stringify(key) });
-    await this.#write(key, { chunks, size, signal }, ({ temporary, path }) => renameDurably(temporary, path));
-    return { parts: 0 };
+    const write = async (): Promise<Answer> => this.#write(chunks, { key, condition, signal });
+    return resultOf(await this.#doLarge(this.#doing("write", key), size, write));
   }
 
-  /** Nothing is copied: the file gets the blob's name, too. */
-  async promote(stagedKey: string, { digest }: BlobIdentity, options: PutBlobOptions = {}): Promise<PutBlobResult> {
-    const { replaces, signal } = options;
-    signal?.throwIfAborted();
-    const key = blobKey(digest);
-    const staged = join(this.#root, stagedKey);
-    const outcome = await guarded(this.#doing("link", stagedKey), async () =>
-      inDirectory(dirname(join(this.#root, key)), async () => this.#publishBlob(staged, { key, replaces })),
-    );
-    return { outcome, parts: 0 };
+  /** Nothing is copied: the file gets one more name, or another one. */
+  async copy(from: string, to: string, { condition, signal }: CopyOptions): Promise<WriteResult> {
+    const doing = this.#doing("copy", from);
+    const link = async (): Promise<Answer> => {
+      signal?.throwIfAborted();
+      const found = await this.#versions.find(from);
+      if (found !== undefined) return this.#publish(found, { key: to, condition, signal });
+      throw new StowageError("STORE_UNAVAILABLE", `Cannot ${doing}: it is not there`);
+    };
+    return resultOf(await this.#change(this.#doing("write", to), link));
   }
 
   async *list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
@@ -169,58 +158,60 @@ export class DirectoryStore implements ObjectStore {
     }
   }
 
-  async delete(key: string, { signal }: CallOptions = {}): Promise<void> {
+  async delete(key: string, { once = false, signal }: SendOptions = {}): Promise<Unanswered | undefined> {
     signal?.throwIfAborted();
-    await this.#doSmall(this.#doing("delete", key), async () => {
+    const deleting = this.#doSmall(this.#doing("delete", key), async () => {
       await this.#versions.remove(key);
       if (!keptFolders.some((folder) => key.startsWith(folder))) {
         await removeEmptyFolders(dirname(join(this.#root, key)), this.#root);
       }
+      return undefined;
     });
+    return once ? orUnanswered(deleting) : deleting;
   }
 
-  /** Gives a whole file the name of a blob. Its own name may be gone afterwards. */
-  async #publishBlob(
-    file: string,
-    { key, replaces }: { key: string; replaces: string | undefined },
-  ): Promise<BlobOutcome> {
+  /** Writes a temporary file, publishes it, and removes it. */
+  async #write(chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>, target: Target): Promise<Answer> {
+    target.signal?.throwIfAborted();
+    const path = join(this.#temporary, randomUUID());
+    const stats = await writeDurably(path, chunks);
+    try {
+      target.signal?.throwIfAborted();
+      return await this.#publish({ path, stats }, target);
+    } finally {
+      await removeFile(path);
+    }
+  }
+
+  /** Gives a whole file the name of a key. Its own name may be gone afterwards. */
+  async #publish(file: Pick<FoundFile, "path" | "stats">, { key, condition, signal }: Target): Promise<Answer> {
     const path = join(this.#root, key);
-    // Whoever else replaces the same damaged blob writes the same bytes: it does not matter who is last.
-    const damaged = replaces !== undefined && (await this.#versions.find(key))?.etag === replaces;
-    if (!damaged && (await linkDurably(file, path))) return "written";
-    if (!damaged && !(await isOtherThanFile(path))) return "present";
-    await renameDurably(file, path); // over the link itself, where there is one, not over what it leads to
-    return "written";
-  }
-
-  /** Writes a temporary file, hands it to `publish`, and removes it. What is small may be written twice. */
-  async #write<Result>(
-    key: string,
-    { chunks, size, signal }: WrittenChunks,
-    publish: (file: WrittenFile) => Promise<Result>,
-  ): Promise<Result> {
-    const doing = this.#doing("write", key);
-    const write = async (): Promise<Result> => {
-      signal?.throwIfAborted();
-      if (size !== undefined) await this.#reserve.checkRoom(size, doing);
-      const temporary = join(this.#temporary, randomUUID());
-      const written = await writeDurably(temporary, chunks);
-      try {
-        signal?.throwIfAborted();
-        const path = join(this.#root, key);
-        return await inDirectory(dirname(path), async () => publish({ temporary, path, written }));
-      } finally {
-        await removeFile(temporary);
+    const written = { etag: etagOf(file.stats) };
+    const isContent = key.startsWith(contentFolder);
+    return inDirectory(dirname(path), async () => {
+      const found = await this.#versions.find(key);
+      if (condition !== undefined && !holds(condition, found)) return "conflict";
+      if (condition === "absent") {
+        if (await linkDurably(file.path, path)) return written;
+        if (!(await isOtherThanFile(path))) return "conflict";
+        if (!isContent) throw notAFile(this.#doing("write", key));
+      } else if (found !== undefined && !isContent && (condition !== undefined || found.path !== path)) {
+        const answer = await this.#versions.swap({ key, etag: found.etag, file, signal });
+        return condition === undefined && answer === "conflict" ? written : answer; // another write came right after it
       }
-    };
-    return size === undefined
-      ? this.#doSmall(doing, write)
-      : this.#change(doing, () => this.#reserve.refillAfter(write));
+      await renameDurably(file.path, path); // over a link itself, not over the file to which it leads
+      return written;
+    });
   }
 
   /** Does what a full disk must not stop. */
   async #doSmall<Result>(doing: string, work: () => Promise<Result>): Promise<Result> {
     return this.#change(doing, () => this.#reserve.lend(work));
+  }
+
+  /** Does what adds `size` bytes, if there is room for them beside the reserve. */
+  async #doLarge<Result>(doing: string, size: number, work: () => Promise<Result>): Promise<Result> {
+    return this.#change(doing, () => this.#reserve.spare(size, doing, work));
   }
 
   async #change<Result>(doing: string, work: () => Promise<Result>): Promise<Result> {
@@ -256,19 +247,29 @@ export class DirectoryStore implements ObjectStore {
   }
 }
 
-type BlobOutcome = PutBlobResult["outcome"];
+type Answer = Awaited<ReturnType<FileVersions["swap"]>>;
 
-interface WrittenChunks extends CallOptions {
-  readonly chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
-  /** How many bytes they are; left out of what is small, in memory, and may be written in the room of the reserve. */
-  readonly size?: number;
+interface Target extends CallOptions {
+  readonly key: string;
+  readonly condition: PutCondition | undefined;
 }
 
-interface WrittenFile {
-  readonly temporary: string;
-  /** Where it is to be published; its folder is there. */
-  readonly path: string;
-  readonly written: BigIntStats;
+function holds(condition: PutCondition, found: FoundFile | undefined): boolean {
+  return found?.etag === (condition === "absent" ? undefined : condition.etag);
+}
+
+/** A file system that fails may have done what it was asked all the same: a flush can fail after the name is there. */
+async function orUnanswered<Result>(work: Promise<Result>): Promise<Result | Unanswered> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof StowageError && error.code === "STORE_UNAVAILABLE") return { unanswered: error };
+    throw error;
+  }
+}
+
+function resultOf(answer: Answer): WriteResult {
+  return { outcome: answer === "conflict" ? "conflict" : "written", parts: 0 };
 }
 
 function infoOf(key: string, { stats, etag }: FoundFile): ObjectInfo {

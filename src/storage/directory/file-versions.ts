@@ -10,7 +10,7 @@
  *
  * A swap of version n
  *
- * 1. compares the ETag, writes `<n+1>.<uuid>` and flushes it;
+ * 1. compares the ETag and moves its file, which is written and flushed, to `<n+1>.<uuid>`;
  * 2. looks again whether n is the newest version and has that ETag;
  * 3. links `<n+1>.<uuid>` to `<n+1>`. A name can be linked once: this decides who won;
  * 4. lists the folder, removes the files on their way to less than n+1, moves its own over the plain file, and removes
@@ -34,7 +34,7 @@ import { randomUUID } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { linkDurably, syncDirectory, writeDurably } from "./durable-file.ts";
+import { inDirectory, linkDurably, syncDirectory } from "./durable-file.ts";
 import { hasCode, isSystemError } from "./file-errors.ts";
 import { readFolder, removeEmptyFolders, removeFile, statFile } from "./files.ts";
 import type { CallOptions } from "../object-store.ts";
@@ -55,7 +55,8 @@ export interface FoundFile {
 
 export interface Swap extends CallOptions {
   readonly key: string;
-  readonly bytes: Uint8Array;
+  /** The new state, written and flushed. The file is moved. */
+  readonly file: Pick<FoundFile, "path" | "stats">;
   /** The ETag of the state that is replaced. */
   readonly etag: string;
 }
@@ -90,20 +91,20 @@ export class FileVersions {
     }
   }
 
-  async swap({ key, bytes, etag, signal }: Swap): Promise<{ readonly etag: string } | "conflict"> {
+  async swap({ key, file, etag, signal }: Swap): Promise<{ readonly etag: string } | "conflict"> {
     const base = await this.find(key);
     if (base?.etag !== etag) return "conflict";
     const number = base.number + 1;
     const folder = this.#folder(key);
     const temporary = join(folder, `${number}.${randomUUID()}`);
-    const written = await writeDurably(temporary, [bytes]);
+    await inDirectory(folder, async () => rename(file.path, temporary));
     try {
       const again = await this.find(key);
       if (again?.etag !== etag || again.number !== base.number) return "conflict";
       signal?.throwIfAborted();
       if (!(await linkUnlessGone(temporary, join(folder, String(number))))) return "conflict";
       await this.#settle({ key, number, temporary }).catch(leaveToTheNext);
-      return { etag: versionEtag(number, written) };
+      return { etag: versionEtag(number, file.stats) };
     } finally {
       await removeFile(temporary);
     }

@@ -1,4 +1,5 @@
-/** Files that need not be there: absence is an answer, not an error. */
+/** Files that need not be there, so that absence is an answer and not an error; and the keys of those that are. */
+import { Buffer } from "node:buffer";
 import { type BigIntStats, type Dirent, constants } from "node:fs";
 import { type FileHandle, lstat, open, readdir, rmdir, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -54,6 +55,46 @@ export async function removeEmptyFolders(path: string, top: string): Promise<voi
       throw error;
     }
   }
+}
+
+/** Can the directory hold it? No key leaves the root or names one of Stowage's own files. */
+export function isKey(key: string): boolean {
+  return key.split("/").every((segment) => /^[^.\\\0][^\\\0]*$/.test(segment));
+}
+
+/**
+ * The names of all files, links and the like whose keys start with `prefix`, in the order of their keys. Holds the names of
+ * one folder at each level. `folder` is empty or ends with a slash.
+ */
+export async function* listFileKeys(
+  root: string,
+  prefix: string,
+  folder: string = prefix.slice(0, prefix.lastIndexOf("/") + 1),
+): AsyncGenerator<string, undefined> {
+  if (folder !== "" && !isKey(folder.slice(0, -1))) return undefined;
+  for (const name of await readNames(join(root, folder), prefix.slice(folder.length))) {
+    const key = folder + name;
+    if (!key.endsWith("/")) {
+      if (key.startsWith(prefix)) yield key;
+    } else if (key.startsWith(prefix) || prefix.startsWith(key)) {
+      yield* listFileKeys(root, prefix, key);
+    }
+  }
+  return undefined;
+}
+
+/**
+ * The names in a folder that begin as `start` does, folders with a slash behind, in the order of the keys that they begin.
+ * Others are left out before they are sorted: there may be very many.
+ */
+async function readNames(path: string, start: string): Promise<readonly string[]> {
+  const entries = (await readFolder(path)).filter(({ name }) => isKey(name));
+  return entries
+    .map((entry) => entry.name + (entry.isDirectory() ? "/" : ""))
+    .filter((name) => name.startsWith(start) || start.startsWith(name))
+    .map((name) => ({ name, bytes: Buffer.from(name) }))
+    .toSorted((a, b) => Buffer.compare(a.bytes, b.bytes))
+    .map(({ name }) => name);
 }
 
 async function unlessAbsent<Result>(work: Promise<Result>): Promise<Result | undefined> {

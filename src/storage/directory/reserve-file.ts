@@ -44,23 +44,18 @@ export class ReserveFile {
     return turn;
   }
 
-  /** Does other work. If the disk becomes full by it, the reserve takes back what the work leaves. */
-  async refillAfter<Result>(work: () => Promise<Result>): Promise<Result> {
+  /**
+   * Does work that writes `size` bytes, which `doing` names. Throws `STORE_FULL` unless there is room for them and for the
+   * bytes that the reserve lacks. If the disk becomes full all the same, the reserve takes back the room that the work leaves.
+   */
+  async spare<Result>(size: number, doing: string, work: () => Promise<Result>): Promise<Result> {
+    await this.#checkRoom(size, doing);
     try {
       return await work();
     } catch (error) {
       if (isDiskFull(error)) await this.fill();
       throw error;
     }
-  }
-
-  /** Throws `STORE_FULL` unless there is room for so many bytes and for what the reserve lacks. `doing` names the write. */
-  async checkRoom(size: number, doing: string): Promise<void> {
-    const [free, reserved] = await Promise.all([freeBytes(dirname(this.#path)), this.#size()]);
-    const expected = size + Math.max(0, reserveBytes - reserved);
-    if (free === undefined || free >= expected) return;
-    const message = `Cannot ${doing}: the disk is full (${free} bytes are free, ${expected} are needed)`;
-    throw new StowageError("STORE_FULL", message, { detail: { found: free, expected } });
   }
 
   /** Makes the file as large as it should be, or as it can be. Random bytes: a file system could compress zeros away. */
@@ -77,6 +72,14 @@ export class ReserveFile {
     } catch (error) {
       if (!isSystemError(error)) throw error; // a store without a reserve is one that a full disk stops
     }
+  }
+
+  async #checkRoom(size: number, doing: string): Promise<void> {
+    const [free, reserved] = await Promise.all([freeBytes(dirname(this.#path)), this.#size()]);
+    const expected = size + Math.max(0, reserveBytes - reserved);
+    if (free === undefined || free >= expected) return;
+    const message = `Cannot ${doing}: the disk is full (${free} bytes are free, ${expected} are needed)`;
+    throw new StowageError("STORE_FULL", message, { detail: { found: free, expected } });
   }
 
   async #size(): Promise<number> {

@@ -51,7 +51,7 @@ export interface R2Bucket {
     options?: { readonly range?: { readonly offset: number; readonly length: number } },
   ): Promise<R2ObjectBody | null>;
   put(key: string, value: Uint8Array, options?: R2PutOptions): Promise<R2Object | null>;
-  createMultipartUpload(key: string): Promise<R2MultipartUpload>;
+  createMultipartUpload(key: string, options?: Pick<R2PutOptions, "customMetadata">): Promise<R2MultipartUpload>;
   list(options: { readonly prefix: string; readonly cursor?: string }): Promise<R2ObjectList>;
   delete(key: string): Promise<void>;
 }

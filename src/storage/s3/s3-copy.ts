@@ -5,11 +5,10 @@ import {
   type CompletedPart,
   CopyObjectCommand,
   CreateMultipartUploadCommand,
-  type S3Client,
   UploadPartCopyCommand,
 } from "@aws-sdk/client-s3";
 import { concurrently } from "../../streams/concurrently.ts";
-import { withSignal } from "./s3-signal.ts";
+import { type S3Location, type S3Request, clientOf } from "./s3-request.ts";
 
 /**
  * Bytes that one request copies at most. S3 takes 5 GiB, but says nothing until they are copied, and a connection that is
@@ -19,50 +18,40 @@ export const maxCopyBytes = 1024 * 1024 * 1024;
 /** Parts of one object that are copied at once. */
 const maxConcurrentCopies = 4;
 
-export interface S3Object {
-  readonly Bucket: string;
-  readonly Key: string;
-}
-
-export interface CopyOptions {
-  readonly client: S3Client;
-  readonly source: S3Object;
-  readonly target: S3Object;
+export interface CopyRequest extends Omit<S3Request, "call"> {
+  readonly source: S3Location;
   /** Length in bytes. */
   readonly size: number;
-  /** A larger object is copied in parts of so many bytes. */
+  /** A larger object is copied in parts of this size. */
   readonly partBytes: number;
-  readonly signal: AbortSignal | undefined;
 }
 
-/** Returns in how many parts the object was copied, 0 where it was copied as one. Leaves no upload open if it fails. */
-export async function copyS3Object(options: CopyOptions): Promise<number> {
-  const { client, source, target, size, partBytes, signal } = options;
-  if (size > partBytes) return copyInParts(options);
-  await withSignal(client, signal).send(new CopyObjectCommand({ ...target, CopySource: pathOf(source) }));
+/** Returns in how many parts the object was copied, 0 if it was copied as one. Leaves no upload open if it fails. */
+export async function copyS3Object(request: CopyRequest): Promise<number> {
+  const { source, at, size, partBytes } = request;
+  if (size > partBytes) return copyInParts(request);
+  await clientOf(request).send(new CopyObjectCommand({ ...at, CopySource: pathOf(source) }));
   return 0;
 }
 
-async function copyInParts(options: CopyOptions): Promise<number> {
-  const { client, target, signal } = options;
-  const { UploadId } = await withSignal(client, signal).send(new CreateMultipartUploadCommand(target));
-  const upload = { ...target, UploadId };
+async function copyInParts(request: CopyRequest): Promise<number> {
+  const { client, at } = request;
+  const { UploadId } = await clientOf(request).send(new CreateMultipartUploadCommand(at));
+  const upload = { ...at, UploadId };
   try {
-    const Parts = await copyParts(upload, options);
-    await withSignal(client, signal).send(
-      new CompleteMultipartUploadCommand({ ...upload, MultipartUpload: { Parts } }),
-    );
+    const Parts = await copyParts(upload, request);
+    await clientOf(request).send(new CompleteMultipartUploadCommand({ ...upload, MultipartUpload: { Parts } }));
     return Parts.length;
   } catch (error) {
-    // Without the signal: it may be why the copying ended. Why it ended says more than why it could not be tidied up.
+    // Without the signal: it may be why the copying ended. That failure says more than one of the abort.
     await client.send(new AbortMultipartUploadCommand(upload)).catch(() => undefined);
     throw error;
   }
 }
 
 async function copyParts(
-  upload: S3Object & { readonly UploadId: string | undefined },
-  { client, source, size, partBytes, signal }: CopyOptions,
+  upload: S3Location & { readonly UploadId: string | undefined },
+  { source, size, partBytes, ...request }: CopyRequest,
 ): Promise<CompletedPart[]> {
   const parts: CompletedPart[] = [];
   const starts = Array.from({ length: Math.ceil(size / partBytes) }, (_, i) => i * partBytes);
@@ -74,13 +63,13 @@ async function copyParts(
       CopySource: pathOf(source),
       CopySourceRange: `bytes=${start}-${end}`,
     });
-    const { CopyPartResult } = await withSignal(client, signal).send(command);
+    const { CopyPartResult } = await clientOf(request).send(command);
     parts[i] = { PartNumber: i + 1, ETag: CopyPartResult?.ETag };
   });
   return parts;
 }
 
 /** As S3 wants it in a header: each segment encoded, the slashes not. */
-function pathOf({ Bucket, Key }: S3Object): string {
+function pathOf({ Bucket, Key }: S3Location): string {
   return [Bucket, ...Key.split("/")].map(encodeURIComponent).join("/");
 }

@@ -1,18 +1,8 @@
-/** Reads what the AWS SDK throws: what is an expected outcome, and what a failure of the store is called. */
+/** Reads what the AWS SDK throws: which errors are expected outcomes, and how messages name and explain the others. */
 import { S3ServiceException } from "@aws-sdk/client-s3";
 import { StowageError } from "../../errors.ts";
-import type { BlobIdentity } from "../object-store.ts";
-import { s3HintOf } from "./s3-hints.ts";
-
-/** A request to S3, as messages name it. */
-export interface S3Call {
-  /** URL of the store. */
-  readonly url: string;
-  /** S3's own name of the operation, such as `PutObject`. */
-  readonly operation: string;
-  /** The key, or the prefix of a listing. */
-  readonly key: string;
-}
+import { isJsonObject } from "../../oci/json.ts";
+import type { S3Call, S3Request } from "./s3-request.ts";
 
 /** There is no such object. A missing bucket is something else, except to HEAD, whose answer has no body to tell. */
 export function isAbsent(error: unknown): boolean {
@@ -31,17 +21,15 @@ export function isUploadGone(error: unknown): boolean {
 }
 
 /**
- * It is not known whether the request took effect: no answer came, or one that says so. VersityGW, for one, answers 412
- * to a large body before it has read it and hangs up, and who still writes then never sees the answer.
+ * It is not known whether the request took effect: no answer came, or the answer says so. VersityGW, for example, answers 412
+ * to a large body before it has read it, and hangs up: a client that still writes then never sees the answer.
  */
 export function isUndecided(error: unknown): boolean {
-  return (statusOf(error) ?? 500) >= 500;
+  const status = statusOf(error) ?? 500;
+  return status >= 500 || status === 429 || isNamed(error, "RequestTimeout"); // which has status 400
 }
 
-/**
- * The SDK sent the request more than once. A conditional write whose answer was lost then fails on its own success: who
- * is told that a race is lost looks at what is there before believing it.
- */
+/** The SDK sent the request more than once. The second try of a conditional write fails if the first one was done. */
 export function wasRetried(error: unknown): boolean {
   return error instanceof S3ServiceException && (error.$metadata.attempts ?? 1) > 1;
 }
@@ -51,24 +39,17 @@ export function storeUnavailable(error: unknown, { url, operation, key }: S3Call
   if (error instanceof StowageError) return error;
   const status = statusOf(error);
   const said = status === undefined ? sayingOf(error) : `${status} ${sayingOf(error)}`;
-  const message = `${operation} of "${key}" failed at ${url}: ${said}${s3HintOf(error, operation)}`;
+  const message = `${operation} of "${key}" failed at ${url}: ${said}${hintOf(error, operation)}`;
   return new StowageError("STORE_UNAVAILABLE", message, {
     cause: error,
     detail: { store: url, operation, key, ...(status !== undefined && { status }) },
   });
 }
 
-/** `STORE_DAMAGED`: under a blob's digest lies something of another size. */
-export function blobDamaged(
-  { url, digest, size }: BlobIdentity & { readonly url: string },
-  found: number,
-  cause?: unknown,
-): StowageError {
-  return new StowageError(
-    "STORE_DAMAGED",
-    `Cannot store blob "${digest}" in ${url}: an object of ${found} bytes lies there, expected ${size}`,
-    { cause, detail: { digest, found, expected: size } },
-  );
+/** Throws the signal's reason if it has fired, else `STORE_UNAVAILABLE`. */
+export function throwFailure(error: unknown, { call, signal }: Pick<S3Request, "call" | "signal">): never {
+  signal?.throwIfAborted();
+  throw storeUnavailable(error, call);
 }
 
 function isNamed(error: unknown, ...names: readonly string[]): boolean {
@@ -87,4 +68,65 @@ function sayingOf(error: unknown): string {
   const message = error.message.replaceAll(/\s+/g, " ").replace(/[. ]+$/, "");
   const saysMore = message !== "" && message !== name && message !== "UnknownError";
   return saysMore ? `${name}: ${message}` : name;
+}
+
+/** The setting that mends the error, for the operator. Begins with `; `, or is empty if there is nothing to say. */
+function hintOf(error: unknown, operation: string): string {
+  const region = regionOf(error);
+  if (region !== undefined) return `; the bucket is in the region ${region}: set AWS_REGION=${region}`;
+  const hint = hints[nameOf(error)] ?? hints[codeOf(error)];
+  if (hint !== undefined) return `; ${hint}`;
+  if (isForbidden(error) && readOperations.has(operation)) return `; ${hintOfForbidden}`;
+  if (error instanceof Error && error.message === "Region is missing") return "; set AWS_REGION";
+  if (error instanceof Error && error.message.startsWith("Region not accepted")) return "; is AWS_REGION right?";
+  return "";
+}
+
+const keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+const endpoint = "AWS_ENDPOINT_URL_S3";
+const trust = "NODE_EXTRA_CA_CERTS names a file with the certificate to trust";
+
+const hints: Readonly<Record<string, string>> = {
+  NoSuchBucket: "there is no such bucket, and Stowage does not make one: STOWAGE_STORE or --store names another",
+  CredentialsProviderError: `set ${keys}, or AWS_PROFILE`,
+  InvalidAccessKeyId: `the store does not know the key: are ${keys} those of this store?`,
+  XAdminUserNotFound: `the store does not know the key: are ${keys} those of this store?`, // VersityGW
+  SignatureDoesNotMatch: "is AWS_SECRET_ACCESS_KEY right?",
+  ExpiredToken: "new credentials are needed: those of AWS_SESSION_TOKEN are over",
+  RequestTimeTooSkewed: "the clock of this machine is wrong",
+  ECONNREFUSED: `nothing listens there: is ${endpoint} right?`,
+  ENOTFOUND: `there is no such host: are ${endpoint} and AWS_REGION right?`,
+  EAI_AGAIN: `the name could not be looked up: are ${endpoint} and AWS_REGION right?`,
+  EPROTO: `that port speaks no TLS: is ${endpoint} to begin with http://?`,
+  ERR_SSL_WRONG_VERSION_NUMBER: `that port speaks no TLS: is ${endpoint} to begin with http://?`,
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: `that port speaks no TLS: is ${endpoint} to begin with http://?`,
+  DEPTH_ZERO_SELF_SIGNED_CERT: trust,
+  SELF_SIGNED_CERT_IN_CHAIN: trust,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: trust,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: trust,
+};
+
+const readOperations: ReadonlySet<string> = new Set(["GetObject", "HeadObject"]);
+const hintOfForbidden = "S3 also answers so for a missing key if the credentials do not allow s3:ListBucket";
+
+function isForbidden(error: unknown): boolean {
+  return error instanceof S3ServiceException && error.$metadata.httpStatusCode === 403;
+}
+
+function nameOf(error: unknown): string {
+  return error instanceof Error ? error.name : "";
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
+}
+
+/** Told in a header where the bucket is elsewhere (301), and in the body where the signature is for another (400). */
+function regionOf(error: unknown): string | undefined {
+  if (!(error instanceof S3ServiceException)) return undefined;
+  const told = isJsonObject(error.$response?.headers) ? error.$response.headers["x-amz-bucket-region"] : undefined;
+  const named = "Region" in error ? error.Region : undefined;
+  const isElsewhere = error.$metadata.httpStatusCode === 301 || error.name === "AuthorizationHeaderMalformed";
+  const region = told ?? named;
+  return isElsewhere && typeof region === "string" && /^[a-z0-9-]{2,40}$/.test(region) ? region : undefined;
 }

@@ -1,48 +1,124 @@
-/** Looks at objects of S3 and reads them. One that is not there is `undefined`. */
-import { GetObjectCommand, HeadObjectCommand, type S3Client } from "@aws-sdk/client-s3";
-import type { GetOptions, ObjectInfo, StoredObject } from "../object-store.ts";
-import { discardS3Body, readS3Body } from "./s3-body.ts";
-import { type S3Call, isAbsent, storeUnavailable } from "./s3-errors.ts";
-import { infoOf, sizeOfRanged } from "./s3-headers.ts";
-import { withSignal } from "./s3-signal.ts";
+/** Looks at objects of S3, reads them and lists them. One that is not there is `undefined`. */
+import { GetObjectCommand, HeadObjectCommand, paginateListObjectsV2 } from "@aws-sdk/client-s3";
+import { byteStreamToBytes } from "../../streams/readable-stream.ts";
+import type { ByteRange, ObjectInfo, StoredObject } from "../object-store.ts";
+import { type WrittenObject, writeIdName } from "../settle-write.ts";
+import { isAbsent, storeUnavailable, throwFailure } from "./s3-errors.ts";
+import { type S3Call, type S3Request, clientOf } from "./s3-request.ts";
 
-export interface ReadOptions extends GetOptions {
-  readonly client: S3Client;
-  readonly at: { readonly Bucket: string; readonly Key: string };
-  /** Of the store it is, and for messages. */
-  readonly call: S3Call;
-}
-
-export interface S3ObjectInfo extends ObjectInfo {
-  readonly metadata: Readonly<Record<string, string>>;
-}
-
-export async function headS3Object({ client, at, call, signal }: ReadOptions): Promise<S3ObjectInfo | undefined> {
+export async function headS3Object(request: S3Request): Promise<WrittenObject | undefined> {
+  const { at, call } = request;
   try {
-    const { ContentLength, ETag, Metadata } = await withSignal(client, signal).send(new HeadObjectCommand(at));
-    return { ...infoOf({ key: call.key, size: ContentLength, etag: ETag }, call), metadata: Metadata ?? {} };
+    const { ContentLength, ETag, Metadata } = await clientOf(request).send(new HeadObjectCommand(at));
+    const info = infoOf({ key: call.key, size: ContentLength, etag: ETag }, call);
+    return { ...info, writeId: Metadata?.[writeIdName] };
   } catch (error) {
-    if (isAbsent(error)) return undefined;
-    signal?.throwIfAborted();
-    throw storeUnavailable(error, call);
+    return isAbsent(error) ? undefined : throwFailure(error, request);
   }
 }
 
-export async function getS3Object({ client, at, call, range, signal }: ReadOptions): Promise<StoredObject | undefined> {
+export async function getS3Object(request: S3Request, range?: ByteRange): Promise<StoredObject | undefined> {
+  const { at, call, signal } = request;
   try {
     const command = new GetObjectCommand({ ...at, ...(range && { Range: `bytes=${range.start}-${range.end}` }) });
-    const { Body, ContentLength, ContentRange, ETag } = await withSignal(client, signal).send(command);
+    const { Body, ContentLength, ContentRange, ETag } = await clientOf(request).send(command);
     try {
       const sent = infoOf({ key: call.key, size: ContentLength, etag: ETag }, call);
       const whole = range === undefined ? sent : infoOf({ ...sent, size: sizeOfRanged(ContentRange) }, call);
-      return { ...whole, body: readS3Body(Body, { call, size: sent.size, signal }) };
+      return { ...whole, body: readBody(Body, { call, size: sent.size, signal }) };
     } catch (error) {
-      await discardS3Body(Body);
+      await discardBody(Body);
       throw error;
     }
   } catch (error) {
-    if (isAbsent(error)) return undefined;
-    signal?.throwIfAborted();
-    throw storeUnavailable(error, call);
+    return isAbsent(error) ? undefined : throwFailure(error, request);
   }
+}
+
+/** Asks for pages of 1,000 as they are needed. The keys are without `storePrefix`, which they all begin with. */
+export async function* listS3Objects(request: S3Request, storePrefix: string): AsyncGenerator<ObjectInfo> {
+  const { at, call } = request;
+  const input = { Bucket: at.Bucket, Prefix: at.Key };
+  try {
+    for await (const { Contents = [] } of paginateListObjectsV2({ client: clientOf(request) }, input)) {
+      for (const { Key = "", Size, ETag } of Contents) {
+        yield infoOf({ key: Key.slice(storePrefix.length), size: Size, etag: ETag }, call);
+      }
+    }
+  } catch (error) {
+    throwFailure(error, request);
+  }
+}
+
+/** What the store said of an object, if it said all. */
+export function infoOf(
+  said: { key: string; size: number | undefined; etag: string | undefined },
+  call: S3Call,
+): ObjectInfo {
+  const { key, size, etag } = said;
+  if (size === undefined || etag === undefined) {
+    throw storeUnavailable(new Error(`Found size ${size} and ETag ${etag} in its answer, expected both`), call);
+  }
+  return { key, size, etag: etag.replace(/^"|"$/g, "") };
+}
+
+/** The size of the whole object, from `Content-Range: bytes 0-9/100`. */
+function sizeOfRanged(contentRange: string | undefined): number | undefined {
+  const size = /\/(\d+)$/.exec(contentRange ?? "")?.[1];
+  return size === undefined ? undefined : Number(size);
+}
+
+interface BodyOptions extends Pick<S3Request, "call" | "signal"> {
+  /** How many bytes the store announced. */
+  readonly size: number;
+}
+
+/**
+ * Reads what the SDK hands out. Ends with `STORE_UNAVAILABLE` if the connection breaks or fewer bytes come than were
+ * announced, and with the signal's reason if it has fired. A reader that leaves early, even before the first byte, closes the
+ * connection.
+ */
+function readBody(body: unknown, { call, size, signal }: BodyOptions): AsyncIterable<Uint8Array> {
+  if (!isByteStream(body)) throw storeUnavailable(new TypeError("The SDK returned no stream"), call);
+  const chunks = body instanceof ReadableStream ? byteStreamToBytes(body) : body[Symbol.asyncIterator]();
+  let received = 0;
+  const iterator: AsyncIterator<Uint8Array, undefined> = {
+    async next() {
+      try {
+        signal?.throwIfAborted();
+        const next = await chunks.next();
+        if (next.done !== true) {
+          received += next.value.length;
+          return next;
+        }
+        if (received === size) return { done: true, value: undefined };
+        throw new Error(`The body ended after ${received} bytes, expected ${size}`);
+      } catch (error) {
+        body.destroy?.();
+        return throwFailure(error, { call, signal });
+      }
+    },
+    async return() {
+      body.destroy?.(); // a stream that nobody has begun to read does not close by its iterator alone
+      await chunks.return?.();
+      return { done: true, value: undefined };
+    },
+  };
+  return { [Symbol.asyncIterator]: () => iterator };
+}
+
+/** Closes a body that nobody will read, and so its connection. */
+async function discardBody(body: unknown): Promise<void> {
+  if (!isByteStream(body)) return;
+  body.destroy?.();
+  await body[Symbol.asyncIterator]().return?.();
+}
+
+/** A stream of Node's, or a web stream if the SDK uses `fetch`, which ends by its iterator. */
+interface ByteStream extends AsyncIterable<Uint8Array> {
+  destroy?(): void;
+}
+
+function isByteStream(body: unknown): body is ByteStream {
+  return typeof body === "object" && body !== null && Symbol.asyncIterator in body;
 }

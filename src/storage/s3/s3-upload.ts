@@ -1,14 +1,16 @@
-/** Streams a large blob to S3 in parts, by lib-storage's `Upload`. */
-import { Readable } from "node:stream";
-import type { S3Client } from "@aws-sdk/client-s3";
+/** Streams an object to S3, a large one in parts, by lib-storage's `Upload`. */
+import type { PutObjectCommandInput, S3Client } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
-import { StowageError } from "../../errors.ts";
+import { Readable } from "node:stream";
 import { abortable } from "../../streams/abortable.ts";
+import { wrongSize } from "../../streams/verify-bytes.ts";
 
 export interface UploadStreamOptions {
   readonly client: S3Client;
-  /** Where to, and on which condition, which S3 decides when the last part is there. */
-  readonly target: { readonly Bucket: string; readonly Key: string; readonly [header: string]: string };
+  /** Where to, with the headers of the object and the condition, which S3 decides when the last part is there. */
+  readonly target: PutObjectCommandInput;
+  /** For messages. */
+  readonly key: string;
   /** Length in bytes. */
   readonly size: number;
   readonly partBytes: number;
@@ -21,12 +23,12 @@ export interface UploadStreamOptions {
  * judge. No upload is left open after either.
  *
  * lib-storage waits for what is in flight and aborts its multipart upload when its source throws. Its own `abort()` does
- * neither, so here the signal ends the source. A body that merely ends early it would complete as if it were whole, or
- * wait for the rest for good; that throws here as well.
+ * neither, so here the signal ends the source. If a body merely ends early, lib-storage completes it as if it were whole, or
+ * waits for ever; here that throws, too.
  */
 export async function uploadStream(
   body: AsyncIterable<Uint8Array>,
-  { client, target, size, partBytes, queueSize, signal }: UploadStreamOptions,
+  { client, target, key, size, partBytes, queueSize, signal }: UploadStreamOptions,
 ): Promise<UploadFailure | undefined> {
   let bodyFailure: { readonly error: unknown } | undefined;
   let bodyEnded = false;
@@ -38,7 +40,7 @@ export async function uploadStream(
         if (received > size) break;
         yield chunk;
       }
-      if (received !== size) throw wrongSize(received, size);
+      if (received !== size) throw wrongSize(JSON.stringify(key), { received, size });
       bodyEnded = true;
     } catch (error) {
       bodyFailure = { error };
@@ -62,11 +64,6 @@ export async function uploadStream(
 
 export interface UploadFailure {
   readonly storeError: unknown;
-  /** Was the body read to its end all the same? */
+  /** Was the body read to its end before? */
   readonly bodyEnded: boolean;
-}
-
-function wrongSize(received: number, size: number): StowageError {
-  const found = received > size ? "more bytes" : `${received} bytes`;
-  return new StowageError("SIZE_INVALID", `Cannot upload ${found}, expected ${size}`);
 }

@@ -2,6 +2,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf, StowageError } from "../../errors.ts";
 import { orAbort } from "../../streams/abortable.ts";
+import type { SendOptions } from "../object-store.ts";
+import type { R2Bucket } from "./r2-bucket.ts";
 
 /** Tries of one request, the first included. */
 const maxTries = 4;
@@ -11,43 +13,36 @@ const firstWaitMs = 250;
 /** Codes that R2 gives for what passes: an internal error, a lost connection, no service, too many requests. */
 const passingCodes: readonly number[] = [10001, 10043, 10054, 10058];
 
-/** A request to R2, as messages name it. */
-export interface R2Call {
+/** One request to R2. R2 knows no signals: a signal ends the waiting, not the request. */
+export interface R2Request extends SendOptions {
+  readonly bucket: R2Bucket;
+  /** The key in the bucket, or the prefix of a listing. */
+  readonly at: string;
+  /** The same without the prefix of the store, for messages. */
+  readonly key: string;
   /** URL of the store. */
   readonly url: string;
   /** The binding's own name of the operation, such as `put`. */
   readonly operation: string;
-  /** The key, or the prefix of a listing. */
-  readonly key: string;
-  /** R2 knows no signals: it ends the waiting, not the request. */
-  readonly signal?: AbortSignal | undefined;
-  /** Is it not to be sent again? */
-  readonly once?: boolean | undefined;
-}
-
-export interface R2Answer<T> {
-  readonly value: T;
-  /** The request was sent more than once: a conditional write can have failed on its own success. */
-  readonly wasRetried: boolean;
 }
 
 /** Sends a request. Throws `STORE_UNAVAILABLE`, or the signal's reason. */
-export async function askR2<T>(call: R2Call, request: () => Promise<T>): Promise<R2Answer<T>> {
-  const { signal, once = false } = call;
+export async function askR2<T>(request: R2Request, send: () => Promise<T>): Promise<T> {
+  const { signal, once = false } = request;
   for (let tries = 1; ; tries++) {
     signal?.throwIfAborted();
     try {
-      return { value: await orAbort(request(), signal), wasRetried: tries > 1 };
+      return await orAbort(send(), signal);
     } catch (error) {
       signal?.throwIfAborted();
-      if (once || tries === maxTries || !isPassing(error)) throw r2Unavailable(error, call);
+      if (once || tries === maxTries || !isPassing(error)) throw r2Unavailable(error, request);
       await sleep(Math.random() * firstWaitMs * 2 ** (tries - 1));
     }
   }
 }
 
 /** `STORE_UNAVAILABLE`, with what was asked and what R2 said. */
-export function r2Unavailable(error: unknown, { url, operation, key }: R2Call): StowageError {
+export function r2Unavailable(error: unknown, { url, operation, key }: R2Request): StowageError {
   if (error instanceof StowageError) return error;
   const code = codeOf(error);
   return new StowageError("STORE_UNAVAILABLE", `${operation} of "${key}" failed at ${url}: ${messageOf(error)}`, {
@@ -56,8 +51,11 @@ export function r2Unavailable(error: unknown, { url, operation, key }: R2Call): 
   });
 }
 
-/** An error without a code is the runtime's, such as "Network connection lost."; a `TypeError` is our own mistake. */
-function isPassing(error: unknown): boolean {
+/**
+ * May it go better another time? Then it is not known whether R2 did what was asked. An error without a code is the runtime's,
+ * such as "Network connection lost."; a `TypeError` is our own mistake.
+ */
+export function isPassing(error: unknown): boolean {
   const code = codeOf(error);
   return code === undefined ? !(error instanceof TypeError) : passingCodes.includes(code);
 }

@@ -1,0 +1,70 @@
+/**
+ * Writes blobs under their digests. A store knows keys and bytes alone; here its `conflict` is compared with the blob: the same
+ * blob is there, or a damaged object.
+ */
+import { StowageError } from "../errors.ts";
+import { hexOf } from "../oci/descriptor.ts";
+import { blobKey } from "../storage/keys.ts";
+import { type ObjectStore, type PutCondition, type WriteResult, answered } from "../storage/object-store.ts";
+import type { BlobIdentity, BlobState } from "./find-damage.ts";
+import type { BlobStatus } from "./receipt.ts";
+
+export interface BlobBytes extends BlobIdentity {
+  /** In memory and verified, or a stream that throws before its last bytes if they are wrong (`verifyBytes`). */
+  readonly body: Uint8Array | AsyncIterable<Uint8Array>;
+}
+
+export interface WriteBlobOptions {
+  readonly store: ObjectStore;
+  readonly signal?: AbortSignal | undefined;
+}
+
+type Send = (key: string, condition: PutCondition) => Promise<WriteResult["outcome"]>;
+
+/** Creates the blob, or replaces a damaged object, unless it is present. */
+export async function writeBlob(blob: BlobBytes, state: BlobState, options: WriteBlobOptions): Promise<BlobStatus> {
+  const { store, signal } = options;
+  const { digest, size, body } = blob;
+  return settleBlob(blob, state, options, async (key, condition) => {
+    if (!(body instanceof Uint8Array)) return (await store.write(key, { size, body }, { condition, signal })).outcome;
+    const answer = answered(await store.put(key, body, { condition, checksum: hexOf(digest), signal }));
+    return answer === "conflict" ? answer : "written";
+  });
+}
+
+/** As `writeBlob`, of an object whose bytes the caller has hashed. The store copies it. */
+export async function copyToBlob(
+  from: string,
+  blob: BlobIdentity,
+  state: BlobState,
+  options: WriteBlobOptions,
+): Promise<BlobStatus> {
+  const { store, signal } = options;
+  const { digest, size } = blob;
+  return settleBlob(blob, state, options, async (key, condition) => {
+    return (await store.copy(from, key, { size, checksum: hexOf(digest), condition, signal })).outcome;
+  });
+}
+
+/** Decides after a conflict by the object that is there: the same blob, a damaged object, or none. */
+async function settleBlob(
+  { digest, size }: BlobIdentity,
+  state: BlobState,
+  { store, signal }: WriteBlobOptions,
+  send: Send,
+): Promise<BlobStatus> {
+  if (state === "present") return state;
+  const key = blobKey(digest);
+  const { replaces } = state;
+  const outcome = await send(key, replaces === undefined ? "absent" : { etag: replaces });
+  if (outcome === "written") return replaces === undefined ? "written" : "repaired";
+  const found = await store.head(key, { signal });
+  if (found?.size === size && found.etag !== replaces) return "present";
+  const failed = `Cannot store blob "${digest}" in ${store.url}`;
+  if (found === undefined || found.etag === replaces) {
+    throw new StowageError("STORE_UNAVAILABLE", `${failed}: others write or delete it at the same time`);
+  }
+  throw new StowageError("STORE_DAMAGED", `${failed}: an object of ${found.size} bytes lies there, expected ${size}`, {
+    detail: { digest, found: found.size, expected: size },
+  });
+}

@@ -1,0 +1,70 @@
+/** Looks at objects of R2, reads them and lists them. One that is not there is `undefined`. */
+import { orAbort } from "../../streams/abortable.ts";
+import { byteStreamToBytes } from "../../streams/readable-stream.ts";
+import type { ByteRange, ObjectInfo, StoredObject } from "../object-store.ts";
+import { type WrittenObject, writeIdName } from "../settle-write.ts";
+import { type R2Request, askR2, r2Unavailable } from "./r2-request.ts";
+
+export async function headR2Object(request: R2Request): Promise<WrittenObject | undefined> {
+  const { bucket, at, key } = request;
+  const found = await askR2({ ...request, operation: "head" }, () => bucket.head(at));
+  if (found === null) return undefined;
+  return { key, size: found.size, etag: found.etag, writeId: found.customMetadata?.[writeIdName] };
+}
+
+export async function getR2Object(request: R2Request, range?: ByteRange): Promise<StoredObject | undefined> {
+  const { bucket, at, key, signal } = request;
+  const part = range && { range: { offset: range.start, length: range.end - range.start + 1 } };
+  const object = await askR2(request, async () => {
+    const answer = await bucket.get(at, part);
+    if (signal?.aborted) await answer?.body.cancel(); // nobody waits for it any more
+    return answer;
+  });
+  if (object === null) return undefined;
+  const { size, etag, body } = object;
+  const end = Math.min(range === undefined ? size : range.end + 1, size);
+  return { key, size, etag, body: readBody(body, request, end - (range?.start ?? 0)) };
+}
+
+/** Asks for pages of up to 1,000 as they are needed. The keys are without `storePrefix`, which they all begin with. */
+export async function* listR2Objects(request: R2Request, storePrefix: string): AsyncGenerator<ObjectInfo> {
+  let cursor: string | undefined;
+  do {
+    const page = { prefix: request.at, ...(cursor !== undefined && { cursor }) };
+    const listed = await askR2(request, () => request.bucket.list(page));
+    for (const { key, size, etag } of listed.objects) yield { key: key.slice(storePrefix.length), size, etag };
+    cursor = listed.truncated ? listed.cursor : undefined;
+  } while (cursor !== undefined);
+}
+
+/**
+ * Ends with `STORE_UNAVAILABLE` unless `size` bytes come, and with the signal's reason. A reader that leaves early, even
+ * before the first byte, cancels the body: it holds one of the six connections that a Worker has.
+ */
+function readBody(body: ReadableStream<Uint8Array>, request: R2Request, size: number): AsyncIterable<Uint8Array> {
+  const { signal } = request;
+  const chunks = byteStreamToBytes(body);
+  let received = 0;
+  const iterator: AsyncIterator<Uint8Array, undefined> = {
+    async next() {
+      try {
+        const next = await orAbort(chunks.next(), signal);
+        if (next.done !== true) {
+          received += next.value.length;
+          return next;
+        }
+        if (received === size) return { done: true, value: undefined };
+        throw new Error(`The body ended after ${received} bytes, expected ${size}`);
+      } catch (error) {
+        await chunks.return();
+        signal?.throwIfAborted();
+        throw r2Unavailable(error, request);
+      }
+    },
+    async return() {
+      await chunks.return();
+      return { done: true, value: undefined };
+    },
+  };
+  return { [Symbol.asyncIterator]: () => iterator };
+}

@@ -1,0 +1,92 @@
+/** Writes objects to S3: bytes in memory by one request, streams by lib-storage. */
+import { Buffer } from "node:buffer";
+import { PutObjectCommand, type PutObjectCommandInput } from "@aws-sdk/client-s3";
+import { type ByteSource, type PutCondition, type PutResult, type WriteResult, answered } from "../object-store.ts";
+import { type WrittenObject, settleWrite, writeIdName } from "../settle-write.ts";
+import {
+  isAbsent,
+  isLostRace,
+  isUndecided,
+  isUploadGone,
+  storeUnavailable,
+  throwFailure,
+  wasRetried,
+} from "./s3-errors.ts";
+import { headS3Object, infoOf } from "./s3-read.ts";
+import { type S3Request, clientOf } from "./s3-request.ts";
+import { uploadStream } from "./s3-upload.ts";
+
+interface WriteRequest extends S3Request {
+  readonly condition: PutCondition | undefined;
+}
+
+export interface PutRequest extends WriteRequest {
+  /** SHA-256 of the bytes in hex: the store verifies them, and the SDK need not hash them again. */
+  readonly checksum: string | undefined;
+}
+
+/** Writes bytes that are in memory. */
+export async function putS3Object(bytes: Uint8Array, { checksum, ...request }: PutRequest): Promise<PutResult> {
+  const { call, condition } = request;
+  const writeId = crypto.randomUUID();
+  try {
+    const target = targetOf(request, writeId);
+    const command = new PutObjectCommand({ ...target, Body: bytes, ...checksumHeaders(checksum) });
+    const { ETag } = await clientOf(request).send(command);
+    return { etag: infoOf({ key: call.key, size: bytes.length, etag: ETag }, call).etag };
+  } catch (error) {
+    return settle(error, { ...request, condition, writeId });
+  }
+}
+
+export interface UploadRequest extends WriteRequest {
+  readonly partBytes: number;
+  /** Parts on their way at once. */
+  readonly queueSize: number;
+}
+
+/** Streams an object. S3 decides the condition when the last part is there. */
+export async function writeS3Object(
+  { size, body }: ByteSource,
+  { partBytes, queueSize, ...request }: UploadRequest,
+): Promise<WriteResult> {
+  const { client, call, signal } = request;
+  const writeId = crypto.randomUUID();
+  const target = targetOf(request, writeId);
+  const failed = await uploadStream(body, { client, target, key: call.key, size, partBytes, queueSize, signal });
+  const parts = size > partBytes ? Math.ceil(size / partBytes) : 0;
+  if (failed === undefined) return { outcome: "written", parts };
+  if (!failed.bodyEnded) throwFailure(failed.storeError, request);
+  const answer = answered(await settle(failed.storeError, { ...request, writeId }));
+  return { outcome: answer === "conflict" ? "conflict" : "written", parts };
+}
+
+function targetOf({ at, condition }: WriteRequest, writeId: string): PutObjectCommandInput {
+  return { ...at, Metadata: { [writeIdName]: writeId }, ...conditionHeaders(condition) };
+}
+
+/** An ETag goes out without quotes: Ceph 16 compares it so, and all others take it. */
+function conditionHeaders(condition: PutCondition | undefined): { IfNoneMatch?: string; IfMatch?: string } {
+  if (condition === undefined) return {};
+  return condition === "absent" ? { IfNoneMatch: "*" } : { IfMatch: condition.etag };
+}
+
+function checksumHeaders(hex: string | undefined): Partial<PutObjectCommandInput> {
+  if (hex === undefined) return {};
+  return { ChecksumAlgorithm: "SHA256", ChecksumSHA256: Buffer.from(hex, "hex").toString("base64") };
+}
+
+/** Decides by the answer or, if that says too little, by a look at the object. Throws if the write was surely not done. */
+async function settle(
+  error: unknown,
+  { condition, writeId, ...request }: WriteRequest & { readonly writeId: string },
+): Promise<PutResult> {
+  const { call, signal, once } = request;
+  signal?.throwIfAborted();
+  const failure = storeUnavailable(error, call);
+  const isLost = condition !== undefined && (isLostRace(error) || isAbsent(error));
+  if (!isLost && !isUndecided(error) && !isUploadGone(error)) throw failure;
+  if (isLost && !wasRetried(error)) return "conflict";
+  const look = async (): Promise<WrittenObject | undefined> => headS3Object({ ...request, once: false });
+  return settleWrite({ writeId, condition, isLost, failure, look, once, signal });
+}

@@ -16,6 +16,7 @@ const floors: readonly (readonly string[])[] = [
   ["load", "registry", "uploads", "gc", "verify"],
   ["layout"],
   ["layout/index"],
+  ["layout/keys.ts"],
   ["open-store.ts"],
   ["settings", "storage", "archive"],
   ["auth"],
@@ -41,9 +42,10 @@ const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter(
 const imports: Import[] = files.flatMap((from) =>
   importsOf(join(source, from)).map((to) => ({ from, to: relative(source, to) })),
 );
+const places = floors.flat().toSorted((a, b) => b.length - a.length);
 const placeOf = (path: string): string =>
-  path.startsWith("layout/index/") ? "layout/index" : (path.split("/")[0] ?? path);
-const floorOf = (path: string): number => floors.findIndex((places) => places.includes(placeOf(path)));
+  places.find((place) => path === place || path.startsWith(`${place}/`)) ?? path;
+const floorOf = (path: string): number => floors.findIndex((floor) => floor.includes(placeOf(path)));
 
 describe("imports", () => {
   it("are found at all", () => {

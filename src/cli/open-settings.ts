@@ -1,11 +1,11 @@
 /** The settings of the commands that work on a store in this process. */
 import { StowageError } from "../errors.ts";
+import { isStore } from "../layout/check-store.ts";
 import { Layout } from "../layout/layout.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { openStore } from "../open-store.ts";
 import { parseConfig } from "../settings/config.ts";
 import type { Environment } from "../settings/settings.ts";
-import { isStore } from "../storage/is-store.ts";
 import type { CommandIo } from "./command.ts";
 
 export interface StoreSettings {

@@ -1,5 +1,6 @@
 /** Tells a person what a load has done. */
-import type { BlobReceipt, BlobStatus, ImageReceipt, Receipt } from "../load/receipt.ts";
+import type { BlobStatus } from "../layout/write-blob.ts";
+import type { BlobReceipt, ImageReceipt, Receipt } from "../load/receipt.ts";
 import { type Descriptor, platformOf } from "../oci/descriptor.ts";
 import { isJsonObject } from "../oci/json.ts";
 import { formatReference } from "../oci/reference.ts";

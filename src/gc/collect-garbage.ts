@@ -5,10 +5,10 @@
  * store cannot tell how old it is, a lifecycle rule of the bucket can.
  */
 import { StowageError } from "../errors.ts";
+import { minGraceMs } from "../layout/condemned.ts";
+import { blobsPrefix, condemnedPrefix, digestOfBlobKey, digestOfMarkKey } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
-import { minGraceMs } from "../layout/mark.ts";
 import { sweepIntents } from "../layout/sweep-intents.ts";
-import { blobsPrefix, condemnedPrefix, digestOfBlobKey, digestOfMarkKey } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type Needed, findNeeded } from "./find-needed.ts";

@@ -5,14 +5,14 @@
  * it is an orphan. An orphan's blobs are needed for as long as an index has it: nothing that is published is ever in parts.
  */
 import { type ErrorCode, messageOf, StowageError } from "../errors.ts";
+import { blobsPrefix, digestOfBlobKey } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { listRepositories } from "../layout/list-repositories.ts";
 import { type RepositoryIndex, checkFormat, readRepository } from "../layout/read-repository.ts";
+import { readSmallBlob } from "../layout/read-small-blob.ts";
 import { type Descriptor, knownFields } from "../oci/descriptor.ts";
 import { subjectOf, tagOf } from "../oci/index-entry.ts";
 import { type Manifest, isManifestType, parseManifest } from "../oci/manifest.ts";
-import { blobsPrefix, digestOfBlobKey } from "../storage/keys.ts";
-import { readSmallBlob } from "../storage/read-small-blob.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { DigestSet } from "./digest-set.ts";
 

@@ -1,9 +1,9 @@
 /** What becomes of one blob: it is condemned, deleted, or let go. */
 import { type ErrorCode, StowageError } from "../errors.ts";
 import { commitSet } from "../layout/commit-set.ts";
+import { type Mark, type MarkMove, moveMark, promptMs, readMark, staleMs } from "../layout/condemned.ts";
+import { blobKey, markKey } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
-import { type Mark, type MarkMove, moveMark, promptMs, readMark, staleMs } from "../layout/mark.ts";
-import { blobKey, markKey } from "../storage/keys.ts";
 import type { Tally } from "./tally.ts";
 
 export interface Candidate {

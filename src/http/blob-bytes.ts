@@ -3,7 +3,7 @@
  * connection is given back while others wait for one, and the rest of the blob is asked for once the client reads on.
  */
 import { StowageError } from "../errors.ts";
-import { blobKey } from "../storage/keys.ts";
+import { blobKey } from "../layout/keys.ts";
 import type { ByteRange, ObjectStore, StoredObject } from "../storage/object-store.ts";
 import { type Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
 

@@ -1,8 +1,8 @@
 /** `GET` and `HEAD /v2/<name>/blobs/<digest>`, whole or a range (distribution specification, "Pulling blobs"). */
 import type { Context } from "hono";
 import { quote, StowageError } from "../errors.ts";
+import { blobKey } from "../layout/keys.ts";
 import { isDigest, isSha256Digest } from "../oci/descriptor.ts";
-import { blobKey } from "../storage/keys.ts";
 import type { ByteRange, ObjectInfo } from "../storage/object-store.ts";
 import type { OpenBlob } from "./answers.ts";
 import { contentHeaders, isFresh, notModified, parseRange, rangeHeader } from "./conditions.ts";

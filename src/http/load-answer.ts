@@ -2,10 +2,11 @@
  * What a load answers: the images with the command that pulls each, and totals. With `?verbose=true` also what became of
  * each blob, the entries that no image needs, and how often the load asked the store.
  */
-import { Buffer } from "node:buffer";
 import type { Context } from "hono";
-import { StowageError, printableLines, quote } from "../errors.ts";
-import { type BlobStatus, type ImageReceipt, type Receipt, hasChanges } from "../load/receipt.ts";
+import { Buffer } from "node:buffer";
+import { printableLines, quote, StowageError } from "../errors.ts";
+import type { BlobStatus } from "../layout/write-blob.ts";
+import { type ImageReceipt, type Receipt, hasChanges } from "../load/receipt.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { Answers } from "./answers.ts";
 

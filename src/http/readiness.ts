@@ -3,8 +3,8 @@
  * the store counts for all requests of the next seconds. The log says what is wrong; the answer names no bucket.
  */
 import type { Context } from "hono";
-import { StowageError, messageOf } from "../errors.ts";
-import { checkStore } from "../storage/check-store.ts";
+import { messageOf, StowageError } from "../errors.ts";
+import { checkStore } from "../layout/check-store.ts";
 import { inTime } from "../streams/in-time.ts";
 import { errorResponse } from "./error-response.ts";
 import type { Service } from "./service.ts";

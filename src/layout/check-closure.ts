@@ -6,14 +6,14 @@ import { type ErrorCode, StowageError } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Manifest, isForeign, isIndexType, isManifestType, parseManifest } from "../oci/manifest.ts";
-import { blobKey } from "../storage/keys.ts";
 import type { StoreReader } from "../storage/object-store.ts";
-import { readSmallBlob } from "../storage/read-small-blob.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type InlinedBlob, checkData } from "./check-data.ts";
 import { DescriptorList } from "./descriptor-list.ts";
 import type { FoundReferrers } from "./found-referrers.ts";
+import { blobKey } from "./keys.ts";
 import type { ParsedJson } from "./parsed-json.ts";
+import { readSmallBlob } from "./read-small-blob.ts";
 
 /** Blobs and manifests that are asked for at the same time. */
 const maxConcurrentRequests = 32;

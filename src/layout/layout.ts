@@ -3,13 +3,13 @@
  * reads that are under way, the memory, the limits and the clock.
  */
 import { type Clock, systemClock } from "../clock.ts";
-import { CommitQueue } from "./index/commit-queue.ts";
 import { type Limits, completeLimits } from "../limits.ts";
 import type { Manifest } from "../oci/manifest.ts";
-import type { RepositoryIndex } from "./index/repository-index.ts";
-import { guardStore } from "../storage/guard-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { ByteBudget } from "../streams/byte-budget.ts";
+import { CommitQueue } from "./index/commit-queue.ts";
+import type { RepositoryIndex } from "./index/repository-index.ts";
+import { guardStore } from "./probe.ts";
 import { SharedReads } from "./shared-reads.ts";
 
 /** How a store is opened. Nothing has to be said. */

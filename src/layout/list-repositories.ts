@@ -1,9 +1,9 @@
 /** The names of the repositories of a store. */
 import { StowageError } from "../errors.ts";
 import { defaultRepository } from "../oci/reference.ts";
-import { indexKey, repositoriesPrefix, repositoryOfIndexKey } from "../storage/keys.ts";
 import type { CallOptions } from "../storage/object-store.ts";
 import { mayBeEmpty } from "./index/repository-index.ts";
+import { indexKey, repositoriesPrefix, repositoryOfIndexKey } from "./keys.ts";
 import type { Layout, Turn } from "./layout.ts";
 import { readRepository } from "./read-repository.ts";
 

@@ -1,9 +1,9 @@
 /** Reads a manifest from the store by its digest. */
 import { StowageError } from "../errors.ts";
 import { parseManifest } from "../oci/manifest.ts";
-import { readSmallBlob } from "../storage/read-small-blob.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 import type { Layout, StoredManifest, Turn } from "./layout.ts";
+import { readSmallBlob } from "./read-small-blob.ts";
 
 export interface WantedManifest {
   readonly digest: string;

@@ -3,10 +3,10 @@
  * writer was killed may have been the last there.
  */
 import type { Clock } from "../clock.ts";
-import { allIntentsPrefix } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { isCommitId } from "./index/commit.ts";
 import { isAbandoned } from "./index/intent.ts";
+import { allIntentsPrefix } from "./keys.ts";
 
 export interface SweepOptions {
   readonly store: ObjectStore;

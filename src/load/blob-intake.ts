@@ -4,12 +4,12 @@
  */
 import type { ArchiveEntry, EntryType } from "../archive/read-archive.ts";
 import type { StowageError } from "../errors.ts";
+import { type UnnamedBlob, hashBlob } from "../layout/stage-blob.ts";
+import { type IncomingBlob, type StoreBlobOptions, storeBlob } from "../layout/store-blob.ts";
 import { looksLikeManifest } from "../oci/manifest.ts";
 import { checkDigest, verifyBytes } from "../streams/verify-bytes.ts";
 import { notAFile } from "./classify-entry.ts";
-import { type UnnamedBlob, hashBlob } from "./hash-blob.ts";
 import type { BlobReceipt } from "./receipt.ts";
-import { type IncomingBlob, type StoreBlobOptions, storeBlob } from "./store-blob.ts";
 
 /** Blobs of one load on their way into the store. Measured: 32 at a time are as fast as 64, and four times 8. */
 const maxPendingBlobs = 32;

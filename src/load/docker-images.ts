@@ -5,16 +5,16 @@
 import { isZstd } from "../archive/decompress-zstd.ts";
 import { isGzip } from "../archive/decompress.ts";
 import { quote, StowageError } from "../errors.ts";
+import { blobKey } from "../layout/keys.ts";
 import type { ParsedJson } from "../layout/parsed-json.ts";
+import { readSmallBlob } from "../layout/read-small-blob.ts";
 import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type DockerImage, digestInName, parseDockerManifest } from "../oci/docker-manifest.ts";
 import { ociConfigType, parseDiffIds } from "../oci/image-config.ts";
 import { describeJson } from "../oci/json.ts";
 import { ociManifestType, serializeManifest } from "../oci/manifest.ts";
-import { blobKey } from "../storage/keys.ts";
 import type { StoreReader } from "../storage/object-store.ts";
-import { readSmallBlob } from "../storage/read-small-blob.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { digestOf } from "../streams/verify-bytes.ts";

@@ -3,10 +3,10 @@
  * Index": "MUST NOT generate an error"); unless its bytes are a manifest after all, it is kept as a blob.
  */
 import { StowageError } from "../errors.ts";
+import type { ClosureOptions } from "../layout/check-closure.ts";
+import { readSmallBlob } from "../layout/read-small-blob.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { isManifestOrFormer, parseManifest } from "../oci/manifest.ts";
-import { readSmallBlob } from "../storage/read-small-blob.ts";
-import type { ClosureOptions } from "../layout/check-closure.ts";
 import type { IgnoredEntry } from "./receipt.ts";
 
 export interface ImageRoots {

@@ -1,9 +1,9 @@
 /** What a load found in the store long ago may have been condemned since: it is found once more before it is published. */
 import { StowageError } from "../errors.ts";
 import { type ClosedRoot, type ClosureOptions, checkClosure } from "../layout/check-closure.ts";
-import { readEntries } from "../layout/read-repository.ts";
+import type { RescuingStore } from "../layout/condemned.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
-import type { RescuingStore } from "../layout/rescuing-store.ts";
+import { readEntries } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { subjectOf } from "../oci/index-entry.ts";
 import { concurrently } from "../streams/concurrently.ts";

@@ -5,9 +5,9 @@
 import { setMaxListeners } from "node:events";
 import type { Meter } from "../archive/decompress.ts";
 import { messageOf, StowageError } from "../errors.ts";
+import { RescuingStore } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
 import { ParsedJson } from "../layout/parsed-json.ts";
-import { RescuingStore } from "../layout/rescuing-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Expectation } from "../oci/index-change.ts";
 import { type ImageName, formatName, parseName } from "../oci/reference.ts";

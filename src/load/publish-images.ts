@@ -2,17 +2,17 @@
  * The publishing half of a load: all blobs are in the store, and nothing can be seen yet. What the archive names is checked
  * to be whole, then published under its names, together with what refers to it.
  */
-import { StowageError, messageOf } from "../errors.ts";
+import { messageOf, StowageError } from "../errors.ts";
+import { type ClosedRoot, type ClosureOptions, checkClosure } from "../layout/check-closure.ts";
 import { type RepositoryChanges, checkSet, commitSet } from "../layout/commit-set.ts";
+import type { RescuingStore } from "../layout/condemned.ts";
+import { FoundReferrers } from "../layout/found-referrers.ts";
 import type { Layout } from "../layout/layout.ts";
-import type { RescuingStore } from "../layout/rescuing-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { ChangeOutcome, Expectation, SetChange } from "../oci/index-change.ts";
 import { type ImageName, formatReference } from "../oci/reference.ts";
 import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
-import { type ClosedRoot, type ClosureOptions, checkClosure } from "../layout/check-closure.ts";
 import { type DockerNames, addDockerNames } from "./docker-names.ts";
-import { FoundReferrers } from "../layout/found-referrers.ts";
 import { type ArchiveIndex, joinPlatforms } from "./join-platforms.ts";
 import { keepClosed } from "./keep-closed.ts";
 import { type NamedRoot, nameRoots } from "./name-roots.ts";

@@ -1,4 +1,5 @@
 /** The receipt: what a load answers. */
+import type { BlobStatus } from "../layout/write-blob.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { ChangeOutcome } from "../oci/index-change.ts";
 import { formatReference } from "../oci/reference.ts";
@@ -44,9 +45,6 @@ export interface BlobReceipt {
   readonly size: number;
   readonly status: BlobStatus;
 }
-
-/** `repaired`: the object that the store had under this digest was damaged; it was replaced. */
-export type BlobStatus = "written" | "present" | "repaired";
 
 /** Of entries that no image needs, so many are listed. */
 export const maxIgnoredEntries = 1000;

@@ -8,11 +8,11 @@
  * nothing to do then.
  */
 import { isTransient, quote, StowageError } from "../errors.ts";
+import { incomingPrefix } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { parseLoadPath } from "../load/archive-name.ts";
 import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
 import type { Receipt } from "../load/receipt.ts";
-import { incomingPrefix } from "../storage/keys.ts";
 
 export interface LoadIncomingOptions extends Omit<LoadOptions, "name"> {
   /** The ETag that the event names. An object that has another one by now has an event of its own. */

@@ -7,10 +7,10 @@ import { once } from "node:events";
 import process from "node:process";
 import { describeAccess } from "../auth/access.ts";
 import { messageOf, StowageError } from "../errors.ts";
+import { checkStore } from "../layout/check-store.ts";
 import { openApp } from "../open-app.ts";
 import type { Config } from "../settings/config.ts";
 import type { Settings } from "../settings/settings.ts";
-import { checkStore } from "../storage/check-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 
 /** What a platform has of its own. */

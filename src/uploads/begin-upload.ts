@@ -1,8 +1,8 @@
 /** Begins an upload in parts, or finds the one that the same caller began for the same thing before. */
 import { createHash, randomBytes } from "node:crypto";
 import { StowageError } from "../errors.ts";
+import { uploadKey } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
-import { uploadKey } from "../storage/keys.ts";
 import { answered } from "../storage/object-store.ts";
 import { type Upload, readUpload, serializeUpload } from "./upload.ts";
 

@@ -1,7 +1,7 @@
 /** What a client is told of its upload: where to send which bytes, and what has arrived. */
 import { setImmediate } from "node:timers/promises";
+import { uploadPartKey, uploadPrefix } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
-import { uploadPartKey, uploadPrefix } from "../storage/keys.ts";
 import type { CallOptions } from "../storage/object-store.ts";
 import { type Upload, type UploadPart, partsOf } from "./upload.ts";
 

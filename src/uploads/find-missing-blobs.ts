@@ -1,8 +1,8 @@
 /** Which blobs the store does not have, so that a client sends a tarball without the rest. */
 import { setMaxListeners } from "node:events";
+import { RescuingStore } from "../layout/condemned.ts";
+import { blobKey } from "../layout/keys.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
-import { RescuingStore } from "../layout/rescuing-store.ts";
-import { blobKey } from "../storage/keys.ts";
 import { concurrently } from "../streams/concurrently.ts";
 
 /** As many as a load has under way at a time. */

@@ -1,7 +1,7 @@
 /** Reads an upload as the one stream that its parts make. */
 import { StowageError } from "../errors.ts";
+import { uploadPartKey } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
-import { uploadPartKey } from "../storage/keys.ts";
 import type { CallOptions } from "../storage/object-store.ts";
 import { listParts } from "./describe-upload.ts";
 import { type Upload, partsOf } from "./upload.ts";

@@ -2,8 +2,8 @@
 import { Buffer } from "node:buffer";
 import { timingSafeEqual } from "node:crypto";
 import { messageOf, quote, StowageError } from "../errors.ts";
+import { uploadPartKey } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
-import { uploadPartKey } from "../storage/keys.ts";
 import { abortable, afterFirstChunk } from "../streams/abortable.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";

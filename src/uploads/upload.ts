@@ -7,9 +7,9 @@
  *     staging/<id>.<number>     one part, from 1 on; all are of `partBytes` but the last
  */
 import { messageOf, quote, StowageError } from "../errors.ts";
+import { uploadKey, uploadPrefix } from "../layout/keys.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
 import { isJsonObject, parseJson } from "../oci/json.ts";
-import { uploadKey, uploadPrefix } from "../storage/keys.ts";
 import type { CallOptions } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";
 import { concurrently } from "../streams/concurrently.ts";

@@ -1,8 +1,8 @@
 /** Reads every blob of a store and compares its bytes with its name. */
 import { type ErrorCode, StowageError } from "../errors.ts";
+import { blobsPrefix } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { type HashedObject, hashObject } from "../storage/hash-object.ts";
-import { blobsPrefix } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
 

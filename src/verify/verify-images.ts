@@ -1,6 +1,7 @@
 /** Checks that each repository's index can be read, and that every image in it is whole. */
 import { type ErrorCode, StowageError } from "../errors.ts";
 import { checkClosure } from "../layout/check-closure.ts";
+import { blobKey, digestOfBlobKey, indexKey } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { listRepositories } from "../layout/list-repositories.ts";
 import { ParsedJson } from "../layout/parsed-json.ts";
@@ -8,7 +9,6 @@ import { readRepository } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { tagOf } from "../oci/index-entry.ts";
 import { formatReference } from "../oci/reference.ts";
-import { blobKey, digestOfBlobKey, indexKey } from "../storage/keys.ts";
 import type { StoreReader } from "../storage/object-store.ts";
 import type { LackedBlob, Problem, VerifiedBlobs } from "./verify-blobs.ts";
 

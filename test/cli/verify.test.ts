@@ -2,14 +2,14 @@ import { cp, mkdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { StowageError } from "../../src/errors.ts";
-import { blobKey } from "../../src/storage/keys.ts";
+import { blobKey } from "../../src/layout/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { GetOptions, StoredObject } from "../../src/storage/object-store.ts";
 import { verifyStore } from "../../src/verify/verify-store.ts";
 import { randomBytes, stallAfter } from "../support/bytes.ts";
 import { joinLayouts, makeLayout, tarOf, withBlob, withoutPlatform } from "../support/layout.ts";
-import { newFolder, stowage } from "../support/run-stowage.ts";
 import { openLayout } from "../support/open-layout.ts";
+import { newFolder, stowage } from "../support/run-stowage.ts";
 
 const image = makeLayout({ layers: [randomBytes(1000), randomBytes(2000, 2)], name: "docker.io/team/app:1.4" });
 const index = makeLayout({ platforms: ["linux/amd64", "linux/arm64"], refName: "multi" });

@@ -1,17 +1,17 @@
 /** Lists that do not fit on one page, by clients that have to follow the link to the next. */
 import { beforeAll, describe, expect, it } from "vitest";
 import { commitSet } from "../../src/layout/commit-set.ts";
+import { indexKey } from "../../src/layout/keys.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
-import { indexKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { chunksOf } from "../support/bytes.ts";
 import { joinLayouts, makeLayout, tarOf } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { withService } from "../support/serve-app.ts";
 import { type Tool, missingTools } from "../tools/find-tool.ts";
 import { runShell } from "../tools/run-tool.ts";
-import { openLayout } from "../support/open-layout.ts";
 
 /** Each line prints the names, one a line, of what is at `$HOST`. */
 interface Lister {

@@ -11,11 +11,11 @@ import {
   parseRepositoryIndex,
   serializeRepositoryIndex,
 } from "../../src/layout/index/repository-index.ts";
+import { indexKey, intentsPrefix } from "../../src/layout/keys.ts";
 import { maxIndexBytes } from "../../src/limits.ts";
 import type { Change, ChangeSet, ChangeSetOutcome } from "../../src/oci/index-change.ts";
 import { refNameAnnotation, tagOf } from "../../src/oci/index-entry.ts";
 import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
-import { indexKey, intentsPrefix } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { orAbort } from "../../src/streams/abortable.ts";

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { CommitQueue } from "../../src/layout/index/commit-queue.ts";
 import { StowageError } from "../../src/errors.ts";
-import type { Change, ChangeSet, ChangeSetOutcome } from "../../src/oci/index-change.ts";
+import { CommitQueue } from "../../src/layout/index/commit-queue.ts";
 import { parseRepositoryIndex } from "../../src/layout/index/repository-index.ts";
+import { indexKey } from "../../src/layout/keys.ts";
+import type { Change, ChangeSet, ChangeSetOutcome } from "../../src/oci/index-change.ts";
 import { tagOf } from "../../src/oci/index-entry.ts";
 import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
-import { indexKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { readAll } from "../support/bytes.ts";

@@ -1,9 +1,9 @@
 /** Many writers of one repository in virtual time, on a store that always answers: how fast they are together. */
-import { commitChanges } from "../../src/layout/index/commit-changes.ts";
 import { StowageError } from "../../src/errors.ts";
-import type { ChangeSetOutcome } from "../../src/oci/index-change.ts";
+import { commitChanges } from "../../src/layout/index/commit-changes.ts";
 import { type RepositoryIndex, emptyIndex, parseRepositoryIndex } from "../../src/layout/index/repository-index.ts";
-import { indexKey, intentsPrefix } from "../../src/storage/keys.ts";
+import { indexKey, intentsPrefix } from "../../src/layout/keys.ts";
+import type { ChangeSetOutcome } from "../../src/oci/index-change.ts";
 import type { Course } from "./course.ts";
 import { numberedDigest, setTag } from "./scenario.ts";
 import { Scheduler, seededRandom, simulatedClock } from "./scheduler.ts";

@@ -8,18 +8,18 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { commitSet } from "../../src/layout/commit-set.ts";
 import { readIndex } from "../../src/layout/index/index-state.ts";
+import { intentsPrefix } from "../../src/layout/keys.ts";
+import { probeStore } from "../../src/layout/probe.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import type { Change } from "../../src/oci/index-change.ts";
 import { tagOf } from "../../src/oci/index-entry.ts";
 import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
-import { intentsPrefix } from "../../src/storage/keys.ts";
-import { probeStore } from "../../src/storage/probe-store.ts";
 import { listAll } from "../storage/contract-objects.ts";
 import { buildStowage } from "../support/build.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 import { Race } from "./race.ts";
 import { numberedDigest, setTag } from "./scenario.ts";
-import { openLayout } from "../support/open-layout.ts";
 
 const repository = "race/app";
 /** The first that a client of a race loads. */

@@ -8,21 +8,21 @@ import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { readIndex } from "../../src/layout/index/index-state.ts";
-import { openStore } from "../../src/open-store.ts";
+import { intentsPrefix } from "../../src/layout/keys.ts";
+import { probeStore } from "../../src/layout/probe.ts";
 import { tagOf } from "../../src/oci/index-entry.ts";
-import { intentsPrefix } from "../../src/storage/keys.ts";
+import { openStore } from "../../src/open-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
-import { probeStore } from "../../src/storage/probe-store.ts";
-import { describeS3Servers } from "../servers/s3-servers.ts";
-import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
 import { createS3Client } from "../../src/storage/s3/s3-client.ts";
+import { freePort } from "../infra/free-port.ts";
+import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
+import { describeS3Servers } from "../servers/s3-servers.ts";
 import { listAll } from "../storage/contract-objects.ts";
 import { buildStowage } from "../support/build.ts";
 import { describeIfFound } from "../support/requirement.ts";
-import { freePort } from "../infra/free-port.ts";
 import { missingTools } from "../tools/find-tool.ts";
 import { toolEnvironment } from "../tools/run-tool.ts";
-import { type AcknowledgedLoad, Race, type RaceOptions, sharedTag } from "./race.ts";
+import { type AcknowledgedLoad, type RaceOptions, Race, sharedTag } from "./race.ts";
 
 const repository = "race/app";
 /** That one of 100 writers needs at worst, its lone try among them. */

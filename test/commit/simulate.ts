@@ -1,13 +1,13 @@
 /** Runs one schedule of the real commit code over a simulated bucket, and says what went wrong, if anything did. */
-import type { commitChanges } from "../../src/layout/index/commit-changes.ts";
 import { messageOf } from "../../src/errors.ts";
-import type { ChangeSet, ChangeSetOutcome } from "../../src/oci/index-change.ts";
+import type { commitChanges } from "../../src/layout/index/commit-changes.ts";
 import { type RepositoryIndex, emptyIndex, parseRepositoryIndex } from "../../src/layout/index/repository-index.ts";
-import { allIntentsPrefix, indexKey, intentsPrefix } from "../../src/storage/keys.ts";
+import { allIntentsPrefix, indexKey, intentsPrefix } from "../../src/layout/keys.ts";
+import type { ChangeSet, ChangeSetOutcome } from "../../src/oci/index-change.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { readSmallObject } from "../../src/storage/read-small-object.ts";
 import { Choices, chooseCourse } from "./course.ts";
-import { History, type RecordedCommit, isLinearizable } from "./history.ts";
+import { type RecordedCommit, History, isLinearizable } from "./history.ts";
 import { type Scenario, type WriterPlan, numberedDigest, setTag } from "./scenario.ts";
 import { Scheduler, seededRandom, simulatedClock } from "./scheduler.ts";
 import { type EffectiveWrite, type ErrorClass, SimulatedBucket, SimulatedStore } from "./simulated-store.ts";

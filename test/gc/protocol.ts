@@ -9,7 +9,7 @@ const began = "  const began = clock.now();\n";
 const listFirst =
   "  const marks = await listMarks(store, signal); // first: whoever needs a blob from here on moves its mark\n";
 const findNeeded = "  const needed = await findNeeded(layout, signal);\n";
-const rescuing = "layout/rescuing-store.ts";
+const rescuing = "layout/condemned.ts";
 const sentence = "gc/sentence.ts";
 
 export const mutants: Readonly<Record<string, readonly Edit[]>> = {
@@ -62,8 +62,8 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
 const entry = `
   export { StowageError } from "./src/errors.ts";
   export { Layout } from "./src/layout/layout.ts";
-  export { RescuingStore } from "./src/layout/rescuing-store.ts";
-  export { storeBlob } from "./src/load/store-blob.ts";
+  export { RescuingStore } from "./src/layout/condemned.ts";
+  export { storeBlob } from "./src/layout/store-blob.ts";
   export { checkClosure } from "./src/layout/check-closure.ts";
   export { keepClosed } from "./src/load/keep-closed.ts";
   export { commitSet } from "./src/layout/commit-set.ts";

@@ -1,10 +1,10 @@
-import { Buffer } from "node:buffer";
 import type { Hono } from "hono";
+import { Buffer } from "node:buffer";
 import { beforeEach, describe, expect, it } from "vitest";
 import { collectGarbage } from "../../src/gc/collect-garbage.ts";
 import { createApp } from "../../src/http/app.ts";
+import { blobKey } from "../../src/layout/keys.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
-import { blobKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { type Layout, makeLayout, tarOf, withoutBlob } from "../support/layout.ts";

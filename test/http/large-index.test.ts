@@ -1,10 +1,10 @@
 /** Repositories with very many tags, and very many repositories: what one answer holds, and what the store is asked for. */
 import type { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
-import { commitSet } from "../../src/layout/commit-set.ts";
 import { createApp } from "../../src/http/app.ts";
+import { commitSet } from "../../src/layout/commit-set.ts";
+import { indexKey, intentsPrefix } from "../../src/layout/keys.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
-import { indexKey, intentsPrefix } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";

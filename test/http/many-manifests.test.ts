@@ -1,10 +1,10 @@
 /** Short requests that make the service read many manifests: how many it reads at once, and who is served meanwhile. */
 import type { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
-import { commitSet } from "../../src/layout/commit-set.ts";
 import { createApp } from "../../src/http/app.ts";
+import { commitSet } from "../../src/layout/commit-set.ts";
+import { blobKey } from "../../src/layout/keys.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
-import { blobKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { sha256 } from "../support/bytes.ts";

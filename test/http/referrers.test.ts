@@ -1,13 +1,12 @@
 import type { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
-import { commitSet } from "../../src/layout/commit-set.ts";
 import { createApp } from "../../src/http/app.ts";
-import { isJsonObject } from "../../src/oci/json.ts";
+import { commitSet } from "../../src/layout/commit-set.ts";
+import { blobKey } from "../../src/layout/keys.ts";
 import { refNameAnnotation } from "../../src/oci/index-entry.ts";
-import { blobKey } from "../../src/storage/keys.ts";
+import { isJsonObject } from "../../src/oci/json.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { sha256 } from "../support/bytes.ts";
-import { bytesAt } from "../support/loading.ts";
 import {
   type Layout,
   type TestDescriptor,
@@ -17,6 +16,7 @@ import {
   types,
   withBlob,
 } from "../support/layout.ts";
+import { bytesAt } from "../support/loading.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 const image = makeLayout({ name: "team/app:1.4" });

@@ -1,17 +1,17 @@
 /** Clients that do not read their answers: what they hold, and who is served meanwhile. */
 import type { Hono } from "hono";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { commitSet } from "../../src/layout/commit-set.ts";
 import { createApp } from "../../src/http/app.ts";
+import { commitSet } from "../../src/layout/commit-set.ts";
+import { blobKey } from "../../src/layout/keys.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
-import { blobKey } from "../../src/storage/keys.ts";
 import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
-import { type GetOptions, type StoredObject } from "../../src/storage/object-store.ts";
+import type { GetOptions, StoredObject } from "../../src/storage/object-store.ts";
+import { readableToBytes } from "../../src/streams/readable-stream.ts";
 import { chunksOf, randomBytes, readAll, sha256 } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
-import { readableToBytes } from "../../src/streams/readable-stream.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 const chunkBytes = 64 * 1024;

@@ -1,14 +1,14 @@
+import type { Hono } from "hono";
 import { mkdtemp, rm } from "node:fs/promises";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Hono } from "hono";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type AppOptions, createApp } from "../../src/http/app.ts";
+import { blobKey } from "../../src/layout/keys.ts";
 import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
 import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
-import { blobKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import type { ByteBudget } from "../../src/streams/byte-budget.ts";

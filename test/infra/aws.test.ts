@@ -2,11 +2,11 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { beforeAll, describe, expect, it } from "vitest";
+import { incomingPrefix, stagingPrefix } from "../../src/layout/keys.ts";
 import { describeIfFound } from "../support/requirement.ts";
-import { incomingPrefix, stagingPrefix } from "../../src/storage/keys.ts";
 import { newFolder } from "../support/run-stowage.ts";
 import { runTool } from "../tools/run-tool.ts";
-import { at, findProgram, listAt, textsOf, missingPrograms, projectFolder, readYaml } from "./infra-tools.ts";
+import { at, findProgram, listAt, missingPrograms, projectFolder, readYaml, textsOf } from "./infra-tools.ts";
 import { makeToken } from "./make-token.ts";
 
 const template = "infra/aws/template.yaml";

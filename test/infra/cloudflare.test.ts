@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { incomingPrefix, stagingPrefix } from "../../src/storage/keys.ts";
+import { incomingPrefix, stagingPrefix } from "../../src/layout/keys.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { newFolder } from "../support/run-stowage.ts";
 import { runTool } from "../tools/run-tool.ts";

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { stagingPrefix } from "../../src/storage/keys.ts";
+import { stagingPrefix } from "../../src/layout/keys.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { newFolder, serveStowage } from "../support/run-stowage.ts";

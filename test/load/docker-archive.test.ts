@@ -1,11 +1,11 @@
 /** Docker-archives: all forms, in any order, with links, staged or not, and what is wrong with them. */
 import { gzipSync } from "node:zlib";
 import { beforeEach, describe, expect, it } from "vitest";
-import type { Receipt } from "../../src/load/receipt.ts";
+import { blobKey } from "../../src/layout/keys.ts";
+import { probeStore } from "../../src/layout/probe.ts";
 import { defaultLimits } from "../../src/limits.ts";
-import { blobKey } from "../../src/storage/keys.ts";
+import type { Receipt } from "../../src/load/receipt.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
-import { probeStore } from "../../src/storage/probe-store.ts";
 import { chunksOf, randomBytes, sha256 } from "../support/bytes.ts";
 import {
   type DockerEntry,
@@ -16,8 +16,8 @@ import {
   expectedManifest,
   makeDockerArchive,
   manifestOf,
-  packEntries,
   packed,
+  packEntries,
   toJson,
   withEntry,
 } from "../support/docker-archive.ts";

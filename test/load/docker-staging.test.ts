@@ -1,18 +1,18 @@
 /** Layers of a docker-archive that are staged: nothing of them is left but the blob, whatever happens. */
 import { beforeEach, describe, expect, it } from "vitest";
-import { blobKey } from "../../src/storage/keys.ts";
+import { blobKey } from "../../src/layout/keys.ts";
+import { probeStore } from "../../src/layout/probe.ts";
+import { loadArchive } from "../../src/load/load-archive.ts";
 import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
-import { probeStore } from "../../src/storage/probe-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { makeS3Store } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
 import { chunksOf, randomBytes, sha256, stallAfter } from "../support/bytes.ts";
-import { loadArchive } from "../../src/load/load-archive.ts";
 import { expectedManifest, makeDockerArchive, packEntries } from "../support/docker-archive.ts";
 import { bytesAt, decorate, keysOf, loadBytes, loadEntries, watchPuts } from "../support/loading.ts";
-import { newFolder } from "../support/run-stowage.ts";
 import { openLayout } from "../support/open-layout.ts";
+import { newFolder } from "../support/run-stowage.ts";
 
 /** Layers larger than this are staged. */
 const partBytes = 1000;

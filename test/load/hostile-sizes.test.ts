@@ -1,8 +1,8 @@
 /** Archives that are small, and would make much of what a load answers, or keeps, or works out again. */
 import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
+import { blobKey } from "../../src/layout/keys.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
-import { blobKey } from "../../src/storage/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { chunksOf, sha256 } from "../support/bytes.ts";
 import { archiveOf, configOf, packEntries, toJson } from "../support/docker-archive.ts";

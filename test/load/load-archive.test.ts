@@ -1,9 +1,9 @@
 import { gzipSync } from "node:zlib";
 import { beforeEach, describe, expect, it } from "vitest";
-import type { Receipt } from "../../src/load/receipt.ts";
+import { blobKey } from "../../src/layout/keys.ts";
 import { defaultLimits } from "../../src/limits.ts";
+import type { Receipt } from "../../src/load/receipt.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
-import { blobKey } from "../../src/storage/keys.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { chunksOf, randomBytes, sha256, stallAfter } from "../support/bytes.ts";
 import {

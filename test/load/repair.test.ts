@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { createApp } from "../../src/http/app.ts";
-import { blobKey } from "../../src/storage/keys.ts";
+import { blobKey } from "../../src/layout/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { chunksOf, randomBytes, sha256 } from "../support/bytes.ts";
 import { makeDockerArchive } from "../support/docker-archive.ts";

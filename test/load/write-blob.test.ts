@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { StowageError } from "../../src/errors.ts";
-import { copyToBlob, writeBlob } from "../../src/load/write-blob.ts";
-import { blobKey } from "../../src/storage/keys.ts";
+import { blobKey } from "../../src/layout/keys.ts";
+import { copyToBlob, writeBlob } from "../../src/layout/write-blob.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { chunksOf, randomBytes, sha256 } from "../support/bytes.ts";

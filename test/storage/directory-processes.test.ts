@@ -1,7 +1,7 @@
 /** A directory store that several processes share, some of which are killed. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, readdir, rm, utimes } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, utimes } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -9,8 +9,8 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { blobKey } from "../../src/layout/keys.ts";
 import { type JsonObject, isJsonObject } from "../../src/oci/json.ts";
-import { blobKey } from "../../src/storage/keys.ts";
 import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
 import { buildStowage } from "../support/build.ts";
 import { digestOf, etagOf, listAll, read, text } from "./contract-objects.ts";

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { guardStore } from "../../src/storage/guard-store.ts";
+import { guardStore } from "../../src/layout/probe.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { listAll, source, text } from "./contract-objects.ts";

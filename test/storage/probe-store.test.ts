@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { probeStore } from "../../src/layout/probe.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
-import { probeStore } from "../../src/storage/probe-store.ts";
 import { makeS3Store } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
 

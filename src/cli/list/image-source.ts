@@ -1,5 +1,6 @@
 /** Where `stowage ls` looks: in a store, by this process, or at a service, which is asked. */
 import { StowageError } from "../../errors.ts";
+import { blobKey } from "../../layout/keys.ts";
 import type { Layout } from "../../layout/layout.ts";
 import { listRepositories } from "../../layout/list-repositories.ts";
 import { readManifest } from "../../layout/read-manifest.ts";
@@ -8,7 +9,6 @@ import type { Descriptor } from "../../oci/descriptor.ts";
 import { subjectOf, tagOf } from "../../oci/index-entry.ts";
 import { isJsonObject } from "../../oci/json.ts";
 import { type Manifest, parseManifest } from "../../oci/manifest.ts";
-import { blobKey } from "../../storage/keys.ts";
 import { readSmallObject } from "../../storage/read-small-object.ts";
 import { type CommandIo, checkOneTarget } from "../command.ts";
 import { openExisting } from "../open-settings.ts";

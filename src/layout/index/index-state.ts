@@ -1,6 +1,11 @@
 /** The index of a repository as a commit reads it, and the conditional write that moves it on. */
 import { StowageError } from "../../errors.ts";
 import { maxIndexBytes } from "../../limits.ts";
+import { ociLayoutJson } from "../../oci/manifest.ts";
+import type { ObjectStore, PutResult, StoreReader, Unanswered } from "../../storage/object-store.ts";
+import { type Memory, readSmallObject } from "../../storage/read-small-object.ts";
+import type { ByteBudget, TakeOptions } from "../../streams/byte-budget.ts";
+import { indexKey, repositoryLayoutKey } from "../keys.ts";
 import {
   type RepositoryIndex,
   checkFormat,
@@ -8,11 +13,6 @@ import {
   parseRepositoryIndex,
   serializeRepositoryIndex,
 } from "./repository-index.ts";
-import { ociLayoutJson } from "../../oci/manifest.ts";
-import { indexKey, repositoryLayoutKey } from "../../storage/keys.ts";
-import type { ObjectStore, PutResult, StoreReader, Unanswered } from "../../storage/object-store.ts";
-import type { ByteBudget, TakeOptions } from "../../streams/byte-budget.ts";
-import { type Memory, readSmallObject } from "../../storage/read-small-object.ts";
 
 /** Of commits, so many are remembered: as many may pass while somebody looks for an answer that was lost. */
 export const maxCommits = 32;

@@ -5,16 +5,14 @@
  *     the archive's entry -> verifyBytes, holds back the last chunk -> tellEnd, lets the reading go on
  *                         -> store.write -> lib-storage, up to four parts under way
  */
-import { blobKey } from "../storage/keys.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { afterFirstChunk } from "../streams/abortable.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import type { Release } from "../streams/line.ts";
 import { checkDigest, checkSize, digestOf, verifyBytes } from "../streams/verify-bytes.ts";
-import { findDamage } from "./find-damage.ts";
-import type { BlobStatus } from "./receipt.ts";
-import { writeBlob } from "./write-blob.ts";
+import { blobKey } from "./keys.ts";
+import { type BlobStatus, findDamage, writeBlob } from "./write-blob.ts";
 
 export interface IncomingBlob {
   /** `sha256:<64 hex>`, as the archive claims. */

@@ -1,9 +1,9 @@
 /** Reads a small blob whole and compares its bytes with its digest: every reader of a manifest goes through here. */
 import { createHash } from "node:crypto";
 import { StowageError } from "../errors.ts";
+import type { StoreReader } from "../storage/object-store.ts";
+import { type ReadSmallOptions, readSmallObject } from "../storage/read-small-object.ts";
 import { blobKey } from "./keys.ts";
-import type { StoreReader } from "./object-store.ts";
-import { type ReadSmallOptions, readSmallObject } from "./read-small-object.ts";
 
 /**
  * The bytes of a blob, or undefined if it is not there. Throws `STORE_DAMAGED` if the bytes have another digest, and

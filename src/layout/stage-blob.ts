@@ -5,13 +5,11 @@
  *     the archive's entry -> hashed -> store.write staging/<uuid> -> store.copy blobs/sha256/<hex> -> store.delete
  */
 import { createHash } from "node:crypto";
-import { blobKey, stagingPrefix } from "../storage/keys.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { digestOf } from "../streams/verify-bytes.ts";
-import { findDamage } from "./find-damage.ts";
-import type { BlobStatus } from "./receipt.ts";
+import { blobKey, stagingPrefix } from "./keys.ts";
 import { type StoreBlobOptions, holdFor } from "./store-blob.ts";
-import { copyToBlob, writeBlob } from "./write-blob.ts";
+import { type BlobStatus, copyToBlob, findDamage, writeBlob } from "./write-blob.ts";
 
 export interface UnnamedBlob {
   /** Length in bytes. */

@@ -79,6 +79,15 @@ describe("imports", () => {
     expect(wrong).toEqual([]);
   });
 
+  it("name keys only in layout/, but for a capability's own names", () => {
+    const own = ["uploads", "verify", "runtimes/load-incoming.ts"];
+    const wrong = imports.filter(
+      ({ from, to }) =>
+        to === "layout/keys.ts" && !["layout", ...own].some((place) => from === place || from.startsWith(`${place}/`)),
+    );
+    expect(wrong).toEqual([]);
+  });
+
   it("name a kind of store only where one is opened", () => {
     const wrong = imports.filter(
       ({ from, to }) => storeKinds.test(to) && !["storage", "open-store.ts", "index.ts"].includes(placeOf(from)),

@@ -5,8 +5,8 @@
  * store cannot tell how old it is, a lifecycle rule of the bucket can.
  */
 import { StowageError } from "../errors.ts";
-import { minGraceMs } from "../layout/condemned.ts";
-import { blobsPrefix, condemnedPrefix, digestOfBlobKey, digestOfMarkKey } from "../layout/keys.ts";
+import { listBlobs } from "../layout/blobs.ts";
+import { listMarks, maxMarks, minGraceMs } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
 import { sweepIntents } from "../layout/sweep-intents.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
@@ -17,8 +17,6 @@ import { type GarbageReport, Tally } from "./tally.ts";
 
 /** A day: longer than loads take, and long enough to find out that an image was removed by mistake. */
 const defaultGraceMs = 24 * 60 * 60 * 1000;
-/** Marks that one run looks at, old and new together: what is beyond them waits for the next. */
-const maxMarks = 100_000;
 /** At most this many damaged manifests are named. */
 const maxNamed = 10;
 /** Blobs that are dealt with at the same time. */
@@ -96,17 +94,6 @@ export function checkGrace(graceMs: number): void {
   throw new StowageError("INPUT_INVALID", message, { detail: { found: graceMs, expected: minGraceMs } });
 }
 
-/** The ETag of each mark, by digest. */
-async function listMarks(store: ObjectStore, signal: AbortSignal | undefined): Promise<Map<string, string>> {
-  const marks = new Map<string, string>();
-  for await (const { key, etag } of store.list(condemnedPrefix, { signal })) {
-    const digest = digestOfMarkKey(key);
-    if (digest !== undefined) marks.set(digest, etag);
-    if (marks.size === maxMarks) break;
-  }
-  return marks;
-}
-
 interface Findings {
   readonly marks: ReadonlyMap<string, string>;
   readonly needed: Needed;
@@ -127,9 +114,7 @@ async function findCandidates(store: ObjectStore, { marks, needed, tally, signal
     if (etag === undefined && --room < 0) tally.count("postponed", size);
     else candidates.push({ digest, size, etag, isNeeded, orphanIn });
   };
-  for await (const { key, size } of store.list(blobsPrefix, { signal })) {
-    const digest = digestOfBlobKey(key);
-    if (digest === undefined) continue;
+  for await (const { digest, size } of listBlobs(store, { signal })) {
     unseen.delete(digest);
     add(digest, size);
   }

@@ -5,11 +5,10 @@
  * it is an orphan. An orphan's blobs are needed for as long as an index has it: nothing that is published is ever in parts.
  */
 import { type ErrorCode, messageOf, StowageError } from "../errors.ts";
-import { blobsPrefix, digestOfBlobKey } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { listRepositories } from "../layout/list-repositories.ts";
 import { type RepositoryIndex, checkFormat, readRepository } from "../layout/read-repository.ts";
-import { readSmallBlob } from "../layout/read-small-blob.ts";
+import { listBlobs, readSmallBlob } from "../layout/blobs.ts";
 import { type Descriptor, knownFields } from "../oci/descriptor.ts";
 import { subjectOf, tagOf } from "../oci/index-entry.ts";
 import { type Manifest, isManifestType, parseManifest } from "../oci/manifest.ts";
@@ -81,9 +80,8 @@ async function visitAllManifests(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   let batch: string[] = [];
-  for await (const { key, size } of store.list(blobsPrefix, { signal })) {
-    const digest = digestOfBlobKey(key);
-    if (digest === undefined || size > limits.maxManifestBytes || walk.needed.has(digest)) continue;
+  for await (const { digest, size } of listBlobs(store, { signal })) {
+    if (size > limits.maxManifestBytes || walk.needed.has(digest)) continue;
     batch.push(digest);
     if (batch.length < batchDigests) continue;
     await walk.visitManifestsAmong(batch);

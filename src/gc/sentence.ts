@@ -1,8 +1,16 @@
 /** What becomes of one blob: it is condemned, deleted, or let go. */
 import { type ErrorCode, StowageError } from "../errors.ts";
 import { commitSet } from "../layout/commit-set.ts";
-import { type Mark, type MarkMove, moveMark, promptMs, readMark, staleMs } from "../layout/condemned.ts";
-import { blobKey, markKey } from "../layout/keys.ts";
+import {
+  type Mark,
+  type MarkMove,
+  deleteBlob,
+  deleteMark,
+  moveMark,
+  promptMs,
+  readMark,
+  staleMs,
+} from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
 import type { Tally } from "./tally.ts";
 
@@ -118,14 +126,14 @@ export class Sentence {
     const { store, clock } = this.#layout;
     if (this.#options.isDryRun) return true;
     if (clock.now() - began > promptMs) return false;
-    return (await store.delete(blobKey(digest), { once: true })) === undefined;
+    return (await deleteBlob(store, digest)) === undefined;
   }
 
   /** If it stays, another run deletes it. */
   async #deleteMark(digest: string, began: number): Promise<void> {
     const { store, clock } = this.#layout;
     if (this.#options.isDryRun || clock.now() - began > promptMs) return;
-    await store.delete(markKey(digest), { once: true });
+    await deleteMark(store, digest);
   }
 
   /**

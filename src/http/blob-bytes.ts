@@ -3,7 +3,7 @@
  * connection is given back while others wait for one, and the rest of the blob is asked for once the client reads on.
  */
 import { StowageError } from "../errors.ts";
-import { blobKey } from "../layout/keys.ts";
+import { getBlob } from "../layout/blobs.ts";
 import type { ByteRange, ObjectStore, StoredObject } from "../storage/object-store.ts";
 import { type Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
 
@@ -128,7 +128,7 @@ async function connect(
 ): Promise<(Omit<Connection, "stop"> & { readonly object: StoredObject }) | undefined> {
   const release = await connections.acquire(1, { caller, signal, maxWaitMs });
   try {
-    const object = await store.get(blobKey(digest), { range, signal });
+    const object = await getBlob(store, digest, { range, signal });
     if (object !== undefined) return { object, chunks: object.body[Symbol.asyncIterator](), release };
   } catch (error) {
     release();

@@ -1,7 +1,7 @@
 /** `GET` and `HEAD /v2/<name>/blobs/<digest>`, whole or a range (distribution specification, "Pulling blobs"). */
 import type { Context } from "hono";
 import { quote, StowageError } from "../errors.ts";
-import { blobKey } from "../layout/keys.ts";
+import { headBlob, presignBlob } from "../layout/blobs.ts";
 import { isDigest, isSha256Digest } from "../oci/descriptor.ts";
 import type { ByteRange, ObjectInfo } from "../storage/object-store.ts";
 import type { OpenBlob } from "./answers.ts";
@@ -28,7 +28,7 @@ export function blobRoutes(service: Service): Route[] {
 
 /** Answers without the bytes, with a range of them, or with where they are: first the blob's size has to be known. */
 async function answerConditions(c: Context, digest: string, service: Service): Promise<Response> {
-  const info = await service.layout.store.head(blobKey(digest), { signal: c.req.raw.signal });
+  const info = await headBlob(service.layout.store, digest, { signal: c.req.raw.signal });
   if (info === undefined) throw unknownBlob(digest);
   if (isFresh(c.req.header("If-None-Match"), digest)) return notModified(digest);
   if (c.req.method === "HEAD") return new Response(null, { headers: blobHeaders(digest, info.size) });
@@ -116,10 +116,9 @@ export function mayRedirect({ layout, redirectBlobs, maxResponseBytes }: Redirec
 
 /** The answer that sends a client to the bucket, or undefined where the blob is sent, or a range of it. */
 export async function redirectBlob({ digest, size }: Blob, options: Redirects): Promise<Response | undefined> {
-  const { presigner } = options.layout.store;
   const isWanted = (options.redirectBlobs && size > minRedirectBytes) || !fitsAnswer(size, options);
-  if (!isWanted || presigner === undefined) return undefined;
-  const url = await presigner.presignGet(blobKey(digest), { seconds: urlSeconds });
+  const url = isWanted ? await presignBlob(options.layout.store, digest, { seconds: urlSeconds }) : undefined;
+  if (url === undefined) return undefined;
   return new Response(null, {
     status: 307,
     headers: { Location: url, "Docker-Content-Digest": digest, "Content-Length": "0", "Cache-Control": "no-store" },

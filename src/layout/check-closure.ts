@@ -13,7 +13,7 @@ import { DescriptorList } from "./descriptor-list.ts";
 import type { FoundReferrers } from "./found-referrers.ts";
 import { blobKey } from "./keys.ts";
 import type { ParsedJson } from "./parsed-json.ts";
-import { readSmallBlob } from "./read-small-blob.ts";
+import { readSmallBlob } from "./blobs.ts";
 
 /** Blobs and manifests that are asked for at the same time. */
 const maxConcurrentRequests = 32;

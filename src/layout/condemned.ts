@@ -21,9 +21,9 @@ import type { Clock } from "../clock.ts";
 import { messageOf, StowageError } from "../errors.ts";
 import { describeJson, isJsonObject, parseJson } from "../oci/json.ts";
 import { ForwardingStore } from "../storage/forwarding-store.ts";
-import type { CallOptions, ObjectStore } from "../storage/object-store.ts";
+import type { CallOptions, ObjectStore, Unanswered } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";
-import { blobKey, condemnedPrefix, digestOfBlobKey, markKey } from "./keys.ts";
+import { blobKey, condemnedPrefix, digestOfBlobKey, digestOfMarkKey, markKey } from "./keys.ts";
 
 const minuteMs = 60_000;
 /** After this time a request that got no answer has taken effect or never will. */
@@ -76,6 +76,30 @@ export async function readMark(
   } catch (error) {
     throw new StowageError("STORE_DAMAGED", `Cannot read "${key}": ${messageOf(error)}`, { cause: error });
   }
+}
+
+/** Marks that one run of gc looks at, old and new together. What is beyond them waits for the next run. */
+export const maxMarks = 100_000;
+
+/** The ETag of each mark, by digest. */
+export async function listMarks(store: ObjectStore, signal: AbortSignal | undefined): Promise<Map<string, string>> {
+  const marks = new Map<string, string>();
+  for await (const { key, etag } of store.list(condemnedPrefix, { signal })) {
+    const digest = digestOfMarkKey(key);
+    if (digest !== undefined) marks.set(digest, etag);
+    if (marks.size === maxMarks) break;
+  }
+  return marks;
+}
+
+/** Sent once: a second try could take effect after the mark of a load. */
+export async function deleteMark(store: ObjectStore, digest: string): Promise<Unanswered | undefined> {
+  return store.delete(markKey(digest), { once: true });
+}
+
+/** Sent once: a second try could take effect after a load has written the blob again. */
+export async function deleteBlob(store: ObjectStore, digest: string): Promise<Unanswered | undefined> {
+  return store.delete(blobKey(digest), { once: true });
 }
 
 /** `lost`: the mark is not, or no longer, what it was expected to be. `unanswered`: nobody knows. */

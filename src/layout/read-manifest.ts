@@ -3,7 +3,7 @@ import { StowageError } from "../errors.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 import type { Layout, StoredManifest, Turn } from "./layout.ts";
-import { readSmallBlob } from "./read-small-blob.ts";
+import { readSmallBlob } from "./blobs.ts";
 
 export interface WantedManifest {
   readonly digest: string;

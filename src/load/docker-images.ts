@@ -5,9 +5,8 @@
 import { isZstd } from "../archive/decompress-zstd.ts";
 import { isGzip } from "../archive/decompress.ts";
 import { quote, StowageError } from "../errors.ts";
-import { blobKey } from "../layout/keys.ts";
 import type { ParsedJson } from "../layout/parsed-json.ts";
-import { readSmallBlob } from "../layout/read-small-blob.ts";
+import { getBlob, headBlob, readSmallBlob } from "../layout/blobs.ts";
 import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type DockerImage, digestInName, parseDockerManifest } from "../oci/docker-manifest.ts";
@@ -122,7 +121,7 @@ class ImageMaker {
     const { path, file } = this.#files.find(wanted);
     const digest = file?.digest ?? digestInName(path);
     if (digest !== undefined) {
-      const size = intake.sizeOf(digest) ?? (await store.head(blobKey(digest), { signal }))?.size;
+      const size = intake.sizeOf(digest) ?? (await headBlob(store, digest, { signal }))?.size;
       if (size !== undefined) return { digest, size, firstBytes: file?.firstBytes };
     }
     this.#files.checkComplete();
@@ -132,7 +131,7 @@ class ImageMaker {
   async #readFirst({ digest, size }: Pick<FoundBlob, "digest" | "size">): Promise<Uint8Array> {
     if (size < maxFirstBytes) return new Uint8Array(); // a range of nothing is an error
     const { store, signal } = this.#options;
-    const object = await store.get(blobKey(digest), { range: { start: 0, end: maxFirstBytes - 1 }, signal });
+    const object = await getBlob(store, digest, { range: { start: 0, end: maxFirstBytes - 1 }, signal });
     return object === undefined ? new Uint8Array() : collectBytes(object.body, maxFirstBytes);
   }
 }

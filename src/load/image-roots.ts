@@ -4,7 +4,7 @@
  */
 import { StowageError } from "../errors.ts";
 import type { ClosureOptions } from "../layout/check-closure.ts";
-import { readSmallBlob } from "../layout/read-small-blob.ts";
+import { readSmallBlob } from "../layout/blobs.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { isManifestOrFormer, parseManifest } from "../oci/manifest.ts";
 import type { IgnoredEntry } from "./receipt.ts";

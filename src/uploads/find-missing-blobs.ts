@@ -1,7 +1,7 @@
 /** Which blobs the store does not have, so that a client sends a tarball without the rest. */
 import { setMaxListeners } from "node:events";
 import { RescuingStore } from "../layout/condemned.ts";
-import { blobKey } from "../layout/keys.ts";
+import { headBlob } from "../layout/blobs.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
 import { concurrently } from "../streams/concurrently.ts";
 
@@ -22,7 +22,7 @@ export async function findMissingBlobs(
   const present = new Set<string>();
   const distinct = [...new Set(digests)];
   await concurrently(distinct, maxPendingHeads, async (digest) => {
-    const found = await budget.ask(async () => rescuing.head(blobKey(digest), { signal }), { caller, signal });
+    const found = await budget.ask(async () => headBlob(rescuing, digest, { signal }), { caller, signal });
     if (found !== undefined) present.add(digest);
   });
   return distinct.filter((digest) => !present.has(digest));

@@ -1,6 +1,6 @@
 /** Where `stowage ls` looks: in a store, by this process, or at a service, which is asked. */
 import { StowageError } from "../../errors.ts";
-import { blobKey } from "../../layout/keys.ts";
+import { readSmallBlob } from "../../layout/blobs.ts";
 import type { Layout } from "../../layout/layout.ts";
 import { listRepositories } from "../../layout/list-repositories.ts";
 import { readManifest } from "../../layout/read-manifest.ts";
@@ -9,7 +9,6 @@ import type { Descriptor } from "../../oci/descriptor.ts";
 import { subjectOf, tagOf } from "../../oci/index-entry.ts";
 import { isJsonObject } from "../../oci/json.ts";
 import { type Manifest, parseManifest } from "../../oci/manifest.ts";
-import { readSmallObject } from "../../storage/read-small-object.ts";
 import { type CommandIo, checkOneTarget } from "../command.ts";
 import { openExisting } from "../open-settings.ts";
 import type { Answer } from "../send/exchange.ts";
@@ -86,8 +85,7 @@ function storeSource(layout: Layout, { signal }: CommandIo): ImageSource {
     },
     async smallBlob(_, digest) {
       try {
-        const found = await readSmallObject(store, blobKey(digest), { maxBytes: limits.maxManifestBytes, signal });
-        return found?.bytes;
+        return await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal });
       } catch (error) {
         if (error instanceof StowageError && error.code === "LIMIT_EXCEEDED") return undefined;
         throw error;

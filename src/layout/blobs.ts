@@ -1,0 +1,73 @@
+/** Blobs by their digests. */
+import { createHash } from "node:crypto";
+import { StowageError } from "../errors.ts";
+import type {
+  CallOptions,
+  GetOptions,
+  ObjectInfo,
+  ObjectStore,
+  StoreReader,
+  StoredObject,
+} from "../storage/object-store.ts";
+import { type ReadSmallOptions, readSmallObject } from "../storage/read-small-object.ts";
+import { blobKey, blobsPrefix, digestOfBlobKey } from "./keys.ts";
+
+export async function headBlob(
+  store: StoreReader,
+  digest: string,
+  options?: CallOptions,
+): Promise<ObjectInfo | undefined> {
+  return store.head(blobKey(digest), options);
+}
+
+export async function getBlob(
+  store: StoreReader,
+  digest: string,
+  options?: GetOptions,
+): Promise<StoredObject | undefined> {
+  return store.get(blobKey(digest), options);
+}
+
+/** A blob as a listing shows it. */
+export interface ListedBlob {
+  readonly digest: string;
+  /** Length in bytes. */
+  readonly size: number;
+}
+
+/** All blobs. An object among them whose name is no digest is left out. */
+export async function* listBlobs(store: ObjectStore, options?: CallOptions): AsyncGenerator<ListedBlob> {
+  for await (const { key, size } of store.list(blobsPrefix, options)) {
+    const digest = digestOfBlobKey(key);
+    if (digest !== undefined) yield { digest, size };
+  }
+}
+
+/** A URL by which its holder can read the blob for a while, past the service. Undefined if the store makes none. */
+export async function presignBlob(
+  { presigner }: ObjectStore,
+  digest: string,
+  options: { readonly seconds: number },
+): Promise<string | undefined> {
+  return presigner?.presignGet(blobKey(digest), options);
+}
+
+/**
+ * Reads a small blob whole: every reader of a manifest goes through here. Returns the bytes, or undefined if it is not there. Throws `STORE_DAMAGED` if the bytes have another digest, and
+ * `LIMIT_EXCEEDED` if there are too many of them.
+ */
+export async function readSmallBlob(
+  store: StoreReader,
+  digest: string,
+  options: ReadSmallOptions,
+): Promise<Uint8Array | undefined> {
+  const object = await readSmallObject(store, blobKey(digest), options);
+  if (object === undefined) return undefined;
+  const found = `sha256:${createHash("sha256").update(object.bytes).digest("hex")}`; // a manifest takes some microseconds
+  if (found === digest) return object.bytes;
+  throw new StowageError(
+    "STORE_DAMAGED",
+    `Cannot read blob "${digest}": the store's copy is damaged, its ${object.bytes.length} bytes have digest "${found}"`,
+    { detail: { digest, found } },
+  );
+}

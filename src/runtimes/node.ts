@@ -7,6 +7,7 @@ import type { Context, Hono } from "hono";
 import { StowageError } from "../errors.ts";
 import { errorResponse } from "../http/error-response.ts";
 import { FloodGate } from "../http/flood-gate.ts";
+import { gatherChunks } from "./gather-chunks.ts";
 import { answerUnparsed, logRefusal, refuseHostless } from "./refuse-unread.ts";
 import { RequestTurns } from "./request-turns.ts";
 import { type ListenOptions, type Listener, type Runtime, urlOf } from "./run-service.ts";
@@ -65,7 +66,10 @@ function makeServer(fetch: Hono["fetch"], options: ListenOptions): Server {
   const server = createServer(serverOptions);
   server.maxConnections = maxConnections;
   server.setTimeout(limits.maxIdleSeconds * 1000);
-  const take = (incoming: IncomingMessage, outgoing: ServerResponse): void => turns.take(incoming, outgoing);
+  const take = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
+    gatherChunks(incoming);
+    turns.take(incoming, outgoing);
+  };
   server.on("request", take).on("checkExpectation", take);
   server.on("checkContinue", (incoming: IncomingMessage, outgoing: ServerResponse) => {
     awaitingContinue.add(incoming);

@@ -1,7 +1,7 @@
 /** Which keys a directory can hold, and which it holds. */
 import { Buffer } from "node:buffer";
 import { join } from "node:path";
-import { readFolder } from "./files.ts";
+import { leadsToFolder, readFolder } from "./files.ts";
 
 /** So that no key leaves the root or names what is Stowage's own. */
 export function isKey(key: string): boolean {
@@ -10,7 +10,8 @@ export function isKey(key: string): boolean {
 
 /**
  * The names of all files, links and the like whose keys start with `prefix`, in the order of their keys. Holds the names of
- * one folder at each level. `folder` is empty or ends with a slash.
+ * one folder at each level. `folder` is empty or ends with a slash. A link to a folder is followed, as it is by whoever reads
+ * a key below it: an index that can be read and is not listed would lose its blobs to `gc`.
  */
 export async function* listFileKeys(
   root: string,
@@ -34,11 +35,13 @@ export async function* listFileKeys(
  * Others are left out before they are sorted: there may be very many.
  */
 async function readNames(path: string, start: string): Promise<readonly string[]> {
-  const entries = (await readFolder(path)).filter(({ name }) => isKey(name));
-  return entries
-    .map((entry) => entry.name + (entry.isDirectory() ? "/" : ""))
-    .filter((name) => name.startsWith(start) || start.startsWith(name))
-    .map((name) => ({ name, bytes: Buffer.from(name) }))
-    .toSorted((a, b) => Buffer.compare(a.bytes, b.bytes))
-    .map(({ name }) => name);
+  const names: { readonly name: string; readonly bytes: Buffer }[] = [];
+  for (const entry of await readFolder(path)) {
+    if (!isKey(entry.name)) continue;
+    const isLink = entry.isSymbolicLink();
+    const isFolder = entry.isDirectory() || (isLink && (await leadsToFolder(join(path, entry.name))));
+    const name = isFolder ? `${entry.name}/` : entry.name;
+    if (name.startsWith(start) || start.startsWith(name)) names.push({ name, bytes: Buffer.from(name) });
+  }
+  return names.toSorted((a, b) => Buffer.compare(a.bytes, b.bytes)).map(({ name }) => name);
 }

@@ -1,8 +1,8 @@
 /** Files that need not be there: absence is an answer, not an error. */
 import { type BigIntStats, type Dirent, constants } from "node:fs";
-import { type FileHandle, lstat, open, readdir, rmdir, unlink } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { isAbsence, isSystemError } from "./file-errors.ts";
+import { type FileHandle, lstat, open, readdir, realpath, rmdir, stat, unlink } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
+import { hasCode, isAbsence, isSystemError } from "./file-errors.ts";
 
 /** Windows has no `O_NOFOLLOW`, which adds nothing there: links are told by `lstat` alone. */
 const withoutLinks = constants.O_RDONLY | constants.O_NOFOLLOW;
@@ -16,6 +16,18 @@ export async function statFile(path: string): Promise<BigIntStats | undefined> {
 /** Is there anything of this name that is no file: a link, a folder, a socket? */
 export async function isOtherThanFile(path: string): Promise<boolean> {
   return (await unlessAbsent(lstat(path)))?.isFile() === false;
+}
+
+/** Does the link lead to a folder? Not if that is one that the link lies in: nobody would come to its end. */
+export async function leadsToFolder(link: string): Promise<boolean> {
+  try {
+    if (!(await stat(link)).isDirectory()) return false;
+    const [target, around] = await Promise.all([realpath(link), realpath(dirname(link))]);
+    return /^\.\.(?:[/\\]|$)/.test(relative(target, around));
+  } catch (error) {
+    if (isAbsence(error) || hasCode(error, "ELOOP")) return false;
+    throw error;
+  }
 }
 
 /** Rejects if it is a link: whoever opens a file has found it by `statFile` before. */

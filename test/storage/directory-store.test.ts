@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
 import type { Dirent } from "node:fs";
-import { cp, lstat, mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { cp, lstat, mkdir, mkdtemp, readFile, readdir, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
@@ -74,6 +74,19 @@ describe("DirectoryStore", () => {
       await write("other.json", "one", "two");
     },
   );
+
+  it("lists what lies below a link to a folder, and is not led around in a circle", async () => {
+    await write("repositories/team/app/_layout/index.json", "one");
+    await rename(join(root, "repositories/team"), join(root, "moved"));
+    await symlink("../moved", join(root, "repositories/team"));
+    await symlink("..", join(root, "moved/again"));
+    await symlink(".", join(root, "repositories/same"));
+    await symlink("nowhere", join(root, "repositories/gone"));
+    const key = "repositories/team/app/_layout/index.json";
+    expect(await read(await store.get(key))).toEqual(text("one"));
+    const keys = (await listAll(store, "repositories/")).map((found) => found.key);
+    expect(keys).toEqual([key]);
+  });
 
   it("is a plain layout for other tools", async () => {
     const blob = whole(text("a blob"));

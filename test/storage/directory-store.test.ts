@@ -88,6 +88,17 @@ describe("DirectoryStore", () => {
     expect(keys).toEqual([key]);
   });
 
+  it("names the newest version of an object if a link is in its place", async () => {
+    await write("index.json", "one", "two");
+    const path = await newestVersion();
+    await rm(path);
+    await symlink("elsewhere", path);
+    const named: unknown = expect.stringContaining(path);
+    await expect(store.head("index.json")).rejects.toMatchObject({ code: "STORE_DAMAGED", message: named });
+    await expect(store.get("index.json")).rejects.toMatchObject({ code: "STORE_DAMAGED" });
+    await expect(write("index.json", "three")).rejects.toMatchObject({ code: "STORE_DAMAGED" });
+  });
+
   it("is a plain layout for other tools", async () => {
     const blob = whole(text("a blob"));
     await store.putBlob(blob);

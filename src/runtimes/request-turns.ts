@@ -6,6 +6,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { messageOf } from "../errors.ts";
+import type { IdleConnections } from "./idle-connections.ts";
 import { keepUnread, readOn } from "./read-on.ts";
 
 /** Requests that wait on one connection. The connection of a client that sends more is closed. */
@@ -16,6 +17,11 @@ const maxWaitingBytes = 128 * 1024;
 const headerBytes = 64;
 
 type Answer = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
+
+export interface RequestTurnsOptions {
+  readonly idle: IdleConnections;
+  readonly log: (line: string) => void;
+}
 
 interface Waiting {
   readonly bytes: number;
@@ -29,11 +35,13 @@ interface Turns {
 
 export class RequestTurns {
   readonly #answer: Answer;
+  readonly #idle: IdleConnections;
   readonly #log: (line: string) => void;
   readonly #turns = new WeakMap<Duplex, Turns>();
 
-  constructor(answer: Answer, log: (line: string) => void) {
+  constructor(answer: Answer, { idle, log }: RequestTurnsOptions) {
     this.#answer = answer;
+    this.#idle = idle;
     this.#log = log;
   }
 
@@ -63,13 +71,15 @@ export class RequestTurns {
   #begin(incoming: IncomingMessage, outgoing: ServerResponse, waiting: Waiting[]): void {
     const { socket } = incoming;
     this.#turns.set(socket, { current: outgoing, waiting });
+    this.#idle.leave(socket);
     // It has been sent, or its connection has closed.
     outgoing.once("close", () => {
       this.#turns.delete(socket);
       if (socket.destroyed) return;
       readOn(incoming);
       const next = waiting.shift();
-      next?.begin();
+      if (next === undefined) this.#idle.enter(incoming);
+      else next.begin();
     });
     keepUnread(incoming);
     this.#answer(incoming, outgoing).catch((error: unknown) => {

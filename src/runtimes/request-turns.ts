@@ -81,12 +81,22 @@ export class RequestTurns {
       if (next === undefined) this.#idle.enter(incoming);
       else next.begin();
     });
-    keepUnread(incoming);
+    if (hasUselessBody(incoming)) readOn(incoming);
+    else keepUnread(incoming);
     this.#answer(incoming, outgoing).catch((error: unknown) => {
       this.#log(`cannot answer a request: ${messageOf(error)}`);
       socket.destroy();
     });
   }
+}
+
+/** Methods of requests whose body somebody reads. */
+const methodsWithBody: ReadonlySet<string | undefined> = new Set(["PATCH", "POST", "PUT"]);
+
+/** Up to 256 KiB of it would be in memory until the request is answered, also if the client reads its answer slowly. */
+function hasUselessBody({ method, headers }: IncomingMessage): boolean {
+  if (methodsWithBody.has(method)) return false;
+  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 
 /** What a request takes while it waits: its path, and its headers, which may be very many. */

@@ -6,6 +6,7 @@ import type { Context } from "hono";
 import { StowageError, printableLines, quote } from "../errors.ts";
 import { type BlobStatus, type ImageReceipt, type Receipt, hasChanges } from "../load/receipt.ts";
 import { formatReference } from "../oci/reference.ts";
+import type { Answers } from "./answers.ts";
 
 /** The query parameters of a load. */
 export const loadQuery = ["verbose", "repair"] as const;
@@ -28,20 +29,36 @@ function readFlag(c: Context, name: (typeof loadQuery)[number]): boolean {
   throw new StowageError("INPUT_INVALID", `Cannot use ${name}=${quote(text, 100)}: expected true or false`);
 }
 
-/** 201 if the load has changed anything, else 200. JSON with line ends, as people read it below `curl`. */
-export function loadAnswer(c: Context, receipt: Receipt, { verbose }: LoadQuery): Response {
-  const { images, blobs, ignored, bytes, requests } = receipt;
+/**
+ * 201 if the load has changed anything, else 200. JSON with line ends, as people read it below `curl`. A large one takes its
+ * turn among `answers`: it is in memory until the client has read it.
+ */
+export async function loadAnswer(
+  c: Context,
+  receipt: Receipt,
+  { verbose, answers }: LoadQuery & { readonly answers: Answers },
+): Promise<Response> {
+  const { blobs, ignored, bytes, requests } = receipt;
   const host = registryHost(c);
-  const answer = {
-    images: host === undefined ? images : images.map((image) => ({ ...image, pull: pullCommand(host, image) })),
-    totals: totalsOf(receipt),
-    bytes,
-    ...(verbose && { blobs, ignored, requests }),
-  };
-  return c.body(`${printableLines(JSON.stringify(answer, undefined, 2))}\n`, hasChanges(receipt) ? 201 : 200, {
-    "Content-Type": "application/json",
-  });
+  const images =
+    host === undefined ? receipt.images : receipt.images.map((image) => ({ ...image, pull: pullCommand(host, image) }));
+  const answer = { images, totals: totalsOf(receipt), bytes, ...(verbose && { blobs, ignored, requests }) };
+  const maxBytes =
+    frameBytes +
+    layoutFactor * JSON.stringify(images).length +
+    (verbose ? blobs.length * blobBytes + layoutFactor * JSON.stringify(ignored).length : 0);
+  return answers.sendText(c, async () => ({
+    maxBytes,
+    text: () => `${printableLines(JSON.stringify(answer, undefined, 2))}\n`,
+    status: hasChanges(receipt) ? 201 : 200,
+    headers: { "Content-Type": "application/json" },
+  }));
 }
+
+/** Bytes of an answer beside its lists, of a blob in its list, and by how much line ends and escapes make a text longer. */
+const frameBytes = 1024;
+const blobBytes = 256;
+const layoutFactor = 3;
 
 function totalsOf({ images, blobs, ignored }: Receipt): Readonly<Record<string, number>> {
   const count = (status: BlobStatus): number => blobs.filter((blob) => blob.status === status).length;

@@ -89,7 +89,7 @@ export async function answerLoad(c: Context, options: AnswerLoadOptions): Promis
     }
   });
   service.log(`${caller} ${summarize(receipt)}`);
-  return loadAnswer(c, receipt, query);
+  return loadAnswer(c, receipt, { ...query, answers: service.answers });
 }
 
 const noBody: AsyncIterable<Uint8Array> = readableToBytes(null);

@@ -4,6 +4,7 @@ import { StowageError, quote } from "../errors.ts";
 import { pageOfRepositories } from "../pull/list-repositories.ts";
 import { readRepository } from "../pull/read-repository.ts";
 import { type RepositoryIndex, tagOf } from "../oci/repository-index.ts";
+import { Line, maxTurnWaitMs } from "../streams/line.ts";
 import type { TextAnswer } from "./answers.ts";
 import { callerName, mayReach } from "./authentication.ts";
 import { nextLink } from "./next-link.ts";
@@ -16,8 +17,17 @@ import type { Service } from "./service.ts";
  */
 const maxPageNames = 10_000;
 
+/**
+ * Pages of repositories that are put together at once. Each goes through all of them, and a directory holds their names
+ * meanwhile: some MiB for 20,000.
+ */
+const maxCatalogs = 4;
+/** Requests of one caller that wait to do so. They have no body. */
+const maxWaiters = 2048;
+
 export function catalogRoutes({ store, budget, answers }: Service): Route[] {
   const sortedTags = tagSorter();
+  const catalogs = new Line({ capacity: maxCatalogs, units: "catalogs", limit: "maxCatalogs", maxWaiters });
   return [
     route({
       methods: ["GET"],
@@ -29,7 +39,9 @@ export function catalogRoutes({ store, budget, answers }: Service): Route[] {
         const isWanted = (name: string): boolean => mayReach(c, "pull", name);
         const { signal } = c.req.raw;
         return answers.sendText(c, async () => {
-          const names = await pageOfRepositories(store, { limit: limit + 1, after, isWanted, signal });
+          const endTurn = await catalogs.acquire(1, { caller: callerName(c), signal, maxWaitMs: maxTurnWaitMs });
+          const page = pageOfRepositories(store, { limit: limit + 1, after, isWanted, signal });
+          const names = await page.finally(endTurn);
           return pageText(c, names, { limit, body: (repositories) => ({ repositories }) });
         });
       },

@@ -4,6 +4,7 @@ import { quote, StowageError } from "../errors.ts";
 import { pageOfRepositories } from "../layout/list-repositories.ts";
 import { type RepositoryIndex, readRepository } from "../layout/read-repository.ts";
 import { tagOf } from "../oci/index-entry.ts";
+import { Line, maxTurnWaitMs } from "../streams/line.ts";
 import type { TextAnswer } from "./answers.ts";
 import { mayReach, turnOf } from "./authentication.ts";
 import { nextLink } from "./request-url.ts";
@@ -16,8 +17,17 @@ import type { Service } from "./service.ts";
  */
 const maxPageNames = 10_000;
 
+/**
+ * Pages of repositories that are put together at once. Each goes through all of them, and a directory holds their names
+ * meanwhile: some MiB for 20,000.
+ */
+const maxCatalogs = 4;
+/** Requests of one caller that wait to do so. They have no body. */
+const maxWaiters = 2048;
+
 export function catalogRoutes({ layout, answers }: Service): Route[] {
   const sortedTags = tagSorter();
+  const catalogs = new Line({ capacity: maxCatalogs, units: "catalogs", limit: "maxCatalogs", maxWaiters });
   return [
     route({
       methods: ["GET"],
@@ -28,7 +38,9 @@ export function catalogRoutes({ layout, answers }: Service): Route[] {
         const { limit, after } = pageOf(c);
         const isWanted = (name: string): boolean => mayReach(c, "pull", name);
         return answers.sendText(c, async () => {
-          const names = await pageOfRepositories(layout, { limit: limit + 1, after, isWanted }, turnOf(c));
+          const endTurn = await catalogs.acquire(1, { ...turnOf(c), maxWaitMs: maxTurnWaitMs });
+          const page = pageOfRepositories(layout, { limit: limit + 1, after, isWanted }, turnOf(c));
+          const names = await page.finally(endTurn);
           return pageText(c, names, { limit, body: (repositories) => ({ repositories }) });
         });
       },

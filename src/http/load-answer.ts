@@ -3,7 +3,6 @@
  * each blob, the entries that no image needs, and how often the load asked the store.
  */
 import type { Context } from "hono";
-import { Buffer } from "node:buffer";
 import { printableLines, quote, StowageError } from "../errors.ts";
 import type { BlobStatus } from "../layout/write-blob.ts";
 import { type ImageReceipt, type Receipt, hasChanges } from "../load/receipt.ts";
@@ -32,35 +31,35 @@ function readFlag(c: Context, name: (typeof loadQuery)[number]): boolean {
 }
 
 /**
- * 201 if the load has changed anything, else 200. JSON with line ends, as people read it below `curl`. A load may have
- * 100,000 blobs: a large text waits for its memory.
+ * 201 if the load has changed anything, else 200. JSON with line ends, as people read it below `curl`. A large one takes its
+ * turn among `answers`: it is in memory until the client has read it.
  */
-export async function sendReceipt(
+export async function loadAnswer(
   c: Context,
-  { receipt, query, answers }: { receipt: Receipt; query: LoadQuery; answers: Answers },
+  receipt: Receipt,
+  { verbose, answers }: LoadQuery & { readonly answers: Answers },
 ): Promise<Response> {
-  return answers.sendText(c, async () => {
-    const text = receiptText(c, receipt, query);
-    return {
-      maxBytes: Buffer.byteLength(text),
-      text: () => text,
-      status: hasChanges(receipt) ? 201 : 200,
-      headers: { "Content-Type": "application/json" },
-    };
-  });
+  const { blobs, ignored, bytes, requests } = receipt;
+  const host = registryHost(c);
+  const images =
+    host === undefined ? receipt.images : receipt.images.map((image) => ({ ...image, pull: pullCommand(host, image) }));
+  const answer = { images, totals: totalsOf(receipt), bytes, ...(verbose && { blobs, ignored, requests }) };
+  const maxBytes =
+    frameBytes +
+    layoutFactor * JSON.stringify(images).length +
+    (verbose ? blobs.length * blobBytes + layoutFactor * JSON.stringify(ignored).length : 0);
+  return answers.sendText(c, async () => ({
+    maxBytes,
+    text: () => `${printableLines(JSON.stringify(answer, undefined, 2))}\n`,
+    status: hasChanges(receipt) ? 201 : 200,
+    headers: { "Content-Type": "application/json" },
+  }));
 }
 
-function receiptText(c: Context, receipt: Receipt, { verbose }: LoadQuery): string {
-  const { images, blobs, ignored, bytes, requests } = receipt;
-  const host = registryHost(c);
-  const answer = {
-    images: host === undefined ? images : images.map((image) => ({ ...image, pull: pullCommand(host, image) })),
-    totals: totalsOf(receipt),
-    bytes,
-    ...(verbose && { blobs, ignored, requests }),
-  };
-  return `${printableLines(JSON.stringify(answer, undefined, 2))}\n`;
-}
+/** Bytes of an answer beside its lists, of a blob in its list, and by how much line ends and escapes make a text longer. */
+const frameBytes = 1024;
+const blobBytes = 256;
+const layoutFactor = 3;
 
 function totalsOf({ images, blobs, ignored }: Receipt): Readonly<Record<string, number>> {
   const count = (status: BlobStatus): number => blobs.filter((blob) => blob.status === status).length;

@@ -12,7 +12,7 @@ import { readableToBytes } from "../streams/readable-stream.ts";
 import { callerName, mayReach } from "./authentication.ts";
 import { contentLengthOf, expectationOf } from "./conditions.ts";
 import { errorResponse } from "./error-response.ts";
-import { loadQuery, readLoadQuery, sendReceipt } from "./load-answer.ts";
+import { loadQuery, readLoadQuery, loadAnswer } from "./load-answer.ts";
 import { type Route, route } from "./route.ts";
 import { type Service, withinLoadSeconds } from "./service.ts";
 
@@ -88,7 +88,7 @@ export async function answerLoad(c: Context, options: AnswerLoadOptions): Promis
     }
   });
   service.log(`${caller} ${summarize(receipt)}`);
-  return sendReceipt(c, { receipt, query, answers: service.answers });
+  return loadAnswer(c, receipt, { ...query, answers: service.answers });
 }
 
 const noBody: AsyncIterable<Uint8Array> = readableToBytes(null);

@@ -7,6 +7,8 @@ import type { Socket } from "node:net";
 import { StowageError } from "../errors.ts";
 import { errorResponse } from "../http/error-response.ts";
 import { FloodGate } from "../http/report-requests.ts";
+import { gatherChunks } from "./gather-chunks.ts";
+import { IdleConnections } from "./idle-connections.ts";
 import { answerUnparsed, logRefusal, refuseHostless } from "./refuse-unread.ts";
 import { RequestTurns } from "./request-turns.ts";
 import { type Listener, type ListenOptions, type Runtime, urlOf } from "./run-service.ts";
@@ -30,7 +32,8 @@ export const node = {
 
   async listen(fetch: Hono["fetch"], options: ListenOptions): Promise<NodeListener> {
     const { host, port, log } = options;
-    const server = makeServer(fetch, options);
+    const idle = new IdleConnections();
+    const server = makeServer(fetch, { ...options, idle });
     server.listen(port, host);
     await once(server, "listening");
     server.on("error", (error) => log(`cannot take a connection: ${error.message}`)); // it takes the next one
@@ -41,6 +44,7 @@ export const node = {
       async close() {
         const closed = once(server, "close");
         server.close();
+        idle.stop();
         await closed;
       },
       cut: () => server.closeAllConnections(),
@@ -48,8 +52,12 @@ export const node = {
   },
 } satisfies Runtime;
 
-function makeServer(fetch: Hono["fetch"], options: ListenOptions): Server {
-  const { limits, keepAliveSeconds, maxConnections } = options;
+interface ServerOptions extends ListenOptions {
+  readonly idle: IdleConnections;
+}
+
+function makeServer(fetch: Hono["fetch"], options: ServerOptions): Server {
+  const { limits, keepAliveSeconds, maxConnections, idle } = options;
   const flood = new FloodGate(options.log);
   const log = (line: string): void => flood.write("requests were refused before they were read", line);
   const keepAliveTimeout = keepAliveSeconds * 1000;
@@ -61,11 +69,15 @@ function makeServer(fetch: Hono["fetch"], options: ListenOptions): Server {
     requestTimeout: 0, // an upload takes as long as it takes
     requireHostHeader: false, // `refuseHostless` does that, with an error that clients can read
   };
-  const turns = new RequestTurns(requestListener(fetch, log), log);
+  const turns = new RequestTurns(requestListener(fetch, log), { idle, log });
   const server = createServer(serverOptions);
   server.maxConnections = maxConnections;
+  idle.watch(server, maxConnections);
   server.setTimeout(limits.maxIdleSeconds * 1000);
-  const take = (incoming: IncomingMessage, outgoing: ServerResponse): void => turns.take(incoming, outgoing);
+  const take = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
+    gatherChunks(incoming);
+    turns.take(incoming, outgoing);
+  };
   server.on("request", take).on("checkExpectation", take);
   server.on("checkContinue", (incoming: IncomingMessage, outgoing: ServerResponse) => {
     awaitingContinue.add(incoming);
@@ -96,7 +108,7 @@ function requestListener(
   };
 }
 
-/** Connections over the cap are closed without an answer. The log says so. */
+/** Connections over the cap, none of which is idle, are closed without an answer. The log says so. */
 function logDrops(server: Server, log: (line: string) => void): void {
   let lastMs = -Infinity;
   server.on("drop", () => {

@@ -33,6 +33,10 @@ export function answerUnparsed(server: Server, { log, current }: AnswerUnparsedO
     void endWith(socket, refusal, isQuiet ? () => undefined : log);
   });
   server.on("connect", (_, socket) => {
+    if (current(socket) !== undefined) {
+      socket.destroy(); // a refusal would be taken for the answer to the request before it
+      return;
+    }
     const error = new StowageError("UNSUPPORTED", "Cannot CONNECT: this is no proxy");
     void endWith(socket, { status: 405, error }, log);
   });

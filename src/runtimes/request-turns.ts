@@ -6,6 +6,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { messageOf } from "../errors.ts";
+import type { IdleConnections } from "./idle-connections.ts";
 
 /** Requests that wait on one connection. The connection of a client that sends more is closed. */
 const maxWaiting = 100;
@@ -15,6 +16,11 @@ const maxWaitingBytes = 128 * 1024;
 const headerBytes = 64;
 
 type Answer = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
+
+export interface RequestTurnsOptions {
+  readonly idle: IdleConnections;
+  readonly log: (line: string) => void;
+}
 
 interface Waiting {
   readonly bytes: number;
@@ -28,11 +34,13 @@ interface Turns {
 
 export class RequestTurns {
   readonly #answer: Answer;
+  readonly #idle: IdleConnections;
   readonly #log: (line: string) => void;
   readonly #turns = new WeakMap<Duplex, Turns>();
 
-  constructor(answer: Answer, log: (line: string) => void) {
+  constructor(answer: Answer, { idle, log }: RequestTurnsOptions) {
     this.#answer = answer;
+    this.#idle = idle;
     this.#log = log;
   }
 
@@ -62,20 +70,32 @@ export class RequestTurns {
   #begin(incoming: IncomingMessage, outgoing: ServerResponse, waiting: Waiting[]): void {
     const { socket } = incoming;
     this.#turns.set(socket, { current: outgoing, waiting });
+    this.#idle.leave(socket);
     // It has been sent, or its connection has closed.
     outgoing.once("close", () => {
       this.#turns.delete(socket);
       if (socket.destroyed) return;
       readOn(incoming);
       const next = waiting.shift();
-      next?.begin();
+      if (next === undefined) this.#idle.enter(incoming);
+      else next.begin();
     });
-    keepUnread(incoming);
+    if (hasUselessBody(incoming)) readOn(incoming);
+    else keepUnread(incoming);
     this.#answer(incoming, outgoing).catch((error: unknown) => {
       this.#log(`cannot answer a request: ${messageOf(error)}`);
       socket.destroy();
     });
   }
+}
+
+/** Methods of requests whose body somebody reads. */
+const methodsWithBody: ReadonlySet<string | undefined> = new Set(["PATCH", "POST", "PUT"]);
+
+/** Up to 256 KiB of it would be in memory until the request is answered, also if the client reads its answer slowly. */
+function hasUselessBody({ method, headers }: IncomingMessage): boolean {
+  if (methodsWithBody.has(method)) return false;
+  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 
 /** What a request takes while it waits: its path, and its headers, which may be very many. */

@@ -32,6 +32,21 @@ describe("the service on Node", () => {
     expect(client.heard().length).toBeLessThan(layer.length);
   });
 
+  it("keeps nothing of a body that nobody reads, while its client does not read the answer", async () => {
+    const listener = await serve({ limits: { maxIdleSeconds: 60 } });
+    await fetch(`${listener.url}/v1/load`, { method: "PUT", body: tarball });
+    const body = Buffer.alloc(40_000_000);
+    const request = `GET /v2/team/app/blobs/${sha256(layer)} HTTP/1.1`;
+    const client = connectTo(listener, request, `Content-Length: ${body.length}`);
+    client.socket.pause();
+    await new Promise((resolve) => client.socket.write(body, resolve));
+    client.socket.resume();
+    while (client.heard().length < layer.length) await sleep(10);
+    client.socket.write("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    await hear(client, "ok\n");
+    expect(client.heard()).toMatch(/^HTTP\/1\.1 200 /);
+  });
+
   it("answers a client that falls silent in the middle of its body, and closes its connection", async () => {
     const client = connectTo(await serve(), "PUT /v1/load HTTP/1.1", `Content-Length: ${tarball.length}`);
     client.socket.write(tarball.subarray(0, 100_000));

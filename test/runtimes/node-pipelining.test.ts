@@ -54,6 +54,13 @@ describe("requests that are sent on one connection without waiting", () => {
     );
   });
 
+  it("are not answered with the refusal of a CONNECT behind them", async () => {
+    const client = say(listener, `${pull}CONNECT example:443 HTTP/1.1\r\nHost: x\r\n\r\n`);
+    await client.closed;
+    expect(client.heard()).not.toContain("CONNECT");
+    await until(() => (store.open === 0 ? true : undefined));
+  });
+
   it("run one at a time, and open nothing before", async () => {
     const client = say(listener, pull.repeat(4));
     await until(() => (client.socket.bytesRead >= 4 * layer.length ? true : undefined));

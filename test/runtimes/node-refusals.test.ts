@@ -79,6 +79,26 @@ describe("what is no request for the app", () => {
     }
     expect(log).toEqual([expect.stringContaining("STOWAGE_MAX_CONNECTIONS")]);
   });
+
+  it.each([
+    ["have sent nothing", "", ""],
+    ["have got their answer", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "200 OK"],
+    ["stop in the middle of a request's headers", "GET /healthz HTTP/1.1\r\nHo", ""],
+  ])("a new connection gets in though others that %s are as many as are allowed", async (_, text, answer) => {
+    const listener = await serve({ limits: { maxIdleSeconds: 60 } }, { maxConnections: 4 });
+    for (let i = 0; i < 10; i++) await hear(say(listener, text), answer);
+    await hear(connectTo(listener, "GET /healthz HTTP/1.1"), "200 OK");
+  });
+
+  it("a new connection ends no request", async () => {
+    const listener = await serve({ limits: { maxIdleSeconds: 60 } }, { maxConnections: 4 });
+    const loader = connectTo(listener, "PUT /v1/load HTTP/1.1", "Expect: 100-continue", "Content-Length: 600");
+    await hear(loader, "100 Continue");
+    for (let i = 0; i < 10; i++) say(listener, "");
+    await hear(connectTo(listener, "GET /healthz HTTP/1.1"), "200 OK");
+    loader.socket.write("x".repeat(600));
+    await hear(loader, "ARCHIVE_INVALID");
+  });
 });
 
 describe("a client that is refused while it sends", () => {

@@ -2,7 +2,7 @@
 import { type Socket, connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect } from "vitest";
-import { createApp } from "../../src/http/app.ts";
+import { type AppOptions, createApp } from "../../src/http/app.ts";
 import { type Limits, defaultLimits } from "../../src/limits.ts";
 import { node } from "../../src/runtimes/node.ts";
 import type { ListenOptions, Listener } from "../../src/runtimes/run-service.ts";
@@ -26,12 +26,17 @@ afterEach(() => {
 export const log: string[] = [];
 beforeEach(() => void log.splice(0));
 
+export interface ServedStore extends Pick<AppOptions, "bodyOf"> {
+  readonly store?: ObjectStore;
+  readonly limits?: Partial<Limits>;
+}
+
 export async function serve(
-  { store = new MemoryStore(), ...given }: { readonly store?: ObjectStore; readonly limits?: Partial<Limits> } = {},
+  { store = new MemoryStore(), bodyOf = node.bodyOf, limits: given }: ServedStore = {},
   listen: Partial<ListenOptions> = {},
 ): Promise<Listener> {
-  const limits = { ...defaultLimits, maxIdleSeconds: idleMs / 1000, ...given.limits };
-  const app = createApp({ layout: openLayout(store, limits), access: "anyone", bodyOf: node.bodyOf });
+  const limits = { ...defaultLimits, maxIdleSeconds: idleMs / 1000, ...given };
+  const app = createApp({ layout: openLayout(store, limits), access: "anyone", bodyOf });
   const listener = await node.listen(app.fetch, {
     host: "127.0.0.1",
     port: 0,

@@ -28,4 +28,25 @@ describe("stowage serve, told to stop", () => {
     reader.destroy();
     speaker.destroy();
   });
+
+  it("waits for no connection on which no request runs", { timeout: 30_000 }, async () => {
+    const tarball = await tarOf(makeLayout({ layers: [randomBytes(1000)], name: "small:1" }));
+    const service = await serveStowage(["--store", `file:${await newFolder()}`], { STOWAGE_STOP_SECONDS: "1000" });
+    const { hostname, port } = new URL(service.url);
+    const unused = connect(Number(port), hostname);
+    const former = connect(Number(port), hostname);
+    former.write(`GET /healthz HTTP/1.1\r\nHost: ${hostname}\r\n\r\n`);
+    const loader = connect(Number(port), hostname);
+    const request = `PUT /v1/load HTTP/1.1\r\nHost: ${hostname}\r\nContent-Length: ${tarball.length}\r\n\r\n`;
+    loader.write(Buffer.concat([Buffer.from(request), tarball.subarray(0, 2000)]));
+    for (const socket of [unused, former, loader]) socket.on("error", () => undefined);
+    await Promise.all([once(unused, "connect"), once(former, "data"), once(loader, "connect")]);
+
+    service.kill("SIGTERM");
+    await once(unused, "close");
+    loader.write(tarball.subarray(2000));
+    const [answer] = (await once(loader, "data")) as [Buffer];
+    expect(answer.toString()).toMatch(/^HTTP\/1\.1 201 /);
+    expect(await service.outcome).toMatchObject({ code: 0, stderr: "" });
+  });
 });

@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
 import type { Dirent } from "node:fs";
-import { cp, lstat, mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { cp, lstat, mkdir, mkdtemp, readFile, readdir, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
@@ -79,6 +79,30 @@ describe("DirectoryStore", () => {
       await write("other.json", "one", "two");
     },
   );
+
+  it("lists what lies below a link to a folder, and is not led around in a circle", async () => {
+    await write("repositories/team/app/_layout/index.json", "one");
+    await rename(join(root, "repositories/team"), join(root, "moved"));
+    await symlink("../moved", join(root, "repositories/team"));
+    await symlink("..", join(root, "moved/again"));
+    await symlink(".", join(root, "repositories/same"));
+    await symlink("nowhere", join(root, "repositories/gone"));
+    const key = "repositories/team/app/_layout/index.json";
+    expect(await read(await store.get(key))).toEqual(text("one"));
+    const keys = (await listAll(store, "repositories/")).map((found) => found.key);
+    expect(keys).toEqual([key]);
+  });
+
+  it("names the newest version of an object if a link is in its place", async () => {
+    await write("index.json", "one", "two");
+    const path = await newestVersion();
+    await rm(path);
+    await symlink("elsewhere", path);
+    const named: unknown = expect.stringContaining(path);
+    await expect(store.head("index.json")).rejects.toMatchObject({ code: "STORE_DAMAGED", message: named });
+    await expect(store.get("index.json")).rejects.toMatchObject({ code: "STORE_DAMAGED" });
+    await expect(write("index.json", "three")).rejects.toMatchObject({ code: "STORE_DAMAGED" });
+  });
 
   it("is a plain layout for other tools", async () => {
     const blob = await putBlob(text("a blob"));

@@ -258,12 +258,16 @@ function holds(condition: PutCondition, found: FoundFile | undefined): boolean {
   return found?.etag === (condition === "absent" ? undefined : condition.etag);
 }
 
+/** How a file system refuses a write, before anything of it is done. It will refuse the next one as well. */
+const refusals: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EROFS", "ENOTDIR"]);
+
 /** A file system that fails may have done what it was asked all the same: a flush can fail after the name is there. */
 async function orUnanswered<Result>(work: Promise<Result>): Promise<Result | Unanswered> {
   try {
     return await work;
   } catch (error) {
-    if (error instanceof StowageError && error.code === "STORE_UNAVAILABLE") return { unanswered: error };
+    const isInDoubt = error instanceof StowageError && error.code === "STORE_UNAVAILABLE";
+    if (isInDoubt && !refusals.has(error.detail?.["code"])) return { unanswered: error };
     throw error;
   }
 }

@@ -34,6 +34,7 @@ import { randomUUID } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { StowageError } from "../../errors.ts";
 import { inDirectory, linkDurably, syncDirectory } from "./durable-file.ts";
 import { hasCode, isSystemError } from "./file-errors.ts";
 import { readFolder, removeEmptyFolders, removeFile, statFile } from "./files.ts";
@@ -150,11 +151,17 @@ export class FileVersions {
 
   async #newest(key: string): Promise<Newest> {
     let newest: Newest = { number: 0, live: false };
+    let isUsable = true;
     for (const entry of await readFolder(this.#folder(key))) {
       const number = Number(entry.name);
-      if (number > newest.number) newest = { number, live: !entry.isDirectory() };
+      if (!(number > newest.number)) continue;
+      newest = { number, live: !entry.isDirectory() };
+      isUsable = entry.isFile() || entry.isDirectory();
     }
-    return newest;
+    if (isUsable) return newest;
+    const path = join(this.#folder(key), String(newest.number));
+    const problem = `Cannot read ${JSON.stringify(path)}: found a link or the like there, expected a file`;
+    throw new StowageError("STORE_DAMAGED", `${problem}; put a copy of the file there`);
   }
 
   /** Step 4: makes `number`, which exists, the only version. Without `temporary` the plain file is left as it is. */

@@ -1,9 +1,9 @@
 /** Files that need not be there, so that absence is an answer and not an error; and the keys of those that are. */
 import { Buffer } from "node:buffer";
 import { type BigIntStats, type Dirent, constants } from "node:fs";
-import { type FileHandle, lstat, open, readdir, rmdir, unlink } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { isAbsence, isSystemError } from "./file-errors.ts";
+import { type FileHandle, lstat, open, readdir, realpath, rmdir, stat, unlink } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
+import { hasCode, isAbsence, isSystemError } from "./file-errors.ts";
 
 /** Windows has no `O_NOFOLLOW`, which adds nothing there: links are told by `lstat` alone. */
 const withoutLinks = constants.O_RDONLY | constants.O_NOFOLLOW;
@@ -17,6 +17,18 @@ export async function statFile(path: string): Promise<BigIntStats | undefined> {
 /** Is there anything of this name that is no file: a link, a folder, a socket? */
 export async function isOtherThanFile(path: string): Promise<boolean> {
   return (await unlessAbsent(lstat(path)))?.isFile() === false;
+}
+
+/** Does the link lead to a folder? Not if that is one that the link lies in: nobody would come to its end. */
+export async function leadsToFolder(link: string): Promise<boolean> {
+  try {
+    if (!(await stat(link)).isDirectory()) return false;
+    const [target, around] = await Promise.all([realpath(link), realpath(dirname(link))]);
+    return /^\.\.(?:[/\\]|$)/.test(relative(target, around));
+  } catch (error) {
+    if (isAbsence(error) || hasCode(error, "ELOOP")) return false;
+    throw error;
+  }
 }
 
 /** Rejects if it is a link: whoever opens a file has found it by `statFile` before. */
@@ -64,7 +76,8 @@ export function isKey(key: string): boolean {
 
 /**
  * The names of all files, links and the like whose keys start with `prefix`, in the order of their keys. Holds the names of
- * one folder at each level. `folder` is empty or ends with a slash.
+ * one folder at each level. `folder` is empty or ends with a slash. A link to a folder is followed, as a read of a key below it
+ * follows the link: an index that can be read and is not listed would lose its blobs to `gc`.
  */
 export async function* listFileKeys(
   root: string,
@@ -88,13 +101,15 @@ export async function* listFileKeys(
  * Others are left out before they are sorted: there may be very many.
  */
 async function readNames(path: string, start: string): Promise<readonly string[]> {
-  const entries = (await readFolder(path)).filter(({ name }) => isKey(name));
-  return entries
-    .map((entry) => entry.name + (entry.isDirectory() ? "/" : ""))
-    .filter((name) => name.startsWith(start) || start.startsWith(name))
-    .map((name) => ({ name, bytes: Buffer.from(name) }))
-    .toSorted((a, b) => Buffer.compare(a.bytes, b.bytes))
-    .map(({ name }) => name);
+  const names: { readonly name: string; readonly bytes: Buffer }[] = [];
+  for (const entry of await readFolder(path)) {
+    if (!isKey(entry.name)) continue;
+    const isLink = entry.isSymbolicLink();
+    const isFolder = entry.isDirectory() || (isLink && (await leadsToFolder(join(path, entry.name))));
+    const name = isFolder ? `${entry.name}/` : entry.name;
+    if (name.startsWith(start) || start.startsWith(name)) names.push({ name, bytes: Buffer.from(name) });
+  }
+  return names.toSorted((a, b) => Buffer.compare(a.bytes, b.bytes)).map(({ name }) => name);
 }
 
 async function unlessAbsent<Result>(work: Promise<Result>): Promise<Result | undefined> {

@@ -5,7 +5,7 @@ import type { Limits } from "../limits.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { openStore } from "../open-store.ts";
 import type { Environment } from "../settings.ts";
-import { isStore } from "../storage/is-store.ts";
+import { isStore } from "../storage/check-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { CommandIo } from "./command.ts";
 

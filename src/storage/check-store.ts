@@ -1,9 +1,10 @@
-/** Can a store be used at all? One small read tells of a missing bucket, wrong keys, and a server that is not there. */
+/** Small reads that tell what is wrong with a store before it is used: it cannot be reached, or nobody has written one there. */
 import { StowageError } from "../errors.ts";
+import { defaultRepository } from "../oci/reference.ts";
 import { orAbort } from "../streams/or-abort.ts";
 import { withinSeconds } from "../streams/within-seconds.ts";
-import { layoutKey } from "./keys.ts";
-import type { CallOptions, StoreReader } from "./object-store.ts";
+import { blobsPrefix, indexKey, layoutKey, repositoriesPrefix } from "./keys.ts";
+import type { CallOptions, ObjectStore, StoreReader } from "./object-store.ts";
 
 /** More than the 10 seconds that the SDK waits for a connection, whose error says more. */
 const maxSeconds = 12;
@@ -22,4 +23,22 @@ export async function checkStore(
     const layout = await orAbort(store.get(layoutKey, { signal }), signal);
     await layout?.body[Symbol.asyncIterator]().return?.();
   });
+}
+
+/**
+ * Has anybody written a store there? `oci-layout` says so, as in each image layout. A copy may have been made without it: then
+ * an index or a blob does.
+ */
+export async function isStore(store: ObjectStore, options: CallOptions = {}): Promise<boolean> {
+  // Not `head`: a missing bucket has a name only in the body of an answer.
+  const layout = await store.get(layoutKey, options);
+  if (layout !== undefined) {
+    await layout.body[Symbol.asyncIterator]().return?.();
+    return true;
+  }
+  if ((await store.head(indexKey(defaultRepository), options)) !== undefined) return true;
+  for (const prefix of [repositoriesPrefix, blobsPrefix]) {
+    for await (const _ of store.list(prefix, options)) return true;
+  }
+  return false;
 }

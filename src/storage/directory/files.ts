@@ -19,7 +19,7 @@ export async function isOtherThanFile(path: string): Promise<boolean> {
   return (await unlessAbsent(lstat(path)))?.isFile() === false;
 }
 
-/** Rejects if it is a link: whoever opens a file has found it by `statFile` before. */
+/** Rejects if it is a link: the caller has found a file by `statFile` before. */
 export function openFile(path: string): Promise<FileHandle | undefined> {
   return unlessAbsent(open(path, withoutLinks));
 }

@@ -38,7 +38,7 @@ import type {
   WriteResult,
 } from "../object-store.ts";
 import { inDirectory, linkDurably, makeDirectory, renameDurably, writeDurably } from "./durable-file.ts";
-import { FileBody, fileReadBytes } from "./file-body.ts";
+import { fileReadBytes, readFileBody } from "./file-body.ts";
 import { fromSource, guarded } from "./file-errors.ts";
 import { FileVersions, type FoundFile, etagOf } from "./file-versions.ts";
 import {
@@ -113,7 +113,7 @@ export class DirectoryStore implements ObjectStore {
         if (file === undefined) continue; // it has been replaced: look again
         const info = infoOf(key, found);
         const { start, end } = range ?? { start: 0, end: info.size };
-        return { ...info, body: new FileBody(file, { start, stop: Math.min(end + 1, info.size), doing, signal }) };
+        return { ...info, body: readFileBody(file, { start, stop: Math.min(end + 1, info.size), doing, signal }) };
       }
     });
   }

@@ -95,6 +95,11 @@ describe("imports", () => {
     expect(wrong).toEqual([]);
   });
 
+  it("lead from no kind of store to the keys of the layout", () => {
+    const below = /^storage\/(?:(?:s3|r2|directory)\/|(?:memory-store|object-store|settle-write|checked-body)\.ts$)/;
+    expect(imports.filter(({ from, to }) => below.test(from) && to === "storage/keys.ts")).toEqual([]);
+  });
+
   it("of a platform's own stand only in its runtime and in the command line", () => {
     const platforms =
       /from "(?:@hono\/node-server|hono\/(?:aws-lambda|cloudflare-workers|deno|bun)|cloudflare:|node:http|node:https)/;

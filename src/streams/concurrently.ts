@@ -1,22 +1,27 @@
-/** Works on the items of a list, several at a time. */
+/** Works on the items of a list or a stream, several at a time. */
 
-/** Calls `work` for each item, at most `limit` at a time. Throws the first error, once no work is under way any more. */
+/**
+ * Calls `work` for each item. At most `limit` items are held at once, the next one that a stream makes included. Throws the
+ * first error, of the source or of the work, once no work is under way any more.
+ */
 export async function concurrently<T>(
-  items: Iterable<T>,
+  items: Iterable<T> | AsyncIterable<T>,
   limit: number,
   work: (item: T) => Promise<unknown>,
 ): Promise<void> {
-  const waiting = items[Symbol.iterator]();
+  const waiting = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
   const failures: unknown[] = [];
   const worker = async (): Promise<void> => {
-    for (let next = waiting.next(); next.done !== true && failures.length === 0; next = waiting.next()) {
-      try {
+    try {
+      for (let next = await waiting.next(); next.done !== true && failures.length === 0; next = await waiting.next()) {
         await work(next.value);
-      } catch (error) {
-        failures.push(error);
       }
+    } catch (error) {
+      failures.push(error);
     }
   };
   await Promise.all(Array.from({ length: limit }, worker));
-  if (failures.length > 0) throw failures[0];
+  if (failures.length === 0) return;
+  await waiting.return?.();
+  throw failures[0];
 }

@@ -7,13 +7,13 @@
  *     <root>/.stowage/versions/…         objects that have been swapped (`file-versions.ts`)
  *     <root>/.stowage/reserve            room for what frees space on a full disk (`reserve-file.ts`)
  *
- * An object is written and flushed under `tmp` and then linked to its key. A name can be linked once: whoever finds it
- * taken has lost. So a key never names half an object, and a killed process leaves nothing but a file under `tmp`, which
- * is removed once it is an hour old, when a process first writes.
+ * An object is written and flushed under `tmp` and then linked to its key. A name can be linked once: a second writer finds
+ * it taken. So a key never names half an object, and a killed process leaves nothing but a file under `tmp`, which is removed
+ * once it is an hour old, when a process first writes.
  *
- * A folder that is empty once its last object is deleted goes as well, but for those of blobs and of incoming tarballs.
- * Other tools may read the directory at any time, and write blobs into it; an index that Stowage has swapped is its own. A
- * link in the place of an object is not followed: there is no such object, and a blob that is written replaces the link.
+ * A folder goes with its last object, except the folders of blobs and of incoming tarballs. Other tools may read the
+ * directory at any time, and write blobs into it; an index that Stowage has swapped is its own. A link in the place of an
+ * object is not followed: to a reader there is no object, and a blob that is written replaces the link.
  */
 import { randomUUID } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
@@ -38,7 +38,7 @@ import type {
   WriteResult,
 } from "../object-store.ts";
 import { inDirectory, linkDurably, makeDirectory, renameDurably, writeDurably } from "./durable-file.ts";
-import { FileBody, fileReadBytes } from "./file-body.ts";
+import { fileReadBytes, readFileBody } from "./file-body.ts";
 import { fromSource, guarded } from "./file-errors.ts";
 import { type FoundFile, etagOf, FileVersions } from "./file-versions.ts";
 import {
@@ -53,16 +53,18 @@ import {
 import { ReserveFile } from "./reserve-file.ts";
 
 const ownFolder = ".stowage";
-/** A file that nobody has written to for so long has lost its process. */
+/** A file that nobody has written to for this long has lost its process. */
 const abandonedMs = 60 * 60 * 1000;
+// Three facts about the layout. A store imports none of its code, but a folder of files has to serve other tools, too.
+
 /**
- * Files that other tools write, too, since they belong to an image layout. Each always has the same bytes. So such a file has
- * no versions, it is replaced in its place if it is damaged, and it never takes the room of the reserve.
+ * Other tools write these files, too, since an image layout has them, and each always has the same bytes. So such a file has
+ * no versions, a damaged one is replaced in its place, and none takes the room of the reserve.
  */
 const contentFolder = "blobs/";
 /** Below these no folder is removed: an image layout has `blobs`, and users put tarballs into `incoming`. */
 const keptFolders = [contentFolder, "incoming/"];
-/** Swapped objects are deleted here: marks, and those of the probe. */
+/** Objects are swapped and deleted here: marks, and those of the probe. */
 const sweptPrefixes = ["condemned/", "staging/"];
 
 /** A directory as a store; several processes may share it. */
@@ -111,7 +113,7 @@ export class DirectoryStore implements ObjectStore {
         if (file === undefined) continue; // it has been replaced: look again
         const info = infoOf(key, found);
         const { start, end } = range ?? { start: 0, end: info.size };
-        return { ...info, body: new FileBody(file, { start, stop: Math.min(end + 1, info.size), doing, signal }) };
+        return { ...info, body: readFileBody(file, { start, stop: Math.min(end + 1, info.size), doing, signal }) };
       }
     });
   }
@@ -261,7 +263,7 @@ function holds(condition: PutCondition, found: FoundFile | undefined): boolean {
 /** How a file system refuses a write, before anything of it is done. It will refuse the next one as well. */
 const refusals: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EROFS", "ENOTDIR"]);
 
-/** A file system that fails may have done what it was asked all the same: a flush can fail after the name is there. */
+/** A file system that fails may still have done what it was asked: a flush can fail when the name is already there. */
 async function orUnanswered<Result>(work: Promise<Result>): Promise<Result | Unanswered> {
   try {
     return await work;

@@ -50,7 +50,7 @@ export async function linkDurably(from: string, to: string): Promise<boolean> {
   return true;
 }
 
-/** Moves a file over whatever has the name. */
+/** Gives a file another name, in place of the file that has it. */
 export async function renameDurably(from: string, to: string): Promise<void> {
   await rename(from, to);
   await syncDirectory(dirname(to));
@@ -60,8 +60,8 @@ export async function renameDurably(from: string, to: string): Promise<void> {
 const maxTries = 10;
 
 /**
- * Makes a directory and its parents, unless they are there. Step by step: Node's own `recursive` goes on for ever where a
- * folder is there and takes no other, such as `/proc`.
+ * Makes a directory and its parents, unless they are there. Step by step: Node's own `recursive` never ends in a folder that
+ * is there and takes no other, such as `/proc`.
  */
 export async function makeDirectory(path: string): Promise<void> {
   for (let tries = 1; ; tries++) {

@@ -1,12 +1,10 @@
-/**
- * The bytes of an open file, or of a range of it. The file is closed with the last byte, when the reader leaves, or when the
- * signal fires: also if no reader ever comes.
- */
+/** The bytes of an open file, or of a range of it. */
 import { Buffer } from "node:buffer";
 import type { FileHandle } from "node:fs/promises";
 import { StowageError } from "../../errors.ts";
-import { guarded } from "./file-errors.ts";
+import { checkedBody } from "../checked-body.ts";
 import type { CallOptions } from "../object-store.ts";
+import { guarded } from "./file-errors.ts";
 
 /** Length of the chunks. */
 export const fileReadBytes = 256 * 1024;
@@ -21,69 +19,44 @@ export interface FileRange extends CallOptions {
   readonly doing: string;
 }
 
-/** An iterator, and no generator: `return` of a generator that has not begun would not close the file. */
-export class FileBody implements AsyncIterableIterator<Uint8Array> {
-  readonly #file: FileHandle;
-  readonly #stop: number;
-  readonly #doing: string;
-  readonly #signal: AbortSignal | undefined;
-  #position: number;
-  #readBytes = firstReadBytes;
-  #closed = false;
+/**
+ * Closes the file with the last byte, when the reader leaves, or when the signal fires: also if no reader ever comes. A reader
+ * that comes after the signal gets its reason.
+ */
+export function readFileBody(file: FileHandle, { start, stop, doing, signal }: FileRange): AsyncIterable<Uint8Array> {
+  let position = start;
+  let readBytes = firstReadBytes;
+  let isClosed = false;
+  const close = async (): Promise<void> => {
+    if (isClosed) return;
+    isClosed = true;
+    signal?.removeEventListener("abort", onAbort);
+    await file.close();
+  };
+  const onAbort = (): void => void close().catch(() => undefined);
+  if (signal?.aborted === true) onAbort();
+  else signal?.addEventListener("abort", onAbort);
 
-  constructor(file: FileHandle, { start, stop, doing, signal }: FileRange) {
-    this.#file = file;
-    this.#position = start;
-    this.#stop = stop;
-    this.#doing = doing;
-    this.#signal = signal;
-    if (signal?.aborted === true) this.#onAbort();
-    else signal?.addEventListener("abort", this.#onAbort);
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-
-  async next(): Promise<IteratorResult<Uint8Array>> {
-    try {
-      this.#signal?.throwIfAborted();
-      if (this.#closed) return { done: true, value: undefined };
-      const chunk = await this.#read();
-      if (this.#position >= this.#stop) await this.#close();
-      return chunk.length === 0 ? { done: true, value: undefined } : { done: false, value: chunk };
-    } catch (error) {
-      await this.#close();
+  const read = async (): Promise<Uint8Array> => {
+    const chunk = Buffer.allocUnsafe(Math.min(readBytes, stop - position));
+    readBytes = Math.min(2 * readBytes, fileReadBytes);
+    const { bytesRead } = await guarded(doing, () => file.read(chunk, 0, chunk.length, position));
+    position += bytesRead;
+    if (bytesRead > 0) return chunk.subarray(0, bytesRead);
+    const message = `Cannot ${doing}: it ends after ${position} bytes, expected ${stop}`;
+    throw new StowageError("STORE_DAMAGED", message);
+  };
+  return checkedBody({
+    next: async () => {
+      signal?.throwIfAborted();
+      const value = isClosed || position >= stop ? undefined : await read();
+      if (position >= stop) await close();
+      return value === undefined ? { done: true, value } : { done: false, value };
+    },
+    size: Math.max(0, stop - start),
+    close,
+    fail: (error) => {
       throw error;
-    }
-  }
-
-  async return(): Promise<IteratorResult<Uint8Array>> {
-    await this.#close();
-    return { done: true, value: undefined };
-  }
-
-  async #read(): Promise<Uint8Array> {
-    const length = Math.max(0, Math.min(this.#readBytes, this.#stop - this.#position));
-    this.#readBytes = Math.min(2 * this.#readBytes, fileReadBytes);
-    if (length === 0) return new Uint8Array();
-    const chunk = Buffer.allocUnsafe(length);
-    const { bytesRead } = await guarded(this.#doing, () => this.#file.read(chunk, 0, length, this.#position));
-    if (bytesRead === 0) {
-      const message = `Cannot ${this.#doing}: it ends after ${this.#position} bytes, expected ${this.#stop}`;
-      throw new StowageError("STORE_DAMAGED", message);
-    }
-    this.#position += bytesRead;
-    return chunk.subarray(0, bytesRead);
-  }
-
-  /** Its reader, if there is one, is told by the signal. */
-  readonly #onAbort = (): void => void this.#close().catch(() => undefined);
-
-  async #close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#signal?.removeEventListener("abort", this.#onAbort);
-    await this.#file.close();
-  }
+    },
+  });
 }

@@ -25,7 +25,7 @@
  * removed only by the winner of a later one, after it has listed the folder. Take a writer that slept anywhere. If its
  * file was there when the folder was listed, it is gone, and step 3 finds nothing to link. If not, the later version
  * was there before the file was, and step 2 finds it. A killed process leaves nothing but names which a later winner
- * removes. The same list keeps an old copy from being moved over a newer one: whoever is late
+ * removes. The same list keeps an old copy from being moved over a newer one: a late writer
  * has nothing left to move. (A winner that is killed before its move leaves the copy one version behind, until the next.)
  *
  * Rejected: lock files, since a dead process keeps them; versions kept for a minute, since a writer may sleep longer.
@@ -112,7 +112,7 @@ export class FileVersions {
   }
 
   /**
-   * Deletes an object, swapped or not. What was there before the call is gone after it, and whoever is about to swap it
+   * Deletes an object, swapped or not. What was there before the call is gone after it, and a writer that is about to swap it
    * loses; what is created and swapped anew meanwhile may go with it. An object that has been swapped within the hour leaves
    * an empty folder under the next number, until `sweep`.
    */

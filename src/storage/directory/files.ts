@@ -31,7 +31,7 @@ export async function leadsToFolder(link: string): Promise<boolean> {
   }
 }
 
-/** Rejects if it is a link: whoever opens a file has found it by `statFile` before. */
+/** Rejects if it is a link: the caller has found a file by `statFile` before. */
 export function openFile(path: string): Promise<FileHandle | undefined> {
   return unlessAbsent(open(path, withoutLinks));
 }

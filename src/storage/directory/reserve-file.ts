@@ -46,7 +46,7 @@ export class ReserveFile {
 
   /**
    * Does work that writes `size` bytes, which `doing` names. Throws `STORE_FULL` unless there is room for them and for the
-   * bytes that the reserve lacks. If the disk becomes full all the same, the reserve takes back the room that the work leaves.
+   * bytes that the reserve lacks. If others fill the disk meanwhile, the reserve takes back the room that the work leaves.
    */
   async spare<Result>(size: number, doing: string, work: () => Promise<Result>): Promise<Result> {
     await this.#checkRoom(size, doing);

@@ -1,6 +1,6 @@
 /**
  * What Stowage uses of a binding to a bucket of R2, in its own words: so it needs no types of Cloudflare's, and a test can
- * hand in whatever behaves like one.
+ * hand in any object that behaves like one.
  */
 
 export interface R2Object {

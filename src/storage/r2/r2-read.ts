@@ -2,6 +2,7 @@
 import { orAbort } from "../../streams/abortable.ts";
 import { byteStreamToBytes } from "../../streams/readable-stream.ts";
 import type { ByteRange, ObjectInfo, StoredObject } from "../object-store.ts";
+import { checkedBody } from "../checked-body.ts";
 import { type WrittenObject, writeIdName } from "../settle-write.ts";
 import { type R2Request, askR2, r2Unavailable } from "./r2-request.ts";
 
@@ -37,34 +38,17 @@ export async function* listR2Objects(request: R2Request, storePrefix: string): A
   } while (cursor !== undefined);
 }
 
-/**
- * Ends with `STORE_UNAVAILABLE` unless `size` bytes come, and with the signal's reason. A reader that leaves early, even
- * before the first byte, cancels the body: it holds one of the six connections that a Worker has.
- */
+/** Closing the body frees one of the six connections that a Worker has. */
 function readBody(body: ReadableStream<Uint8Array>, request: R2Request, size: number): AsyncIterable<Uint8Array> {
   const { signal } = request;
   const chunks = byteStreamToBytes(body);
-  let received = 0;
-  const iterator: AsyncIterator<Uint8Array, undefined> = {
-    async next() {
-      try {
-        const next = await orAbort(chunks.next(), signal);
-        if (next.done !== true) {
-          received += next.value.length;
-          return next;
-        }
-        if (received === size) return { done: true, value: undefined };
-        throw new Error(`The body ended after ${received} bytes, expected ${size}`);
-      } catch (error) {
-        await chunks.return();
-        signal?.throwIfAborted();
-        throw r2Unavailable(error, request);
-      }
+  return checkedBody({
+    next: () => orAbort(chunks.next(), signal),
+    size,
+    close: () => chunks.return(),
+    fail: (error) => {
+      signal?.throwIfAborted();
+      throw r2Unavailable(error, request);
     },
-    async return() {
-      await chunks.return();
-      return { done: true, value: undefined };
-    },
-  };
-  return { [Symbol.asyncIterator]: () => iterator };
+  });
 }

@@ -1,6 +1,7 @@
 /** Streams a large object to R2 in parts, a few of them under way at a time. */
 import { Buffer } from "node:buffer";
 import { abortable } from "../../streams/abortable.ts";
+import { concurrently } from "../../streams/concurrently.ts";
 import { wrongSize } from "../../streams/verify-bytes.ts";
 import type { ByteSource } from "../object-store.ts";
 import type { R2MultipartUpload, R2UploadedPart } from "./r2-bucket.ts";
@@ -31,8 +32,8 @@ export async function uploadParts(source: ByteSource, options: UploadPartsOption
   try {
     const parts: R2UploadedPart[] = [];
     const body = inParts({ size: source.size, body: abortable(source.body, signal) }, { ...options, spare });
-    await eachOf(body, queueSize, async (bytes, i) => {
-      parts[i] = await askR2(unsignaled, () => upload.uploadPart(i + 1, bytes));
+    await concurrently(body, queueSize, async ({ index, bytes }) => {
+      parts[index] = await askR2(unsignaled, () => upload.uploadPart(index + 1, bytes));
       if (bytes.length === partBytes) spare.push(bytes);
     });
     const outcome = await options.complete(() => askR2(unsignaled, () => upload.complete(parts)));
@@ -49,18 +50,21 @@ async function giveUp(upload: R2MultipartUpload): Promise<void> {
   await upload.abort().catch(() => undefined);
 }
 
+interface Part {
+  readonly index: number;
+  readonly bytes: Uint8Array;
+}
+
 interface PartsOptions extends Pick<UploadPartsOptions, "key" | "partBytes"> {
   /** Memory of parts that have gone: used again, since garbage of this size stays long and fills a Worker. */
   readonly spare: Uint8Array[];
 }
 
 /** Copies the bytes into parts; the last one comes only once the body has ended. */
-async function* inParts(
-  { size, body }: ByteSource,
-  { key, partBytes, spare }: PartsOptions,
-): AsyncGenerator<Uint8Array> {
+async function* inParts({ size, body }: ByteSource, { key, partBytes, spare }: PartsOptions): AsyncGenerator<Part> {
   const wrong = (received: number): Error => wrongSize(JSON.stringify(key), { received, size });
   const newPart = (): Uint8Array => (spare.pop() ?? Buffer.allocUnsafeSlow(partBytes)).subarray(0, left);
+  let index = 0;
   let left = size;
   let part = newPart();
   let filled = 0;
@@ -68,7 +72,7 @@ async function* inParts(
     for (let rest = chunk; rest.length > 0;) {
       if (filled === left) throw wrong(size + 1);
       if (filled === part.length) {
-        yield part;
+        yield { index: index++, bytes: part };
         left -= filled;
         part = newPart();
         filled = 0;
@@ -80,32 +84,5 @@ async function* inParts(
     }
   }
   if (filled !== left) throw wrong(size - left + filled);
-  yield part;
-}
-
-/**
- * Works on what comes, so that no more than `limit` things are held at once, the one that comes next included. Throws the
- * first error, of the source or of the work, once no work is under way any more.
- */
-async function eachOf<T>(
-  source: AsyncIterable<T>,
-  limit: number,
-  work: (item: T, index: number) => Promise<void>,
-): Promise<void> {
-  const pending = new Set<Promise<void>>();
-  const failures: unknown[] = [];
-  let index = 0;
-  try {
-    for await (const item of source) {
-      const task: Promise<void> = work(item, index++)
-        .catch((error: unknown) => void failures.push(error))
-        .finally(() => pending.delete(task));
-      pending.add(task);
-      if (pending.size >= limit) await Promise.race(pending);
-      if (failures.length > 0) break;
-    }
-  } finally {
-    await Promise.all(pending);
-  }
-  if (failures.length > 0) throw failures[0];
+  yield { index, bytes: part };
 }

@@ -1,4 +1,4 @@
-/** URLs of a bucket's own, by which whoever knows them reads or writes one object for a while (Signature Version 4). */
+/** URLs of the bucket, by which their holder reads or writes one object for a while (Signature Version 4). */
 import { GetObjectCommand, PutObjectCommand, type S3Client } from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import { StowageError } from "../../errors.ts";

@@ -2,6 +2,7 @@
 import { GetObjectCommand, HeadObjectCommand, paginateListObjectsV2 } from "@aws-sdk/client-s3";
 import { byteStreamToBytes } from "../../streams/readable-stream.ts";
 import type { ByteRange, ObjectInfo, StoredObject } from "../object-store.ts";
+import { checkedBody } from "../checked-body.ts";
 import { type WrittenObject, writeIdName } from "../settle-write.ts";
 import { isAbsent, storeUnavailable, throwFailure } from "./s3-errors.ts";
 import { type S3Call, type S3Request, clientOf } from "./s3-request.ts";
@@ -18,14 +19,14 @@ export async function headS3Object(request: S3Request): Promise<WrittenObject | 
 }
 
 export async function getS3Object(request: S3Request, range?: ByteRange): Promise<StoredObject | undefined> {
-  const { at, call, signal } = request;
+  const { at, call } = request;
   try {
     const command = new GetObjectCommand({ ...at, ...(range && { Range: `bytes=${range.start}-${range.end}` }) });
     const { Body, ContentLength, ContentRange, ETag } = await clientOf(request).send(command);
     try {
       const sent = infoOf({ key: call.key, size: ContentLength, etag: ETag }, call);
       const whole = range === undefined ? sent : infoOf({ ...sent, size: sizeOfRanged(ContentRange) }, call);
-      return { ...whole, body: readBody(Body, { call, size: sent.size, signal }) };
+      return { ...whole, body: readBody(Body, request, sent.size) };
     } catch (error) {
       await discardBody(Body);
       throw error;
@@ -68,43 +69,23 @@ function sizeOfRanged(contentRange: string | undefined): number | undefined {
   return size === undefined ? undefined : Number(size);
 }
 
-interface BodyOptions extends Pick<S3Request, "call" | "signal"> {
-  /** How many bytes the store announced. */
-  readonly size: number;
-}
-
-/**
- * Reads what the SDK hands out. Ends with `STORE_UNAVAILABLE` if the connection breaks or fewer bytes come than were
- * announced, and with the signal's reason if it has fired. A reader that leaves early, even before the first byte, closes the
- * connection.
- */
-function readBody(body: unknown, { call, size, signal }: BodyOptions): AsyncIterable<Uint8Array> {
+/** Reads what the SDK hands out: a stream of Node's, or a web stream if the SDK uses `fetch`, which ends by its iterator. */
+function readBody(body: unknown, request: S3Request, size: number): AsyncIterable<Uint8Array> {
+  const { call, signal } = request;
   if (!isByteStream(body)) throw storeUnavailable(new TypeError("The SDK returned no stream"), call);
   const chunks = body instanceof ReadableStream ? byteStreamToBytes(body) : body[Symbol.asyncIterator]();
-  let received = 0;
-  const iterator: AsyncIterator<Uint8Array, undefined> = {
-    async next() {
-      try {
-        signal?.throwIfAborted();
-        const next = await chunks.next();
-        if (next.done !== true) {
-          received += next.value.length;
-          return next;
-        }
-        if (received === size) return { done: true, value: undefined };
-        throw new Error(`The body ended after ${received} bytes, expected ${size}`);
-      } catch (error) {
-        body.destroy?.();
-        return throwFailure(error, { call, signal });
-      }
+  return checkedBody({
+    next: async () => {
+      signal?.throwIfAborted();
+      return chunks.next();
     },
-    async return() {
+    size,
+    close: async () => {
       body.destroy?.(); // a stream that nobody has begun to read does not close by its iterator alone
       await chunks.return?.();
-      return { done: true, value: undefined };
     },
-  };
-  return { [Symbol.asyncIterator]: () => iterator };
+    fail: (error) => throwFailure(error, request),
+  });
 }
 
 /** Closes a body that nobody will read, and so its connection. */
@@ -114,7 +95,6 @@ async function discardBody(body: unknown): Promise<void> {
   await body[Symbol.asyncIterator]().return?.();
 }
 
-/** A stream of Node's, or a web stream if the SDK uses `fetch`, which ends by its iterator. */
 interface ByteStream extends AsyncIterable<Uint8Array> {
   destroy?(): void;
 }

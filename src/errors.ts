@@ -120,6 +120,27 @@ export class StowageError extends Error {
   }
 }
 
+/** What a limit is, and what exceeded it. */
+export interface Excess extends Readonly<Record<string, unknown>> {
+  /** The setting that sets the limit, such as `maxBlobBytes`, if one does. */
+  readonly limit?: string;
+  /** What was found, if it is known. */
+  readonly found?: unknown;
+  /** The limit. */
+  readonly expected: number;
+}
+
+/**
+ * The error of every limit. `problem` says what could not be done, and ends with what was found:
+ * `Cannot take "x": it has 12 bytes`. More facts in `excess` go into the error's `detail`.
+ */
+export function limitExceeded(problem: string, excess: Excess): StowageError {
+  const setting = excess.limit === undefined ? "" : ` (${excess.limit})`;
+  return new StowageError("LIMIT_EXCEEDED", `${problem}, at most ${excess.expected} are allowed${setting}`, {
+    detail: excess,
+  });
+}
+
 /** The message of anything that was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

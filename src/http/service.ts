@@ -7,6 +7,9 @@ import { withinSeconds } from "../streams/in-time.ts";
 import type { Line } from "../streams/line.ts";
 import type { Answers } from "./answers.ts";
 
+/** Told a line for people who run the service. */
+export type Log = (line: string) => void;
+
 /** What the routes need, with every choice made. */
 export interface Service {
   readonly layout: Layout;
@@ -26,7 +29,7 @@ export interface Service {
   /** It ends with `TIMED_OUT` if the client is silent for too long, sooner while others wait for what `caller` holds. */
   readonly bodyOf: (c: Context, caller: string) => AsyncIterable<Uint8Array>;
   readonly signal: AbortSignal | undefined;
-  readonly log: (line: string) => void;
+  readonly log: Log;
 }
 
 // The time that a load may take counts for whatever reads a request's body: who sends a byte now and then is never silent.

@@ -2,7 +2,7 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { messageOf } from "../errors.ts";
-import type { Log } from "../http/service.ts";
+import type { Log } from "../http/log.ts";
 import { discardRest, keepUnread } from "./incoming-body.ts";
 
 /** Requests that wait on one connection. The connection of a client that sends more is closed. */

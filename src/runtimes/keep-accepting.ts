@@ -4,7 +4,7 @@
  */
 import type { Server } from "node:http";
 import { type Socket, connect } from "node:net";
-import type { Log } from "../http/service.ts";
+import type { Log } from "../http/log.ts";
 
 const lookMs = 100;
 /**

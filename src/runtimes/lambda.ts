@@ -6,7 +6,7 @@ import { Buffer } from "node:buffer";
 import process from "node:process";
 import { messageOf, StowageError } from "../errors.ts";
 import { errorResponse, withoutStore } from "../http/error-response.ts";
-import type { Log } from "../http/service.ts";
+import type { Log } from "../http/log.ts";
 import { type JsonObject, isJsonObject } from "../oci/json.ts";
 import { type OpenedApp, openApp } from "../open-app.ts";
 import { loadS3Events, writtenObjects } from "./s3-events.ts";

@@ -8,7 +8,7 @@
  * to do then.
  */
 import { isTransient, messageOf, quote, StowageError } from "../errors.ts";
-import type { Log } from "../http/service.ts";
+import type { Log } from "../http/log.ts";
 import { incomingPrefix } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { parseLoadPath } from "../load/archive-name.ts";

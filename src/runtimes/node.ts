@@ -6,8 +6,7 @@ import { type IncomingMessage, type Server, type ServerResponse, createServer } 
 import type { Socket } from "node:net";
 import { StowageError } from "../errors.ts";
 import { errorResponse } from "../http/error-response.ts";
-import { FloodGate } from "../http/report-requests.ts";
-import type { Log } from "../http/service.ts";
+import { type Log, FloodGate } from "../http/log.ts";
 import { Connections } from "./connections.ts";
 import { joinSmallChunks } from "./incoming-body.ts";
 import { answerUnparsed, logRefusal, refuseHostless } from "./refuse-unread.ts";

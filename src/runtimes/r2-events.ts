@@ -1,6 +1,6 @@
 /** The events of a bucket of R2, as a queue brings them to a Worker. */
 import { printable } from "../errors.ts";
-import type { Log } from "../http/service.ts";
+import type { Log } from "../http/log.ts";
 import { isJsonObject } from "../oci/json.ts";
 import type { OpenedApp } from "../open-app.ts";
 import { type WrittenObject, loadWritten } from "./load-incoming.ts";

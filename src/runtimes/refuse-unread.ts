@@ -3,7 +3,7 @@ import { type IncomingMessage, type Server, type ServerResponse, maxHeaderSize, 
 import type { Duplex } from "node:stream";
 import { StowageError } from "../errors.ts";
 import { errorResponse } from "../http/error-response.ts";
-import type { Log } from "../http/service.ts";
+import type { Log } from "../http/log.ts";
 import type { Connections } from "./connections.ts";
 import { lingerMs } from "./incoming-body.ts";
 

@@ -7,7 +7,7 @@ import { once } from "node:events";
 import process from "node:process";
 import { describeAccess } from "../auth/access.ts";
 import { messageOf, StowageError } from "../errors.ts";
-import type { Log } from "../http/service.ts";
+import type { Log } from "../http/log.ts";
 import { checkStore } from "../layout/check-store.ts";
 import { openApp } from "../open-app.ts";
 import type { Config } from "../settings/config.ts";

@@ -1,6 +1,6 @@
 /** The events of a bucket of S3, as Lambda hands them over. */
 import { StowageError, messageOf } from "../errors.ts";
-import type { Log } from "../http/service.ts";
+import type { Log } from "../http/log.ts";
 import { isJsonObject } from "../oci/json.ts";
 import type { OpenedApp } from "../open-app.ts";
 import { type WrittenObject, loadWritten } from "./load-incoming.ts";

@@ -1,7 +1,7 @@
 /** The service on Cloudflare Workers. Settings are the Worker's variables and secrets; a bucket of R2 is a binding. */
 import { messageOf, StowageError } from "../errors.ts";
 import { errorResponse } from "../http/error-response.ts";
-import type { Log } from "../http/service.ts";
+import type { Log } from "../http/log.ts";
 import { type OpenedApp, openApp } from "../open-app.ts";
 import type { Settings } from "../settings/settings.ts";
 import { byteStreamToBytes } from "../streams/readable-stream.ts";

@@ -169,7 +169,7 @@ function serviceOf(of: MemoryStore): Service {
   const turns = new Line({ capacity: 1, units: "loads", limit: "maxLoads" });
   const opened = openLayout(of);
   const ignore = (): void => undefined;
-  const answers = new Answers({ layout: opened, hangUp: undefined, log: ignore });
+  const answers = new Answers(opened, ignore);
   return { layout: opened, ...none, loads: turns, parts: turns, answers, bodyOf, signal: undefined, log: ignore };
 }
 

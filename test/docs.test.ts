@@ -129,6 +129,22 @@ describe("the documents", () => {
   });
 });
 
+describe("limits in docs/architecture.md", () => {
+  const page = "docs/architecture.md";
+  /** Links such as [`maxPlaces`](../src/layout/found-referrers.ts). */
+  const named = [...read(page).matchAll(/\[((?:`\w+`(?:, )?)+)\]\(([^)]+)\)/g)].flatMap(([, names = "", link = ""]) =>
+    [...names.matchAll(/\w+/g)].map(([name]) => [name, join(dirname(page), link)] as const),
+  );
+
+  it("are found", () => {
+    expect(named.length).toBeGreaterThan(60);
+  });
+
+  it("are in the files that they lead to", () => {
+    expect(named.filter(([name, path]) => !new RegExp(`\\b${name}\\b`).test(read(path)))).toEqual([]);
+  });
+});
+
 describe("commands in the documents", () => {
   const commands: Readonly<Record<string, Command>> = { serve, load, ls, rm, verify, gc, token };
   const withoutHelp = ["help", "version"];

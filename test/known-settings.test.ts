@@ -5,7 +5,7 @@ import { knownSettings, warnOfUnknown } from "../src/settings/known-settings.ts"
 
 const source = new URL("../src/", import.meta.url);
 const sources = readdirSync(source, { recursive: true, encoding: "utf8" })
-  .filter((path) => path.endsWith(".ts") && path !== "known-settings.ts")
+  .filter((path) => path.endsWith(".ts") && path !== "settings/known-settings.ts")
   .map((path) => readFileSync(new URL(path, source), "utf8"))
   .join("\n");
 const using = readFileSync(new URL("../docs/using.md", import.meta.url), "utf8");

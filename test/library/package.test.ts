@@ -2,9 +2,11 @@
 import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { build } from "esbuild";
 import { beforeAll, describe, expect, it } from "vitest";
+import { runTool } from "../tools/run-tool.ts";
 import { type InstalledPackage, compile, installPackage } from "./install-package.ts";
 
 /** Values that each entry of the package offers. */
@@ -82,6 +84,17 @@ describe("the package", () => {
     const targets = Object.values(installed.manifest.exports).filter((path) => path.endsWith(".js"));
     const paths = targets.flatMap((path) => [path, path.replace(/\.js$/, ".d.ts")]);
     expect(paths.filter((path) => !existsSync(join(home(), path)))).toEqual([]);
+  });
+
+  it("leads from an error to the line of TypeScript", async () => {
+    const lines =
+      'import { openStore } from "stowage"; await openStore("nowhere:", {}).catch((e) => console.log(e.stack));';
+    await writeFile(join(installed.folder, "fail.mjs"), lines);
+    const stack = await runTool(process.execPath, ["--enable-source-maps", join(installed.folder, "fail.mjs")]);
+    const [, line = ""] = /at openStore \(.*\/node_modules\/stowage\/src\/open-store\.ts:(\d+)/.exec(stack) ?? [];
+    expect(line, stack).not.toBe("");
+    const source = await readFile(join(home(), "src/open-store.ts"), "utf8");
+    expect(source.split("\n")[Number(line) - 1]).toContain("throw new StowageError");
   });
 
   it("depends on everything that it imports", async () => {

@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import { randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
@@ -9,7 +10,9 @@ import { describeIfFound } from "../support/requirement.ts";
 import { listFiles, newFolder, until } from "../support/run-stowage.ts";
 import { missingTools } from "../tools/find-tool.ts";
 import { startProgram } from "./start-program.ts";
-import { runtimes } from "./start-runtime.ts";
+import { type RuntimeUnderTest, denoServe, runtimes } from "./start-runtime.ts";
+
+const devScript = fileURLToPath(new URL("../../scripts/dev.mjs", import.meta.url));
 
 /** Sends a load but for its last bytes; `finish` sends those and resolves with the answer's first line. */
 async function beginLoad(
@@ -32,7 +35,9 @@ async function beginLoad(
   };
 }
 
-for (const runtime of runtimes.filter(({ tool }) => ["node20", "deno", "bun"].includes(tool))) {
+const programs = runtimes.filter(({ tool }) => ["node20", "deno", "bun"].includes(tool));
+
+for (const runtime of [...programs, denoServe]) {
   describeIfFound(`the program on ${runtime.name}`, missingTools([runtime.tool]), () => {
     it("finishes the load that runs when it is told to stop, and exits with 0", { timeout: 60_000 }, async () => {
       const folder = await newFolder();
@@ -78,5 +83,15 @@ describeIfFound("the program on Deno Deploy", missingTools(["deno"]), () => {
     const { ended, output } = await startProgram(deno, settings);
     expect(await ended).toBe(2);
     expect(output()).toContain("Others can reach the service");
+  });
+});
+
+describeIfFound("npm run dev", missingTools(["node24"]), () => {
+  it("serves from source", { timeout: 60_000 }, async () => {
+    const command: RuntimeUnderTest["command"] = ({ tool }) => [tool, devScript, "--store", "memory:"];
+    const { child, url, ended, output } = await startProgram({ name: "dev", tool: "node24", store: "S3", command }, {});
+    expect(await (await fetch(`${await url}/healthz`)).text(), output()).toBe("ok\n");
+    child.kill("SIGTERM");
+    expect(await ended, output()).toBe(0);
   });
 });

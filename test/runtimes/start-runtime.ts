@@ -33,6 +33,8 @@ export interface Place {
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const permissions = ["--allow-net", "--allow-env", "--allow-sys", "--allow-read", "--allow-write"];
 
+const serveArguments = ["serve", ...permissions, "--host=127.0.0.1", "--port=0"];
+
 const wranglerOptions = ["dev", "--ip=127.0.0.1", "--port=0", "--inspector-port=0"];
 
 const node = ({ tool, program }: Place): readonly string[] => [tool, program, "serve"];
@@ -71,6 +73,14 @@ export const runtimes: readonly RuntimeUnderTest[] = [
     ],
   },
 ];
+
+/** Deno listens by itself and asks the program's `fetch`. The table of behaviours leaves it out: it has fewer promises. */
+export const denoServe: RuntimeUnderTest = {
+  name: "deno serve",
+  tool: "deno",
+  store: "S3",
+  command: ({ tool }) => [tool, ...serveArguments, join(root, "src/runtimes/deno.ts")],
+};
 
 /** Starts it; what it answers is its URL. */
 export async function startRuntime(

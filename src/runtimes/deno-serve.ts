@@ -1,0 +1,54 @@
+/** The service under `deno serve`: Deno listens, and asks the `fetch` of the main module. */
+import type { Hono } from "hono";
+import { isLoopback } from "../loopback.ts";
+import { readableToBytes } from "../streams/readable-stream.ts";
+import { runProgram, urlOf } from "./run-service.ts";
+
+export class DenoServe {
+  /** What the main module exports as its default. */
+  readonly handlers = {
+    fetch: async (request: Request, info: Deno.ServeHandlerInfo): Promise<Response> => {
+      this.#track(info.completed.catch(() => undefined)); // rejects if the client has gone
+      return (await this.#fetch)(request);
+    },
+    onListen: (address: Deno.Addr): void => {
+      this.#isListening = true;
+      void this.#run(address);
+    },
+  };
+
+  #isListening = false;
+  #start: (fetch: Hono["fetch"]) => void = () => undefined;
+  readonly #fetch = new Promise<Hono["fetch"]>((resolve) => (this.#start = resolve));
+  /** The answers that are under way. */
+  readonly #running = new Set<Promise<void>>();
+
+  /** Has Deno begun to listen? */
+  get isListening(): boolean {
+    return this.#isListening;
+  }
+
+  async #run(address: Deno.Addr): Promise<void> {
+    let cut = (): void => undefined;
+    const isCut = new Promise<void>((resolve) => (cut = resolve));
+    const { hostname, port } = "hostname" in address ? address : { hostname: "0.0.0.0", port: 0 };
+    await runProgram({
+      bodyOf: (c) => readableToBytes(c.req.raw.body),
+      isReachable: !isLoopback(hostname),
+      ignores: ["HOST", "PORT", "STOWAGE_KEEP_ALIVE_SECONDS", "STOWAGE_MAX_CONNECTIONS"],
+      listen: async (fetch) => {
+        this.#start(fetch);
+        return {
+          url: urlOf(hostname, port),
+          close: async () => void (await Promise.race([Promise.all(this.#running), isCut])),
+          cut,
+        };
+      },
+    });
+  }
+
+  #track(answer: Promise<void>): void {
+    this.#running.add(answer);
+    void answer.then(() => this.#running.delete(answer));
+  }
+}

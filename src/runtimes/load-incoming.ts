@@ -11,7 +11,8 @@ import { isTransient, quote, StowageError } from "../errors.ts";
 import { incomingPrefix } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { parseLoadPath } from "../load/archive-name.ts";
-import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
+import type { LoadOptions } from "../load/load.ts";
+import { loadArchive } from "../load/load-archive.ts";
 import type { Receipt } from "../load/receipt.ts";
 
 export interface LoadIncomingOptions extends Omit<LoadOptions, "name"> {

@@ -12,7 +12,8 @@ import type { Log } from "../http/log.ts";
 import { incomingPrefix } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { parseLoadPath } from "../load/archive-name.ts";
-import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
+import type { LoadOptions } from "../load/load.ts";
+import { loadArchive } from "../load/load-archive.ts";
 import { type Receipt, summarize } from "../load/receipt.ts";
 import type { OpenedApp } from "../open-app.ts";
 

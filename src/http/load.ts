@@ -6,9 +6,9 @@ import { checkBodyBytes, parseContentEncoding } from "../load/decode-content.ts"
 import { type LoadOptions, brokenOff, checkName, loadArchive } from "../load/load-archive.ts";
 import { type Receipt, summarize } from "../load/receipt.ts";
 import type { ImageName } from "../oci/reference.ts";
-import { afterFirstChunk } from "../streams/abortable.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
+import { WatchedSource } from "../streams/watched-source.ts";
 import { callerName, mayReach } from "./authentication.ts";
 import { contentLengthOf, expectationOf } from "./conditions.ts";
 import { errorResponse } from "./error-response.ts";
@@ -56,7 +56,7 @@ export interface AnswerLoadOptions {
   /** Bytes of the tarball, where that is known beforehand. */
   readonly announcedBytes: number | undefined;
   /** The request's body. Without it, `load` is given an empty one. */
-  readonly body?: AsyncIterable<Uint8Array>;
+  readonly body?: WatchedSource;
   readonly load: (body: AsyncIterable<Uint8Array>, options: LoadOptions) => Promise<Receipt>;
 }
 
@@ -65,7 +65,7 @@ export interface AnswerLoadOptions {
  * without the body is decided before it is read: a client that is refused need not have sent it.
  */
 export async function answerLoad(c: Context, options: AnswerLoadOptions): Promise<Response> {
-  const { service, name, announcedBytes, body = noBody, load } = options;
+  const { service, name, announcedBytes, body = new WatchedSource(noBody), load } = options;
   checkBodyBytes(announcedBytes ?? 0, service.layout.limits.maxBodyBytes);
   const query = readLoadQuery(c);
   const expects = expectationOf(c);
@@ -75,16 +75,16 @@ export async function answerLoad(c: Context, options: AnswerLoadOptions): Promis
   const { repair } = query;
   const receipt = await withinLoadSeconds("the load", service, async (signal) => {
     // A request of headers alone holds no turn.
-    const begun = await afterFirstChunk(body, signal).catch((error: unknown) => {
+    await body.begin(signal).catch((error: unknown) => {
       throw brokenOff(error, 0);
     });
     try {
       const endTurn = await service.loads.acquire(1, { caller, signal, maxWaitMs: maxTurnWaitMs });
       const { immutableTags } = service;
-      const loading = load(begun, { caller, name, expects, repair, immutableTags, mayPublish, signal });
+      const loading = load(body, { caller, name, expects, repair, immutableTags, mayPublish, signal });
       return await loading.finally(endTurn);
     } finally {
-      begun.return?.().catch(() => undefined); // not awaited: a silent client's body ends only once it goes on
+      await body.return();
     }
   });
   service.log(`${caller} ${summarize(receipt)}`);

@@ -2,7 +2,6 @@
 import type { Context } from "hono";
 import { messageOf, StowageError } from "../errors.ts";
 import { type JsonObject, describeJson, isJsonObject, parseJson } from "../oci/json.ts";
-import { abortable, afterFirstChunk } from "../streams/abortable.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { type Release, maxTurnWaitMs } from "../streams/line.ts";
@@ -28,15 +27,16 @@ export async function readJsonObject<T>(
   const announced = contentLengthOf(c) ?? maxBytes;
   if (announced > maxBytes) throw tooLong(c, maxBytes);
   return withinLoadSeconds("reading what was sent", service, async (signal) => {
-    const body = await afterFirstChunk(service.bodyOf(c, caller), signal); // headers alone hold no memory
+    const body = service.bodyOf(c, caller);
+    await body.begin(signal); // headers alone hold no memory
     let release: Release | undefined;
     try {
       const { budget } = service.layout;
       const bytes = Math.min(memoryPerByte * announced, budget.maxBlobBytes);
       release = await budget.take(bytes, { caller, signal, maxWaitMs: maxTurnWaitMs });
-      return await use(await readJson(c, abortable(body, signal), announced));
+      return await use(await readJson(c, body, announced));
     } finally {
-      body.return?.().catch(() => undefined); // not awaited: a silent client's body ends only once it goes on
+      await body.return();
       release?.();
     }
   });

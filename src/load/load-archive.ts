@@ -7,15 +7,16 @@ import type { Meter } from "../archive/decompress.ts";
 import { messageOf, StowageError } from "../errors.ts";
 import { RescuingStore } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
+import type { Limits } from "../limits.ts";
 import { ParsedJson } from "../layout/parsed-json.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Expectation } from "../oci/index-change.ts";
 import { type ImageName, formatName, parseName } from "../oci/reference.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { CountingStore } from "../storage/counting-store.ts";
-import { abortable } from "../streams/abortable.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
 import type { Release } from "../streams/line.ts";
+import { WatchedSource } from "../streams/watched-source.ts";
 import { BlobIntake } from "./blob-intake.ts";
 import { type ContentEncoding, checkBodyBytes, decodeContent } from "./decode-content.ts";
 import type { DockerFiles } from "./docker-files.ts";
@@ -89,6 +90,7 @@ export async function loadArchive(
   setMaxListeners(0, signal); // each request under way listens to it
   const { limits, budget, clock } = layout;
   const { caller } = options;
+  const received = watchLoad(source, limits, signal);
   const counted = new CountingStore(layout.store);
   const store = new RescuingStore(counted, { clock });
   const load: RunningLoad = {
@@ -104,12 +106,12 @@ export async function loadArchive(
     caller,
     signal,
     parsed: new ParsedJson({ limits, budget, caller, signal }),
-    received: { bytes: 0 },
+    received,
   };
   const intake = new BlobIntake({ ...load, onFailure: (error) => failed.abort(error) });
   let archive: StoredArchive;
   try {
-    archive = await storeArchive(abortable(metered(source, load), signal), intake, load);
+    archive = await storeArchive(received, intake, load);
   } catch (error) {
     failed.abort(error);
     load.parsed.end();
@@ -231,21 +233,17 @@ function tooManyOwnBlobs(): StowageError {
   return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxOwnBlobs } });
 }
 
-/** Counts the bytes. A source that breaks off is its sender's doing; its own error says so only in a platform's words. */
-async function* metered(
-  source: AsyncIterable<Uint8Array>,
-  { received, limits }: Pick<RunningLoad, "received" | "limits">,
-): AsyncGenerator<Uint8Array> {
-  try {
-    for await (const chunk of source) {
+/** Watches the source of a load. A source that breaks off is its sender's doing; its own error says so only in a platform's words. */
+function watchLoad(source: AsyncIterable<Uint8Array>, { maxBodyBytes }: Limits, signal: AbortSignal): WatchedSource {
+  const watched = WatchedSource.of(source);
+  return watched.watch({
+    signal,
+    onChunk: (chunk) => {
       if (!ArrayBuffer.isView(chunk)) throw notBytes(chunk);
-      received.bytes += chunk.length;
-      checkBodyBytes(received.bytes, limits.maxBodyBytes);
-      yield chunk;
-    }
-  } catch (error) {
-    throw brokenOff(error, received.bytes);
-  }
+      checkBodyBytes(watched.bytes + chunk.length, maxBodyBytes);
+    },
+    onFailure: (error) => brokenOff(error, watched.bytes),
+  });
 }
 
 /** The error that a source broke off after this many bytes, unless it says itself why. */

@@ -9,7 +9,8 @@ import type { Layout } from "../layout/layout.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { Line } from "../streams/line.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
-import { type SilenceLimits, untilSilent } from "../streams/until-silent.ts";
+import type { SilenceLimits } from "../streams/silence.ts";
+import { WatchedSource } from "../streams/watched-source.ts";
 import { Answers } from "./answers.ts";
 import { authenticate, authorizeAnything, isAnonymous } from "./authentication.ts";
 import { blobRoutes } from "./blobs.ts";
@@ -86,7 +87,7 @@ export function createApp(options: AppOptions): Hono {
     maxResponseBytes: options.maxResponseBytes,
     redirectBlobs: options.redirectBlobs ?? false,
     immutableTags: options.immutableTags ?? [],
-    bodyOf: (c, caller) => untilSilent(bodyOf(c), silenceOf(caller)),
+    bodyOf: (c, caller) => new WatchedSource(bodyOf(c), silenceOf(caller)),
     signal: options.signal,
     log,
   };

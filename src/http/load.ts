@@ -7,8 +7,8 @@ import { brokenOff, loadArchive } from "../load/load-archive.ts";
 import { type LoadOptions, checkName } from "../load/load.ts";
 import { type Receipt, summarize } from "../load/receipt.ts";
 import type { ImageName } from "../oci/reference.ts";
-import { afterFirstChunk } from "../streams/abortable.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
+import { WatchedSource } from "../streams/watched-source.ts";
 import { callerName, mayReach, waitingTurnOf } from "./authentication.ts";
 import { contentLengthOf, expectationOf } from "./conditions.ts";
 import { errorResponse } from "./error-response.ts";
@@ -49,7 +49,7 @@ export interface AskedLoad {
   /** Bytes of the tarball, if they are known before it is read. */
   readonly announcedBytes: number | undefined;
   /** The request's body. Empty by default. */
-  readonly body?: AsyncIterable<Uint8Array>;
+  readonly body?: WatchedSource;
   readonly load: (body: AsyncIterable<Uint8Array>, options: LoadOptions) => Promise<Receipt>;
 }
 
@@ -58,7 +58,7 @@ export interface AskedLoad {
  * first: a client that is refused need not send its body.
  */
 export async function answerLoad(c: Context, service: Service, asked: AskedLoad): Promise<Response> {
-  const { name, announcedBytes, body = readableToBytes(null), load } = asked;
+  const { name, announcedBytes, body = new WatchedSource(readableToBytes(null)), load } = asked;
   checkBodyBytes(announcedBytes ?? 0, service.layout.limits.maxBodyBytes);
   const query = readLoadQuery(c);
   const expects = expectationOf(c);
@@ -68,16 +68,16 @@ export async function answerLoad(c: Context, service: Service, asked: AskedLoad)
   const { repair } = query;
   const receipt = await withinLoadSeconds("the load", service, async (signal) => {
     // A request that has sent only its headers holds no turn.
-    const begun = await afterFirstChunk(body, signal).catch((error: unknown) => {
+    await body.begin(signal).catch((error: unknown) => {
       throw brokenOff(error, 0);
     });
     try {
       const endTurn = await service.loads.acquire(1, { ...waitingTurnOf(c), signal });
       const { immutableTags } = service;
-      const loading = load(begun, { caller, name, expects, repair, immutableTags, mayPublish, signal });
+      const loading = load(body, { caller, name, expects, repair, immutableTags, mayPublish, signal });
       return await loading.finally(endTurn);
     } finally {
-      begun.return?.().catch(() => undefined); // not awaited: the body of a silent client ends only when the client goes on
+      await body.return();
     }
   });
   service.log(`${caller} ${summarize(receipt)}`);

@@ -2,7 +2,6 @@
 import type { Context } from "hono";
 import { limitExceeded, messageOf, StowageError } from "../errors.ts";
 import { type JsonObject, describeJson, isJsonObject, parseJson } from "../oci/json.ts";
-import { abortable, afterFirstChunk } from "../streams/abortable.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import type { Release } from "../streams/line.ts";
@@ -28,15 +27,16 @@ export async function readJsonObject<T>(
   const announced = contentLengthOf(c) ?? maxBytes;
   if (announced > maxBytes) throw tooLong(c, maxBytes);
   return withinLoadSeconds("reading what was sent", service, async (signal) => {
-    const body = await afterFirstChunk(service.bodyOf(c, callerName(c)), signal); // headers alone hold no memory
+    const body = service.bodyOf(c, callerName(c));
+    await body.begin(signal); // headers alone hold no memory
     let release: Release | undefined;
     try {
       const { budget } = service.layout;
       const bytes = Math.min(memoryPerByte * announced, budget.maxBlobBytes);
       release = await budget.take(bytes, { ...waitingTurnOf(c), signal });
-      return await use(await parseBody(c, abortable(body, signal), announced));
+      return await use(await parseBody(c, body, announced));
     } finally {
-      body.return?.().catch(() => undefined); // not awaited: the body of a silent client ends only when the client goes on
+      await body.return();
       release?.();
     }
   });

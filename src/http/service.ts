@@ -5,6 +5,7 @@ import type { Layout } from "../layout/layout.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { withinSeconds } from "../streams/in-time.ts";
 import type { Line } from "../streams/line.ts";
+import type { WatchedSource } from "../streams/watched-source.ts";
 import type { Answers } from "./answers.ts";
 import type { Log } from "./log.ts";
 
@@ -25,7 +26,7 @@ export interface Service {
   /** Tags that never move and are never removed. */
   readonly immutableTags: readonly TagPattern[];
   /** The body ends with `TIMED_OUT` if the client is silent for too long, sooner while others wait for what `caller` holds. */
-  readonly bodyOf: (c: Context, caller: string) => AsyncIterable<Uint8Array>;
+  readonly bodyOf: (c: Context, caller: string) => WatchedSource;
   readonly signal: AbortSignal | undefined;
   readonly log: Log;
 }

@@ -4,8 +4,9 @@
  */
 import { messageOf, StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
-import { abortable } from "../streams/abortable.ts";
+import type { Limits } from "../limits.ts";
 import type { Release } from "../streams/line.ts";
+import { WatchedSource } from "../streams/watched-source.ts";
 import { checkBodyBytes, decodeContent } from "./decode-content.ts";
 import type { DockerFiles } from "./docker-files.ts";
 import { makeDockerImages } from "./docker-images.ts";
@@ -35,9 +36,10 @@ export async function loadArchive(
   options: LoadOptions = {},
 ): Promise<Receipt> {
   const load = new Load(layout, options);
-  const { intake, json, received } = load;
+  const { intake, json } = load;
+  const received = watchLoad(source, layout.limits, load.signal);
   try {
-    const archive = await storeArchive(load, source);
+    const archive = await storeArchive(load, received);
     const images = await publishImages(load, archive);
     const blobs = intake.receipts();
     const bytesOf = (isPresent: boolean): number =>
@@ -50,9 +52,9 @@ export async function loadArchive(
 }
 
 /** Reads the archive to its end. Everything is in the store then, and nothing is published. */
-async function storeArchive(load: Load, source: AsyncIterable<Uint8Array>): Promise<LoadedArchive> {
+async function storeArchive(load: Load, source: WatchedSource): Promise<LoadedArchive> {
   try {
-    const archive = await readSource(load, abortable(metered(load, source), load.signal));
+    const archive = await readSource(load, source);
     await load.intake.settled();
     return archive;
   } catch (error) {
@@ -66,8 +68,8 @@ interface LoadedArchive extends StoredArchive {
   readonly ignored: readonly IgnoredEntry[];
 }
 
-async function readSource(load: Load, source: AsyncIterable<Uint8Array>): Promise<LoadedArchive> {
-  const { layout, caller, signal, intake, json, received } = load;
+async function readSource(load: Load, source: WatchedSource): Promise<LoadedArchive> {
+  const { layout, caller, signal, intake, json } = load;
   const { limits, budget } = layout;
   let isHeld = false;
   const holdWindow = async (bytes: number): Promise<Release> => {
@@ -75,8 +77,8 @@ async function readSource(load: Load, source: AsyncIterable<Uint8Array>): Promis
     isHeld = true;
     return budget.takeLasting(bytes, { caller, signal });
   };
-  const content = decodeContent(source, load.contentEncoding, { ...limits, holdWindow, received });
-  const contents = await takeEntries(content, { intake, limits, holdWindow, received });
+  const content = decodeContent(source, load.contentEncoding, { ...limits, holdWindow, received: source });
+  const contents = await takeEntries(content, { intake, limits, holdWindow, received: source });
   await intake.settled();
   const { index, isLayout, dockerFiles, ignored } = contents;
   if (index !== undefined) {
@@ -124,18 +126,17 @@ function twoWindows(): StowageError {
   return new StowageError("UNSUPPORTED", "Cannot load the archive: it is zstd inside a Content-Encoding of zstd");
 }
 
-/** Counts the bytes. A source that breaks off is its sender's doing; its own error says so only in a platform's words. */
-async function* metered({ received, layout }: Load, source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  try {
-    for await (const chunk of source) {
+/** Watches the source of a load. A source that breaks off is its sender's doing; its own error says so only in a platform's words. */
+function watchLoad(source: AsyncIterable<Uint8Array>, { maxBodyBytes }: Limits, signal: AbortSignal): WatchedSource {
+  const watched = WatchedSource.of(source);
+  return watched.watch({
+    signal,
+    onChunk: (chunk) => {
       if (!ArrayBuffer.isView(chunk)) throw notBytes(chunk);
-      received.bytes += chunk.length;
-      checkBodyBytes(received.bytes, layout.limits.maxBodyBytes);
-      yield chunk;
-    }
-  } catch (error) {
-    throw brokenOff(error, received.bytes);
-  }
+      checkBodyBytes(watched.bytes + chunk.length, maxBodyBytes);
+    },
+    onFailure: (error) => brokenOff(error, watched.bytes),
+  });
 }
 
 /** The error that a source broke off after this many bytes, unless it says itself why. */

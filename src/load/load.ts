@@ -1,6 +1,5 @@
 /** A load under way: what all of its steps share. */
 import { setMaxListeners } from "node:events";
-import type { Meter } from "../archive/decompress.ts";
 import { limitExceeded, StowageError } from "../errors.ts";
 import { RescuingStore } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
@@ -56,8 +55,6 @@ export class Load {
   readonly contentEncoding: ContentEncoding;
   readonly json: ParsedJson;
   readonly intake: BlobIntake;
-  /** Counts the bytes of the source. */
-  readonly received: Meter = { bytes: 0 };
   readonly #counted: CountingStore;
   readonly #failed = new AbortController(); // a blob that cannot be stored ends the reading at once
   #storedBlobs = 0;

@@ -20,6 +20,7 @@ import type { Descriptor } from "../../src/oci/descriptor.ts";
 import { subjectOf, tagOf } from "../../src/oci/index-entry.ts";
 import { ociLayoutJson } from "../../src/oci/manifest.ts";
 import { ByteBudget } from "../../src/streams/byte-budget.ts";
+import { ByteReader } from "../../src/streams/byte-reader.ts";
 import { Scheduler, seededRandom, simulatedClock } from "../commit/scheduler.ts";
 import { type SampleImage, sampleImages } from "./sample-images.ts";
 import { type ErrorClass, type Objects, SimulatedStore } from "./simulated-bucket.ts";
@@ -139,7 +140,7 @@ class Simulation implements SimulationResult {
     for (const [digest, bytes] of image.blobs) {
       if (image.parts.has(digest) && this.#random() < 0.3 && (await asker.head(blobKey(digest)))) continue;
       await clock.sleep(this.#random() * pauseMs);
-      const blob = { digest, size: bytes.length, body: once(bytes) };
+      const blob = { digest, size: bytes.length, body: new ByteReader(once(bytes)).stream() };
       const { stored } = await storeBlob(blob, { store: rescuing, budget, signal });
       this.sights.add(`a load found a blob ${await stored}`);
       known.set(digest, bytes);

@@ -1,8 +1,8 @@
 /**
- * What the package offers to other programs: the service as a Hono app, loading by itself, and stores by their URLs. Each
- * kind of store has an entry of its own beside this one, so that a bundle for one platform does not carry the others'.
+ * What the package offers to other programs: the service as a Hono app, loading without a service, and stores by their URLs.
+ * Each kind of store has an entry of its own, so that a bundle for one platform has no code for the others.
  *
- * To read what was loaded there is the distribution specification: ask the app, `createApp(…).request("/v2/…")`.
+ * To read images, ask the app by the distribution specification: `createApp(…).request("/v2/…")`.
  */
 export type { Access, AccessRules, Action, Grant, Token } from "./auth/access.ts";
 export type { Clock } from "./clock.ts";

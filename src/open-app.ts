@@ -1,29 +1,26 @@
-/** From settings to the app: what every platform does before it serves. */
+/** Opens the app that the settings describe. Every platform does this before it serves. */
 import type { Hono } from "hono";
 import { type AppOptions, createApp } from "./http/app.ts";
 import { Layout } from "./layout/layout.ts";
 import { type OpenStoreOptions, openStore } from "./open-store.ts";
-import { type Config, type ConfigOptions, parseConfig } from "./settings/config.ts";
+import { type Config, type PlatformTraits, parseConfig } from "./settings/config.ts";
 import { type Settings, variablesOf } from "./settings/settings.ts";
 
 /** What a platform adds to the settings. */
 export interface Platform
   extends
     Omit<AppOptions, "layout" | "access" | "redirectBlobs" | "immutableTags" | "logPulls">,
-    ConfigOptions,
+    PlatformTraits,
     OpenStoreOptions {}
 
 export interface OpenedApp {
   readonly app: Hono;
   readonly config: Config;
-  /** For loads that come another way than through the app, such as those of a bucket's events. */
+  /** For loads that do not come through the app, such as those of a bucket's events. */
   readonly layout: Layout;
 }
 
-/**
- * Reads the settings, logs what is odd about them, opens the store and makes the app. Throws `INPUT_INVALID` with every
- * problem of the settings.
- */
+/** Reads the settings, logs warnings, opens the store and makes the app. Throws `INPUT_INVALID` with every problem found. */
 export async function openApp(settings: Settings, platform: Platform): Promise<OpenedApp> {
   const config = parseConfig(variablesOf(settings), platform);
   for (const warning of config.warnings) platform.log?.(`Warning: ${warning}`);

@@ -1,21 +1,20 @@
-/** Opens the store that a URL names. Only the code of that store is loaded: the AWS SDK takes a quarter of a second. */
+/** Opens the store that a URL names. Loads only the code of that kind of store: the AWS SDK takes a quarter of a second. */
 import { StowageError } from "./errors.ts";
 import { type Settings, variablesOf } from "./settings/settings.ts";
 import type { ObjectStore } from "./storage/object-store.ts";
 
-/** How a store is opened, beside what the settings say. */
 export interface OpenStoreOptions {
-  /** Parts of one large blob on their way to S3 at once; fewer take less memory. */
+  /** Parts of one large blob that go to S3 at the same time. Fewer take less memory. */
   readonly queueSize?: number | undefined;
 }
 
 /**
  * Opens a store by its URL:
  *
- *     file:./data            a directory, made when it is first written to
- *     s3://bucket/prefix     a bucket; endpoint, region and credentials are the AWS SDK's own settings
- *     r2:BINDING/prefix      a bucket of R2, by the binding of this name that the Worker has
- *     memory:                nothing is kept
+ *     file:./data            a directory, made by the first write
+ *     s3://bucket/prefix     a bucket; the AWS SDK's settings have endpoint, region and credentials
+ *     r2:BINDING/prefix      a bucket of R2, bound to the Worker under this name
+ *     memory:                lost when the process ends
  *
  * Throws `INPUT_INVALID` for any other URL.
  */

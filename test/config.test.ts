@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { defaultLimits } from "../src/limits.ts";
-import { type Config, type ConfigOptions, parseConfig } from "../src/settings/config.ts";
+import { type Config, type PlatformTraits, parseConfig } from "../src/settings/config.ts";
 import { sha256 } from "./support/bytes.ts";
 
 const token = {
@@ -13,7 +13,7 @@ const token = {
 const STOWAGE_TOKENS = JSON.stringify([token]);
 const reachable = { HOST: "0.0.0.0" };
 
-function accessOf(env: Record<string, string>, options?: ConfigOptions): Config["access"] {
+function accessOf(env: Record<string, string>, options?: PlatformTraits): Config["access"] {
   return parseConfig(env, options).access;
 }
 

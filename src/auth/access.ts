@@ -1,50 +1,48 @@
-/** Who may do what with which repositories: the rules, without any of HTTP in them. */
+/** Who may do what with which repositories. These rules know nothing of HTTP. */
 import { matchesPattern } from "../oci/tag-pattern.ts";
 
-/** What a token can allow. `load` brings images in; `delete` takes manifests and tags out. */
+/** What a token can allow. `load` adds images. `delete` removes manifests and tags. */
 export type Action = "pull" | "load" | "delete";
 
 export const actions: readonly Action[] = ["pull", "load", "delete"];
 
-/** What somebody may do: each of the actions with each of the repositories. */
+/** Allows each of the actions with each of the repositories. */
 export interface Grant {
   readonly actions: readonly Action[];
-  /** Patterns of repository names: `*` is any part of a name up to the next `/`, `**` any part at all. */
+  /** Patterns of repository names. `*` stands for any part of a name up to the next `/`, `**` for any part. */
   readonly repositories: readonly string[];
 }
 
-/** A secret that whoever asks can show, and what it allows. */
+/** A secret that clients show, and what it allows. */
 export interface Token extends Grant {
-  /** Names it in the log; it is no secret. */
+  /** The name in the log. It is no secret. */
   readonly name: string;
-  /** SHA-256 of the secret, 64 lower-case hex digits: the settings need not keep the secret itself. */
+  /** SHA-256 of the secret, 64 lower-case hex digits. The settings do not keep the secret itself. */
   readonly sha256: string;
 }
 
-/** Who may do what, where not everybody may do everything. */
 export interface AccessRules {
   readonly tokens: readonly Token[];
-  /** Whoever shows no token at all may pull everything. */
+  /** Clients without a token may pull everything. */
   readonly anonymousPull: boolean;
 }
 
-/** `anyone`: nobody is asked. It has to be said in as many words. */
+/** `anyone`: every client may do everything. */
 export type Access = AccessRules | "anyone";
 
-// Does a grant cover what somebody asks for?
-
-/** May whoever has the grant do this with the repository, or, without one, with any at all? */
+/** Does the grant allow the action with the repository? Without a repository: with any repository at all? */
 export function permits(grant: Grant, action: Action, repository?: string): boolean {
   if (!grant.actions.includes(action)) return false;
   return repository === undefined || grant.repositories.some((pattern) => matchesPattern(pattern, repository));
 }
 
-// Says who may do what, for the line with which a service starts.
-
-/** How many tokens are named at most. */
+/** Tokens that `describeAccess` names. */
 const maxNamed = 5;
 
-/** `anyone may pull, load and delete`, or `ci may load in team/**; cluster may pull; nobody else may do anything`. */
+/**
+ * For the first line of the log: `anyone may pull, load and delete`, or `ci may load in team/**; cluster may pull; nobody else
+ * may do anything`.
+ */
 export function describeAccess(access: Access): string {
   if (access === "anyone") return `anyone may ${listed(actions)}`;
   const { tokens, anonymousPull } = access;

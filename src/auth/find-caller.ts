@@ -1,20 +1,20 @@
-/** From the secret that a request shows to whoever asks. */
+/** Finds the caller that a secret belongs to. */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { type Access, type Grant, type Token, actions } from "./access.ts";
 
-/** Whoever asks, and what they may do. */
+/** Who sends a request, and what that caller may do. */
 export interface Caller extends Grant {
-  /** For the log: a token's name, `nobody`, or `anyone` where nobody is asked. */
+  /** For the log: a token's name, `nobody` without a token, or `anyone` on a service without tokens. */
   readonly name: string;
-  /** Have they said who they are? */
+  /** Has the caller shown a token? */
   readonly isKnown: boolean;
 }
 
 const anyone: Caller = { name: "anyone", isKnown: false, actions, repositories: ["**"] };
 
 /**
- * Finds who shows this secret, or no secret at all. Undefined if no token has it: a wrong secret is never taken for
- * none, so that whoever mistypes one learns of it.
+ * The caller with this secret, or without a secret. Undefined for a wrong secret: a client that mistypes its secret gets an
+ * error, and not the rights of a client without one.
  */
 export function findCaller(access: Access, secret: string | undefined): Caller | undefined {
   if (access === "anyone") return anyone;
@@ -23,7 +23,7 @@ export function findCaller(access: Access, secret: string | undefined): Caller |
   return token === undefined ? undefined : { ...token, isKnown: true };
 }
 
-/** Compares with every token, whether one was found or not: how long it takes tells nothing of them. */
+/** Compares with every token, also after a match, so that the time taken tells nothing about the tokens. */
 function findToken(tokens: readonly Token[], secret: string): Token | undefined {
   const digest = createHash("sha256").update(secret).digest();
   return tokens.reduce<Token | undefined>((found, token) => (hasDigest(token, digest) ? token : found), undefined);

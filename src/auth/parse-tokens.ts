@@ -1,17 +1,17 @@
-/** The tokens of a setting, a JSON list. What stands in it is never repeated in a message: it may be a secret. */
+/** Reads the tokens of a setting, a JSON list. Messages repeat no values: any of them may be a secret. */
 import { createHash } from "node:crypto";
 import { isJsonObject } from "../oci/json.ts";
 import { isPattern } from "../oci/tag-pattern.ts";
 import { type Action, type Token, actions } from "./access.ts";
 
 export interface ParsedTokens {
-  /** Undefined if the setting says nothing; an empty list, like any other, says that nobody else is let in. */
+  /** Undefined for an empty setting. With an empty list, no client has a token. */
   readonly tokens: readonly Token[] | undefined;
-  /** All that cannot be used. */
+  /** One for each part that cannot be used. */
   readonly problems: readonly string[];
 }
 
-/** Reads `[{"name", "sha256", "actions", "repositories"?}, …]`; without `repositories` a token is good for all. */
+/** Reads `[{"name", "sha256", "actions", "repositories"?}, …]`. A token without `repositories` is for all of them. */
 export function parseTokens(text: string): ParsedTokens {
   if (text === "") return { tokens: undefined, problems: [] };
   const list = tryJson(text);
@@ -30,7 +30,7 @@ export function parseTokens(text: string): ParsedTokens {
   return { tokens, problems };
 }
 
-/** Is it fit to stand in a log, a URL and a list of settings? */
+/** A name must fit into a log, a URL and a list of settings. */
 export function isTokenName(value: unknown): value is string {
   return typeof value === "string" && /^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,63}$/.test(value);
 }
@@ -41,7 +41,7 @@ function tryJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    return undefined; // what the error says would show a piece of the text
+    return undefined; // the message of the error would show a part of the text
   }
 }
 
@@ -76,7 +76,7 @@ function readToken(entry: unknown, report: (problem: string) => void): Token | u
 const properties: ReadonlySet<string> = new Set(["name", "sha256", "actions", "repositories"]);
 const patternForm = 'a list of repository names, "*" in them for any part up to the next "/", "**" for any part at all';
 
-/** An empty variable in a script has these, without and with a line's end. */
+/** Digests of an empty secret, without and with a line's end: an unset variable in a script leads to them. */
 const emptyDigests = ["", "\n"].map((text) => createHash("sha256").update(text).digest("hex"));
 
 function isDigestOfSecret(value: unknown): value is string {
@@ -91,7 +91,7 @@ function isNamePattern(value: unknown): value is string {
   return typeof value === "string" && isPattern(value);
 }
 
-/** A list that is empty would allow nothing: it is a mistake. */
+/** An empty list is refused: a token that allows nothing is a mistake. */
 function isListOf<T>(isRight: (value: unknown) => value is T): (value: unknown) => value is readonly T[] {
   return (value): value is readonly T[] => Array.isArray(value) && value.length > 0 && value.every(isRight);
 }

@@ -1,8 +1,8 @@
-/** How the commands show sizes, times and names to people. */
+/** Sizes, times, names and tables for people. */
 
 const units = ["KiB", "MiB", "GiB", "TiB", "PiB"] as const;
 
-/** Three digits are enough: `1.25 GiB`, `37.2 MiB`, `512 bytes`. */
+/** Three digits at most: `1.25 GiB`, `37.2 MiB`, `512 bytes`. */
 export function formatBytes(bytes: number): string {
   if (bytes < 1024) return `${Math.round(bytes)} ${bytes === 1 ? "byte" : "bytes"}`;
   let value = bytes / 1024;
@@ -27,12 +27,10 @@ export function formatCount(count: number, singular: string, plural = `${singula
   return `${count} ${count === 1 ? singular : plural}`;
 }
 
-/** Names come from archives that anybody may have written: none of them may steer a terminal. */
+/** Names from an archive could contain control characters that steer a terminal. */
 export { printableLines as printable } from "../errors.ts";
 
-// Lays out rows in columns, two spaces apart.
-
-/** Each line ends with a line's end and has no spaces before it. */
+/** Lays out rows in columns, two spaces apart. No line ends with spaces. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];
   for (const row of rows) {

@@ -51,7 +51,7 @@ Examples:
       },
       allowPositionals: true,
     });
-    checkCount(positionals, { min: 0, max: 0, usage: "options only" });
+    checkCount(positionals, 0, 0, "options only");
     const { now, force, grace = defaultGrace } = values;
     if (now && values.grace !== undefined) {
       throw new StowageError("INPUT_INVALID", "found --now and --grace, expected one of them");
@@ -64,7 +64,7 @@ Examples:
     io.stdout.write(
       values.json
         ? `${JSON.stringify(report, undefined, 2)}\n`
-        : describe(report, { url: layout.store.url, isDryRun, grace: now ? undefined : grace }),
+        : describe(report, layout.store.url, isDryRun, now ? undefined : grace),
     );
     for (const problem of report.problems) io.stderr.write(printable(`stowage gc: ${problem}\n`));
     return report.undecided.blobs + report.problems.length === 0 ? exitCodes.ok : exitCodes.failed;
@@ -73,21 +73,15 @@ Examples:
 
 function parseGrace(text: string): number {
   const graceMs = parseDuration(text);
-  if (graceMs !== undefined && graceMs > 0) return graceMs; // whether it is long enough is said by whom it concerns
+  if (graceMs !== undefined && graceMs > 0) return graceMs; // `checkGrace` knows the least
   throw new StowageError(
     "INPUT_INVALID",
     `found --grace ${JSON.stringify(text)}, expected a time such as 90m, 24h or 7d`,
   );
 }
 
-interface Run {
-  readonly url: string;
-  readonly isDryRun: boolean;
-  /** Undefined where nothing is condemned. */
-  readonly grace: string | undefined;
-}
-
-function describe(report: GarbageReport, { url, isDryRun, grace }: Run): string {
+/** Without a `grace` nothing is condemned. */
+function describe(report: GarbageReport, url: string, isDryRun: boolean, grace: string | undefined): string {
   const { condemned, freed, waiting, kept, untied, postponed, undecided } = report;
   const verb = (word: string): string => (isDryRun ? `Would have ${word.toLowerCase()}` : word);
   const lines = [

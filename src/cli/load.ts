@@ -9,7 +9,7 @@ import { type Command, type CommandIo, checkCount, checkOneTarget, exitCodes, re
 import { formatBytes, printable } from "./format.ts";
 import { type OpenInput, openInput } from "./open-input.ts";
 import { openSettings } from "./open-settings.ts";
-import { type Progress, startProgress, watched } from "./progress.ts";
+import { reportChunks, startProgress } from "./progress.ts";
 import { describeReceipt } from "./receipt.ts";
 import { sendArchive } from "./send/send-archive.ts";
 import { openService } from "./send/service-client.ts";
@@ -62,19 +62,20 @@ Examples:
       },
       allowPositionals: true,
     });
-    checkCount(positionals, { min: 1, max: 2, usage: "FILE|- [NAME[:TAG]]" });
+    checkCount(positionals, 1, 2, "FILE|- [NAME[:TAG]]");
     const [file = "", nameText] = positionals;
     const name = nameText === undefined ? undefined : readName(nameText, parseArgument);
-    const target = await openLoadTarget(values, io);
-
+    const target = await openTarget(values, io);
     const input = await openInput(file, io.stdin);
     const startedMs = Date.now();
     try {
       const receipt = await target.load(input, name);
       const seconds = (Date.now() - startedMs) / 1000;
-      const { registry } = target;
-      const text = values.json === true ? toJson(receipt) : printable(describeReceipt(receipt, { seconds, registry }));
-      io.stdout.write(text);
+      io.stdout.write(
+        values.json === true
+          ? `${JSON.stringify(receipt, undefined, 2)}\n`
+          : printable(describeReceipt(receipt, seconds, target.registry)),
+      );
       return exitCodes.ok;
     } finally {
       await input.close();
@@ -82,7 +83,7 @@ Examples:
   },
 };
 
-/** A second file is a mistake, which a service would take for no name. */
+/** A second file name is a mistake: a service would ignore it, because a load by that path has no name. */
 function parseArgument(text: string): ImageName {
   const name = parseLoadPath(text);
   if (name !== undefined) return name;
@@ -90,84 +91,64 @@ function parseArgument(text: string): ImageName {
   throw new StowageError("INPUT_INVALID", message);
 }
 
-function toJson(receipt: Receipt): string {
-  return `${JSON.stringify(receipt, undefined, 2)}\n`;
-}
-
-// Where `stowage load` loads into: a store, by this process, or a service, which is asked or sent everything.
-
-export interface LoadTarget {
-  /** Host and port where the images can be pulled from then, if they can. */
+/** A store, in this process, or a running service. */
+interface LoadTarget {
+  /** Host and port from which clients can pull the images, if they can. */
   readonly registry?: string | undefined;
-  load(input: OpenInput, name: ImageName | undefined): Promise<Receipt>;
-}
-
-export interface LoadTargetOptions {
-  readonly store?: string;
-  readonly to?: string;
-  readonly direct?: boolean;
-  readonly repair?: boolean;
+  readonly load: (input: OpenInput, name: ImageName | undefined) => Promise<Receipt>;
 }
 
 /** The store or service that the options name, else the store of the settings. Throws `INPUT_INVALID`. */
-export async function openLoadTarget(options: LoadTargetOptions, io: CommandIo): Promise<LoadTarget> {
-  const { store, to, direct = false, repair = false } = options;
-  if (to === undefined && direct) throw new StowageError("INPUT_INVALID", "found --direct, expected --to with it");
-  checkOneTarget(options);
-  return to === undefined ? storeTarget(store, repair, io) : serviceTarget(to, { direct, repair }, io);
-}
-
-async function storeTarget(storeUrl: string | undefined, repair: boolean, io: CommandIo): Promise<LoadTarget> {
-  const { layout, immutableTags } = await openSettings(io.env, storeUrl);
-  const options = { immutableTags, repair, signal: io.signal };
-  const loadInto = async (source: AsyncIterable<Uint8Array>, name: ImageName | undefined): Promise<Receipt> =>
-    loadArchive(layout, source, { ...options, name });
-  return {
-    load: async (input, name) => inOnePass(input, { into: layout.store.url, io, load: (it) => loadInto(it, name) }),
-  };
-}
-
-function serviceTarget(
-  url: string,
-  { direct, repair }: { readonly direct: boolean; readonly repair: boolean },
+async function openTarget(
+  {
+    store,
+    to,
+    direct = false,
+    repair = false,
+  }: { readonly store?: string; readonly to?: string; readonly direct?: boolean; readonly repair?: boolean },
   io: CommandIo,
-): LoadTarget {
-  const service = openService(url, { env: io.env, purpose: "load into" });
-  const { registry, name: into } = service;
+): Promise<LoadTarget> {
+  const { env, signal } = io;
+  if (to === undefined && direct) throw new StowageError("INPUT_INVALID", "found --direct, expected --to with it");
+  checkOneTarget({ store, to });
+  if (to === undefined) {
+    const { layout, immutableTags } = await openSettings(env, store);
+    return {
+      load: async (input, name) =>
+        inOnePass(input, layout.store.url, io, async (source) =>
+          loadArchive(layout, source, { name, immutableTags, repair, signal }),
+        ),
+    };
+  }
+  const service = openService(to, { env, purpose: "load into" });
+  const { registry } = service;
   if (!direct) return { registry, load: async (input, name) => sendArchive(input, { service, name, repair, io }) };
-  const sendWhole = async (
-    source: AsyncIterable<Uint8Array>,
-    input: OpenInput,
-    name: ImageName | undefined,
-  ): Promise<Receipt> => {
-    const answer = service.put({ source, size: input.size }, { name, repair, signal: io.signal });
-    return service.readReceipt(await service.attempt(answer));
-  };
   return {
     registry,
-    load: async (input, name) => inOnePass(input, { into, io, load: (it) => sendWhole(it, input, name) }),
+    load: async (input, name) =>
+      inOnePass(input, service.name, io, async (source) => {
+        const answer = service.put({ source, size: input.size }, { name, repair, signal });
+        return service.readReceipt(await service.attempt(answer));
+      }),
   };
 }
 
-interface OnePass {
-  /** For messages. */
-  readonly into: string;
-  readonly io: CommandIo;
-  readonly load: (source: AsyncIterable<Uint8Array>) => Promise<Receipt>;
-}
-
-/** The input goes by once, from its first byte to its last. */
-async function inOnePass({ name, size, source }: OpenInput, { into, io, load: loadFrom }: OnePass): Promise<Receipt> {
+/** Loads the input as it is read, and shows the progress. `into` names the target in messages. */
+async function inOnePass(
+  { name, size, source }: OpenInput,
+  into: string,
+  { stderr }: CommandIo,
+  loadFrom: (source: AsyncIterable<Uint8Array>) => Promise<Receipt>,
+): Promise<Receipt> {
   const length = size === undefined ? "" : ` (${formatBytes(size)})`;
-  const progress = startProgress(io.stderr, { title: `Loading ${name}${length} into ${into}`, totalBytes: size });
+  const progress = startProgress(stderr, { title: `Loading ${name}${length} into ${into}`, totalBytes: size });
+  async function* reported(): AsyncGenerator<Uint8Array> {
+    yield* reportChunks(source, (bytes) => progress.advance(bytes));
+    progress.finish();
+  }
   try {
-    return await loadFrom(watchedToItsEnd(source, progress));
+    return await loadFrom(reported());
   } finally {
     progress.stop();
   }
-}
-
-async function* watchedToItsEnd(source: AsyncIterable<Uint8Array>, progress: Progress): AsyncGenerator<Uint8Array> {
-  yield* watched(source, (bytes) => progress.advance(bytes));
-  progress.finish();
 }

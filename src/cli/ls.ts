@@ -8,7 +8,7 @@ import { formatImage, formatImages } from "./list/format-images.ts";
 import { type ImageSource, openImageSource } from "./list/image-source.ts";
 import { type ListedImage, detailed, listEntries, maxDetailed, resolveEntries } from "./list/list-images.ts";
 
-/** A program reads the names whole; a terminal that does not say how wide it is has this many characters. */
+/** Characters in a line of a terminal that does not say its width. A program that reads the output gets whole names. */
 const usualColumns = 80;
 
 const usage = "[NAME[:TAG|@DIGEST]]";
@@ -48,7 +48,7 @@ Examples:
       },
       allowPositionals: true,
     });
-    checkCount(positionals, { min: 0, max: 1, usage });
+    checkCount(positionals, 0, 1, usage);
     const wanted = positionals[0] === undefined ? undefined : readWanted(positionals[0]);
     const source = await openImageSource(values, io);
     if (wanted?.reference !== undefined) return listOne(source, { ...wanted, reference: wanted.reference }, values, io);
@@ -56,7 +56,7 @@ Examples:
   },
 };
 
-interface ListOptions {
+interface ListFlags {
   readonly details: boolean;
   readonly json: boolean;
 }
@@ -64,7 +64,7 @@ interface ListOptions {
 async function listAll(
   source: ImageSource,
   repository: string | undefined,
-  { details, json }: ListOptions,
+  { details, json }: ListFlags,
   { stdout, stderr }: CommandIo,
 ): Promise<number> {
   const names = repository === undefined ? await source.repositories() : [repository];
@@ -89,7 +89,7 @@ async function listAll(
 async function listOne(
   source: ImageSource,
   { repository, reference }: Required<Wanted>,
-  { json }: ListOptions,
+  { json }: ListFlags,
   { stdout }: CommandIo,
 ): Promise<number> {
   const entry = { repository, reference: await wholeReference(source, repository, reference) };
@@ -122,7 +122,7 @@ function readWanted(text: string): Wanted {
   throw new StowageError("INPUT_INVALID", `found ${found} as a digest, expected at least its first 6 hex digits`);
 }
 
-/** A digest may be cut short, as the table shows it, where the list has it. */
+/** Completes a digest that is cut short, as in the table, from the list of the repository. */
 async function wholeReference(source: ImageSource, repository: string, reference: string): Promise<string> {
   if (!/^sha256:[0-9a-f]{6,63}$/.test(reference)) return reference;
   const entries = await source.entries(repository);
@@ -137,7 +137,7 @@ async function wholeReference(source: ImageSource, repository: string, reference
   );
 }
 
-/** Named as in a load's receipt. Fields may be added, none goes. Layers are there where one image is asked for. */
+/** Fields are named as in a load's receipt. None may ever be removed. `whole` adds the layers. */
 function toJson({ details, ...image }: ListedImage, { whole = false } = {}): object {
   if (details === undefined) return image;
   const { totalSize, platforms, created, layers, manifests } = details;

@@ -12,13 +12,13 @@ const chunkBytes = 256 * 1024;
 export interface OpenInput {
   /** For messages. */
   readonly name: string;
-  /** Its bytes, to be read once. */
+  /** The bytes, to be read once. */
   readonly source: AsyncIterable<Uint8Array>;
-  /** Length in bytes, where it is known beforehand. */
+  /** Length in bytes, if it is known before reading. */
   readonly size: number | undefined;
-  /** The file itself, where it is one and can be read again. */
+  /** The file, which can be read again. Undefined for a pipe. */
   readonly file: FileHandle | undefined;
-  /** Lets go of it, also in the middle and also while it stalls. */
+  /** Closes the input, also in the middle and while a read waits. */
   close(): Promise<void>;
 }
 
@@ -36,7 +36,7 @@ async function openPath(path: string): Promise<OpenInput> {
   try {
     const stats = await stat(path);
     if (stats.isDirectory()) throw new Error(directoryReason);
-    // A read of a pipe cannot be called off, and the process would not end before it does; a socket's can.
+    // Node cannot cancel a read of a named pipe as a file, and the process would wait for it. As a socket, it can.
     if (stats.isFIFO()) {
       const fd = await promisify(openFd)(path, "r");
       return openStream(path, new Socket({ fd, readable: true, writable: false }));

@@ -16,7 +16,7 @@ export interface StoreSettings {
 
 /** Opens the store that `--store` names, else that of the settings. Throws `INPUT_INVALID`. */
 export async function openSettings(env: Environment, storeUrl: string | undefined): Promise<StoreSettings> {
-  // An empty variable of a script must not end in the default store.
+  // In a script, an unset variable must not lead to the default store.
   if (storeUrl === "") throw new StowageError("INPUT_INVALID", "--store is empty, expected a URL");
   const {
     storeUrl: url,
@@ -24,7 +24,7 @@ export async function openSettings(env: Environment, storeUrl: string | undefine
     immutableTags,
   } = parseConfig({
     ...env,
-    HOST: undefined, // where a service would listen, and to whom, is of no matter here
+    HOST: undefined, // these are settings of a service: a mistake in them must not stop a command
     PORT: undefined,
     STOWAGE_TOKENS: undefined,
     STOWAGE_ANONYMOUS_PULL: undefined,
@@ -34,7 +34,7 @@ export async function openSettings(env: Environment, storeUrl: string | undefine
   return { layout: Layout.open(await openStore(url, env), { limits }), immutableTags };
 }
 
-/** As `openSettings`, for a command that needs what is there. Throws `STORE_UNAVAILABLE` where there is no store. */
+/** As `openSettings`. Throws `STORE_UNAVAILABLE` if there is no store yet. */
 export async function openExisting(
   { env, signal }: Pick<CommandIo, "env" | "signal">,
   storeUrl: string | undefined,

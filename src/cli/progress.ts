@@ -1,37 +1,34 @@
-/** Shows on stderr how far a long piece of work has come: a bar on a terminal, a line now and then in a log. */
+/** Shows the progress of long work on stderr: as a bar on a terminal, or as a line now and then in a log. */
 import { SingleBar } from "cli-progress";
 import type { Output } from "./command.ts";
 import { formatBytes, formatSeconds } from "./format.ts";
 
-/** A log gets a line this often: it shows that the work goes on, and does not drown in it. */
+/** A log gets a line this often. */
 const logIntervalMs = 10_000;
 const barsPerSecond = 5;
 
 export interface Progress {
-  /** So many bytes more are done; fewer, where some have to be done again. */
+  /** Adds done bytes. A negative number is for bytes that have to be done again. */
   advance(bytes: number): void;
-  /** Counts anew from here: so many bytes are there already, and say nothing of how fast it goes. */
+  /** Starts again with bytes that are already done. They do not count for the rate. */
   startFrom(bytes: number): void;
-  /** All bytes are done, what follows takes time as well. */
+  /** All bytes are done. What follows takes time too. */
   finish(): void;
-  /** Takes the bar away while something is written that must not run into it. */
+  /** Hides the bar during a write to the terminal. */
   hideDuring(write: () => void): void;
-  /** Takes the bar away. To be called whatever happens: it keeps the process alive. */
+  /** Removes the bar. Must be called, also after an error: the bar keeps the process alive. */
   stop(): void;
 }
 
-export interface ProgressOptions {
-  /** What is being done, for a log. */
-  readonly title: string;
-  /** Length of the work in bytes, where it is known beforehand. */
-  readonly totalBytes?: number | undefined;
+/** A log begins with the title. Without `totalBytes` the length of the work is unknown. */
+export function startProgress(
+  stderr: Output,
+  { title, totalBytes }: { readonly title: string; readonly totalBytes?: number | undefined },
+): Progress {
+  return stderr.isTTY === true ? startBar(stderr, totalBytes) : startLog(stderr, title, totalBytes);
 }
 
-export function startProgress(stderr: Output, options: ProgressOptions): Progress {
-  return stderr.isTTY === true ? startBar(stderr, options) : startLog(stderr, options);
-}
-
-function startBar(stderr: Output, { totalBytes }: ProgressOptions): Progress {
+function startBar(stderr: Output, totalBytes: number | undefined): Progress {
   const meter = startMeter(totalBytes);
   const bar = new SingleBar({
     stream: stderr,
@@ -39,11 +36,11 @@ function startBar(stderr: Output, { totalBytes }: ProgressOptions): Progress {
     format: totalBytes === undefined ? "{text}" : "[{bar}] {text}",
     barsize: 24,
     clearOnComplete: true,
-    linewrap: true, // lines are cut; to switch the terminal's wrapping off would outlive a kill
+    linewrap: true, // otherwise a kill would leave the terminal without wrapping; the lines are cut anyway
     gracefulExit: false, // the command ends by its signal
   });
   const payload = {
-    /** Asked at each drawing, so that it is true also while nothing goes on. */
+    /** Computed at each drawing, so that the rate falls while nothing happens. */
     get text(): string {
       return meter.text();
     },
@@ -69,7 +66,7 @@ function startBar(stderr: Output, { totalBytes }: ProgressOptions): Progress {
   };
 }
 
-function startLog(stderr: Output, { title, totalBytes }: ProgressOptions): Progress {
+function startLog(stderr: Output, title: string, totalBytes: number | undefined): Progress {
   const meter = startMeter(totalBytes);
   stderr.write(`${title}\n`);
   const timer = setInterval(() => stderr.write(`  ${meter.text()}\n`), logIntervalMs);
@@ -87,7 +84,7 @@ interface Meter {
   startFrom(bytes: number): void;
   finish(): void;
   bytes(): number;
-  /** `512 MiB of 1.25 GiB (40 %), 51 MiB/s, 15 s left`, and at last `1.25 GiB, finishing`. */
+  /** `512 MiB of 1.25 GiB (40 %), 51 MiB/s, 15 s left`, and in the end `1.25 GiB, finishing`. */
   text(): string;
 }
 
@@ -118,8 +115,8 @@ function startMeter(totalBytes: number | undefined): Meter {
   };
 }
 
-/** A stream that tells of each chunk once it has been taken, for whoever shows how far the work has come. */
-export async function* watched(
+/** Passes a stream on, and reports the length of each chunk once the reader has taken it. */
+export async function* reportChunks(
   source: AsyncIterable<Uint8Array>,
   advance: (bytes: number) => void,
 ): AsyncGenerator<Uint8Array> {

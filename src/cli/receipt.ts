@@ -1,4 +1,4 @@
-/** Tells a person what a load has done. */
+/** Describes the receipt of a load to a person, and reads the receipt of a service. */
 import type { BlobStatus } from "../layout/write-blob.ts";
 import type { BlobReceipt, ImageReceipt, Receipt } from "../load/receipt.ts";
 import { type Descriptor, platformOf } from "../oci/descriptor.ts";
@@ -6,14 +6,8 @@ import { isJsonObject } from "../oci/json.ts";
 import { formatReference } from "../oci/reference.ts";
 import { formatBytes, formatCount, formatSeconds } from "./format.ts";
 
-/** Of a list that may be long, so many items are shown. */
+/** Items of a long list that are shown. */
 const maxShown = 5;
-
-export interface DescribeOptions {
-  readonly seconds: number;
-  /** Where clients find the images: host and port. */
-  readonly registry?: string | undefined;
-}
 
 /**
  *     team/app:1.4  created
@@ -21,19 +15,21 @@ export interface DescribeOptions {
  *       pull    docker pull 127.0.0.1:8080/team/app:1.4
  *     3 blobs written (37.2 MiB), 1 already there (2.10 KiB)
  *     Read 37.3 MiB in 1.2 s
+ *
+ * `registry` is the host and port from which clients can pull.
  */
-export function describeReceipt(receipt: Receipt, options: DescribeOptions): string {
+export function describeReceipt(receipt: Receipt, seconds: number, registry?: string): string {
   const { images, blobs, ignored, bytes } = receipt;
-  const lines = images.flatMap((image) => imageLines(image, options));
+  const lines = images.flatMap((image) => imageLines(image, registry));
   lines.push(blobLine(blobs));
   if (ignored.length > 0) {
     lines.push(`Ignored ${shortList(ignored.map(({ path }) => JSON.stringify(path)))}: not needed by any image`);
   }
-  lines.push(`Read ${formatBytes(bytes.received)} in ${formatSeconds(options.seconds)}`);
+  lines.push(`Read ${formatBytes(bytes.received)} in ${formatSeconds(seconds)}`);
   return `${lines.join("\n")}\n`;
 }
 
-function imageLines(image: ImageReceipt, { registry }: DescribeOptions): string[] {
+function imageLines(image: ImageReceipt, registry: string | undefined): string[] {
   const { repository, reference, digest, status, previous, absent = [], unusableTag } = image;
   const name = formatReference(repository, reference);
   const lines = [`${name}  ${status}`];
@@ -60,7 +56,7 @@ function blobLine(blobs: readonly BlobReceipt[]): string {
   return found.length === 0 ? "No blobs in the archive, all were there" : `Blobs: ${found.join(", ")}`;
 }
 
-/** Its platform, where the descriptor says so. */
+/** The platform, if the descriptor has one. */
 function nameOfPart({ platform, digest }: Descriptor): string {
   return platformOf(platform) ?? digest;
 }
@@ -71,9 +67,7 @@ function shortList(items: readonly string[]): string {
   return rest > 0 ? `${shown} and ${formatCount(rest, "other")}` : shown;
 }
 
-// Reads a receipt from JSON that a service has sent.
-
-/** The receipt as it is, with whatever else it holds; undefined if it is none. */
+/** The receipt that a service has sent. Other fields are kept. Undefined if the JSON is not a receipt. */
 export function parseReceipt(json: unknown): Receipt | undefined {
   return isReceipt(json) ? json : undefined;
 }

@@ -1,4 +1,4 @@
-/** `stowage rm`: removes tags, and images by their digest, from a store or by way of a running service. */
+/** `stowage rm`: removes tags, and images by their digest, from a store or through a running service. */
 import { parseArgs } from "node:util";
 import { isTransient, messageOf, StowageError } from "../errors.ts";
 import { isSha256Digest } from "../oci/descriptor.ts";
@@ -43,7 +43,7 @@ Examples:
       options: { store: { type: "string" }, to: { type: "string" } },
       allowPositionals: true,
     });
-    checkCount(positionals, { min: 1, max: Number.POSITIVE_INFINITY, usage });
+    checkCount(positionals, 1, Number.POSITIVE_INFINITY, usage);
     const images = positionals.map(readImage);
     const target = await openRemoveTarget(values, io);
     const whole = images.find(({ reference }) => reference === undefined);
@@ -95,23 +95,22 @@ function describe({ repository, reference }: ManifestName, digest: string | unde
   return digest === undefined ? `Removed ${name}\n` : `Removed ${name} (${digest})\n`;
 }
 
-/** Or will the next image fare no better, because the store or the service fails, or knows no such token? */
+/** False if the next image would fail too: the store or the service fails, or the token is unknown. */
 function isAboutImage(error: unknown): boolean {
-  if (error instanceof Refusal) return error.reason === "DENIED" || isPermanent(error); // a token may be for some repositories
+  if (error instanceof Refusal) return error.reason === "DENIED" || isPermanent(error); // a token may allow some repositories only
   return error instanceof StowageError && !isTransient(error.code);
 }
 
-// Where `stowage rm` removes from: a store, in this process, or a service, which is asked to.
-
-export interface RemoveTarget {
-  /** Removes the tag, or all that is at the digest; returns the digest, where that is known. */
+/** A store, in this process, or a running service. */
+interface RemoveTarget {
+  /** Removes a tag, or an image with all its tags by its digest. Returns the digest, if it is known. */
   remove(image: ManifestName): Promise<string | undefined>;
-  /** Removes all images of a repository; returns how many there were. A service cannot be asked for that. */
+  /** Removes all images of a repository and returns their number. A service has no route for that. */
   empty?(repository: string): Promise<number>;
 }
 
 /** The store or service that the options name, else the store of the settings. Throws `INPUT_INVALID`. */
-export async function openRemoveTarget(
+async function openRemoveTarget(
   options: { readonly store?: string; readonly to?: string },
   io: CommandIo,
 ): Promise<RemoveTarget> {
@@ -123,7 +122,7 @@ async function storeTarget(storeUrl: string | undefined, { env, signal }: Comman
   const { layout, immutableTags } = await openExisting({ env, signal }, storeUrl);
   return {
     remove: async (name) => {
-      signal.throwIfAborted(); // a change that has begun is finished
+      signal.throwIfAborted(); // only before a change begins
       return deleteImage(layout, name, { immutableTags, signal });
     },
     empty: async (repository) => {

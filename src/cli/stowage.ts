@@ -1,11 +1,10 @@
 #!/usr/bin/env node
-/** The command line: finds the command, gives it the process's streams and signals, and reports what it throws. */
+/** The command line: runs a command with the process's streams and signals, and reports its error. */
 import { setMaxListeners } from "node:events";
 import { readFile } from "node:fs/promises";
 import { StowageError, messageOf } from "../errors.ts";
-import { warnOfUnknown } from "../settings/known-settings.ts";
-import { nearestName } from "../settings/known-settings.ts";
 import { isJsonObject } from "../oci/json.ts";
+import { nearestName, warnOfUnknown } from "../settings/known-settings.ts";
 import { type Command, exitCodes } from "./command.ts";
 import { printable } from "./format.ts";
 import { gc } from "./gc.ts";
@@ -16,7 +15,7 @@ import { serve } from "./serve.ts";
 import { token } from "./token.ts";
 import { verify } from "./verify.ts";
 
-// The AWS SDK warns on Node 20, which Stowage supports as long as that SDK does: `engines` in package.json says so.
+// The AWS SDK warns on Node 20. Stowage supports Node 20 as long as the SDK works there.
 process.env["AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED"] ??= "true";
 
 const commands: Readonly<Record<string, Command>> = { serve, load, ls, rm, verify, gc, token };
@@ -32,7 +31,7 @@ async function main([name = "--help", ...args]: readonly string[]): Promise<numb
   if (args.includes("--help") || args.includes("-h")) return writeHelp(name);
   const { signal, exitCode } = listenForSignals();
   const report = (text: string): void => void process.stderr.write(printable(`stowage ${name}: ${text}\n`));
-  // The service has more to say of its settings, to its log.
+  // The service writes these and more warnings to its log.
   if (command !== serve) for (const warning of warnOfUnknown(process.env)) report(`Warning: ${warning}`);
   try {
     return await command.run(args, {
@@ -54,7 +53,6 @@ function commandNamed(name: string): Command | undefined {
   return Object.hasOwn(commands, name) ? commands[name] : undefined;
 }
 
-/** The version stands in the package's own `package.json`. */
 async function writeVersion(): Promise<number> {
   const manifest: unknown = JSON.parse(await readFile(new URL("../../package.json", import.meta.url), "utf8"));
   const version = isJsonObject(manifest) ? manifest["version"] : undefined;
@@ -62,7 +60,7 @@ async function writeVersion(): Promise<number> {
   return exitCodes.ok;
 }
 
-/** Such as `Node 22.15.0`; Bun and Deno say what they are beside the version of Node that they stand in for. */
+/** Such as `Node 22.15.0`. Bun and Deno also have the version of a Node, which is not shown. */
 function runtimeName(): string {
   const { bun, deno, node } = process.versions;
   if (bun !== undefined) return `Bun ${bun}`;
@@ -88,7 +86,7 @@ function unknownCommand(name: string): number {
   return exitCodes.usage;
 }
 
-/** Whoever reads the output may leave, as `head` does: that ends the output, not the work. */
+/** A reader of the output that leaves, such as `head`, ends the output but not the work. */
 function outliveReaders(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {
@@ -111,14 +109,14 @@ Exit codes: 0 done, 1 failed or something is wrong, 2 wrong usage, 130 and 143 e
 
 interface Signals {
   readonly signal: AbortSignal;
-  /** What a process ended by the signal exits with, if there was one. */
+  /** The exit code for the signal that came, if one did. */
   readonly exitCode: () => number | undefined;
 }
 
-/** The first signal asks the command to end; the process exits once that has cleaned up. */
+/** The first signal asks the command to end. The process exits after the command's clean-up. */
 function listenForSignals(): Signals {
   const controller = new AbortController();
-  setMaxListeners(0, controller.signal); // as many as there are requests under way
+  setMaxListeners(0, controller.signal); // each running request listens
   let code: number | undefined;
   const listen = (name: "SIGINT" | "SIGTERM", exitCode: number): void => {
     process.once(name, () => {
@@ -131,13 +129,13 @@ function listenForSignals(): Signals {
   return { signal: controller.signal, exitCode: () => code };
 }
 
-/** `util.parseArgs` has its own codes for options that it does not know. */
+/** `util.parseArgs` has codes of its own for unknown options. */
 function isUsageError(error: unknown): boolean {
   if (error instanceof StowageError) return error.code === "INPUT_INVALID";
   return error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
 }
 
-/** An option that a command does not have is named with the nearest that it has: its help lists them all. */
+/** For an unknown option, names the nearest option in the command's help. */
 function describeError(error: unknown, { help }: Command): string {
   const message = messageOf(error);
   const [, option] = /^Unknown option '(--?[^' ]+)/.exec(message) ?? [];

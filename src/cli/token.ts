@@ -1,4 +1,4 @@
-/** `stowage token`: makes a secret for somebody, and the entry by which the service knows it without keeping it. */
+/** `stowage token`: makes a secret, and the entry by which the service knows the secret without keeping it. */
 import { createHash, randomBytes } from "node:crypto";
 import { parseArgs } from "node:util";
 import { type Action, type Token, actions } from "../auth/access.ts";
@@ -7,9 +7,9 @@ import { StowageError } from "../errors.ts";
 import { isPattern } from "../oci/tag-pattern.ts";
 import { type Command, checkCount, exitCodes } from "./command.ts";
 
-/** Nobody can guess or try out so many. */
+/** Too many to guess. */
 const secretBytes = 32;
-/** Tells people, and programs that look for secrets which got lost, what it is. */
+/** Tells people, and programs that scan for leaked secrets, what the text is. */
 const secretPrefix = "stowage_";
 
 export const token: Command = {
@@ -41,7 +41,7 @@ Examples:
       },
       allowPositionals: true,
     });
-    checkCount(positionals, { min: 1, max: 1, usage: "NAME" });
+    checkCount(positionals, 1, 1, "NAME");
     const secret = secretPrefix + randomBytes(secretBytes).toString("base64url");
     const entry: Token = {
       name: readTokenName(positionals[0]),

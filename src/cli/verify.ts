@@ -32,7 +32,7 @@ Examples:
       options: { store: { type: "string" }, json: { type: "boolean" } },
       allowPositionals: true,
     });
-    checkCount(positionals, { min: 0, max: 0, usage: "options only" });
+    checkCount(positionals, 0, 0, "options only");
     const { layout } = await openExisting(io, values.store);
     const asJson = values.json === true;
     const report = await verifyWithProgress(layout, io, asJson ? undefined : printProblem);
@@ -41,7 +41,7 @@ Examples:
   },
 };
 
-/** Problems are printed as they are found: reading everything can take hours. */
+/** Prints problems when they are found: reading everything can take hours. */
 async function verifyWithProgress(
   layout: Layout,
   { stdout, stderr, signal }: CommandIo,
@@ -69,7 +69,7 @@ function printProblem({ where, message }: Problem): string {
   return printable(`${where}: ${message.replaceAll("\n", " ")}\n`);
 }
 
-/** A blob names at most this many of the images that need it. */
+/** Images that are named for one blob. */
 const maxNamedImages = 10;
 
 function describeLacked({ digest, state, images }: LackedBlob): string {

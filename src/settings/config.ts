@@ -1,4 +1,4 @@
-/** The settings, read from the environment once, with every problem reported at once. */
+/** Reads the settings from the environment, and reports all problems at once. */
 import { type Access, describeAccess } from "../auth/access.ts";
 import { parseTokens } from "../auth/parse-tokens.ts";
 import { StowageError } from "../errors.ts";
@@ -13,43 +13,44 @@ export interface Config {
   /** The store's URL, see `open-store.ts`. */
   readonly storeUrl: string;
   readonly host: string;
-  /** 0: any that is free. */
+  /** 0 stands for any free port. */
   readonly port: number;
-  /** How long a service that is told to stop lets what runs finish. */
+  /** When the service stops, running requests have this long to finish. */
   readonly stopSeconds: number;
-  /** How long a connection stays open between two requests. */
+  /** A connection stays open for this long between two requests. */
   readonly keepAliveSeconds: number;
-  /** Connections at once, busy or idle. */
+  /** Connections at the same time, busy or idle. */
   readonly maxConnections: number;
   readonly access: Access;
-  /** The names under which clients may ask for the service; undefined where any will do. */
+  /** The names under which the service answers. Undefined for any name. */
   readonly hosts: readonly string[] | undefined;
-  /** Is whoever pulls a blob sent to the bucket itself? */
+  /** Are pulls of blobs redirected to the bucket? */
   readonly redirectBlobs: boolean;
   /** Tags that never move and are never removed. */
   readonly immutableTags: readonly TagPattern[];
   readonly limits: Limits;
-  /** Does a service that starts look at its store first? */
+  /** Does the service look at its store before it starts? */
   readonly checkStore: boolean;
   /** Is each pull logged? */
   readonly logPulls: boolean;
-  /** What can be used, but is most likely not meant so. */
+  /** Settings that can be used but are most likely mistakes. */
   readonly warnings: readonly string[];
 }
 
-export interface ConfigOptions {
-  /** Can others reach the service whatever `HOST` says, as on Workers? */
+/** What settings mean on a platform. */
+export interface PlatformTraits {
+  /** Can others reach the service, also if `HOST` is this machine alone? Workers and Lambda are so. */
   readonly isReachable?: boolean | undefined;
-  /** Settings that do nothing on this platform. */
+  /** Settings that do nothing on the platform. */
   readonly ignores?: readonly string[] | undefined;
 }
 
 /**
- * Reads the settings. Throws `INPUT_INVALID` with a line for each one that cannot be used, among them that others can
- * reach the service and nothing is said of who may.
+ * Reads the settings. Throws `INPUT_INVALID` with a line for each setting that cannot be used. A service that others can
+ * reach must say who may use it.
  */
-export function parseConfig(env: Environment, options: ConfigOptions = {}): Config {
-  const { isReachable = false } = options;
+export function parseConfig(env: Environment, platform: PlatformTraits = {}): Config {
+  const { isReachable = false } = platform;
   const problems: string[] = [];
   const read = <T>(name: string, parse: (text: string) => T | undefined, expected: string, fallback: T): T => {
     const text = env[name];
@@ -112,15 +113,14 @@ export function parseConfig(env: Environment, options: ConfigOptions = {}): Conf
   else if (!asks && !allowsAnyone && !isLoopback(config.host)) {
     problems.push(`HOST is "${config.host}", where others can reach the service, ${waysOut}`);
   }
-  if (problems.length === 0) return { ...config, warnings: warningsOf(env, config, options) };
+  if (problems.length === 0) return { ...config, warnings: warningsOf(env, config, platform) };
   throw new StowageError("INPUT_INVALID", "Cannot use the settings:", { lines: problems.map((p) => `  ${p}`) });
 }
 
-/** What can be used, but does not do what somebody who writes it expects. */
 function warningsOf(
   env: Environment,
   { storeUrl, access, redirectBlobs }: Config,
-  { ignores = [] }: ConfigOptions,
+  { ignores = [] }: PlatformTraits,
 ): string[] {
   const warnings = warnOfUnknown(env);
   const isSet = (name: string): boolean => env[name] !== undefined && env[name] !== "";
@@ -153,12 +153,12 @@ const waysOut =
   "STOWAGE_ANONYMOUS_PULL=true if whoever can reach it may pull, " +
   "or STOWAGE_ALLOW_ANYONE=true if whoever can reach it may load and delete as well";
 
-/** As requests name this machine. No page of another site has one of these names. */
+/** Names of this machine in requests. No page of another site can have one of these names. */
 const loopbackHosts = ["localhost", "127.0.0.1", "[::1]"];
 
 const hostForm = "names such as stowage.example, with commas or spaces between them";
 
-/** Between commas or spaces. A port is left out: it says where the service listens, not whose name it is. */
+/** Names between commas or spaces. A port is dropped: it is no part of a name. */
 function parseHosts(text: string): readonly string[] | undefined {
   const hosts = text.split(/[\s,]+/).filter((host) => host !== "");
   const names = hosts.map((host) => host.toLowerCase().replace(/:\d+$/, ""));
@@ -166,7 +166,7 @@ function parseHosts(text: string): readonly string[] | undefined {
   return names.length > 0 && names.every(isName) ? names : undefined;
 }
 
-/** As a URL writes it. */
+/** The host as it is written in a URL. */
 function urlHost(host: string): string {
   return host.includes(":") && !host.startsWith("[") ? `[${host}]` : host.toLowerCase();
 }
@@ -184,14 +184,14 @@ function parseBufferBytes(text: string): number | undefined {
   return bytes !== undefined && bytes >= 32 * 2 ** 20 ? bytes : undefined;
 }
 
-/** Far fewer than connections to a store (`storage/s3/s3-client.ts`): a load can hold one while it waits for another. */
+/** Far fewer than the connections to a store: a load can hold one connection while it waits for another. */
 const maxLoads = 128;
 
 function parseLoads(text: string): number | undefined {
   return parseCount(text, maxLoads) || undefined;
 }
 
-/** Twenty days: timers of some platforms reach no further than 24. */
+/** Twenty days: some timers overflow after 24. */
 const maxSeconds = 20 * 24 * 60 * 60;
 
 function parseTime(text: string): number | undefined {

@@ -1,7 +1,7 @@
-/** Every setting by its name, and warnings of names that are misspelt. */
+/** Every setting by its name, and warnings about misspelt names. */
 import type { Environment } from "./settings.ts";
 
-/** What each means, in a few words: `docs/using.md` says more. */
+/** The meaning of each setting in a few words, with its default. `docs/using.md` says more. */
 export const knownSettings: Readonly<Record<string, string>> = {
   HOST: "where it listens, 127.0.0.1",
   PORT: "where it listens, 8080",
@@ -35,7 +35,7 @@ export const knownSettings: Readonly<Record<string, string>> = {
 
 const prefix = "STOWAGE_";
 
-/** A warning for each variable that begins with `STOWAGE_` and is no setting, with the setting whose name is nearest. */
+/** Warns of each variable that begins with `STOWAGE_` and is no setting, and names the nearest setting. */
 export function warnOfUnknown(env: Environment): string[] {
   const names = new Map(Object.keys(knownSettings).map((name) => [withoutPrefix(name), name]));
   return Object.entries(env).flatMap(([name, value]) => {
@@ -50,18 +50,16 @@ function withoutPrefix(name: string): string {
 }
 
 /**
- * Kubernetes gives each pod such variables of a service that is called `stowage` (`STOWAGE_PORT=tcp://10.0.0.1:80`), and
- * the project's own tests and their runs have some.
+ * Kubernetes sets such variables for a service that is called `stowage` (`STOWAGE_PORT=tcp://10.0.0.1:80`). The project's
+ * tests have some of their own.
  */
 function isOfOthers(name: string, value: string | undefined): boolean {
   return /^STOWAGE_(?:SERVICE|TEST|CI|FUZZ)_|^STOWAGE_PORT_\d/.test(name) || value?.startsWith("tcp://") === true;
 }
 
-// Finds the name that is meant by a misspelt one.
-
 /**
- * The name that is nearest to `text`: at most a third of the letters may be missing, added, changed or swapped with the one
- * beside them. Undefined if there is none.
+ * The name that a misspelt `text` most likely means. At most a third of its letters may be missing, added, changed or swapped
+ * with a neighbour. Undefined if no name is that near.
  */
 export function nearestName(text: string, names: Iterable<string>): string | undefined {
   if (text.length > maxLength) return undefined;
@@ -76,10 +74,10 @@ export function nearestName(text: string, names: Iterable<string>): string | und
   return nearest;
 }
 
-/** No name has as many letters; the distance takes time by their square. */
+/** No name is as long. The time for a distance grows with the square of the length. */
 const maxLength = 64;
 
-/** Optimal string alignment: Levenshtein's distance, in which two letters that are swapped count as one edit. */
+/** Optimal string alignment: Levenshtein's distance, with a swap of two neighbours as one edit. */
 function editDistance(a: string, b: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, j) => j);

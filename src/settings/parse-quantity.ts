@@ -1,4 +1,4 @@
-/** Sizes and durations as people write them, for settings and options of commands alike: `10GB`, `64MiB`, `90s`, `1h30m`. */
+/** Sizes and durations in settings and options: `10GB`, `64MiB`, `90s`, `1h30m`. */
 
 const unitBytes: Readonly<Record<string, number>> = {
   "": 1,
@@ -16,15 +16,15 @@ const unitBytes: Readonly<Record<string, number>> = {
 const unitMs: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /**
- * Reads a number of bytes: `67108864`, `64MiB` (of 1024) or `10GB` (of 1000), in any case. Undefined for anything else: a
- * bare `10G` means one of the two to some programs, and the other to others.
+ * Reads a number of bytes: `67108864`, `64MiB` (powers of 1024) or `10GB` (powers of 1000), in upper or lower case. Undefined
+ * for anything else. Programs disagree about what `10G` means.
  */
 export function parseBytes(text: string): number | undefined {
   const [, count = "", unit = ""] = /^(\d+(?:\.\d+)?) ?([a-z]*)$/i.exec(text) ?? [];
   return count === "" ? undefined : wholeNumber(Number(count) * (unitBytes[unit.toLowerCase()] ?? Number.NaN));
 }
 
-/** Reads a duration in milliseconds: `90s`, `5m`, `2h`, `1d`, or several such, `1h30m`. Undefined without a unit. */
+/** Reads a duration in milliseconds: `90s`, `5m`, `2h`, `1d` or `1h30m`. Undefined without a unit. */
 export function parseDuration(text: string): number | undefined {
   if (!/^(?:\d+(?:\.\d+)? ?[smhd] ?)+$/.test(text)) return undefined;
   const parts = [...text.matchAll(/(\d+(?:\.\d+)?) ?([smhd])/g)];
@@ -38,7 +38,7 @@ export function parseSeconds(text: string): number | undefined {
   return ms !== undefined && ms % 1000 === 0 ? ms / 1000 : undefined;
 }
 
-/** Half a byte comes of `1.3KiB`, and is left out. */
+/** Rounds down: `1.3KiB` is not a whole number of bytes. */
 function wholeNumber(value: number): number | undefined {
   const whole = Math.floor(value);
   return Number.isSafeInteger(whole) ? whole : undefined;

@@ -1,9 +1,9 @@
-/** The settings: environment variables and, on Workers, the bindings that come beside them. */
+/** Environment variables and, on Workers, also bindings. */
 export type Settings = Readonly<Record<string, unknown>>;
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** The variables among the settings. A Worker's may be JSON; everywhere else that is written as a string. */
+/** The variables among the settings. A variable of a Worker may be JSON, which becomes a string as on other platforms. */
 export function variablesOf(settings: Settings): Environment {
   return Object.fromEntries(
     Object.entries(settings).flatMap(([name, value]) => {
@@ -14,7 +14,7 @@ export function variablesOf(settings: Settings): Environment {
   );
 }
 
-/** Was it JSON? A binding is an object of a class. */
+/** Is the value JSON? A binding is an object of a class. */
 function isPlain(value: object | null): boolean {
   return value === null || Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype;
 }

@@ -1,19 +1,19 @@
-/** Shows images to people: a table of many that fits a terminal, or all of one. */
+/** Shows images to people: many in a table that fits the terminal, or one in full. */
 import { formatReference } from "../../oci/reference.ts";
 import { formatBytes, formatCount, formatTable } from "../format.ts";
 import type { ListedEntry } from "./image-source.ts";
 import type { ImageDetails, Layer, ListedImage } from "./list-images.ts";
 
-/** Hex digits of a digest that tell it from others: `stowage ls NAME@DIGEST` takes as many. */
+/** Hex digits of a digest in the table. `stowage ls NAME@DIGEST` accepts them. */
 const shortDigits = 12;
 
-/** A list of platforms is shown up to this length; for a longer one, how many there are. */
+/** A longer list of platforms is shown as their number. */
 const maxPlatformsLength = 16;
 
-/** An image in a table: what is not known is shown as `-`. */
-export type Row = ListedEntry & Pick<Partial<ListedImage>, "details">;
+/** An image in the table. What is unknown is shown as `-`. */
+type Row = ListedEntry & Pick<Partial<ListedImage>, "details">;
 
-/** IMAGE, SIZE, CREATED and PLATFORM; names are cut for a terminal of `columns`, and whole for a program. */
+/** IMAGE, SIZE, CREATED and PLATFORM. Names are cut to fit `columns`. Without `columns`, a program reads whole names. */
 export function formatImages(images: readonly Row[], columns: number | undefined): string {
   const header = ["IMAGE", "SIZE", "CREATED", "PLATFORM"];
   const rows = images.map((image) => [nameOf(image), ...columnsOf(image)]);
@@ -68,7 +68,7 @@ export function formatImage({ repository, reference, digest, subject, details }:
   return `${lines.join("\n")}\n`;
 }
 
-/** As wide as may be: with a digest the line has 80 characters. */
+/** A line with a digest has 80 characters. */
 function labelled(label: string, text: string): string {
   return `${label.padEnd(8)} ${text}`;
 }
@@ -89,7 +89,7 @@ function aboutLines({ totalSize, created, platforms, layers = [] }: ImageDetails
   ];
 }
 
-/** What has made a layer can be a whole script. */
+/** The command that made a layer can be a whole script. */
 const maxLine = 80;
 
 function layerRow({ digest, size, createdBy = "" }: Layer): string[] {

@@ -1,4 +1,4 @@
-/** Where `stowage ls` looks: in a store, by this process, or at a service, which is asked. */
+/** Where `stowage ls` reads images: a store, in this process, or a running service. */
 import { StowageError } from "../../errors.ts";
 import { readSmallBlob } from "../../layout/blobs.ts";
 import type { Layout } from "../../layout/layout.ts";
@@ -21,11 +21,11 @@ export interface ImageSource {
   repositories(): Promise<readonly string[]>;
   /** The images of a repository. Throws `NAME_UNKNOWN`, `STORE_DAMAGED` or `LIMIT_EXCEEDED`. */
   entries(repository: string): Promise<readonly ListedEntry[]>;
-  /** What a tag or a digest stands for, without reading more than has to be. Undefined if it is gone. */
+  /** The manifest behind a tag or a digest, without reading it if possible. Undefined if it is gone. */
   resolve(repository: string, reference: string): Promise<ManifestIdentity | undefined>;
-  /** A manifest by tag or digest. Undefined if it is not there, or cannot be read as one. */
+  /** A manifest by tag or digest. Undefined if it is gone or malformed. */
   manifest(repository: string, reference: string): Promise<FoundManifest | undefined>;
-  /** A small blob, such as a config. Undefined if it is not there, or larger than a manifest may be. */
+  /** A small blob, such as a config. Undefined if it is gone, or larger than a manifest may be. */
   smallBlob(repository: string, digest: string): Promise<Uint8Array | undefined>;
 }
 
@@ -36,12 +36,12 @@ export interface ManifestIdentity {
   readonly size: number;
 }
 
-/** An image as a list has it; a service lists tags alone. */
+/** An image in a list. A service lists only tags, without the rest. */
 export interface ListedEntry extends Partial<ManifestIdentity> {
   readonly repository: string;
-  /** Its tag, or its digest where it has none. */
+  /** The tag, or the digest of an image without a tag. */
   readonly reference: string;
-  /** Of a referrer, the digest of what it says something about. */
+  /** For a referrer, the digest of its subject. */
   readonly subject?: string | undefined;
 }
 
@@ -99,18 +99,15 @@ function toEntry(repository: string, entry: Descriptor): ListedEntry {
   return { repository, reference: tagOf(entry) ?? digest, digest, mediaType, size, subject: subjectOf(entry) };
 }
 
-/** Does the list itself say what the image is? */
 export function isComplete(entry: ListedEntry): entry is ListedEntry & ManifestIdentity {
   return entry.digest !== undefined && entry.mediaType !== undefined && entry.size !== undefined;
 }
 
-// The images of a running service, by the distribution specification: catalog, tags, manifests and blobs.
-
 /** Names on a page. */
 const pageNames = 1000;
 
-/** Throws `INPUT_INVALID` for a URL that cannot be used. What the service refuses is `STORE_UNAVAILABLE` later. */
-export function serviceSource(url: string, { env, signal }: CommandIo): ImageSource {
+/** Reads a running service by the distribution specification. Throws `INPUT_INVALID` for a URL that cannot be used. */
+function serviceSource(url: string, { env, signal }: CommandIo): ImageSource {
   const service = openService(url, { env, purpose: "list" });
 
   const get = async (path: string, method: "GET" | "HEAD" = "GET"): Promise<Answer> =>
@@ -135,7 +132,7 @@ export function serviceSource(url: string, { env, signal }: CommandIo): ImageSou
     }
   };
 
-  /** Undefined if it is not there: somebody may have removed it meanwhile. */
+  /** Undefined if the manifest is gone: it may have been removed since the list was read. */
   const askManifest = async (path: string, method: "GET" | "HEAD"): Promise<Answer | undefined> => {
     const answer = await get(path, method);
     if (answer.status === 404) return undefined;
@@ -163,7 +160,7 @@ export function serviceSource(url: string, { env, signal }: CommandIo): ImageSou
     },
     async smallBlob(repository, digest) {
       const answer = await get(`v2/${repository}/blobs/${digest}`);
-      return isSuccess(answer) ? answer.bytes : undefined; // a large one may be elsewhere, in the bucket
+      return isSuccess(answer) ? answer.bytes : undefined; // a large one may be redirected to the bucket
     },
   };
 }

@@ -1,4 +1,4 @@
-/** The images of a store or a service, each with what can be said of it. */
+/** The images of a store or a service, with their details. */
 import { StowageError } from "../../errors.ts";
 import { type Descriptor, platformOf } from "../../oci/descriptor.ts";
 import { type ConfigSummary, summarizeConfig } from "../../oci/image-config.ts";
@@ -14,28 +14,28 @@ import {
   isComplete,
 } from "./image-source.ts";
 
-/** Repositories, and then images, that are read at the same time. */
+/** Repositories, and later images, that are read at the same time. */
 const maxConcurrentReads = 16;
 
-/** An image's details take two reads and more: for more images than this they are left out, unless they are wanted. */
+/** Details take at least two reads for each image. Lists of more images have none, unless the user asks for details. */
 export const maxDetailed = 500;
 
 export interface ListedImage extends ManifestIdentity {
   readonly repository: string;
-  /** Its tag, or its digest where it has none. */
+  /** The tag, or the digest of an image without a tag. */
   readonly reference: string;
-  /** Of a referrer, the digest of what it says something about. */
+  /** For a referrer, the digest of its subject. */
   readonly subject?: string | undefined;
   readonly details?: ImageDetails | undefined;
 }
 
 export interface Listing {
   readonly entries: readonly ListedEntry[];
-  /** What is wrong with repositories that are damaged: they hide no others. */
+  /** One error for each damaged repository. The others are listed. */
   readonly failures: readonly StowageError[];
 }
 
-/** The images of these repositories, in the order of their names. */
+/** The images of the repositories, ordered by name. */
 export async function listEntries(source: ImageSource, repositories: readonly string[]): Promise<Listing> {
   const found: (readonly ListedEntry[])[] = repositories.map(() => []);
   const failures: StowageError[] = [];
@@ -52,11 +52,11 @@ export async function listEntries(source: ImageSource, repositories: readonly st
 
 export interface ResolvedImages {
   readonly images: readonly ListedImage[];
-  /** What is wrong with images that are damaged: they hide no others. */
+  /** One error for each damaged image. */
   readonly failures: readonly StowageError[];
 }
 
-/** Says of each entry what it is, with or without its details. Those that are gone by now are left out. */
+/** Finds the manifest of each entry, and its details if they are wanted. Entries that are gone by now are left out. */
 export async function resolveEntries(
   source: ImageSource,
   entries: readonly ListedEntry[],
@@ -86,7 +86,7 @@ async function identified(source: ImageSource, entry: ListedEntry): Promise<List
   return identity && { ...entry, ...identity };
 }
 
-/** An image whose manifest is lost is listed without details: `stowage verify` says what is wrong with it. */
+/** An image whose manifest is lost is listed without details: `stowage verify` reports such images. */
 export async function detailed(source: ImageSource, entry: ListedEntry): Promise<ListedImage | undefined> {
   const { repository, reference, digest = reference } = entry;
   const found = await source.manifest(repository, digest);
@@ -106,21 +106,19 @@ function byReference(a: ListedEntry, b: ListedEntry): number {
   return a.reference < b.reference ? -1 : a.reference > b.reference ? 1 : 0;
 }
 
-// What an image is: its platforms, how large it is to pull, when it was made, and its layers.
-
-/** How many parts of an index are read: more than any image has platforms. */
+/** Parts of an index that are read. No image has as many platforms. */
 const maxParts = 64;
 
 export interface ImageDetails {
-  /** Bytes of all its blobs together, manifests left out: what a pull of every platform fetches. */
+  /** Bytes of all blobs together, without manifests: what a pull of every platform fetches. */
   readonly totalSize: number;
-  /** As `linux/arm64/v8`; attestations have none. */
+  /** Such as `linux/arm64/v8`. Attestations have none. */
   readonly platforms: readonly string[];
-  /** RFC 3339, where the image says so. */
+  /** RFC 3339, if the image has a date. */
   readonly created?: string | undefined;
-  /** Of an image for one platform, from the lowest on. */
+  /** The layers of an image for one platform, the lowest first. */
   readonly layers?: readonly Layer[];
-  /** Of an index, its parts that are there. */
+  /** The parts of an index that the store has. */
   readonly manifests?: readonly ImagePart[];
 }
 
@@ -128,7 +126,7 @@ export interface Layer {
   readonly digest: string;
   readonly mediaType: string;
   readonly size: number;
-  /** The line of the Dockerfile, or what else has made it. */
+  /** The line of the Dockerfile, for example. */
   readonly createdBy?: string | undefined;
 }
 
@@ -139,7 +137,7 @@ export interface ImagePart extends ImageDetails {
 const createdAnnotation = "org.opencontainers.image.created";
 
 /** Reads the config too, and for an index its parts. What cannot be read is left out. */
-export async function describeImage(
+async function describeImage(
   source: ImageSource,
   repository: string,
   { manifest }: FoundManifest,
@@ -154,7 +152,7 @@ async function describeIndex(source: ImageSource, repository: string, index: Ima
   const sizes = new Map<string, number>();
   for (const part of index.manifests.slice(0, maxParts)) {
     const found = await source.manifest(repository, part.digest);
-    if (found?.manifest.kind !== "manifest") continue; // of another machine, or an index again
+    if (found?.manifest.kind !== "manifest") continue; // a part that was not loaded, or an index again
     for (const { digest, size } of found.manifest.blobs) sizes.set(digest, size);
     const details = await describeManifest(source, repository, found.manifest);
     manifests.push({ digest: part.digest, ...details, platforms: platformsOf(part) ?? details.platforms });
@@ -190,14 +188,14 @@ async function describeManifest(
   };
 }
 
-/** Undefined where the descriptor does not say; none for what runs nowhere, such as an attestation (`unknown/unknown`). */
+/** Undefined without a platform in the descriptor. Empty for an attestation (`unknown/unknown`). */
 function platformsOf({ platform }: Descriptor): readonly string[] | undefined {
   const text = platformOf(platform);
   if (text === undefined) return undefined;
   return text.startsWith("unknown/") ? [] : [text];
 }
 
-/** That of an image: those of artifacts mean other things, and can be large. */
+/** Only configs of images are read: a config of an artifact can be large, and has other fields. */
 function isConfig({ mediaType }: Descriptor): boolean {
   return /^application\/vnd\.(?:oci\.image\.config\.v1|docker\.container\.image\.v1)\+json$/.test(mediaType);
 }

@@ -8,7 +8,7 @@ import { abortable } from "../../streams/abortable.ts";
 import type { CommandIo } from "../command.ts";
 import { formatBytes } from "../format.ts";
 import type { OpenInput } from "../open-input.ts";
-import { startProgress, watched } from "../progress.ts";
+import { reportChunks, startProgress } from "../progress.ts";
 import type { TemporaryFile } from "./temporary-file.ts";
 
 /** What a service takes is its own decision; this only bounds what the list of entries takes here. */
@@ -46,7 +46,7 @@ export async function scanInput(input: OpenInput, { io, openTemporary }: ScanInp
   const progress = startProgress(io.stderr, { title: `Reading ${name}${length}`, totalBytes: size });
   try {
     const source = abortable(
-      watched(input.source, (bytes) => progress.advance(bytes)),
+      reportChunks(input.source, (bytes) => progress.advance(bytes)),
       io.signal,
     );
     if (file !== undefined && size !== undefined) return { file, size, entries: await scanArchive(source) };

@@ -8,7 +8,7 @@ import type { ImageName } from "../../oci/reference.ts";
 import type { CommandIo } from "../command.ts";
 import { formatBytes } from "../format.ts";
 import type { OpenInput } from "../open-input.ts";
-import { startProgress, watched } from "../progress.ts";
+import { reportChunks, startProgress } from "../progress.ts";
 import { askMissing } from "./ask-missing.ts";
 import type { Content } from "./content.ts";
 import type { Answer } from "./exchange.ts";
@@ -127,7 +127,7 @@ async function sendAtOnce(content: Content, { service, progress, ...request }: S
   const put = async (): Promise<Answer> => {
     let sent = 0;
     progress.startFrom(0);
-    const source = watched(content.read(), (bytes) => {
+    const source = reportChunks(content.read(), (bytes) => {
       sent += bytes;
       progress.advance(bytes);
       if (sent === content.size) progress.finish();

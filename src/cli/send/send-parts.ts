@@ -1,7 +1,7 @@
 /** The parts of an upload: what the service says of them, and how those that have not arrived yet are sent. */
 import { isJsonObject } from "../../oci/json.ts";
 import { concurrently } from "../../streams/concurrently.ts";
-import { type Progress, watched } from "../progress.ts";
+import { type Progress, reportChunks } from "../progress.ts";
 import type { Content } from "./content.ts";
 import type { Answer } from "./exchange.ts";
 import { type ServiceClient, errorText, isSuccess, isTransientAnswer } from "./service-client.ts";
@@ -91,7 +91,7 @@ class PartSender {
   async #put({ url, offset, size }: UploadPart): Promise<Answer> {
     const { service, progress, signal } = this.#options;
     let sent = 0;
-    const source = watched(this.#content.read(offset, offset + size), (bytes) => {
+    const source = reportChunks(this.#content.read(offset, offset + size), (bytes) => {
       sent += bytes;
       progress.advance(bytes);
     });

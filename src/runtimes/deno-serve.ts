@@ -1,14 +1,14 @@
-/** The service under `deno serve`: Deno listens, and asks the `fetch` of the main module. */
+/** The service under `deno serve`: Deno listens, and calls the `fetch` of the main module. */
 import type { Hono } from "hono";
 import { isLoopback } from "../loopback.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
 import { runProgram, urlOf } from "./run-service.ts";
 
 export class DenoServe {
-  /** What the main module exports as its default. */
+  /** The default export of the main module. */
   readonly handlers = {
     fetch: async (request: Request, info: Deno.ServeHandlerInfo): Promise<Response> => {
-      this.#track(info.completed.catch(() => undefined)); // rejects if the client has gone
+      this.#track(info.completed.catch(() => undefined)); // it rejects if the client has gone
       return (await this.#fetch)(request);
     },
     onListen: (address: Deno.Addr): void => {
@@ -20,10 +20,9 @@ export class DenoServe {
   #isListening = false;
   #start: (fetch: Hono["fetch"]) => void = () => undefined;
   readonly #fetch = new Promise<Hono["fetch"]>((resolve) => (this.#start = resolve));
-  /** The answers that are under way. */
+  /** The answers that are being sent. */
   readonly #running = new Set<Promise<void>>();
 
-  /** Has Deno begun to listen? */
   get isListening(): boolean {
     return this.#isListening;
   }

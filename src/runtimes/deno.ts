@@ -3,9 +3,9 @@
  *
  *     deno run --allow-net --allow-env --allow-sys --allow-read --allow-write src/runtimes/deno.ts
  *
- * The program is served by Deno's `node:http`. `Deno.serve` is some 10 % faster, but never closes a silent connection, and ends
- * the process when descriptors run out. `deno serve` with the same permissions is served by `Deno.serve`. Deno takes the default
- * export for a sign of `deno serve`, and prints a warning about it when the program starts.
+ * Deno's `node:http` serves the program. `Deno.serve` is some 10 % faster, but it never closes a silent connection, and it ends
+ * the process when file descriptors run out. `deno serve`, with the same permissions, uses `Deno.serve`. The default export is
+ * for `deno serve`: Deno prints a warning about it when the program starts.
  */
 import { keepAccepting } from "./keep-accepting.ts";
 import { DenoServe } from "./deno-serve.ts";
@@ -36,9 +36,9 @@ const program: Runtime = {
 
 const served = new DenoServe();
 
-/** Deno Deploy runs the program. It would serve a `fetch` beside it. */
+/** Deno Deploy runs the program, and would also serve an exported `fetch`. */
 export default isDeployed ? {} : served.handlers;
 
 if (isDeployed) await runProgram(program);
-// Nothing tells `deno serve` from `deno run` while this file is evaluated. `deno serve` listens directly after that.
+// While this file is evaluated, `deno serve` and `deno run` look the same. `deno serve` listens directly after.
 else setTimeout(() => served.isListening || void runProgram(program), 0);

@@ -80,3 +80,12 @@ export const maxIndexBytes = 32 * 1024 * 1024;
 
 /** Bytes that its entries may take: some 100,000 tags. The rest is for what racing writers leave for each other. */
 export const maxEntriesBytes = 24 * 1024 * 1024;
+
+/** Images, names or layers that one archive may list: each is in the receipt, or a few bytes of the archive stand for it. */
+export const maxNamed = 10_000;
+
+/** Places in which the indexes of an archive may name manifests that are kept in mind: absent ones, and referrers. */
+export const maxPlaces = 20_000;
+
+/** Steps of one load that are made one after the other, and items of a list in its receipt. */
+export const maxListed = 1000;

@@ -69,11 +69,11 @@ export async function* decompressZstd(
         }
         checkWindow(windowBytes, heldBytes, ", after a first frame that needs no more");
         yield* decodeFrame(readFrame(header, reader));
-      } else if (head.length === 8) await drain(streamExactly(reader, 8 + uint32(head, 4)));
+      } else if (head.length === 8) await reader.skip(8 + uint32(head, 4), cutShort);
       else throw cutShort();
     }
     if (frames === 0 && (await reader.peek(1)).length > 0) throw invalid("it does not begin with a frame");
-    await expectZeros(reader.rest(), "the end of the zstd stream");
+    await expectZeros(reader, "the end of the zstd stream");
   } finally {
     release?.();
     await reader.close();
@@ -98,7 +98,7 @@ async function* readFrame(header: Uint8Array, reader: ByteReader): AsyncGenerato
     const word = (block[0] ?? 0) | ((block[1] ?? 0) << 8) | ((block[2] ?? 0) << 16);
     last = (word & 1) === 1;
     const isRunLength = ((word >> 1) & 3) === 1;
-    yield* streamExactly(reader, isRunLength ? 1 : word >> 3);
+    yield* reader.stream(isRunLength ? 1 : word >> 3, cutShort);
   }
   const hasChecksum = (flags & 4) !== 0;
   if (hasChecksum) yield await readExactly(reader, 4);
@@ -193,19 +193,6 @@ async function readExactly(reader: ByteReader, count: number): Promise<Uint8Arra
   const bytes = await reader.read(count);
   if (bytes.length < count) throw cutShort();
   return bytes;
-}
-
-async function* streamExactly(reader: ByteReader, count: number): AsyncGenerator<Uint8Array> {
-  let left = count;
-  for await (const chunk of reader.stream(count)) {
-    left -= chunk.length;
-    yield chunk;
-  }
-  if (left > 0) throw cutShort();
-}
-
-async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {
-  for await (const _ of source);
 }
 
 function isMagic(word: number): boolean {

@@ -6,6 +6,7 @@ import { createGunzip } from "node:zlib";
 import { messageOf, StowageError } from "../errors.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { through } from "../streams/through.ts";
+import { WatchedSource } from "../streams/watched-source.ts";
 import { type ZstdOptions, decompressZstd, isZstd } from "./decompress-zstd.ts";
 import { blockBytes, hasTarChecksum } from "./tar-header.ts";
 import { bytesAfter, expectZeros, isZeros } from "./trailing-zeros.ts";
@@ -19,8 +20,7 @@ export async function decompress(source: AsyncIterable<Uint8Array>, options: Exp
   const head = await reader.peek(blockBytes);
   const format = isGzip(head) ? "gzip" : isZstd(head) ? "zstd" : undefined;
   if (format === undefined) return expectTar(reader, "the body");
-  const content = expand(reader.rest(), format, options);
-  return expectTar(new ByteReader(content), `what the ${format} body holds`);
+  return expectTar(new ByteReader(expand(reader, format, options)), `what the ${format} body holds`);
 }
 
 /** How much may come out, and what asks for the memory that this takes. */
@@ -29,25 +29,22 @@ export interface ExpandOptions extends ExpansionLimits, ZstdOptions {
    * Counts the bytes as they came, where what is decompressed here was decoded before: two steps, each within the ratio,
    * would be its square. Without it the bytes that are decompressed are counted.
    */
-  readonly received?: Readonly<Meter> | undefined;
+  readonly received?: Meter | undefined;
 }
 
 /** What a body can be compressed with. */
 export type CompressionFormat = "gzip" | "zstd";
 
 /**
- * Yields what was compressed in this format. Throws `ARCHIVE_INVALID` if it is damaged, cut short, or goes on after its end,
- * and `LIMIT_EXCEEDED`.
+ * The content of what was compressed in this format. Throws `ARCHIVE_INVALID` if it is damaged, cut short, or goes on after
+ * its end, and `LIMIT_EXCEEDED`.
  */
-export function expand(
-  source: AsyncIterable<Uint8Array>,
-  format: CompressionFormat,
-  options: ExpandOptions,
-): AsyncGenerator<Uint8Array> {
-  const meter = { bytes: 0 };
-  const reader = new ByteReader(countBytes(source, meter));
+export function expand(reader: ByteReader, format: CompressionFormat, options: ExpandOptions): WatchedSource {
   const content = format === "gzip" ? decompressGzip(reader) : decompressZstd(reader, options);
-  return limitExpansion(content, { format, meter: options.received ?? meter, limits: options });
+  const expanded: WatchedSource = new WatchedSource(content).watch({
+    onChunk: ({ length }) => checkExpansion(expanded.bytes + length, options.received ?? reader, format, options),
+  });
+  return expanded;
 }
 
 async function expectTar(reader: ByteReader, what: string): Promise<ByteReader> {
@@ -124,7 +121,7 @@ export async function* decompressGzip(reader: ByteReader): AsyncGenerator<Uint8A
     // Where a zero follows a member it ends there, and says nothing of the rest, of which it may hold a part already.
     await input.settled();
     if (input.nonZeroBytes > gunzip.bytesWritten) throw bytesAfter(endOfGzip);
-    await expectZeros(reader.rest(), endOfGzip);
+    await expectZeros(reader, endOfGzip);
   } finally {
     await reader.close();
   }
@@ -145,14 +142,14 @@ const endOfGzip = "the end of the gzip stream";
 
 /** What is given to the decompressor. */
 class Input {
-  readonly #source: AsyncGenerator<Uint8Array>;
+  readonly #source: AsyncIterator<Uint8Array, unknown>;
   #last: Promise<IteratorResult<Uint8Array, unknown>> | undefined;
   #bytes = 0;
   /** So many bytes have been given, those not counted that are zeros and came last. */
   nonZeroBytes = 0;
 
   constructor(reader: ByteReader) {
-    this.#source = reader.stream(Number.POSITIVE_INFINITY);
+    this.#source = reader.stream();
   }
 
   async *chunks(): AsyncGenerator<Uint8Array> {
@@ -185,48 +182,30 @@ export interface ExpansionLimits {
   readonly maxExpandedBytes: number;
 }
 
-/** Counts what has come. */
+/** Counts bytes. */
 export interface Meter {
-  bytes: number;
+  readonly bytes: number;
 }
 
-export interface LimitExpansionOptions {
-  readonly format: string;
-  /** Counts the compressed bytes. */
-  readonly meter: Readonly<Meter>;
-  readonly limits: ExpansionLimits;
-}
-
-/** Passes on what a decompressor yields. Throws `LIMIT_EXCEEDED` once that is more than the limits allow. */
-export async function* limitExpansion(
-  source: AsyncIterable<Uint8Array>,
-  { format, meter, limits }: LimitExpansionOptions,
-): AsyncGenerator<Uint8Array> {
-  const { maxExpansionRatio, maxExpandedBytes } = limits;
-  let bytes = 0;
-  for await (const chunk of source) {
-    bytes += chunk.length;
-    if (bytes > maxExpandedBytes) {
-      throw tooLarge(format, `to more than ${maxExpandedBytes} bytes (maxExpandedBytes)`, {
-        limit: "maxExpandedBytes",
-        expected: maxExpandedBytes,
-      });
-    }
-    if (bytes > freeBytes && bytes > meter.bytes * maxExpansionRatio) {
-      const found = `its first ${meter.bytes} bytes to ${bytes}`;
-      throw tooLarge(format, `${found}, more than ${maxExpansionRatio} times as many (maxExpansionRatio)`, {
-        limit: "maxExpansionRatio",
-        expected: maxExpansionRatio,
-      });
-    }
-    yield chunk;
+/** Throws `LIMIT_EXCEEDED` if this number of bytes is more than the limits allow a compressed body to expand to. */
+function checkExpansion(
+  bytes: number,
+  received: Meter,
+  format: CompressionFormat,
+  { maxExpansionRatio, maxExpandedBytes }: ExpansionLimits,
+): void {
+  if (bytes > maxExpandedBytes) {
+    throw tooLarge(format, `to more than ${maxExpandedBytes} bytes (maxExpandedBytes)`, {
+      limit: "maxExpandedBytes",
+      expected: maxExpandedBytes,
+    });
   }
-}
-
-export async function* countBytes(source: AsyncIterable<Uint8Array>, meter: Meter): AsyncGenerator<Uint8Array> {
-  for await (const chunk of source) {
-    meter.bytes += chunk.length;
-    yield chunk;
+  if (bytes > freeBytes && bytes > received.bytes * maxExpansionRatio) {
+    const found = `its first ${received.bytes} bytes to ${bytes}`;
+    throw tooLarge(format, `${found}, more than ${maxExpansionRatio} times as many (maxExpansionRatio)`, {
+      limit: "maxExpansionRatio",
+      expected: maxExpansionRatio,
+    });
   }
 }
 

@@ -6,7 +6,7 @@
  * over what follows the end, and read extended headers of any size.
  */
 import { StowageError, quote } from "../errors.ts";
-import type { ByteReader } from "../streams/byte-reader.ts";
+import type { ByteReader, PeekableBytes } from "../streams/byte-reader.ts";
 import { type ExpandOptions, decompress } from "./decompress.ts";
 import { entryPath } from "./entry-path.ts";
 import { TarExtensions, type TarExtensionsOptions, isTarExtension, sparse } from "./tar-extensions.ts";
@@ -27,7 +27,7 @@ export interface ArchiveEntry {
   /** Length of the body in bytes. */
   readonly size: number;
   /** To be read to its end before the next entry is asked for, or not at all: then it is skipped. */
-  readonly body: AsyncIterable<Uint8Array>;
+  readonly body: PeekableBytes;
 }
 
 /** By the flag in the header. Others are `unknown`. */
@@ -63,50 +63,44 @@ export async function* readArchive(
 ): AsyncGenerator<ArchiveEntry> {
   const reader = await decompress(source, options);
   const extensions = new TarExtensions(options);
-  const place: Place = { at: 0, last: undefined };
   let entries = 0;
+  let last: string | undefined;
+  const cutShort = (missing: number): StowageError => cutShortAfter(last, reader.position, missing);
   try {
-    for (let header = await readHeader(reader, place); header !== undefined; header = await readHeader(reader, place)) {
+    for (;;) {
+      const header = await readHeader(reader, last);
+      if (header === undefined) break;
+      const where = whereIs(last);
       if (isTarExtension(header)) {
-        const end = place.at + header.size;
-        place.at += await extensions.take(header, reader, whereIs(place));
-        await skip(reader, place, end - place.at + paddingOf(header.size));
+        await extensions.read(header, reader.stream(header.size, cutShort), where);
+        await reader.skip(paddingOf(header.size), cutShort);
         continue;
       }
       if (++entries > options.maxEntries) throw tooManyEntries(options.maxEntries);
-      const where = whereIs(place);
       const entry = toEntry({ ...header, ...extensions.next(where) }, where);
-      place.last = entry.path;
-      const end = place.at + entry.size;
-      yield { ...entry, body: bodyOf(reader, place, end) };
-      await skip(reader, place, end - place.at + paddingOf(entry.size));
+      last = entry.path;
+      const end = reader.position + entry.size + paddingOf(entry.size);
+      yield { ...entry, body: reader.stream(entry.size, cutShort) };
+      await reader.skip(end - reader.position, cutShort);
     }
-    if (extensions.arePending) throw invalidTar(whereIs(place), "an extended header stands before no entry");
-    await expectZeros(reader.rest(), "the end of the tar");
+    if (extensions.arePending) throw invalidTar(whereIs(last), "an extended header stands before no entry");
+    await expectZeros(reader, "the end of the tar");
   } finally {
     // Not awaited: a source that stalls answers only once it goes on.
     reader.close().catch(() => undefined);
   }
 }
 
-/** How far the reading has come. */
-interface Place {
-  /** Bytes of tar that have been read. */
-  at: number;
-  /** The path of the entry that was read last. */
-  last: string | undefined;
-}
-
-function whereIs({ last }: Place): string {
+/** Names a place in messages by the entry before it. */
+function whereIs(last: string | undefined): string {
   return last === undefined ? "its first entry" : `what follows ${quote(last)}`;
 }
 
 /** The next header, or undefined at the block of zeros that ends a tar: without it, one cut between entries looks whole. */
-async function readHeader(reader: ByteReader, place: Place): Promise<TarHeader | undefined> {
+async function readHeader(reader: ByteReader, last: string | undefined): Promise<TarHeader | undefined> {
   const block = await reader.read(blockBytes);
-  if (block.length < blockBytes) throw cutShort(place, block.length, blockBytes);
-  place.at += blockBytes;
-  return isZeros(block) ? undefined : decodeHeader(block, whereIs(place));
+  if (block.length < blockBytes) throw cutShortAfter(last, reader.position, blockBytes - block.length);
+  return isZeros(block) ? undefined : decodeHeader(block, whereIs(last));
 }
 
 function toEntry({ name, typeFlag, size, linkTarget }: TarHeader, where: string): Omit<ArchiveEntry, "body"> {
@@ -128,27 +122,13 @@ function isKnownType(typeFlag: string): typeFlag is keyof typeof types {
   return typeFlag in types;
 }
 
-async function* bodyOf(reader: ByteReader, place: Place, end: number): AsyncGenerator<Uint8Array> {
-  for await (const chunk of reader.stream(end - place.at)) {
-    place.at += chunk.length;
-    yield chunk;
-  }
-  if (place.at < end) throw cutShort(place, 0, end - place.at);
-}
-
-async function skip(reader: ByteReader, place: Place, count: number): Promise<void> {
-  const end = place.at + count;
-  for await (const chunk of reader.stream(count)) place.at += chunk.length;
-  if (place.at < end) throw cutShort(place, 0, end - place.at);
-}
-
 function paddingOf(size: number): number {
   return (blockBytes - (size % blockBytes)) % blockBytes;
 }
 
-function cutShort({ at, last }: Place, found: number, wanted: number): StowageError {
+function cutShortAfter(last: string | undefined, received: number, missing: number): StowageError {
   const where = last === undefined ? "before its first entry" : `in or after ${quote(last)}`;
-  const [received, expected] = [at + found, at + wanted];
+  const expected = received + missing;
   return new StowageError(
     "ARCHIVE_INVALID",
     `Cannot read the archive: it is cut short ${where}, ${received} bytes of tar arrived, expected at least ${expected}`,

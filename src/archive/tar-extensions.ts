@@ -3,7 +3,6 @@
  * names. Each is read whole into memory, so there is a cap for one and another for all of an archive.
  */
 import { StowageError, quote } from "../errors.ts";
-import type { ByteReader } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { type TarHeader, decodeText, invalidTar, unsupportedTar } from "./tar-header.ts";
 
@@ -48,19 +47,16 @@ export class TarExtensions {
   }
 
   /**
-   * Reads the body of an extension, and returns how many bytes of it there were: fewer only if the archive is cut short.
+   * Reads the body of an extension.
    * Throws `ARCHIVE_INVALID` if it is malformed or the second of its kind before one entry, `UNSUPPORTED` if it makes the
    * entry a sparse file, and `LIMIT_EXCEEDED`.
    */
-  async take({ typeFlag, size }: TarHeader, reader: ByteReader, where: string): Promise<number> {
+  async read({ typeFlag, size }: TarHeader, body: AsyncIterable<Uint8Array>, where: string): Promise<void> {
     const kind = typeFlag === "X" ? "x" : typeFlag;
     if (this.#pending.has(kind)) throw invalidTar(where, `two extended headers of type "${typeFlag}" stand in a row`);
     this.#checkBytes(size, where);
-    const bytes = await collectBytes(reader.stream(size), size);
-    if (bytes.length < size) return bytes.length;
-    const extension = parseExtension(kind, bytes, where);
+    const extension = parseExtension(kind, await collectBytes(body, size), where);
     if (kind !== "g") this.#pending.set(kind, extension); // what is for all entries waits for none
-    return bytes.length;
   }
 
   /** What is said of the next entry, by any of them. Throws `ARCHIVE_INVALID` if pax's and GNU's say different things. */

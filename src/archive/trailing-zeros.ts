@@ -1,9 +1,10 @@
-/** What follows the end of a tar, or of a compressed stream, may fill up a block or a tape, and is zeros then. */
+/** Zeros may follow the end of a tar or of a compressed stream: they fill up a block or a tape. */
 import { StowageError } from "../errors.ts";
+import type { ByteReader } from "../streams/byte-reader.ts";
 
-/** Reads to the end. Throws `ARCHIVE_INVALID` at the first byte that is not zero. `end` is what it follows. */
-export async function expectZeros(source: AsyncIterable<Uint8Array>, end: string): Promise<void> {
-  for await (const chunk of source) if (!isZeros(chunk)) throw bytesAfter(end);
+/** Reads to the end. Throws `ARCHIVE_INVALID` at the first byte that is not zero. `end` names what the zeros follow. */
+export async function expectZeros(reader: ByteReader, end: string): Promise<void> {
+  for await (const chunk of reader.stream()) if (!isZeros(chunk)) throw bytesAfter(end);
 }
 
 export function isZeros(bytes: Uint8Array): boolean {
@@ -11,7 +12,7 @@ export function isZeros(bytes: Uint8Array): boolean {
   return true;
 }
 
-/** The error that something stands where nothing should be any more. */
+/** The error for bytes after the end. */
 export function bytesAfter(end: string): StowageError {
   const message = `Cannot read the archive: other bytes follow ${end}; expected nothing, or zeros that fill it up`;
   return new StowageError("ARCHIVE_INVALID", message);

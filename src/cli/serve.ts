@@ -1,6 +1,6 @@
 /** `stowage serve`: the service, until SIGINT or SIGTERM. */
 import { parseArgs } from "node:util";
-import { node } from "../runtimes/node.ts";
+import { NodeRuntime } from "../runtimes/node.ts";
 import { runService } from "../runtimes/run-service.ts";
 import { knownSettings } from "../settings/known-settings.ts";
 import { type Command, exitCodes } from "./command.ts";
@@ -41,7 +41,7 @@ Examples:
       ...(values.host !== undefined && { HOST: values.host }),
       ...(values.port !== undefined && { PORT: values.port }),
     };
-    await runService(settings, { runtime: node, signal, write: (text) => void stdout.write(text) });
+    await runService(settings, new NodeRuntime(), (text) => void stdout.write(text), signal);
     return exitCodes.ok;
   },
 };

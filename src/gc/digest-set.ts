@@ -1,9 +1,10 @@
 /** Very many digests in little memory: of each its first 48 bits, which are as good as random. */
-import { StowageError } from "../errors.ts";
+import { limitExceeded } from "../errors.ts";
 import { hexOf } from "../oci/descriptor.ts";
 
 /** At most 32 bytes of memory each, and half as much again while the table grows. */
 const maxDigests = 4_000_000;
+const tooMany = "Cannot keep in mind which blobs are needed";
 const firstSlots = 1024;
 const hexDigits = 12;
 
@@ -18,7 +19,7 @@ export class DigestSet {
     const start = startOf(digest);
     const slot = slotOf(start, this.#slots);
     if (this.#slots[slot] === start) return;
-    if (this.#size === maxDigests) throw tooMany();
+    if (this.#size === maxDigests) throw limitExceeded(tooMany, { expected: maxDigests });
     this.#slots[slot] = start;
     this.#size += 1;
     if (2 * this.#size > this.#slots.length) this.#slots = grown(this.#slots);
@@ -46,9 +47,4 @@ function grown(slots: Float64Array): Float64Array<ArrayBuffer> {
   const larger = new Float64Array(2 * slots.length);
   for (const start of slots) if (start !== 0) larger[slotOf(start, larger)] = start;
   return larger;
-}
-
-function tooMany(): StowageError {
-  const message = `Cannot keep in mind which blobs are needed: there are more than ${maxDigests}`;
-  return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxDigests } });
 }

@@ -4,9 +4,10 @@
  * A referrer without a tag, such as a signature, is there for its subject's sake: once nothing leads to its subject any more
  * it is an orphan. An orphan's blobs are needed for as long as an index has it: nothing that is published is ever in parts.
  */
-import { type ErrorCode, messageOf, StowageError } from "../errors.ts";
+import { type ErrorCode, limitExceeded, messageOf, StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import { listRepositories } from "../layout/list-repositories.ts";
+import { successorsOf } from "../layout/read-manifest.ts";
 import { type RepositoryIndex, checkFormat, readRepository } from "../layout/read-repository.ts";
 import { listBlobs, readSmallBlob } from "../layout/blobs.ts";
 import { type Descriptor, knownFields } from "../oci/descriptor.ts";
@@ -17,6 +18,7 @@ import { DigestSet } from "./digest-set.ts";
 
 /** Referrers to which nothing leads that has been visited so far. */
 const maxWaiting = 100_000;
+const tooManyReferrers = "Cannot keep in mind all referrers whose subject is gone";
 /** Blobs that are looked at together, whether they are manifests. */
 const batchDigests = 1000;
 
@@ -47,7 +49,7 @@ export async function findNeeded(layout: Layout, signal: AbortSignal | undefined
     const referrers = entries.flatMap((entry) => referrersIn(entry, repository));
     // Something in another repository may lead to the others.
     for (const referrer of await visitReferrers(referrers, walk)) waiting.push(referrer);
-    if (waiting.length > maxWaiting) throw tooManyReferrers();
+    if (waiting.length > maxWaiting) throw limitExceeded(tooManyReferrers, { expected: maxWaiting });
   }
   if (damagedIndexes.length > 0) await visitAllManifests(layout, walk, signal);
   const orphans = await visitReferrers(waiting, walk);
@@ -126,11 +128,6 @@ function repositoriesByDigest(referrers: readonly Referrer[]): Map<string, strin
   return byDigest;
 }
 
-function tooManyReferrers(): StowageError {
-  const message = `Cannot keep in mind all referrers whose subject is gone: there are more than ${maxWaiting}`;
-  return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxWaiting } });
-}
-
 // Goes from manifest to manifest and notes every blob on its way.
 
 /** Manifests that are read at the same time: each may have some mebibytes. */
@@ -138,11 +135,7 @@ const maxConcurrentReads = 16;
 
 /** Some 150 bytes of memory each. */
 const maxManifests = 1_000_000;
-
-export interface VisitOptions {
-  /** Does what a manifest says something about belong to it, where it is there? */
-  readonly withSubjects?: boolean;
-}
+const tooManyManifests = "Cannot keep in mind which manifests were read";
 
 export class ManifestWalk {
   /** All that was visited, and all that it needs. */
@@ -159,8 +152,11 @@ export class ManifestWalk {
     this.#signal = signal;
   }
 
-  /** Visits the manifests, which have to be there, and all below them; an index may name others that are not. */
-  async visit(roots: readonly Descriptor[], { withSubjects = true }: VisitOptions = {}): Promise<void> {
+  /**
+   * Visits the manifests, which have to be there, and all below them; an index may name others that are not. With
+   * `withSubjects` a manifest needs its subject, too.
+   */
+  async visit(roots: readonly Descriptor[], { withSubjects } = { withSubjects: true }): Promise<void> {
     await concurrently(roots, maxConcurrentReads, async (root) => this.#visitTree(root, withSubjects));
     for (const { digest } of roots) {
       if (this.#seen.get(digest) === false) this.#note(digest, "an index names it, and it is not there");
@@ -185,14 +181,15 @@ export class ManifestWalk {
       if ((next !== root && !isManifestType(next.mediaType)) || this.#seen.has(next.digest)) continue;
       const manifest = await this.#read(next);
       if (manifest === undefined) continue;
-      if (manifest.kind === "index") waiting.push(...manifest.manifests);
-      else for (const { digest } of manifest.blobs) this.needed.add(digest);
-      if (withSubjects && manifest.subject !== undefined) waiting.push(manifest.subject);
+      const { manifests, blobs, subject } = successorsOf(manifest);
+      for (const { digest } of blobs) this.needed.add(digest);
+      waiting.push(...manifests);
+      if (withSubjects && subject !== undefined) waiting.push(subject);
     }
   }
 
   async #read({ digest, mediaType }: Descriptor): Promise<Manifest | undefined> {
-    if (this.#seen.size === maxManifests) throw tooMany();
+    if (this.#seen.size === maxManifests) throw limitExceeded(tooManyManifests, { expected: maxManifests });
     this.#seen.set(digest, true); // nobody else need read it
     const bytes = await this.#readBytes(digest);
     if (bytes === undefined && !this.damaged.has(digest)) this.#seen.set(digest, false);
@@ -230,9 +227,4 @@ function isManifest(bytes: Uint8Array, digest: string): boolean {
     if (error instanceof StowageError) return false;
     throw error;
   }
-}
-
-function tooMany(): StowageError {
-  const message = `Cannot keep in mind which manifests were read: there are more than ${maxManifests}`;
-  return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxManifests } });
 }

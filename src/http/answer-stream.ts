@@ -1,172 +1,161 @@
 /**
- * The stream of an answer, watched while it is read. Time counts only while the client does not ask for more: a store that
- * is slow is not the client's doing. What a slow client holds is given back as soon as others wait for it.
+ * The body of a large answer. While others wait, a slow reader gives back what it holds, or is cut off. Only the time between
+ * a sent chunk and the client's next wish counts: a slow store is not the client's fault.
  */
 import { StowageError } from "../errors.ts";
+import type { Line, Release } from "../streams/line.ts";
 
-/** A reader is looked at this often. */
+/** The stream looks at its reader this often. */
 const lookMs = 250;
-/** A reader that takes less in this time gives its connection to the store back, while others wait for one. */
-const rest = { ms: 1000, pace: 1024 * 1024 };
-/** A reader that takes less in this time is cut off, while others wait for what only its end gives back. */
-const cut = { ms: 5000, pace: 64 * 1024 };
-/** The same, if others wait for what this reader's caller has beyond its share. */
-const overdrawnPace = 1024 * 1024;
+/** A reader that is slower over this time gives its connection to the store back. */
+const yieldPace = { windowMs: 1000, minBytesPerSecond: 1024 * 1024 };
+/** A reader that is slower over this time is cut off. */
+const cutPace = { windowMs: 5000, minBytesPerSecond: 64 * 1024 };
+/** The same, if its caller holds more than its share of what others wait for. */
+const overdrawnBytesPerSecond = 1024 * 1024;
 
 export interface AnswerSource extends AsyncIterator<Uint8Array> {
-  /** Gives back what can be had again. Called only between two chunks. */
-  rest?(): Promise<void>;
+  /** Gives back what others wait for and the source can acquire again. Returns false if nobody waits. */
+  yieldToOthers?(): boolean;
 }
 
-export interface AnswerRules {
-  /** The request's. Its end is the answer's end. */
+export interface AnswerHold {
+  readonly caller: string;
+  /** The line from which the answer holds units until its end. */
+  readonly line: Line;
+  readonly release: Release;
+  /** Ends the answer with the request. */
   readonly signal: AbortSignal;
-  /** Do others wait for what `rest` gives back? */
-  readonly isRestWanted: () => boolean;
-  /** Do others wait for what only the end of an answer gives back? */
-  readonly isEndWanted: () => boolean;
-  readonly isOverdrawn: () => boolean;
-  /** Told why a reader is cut off. Returns true if it has closed the client's connection: the stream then ends by that. */
+  /** Learns why a reader is cut off. Returns true if it has closed the client's connection, which ends the stream. */
   readonly onCut: (reason: StowageError) => boolean;
-  /** Called once, however the answer ends. */
-  readonly onEnd: () => void;
 }
 
-/** Streams a source. A reader that is too slow is cut off while others wait. */
-export function answerStream(source: AnswerSource, rules: AnswerRules): ReadableStream<Uint8Array> {
-  const answer = new Answer(source, rules);
-  return new ReadableStream<Uint8Array>(
-    {
-      start: (controller) => answer.start(controller),
-      pull: async (controller) => answer.pull(controller),
-      cancel: async () => answer.end(),
-    },
-    { highWaterMark: 0 },
-  );
+/** Streams a source and releases the hold at its end. */
+export function answerStream(source: AnswerSource, hold: AnswerHold): ReadableStream<Uint8Array> {
+  return new ReadableStream<Uint8Array>(new Answer(source, hold), { highWaterMark: 0 });
 }
 
 type Controller = ReadableStreamDefaultController<Uint8Array>;
 
+/** The underlying source of the stream. */
 class Answer {
   readonly #source: AnswerSource;
-  readonly #rules: AnswerRules;
-  readonly #restPace = new Pace(rest.ms);
-  readonly #cutPace = new Pace(cut.ms);
-  readonly #onAbort = (): void => void this.end(this.#rules.signal.reason);
+  readonly #hold: AnswerHold;
+  readonly #yieldPace = new Pace(yieldPace.windowMs);
+  readonly #cutPace = new Pace(cutPace.windowMs);
+  readonly #onAbort = (): void => void this.#end(this.#hold.signal.reason);
   #timer: ReturnType<typeof setInterval> | undefined;
-  /** From when on the reader's time is still to be counted. Undefined while a chunk is on its way from the store. */
+  /** The reader's time since then is not counted yet. Undefined while a chunk is awaited from the store. */
   #idleSinceMs: number | undefined = performance.now();
   /** Why the answer ended before its last byte. */
   #failure: unknown;
   #hasEnded = false;
 
-  constructor(source: AnswerSource, rules: AnswerRules) {
+  constructor(source: AnswerSource, hold: AnswerHold) {
     this.#source = source;
-    this.#rules = rules;
+    this.#hold = hold;
   }
 
   start(controller: Controller): void {
     const timer: ReturnType<typeof setInterval> | number = setInterval(() => this.#look(controller), lookMs);
     if (typeof timer === "object" && "unref" in timer) timer.unref(); // a number on workerd
     this.#timer = timer;
-    this.#rules.signal.addEventListener("abort", this.#onAbort, { once: true });
-    if (this.#rules.signal.aborted) this.#onAbort();
+    const { signal } = this.#hold;
+    signal.addEventListener("abort", this.#onAbort, { once: true });
+    if (signal.aborted) this.#onAbort();
   }
 
   async pull(controller: Controller): Promise<void> {
     if (this.#hasEnded) throw this.#failure;
-    this.#measure();
+    this.#countIdleTime();
     this.#idleSinceMs = undefined;
     try {
       const next = await this.#source.next();
       if (this.#hasEnded) throw this.#failure;
       if (next.done === true) {
-        await this.end();
+        await this.#end();
         controller.close();
         return;
       }
       this.#idleSinceMs = performance.now();
-      this.#restPace.addBytes(next.value.length);
-      this.#cutPace.addBytes(next.value.length);
+      this.#yieldPace.add(next.value.length, 0);
+      this.#cutPace.add(next.value.length, 0);
       controller.enqueue(next.value);
     } catch (error) {
-      await this.end(error);
+      await this.#end(error);
       throw error;
     }
   }
 
-  /** Gives back everything. Only the first call counts. */
-  async end(failure?: unknown): Promise<void> {
+  async cancel(): Promise<void> {
+    await this.#end();
+  }
+
+  /** Releases everything. Only the first call counts. */
+  async #end(failure?: unknown): Promise<void> {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
     this.#failure = failure;
     clearInterval(this.#timer);
-    const { signal, onEnd } = this.#rules;
-    signal.removeEventListener("abort", this.#onAbort);
-    onEnd();
-    await this.#source.return?.().then(undefined, () => undefined); // nobody is left who could be told
+    this.#hold.signal.removeEventListener("abort", this.#onAbort);
+    this.#hold.release();
+    await this.#source.return?.().then(undefined, () => undefined); // the client cannot be told any more
   }
 
   #look(controller: Controller): void {
     if (this.#idleSinceMs === undefined) return;
-    this.#measure();
-    const { isRestWanted, isEndWanted, isOverdrawn } = this.#rules;
-    if (isEndWanted()) {
-      const least = isOverdrawn() ? overdrawnPace : cut.pace;
-      if (this.#cutPace.latest < least) return this.#cut(controller, least);
+    this.#countIdleTime();
+    const { line, caller } = this.#hold;
+    if (line.hasWaiters) {
+      const min = line.isOverdrawn(caller) ? overdrawnBytesPerSecond : cutPace.minBytesPerSecond;
+      if (this.#cutPace.bytesPerSecond < min) return this.#cut(controller, min);
     }
-    if (this.#restPace.latest < rest.pace && isRestWanted()) {
-      this.#restPace.reset();
-      void this.#source.rest?.().then(undefined, () => undefined);
-    }
+    const isSlow = this.#yieldPace.bytesPerSecond < yieldPace.minBytesPerSecond;
+    if (isSlow && this.#source.yieldToOthers?.() === true) this.#yieldPace.reset();
   }
 
-  /** Counts the reader's time until now. */
-  #measure(): void {
+  #countIdleTime(): void {
     if (this.#idleSinceMs === undefined) return;
     const now = performance.now();
-    this.#restPace.addTime(now - this.#idleSinceMs);
-    this.#cutPace.addTime(now - this.#idleSinceMs);
+    this.#yieldPace.add(0, now - this.#idleSinceMs);
+    this.#cutPace.add(0, now - this.#idleSinceMs);
     this.#idleSinceMs = now;
   }
 
-  #cut(controller: Controller, least: number): void {
+  #cut(controller: Controller, min: number): void {
+    const seconds = cutPace.windowMs / 1000;
     const error = new StowageError(
       "TIMED_OUT",
-      `Cannot send on: the client read less than ${least} bytes a second for ${cut.ms / 1000} seconds, while others wait`,
-      { detail: { expected: least, seconds: cut.ms / 1000 } },
+      `Cannot send on: the client read less than ${min} bytes a second for ${seconds} seconds, while others wait`,
+      { detail: { expected: min, seconds } },
     );
-    void this.end(error);
-    if (!this.#rules.onCut(error)) controller.error(error);
+    void this.#end(error);
+    if (!this.#hold.onCut(error)) controller.error(error);
   }
 }
 
-/** How many bytes a reader takes in a second of its own time. */
+/** How fast a reader was in the last full window of its own time. */
 class Pace {
-  /** Of the while that was measured last. */
-  latest = Number.POSITIVE_INFINITY;
-  readonly #whileMs: number;
+  bytesPerSecond = Number.POSITIVE_INFINITY;
+  readonly #windowMs: number;
   #bytes = 0;
   #ms = 0;
 
-  constructor(whileMs: number) {
-    this.#whileMs = whileMs;
+  constructor(windowMs: number) {
+    this.#windowMs = windowMs;
   }
 
-  addBytes(bytes: number): void {
+  add(bytes: number, ms: number): void {
     this.#bytes += bytes;
-  }
-
-  addTime(ms: number): void {
     this.#ms += ms;
-    if (this.#ms < this.#whileMs) return;
-    const latest = this.#bytes / (this.#ms / 1000);
+    if (this.#ms < this.#windowMs) return;
+    const bytesPerSecond = this.#bytes / (this.#ms / 1000);
     this.reset();
-    this.latest = latest;
+    this.bytesPerSecond = bytesPerSecond;
   }
 
   reset(): void {
-    this.latest = Number.POSITIVE_INFINITY;
+    this.bytesPerSecond = Number.POSITIVE_INFINITY;
     this.#bytes = 0;
     this.#ms = 0;
   }

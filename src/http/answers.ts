@@ -1,9 +1,9 @@
 /**
- * The answers that take long to send: blobs, and lists too large for a socket's buffer. Each has a share of what they take.
+ * Large answers: blobs, and texts that do not fit into a socket's buffer. Callers share what these answers take:
  *
- * - A blob holds a connection to the store only while bytes come. A client that reads slowly gives it back to others.
- * - Answers with blobs are counted: each holds some memory, also while its client does not read.
- * - A large list is in memory until it is sent: it takes from a budget of bytes.
+ * - connections to the store. A blob holds one only while bytes come; a slow reader gives its connection to others.
+ * - answers with blobs. Each takes some memory, also while its client does not read.
+ * - bytes of large texts. A text is in memory until it is sent.
  *
  * A request waits ten seconds for its turn. Meanwhile clients that read too slowly are cut off.
  */
@@ -11,36 +11,30 @@ import type { Context } from "hono";
 import type { Layout } from "../layout/layout.ts";
 import { type ByteRange, defaultMaxOpenBodies } from "../storage/object-store.ts";
 import { smallObjectBytes } from "../storage/read-small-object.ts";
-import { type AcquireOptions, Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
+import { Line, type Release } from "../streams/line.ts";
 import { type AnswerSource, answerStream } from "./answer-stream.ts";
-import { callerName } from "./authentication.ts";
+import { callerName, waitingTurnOf } from "./authentication.ts";
 import { BlobBytes } from "./blob-bytes.ts";
+import type { Log } from "./log.ts";
 
-/** Blobs that are sent at once, for each body that the store is asked for at once. A client that does not read takes 256 KiB. */
-const answersPerBody = 8;
+/** Blobs that are sent at the same time, for each connection to the store. A client that does not read takes 256 KiB. */
+const answersPerConnection = 8;
 
-/** Requests of one caller that wait to be answered. All clients without a token are one caller. A request has no body. */
+/** Waiting requests of one caller. All clients without a token are one caller. These requests have no body. */
 const maxWaiters = 2048;
 
-/** Chunks of a larger one. */
+/** A large text is sent in chunks of this size. */
 const chunkBytes = 64 * 1024;
 
-/** Manifests of the largest size that all large answers in memory come to. */
+/** All large texts in memory together may take as much as this many manifests of the largest size. */
 const largeManifests = 8;
 
-export interface AnswersOptions {
-  readonly layout: Layout;
-  /** Closes the connection of a request's client. Without it an answer that is cut off ends with an error. */
-  readonly hangUp: ((c: Context) => void) | undefined;
-  readonly log: (line: string) => void;
-}
-
-/** A text that is made once there is memory for it. */
+/** A text that is made when there is memory for it. */
 export interface TextAnswer {
-  /** At least the bytes of the text. */
+  /** The text has at most this many bytes. */
   readonly maxBytes: number;
   readonly text: () => string;
-  /** 200 if it is left out. */
+  /** 200 by default. */
   readonly status?: number | undefined;
   readonly headers: Readonly<Record<string, string>>;
 }
@@ -52,32 +46,35 @@ export interface OpenBlob {
 }
 
 export class Answers {
-  readonly #options: AnswersOptions;
+  readonly #layout: Layout;
+  readonly #log: Log;
+  readonly #hangUp: ((c: Context) => void) | undefined;
   readonly #connections: Line;
   readonly #blobs: Line;
-  readonly #memory: Line;
+  readonly #textBytes: Line;
 
-  constructor(options: AnswersOptions) {
-    this.#options = options;
+  /** `hangUp` closes a client's connection. Without it, an answer that is cut off ends with an error. */
+  constructor(layout: Layout, log: Log, hangUp?: (c: Context) => void) {
+    this.#layout = layout;
+    this.#log = log;
+    this.#hangUp = hangUp;
     const line = (capacity: number, units: string, limit: string): Line =>
       new Line({ capacity, units, limit, maxWaiters });
-    const { store, limits } = options.layout;
+    const { store, limits } = layout;
     const { maxOpenBodies = defaultMaxOpenBodies } = store;
     this.#connections = line(maxOpenBodies, "connections to the store for blobs", "maxOpenBodies");
-    this.#blobs = line(answersPerBody * maxOpenBodies, "answers with blobs", "maxBlobAnswers");
-    const memoryBytes = largeManifests * limits.maxManifestBytes;
-    this.#memory = line(memoryBytes, "bytes of large answers", "maxLargeAnswerBytes");
+    this.#blobs = line(answersPerConnection * maxOpenBodies, "answers with blobs", "maxBlobAnswers");
+    this.#textBytes = line(largeManifests * limits.maxManifestBytes, "bytes of large answers", "maxLargeAnswerBytes");
   }
 
-  /** Opens a blob, or a range of it. Undefined if it is not there. Throws `TOOMANYREQUESTS`. */
+  /** Opens a blob, or a range of it. Undefined if there is no such blob. Throws `TOOMANYREQUESTS`. */
   async openBlob(c: Context, digest: string, range?: ByteRange): Promise<OpenBlob | undefined> {
-    const turn = this.#turnOf(c);
+    const turn = waitingTurnOf(c);
     const release = await this.#blobs.acquire(1, turn);
     try {
-      const { store } = this.#options.layout;
-      const bytes = await BlobBytes.open({ store, digest, range, connections: this.#connections, ...turn });
-      if (bytes !== undefined)
-        return { size: bytes.size, body: this.#stream(c, bytes, { line: this.#blobs, release }) };
+      const reader = { store: this.#layout.store, connections: this.#connections, ...turn };
+      const bytes = await BlobBytes.open(reader, digest, range);
+      if (bytes !== undefined) return { size: bytes.size, body: this.#stream(c, bytes, this.#blobs, release) };
     } catch (error) {
       release();
       throw error;
@@ -86,64 +83,45 @@ export class Answers {
     return undefined;
   }
 
-  /** Answers with a text. If a large one has to wait for memory, it is prepared again afterwards: nothing is held meanwhile. */
+  /** Answers with a text. A large text that has to wait for memory is prepared again: nothing is held while it waits. */
   async sendText(c: Context, prepare: () => Promise<TextAnswer>): Promise<Response> {
-    const { maxBytes, text, status = 200, headers } = await prepare();
+    const answer = await prepare();
+    const { maxBytes, text, status = 200, headers } = answer;
     if (maxBytes <= smallObjectBytes || c.req.method === "HEAD") return new Response(text(), { status, headers });
-    const release = this.#memory.tryAcquire(this.#bytesOf(maxBytes), this.#turnOf(c));
-    if (release !== undefined) return this.#sendLarge(c, { text, status, headers }, release);
-    return this.#sendLater(c, prepare, maxBytes);
-  }
-
-  async #sendLater(c: Context, prepare: () => Promise<TextAnswer>, maxBytes: number): Promise<Response> {
-    const release = await this.#memory.acquire(this.#bytesOf(maxBytes), this.#turnOf(c));
+    const bytes = Math.min(maxBytes, this.#textBytes.capacity); // a larger text is sent alone
+    const turn = waitingTurnOf(c);
+    const free = this.#textBytes.tryAcquire(bytes, turn);
+    const release = free ?? (await this.#textBytes.acquire(bytes, turn));
     try {
-      return this.#sendLarge(c, await prepare(), release);
+      return this.#sendLarge(c, free === undefined ? await prepare() : answer, release);
     } catch (error) {
       release();
       throw error;
     }
   }
 
-  #sendLarge(c: Context, { text, status = 200, headers }: Omit<TextAnswer, "maxBytes">, release: Release): Response {
+  #sendLarge(c: Context, { text, status = 200, headers }: TextAnswer, release: Release): Response {
     const bytes = Buffer.from(text());
-    const body = this.#stream(c, piecesOf(bytes), { line: this.#memory, release });
+    const body = this.#stream(c, chunksOf(bytes), this.#textBytes, release);
     return new Response(body, { status, headers: { ...headers, "Content-Length": String(bytes.length) } });
   }
 
-  #stream(c: Context, source: AnswerSource, { line, release }: Hold): ReadableStream<Uint8Array> {
-    const { hangUp, log } = this.#options;
-    const caller = callerName(c);
+  #stream(c: Context, source: AnswerSource, line: Line, release: Release): ReadableStream<Uint8Array> {
     return answerStream(source, {
+      caller: callerName(c),
+      line,
+      release,
       signal: c.req.raw.signal,
-      isRestWanted: () => this.#connections.hasWaiters,
-      isEndWanted: () => line.hasWaiters,
-      isOverdrawn: () => line.isOverdrawn(caller),
-      onEnd: release,
       onCut: (error) => {
-        log(`${c.req.method} ${new URL(c.req.url).pathname} cut off: ${error.message}`);
-        hangUp?.(c);
-        return hangUp !== undefined;
+        this.#log(`${c.req.method} ${new URL(c.req.url).pathname} cut off: ${error.message}`);
+        this.#hangUp?.(c);
+        return this.#hangUp !== undefined;
       },
     });
   }
-
-  #turnOf(c: Context): Required<Pick<AcquireOptions, "caller" | "signal" | "maxWaitMs">> {
-    return { caller: callerName(c), signal: c.req.raw.signal, maxWaitMs: maxTurnWaitMs };
-  }
-
-  /** A larger answer than all may be together is let in by itself. */
-  #bytesOf(bytes: number): number {
-    return Math.min(bytes, this.#memory.capacity);
-  }
 }
 
-interface Hold {
-  readonly line: Line;
-  readonly release: Release;
-}
-
-function piecesOf(bytes: Uint8Array): AnswerSource {
+function chunksOf(bytes: Uint8Array): AnswerSource {
   let at = 0;
   return {
     next: async () => {

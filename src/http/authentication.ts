@@ -1,10 +1,11 @@
-/** Who asks, and whether they may: the one place where routes and tokens meet (RFC 6750 Bearer, RFC 7617 Basic). */
+/** Who sends a request, and what that caller may do (RFC 6750 Bearer, RFC 7617 Basic). */
 import type { Context, MiddlewareHandler } from "hono";
 import { type Access, type Action, permits } from "../auth/access.ts";
 import { type Caller, findCaller } from "../auth/find-caller.ts";
 import { StowageError } from "../errors.ts";
+import { maxTurnWaitMs } from "../streams/line.ts";
 
-/** The context's variable that holds the caller. Its name is Stowage's own: the app may be mounted in another app. */
+/** The context's variable that holds the caller. The prefix keeps it apart from variables of an app around this one. */
 const callerKey = "stowage.caller";
 
 declare module "hono" {
@@ -13,7 +14,7 @@ declare module "hono" {
   }
 }
 
-/** Finds out who asks, before any route. Throws `UNAUTHORIZED` for a token that is unknown, wherever it is shown. */
+/** Finds the caller before any route runs. Throws `UNAUTHORIZED` for an unknown token, also on routes that need none. */
 export function authenticate(access: Access): MiddlewareHandler {
   return async (c, next) => {
     const caller = findCaller(access, access === "anyone" ? undefined : readSecret(c.req.header("Authorization")));
@@ -23,15 +24,15 @@ export function authenticate(access: Access): MiddlewareHandler {
   };
 }
 
-/** Throws `UNAUTHORIZED` if the caller has shown no token and may do this with no repository: before a name is read. */
+/** Throws `UNAUTHORIZED` if the caller has shown no token and may do this with no repository. Runs before a name is read. */
 export function requireToken(c: Context, action: Action): void {
   const caller = callerOf(c);
   if (!caller.isKnown && !permits(caller, action)) throw withoutToken(`Cannot ${action} without a token`);
 }
 
 /**
- * Throws unless whoever asks may do this with the repository, or, without one, with any at all: `UNAUTHORIZED` where
- * nobody has said who they are, `DENIED` where they have.
+ * Throws unless the caller may do this with the repository. Without a repository, one in which the caller may do it is
+ * enough. The error is `UNAUTHORIZED` for a caller without a token, and `DENIED` for a known caller.
  */
 export function authorize(c: Context, action: Action, repository?: string): void {
   const caller = callerOf(c);
@@ -42,24 +43,23 @@ export function authorize(c: Context, action: Action, repository?: string): void
   throw new StowageError("DENIED", `${what}: the token "${caller.name}" does not allow it`, { detail });
 }
 
-/** Throws `UNAUTHORIZED` where nobody has said who they are and then may do nothing: so clients try out a password. */
+/** Throws `UNAUTHORIZED` if the caller has shown no token and may do nothing without one. Clients try out passwords so. */
 export function authorizeAnything(c: Context): void {
   const { isKnown, actions } = callerOf(c);
   if (!isKnown && actions.length === 0) throw withoutToken("Cannot let anybody in without a token");
 }
 
-/** May whoever asks do this with the repository? */
 export function mayReach(c: Context, action: Action, repository: string): boolean {
   return permits(callerOf(c), action, repository);
 }
 
-/** Has the caller shown no token, though others have one? Nothing of the inside of the service is for such a caller. */
+/** Is the caller without a token, on a service that has tokens? Such a caller learns nothing of the inside of the service. */
 export function isAnonymous(c: Context): boolean {
   const caller: Caller | undefined = c.get(callerKey);
   return caller === undefined || (!caller.isKnown && !permits(caller, "load"));
 }
 
-/** The name of whoever asks: a token's, `nobody`, or `anyone` where nobody is asked. It is no secret. */
+/** A token's name, `nobody` without a token, or `anyone` on a service without tokens. It is no secret. */
 export function callerName(c: Context): string {
   return callerOf(c).name;
 }
@@ -69,13 +69,18 @@ export function turnOf(c: Context): { readonly caller: string; readonly signal: 
   return { caller: callerName(c), signal: c.req.raw.signal };
 }
 
-/** As `callerName`; undefined if `authenticate` has refused the request. */
+/** As `turnOf`, for a wait in a line that ends after ten seconds. */
+export function waitingTurnOf(c: Context): ReturnType<typeof turnOf> & { readonly maxWaitMs: number } {
+  return { ...turnOf(c), maxWaitMs: maxTurnWaitMs };
+}
+
+/** As `callerName`. Undefined if `authenticate` has refused the request. */
 export function callerNameIfKnown(c: Context): string | undefined {
   const caller: Caller | undefined = c.get(callerKey);
   return caller?.name;
 }
 
-/** The secret of `Authorization`; undefined for nobody, who to some clients is a user with an empty name and password. */
+/** The secret in `Authorization`. Undefined without one: some clients then send an empty user with an empty password. */
 function readSecret(header: string | undefined): string | undefined {
   if (header === undefined) return undefined;
   const [, scheme = "", credentials = ""] = /^(\w+) +(\S+)$/.exec(header) ?? [];
@@ -93,7 +98,7 @@ function withoutToken(problem: string): StowageError {
 
 const phrases: Readonly<Record<Action, string>> = { pull: "pull from", load: "load into", delete: "delete from" };
 
-/** A route that is reached without `authenticate` lets nobody in. */
+/** Throws on a route that is reached without `authenticate`: it must not let callers in. */
 function callerOf(c: Context): Caller {
   const caller: Caller | undefined = c.get(callerKey);
   if (caller === undefined) throw new TypeError("expected `authenticate` to run before this route");

@@ -1,77 +1,81 @@
 /**
- * The bytes of a blob on their way to a client. A client that reads slowly need not hold a connection to the store: the
- * connection is given back while others wait for one, and the rest of the blob is asked for once the client reads on.
+ * The bytes of a blob on their way to a client. While others wait for a connection to the store, a slow reader gives its
+ * connection back. The rest of the blob is asked for when the client reads on.
  */
 import { StowageError } from "../errors.ts";
 import { getBlob } from "../layout/blobs.ts";
 import type { ByteRange, ObjectStore, StoredObject } from "../storage/object-store.ts";
 import { type Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
+import type { AnswerSource } from "./answer-stream.ts";
 
-/** The longest wait for a connection in the middle of a blob. Its headers are sent by then: it can no longer be refused. */
+/** The longest wait for a connection in the middle of a blob. Its headers are sent: the request can no longer be refused. */
 const maxResumeMs = 60_000;
 /**
- * Bytes of a turn. While others wait, a connection is given back after so many: of a crowd that asks for large blobs, nobody
- * holds up those who ask for little. The first request for the rest asks for as many, each further one for twice as many. What the store has
- * sent of a request and the client has not read is lost when the connection is given back.
+ * While others wait, a connection is given back after this many bytes, so that small blobs do not wait behind large ones.
+ * The first request for the rest asks for as many bytes, each further one for twice as many: bytes that the store has sent
+ * and the client has not read are lost when the connection is given back.
  */
 const minPieceBytes = 1024 * 1024;
 
-export interface BlobBytesOptions {
-  readonly store: ObjectStore;
-  readonly digest: string;
-  readonly range: ByteRange | undefined;
-  readonly connections: Line;
-  readonly caller: string;
-  readonly signal: AbortSignal;
-}
-
 interface Connection {
-  /** The first byte that it does not bring. */
-  readonly stop: number;
+  readonly object: StoredObject;
   readonly chunks: AsyncIterator<Uint8Array>;
   readonly release: Release;
 }
 
-export class BlobBytes implements AsyncIterator<Uint8Array> {
+/** Where the blobs of one request come from. */
+export interface BlobReader {
+  readonly store: ObjectStore;
+  readonly caller: string;
+  readonly signal: AbortSignal;
+  /** One unit is one connection to the store. */
+  readonly connections: Line;
+}
+
+export class BlobBytes implements AnswerSource {
   /** Bytes of the whole blob. */
   readonly size: number;
-  readonly #options: BlobBytesOptions;
+  readonly #reader: BlobReader;
+  readonly #digest: string;
   readonly #etag: string;
   readonly #end: number;
   #position: number;
   #pieceBytes = minPieceBytes;
   #connection: Connection | undefined;
-  /** Up to here the connection is not given back for others' sake. */
+  /** The first byte that the connection does not bring. */
+  #stop: number;
+  /** Before this byte, other requests do not get the connection. */
   #turnEnd: number;
 
-  constructor(options: BlobBytesOptions, { size, etag }: StoredObject, connection: Connection) {
+  constructor(reader: BlobReader, digest: string, range: ByteRange | undefined, connection: Connection) {
+    const { size, etag } = connection.object;
     this.size = size;
-    this.#options = options;
+    this.#reader = reader;
+    this.#digest = digest;
     this.#etag = etag;
-    this.#position = options.range?.start ?? 0;
-    this.#end = options.range === undefined ? size : options.range.end + 1;
+    this.#position = range?.start ?? 0;
+    this.#end = range === undefined ? size : range.end + 1;
     this.#connection = connection;
+    this.#stop = this.#end;
     this.#turnEnd = this.#position + minPieceBytes;
   }
 
-  /** Undefined if there is no such blob. Throws `TOOMANYREQUESTS` if no connection is to be had. */
-  static async open(options: BlobBytesOptions): Promise<BlobBytes | undefined> {
-    const opened = await connect(options, { range: options.range });
-    if (opened === undefined) return undefined;
-    const stop = options.range === undefined ? opened.object.size : options.range.end + 1;
-    return new BlobBytes(options, opened.object, { ...opened, stop });
+  /** Undefined if there is no such blob. Throws `TOOMANYREQUESTS` if no connection becomes free in time. */
+  static async open(reader: BlobReader, digest: string, range: ByteRange | undefined): Promise<BlobBytes | undefined> {
+    const connection = await connect(reader, digest, range, maxTurnWaitMs);
+    return connection && new BlobBytes(reader, digest, range, connection);
   }
 
   async next(): Promise<IteratorResult<Uint8Array>> {
-    const { connections, caller } = this.#options;
+    const { connections, caller } = this.#reader;
     try {
       const hadItsTurn = this.#position >= this.#turnEnd && connections.hasWaiters;
-      if (hadItsTurn || connections.isOverdrawn(caller)) await this.rest();
+      if (hadItsTurn || connections.isOverdrawn(caller)) await this.#disconnect();
       this.#connection ??= this.#position < this.#end ? await this.#resume() : undefined;
       if (this.#connection === undefined) return { done: true, value: undefined };
       const next = await this.#connection.chunks.next();
       if (next.done !== true) this.#position += next.value.length;
-      if (next.done === true || this.#position >= this.#connection.stop) await this.#finish();
+      if (next.done === true || this.#position >= this.#stop) await this.#finish();
       return next;
     } catch (error) {
       await this.return();
@@ -79,53 +83,61 @@ export class BlobBytes implements AsyncIterator<Uint8Array> {
     }
   }
 
-  /** Gives the connection back until the next chunk is asked for. Only between two chunks. */
-  async rest(): Promise<void> {
-    const connection = this.#connection;
-    this.#connection = undefined;
-    this.#pieceBytes = minPieceBytes;
-    connection?.release(); // first: whoever waits is served before others give way as well
-    await connection?.chunks.return?.();
+  /** Called only between two chunks. */
+  yieldToOthers(): boolean {
+    if (!this.#reader.connections.hasWaiters) return false;
+    this.#disconnect().catch(() => undefined); // the rest comes by another connection
+    return true;
   }
 
   async return(): Promise<IteratorResult<Uint8Array>> {
     this.#position = this.#end;
-    await this.rest();
+    await this.#disconnect();
     return { done: true, value: undefined };
   }
 
-  /** Lets the store end the body by itself: a connection that is closed instead is not used again. */
+  async #disconnect(): Promise<void> {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    this.#pieceBytes = minPieceBytes;
+    connection?.release(); // before the wait below: the next request need not wait for the store
+    await connection?.chunks.return?.();
+  }
+
+  /** Reads the body to its end: only then can the store use the connection again. */
   async #finish(): Promise<void> {
     const connection = this.#connection;
     const end = await connection?.chunks.next();
     this.#connection = undefined;
     connection?.release();
-    if (end?.done !== true) await connection?.chunks.return?.(); // the reader has left meanwhile
+    if (end?.done !== true) await connection?.chunks.return?.(); // `return` was called meanwhile
   }
 
   async #resume(): Promise<Connection> {
-    const { connections, digest, store } = this.#options;
+    const { connections, store } = this.#reader;
     if (connections.hasWaiters) this.#pieceBytes = minPieceBytes;
-    const stop = Math.min(this.#position + this.#pieceBytes, this.#end);
+    const start = this.#position;
+    this.#stop = Math.min(start + this.#pieceBytes, this.#end);
     this.#pieceBytes *= 2;
-    this.#turnEnd = this.#position + minPieceBytes;
-    const range = { start: this.#position, end: stop - 1 };
-    const opened = await connect(this.#options, { range, maxWaitMs: maxResumeMs });
-    if (opened?.object.etag === this.#etag) return { ...opened, stop };
-    opened?.release();
-    await opened?.chunks.return?.();
-    const found = opened === undefined ? "it is gone" : "it was replaced";
+    this.#turnEnd = start + minPieceBytes;
+    const connection = await connect(this.#reader, this.#digest, { start, end: this.#stop - 1 }, maxResumeMs);
+    if (connection?.object.etag === this.#etag) return connection;
+    connection?.release();
+    await connection?.chunks.return?.();
+    const found = connection === undefined ? "it is gone" : "it was replaced";
     throw new StowageError(
       "STORE_DAMAGED",
-      `Cannot read on in blob "${digest}" of ${store.url} from byte ${this.#position}: ${found}`,
+      `Cannot read on in blob "${this.#digest}" of ${store.url} from byte ${start}: ${found}`,
     );
   }
 }
 
 async function connect(
-  { store, digest, connections, caller, signal }: BlobBytesOptions,
-  { range, maxWaitMs = maxTurnWaitMs }: { readonly range: ByteRange | undefined; readonly maxWaitMs?: number },
-): Promise<(Omit<Connection, "stop"> & { readonly object: StoredObject }) | undefined> {
+  { store, connections, caller, signal }: BlobReader,
+  digest: string,
+  range: ByteRange | undefined,
+  maxWaitMs: number,
+): Promise<Connection | undefined> {
   const release = await connections.acquire(1, { caller, signal, maxWaitMs });
   try {
     const object = await getBlob(store, digest, { range, signal });

@@ -16,7 +16,7 @@ export function blobRoutes(service: Service): Route[] {
     route({
       methods: ["GET"],
       path: "/v2/<name>/blobs/<digest>",
-      needs: "pull", // the name counts for nothing else: repositories share their blobs
+      needs: "pull", // with this repository, though all repositories share their blobs
       async answer(c, parameters) {
         const digest = checkBlobDigest(parameters.digest);
         if (c.req.method === "HEAD" || hasConditions(c) || isSizeNeeded) return answerConditions(c, digest, service);
@@ -26,7 +26,7 @@ export function blobRoutes(service: Service): Route[] {
   ];
 }
 
-/** Answers without the bytes, with a range of them, or with where they are: first the blob's size has to be known. */
+/** Answers a request that depends on the size of the blob: without bytes, with a range of them, or with a redirect. */
 async function answerConditions(c: Context, digest: string, service: Service): Promise<Response> {
   const info = await headBlob(service.layout.store, digest, { signal: c.req.raw.signal });
   if (info === undefined) throw unknownBlob(digest);
@@ -34,10 +34,10 @@ async function answerConditions(c: Context, digest: string, service: Service): P
   if (c.req.method === "HEAD") return new Response(null, { headers: blobHeaders(digest, info.size) });
   const range = parseRange(rangeHeader(c, digest), info.size);
   if (range === "unsatisfiable") return rangeNotSatisfiable(c.req.header("Range"), info);
-  const redirect = await redirectBlob({ digest, size: info.size }, service);
+  const redirect = await redirectBlob(digest, info.size, service);
   if (redirect !== undefined) return redirect;
   const length = range === undefined ? info.size : range.end - range.start + 1;
-  checkAnswer({ digest, size: length }, service);
+  checkAnswerSize(digest, length, service);
   if (range === undefined) return whole(digest, await openBlob(c, digest, service));
   return part(digest, await openBlob(c, digest, service, range), range);
 }
@@ -89,35 +89,27 @@ function unknownBlob(digest: string): StowageError {
   return new StowageError("BLOB_UNKNOWN", `Cannot find blob "${digest}"`, { detail: { digest } });
 }
 
-// Which blobs clients fetch from the bucket itself (distribution specification, "Pulling blobs", allows a 307): those
-// that are larger than an answer of the platform may be, and, where the settings say so, all but the small ones.
-
-/** A redirect costs the client a round trip and a connection: the bytes of a config are sent in less. */
+/** A redirect costs the client a round trip and a connection: a smaller blob is sent in less time. */
 const minRedirectBytes = 64 * 1024;
 
-/** Kept free of an answer's bytes for its headers. */
+/** An answer's headers take at most this much of what the platform lets through. */
 const headerBytes = 64 * 1024;
 
-/** How long a presigned URL is good for; a download that has begun goes on. */
+/** A presigned URL is valid for this long. A download that has begun goes on. */
 const urlSeconds = 20 * 60;
 
-export interface Blob {
-  readonly digest: string;
-  /** Length in bytes. */
-  readonly size: number;
-}
-
-export type Redirects = Pick<Service, "layout" | "redirectBlobs" | "maxResponseBytes">;
-
-/** Can a blob be redirected, or refused, at all? Otherwise nobody need know its size before its bytes. */
-export function mayRedirect({ layout, redirectBlobs, maxResponseBytes }: Redirects): boolean {
+/** Can a blob be redirected, or be too large to send? Only then is its size needed before its bytes. */
+function mayRedirect({ layout, redirectBlobs, maxResponseBytes }: Service): boolean {
   return maxResponseBytes !== undefined || (redirectBlobs && layout.store.presigner !== undefined);
 }
 
-/** The answer that sends a client to the bucket, or undefined where the blob is sent, or a range of it. */
-export async function redirectBlob({ digest, size }: Blob, options: Redirects): Promise<Response | undefined> {
-  const isWanted = (options.redirectBlobs && size > minRedirectBytes) || !fitsAnswer(size, options);
-  const url = isWanted ? await presignBlob(options.layout.store, digest, { seconds: urlSeconds }) : undefined;
+/**
+ * A redirect to the bucket (a 307, distribution specification, "Pulling blobs"), for blobs that the platform cannot send, and
+ * by the settings for all but small blobs. Undefined if the service sends the blob itself.
+ */
+async function redirectBlob(digest: string, size: number, service: Service): Promise<Response | undefined> {
+  const isWanted = (service.redirectBlobs && size > minRedirectBytes) || !fitsAnswer(size, service);
+  const url = isWanted ? await presignBlob(service.layout.store, digest, { seconds: urlSeconds }) : undefined;
   if (url === undefined) return undefined;
   return new Response(null, {
     status: 307,
@@ -125,10 +117,10 @@ export async function redirectBlob({ digest, size }: Blob, options: Redirects): 
   });
 }
 
-/** Throws `UNSUPPORTED` where the platform would cut off an answer of so many bytes. */
-export function checkAnswer({ digest, size }: Blob, options: Redirects): void {
-  if (fitsAnswer(size, options)) return;
-  const { maxResponseBytes } = options;
+/** Throws `UNSUPPORTED` if the platform would cut off an answer of this size. */
+function checkAnswerSize(digest: string, size: number, service: Service): void {
+  if (fitsAnswer(size, service)) return;
+  const { maxResponseBytes } = service;
   throw new StowageError(
     "UNSUPPORTED",
     `Cannot send ${size} bytes of blob "${digest}": the platform lets ${maxResponseBytes} through, and the store has ` +
@@ -137,6 +129,6 @@ export function checkAnswer({ digest, size }: Blob, options: Redirects): void {
   );
 }
 
-function fitsAnswer(size: number, { maxResponseBytes }: Redirects): boolean {
+function fitsAnswer(size: number, { maxResponseBytes }: Service): boolean {
   return maxResponseBytes === undefined || size + headerBytes <= maxResponseBytes;
 }

@@ -1,28 +1,25 @@
-/** What is there: tags of a repository, and repositories (distribution specification, "Listing Tags"; "_catalog"). */
+/** Lists of tags and of repositories (distribution specification, "Listing Tags"; `_catalog`). */
 import type { Context } from "hono";
 import { quote, StowageError } from "../errors.ts";
 import { pageOfRepositories } from "../layout/list-repositories.ts";
 import { type RepositoryIndex, readRepository } from "../layout/read-repository.ts";
 import { tagOf } from "../oci/index-entry.ts";
-import { Line, maxTurnWaitMs } from "../streams/line.ts";
+import { Line } from "../streams/line.ts";
 import type { TextAnswer } from "./answers.ts";
-import { mayReach, turnOf } from "./authentication.ts";
+import { mayReach, turnOf, waitingTurnOf } from "./authentication.ts";
 import { nextLink } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
-/**
- * Names on a page, also where more are asked for: clients read no more than 4 MiB of an answer, and a name has 255 bytes at
- * most.
- */
+/** Names on a page at most: clients read no more than 4 MiB of an answer, and a name has up to 255 bytes. */
 const maxPageNames = 10_000;
 
 /**
- * Pages of repositories that are put together at once. Each goes through all of them, and a directory holds their names
- * meanwhile: some MiB for 20,000.
+ * Pages of repositories that are made at the same time. Each reads the names of all repositories: a directory holds some MiB
+ * of them for 20,000.
  */
 const maxCatalogs = 4;
-/** Requests of one caller that wait to do so. They have no body. */
+/** Waiting requests of one caller. These requests have no body. */
 const maxWaiters = 2048;
 
 export function catalogRoutes({ layout, answers }: Service): Route[] {
@@ -38,10 +35,10 @@ export function catalogRoutes({ layout, answers }: Service): Route[] {
         const { limit, after } = pageOf(c);
         const isWanted = (name: string): boolean => mayReach(c, "pull", name);
         return answers.sendText(c, async () => {
-          const endTurn = await catalogs.acquire(1, { ...turnOf(c), maxWaitMs: maxTurnWaitMs });
+          const endTurn = await catalogs.acquire(1, waitingTurnOf(c));
           const page = pageOfRepositories(layout, { limit: limit + 1, after, isWanted }, turnOf(c));
           const names = await page.finally(endTurn);
-          return pageText(c, names, { limit, body: (repositories) => ({ repositories }) });
+          return pageText(c, names, limit, (repositories) => ({ repositories }));
         });
       },
     }),
@@ -55,14 +52,14 @@ export function catalogRoutes({ layout, answers }: Service): Route[] {
         return answers.sendText(c, async () => {
           const names = sortedTags(await readRepository(layout, name, turnOf(c)));
           const rest = after === undefined ? names : names.filter((tag) => tag > after);
-          return pageText(c, rest, { limit, body: (tags) => ({ name, tags }) });
+          return pageText(c, rest, limit, (tags) => ({ name, tags }));
         });
       },
     }),
   ];
 }
 
-/** Sorts the tags of an index once for all requests that share it: of a crowd, each would take some 10 ms for 10,000 tags. */
+/** Sorts the tags of an index once for all requests that share it. To sort 10,000 tags takes some 10 ms. */
 function tagSorter(): (index: RepositoryIndex) => readonly string[] {
   const known = new WeakMap<RepositoryIndex, readonly string[]>();
   return (index) => {
@@ -73,9 +70,8 @@ function tagSorter(): (index: RepositoryIndex) => readonly string[] {
 }
 
 interface Page {
-  /** How many names are on it at most. */
   readonly limit: number;
-  /** The name that comes before all of them. */
+  /** The page holds names after this one. */
   readonly after: string | undefined;
 }
 
@@ -84,17 +80,18 @@ function pageOf(c: Context): Page {
   return { limit: n === undefined ? maxPageNames : Math.min(parseCount(n), maxPageNames), after: c.req.query("last") };
 }
 
-/** Quotes and comma of a name, which is ASCII. */
+/** The quotes and the comma of a name. */
 const separatorBytes = 3;
-/** What is around the names, the repository's own name included. */
+/** The JSON around the names, and the repository's own name. */
 const maxFrameBytes = 512;
 
-interface Shown extends Pick<Page, "limit"> {
-  readonly body: (names: readonly string[]) => object;
-}
-
-/** The first of the names, and a Link to the next page if there are more. */
-function pageText(c: Context, names: readonly string[], { limit, body }: Shown): TextAnswer {
+/** The first `limit` names, and a Link to the next page if there are more. */
+function pageText(
+  c: Context,
+  names: readonly string[],
+  limit: number,
+  body: (names: readonly string[]) => object,
+): TextAnswer {
   const shown = names.slice(0, limit);
   const last = shown.at(-1);
   const hasMore = last !== undefined && shown.length < names.length;

@@ -1,11 +1,11 @@
-/** Conditional requests and ranges (RFC 9110, sections 13 and 14) of content whose ETag is its digest. */
+/** Conditions, ranges and lengths in the headers of a request (RFC 9110). The ETag of a content is its digest. */
 import type { Context } from "hono";
 import { quote, StowageError } from "../errors.ts";
 import { isSha256Digest } from "../oci/descriptor.ts";
 import type { Expectation } from "../oci/index-change.ts";
 import type { ByteRange } from "../storage/object-store.ts";
 
-/** Has the client this very content already? */
+/** Does the client already have this content? */
 export function isFresh(ifNoneMatch: string | undefined, digest: string): boolean {
   if (ifNoneMatch === undefined) return false;
   return ifNoneMatch.split(",").some((tag) => {
@@ -15,8 +15,8 @@ export function isFresh(ifNoneMatch: string | undefined, digest: string): boolea
 }
 
 /**
- * What a change is held to: `If-Match: "<digest>"` or `If-None-Match: *`. Throws `INPUT_INVALID` for any other condition:
- * to go on as if there were none could undo what somebody else has done.
+ * The condition of a change: `If-Match: "<digest>"` or `If-None-Match: *`. Throws `INPUT_INVALID` for any other condition. A
+ * condition that was ignored could undo the change of another client.
  */
 export function expectationOf(c: Context): Expectation | undefined {
   const [match, noneMatch] = [c.req.header("If-Match"), c.req.header("If-None-Match")];
@@ -32,16 +32,16 @@ export function expectationOf(c: Context): Expectation | undefined {
   throw new StowageError("INPUT_INVALID", `Cannot use the condition ${quote(found)}: ${expected}`);
 }
 
-/** The Range of a request, unless an If-Range says that it was meant for other content. */
+/** The Range of a request. Undefined also if If-Range says that the range is of another content. */
 export function rangeHeader(c: Context, digest: string): string | undefined {
   const ifRange = c.req.header("If-Range");
   return ifRange === undefined || ifRange === `"${digest}"` ? c.req.header("Range") : undefined;
 }
 
 /**
- * Reads a Range header of one range. Returns undefined where the whole content is to be sent: without a header, with
- * another unit, with several ranges, or with one that cannot be read (RFC 9110, section 14.2, allows each). One that ends
- * before it begins could be ignored as well; OCI's conformance suite wants it refused.
+ * Reads a Range header of one range. Undefined means the whole content: without a header, with another unit, with several
+ * ranges, or with a malformed one (RFC 9110, section 14.2, allows that for each). A range that ends before it begins could be
+ * ignored too, but OCI's conformance suite wants it refused.
  */
 export function parseRange(header: string | undefined, size: number): ByteRange | "unsatisfiable" | undefined {
   const match = /^bytes=(\d*)-(\d*)$/i.exec(header?.trim() ?? "");
@@ -52,7 +52,7 @@ export function parseRange(header: string | undefined, size: number): ByteRange 
   return start > end ? "unsatisfiable" : { start, end };
 }
 
-/** What the answers with manifests and with blobs have in common. */
+/** The headers of every answer with a manifest or a blob. */
 export function contentHeaders(digest: string, length: number): Record<string, string> {
   return { "Content-Length": String(length), ...digestHeaders(digest) };
 }
@@ -65,9 +65,7 @@ function digestHeaders(digest: string): Record<string, string> {
   return { "Docker-Content-Digest": digest, ETag: `"${digest}"` };
 }
 
-// How long a request says that its body is (RFC 9110, section 8.6).
-
-/** Undefined where it does not say: the body then comes in chunks, or there is none. */
+/** The length of a request's body. Undefined for a body in chunks, or no body. */
 export function contentLengthOf(c: Context): number | undefined {
   const header = c.req.header("Content-Length");
   return header !== undefined && /^\d+$/.test(header) ? Number(header) : undefined;

@@ -1,4 +1,4 @@
-/** The one place where an error becomes an HTTP answer (distribution specification, "Error Codes"). */
+/** Makes the HTTP answer of an error (distribution specification, "Error Codes"). No other file decides a status. */
 import { type ErrorCode, StowageError, printable } from "../errors.ts";
 
 const statusOf: Readonly<Record<ErrorCode, number>> = {
@@ -32,20 +32,20 @@ const statusOf: Readonly<Record<ErrorCode, number>> = {
 };
 
 /**
- * For a 401. Basic alone, though Bearer does as well: told of Bearer, registry clients would look for a token service
- * (distribution specification, "Authentication").
+ * For a 401. It names only Basic, though the service also accepts Bearer: for Bearer, registry clients would look for a token
+ * service (distribution specification, "Authentication").
  */
 const challenge = { "WWW-Authenticate": 'Basic realm="Stowage"' };
 
-/** In seconds: most loads are done in less. */
+/** In seconds. Most loads take less. */
 const retryAfter = { "Retry-After": "10" };
-/** Codes for what the same request may well get in a while. */
+/** Errors after which the same request may succeed soon. */
 const isWorthWaiting: ReadonlySet<ErrorCode> = new Set(["TIMED_OUT", "TOOMANYREQUESTS"]);
 
-/** Their messages can name a bucket, keys and paths. */
+/** Errors whose messages can name a bucket, keys and paths. */
 const codesOfStore: ReadonlySet<ErrorCode> = new Set(["STORE_DAMAGED", "STORE_UNAVAILABLE"]);
 
-/** The error as anybody may see it: of the store no more than that it failed. */
+/** The error for clients without a token. An error of the store says only that the store failed. */
 export function withoutStore(error: Error): Error {
   if (!(error instanceof StowageError) || !codesOfStore.has(error.code)) return error;
   return new StowageError(
@@ -54,14 +54,14 @@ export function withoutStore(error: Error): Error {
   );
 }
 
-export interface ErrorResponseOptions {
-  /** Where the code's own status does not fit. */
-  readonly status?: number;
-  readonly headers?: Readonly<Record<string, string>>;
-}
-
-/** `{"errors":[{"code","message","detail"}]}` and a line's end, so that it reads well below `curl`. */
-export function errorResponse(error: unknown, { status, headers }: ErrorResponseOptions = {}): Response {
+/**
+ * `{"errors":[{"code","message","detail"}]}`, with a line's end for people who use `curl`. `status` replaces the status of the
+ * error's code.
+ */
+export function errorResponse(
+  error: unknown,
+  { status, headers }: { readonly status?: number; readonly headers?: Readonly<Record<string, string>> } = {},
+): Response {
   const known = error instanceof StowageError ? error : undefined;
   const body = {
     errors: [

@@ -1,6 +1,6 @@
 /**
- * What a load answers: the images with the command that pulls each, and totals. With `?verbose=true` also what became of
- * each blob, the entries that no image needs, and how often the load asked the store.
+ * The answer to a load: the images, each with its pull command, and totals. `?verbose=true` adds what happened to each blob,
+ * the entries that no image needs, and the number of requests to the store.
  */
 import type { Context } from "hono";
 import { printableLines, quote, StowageError } from "../errors.ts";
@@ -12,10 +12,9 @@ import type { Answers } from "./answers.ts";
 /** The query parameters of a load. */
 export const loadQuery = ["verbose", "repair"] as const;
 
-/** What the query of a load asks for. */
 export interface LoadQuery {
   readonly verbose: boolean;
-  /** Are blobs that the store has read, and written again if they are damaged? */
+  /** Reads the blobs that the store has, and writes damaged ones again. */
   readonly repair: boolean;
 }
 
@@ -30,15 +29,8 @@ function readFlag(c: Context, name: (typeof loadQuery)[number]): boolean {
   throw new StowageError("INPUT_INVALID", `Cannot use ${name}=${quote(text, 100)}: expected true or false`);
 }
 
-/**
- * 201 if the load has changed anything, else 200. JSON with line ends, as people read it below `curl`. A large one takes its
- * turn among `answers`: it is in memory until the client has read it.
- */
-export async function loadAnswer(
-  c: Context,
-  receipt: Receipt,
-  { verbose, answers }: LoadQuery & { readonly answers: Answers },
-): Promise<Response> {
+/** 201 if the load has changed anything, else 200. The JSON has line ends, for people who use `curl`. */
+export async function sendReceipt(c: Context, answers: Answers, receipt: Receipt, verbose: boolean): Promise<Response> {
   const { blobs, ignored, bytes, requests } = receipt;
   const host = registryHost(c);
   const images =
@@ -56,9 +48,11 @@ export async function loadAnswer(
   }));
 }
 
-/** Bytes of an answer beside its lists, of a blob in its list, and by how much line ends and escapes make a text longer. */
+/** Bytes of an answer beside its lists. */
 const frameBytes = 1024;
+/** Bytes of one blob in its list. */
 const blobBytes = 256;
+/** Line ends and escapes make a text at most this many times as long. */
 const layoutFactor = 3;
 
 function totalsOf({ images, blobs, ignored }: Receipt): Readonly<Record<string, number>> {
@@ -77,8 +71,8 @@ function pullCommand(host: string, { repository, reference }: ImageReceipt): str
 }
 
 /**
- * Host and port by which the client reaches the service, a proxy's if there is one in front. Undefined where no client can
- * pull: below a path, since registry clients look for `/v2/` at the root of a host alone.
+ * Host and port by which the client reaches the service, or the proxy in front of it. Undefined for a service below a path:
+ * registry clients look for `/v2/` only at the root of a host.
  */
 function registryHost(c: Context): string | undefined {
   const { host, pathname } = new URL(c.req.url);
@@ -87,7 +81,7 @@ function registryHost(c: Context): string | undefined {
   return isHost(forwarded) ? forwarded : host;
 }
 
-/** The command is copied into shells: only a host, and a port, may stand there. */
+/** People copy the command into shells, so it may contain a host and a port and nothing else. */
 function isHost(text: string): boolean {
   return /^(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?$/i.test(text);
 }

@@ -1,18 +1,18 @@
-/** `PUT` or `POST /v1/load[/<name>[:<tag>]]`: the request's body is a tarball (the answer: `load-answer.ts`). */
+/** `PUT` or `POST /v1/load[/<name>[:<tag>]]`: loads the tarball in the request's body. */
 import type { Context } from "hono";
 import { quote, StowageError } from "../errors.ts";
 import { parseLoadPath } from "../load/archive-name.ts";
 import { checkBodyBytes, parseContentEncoding } from "../load/decode-content.ts";
-import { type LoadOptions, brokenOff, checkName, loadArchive } from "../load/load-archive.ts";
+import { brokenOff, loadArchive } from "../load/load-archive.ts";
+import { type LoadOptions, checkName } from "../load/load.ts";
 import { type Receipt, summarize } from "../load/receipt.ts";
 import type { ImageName } from "../oci/reference.ts";
-import { afterFirstChunk } from "../streams/abortable.ts";
-import { maxTurnWaitMs } from "../streams/line.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
-import { callerName, mayReach } from "./authentication.ts";
+import { WatchedSource } from "../streams/watched-source.ts";
+import { callerName, mayReach, waitingTurnOf } from "./authentication.ts";
 import { contentLengthOf, expectationOf } from "./conditions.ts";
 import { errorResponse } from "./error-response.ts";
-import { loadQuery, readLoadQuery, loadAnswer } from "./load-answer.ts";
+import { loadQuery, readLoadQuery, sendReceipt } from "./load-answer.ts";
 import { type Route, route } from "./route.ts";
 import { type Service, withinLoadSeconds } from "./service.ts";
 
@@ -20,29 +20,22 @@ export function loadRoutes(service: Service): Route[] {
   const load = async (c: Context, name: ImageName | undefined): Promise<Response> => {
     const encoding = parseContentEncoding(c.req.header("Content-Encoding"));
     if (encoding === undefined) return unknownEncoding(c, c.req.header("Content-Encoding"));
-    return answerLoad(c, {
-      service,
+    return answerLoad(c, service, {
       name,
       announcedBytes: contentLengthOf(c),
       body: service.bodyOf(c, callerName(c)),
       load: async (body, options) => loadArchive(service.layout, body, { ...options, contentEncoding: encoding }),
     });
   };
-  const methods = ["PUT", "POST"];
+  const common = { methods: ["PUT", "POST"], needs: "load", query: loadQuery } as const;
   return [
-    route({ methods, path: "/v1/load", needs: "load", query: loadQuery, answer: (c) => load(c, undefined) }),
-    route({ methods, path: "/v1/load/", needs: "load", query: loadQuery, answer: (c) => load(c, undefined) }),
-    route({
-      methods,
-      path: "/v1/load/<image>",
-      needs: "load",
-      query: loadQuery,
-      answer: (c, { image }) => load(c, parseLoadPath(image)),
-    }),
+    route({ ...common, path: "/v1/load", answer: (c) => load(c, undefined) }),
+    route({ ...common, path: "/v1/load/", answer: (c) => load(c, undefined) }),
+    route({ ...common, path: "/v1/load/<image>", answer: (c, { image }) => load(c, parseLoadPath(image)) }),
   ];
 }
 
-/** RFC 9110, 15.5.16: a 415 says which encodings would have been taken. */
+/** A 415 says which encodings are accepted (RFC 9110, section 15.5.16). */
 function unknownEncoding(c: Context, encoding = ""): Response {
   const message = `Cannot take a body with Content-Encoding ${quote(encoding, 100)}: expected gzip, zstd or none`;
   const error = new StowageError("UNSUPPORTED", message, { detail: { found: encoding, expected: ["gzip", "zstd"] } });
@@ -50,22 +43,22 @@ function unknownEncoding(c: Context, encoding = ""): Response {
   return errorResponse(error, { status: 415, headers: { "Accept-Encoding": "gzip, zstd" } });
 }
 
-export interface AnswerLoadOptions {
-  readonly service: Service;
+/** A tarball that a client asks to load. */
+export interface AskedLoad {
   readonly name: ImageName | undefined;
-  /** Bytes of the tarball, where that is known beforehand. */
+  /** Bytes of the tarball, if they are known before it is read. */
   readonly announcedBytes: number | undefined;
-  /** The request's body. Without it, `load` is given an empty one. */
-  readonly body?: AsyncIterable<Uint8Array>;
+  /** The request's body. Empty by default. */
+  readonly body?: WatchedSource;
   readonly load: (body: AsyncIterable<Uint8Array>, options: LoadOptions) => Promise<Receipt>;
 }
 
 /**
- * Loads a tarball, as far as the caller may, and answers with what came of it (`load-answer.ts`). What can be known
- * without the body is decided before it is read: a client that is refused need not have sent it.
+ * Loads a tarball and answers with the receipt (`load-answer.ts`). Everything that is known without the body is checked
+ * first: a client that is refused need not send its body.
  */
-export async function answerLoad(c: Context, options: AnswerLoadOptions): Promise<Response> {
-  const { service, name, announcedBytes, body = noBody, load } = options;
+export async function answerLoad(c: Context, service: Service, asked: AskedLoad): Promise<Response> {
+  const { name, announcedBytes, body = new WatchedSource(readableToBytes(null)), load } = asked;
   checkBodyBytes(announcedBytes ?? 0, service.layout.limits.maxBodyBytes);
   const query = readLoadQuery(c);
   const expects = expectationOf(c);
@@ -74,21 +67,19 @@ export async function answerLoad(c: Context, options: AnswerLoadOptions): Promis
   const caller = callerName(c);
   const { repair } = query;
   const receipt = await withinLoadSeconds("the load", service, async (signal) => {
-    // A request of headers alone holds no turn.
-    const begun = await afterFirstChunk(body, signal).catch((error: unknown) => {
+    // A request that has sent only its headers holds no turn.
+    await body.begin(signal).catch((error: unknown) => {
       throw brokenOff(error, 0);
     });
     try {
-      const endTurn = await service.loads.acquire(1, { caller, signal, maxWaitMs: maxTurnWaitMs });
+      const endTurn = await service.loads.acquire(1, { ...waitingTurnOf(c), signal });
       const { immutableTags } = service;
-      const loading = load(begun, { caller, name, expects, repair, immutableTags, mayPublish, signal });
+      const loading = load(body, { caller, name, expects, repair, immutableTags, mayPublish, signal });
       return await loading.finally(endTurn);
     } finally {
-      begun.return?.().catch(() => undefined); // not awaited: a silent client's body ends only once it goes on
+      await body.return();
     }
   });
   service.log(`${caller} ${summarize(receipt)}`);
-  return loadAnswer(c, receipt, { ...query, answers: service.answers });
+  return sendReceipt(c, service.answers, receipt, query.verbose);
 }
-
-const noBody: AsyncIterable<Uint8Array> = readableToBytes(null);

@@ -28,7 +28,7 @@ export function manifestRoutes(service: Service): Route[] {
         const blob = await answers.openBlob(c, digest);
         if (blob?.size === size) return new Response(blob.body, { headers });
         await blob?.body.cancel();
-        throw unknownManifest(name, reference); // somebody deleted it just now
+        throw unknownManifest(name, reference); // it was deleted just now
       },
     }),
     route({
@@ -45,9 +45,10 @@ export function manifestRoutes(service: Service): Route[] {
   ];
 }
 
-type Manifest = Omit<FoundManifest, "bytes"> & { readonly size: number; readonly bytes: Uint8Array | undefined };
-
-/** The bytes of a large manifest are let go once they are checked. They are sent like a blob, as slowly as the client reads. */
-function withoutLarge({ digest, mediaType, bytes }: FoundManifest): Manifest {
+/** Drops the bytes of a large manifest, which is sent like a blob: they would be in memory until a slow client has read them. */
+function withoutLarge({ digest, mediaType, bytes }: FoundManifest): Omit<FoundManifest, "bytes"> & {
+  readonly size: number;
+  readonly bytes: Uint8Array | undefined;
+} {
   return { digest, mediaType, size: bytes.length, bytes: bytes.length <= smallObjectBytes ? bytes : undefined };
 }

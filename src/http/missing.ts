@@ -1,5 +1,5 @@
-/** `POST /v1/blobs/missing`: of these blobs, which have to be sent at all, and how large a tarball may be sent at once. */
-import { StowageError } from "../errors.ts";
+/** `POST /v1/blobs/missing`: which of these blobs the store lacks, and how large a tarball may be sent in one request. */
+import { limitExceeded, StowageError } from "../errors.ts";
 import { isSha256Digest } from "../oci/descriptor.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import { findMissingBlobs } from "../uploads/find-missing-blobs.ts";
@@ -11,7 +11,7 @@ import type { Service } from "./service.ts";
 const maxBodyBytes = 1024 * 1024;
 const maxDigests = 10_000;
 
-/** A larger tarball had better go up in parts, also where it need not: what has arrived need not be sent again. */
+/** A larger tarball goes up in parts, also on platforms without a limit: after a failure, parts that arrived stay. */
 const maxDirectBytes = 64 * 1024 * 1024;
 
 export function missingRoutes(service: Service): Route[] {
@@ -22,7 +22,7 @@ export function missingRoutes(service: Service): Route[] {
       path: "/v1/blobs/missing",
       needs: "load",
       async answer(c) {
-        return readJsonObject(c, { service, maxBytes: maxBodyBytes }, async (json) => {
+        return readJsonObject(c, service, maxBodyBytes, async (json) => {
           const missing = await findMissingBlobs(layout, parseDigests(json), turnOf(c));
           const text = JSON.stringify({ missing, directBytes: Math.min(maxDirectBytes, maxRequestBytes) });
           const headers = { "Content-Type": "application/json" };
@@ -42,8 +42,8 @@ function parseDigests({ digests }: JsonObject): readonly string[] {
     throw new StowageError("INPUT_INVALID", `Cannot use the digests: found ${found}, ${expected}`);
   }
   if (digests.length <= maxDigests) return digests;
-  const message = `Cannot look for ${digests.length} blobs at once: at most ${maxDigests} are allowed`;
-  throw new StowageError("LIMIT_EXCEEDED", message, { detail: { found: digests.length, expected: maxDigests } });
+  const found = digests.length;
+  throw limitExceeded(`Cannot look for ${found} blobs at once`, { found, expected: maxDigests });
 }
 
 function isDigestText(value: unknown): value is string {

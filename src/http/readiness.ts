@@ -1,6 +1,6 @@
 /**
- * `GET /readyz`: does the store answer? Load balancers and Kubernetes ask each few seconds, and anybody may: so one look at
- * the store counts for all requests of the next seconds. The log says what is wrong; the answer names no bucket.
+ * `GET /readyz`: does the store answer? Anyone may ask, and load balancers ask every few seconds. So one look at the store
+ * counts for all requests of the next seconds. The log says what is wrong. The answer does not: it would name the bucket.
  */
 import type { Context } from "hono";
 import { messageOf, StowageError } from "../errors.ts";
@@ -9,10 +9,10 @@ import { inTime } from "../streams/in-time.ts";
 import { errorResponse } from "./error-response.ts";
 import type { Service } from "./service.ts";
 
-/** How long a look at the store counts. */
+/** A look at the store counts for this long. */
 const freshMs = 5000;
 
-/** A look ends by itself before that. On Workers it can end without a result: together with the request that began it. */
+/** A look ends earlier by itself. On Workers it can also end without a result, with the request that began it. */
 const maxWaitMs = 15_000;
 
 export function readyRoute({ layout, log }: Pick<Service, "layout" | "log">): (c: Context) => Promise<Response> {
@@ -48,7 +48,7 @@ class Readiness {
     return this.#known?.problem === undefined;
   }
 
-  /** By the time of day, since other clocks stand still in a function that is frozen. Nothing is fresh if it was set back. */
+  /** Uses the time of day: other clocks stand still in a frozen function. A clock that was set back makes nothing fresh. */
   #isFresh(): boolean {
     return this.#known !== undefined && Math.abs(Date.now() - this.#known.atMs) < freshMs;
   }
@@ -64,7 +64,7 @@ class Readiness {
     this.#learn(problem);
   }
 
-  /** Only what is new is logged: the same outage is asked about again and again. */
+  /** Logs changes only: an outage is found by many requests. */
   #learn(problem: string | undefined): void {
     const former = this.#known?.problem;
     if (problem !== undefined && problem !== former) this.#log(`not ready: ${problem}`);

@@ -27,30 +27,26 @@ export function referrerRoutes({ layout, answers }: Service): Route[] {
             { repository: name, subject: digest, artifactType, after },
             turnOf(c),
           );
-          return pageText(c, page, { artifactType });
+          return pageText(c, page, artifactType);
         });
       },
     }),
   ];
 }
 
-/** That of another algorithm is a digest all the same: nothing refers to it. */
+/** A digest of another algorithm is valid too. It has no referrers. */
 function checkDigest(text: string): void {
   if (isSha256Digest(text) || (isDigest(text) && !text.startsWith("sha256:"))) return;
   const expected = 'expected "sha256:" and 64 lower-case hex digits';
   throw new StowageError("DIGEST_INVALID", `Cannot list referrers of ${quote(text)}: ${expected}`);
 }
 
-/** An empty one is no filter. No type has a space: it was a `+` that somebody who wrote it by hand has not encoded. */
+/** An empty type is no filter. A space was a `+` that was not encoded: no type has a space. */
 function typeParameter(text: string | undefined): string | undefined {
   return text === "" ? undefined : text?.replaceAll(" ", "+");
 }
 
-function pageText(
-  c: Context,
-  { descriptors, end }: ReferrersPage,
-  { artifactType }: { readonly artifactType: string | undefined },
-): TextAnswer {
+function pageText(c: Context, { descriptors, end }: ReferrersPage, artifactType: string | undefined): TextAnswer {
   const index = { schemaVersion: 2, mediaType: ociIndexType, manifests: descriptors };
   const filter = artifactType === undefined ? {} : { artifactType };
   const text = JSON.stringify(index);

@@ -1,54 +1,49 @@
-/** The JSON of a request's body, where that is small. */
+/** Reads a small JSON body of a request. */
 import type { Context } from "hono";
-import { messageOf, StowageError } from "../errors.ts";
+import { limitExceeded, messageOf, StowageError } from "../errors.ts";
 import { type JsonObject, describeJson, isJsonObject, parseJson } from "../oci/json.ts";
-import { abortable, afterFirstChunk } from "../streams/abortable.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
-import { type Release, maxTurnWaitMs } from "../streams/line.ts";
-import { callerName } from "./authentication.ts";
+import type { Release } from "../streams/line.ts";
+import { callerName, waitingTurnOf } from "./authentication.ts";
 import { contentLengthOf } from "./conditions.ts";
 import { pathOf } from "./request-url.ts";
 import { type Service, withinLoadSeconds } from "./service.ts";
 
-/** Bytes of memory for each byte of a JSON text: the bytes, the text, and the values that are used of it. */
+/** Memory for each byte of a JSON text: the byte, the text, and the parsed values. */
 const memoryPerByte = 3;
 
 /**
- * Reads and parses the body, and returns what `use` makes of it: only until then memory is held for it. Throws
- * `INPUT_INVALID` if the body is no JSON object, `LIMIT_EXCEEDED` if it is longer than `maxBytes`, `TIMED_OUT`, and
- * `TOOMANYREQUESTS` if no memory was to be had.
+ * Reads and parses the body, and returns what `use` makes of it. Memory is held until then. Throws `INPUT_INVALID` if the
+ * body is not a JSON object, `LIMIT_EXCEEDED` if it is longer than `maxBytes`, `TIMED_OUT`, and `TOOMANYREQUESTS` if no
+ * memory becomes free in time.
  */
 export async function readJsonObject<T>(
   c: Context,
-  { service, maxBytes }: ReadJsonOptions,
+  service: Service,
+  maxBytes: number,
   use: (json: JsonObject) => T | Promise<T>,
 ): Promise<T> {
-  const caller = callerName(c);
   const announced = contentLengthOf(c) ?? maxBytes;
   if (announced > maxBytes) throw tooLong(c, maxBytes);
   return withinLoadSeconds("reading what was sent", service, async (signal) => {
-    const body = await afterFirstChunk(service.bodyOf(c, caller), signal); // headers alone hold no memory
+    const body = service.bodyOf(c, callerName(c));
+    await body.begin(signal); // headers alone hold no memory
     let release: Release | undefined;
     try {
       const { budget } = service.layout;
       const bytes = Math.min(memoryPerByte * announced, budget.maxBlobBytes);
-      release = await budget.take(bytes, { caller, signal, maxWaitMs: maxTurnWaitMs });
-      return await use(await readJson(c, abortable(body, signal), announced));
+      release = await budget.take(bytes, { ...waitingTurnOf(c), signal });
+      return await use(await parseBody(c, body, announced));
     } finally {
-      body.return?.().catch(() => undefined); // not awaited: a silent client's body ends only once it goes on
+      await body.return();
       release?.();
     }
   });
 }
 
-export interface ReadJsonOptions {
-  readonly service: Service;
-  readonly maxBytes: number;
-}
-
-/** Reads one byte more than it may get, to see that there is none. */
-async function readJson(c: Context, body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<JsonObject> {
+/** Reads one byte more than is allowed, to find a body that is too long. */
+async function parseBody(c: Context, body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<JsonObject> {
   try {
     const reader = new ByteReader(body);
     const bytes = await collectBytes(reader.stream(maxBytes + 1), maxBytes + 1);
@@ -64,6 +59,7 @@ async function readJson(c: Context, body: AsyncIterable<Uint8Array>, maxBytes: n
 }
 
 function tooLong(c: Context, maxBytes: number): StowageError {
-  const message = `Cannot read what was sent to ${pathOf(c)}: it is longer than ${maxBytes} bytes`;
-  return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxBytes } });
+  return limitExceeded(`Cannot read the JSON that was sent to ${pathOf(c)}: it has too many bytes`, {
+    expected: maxBytes,
+  });
 }

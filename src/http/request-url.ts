@@ -1,16 +1,16 @@
 /** The URL of a request, as its client has it. */
 import type { Context } from "hono";
 
-/** Characters of a path that a message repeats. */
+/** Characters of a path in a message. */
 const maxShown = 300;
 
-/** The path as it was sent, for a message: `c.req.path` is decoded. */
+/** The path for a message, as it was sent. `c.req.path` is decoded. */
 export function pathOf(c: Context): string {
   const { pathname } = new URL(c.req.url);
   return pathname.length <= maxShown ? pathname : `${pathname.slice(0, maxShown)}…`;
 }
 
-/** The URL without the last segments of its path: where the service is, also below a path, and behind a proxy that speaks TLS. */
+/** The URL without the last `segments` of its path. Clients can use it also behind a proxy that speaks TLS. */
 export function urlAbove(c: Context, segments: number): string {
   const url = new URL(c.req.url);
   const forwarded = c.req.header("X-Forwarded-Proto")?.split(",", 1)[0]?.trim();
@@ -21,10 +21,9 @@ export function urlAbove(c: Context, segments: number): string {
     .join("/")}`;
 }
 
-// The Link from one page of a list to the next (RFC 8288; distribution specification, "Pagination").
-
+/** The Link from one page of a list to the next (RFC 8288; distribution specification, "Pagination"). */
 export function nextLink(c: Context, query: Readonly<Record<string, string>>): { readonly Link: string } {
-  const path = new URL(c.req.url).pathname; // `c.req.path` is decoded, and an outer app may have put the host into it
+  const path = new URL(c.req.url).pathname; // `c.req.path` is decoded, and an app around this one can change it
   const parameters = Object.entries(query).map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
   return { Link: `<${path}?${parameters.join("&")}>; rel="next"` };
 }

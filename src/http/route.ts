@@ -1,29 +1,29 @@
 /**
- * Routes, and how a path finds its route. A path is split once, and each route compares a few of the segments: no pattern is
- * tried again from each slash, as a router does with `/:name{.+}/tags/list`.
+ * Routes, and how a path finds its route. A path is split once, and each route compares a few segments. A pattern such as
+ * `/:name{.+}/tags/list` would be tried again at each slash of a long path.
  */
 import type { Context } from "hono";
 import type { Action } from "../auth/access.ts";
 
-/** The values of the placeholders of a path, decoded: `{ name: "team/app", reference: "1.4" }`. */
+/** The decoded values of the placeholders of a path: `{ name: "team/app", reference: "1.4" }`. */
 export type Parameters<Name extends string = string> = Readonly<Record<Name, string>>;
 
 type Answer = Response | Promise<Response>;
 
 export interface Route {
-  /** Those that the path has; `GET` answers `HEAD` too. None, where Stowage only says that it has no such route yet. */
+  /** `GET` also answers `HEAD`. A path without methods only gets an error that says what to do instead. */
   readonly methods: readonly string[];
   /**
-   * Such as `/v2/<name>/manifests/<reference>`. `<name>`, a repository, and `<image>`, `NAME[:TAG]`, may have slashes in them.
-   * No placeholder stands for nothing.
+   * Such as `/v2/<name>/manifests/<reference>`. Slashes may be in `<name>`, a repository, and in `<image>`, `NAME[:TAG]`. No
+   * placeholder is empty.
    */
   readonly path: string;
   /**
-   * What a caller needs to be allowed with the repository of the path, or with any if the path has none; `anything`: one of
-   * the actions; `nothing`: the URL itself is a secret.
+   * The action that the caller must be allowed with the repository of the path, or with any repository if the path has none.
+   * `anything` stands for any action. `nothing` is for URLs that are secrets themselves.
    */
   readonly needs: Action | "anything" | "nothing";
-  /** The query parameters that it has. */
+  /** The query parameters of the route. */
   readonly query: readonly string[];
   readonly segments: readonly string[];
   readonly answer: (c: Context, parameters: Parameters) => Answer;
@@ -32,14 +32,18 @@ export interface Route {
 /** The names of the placeholders in a path. */
 type NameIn<Path> = Path extends `${string}<${infer Name}>${infer Rest}` ? Name | NameIn<Rest> : never;
 
-export interface RouteOptions<Path extends string> extends Pick<Route, "methods" | "needs"> {
+/** Makes a route. Its handler gets the placeholders of the path, and nothing else. */
+export function route<Path extends string>({
+  methods,
+  path,
+  needs,
+  query = [],
+  answer,
+}: Pick<Route, "methods" | "needs"> & {
   readonly path: Path;
   readonly query?: readonly string[];
   readonly answer: (c: Context, parameters: Parameters<NameIn<Path>>) => Answer;
-}
-
-/** Makes a route. Its handler gets what the path has placeholders for, and nothing else. */
-export function route<Path extends string>({ methods, path, needs, query = [], answer }: RouteOptions<Path>): Route {
+}): Route {
   const isComplete = (found: Parameters): found is Parameters<NameIn<Path>> =>
     segments.every((segment) => !isPlaceholder(segment) || nameOf(segment) in found);
   const segments = path.slice(1).split("/");
@@ -57,8 +61,8 @@ export function route<Path extends string>({ methods, path, needs, query = [], a
 }
 
 /**
- * What the path has where the route has placeholders, still encoded; undefined if it is not a path of this route. What
- * follows a name counts from the end: the tag of `/v2/manifests/manifests/manifests` is the last word.
+ * The values of the placeholders, still encoded. Undefined if the path is not one of this route. Segments behind a name are
+ * counted from the end of the path: the tag of `/v2/manifests/manifests/manifests` is the last word.
  */
 export function parametersOf({ segments }: Route, path: readonly string[]): Parameters | undefined {
   const more = path.length - segments.length;

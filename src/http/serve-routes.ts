@@ -1,7 +1,7 @@
-/** From a request to its route: who asks is known first, and nothing of the path is read before that. */
+/** Finds the route of a request. The caller is known first: nothing of the path is read before. */
 import type { Context, Hono, Next } from "hono";
 import { tryDecodeURIComponent } from "hono/utils/url";
-import { quote, StowageError } from "../errors.ts";
+import { limitExceeded, quote, StowageError } from "../errors.ts";
 import { parseLoadPath } from "../load/archive-name.ts";
 import { parseRepositoryName } from "../oci/reference.ts";
 import { authorize, authorizeAnything, requireToken } from "./authentication.ts";
@@ -10,16 +10,16 @@ import { pathOf, urlAbove } from "./request-url.ts";
 import { type Parameters, type Route, parametersOf } from "./route.ts";
 
 /**
- * Characters of a path below `/v1` or `/v2`, and of a query. The longest that mean anything are a name of 255 characters and
- * a digest of 135, each character encoded as three, and a media type of 255 beside a digest.
+ * Characters of a path below `/v1` or `/v2`, and of a query. The longest useful path has a name of 255 characters and a digest
+ * of 135, and the longest useful query a media type of 255 beside a digest. A character may be encoded as three.
  */
 const maxPathLength = 2048;
 const maxQueryLength = 4096;
 
-/** The rest of the path, for Hono: no app that Stowage is mounted in has a parameter of this name. */
+/** Hono's parameter for the rest of the path. The name keeps it apart from parameters of an app around this one. */
 const rest = "stowagePath";
 
-/** Serves the routes. What is no path of a route is left to whatever comes after them in the app. */
+/** Serves the routes. Requests for other paths go on to the next handler of the app. */
 export function serveRoutes(app: Hono, routes: readonly Route[]): void {
   for (const prefix of new Set(routes.map(({ segments: [first = ""] }) => first))) {
     const own = routes.filter(({ segments: [first] }) => first === prefix);
@@ -49,8 +49,8 @@ export function serveRoutes(app: Hono, routes: readonly Route[]): void {
 }
 
 /**
- * What follows `/v1/` or `/v2/`, as the router saw it. Hono hands it out decoded, where a slash that was encoded, as a part of a
- * name may be, looks like any other; so as many segments are taken from the end of the path as decode to the same.
+ * The path behind `/v1/` or `/v2/`, still encoded. Hono hands it out decoded, where an encoded slash of a name looks like any
+ * other slash. So this takes segments from the end of the encoded path until their decoded length is the same.
  */
 function restOf(c: Context): string {
   const decoded: string = c.req.param(rest) ?? "";
@@ -65,7 +65,7 @@ function restOf(c: Context): string {
   return path.slice(start);
 }
 
-/** Asks, in this order: is there a token, is the query one of the route, is the name one, may the caller do this with it? */
+/** Checks, in this order: the token, the query, the name, and whether the caller may do this with the name. */
 async function answerRoute(c: Context, route: Route, encoded: Parameters): Promise<Response> {
   const { needs } = route;
   if (needs === "anything") authorizeAnything(c);
@@ -84,7 +84,7 @@ async function answerRoute(c: Context, route: Route, encoded: Parameters): Promi
   });
 }
 
-/** Our own routes have no parameters but those they know; below `/v2` anybody's client may send others. */
+/** Routes of our own refuse unknown parameters. Below `/v2`, clients of others may send more. */
 function checkQuery(c: Context, { path, query }: Route): void {
   if (path.startsWith("/v2/")) return;
   const unknown = [...new URL(c.req.url).searchParams.keys()].find((key) => !query.includes(key));
@@ -99,7 +99,7 @@ function refuseMethod(c: Context, routes: readonly Route[], depth: number): Resp
   return methodNotAllowed(c, allowed, isPush(c, routes) ? pushHint(urlAbove(c, depth)) : undefined);
 }
 
-/** A method that a path does not have: 405 and those that it has (RFC 9110, section 15.5.6). `GET` stands for `HEAD` too. */
+/** A 405 with the methods that the path has (RFC 9110, section 15.5.6). */
 export function methodNotAllowed(c: Context, methods: readonly string[], hint?: string): Response {
   const allowed = methods.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
   const message = `Cannot ${c.req.method} ${pathOf(c)}: ${hint ?? `expected ${allowed.join(" or ")}`}`;
@@ -107,20 +107,20 @@ export function methodNotAllowed(c: Context, methods: readonly string[], hint?: 
   return errorResponse(new StowageError("UNSUPPORTED", message), { status: 405, headers });
 }
 
-/** Is it a step of a push (distribution specification, "Push")? */
+/** Is the request a step of a push (distribution specification, "Push")? */
 function isPush(c: Context, routes: readonly Route[]): boolean {
   const isWrite = ["POST", "PUT", "PATCH"].includes(c.req.method);
   const isPushed = ({ path }: Route): boolean => /^\/v2\/<name>\/(?:manifests|blobs)\//.test(path);
   return routes.some((route) => route.methods.length === 0 || (isWrite && isPushed(route)));
 }
 
-/** `docker push` and its like show a message to their user: it has to say what to do instead. */
+/** `docker push` shows this message to its user. */
 function pushHint(base: string): string {
   return `Stowage takes no pushes; pipe the image into it instead: docker save IMAGE | curl -T - ${base}/v1/load`;
 }
 
 function tooLong(c: Context, what: string, found: number, expected: number): Response {
   authorizeAnything(c);
-  const message = `Cannot ${c.req.method} ${pathOf(c)}: the ${what} has ${found} characters, at most ${expected} are allowed`;
-  return errorResponse(new StowageError("LIMIT_EXCEEDED", message, { detail: { found, expected } }), { status: 414 });
+  const problem = `Cannot ${c.req.method} ${pathOf(c)}: the ${what} has ${found} characters`;
+  return errorResponse(limitExceeded(problem, { found, expected }), { status: 414 });
 }

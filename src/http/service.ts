@@ -1,37 +1,40 @@
-/** What all groups of routes are given. */
+/** What every group of routes is given. */
 import type { Context } from "hono";
 import { StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { withinSeconds } from "../streams/in-time.ts";
 import type { Line } from "../streams/line.ts";
+import type { WatchedSource } from "../streams/watched-source.ts";
 import type { Answers } from "./answers.ts";
+import type { Log } from "./log.ts";
 
-/** What the routes need, with every choice made. */
+/** What the routes share, with every choice made. */
 export interface Service {
   readonly layout: Layout;
-  /** Turns of loads, and turns of parts of uploads. */
+  /** One unit is one load. */
   readonly loads: Line;
+  /** One unit is one part of an upload. */
   readonly parts: Line;
-  /** Sends what is large. */
   readonly answers: Answers;
-  /** Bytes of a request's body that the platform lets through, where it cuts longer ones off. */
+  /** Bytes of a request's body that the platform lets through. Undefined without a limit. */
   readonly maxRequestBytes: number | undefined;
-  /** Bytes of an answer that the platform lets through. */
+  /** Bytes of an answer that the platform lets through. Undefined without a limit. */
   readonly maxResponseBytes: number | undefined;
-  /** Is whoever pulls a blob sent to the bucket itself, where the store has addresses of its own? */
+  /** Are pulls of blobs redirected to the bucket, if the store has presigned URLs? */
   readonly redirectBlobs: boolean;
   /** Tags that never move and are never removed. */
   readonly immutableTags: readonly TagPattern[];
-  /** It ends with `TIMED_OUT` if the client is silent for too long, sooner while others wait for what `caller` holds. */
-  readonly bodyOf: (c: Context, caller: string) => AsyncIterable<Uint8Array>;
+  /** The body ends with `TIMED_OUT` if the client is silent for too long, sooner while others wait for what `caller` holds. */
+  readonly bodyOf: (c: Context, caller: string) => WatchedSource;
   readonly signal: AbortSignal | undefined;
-  readonly log: (line: string) => void;
+  readonly log: Log;
 }
 
-// The time that a load may take counts for whatever reads a request's body: who sends a byte now and then is never silent.
-
-/** Does the work with a signal that fires with `TIMED_OUT` when the time is over. `what` names the work in the message. */
+/**
+ * Does work that reads a request's body, within the time of a load. The work's signal fires with `TIMED_OUT` when the time is
+ * over. A client that sends a byte now and then is never silent, so silence alone would not end it. `what` names the work.
+ */
 export async function withinLoadSeconds<T>(
   what: string,
   { layout, signal }: Pick<Service, "layout" | "signal">,

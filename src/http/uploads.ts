@@ -1,12 +1,12 @@
 /**
- * `/v1/uploads`: tarballs that come in parts, because a platform cuts longer bodies off, or because a part that failed
- * is sent again more quickly than the whole.
+ * `/v1/uploads`: tarballs in parts. Some platforms limit the length of a body, and a failed part is sent again more quickly
+ * than a whole tarball.
  *
- *     POST   /v1/uploads                             {"size", "fingerprint"?}: begins one, or finds it again
- *     GET    /v1/uploads/<id>                        its parts: fresh URLs, and which of them are there
- *     PUT    /v1/uploads/<id>/parts/<number>?key=…   takes a part, where the store has no URLs of its own for it
- *     POST   /v1/uploads/<id>/load[/<name>[:<tag>]]  as `/v1/load` with what was uploaded
- *     DELETE /v1/uploads/<id>                        gives up
+ *     POST   /v1/uploads                             {"size", "fingerprint"?}: begins an upload, or finds it again
+ *     GET    /v1/uploads/<id>                        its parts, with fresh URLs and what has arrived
+ *     PUT    /v1/uploads/<id>/parts/<number>?key=…   stores a part, if the store has no presigned URLs
+ *     POST   /v1/uploads/<id>/load[/<name>[:<tag>]]  as `/v1/load`, with the uploaded parts as the body
+ *     DELETE /v1/uploads/<id>                        deletes an upload
  */
 import type { Context } from "hono";
 import { messageOf, StowageError } from "../errors.ts";
@@ -15,13 +15,12 @@ import { checkBodyBytes } from "../load/decode-content.ts";
 import { loadArchive } from "../load/load-archive.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import type { ImageName } from "../oci/reference.ts";
-import { maxTurnWaitMs } from "../streams/line.ts";
 import { type NewUpload, beginUpload } from "../uploads/begin-upload.ts";
 import { describeUpload } from "../uploads/describe-upload.ts";
 import { openUpload } from "../uploads/open-upload.ts";
 import { putPart } from "../uploads/put-part.ts";
 import { type Upload, type UploadPart, deleteUpload, partCountOf, readOwnUpload } from "../uploads/upload.ts";
-import { callerName, turnOf } from "./authentication.ts";
+import { callerName, turnOf, waitingTurnOf } from "./authentication.ts";
 import { contentLengthOf } from "./conditions.ts";
 import { loadQuery } from "./load-answer.ts";
 import { answerLoad } from "./load.ts";
@@ -32,11 +31,13 @@ import { type Service, withinLoadSeconds } from "./service.ts";
 
 const maxJsonBytes = 64 * 1024;
 const maxFingerprintLength = 1024;
-/** Bytes of an answer for each part of an upload, some: an upload has up to 10,000. They are described at a caller's turn. */
+/** About how many bytes of an answer describe one part. An upload has up to 10,000 parts. */
 const describedPartBytes = 200;
 
 /** The URLs of parts are secrets. */
 const noStore = { "Cache-Control": "no-store" } as const;
+
+const loadRoute = { methods: ["POST"], needs: "load", query: loadQuery } as const;
 
 export function uploadRoutes(service: Service): Route[] {
   const { layout, answers } = service;
@@ -48,12 +49,11 @@ export function uploadRoutes(service: Service): Route[] {
       `${url}/${id}/parts/${number}?key=${key}`;
     const describe = async (): Promise<string> =>
       JSON.stringify(await describeUpload(layout, upload, { servedUrlOf, signal }));
-    const turn = { ...turnOf(c), maxWaitMs: maxTurnWaitMs };
     const isBegun = c.req.method === "POST";
     return answers.sendText(c, async () => {
-      const text = await layout.budget.parse(describedPartBytes * partCountOf(upload), describe, turn);
+      const text = await layout.budget.parse(describedPartBytes * partCountOf(upload), describe, waitingTurnOf(c));
       return {
-        maxBytes: text.length, // it is ASCII
+        maxBytes: text.length, // the text is ASCII
         text: () => text,
         status: isNew ? 201 : 200,
         headers: {
@@ -66,8 +66,7 @@ export function uploadRoutes(service: Service): Route[] {
   };
   const load = async (c: Context, id: string, name: ImageName | undefined): Promise<Response> => {
     const upload = await ownUpload(c, id);
-    return answerLoad(c, {
-      service,
+    return answerLoad(c, service, {
       name,
       announcedBytes: upload.size,
       load: async (_, options) => {
@@ -77,7 +76,7 @@ export function uploadRoutes(service: Service): Route[] {
       },
     });
   };
-  /** The images are there, and the client is told so. A part that cannot be deleted expires. */
+  /** A failure does not fail the load: its images are published, and parts that are left expire. */
   const forget = async ({ id }: Upload): Promise<void> =>
     deleteUpload(layout, id).catch((error: unknown) => {
       service.log(`cannot delete upload ${id}, which is loaded: ${messageOf(error)}`);
@@ -88,11 +87,10 @@ export function uploadRoutes(service: Service): Route[] {
       path: "/v1/uploads",
       needs: "load",
       async answer(c) {
-        const announced = await readJsonObject(c, { service, maxBytes: maxJsonBytes }, parseNewUpload);
+        const announced = await readJsonObject(c, service, maxJsonBytes, parseNewUpload);
         checkBodyBytes(announced.size, layout.limits.maxBodyBytes);
         const { upload, isNew } = await beginUpload(layout, { ...announced, owner: callerName(c) }, service);
-        const url = urlAbove(c, 0);
-        return sendUpload(c, url, upload, isNew);
+        return sendUpload(c, urlAbove(c, 0), upload, isNew);
       },
     }),
     route({
@@ -131,25 +129,11 @@ export function uploadRoutes(service: Service): Route[] {
         return c.body(null, 201);
       },
     }),
+    route({ ...loadRoute, path: "/v1/uploads/<id>/load", answer: (c, { id }) => load(c, id, undefined) }),
+    route({ ...loadRoute, path: "/v1/uploads/<id>/load/", answer: (c, { id }) => load(c, id, undefined) }),
     route({
-      methods: ["POST"],
-      path: "/v1/uploads/<id>/load",
-      needs: "load",
-      query: loadQuery,
-      answer: (c, { id }) => load(c, id, undefined),
-    }),
-    route({
-      methods: ["POST"],
-      path: "/v1/uploads/<id>/load/",
-      needs: "load",
-      query: loadQuery,
-      answer: (c, { id }) => load(c, id, undefined),
-    }),
-    route({
-      methods: ["POST"],
+      ...loadRoute,
       path: "/v1/uploads/<id>/load/<image>",
-      needs: "load",
-      query: loadQuery,
       answer: (c, { id, image }) => load(c, id, parseLoadPath(image)),
     }),
   ];

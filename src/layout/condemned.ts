@@ -154,10 +154,6 @@ interface Look {
   readonly rescues: Map<string, Promise<void>>;
 }
 
-export interface RescuingStoreOptions {
-  readonly clock: Clock;
-}
-
 /** The store of one load. */
 export class RescuingStore extends ForwardingStore {
   readonly #store: ObjectStore;
@@ -165,7 +161,7 @@ export class RescuingStore extends ForwardingStore {
   #look: Look | undefined;
   #oldestTime: number | undefined;
 
-  constructor(store: ObjectStore, { clock }: RescuingStoreOptions) {
+  constructor(store: ObjectStore, clock: Clock) {
     super(store);
     this.#store = store;
     this.#clock = clock;

@@ -1,72 +1,62 @@
 /**
- * The memory that a load takes for indexes, manifests and configs. While one is parsed it takes many times its bytes: a large
- * one is read and parsed at the load's turn. What the load keeps of them is little, and has a cap.
+ * The memory that a load takes for indexes, manifests and configs. A parsed text takes many times its bytes, so the load waits
+ * for its turn to parse a large one. A load keeps little of each text, and the texts that it keeps something of have a cap.
  */
-import { StowageError } from "../errors.ts";
-import type { LoadLimits } from "../limits.ts";
-import type { ByteBudget, TakeOptions } from "../streams/byte-budget.ts";
+import { limitExceeded } from "../errors.ts";
 import type { Release } from "../streams/line.ts";
+import type { Layout, Turn } from "./layout.ts";
 
-/** Bytes of JSON texts that every load may keep something of: more than the indexes and configs of most archives have. */
+/** Bytes of JSON texts that a load may keep something of without a hold: the indexes and configs of most archives have less. */
 const freeKeptBytes = 512 * 1024;
-/** As many of the largest manifests a load may keep something of. */
+/** A load may keep something of this many of the largest manifests. */
 const maxLargest = 4;
 
-export interface ParsedJsonOptions extends Pick<TakeOptions, "caller"> {
-  readonly limits: Pick<LoadLimits, "maxManifestBytes">;
-  readonly budget: ByteBudget;
-  readonly signal?: AbortSignal | undefined;
-}
+const tooMuchKept =
+  "Cannot load the archive: its indexes inside one another, those that lack manifests, and its configs have too many bytes " +
+  `together (${maxLargest} times maxManifestBytes)`;
 
-/** That of one load. It ends with the load. */
+/** The memory of one load. It ends with the load. */
 export class ParsedJson {
-  readonly #budget: ByteBudget;
-  readonly #options: TakeOptions;
+  /** The caller that the load counts for, and the signal that ends it. */
+  readonly turn: Turn & { readonly signal: AbortSignal };
+  readonly #budget: Layout["budget"];
   readonly #maxBytes: number;
   #keptBytes = 0;
   #release: Release | undefined;
 
-  constructor({ limits, budget, caller, signal = AbortSignal.any([]) }: ParsedJsonOptions) {
+  constructor({ limits, budget }: Layout, { caller, signal = AbortSignal.any([]) }: Turn) {
+    this.turn = { caller, signal };
     this.#budget = budget;
-    this.#options = { caller, signal };
     this.#maxBytes = maxLargest * limits.maxManifestBytes;
   }
 
   /** Does the work, which reads a text of this many bytes, parses it, and returns the little that is kept of it. */
   async parse<T>(bytes: number, work: () => T | Promise<T>): Promise<T> {
-    return this.#budget.parse(bytes, work, this.#options);
+    return this.#budget.parse(bytes, work, this.turn);
   }
 
   /** Asks the store about one of many objects, at the turn of the load's caller. */
   async ask<T>(question: () => Promise<T>): Promise<T> {
-    return this.#budget.ask(question, this.#options);
+    return this.#budget.ask(question, this.turn);
   }
 
   /** To be called before something is kept of a text of this many bytes. May wait; throws `LIMIT_EXCEEDED`. */
   async keep(bytes: number): Promise<void> {
     this.#keptBytes += bytes;
-    if (this.#keptBytes > this.#maxBytes) throw tooMany(this.#maxBytes);
-    if (this.#keptBytes > freeKeptBytes) this.#release ??= await this.#budget.keepJson(this.#maxBytes, this.#options);
+    if (this.#keptBytes > this.#maxBytes)
+      throw limitExceeded(tooMuchKept, { limit: "maxManifestBytes", expected: this.#maxBytes });
+    if (this.#keptBytes > freeKeptBytes) this.#release ??= await this.#budget.keepJson(this.#maxBytes, this.turn);
   }
 
-  /** Lets go of what was kept of a text. */
+  /** Says that nothing is kept any more of a text. */
   drop(bytes: number): void {
     this.#keptBytes -= bytes;
   }
 
-  /** Lets go of all that was kept. */
+  /** Says that nothing is kept any more of any text. */
   end(): void {
     this.#keptBytes = 0;
     this.#release?.();
     this.#release = undefined;
   }
-}
-
-function tooMany(maxBytes: number): StowageError {
-  return new StowageError(
-    "LIMIT_EXCEEDED",
-    "Cannot load the archive: its indexes inside one another, those that lack manifests, and its configs have more than " +
-      `${maxBytes} bytes together (${maxLargest} times maxManifestBytes)`,
-    { detail: { limit: "maxManifestBytes", expected: maxBytes } },
-  );
 }

@@ -1,6 +1,7 @@
-/** Reads a manifest from the store by its digest. */
+/** Reads a manifest from the store by its digest, and tells what a manifest names. */
 import { StowageError } from "../errors.ts";
-import { parseManifest } from "../oci/manifest.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
+import { type Manifest, isManifestType, parseManifest } from "../oci/manifest.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 import type { Layout, StoredManifest, Turn } from "./layout.ts";
 import { readSmallBlob } from "./blobs.ts";
@@ -50,3 +51,24 @@ const notAManifest: ReadonlySet<string> = new Set([
   "SIZE_INVALID",
   "UNSUPPORTED",
 ]);
+
+/** The descriptors in a manifest: every walk over manifests goes on from these. */
+export interface Successors {
+  /** The manifests and indexes that an index names. */
+  readonly manifests: readonly Descriptor[];
+  /** The config, first, and the layers of a manifest, or the blobs that an index names beside manifests. */
+  readonly blobs: readonly Descriptor[];
+  /** The manifest that this one says something about. It need not be there. */
+  readonly subject: Descriptor | undefined;
+}
+
+export function successorsOf(manifest: Manifest): Successors {
+  const { subject } = manifest;
+  if (manifest.kind === "manifest") return { manifests: [], blobs: manifest.blobs, subject };
+  const isManifest = ({ mediaType }: Descriptor): boolean => isManifestType(mediaType);
+  return {
+    manifests: manifest.manifests.filter(isManifest),
+    blobs: manifest.manifests.filter((descriptor) => !isManifest(descriptor)),
+    subject,
+  };
+}

@@ -5,8 +5,10 @@
  *     the archive's entry -> hashed -> store.write staging/<uuid> -> store.copy blobs/sha256/<hex> -> store.delete
  */
 import { createHash } from "node:crypto";
+import type { PeekableBytes } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { digestOf } from "../streams/verify-bytes.ts";
+import { WatchedSource } from "../streams/watched-source.ts";
 import { blobKey, stagingPrefix } from "./keys.ts";
 import { type StoreBlobOptions, holdFor } from "./store-blob.ts";
 import { type BlobStatus, copyToBlob, findDamage, writeBlob } from "./write-blob.ts";
@@ -14,7 +16,7 @@ import { type BlobStatus, copyToBlob, findDamage, writeBlob } from "./write-blob
 export interface UnnamedBlob {
   /** Length in bytes. */
   readonly size: number;
-  readonly body: AsyncIterable<Uint8Array>;
+  readonly body: PeekableBytes;
 }
 
 /** A blob that has been read. Either `keep` or `drop` is called, once. */
@@ -34,9 +36,9 @@ export async function hashBlob(blob: UnnamedBlob, options: StoreBlobOptions): Pr
 async function holdBlob(unnamed: UnnamedBlob, options: StoreBlobOptions): Promise<HashedBlob> {
   const { size } = unnamed;
   const { store, signal } = options;
-  const { body, release } = await holdFor(unnamed, size, options);
+  const release = await holdFor(unnamed.body, size, options);
   try {
-    const bytes = await collectBytes(body, size);
+    const bytes = await collectBytes(unnamed.body, size);
     const digest = await digestOf(bytes);
     const write = async (): Promise<BlobStatus> => {
       const blob = { digest, size, body: bytes };
@@ -56,10 +58,11 @@ async function stageBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<
   const key = stagingPrefix + crypto.randomUUID();
   // Without the signal: it may be why the staged object is not needed any more. What stays all the same expires.
   const drop = async (): Promise<void> => void (await store.delete(key).catch(() => undefined));
-  const { body, release } = await holdFor(blob, store.writeBufferBytes(size), options);
+  const release = await holdFor(blob.body, store.writeBufferBytes(size), options);
   const hash = createHash("sha256");
+  const body = new WatchedSource(blob.body).watch({ onChunk: (chunk) => void hash.update(chunk) });
   try {
-    await store.write(key, { size, body: hashed(body, hash) }, { signal });
+    await store.write(key, { size, body }, { signal });
   } catch (error) {
     await drop(); // an answer that was lost may have left it
     throw error;
@@ -81,14 +84,4 @@ async function stageBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<
     }
   };
   return { digest, keep, drop };
-}
-
-async function* hashed(
-  body: AsyncIterable<Uint8Array>,
-  hash: ReturnType<typeof createHash>,
-): AsyncGenerator<Uint8Array> {
-  for await (const chunk of body) {
-    hash.update(chunk);
-    yield chunk;
-  }
 }

@@ -2,15 +2,15 @@
  * Brings one blob of a load into the store, unless it is there. A small blob is held in memory: a HEAD on its key runs
  * while its bytes are read, and its write goes on behind the reading. A large one is streamed part by part:
  *
- *     the archive's entry -> verifyBytes, holds back the last chunk -> tellEnd, lets the reading go on
+ *     the archive's entry -> VerifiedBytes, holds back the last chunk and tells the end, so that the reading goes on
  *                         -> store.write -> lib-storage, up to four parts under way
  */
 import type { ObjectStore } from "../storage/object-store.ts";
-import { afterFirstChunk } from "../streams/abortable.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
+import type { PeekableBytes } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import type { Release } from "../streams/line.ts";
-import { checkDigest, checkSize, digestOf, verifyBytes } from "../streams/verify-bytes.ts";
+import { VerifiedBytes, checkDigest, checkSize, digestOf } from "../streams/verify-bytes.ts";
 import { blobKey } from "./keys.ts";
 import { type BlobStatus, findDamage, writeBlob } from "./write-blob.ts";
 
@@ -19,7 +19,7 @@ export interface IncomingBlob {
   readonly digest: string;
   /** Length in bytes, as the archive claims. */
   readonly size: number;
-  readonly body: AsyncIterable<Uint8Array>;
+  readonly body: PeekableBytes;
 }
 
 export interface StoreBlobOptions {
@@ -50,12 +50,12 @@ export async function storeBlob(blob: IncomingBlob, options: StoreBlobOptions): 
 
 async function storeWhole(blob: IncomingBlob, options: StoreBlobOptions): Promise<TakenBlob> {
   const { store, signal } = options;
-  const { body, release } = await holdFor(blob, blob.size, options);
+  const release = await holdFor(blob.body, blob.size, options);
   const found = store.head(blobKey(blob.digest), { signal });
   found.catch(() => undefined); // it may fail before anybody waits for it
   let bytes: Uint8Array;
   try {
-    bytes = await collectBytes(body, blob.size);
+    bytes = await collectBytes(blob.body, blob.size);
     checkSize(blob, bytes.length);
   } catch (error) {
     await found.catch(() => undefined);
@@ -75,52 +75,23 @@ async function storeStreamed(blob: IncomingBlob, options: StoreBlobOptions): Pro
   const { store, signal } = options;
   const state = await findDamage(blob, await store.head(blobKey(blob.digest), { signal }), options);
   if (state === "present") {
-    for await (const _ of verifyBytes(blob.body, blob));
+    await new VerifiedBytes(blob.body, blob).drain();
     return { stored: Promise.resolve("present") };
   }
-  const { body, release } = await holdFor(blob, store.writeBufferBytes(blob.size), options);
-  const { source, ended } = tellEnd(verifyBytes(body, blob));
-  const stored = writeBlob({ ...blob, body: source }, state, options).finally(release);
-  const first = await Promise.race([ended, stored]); // the archive can be read on while the last parts are going out
-  if (first !== "ended") throw new Error(`${store.url} did not read blob "${blob.digest}" to its end`);
+  const release = await holdFor(blob.body, store.writeBufferBytes(blob.size), options);
+  const body = new VerifiedBytes(blob.body, blob);
+  const stored = writeBlob({ ...blob, body }, state, options).finally(release);
+  const first = await Promise.race([body.ended, stored]); // the archive is read on while the last parts are going out
+  if (first !== undefined) throw new Error(`${store.url} did not read blob "${blob.digest}" to its end`);
   return { stored };
-}
-
-export interface HeldBody {
-  /** To be read instead of the blob's own body. */
-  readonly body: AsyncIterable<Uint8Array>;
-  readonly release: Release;
 }
 
 /** Takes memory for a blob once its first byte has come: a header alone, which promises bytes, holds none. */
 export async function holdFor(
-  { body }: Pick<IncomingBlob, "body">,
+  body: PeekableBytes,
   bytes: number,
   { budget, caller, signal }: StoreBlobOptions,
-): Promise<HeldBody> {
-  const begun = await afterFirstChunk(body);
-  return { body: begun, release: await budget.take(bytes, { caller, signal }) };
-}
-
-interface WatchedSource {
-  readonly source: AsyncIterable<Uint8Array>;
-  /** Resolves once the source has been read to its end. */
-  readonly ended: Promise<"ended">;
-}
-
-/** Written out rather than as a generator: every byte passes here, and each generator on its way costs time. */
-function tellEnd(body: AsyncIterable<Uint8Array>): WatchedSource {
-  let tell: () => void = () => undefined;
-  const ended = new Promise<"ended">((resolve) => (tell = () => resolve("ended")));
-  const chunks = body[Symbol.asyncIterator]();
-  const source: AsyncIterableIterator<Uint8Array> = {
-    [Symbol.asyncIterator]: () => source,
-    async next() {
-      const next = await chunks.next();
-      if (next.done === true) tell();
-      return next;
-    },
-    return: async () => (await chunks.return?.()) ?? { done: true, value: undefined },
-  };
-  return { source, ended };
+): Promise<Release> {
+  await body.peek(1);
+  return budget.take(bytes, { caller, signal });
 }

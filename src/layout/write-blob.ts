@@ -19,7 +19,7 @@ import { blobKey } from "./keys.ts";
 export type BlobStatus = "written" | "present" | "repaired";
 
 export interface BlobBytes extends BlobIdentity {
-  /** In memory and verified, or a stream that throws before its last bytes if they are wrong (`verifyBytes`). */
+  /** In memory and verified, or a stream that throws before its last bytes if they are wrong (`VerifiedBytes`). */
   readonly body: Uint8Array | AsyncIterable<Uint8Array>;
 }
 

@@ -7,7 +7,8 @@ import type { StowageError } from "../errors.ts";
 import { type UnnamedBlob, hashBlob } from "../layout/stage-blob.ts";
 import { type IncomingBlob, type StoreBlobOptions, storeBlob } from "../layout/store-blob.ts";
 import { looksLikeManifest } from "../oci/manifest.ts";
-import { checkDigest, verifyBytes } from "../streams/verify-bytes.ts";
+import { ByteReader } from "../streams/byte-reader.ts";
+import { VerifiedBytes, checkDigest } from "../streams/verify-bytes.ts";
 import { notAFile } from "./classify-entry.ts";
 import type { BlobReceipt } from "./receipt.ts";
 
@@ -39,7 +40,7 @@ export class BlobIntake {
 
   /** Reads the blob's body to its end; it may be stored later, see `settled`. Throws if size or digest are wrong. */
   async take(blob: IncomingBlob): Promise<void> {
-    if (this.#sizes.has(blob.digest)) return drain(verifyBytes(blob.body, blob)); // the same once more
+    if (this.#sizes.has(blob.digest)) return new VerifiedBytes(blob.body, blob).drain(); // the same once more
     await this.#room();
     const { bytes, stored } = await storeBlob(blob, this.#options);
     if (bytes !== undefined) this.#keepManifest(blob.digest, bytes);
@@ -48,7 +49,7 @@ export class BlobIntake {
 
   /** Takes a blob that the archive has in no file of its own. */
   async takeBytes(bytes: Uint8Array, digest: string): Promise<void> {
-    await this.take({ digest, size: bytes.length, body: once(bytes) });
+    await this.take({ digest, size: bytes.length, body: new ByteReader(once(bytes)).stream() });
   }
 
   /**
@@ -133,8 +134,4 @@ export class BlobIntake {
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield await Promise.resolve(bytes);
-}
-
-async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {
-  for await (const _ of source);
 }

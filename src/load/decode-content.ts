@@ -4,6 +4,7 @@
  */
 import { type CompressionFormat, type ExpandOptions, expand } from "../archive/decompress.ts";
 import { StowageError } from "../errors.ts";
+import { ByteReader } from "../streams/byte-reader.ts";
 
 export type ContentEncoding = CompressionFormat | "identity";
 
@@ -26,7 +27,7 @@ export function decodeContent(
   encoding: ContentEncoding,
   options: ExpandOptions,
 ): AsyncIterable<Uint8Array> {
-  return encoding === "identity" ? source : expand(source, encoding, options);
+  return encoding === "identity" ? source : expand(new ByteReader(source), encoding, options);
 }
 
 // How large a tarball may be: looked at before a byte of it is read, where its length is known, and while it is read.

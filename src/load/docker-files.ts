@@ -142,11 +142,10 @@ export class DockerFiles {
   }
 
   async #takePart({ size, body }: ArchiveEntry, path: string): Promise<Remembered> {
-    const firstBytes: number[] = [];
+    const firstBytes = Uint8Array.from(await body.peek(maxFirstBytes));
     try {
-      const part = { claimed: digestInName(path), size, body: noteFirst(body, firstBytes) };
-      const digest = await this.#options.intake.takeUnnamed(part);
-      return { kind: "file", file: { digest, firstBytes: Uint8Array.from(firstBytes) } };
+      const digest = await this.#options.intake.takeUnnamed({ claimed: digestInName(path), size, body });
+      return { kind: "file", file: { digest, firstBytes } };
     } catch (error) {
       if (error instanceof StowageError && error.code === "DIGEST_INVALID") return { kind: "unusable", error };
       throw error;
@@ -166,14 +165,6 @@ export class DockerFiles {
 function isSame(a: Remembered, b: Remembered): boolean {
   if (a.kind === "file") return b.kind === "file" && a.file.digest === b.file.digest;
   return a.kind === "link" && b.kind === "link" && a.target === b.target;
-}
-
-/** Notes the first bytes of what passes. */
-async function* noteFirst(body: AsyncIterable<Uint8Array>, first: number[]): AsyncGenerator<Uint8Array> {
-  for await (const chunk of body) {
-    if (first.length < maxFirstBytes) first.push(...chunk.subarray(0, maxFirstBytes - first.length));
-    yield chunk;
-  }
 }
 
 function differs(path: string): string {

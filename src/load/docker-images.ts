@@ -4,39 +4,25 @@
  */
 import { isZstd } from "../archive/decompress-zstd.ts";
 import { isGzip } from "../archive/decompress.ts";
-import { quote, StowageError } from "../errors.ts";
-import type { ParsedJson } from "../layout/parsed-json.ts";
+import { limitExceeded, quote, StowageError } from "../errors.ts";
 import { getBlob, headBlob, readSmallBlob } from "../layout/blobs.ts";
-import type { LoadLimits } from "../limits.ts";
+import { type Limits, maxNamed } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type DockerImage, digestInName, parseDockerManifest } from "../oci/docker-manifest.ts";
 import { ociConfigType, parseDiffIds } from "../oci/image-config.ts";
 import { describeJson } from "../oci/json.ts";
 import { ociManifestType, serializeManifest } from "../oci/manifest.ts";
-import type { StoreReader } from "../storage/object-store.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { digestOf } from "../streams/verify-bytes.ts";
 import { containerdNameAnnotation } from "./archive-name.ts";
-import type { BlobIntake } from "./blob-intake.ts";
 import { type DockerFiles, maxFirstBytes } from "./docker-files.ts";
+import type { Load } from "./load.ts";
 
 /** Layers that are looked for at the same time. */
 const maxConcurrentLookups = 32;
 
-/** Layers of an image: a path of two letters stands for a descriptor a hundred times as long. */
-const maxLayers = 10_000;
-
 const layerType = "application/vnd.oci.image.layer.v1.tar";
-
-export interface DockerImagesOptions {
-  readonly intake: BlobIntake;
-  readonly store: StoreReader;
-  readonly limits: LoadLimits;
-  readonly signal: AbortSignal;
-  /** Gives the memory for configs and `manifest.json`. */
-  readonly parsed: ParsedJson;
-}
 
 /**
  * Returns a descriptor for each name of each image, as an `index.json` would have it, once every file is in the store; the
@@ -44,15 +30,12 @@ export interface DockerImagesOptions {
  * if a part is missing, `ARCHIVE_INVALID` for links that lead nowhere, and `MANIFEST_INVALID` or `DIGEST_INVALID` if
  * config and layers do not fit together.
  */
-export async function makeDockerImages(
-  files: DockerFiles,
-  options: DockerImagesOptions,
-): Promise<readonly Descriptor[]> {
-  const maker = new ImageMaker(files, options);
+export async function makeDockerImages(load: Load, files: DockerFiles): Promise<readonly Descriptor[]> {
+  const maker = new ImageMaker(load, files);
   const roots: Descriptor[] = [];
-  const json = files.manifest();
-  await options.parsed.keep(json.length);
-  for (const image of await options.parsed.parse(json.length, () => parseDockerManifest(json))) {
+  const bytes = files.manifest();
+  await load.json.keep(bytes.length);
+  for (const image of await load.json.parse(bytes.length, () => parseDockerManifest(bytes))) {
     const manifest = await maker.make(image);
     const named = image.repoTags.map((name) => ({ ...manifest, annotations: { [containerdNameAnnotation]: name } }));
     roots.push(...(named.length === 0 ? [manifest] : named));
@@ -61,21 +44,21 @@ export async function makeDockerImages(
 }
 
 class ImageMaker {
+  readonly #load: Load;
   readonly #files: DockerFiles;
-  readonly #options: DockerImagesOptions;
   /** By digest: images share configs as well. */
   readonly #diffIds = new Map<string, readonly string[]>();
   /** By path: images share layers. */
   readonly #layers = new Map<string, Descriptor>();
 
-  constructor(files: DockerFiles, options: DockerImagesOptions) {
+  constructor(load: Load, files: DockerFiles) {
+    this.#load = load;
     this.#files = files;
-    this.#options = options;
   }
 
   async make(image: DockerImage): Promise<Descriptor> {
-    const { intake, limits } = this.#options;
-    if (image.layers.length > maxLayers) throw tooManyLayers(image);
+    const { intake, layout } = this.#load;
+    checkLayerCount(image);
     const config = { ...(await this.#find(image.config)), mediaType: ociConfigType };
     const diffIds = await this.#readDiffIds(config);
     if (diffIds.length !== image.layers.length) throw wrongCount(image, diffIds.length);
@@ -83,9 +66,7 @@ class ImageMaker {
     layers.forEach((layer, i) => checkDiffId(layer, { path: image.layers[i], diffId: diffIds[i] }));
 
     const bytes = serializeManifest(config, layers);
-    if (bytes.length > limits.maxManifestBytes) {
-      throw tooLarge(`Cannot make image ${nameOf(image)}: its manifest would have`, bytes.length, limits);
-    }
+    checkBytes(`Cannot make image ${nameOf(image)}: its manifest would have`, bytes.length, layout.limits);
     const manifest = { digest: await digestOf(bytes), size: bytes.length };
     await intake.takeBytes(bytes, manifest.digest);
     return { mediaType: ociManifestType, ...manifest };
@@ -94,10 +75,11 @@ class ImageMaker {
   async #readDiffIds({ digest, size }: Descriptor): Promise<readonly string[]> {
     const known = this.#diffIds.get(digest);
     if (known !== undefined) return known;
-    const { store, limits, signal, parsed } = this.#options;
-    if (size > limits.maxManifestBytes) throw tooLarge(`Cannot read the config "${digest}": it has`, size, limits);
-    await parsed.keep(size); // what it says of layers is kept
-    const diffIds = await parsed.parse(size, async () => {
+    const { layout, signal, json } = this.#load;
+    const { store, limits } = layout;
+    checkBytes(`Cannot read the config "${digest}": it has`, size, limits);
+    await json.keep(size); // its diff_ids are kept
+    const diffIds = await json.parse(size, async () => {
       const bytes = await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal });
       return parseDiffIds(bytes ?? new Uint8Array(), digest);
     });
@@ -117,11 +99,11 @@ class ImageMaker {
 
   /** A file of the archive or, where its name says its digest, of the store: whoever sends it may leave out what is there. */
   async #find(wanted: string): Promise<FoundBlob> {
-    const { intake, store, signal } = this.#options;
+    const { intake, layout, signal } = this.#load;
     const { path, file } = this.#files.find(wanted);
     const digest = file?.digest ?? digestInName(path);
     if (digest !== undefined) {
-      const size = intake.sizeOf(digest) ?? (await headBlob(store, digest, { signal }))?.size;
+      const size = intake.sizeOf(digest) ?? (await headBlob(layout.store, digest, { signal }))?.size;
       if (size !== undefined) return { digest, size, firstBytes: file?.firstBytes };
     }
     this.#files.checkComplete();
@@ -130,8 +112,8 @@ class ImageMaker {
 
   async #readFirst({ digest, size }: Pick<FoundBlob, "digest" | "size">): Promise<Uint8Array> {
     if (size < maxFirstBytes) return new Uint8Array(); // a range of nothing is an error
-    const { store, signal } = this.#options;
-    const object = await getBlob(store, digest, { range: { start: 0, end: maxFirstBytes - 1 }, signal });
+    const { layout, signal } = this.#load;
+    const object = await getBlob(layout.store, digest, { range: { start: 0, end: maxFirstBytes - 1 }, signal });
     return object === undefined ? new Uint8Array() : collectBytes(object.body, maxFirstBytes);
   }
 }
@@ -162,10 +144,12 @@ function checkDiffId(
   );
 }
 
-function tooManyLayers(image: DockerImage): StowageError {
+/** A path of two letters stands for a descriptor a hundred times as long. */
+function checkLayerCount(image: DockerImage): void {
   const found = image.layers.length;
-  const message = `Cannot make image ${nameOf(image)}: manifest.json names ${found} layers, at most ${maxLayers} are allowed`;
-  return new StowageError("LIMIT_EXCEEDED", message, { detail: { found, expected: maxLayers } });
+  if (found <= maxNamed) return;
+  const problem = `Cannot make image ${nameOf(image)}: manifest.json names ${found} layers`;
+  throw limitExceeded(problem, { found, expected: maxNamed });
 }
 
 function nameOf({ repoTags, config }: DockerImage): string {
@@ -181,12 +165,9 @@ function wrongCount(image: DockerImage, expected: number): StowageError {
   );
 }
 
-function tooLarge(problem: string, found: number, { maxManifestBytes }: LoadLimits): StowageError {
-  return new StowageError(
-    "LIMIT_EXCEEDED",
-    `${problem} ${found} bytes, at most ${maxManifestBytes} are allowed (maxManifestBytes)`,
-    { detail: { limit: "maxManifestBytes", found, expected: maxManifestBytes } },
-  );
+function checkBytes(problem: string, found: number, { maxManifestBytes }: Limits): void {
+  if (found <= maxManifestBytes) return;
+  throw limitExceeded(`${problem} ${found} bytes`, { limit: "maxManifestBytes", found, expected: maxManifestBytes });
 }
 
 function missingPart(path: string, digest: string | undefined): StowageError {

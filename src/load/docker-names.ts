@@ -37,18 +37,18 @@ export function dockerNamesIn(images: readonly DockerImage[]): DockerNames {
 
 /**
  * Adds a root for each name that `index.json` does not give to any image. A root without a name, or with nothing but the tag
- * of such a name, goes: its image has a better one. `owners` has the root that leads to each config. A name that is none is
- * left to the naming of roots: the request may have another.
+ * of such a name, goes: its image has a better one. `rootOfConfig` has the root that leads to each config. A name that is
+ * invalid is left to the naming of roots: the request may have another.
  */
 export function addDockerNames(
   roots: readonly ClosedRoot[],
   names: DockerNames,
-  owners: ReadonlyMap<string, string | undefined>,
+  rootOfConfig: ReadonlyMap<string, string | undefined>,
 ): readonly ClosedRoot[] {
   const known = new Set(roots.flatMap((root) => nameOrNone(root) ?? []).map(formatName));
   const byRoot = new Map<string, Map<string, string | undefined>>();
   for (const [config, texts] of names) {
-    const digest = owners.get(config);
+    const digest = rootOfConfig.get(config);
     if (digest === undefined) continue;
     const own = byRoot.get(digest) ?? new Map<string, string | undefined>();
     byRoot.set(digest, own);

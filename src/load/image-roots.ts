@@ -3,10 +3,10 @@
  * Index": "MUST NOT generate an error"); unless its bytes are a manifest after all, it is kept as a blob.
  */
 import { StowageError } from "../errors.ts";
-import type { ClosureOptions } from "../layout/check-closure.ts";
 import { readSmallBlob } from "../layout/blobs.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { isManifestOrFormer, parseManifest } from "../oci/manifest.ts";
+import type { Load } from "./load.ts";
 import type { IgnoredEntry } from "./receipt.ts";
 
 export interface ImageRoots {
@@ -15,18 +15,16 @@ export interface ImageRoots {
   readonly ignored: readonly IgnoredEntry[];
 }
 
-type RootOptions = Pick<ClosureOptions, "store" | "limits" | "signal" | "parsed" | "known">;
-
 /** Throws `INDEX_INVALID` if no root is an image. */
-export async function imageRootsOf(listed: readonly Descriptor[], options: RootOptions): Promise<ImageRoots> {
+export async function imageRootsOf(load: Load, listed: readonly Descriptor[]): Promise<ImageRoots> {
   const roots: Descriptor[] = [];
   const ignored: IgnoredEntry[] = [];
   const found = new Map<string, boolean>(); // an index.json can name the same bytes ten thousand times
   for (const root of listed) {
     const isKnown = isManifestOrFormer(root.mediaType);
-    if (!isKnown && !found.has(root.digest)) found.set(root.digest, await isManifest(root, options));
+    if (!isKnown && !found.has(root.digest)) found.set(root.digest, await isManifest(load, root));
     if (isKnown || found.get(root.digest) === true) roots.push(root);
-    else ignored.push(ignore(root, options));
+    else ignored.push(ignore(load, root));
   }
   if (roots.length > 0) return { roots, ignored };
   const types = [...new Set(listed.map(({ mediaType }) => JSON.stringify(mediaType)))].slice(0, 10).join(", ");
@@ -34,12 +32,11 @@ export async function imageRootsOf(listed: readonly Descriptor[], options: RootO
   throw new StowageError("INDEX_INVALID", message);
 }
 
-async function isManifest({ digest, size }: Descriptor, options: RootOptions): Promise<boolean> {
-  const { store, limits, signal, parsed, known } = options;
-  if (size > limits.maxManifestBytes) return false;
+async function isManifest({ layout, signal, json, intake }: Load, { digest, size }: Descriptor): Promise<boolean> {
+  if (size > layout.limits.maxManifestBytes) return false;
   try {
-    return await parsed.parse(size, async () => {
-      const bytes = known.manifest(digest) ?? (await readSmallBlob(store, digest, { maxBytes: size, signal }));
+    return await json.parse(size, async () => {
+      const bytes = intake.manifest(digest) ?? (await readSmallBlob(layout.store, digest, { maxBytes: size, signal }));
       if (bytes !== undefined) parseManifest(bytes, digest);
       return bytes !== undefined;
     });
@@ -56,9 +53,9 @@ const notManifest: ReadonlySet<string> = new Set([
   "LIMIT_EXCEEDED",
 ]);
 
-function ignore({ mediaType, digest }: Descriptor, { known }: RootOptions): IgnoredEntry {
+function ignore({ intake }: Load, { mediaType, digest }: Descriptor): IgnoredEntry {
   const path = `blobs/${digest.replace(":", "/")}`;
   const what = `a root of the media type ${JSON.stringify(mediaType.slice(0, 200))}, which is no image`;
-  const isThere = known.sizeOf(digest) !== undefined;
+  const isThere = intake.sizeOf(digest) !== undefined;
   return { path, reason: isThere ? `${what}: kept as a blob` : `${what}, and not in the archive` };
 }

@@ -6,9 +6,10 @@
 import type { ClosedRoot } from "../layout/check-closure.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { ociIndexType, serializeIndex } from "../oci/manifest.ts";
-import { type ImageName, formatName } from "../oci/reference.ts";
+import { formatName } from "../oci/reference.ts";
 import { digestOf } from "../streams/verify-bytes.ts";
 import { nameAnnotationsOf, nameTextOf } from "./archive-name.ts";
+import type { Load } from "./load.ts";
 import { claimsIn, isOneImage } from "./name-roots.ts";
 
 /** The archive's own index, which lists these roots and perhaps others. */
@@ -18,21 +19,16 @@ export interface ArchiveIndex {
   readonly count: number;
 }
 
-export interface JoinOptions {
-  readonly requested: ImageName | undefined;
-  readonly index: ArchiveIndex;
-  /** Brings the bytes of an index into the store, under this digest. */
-  readonly storeBlob: (bytes: Uint8Array, digest: string) => Promise<void>;
-}
-
 /**
  * Puts an index in the place of the roots that it joins, and stores it. Returns undefined if there are none to be joined.
  * Throws what `claimsIn` does.
  */
 export async function joinPlatforms(
+  load: Load,
   roots: readonly ClosedRoot[],
-  { requested, index, storeBlob }: JoinOptions,
+  index: ArchiveIndex,
 ): Promise<readonly Descriptor[] | undefined> {
+  const { name: requested } = load;
   const joined = new Set<ClosedRoot>();
   const indexes: Descriptor[] = [];
   for (const [name, claimants] of claimsIn(roots, requested)) {
@@ -41,7 +37,7 @@ export async function joinPlatforms(
     if (!hasTag || !arePlatforms(members, index)) continue;
     const bytes = members.length === index.count ? index.bytes : serializeIndex(members);
     const digest = await digestOf(bytes);
-    await storeBlob(bytes, digest);
+    await load.storeBlob(bytes, digest);
     const annotations = nameAnnotationsOf(members[0] ?? {});
     indexes.push({ mediaType: ociIndexType, digest, size: bytes.length, annotations });
     for (const root of claimants) joined.add(root);

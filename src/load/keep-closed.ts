@@ -1,8 +1,9 @@
-/** What a load found in the store long ago may have been condemned since: it is found once more before it is published. */
+/** A gc may have condemned what a load found in the store long ago: the load finds it once more before it publishes. */
 import { StowageError } from "../errors.ts";
-import { type ClosedRoot, type ClosureOptions, checkClosure } from "../layout/check-closure.ts";
+import { type ClosedRoot, type Closure, type KnownBlobs, checkClosure } from "../layout/check-closure.ts";
 import type { RescuingStore } from "../layout/condemned.ts";
-import type { Layout, Turn } from "../layout/layout.ts";
+import type { Layout } from "../layout/layout.ts";
+import type { ParsedJson } from "../layout/parsed-json.ts";
 import { readEntries } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { subjectOf } from "../oci/index-entry.ts";
@@ -11,34 +12,32 @@ import { concurrently } from "../streams/concurrently.ts";
 const maxTries = 3;
 
 /** Nothing is known of the store but what it says now. */
-const nothing: ClosureOptions["known"] = { sizeOf: () => undefined, manifest: () => undefined };
-
-export interface KeepClosedOptions extends Omit<ClosureOptions, "known">, Omit<KeepReferrersOptions, "manifests"> {
-  /** Where the roots are about to be published. */
-  readonly repository: string;
-  /** The digests of all manifests of the load. */
-  readonly manifests: Set<string>;
-}
+const nothing: KnownBlobs = { sizeOf: () => undefined, manifest: () => undefined };
 
 /**
- * Returns when the closure of all roots is still in the store, and stays for long enough to publish them, as does what the
- * repository has to say about them. Throws what
- * `checkClosure` does, also if a part of a sparse index has gone, and `STORE_UNAVAILABLE` if finding everything takes so long
- * that it would have to be found again.
+ * Returns once the closure is still in the store and stays there for long enough to publish it in the repository. The same
+ * holds for the referrers that the repository has of its manifests. Throws what `checkClosure` does, also if a part of a
+ * sparse index has gone, and `STORE_UNAVAILABLE` if finding everything takes so long that it would have to be found again.
  */
-export async function keepClosed(roots: readonly ClosedRoot[], options: KeepClosedOptions): Promise<void> {
-  const { store } = options.layout;
-  await keepReferrers(options);
+export async function keepClosed(
+  layout: Layout<RescuingStore>,
+  closure: Closure,
+  repository: string,
+  json: ParsedJson,
+): Promise<void> {
+  const { store } = layout;
+  const { roots, manifests } = closure;
+  await keepReferrers(layout, manifests, repository, json);
   for (let tries = 0; !store.isFresh; tries++) {
     if (tries === maxTries) throw tooSlow(store.url);
     store.renew();
-    const found = await checkClosure(roots, { ...options, known: nothing });
-    for (const [i, root] of roots.entries()) checkParts(root, found[i]);
-    await keepReferrers(options);
+    const found = await checkClosure(layout, roots, { json, known: nothing });
+    for (const [i, root] of roots.entries()) checkParts(root, found.roots[i]);
+    await keepReferrers(layout, manifests, repository, json);
   }
 }
 
-/** An index may lack what it lacked before, and no more: who loads has been told, or is going to be, what that is. */
+/** An index may lack what it lacked before, and no more: the receipt lists that. */
 function checkParts(before: ClosedRoot, now: ClosedRoot | undefined): void {
   const lacked = new Set(before.absent.map(({ digest }) => digest));
   const lost = now?.absent.find(({ digest }) => !lacked.has(digest));
@@ -52,30 +51,23 @@ function tooSlow(url: string): StowageError {
   return new StowageError("STORE_UNAVAILABLE", message);
 }
 
-// An image that comes back while a gc runs, or after one, brings its referrers back with it. What a repository has to say
-// about an image that was gone is condemned: its signatures would be taken out of the index although they are of use again,
-// and no load looks at them.
-
 const maxConcurrentRescues = 32;
 
-export interface KeepReferrersOptions extends Turn {
-  /** The layout, as the load sees it. */
-  readonly layout: Layout<RescuingStore>;
-  readonly repository: string;
-  /** The digests of the manifests that are about to be published. */
-  readonly manifests: ReadonlySet<string>;
-}
-
 /**
- * Rescues the referrers that the repository has of these manifests, and theirs. Where a gc has marked nothing, nothing is
- * read.
+ * Rescues the referrers that the repository has of these manifests, and their referrers. An image that comes back brings its
+ * referrers back: while the image was gone, a gc condemned its signatures, and no load looks at them. Reads nothing if a gc
+ * has marked nothing.
  */
-export async function keepReferrers(options: KeepReferrersOptions): Promise<void> {
-  const { layout, repository, manifests, signal } = options;
+async function keepReferrers(
+  layout: Layout<RescuingStore>,
+  manifests: ReadonlySet<string>,
+  repository: string,
+  { turn }: ParsedJson,
+): Promise<void> {
   const { store } = layout;
-  if (!(await store.hasMarks({ signal }))) return;
-  const referrers = referrersOf(manifests, await readEntries(layout, repository, options));
-  await concurrently(referrers, maxConcurrentRescues, async (digest) => store.keep(digest, { signal }));
+  if (!(await store.hasMarks(turn))) return;
+  const referrers = referrersOf(manifests, await readEntries(layout, repository, turn));
+  await concurrently(referrers, maxConcurrentRescues, async (digest) => store.keep(digest, turn));
 }
 
 /** Also those of a referrer among them. */

@@ -1,6 +1,7 @@
-/** What each image of a load is to be called, from the request, from the archive's annotations, or by digest alone. */
-import { StowageError } from "../errors.ts";
+/** Names the images of a load: by the request, by the archive's annotations, or by digest alone. */
+import { limitExceeded, StowageError } from "../errors.ts";
 import type { ClosedRoot } from "../layout/check-closure.ts";
+import { maxPlaces } from "../limits.ts";
 import { type ImageName, formatName } from "../oci/reference.ts";
 import { type ArchiveName, nameInArchive, nameTextOf, tagInArchive } from "./archive-name.ts";
 import { cosignImagesIn, cosignTagOf, isCosignExtra } from "./cosign-tags.ts";
@@ -127,7 +128,7 @@ function checkOneImage(claimants: readonly ClosedRoot[], requested: ImageName): 
   throw new StowageError("DIGEST_INVALID", message, { detail: { found: digest, expected: requested.digest } });
 }
 
-// Where referrers go to which an archive gives no name: beside what they say something about, where alone they are found.
+// A referrer without a name is published in every repository that holds its subject: it is found by its subject alone.
 
 /** What the archive lists. */
 export interface ListedManifest {
@@ -137,8 +138,7 @@ export interface ListedManifest {
   readonly repository: string | undefined;
 }
 
-/** Repositories in which such referrers are published, together. */
-const maxHomes = 20_000;
+const tooManyHomes = "Cannot load the archive: its referrers belong into too many places";
 
 /** By digest of a referrer without a name, the repositories of its subject. Throws `LIMIT_EXCEEDED`. */
 export function homesOfReferrers(manifests: readonly ListedManifest[]): ReadonlyMap<string, ReadonlySet<string>> {
@@ -162,15 +162,10 @@ export function homesOfReferrers(manifests: readonly ListedManifest[]): Readonly
     for (const digest of bySubject.get(subject) ?? []) {
       const repositories = homes.get(digest) ?? new Set();
       if (repositories.has(repository)) continue;
-      if (++count > maxHomes) throw tooManyHomes();
+      if (++count > maxPlaces) throw limitExceeded(tooManyHomes, { expected: maxPlaces });
       homes.set(digest, repositories.add(repository));
       addPlace(digest, repository);
     }
   }
   return homes;
-}
-
-function tooManyHomes(): StowageError {
-  const message = `Cannot load the archive: its referrers belong into more than ${maxHomes} places`;
-  return new StowageError("LIMIT_EXCEEDED", message, { detail: { expected: maxHomes } });
 }

@@ -2,46 +2,31 @@
  * The publishing half of a load: all blobs are in the store, and nothing can be seen yet. What the archive names is checked
  * to be whole, then published under its names, together with what refers to it.
  */
-import { messageOf, StowageError } from "../errors.ts";
-import { type ClosedRoot, type ClosureOptions, checkClosure } from "../layout/check-closure.ts";
+import { limitExceeded, messageOf, StowageError } from "../errors.ts";
+import { type Closure, checkClosure } from "../layout/check-closure.ts";
 import { type RepositoryChanges, checkSet, commitSet } from "../layout/commit-set.ts";
-import type { RescuingStore } from "../layout/condemned.ts";
-import { FoundReferrers } from "../layout/found-referrers.ts";
-import type { Layout } from "../layout/layout.ts";
+import { maxListed } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import type { ChangeOutcome, Expectation, SetChange } from "../oci/index-change.ts";
-import { type ImageName, formatReference } from "../oci/reference.ts";
-import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
+import type { ChangeOutcome, SetChange } from "../oci/index-change.ts";
+import { formatReference } from "../oci/reference.ts";
+import { tagPatternsOf } from "../oci/tag-pattern.ts";
 import { type DockerNames, addDockerNames } from "./docker-names.ts";
 import { type ArchiveIndex, joinPlatforms } from "./join-platforms.ts";
 import { keepClosed } from "./keep-closed.ts";
+import type { Load } from "./load.ts";
 import { type NamedRoot, nameRoots } from "./name-roots.ts";
 import type { ImageReceipt } from "./receipt.ts";
-
-/** Each is a commit of its own, one after the other. */
-const maxRepositories = 1000;
 
 /** Characters of an unusable tag that a receipt shows. */
 const maxTagCharacters = 300;
 
-export interface PublishOptions extends Omit<ClosureOptions, "referrers" | "manifests" | "configOwners" | "storeBlob"> {
-  /** The layout, as the load sees it. */
-  readonly layout: Layout<RescuingStore>;
-  readonly caller: string | undefined;
+/** An archive whose blobs are all in the store. Nothing of it is published. */
+export interface StoredArchive {
+  readonly roots: readonly Descriptor[];
   /** The archive's own index; a docker-archive has none. */
   readonly index: ArchiveIndex | undefined;
-  /** The names of a `manifest.json` beside it. */
+  /** The names of a `manifest.json` beside the index. */
   readonly dockerNames: DockerNames | undefined;
-  /** Brings a blob into the store that the archive has in no file of its own. */
-  readonly storeBlob: (bytes: Uint8Array, digest: string) => Promise<void>;
-  /** What the image is to be called, whatever the archive says. */
-  readonly name: ImageName | undefined;
-  /** What the tag has to be at before it moves. */
-  readonly expects: Expectation | undefined;
-  readonly immutableTags: readonly TagPattern[];
-  /** May whoever loads publish in this repository? Without it they may in all. */
-  readonly mayPublish: ((repository: string) => boolean) | undefined;
-  readonly signal: AbortSignal;
 }
 
 /**
@@ -49,27 +34,26 @@ export interface PublishOptions extends Omit<ClosureOptions, "referrers" | "mani
  * `checkClosure`, `nameRoots`, `keepClosed` and `commitSet` do, `LIMIT_EXCEEDED` if there are too many repositories, and
  * `DENIED`; if some of several repositories were published before, the error says which.
  */
-export async function publishImages(roots: readonly Descriptor[], options: PublishOptions): Promise<ImageReceipt[]> {
-  const referrers = new FoundReferrers();
-  const manifests = new Set<string>();
-  const closed = await closeRoots(roots, { ...options, referrers, manifests });
-  const images = nameRoots(closed, options.name);
+export async function publishImages(load: Load, archive: StoredArchive): Promise<ImageReceipt[]> {
+  const { layout, json, signal } = load;
+  const closure = await closeRoots(load, archive);
+  const images = nameRoots(closure.roots, load.name);
   const repositories = [...new Set(images.map((image) => image.repository))];
-  checkRepositories(repositories, options);
+  checkRepositories(load, repositories);
   const publications = repositories.map((repository): Publication => {
     const named = images.filter((image) => image.repository === repository);
-    const immutableTags = tagPatternsOf(options.immutableTags, repository);
-    return { named, set: { repository, changes: changesFor(named, { ...options, referrers }), immutableTags } };
+    const immutableTags = tagPatternsOf(load.immutableTags, repository);
+    return { named, set: { repository, changes: changesFor(load, named, closure), immutableTags } };
   });
   if (publications.length > 1) {
-    // A tag that may not move keeps the others back as well, unless it comes to be there meanwhile.
-    for (const { set } of publications) await checkSet(options.layout, set, options);
+    // A tag that may not move keeps the others back as well, unless it appears in the meantime.
+    for (const { set } of publications) await checkSet(layout, set, load);
   }
   const receipts: ImageReceipt[] = [];
   for (const { named, set } of publications) {
-    await keepClosed(closed, { ...options, repository: set.repository, manifests });
-    options.signal.throwIfAborted(); // not from here on: nobody must be left in doubt whether their load was published
-    const outcomes = await commitSet(options.layout, set, options).catch((error: unknown) => {
+    await keepClosed(layout, closure, set.repository, json);
+    signal.throwIfAborted(); // not after this line: a client must know whether its load was published
+    const outcomes = await commitSet(layout, set, load).catch((error: unknown) => {
       throw receipts.length === 0 ? error : publishedInPart(error, receipts);
     });
     receipts.push(...named.map((root, i) => receiptFor(root, outcomes[i])));
@@ -77,20 +61,15 @@ export async function publishImages(roots: readonly Descriptor[], options: Publi
   return receipts;
 }
 
-/** The images to be named: the roots with what a `manifest.json` calls them, several platforms of one image as one. */
-async function closeRoots(
-  roots: readonly Descriptor[],
-  options: PublishOptions & Pick<ClosureOptions, "referrers" | "manifests">,
-): Promise<readonly ClosedRoot[]> {
-  const { index, dockerNames = new Map<string, never>(), name } = options;
-  const configOwners = new Map<string, string | undefined>(
-    [...dockerNames.keys()].map((config) => [config, undefined]),
-  );
-  const found = await checkClosure(roots, { ...options, configOwners });
-  const closed = addDockerNames(found, dockerNames, configOwners);
-  if (index === undefined) return closed;
-  const joined = await joinPlatforms(closed, { requested: name, index, storeBlob: options.storeBlob });
-  return joined === undefined ? closed : checkClosure(joined, options);
+/** The closure of the images to be named: the roots with their names in `manifest.json`, several platforms of one image as one. */
+async function closeRoots(load: Load, { roots, index, dockerNames }: StoredArchive): Promise<Closure> {
+  const { layout, json, intake: known } = load;
+  const storeBlob = load.storeBlob.bind(load);
+  const names: DockerNames = dockerNames ?? new Map();
+  const found = await checkClosure(layout, roots, { json, known, storeBlob, configs: names.keys() });
+  const closure = { ...found, roots: addDockerNames(found.roots, names, found.rootOfConfig) };
+  const joined = index && (await joinPlatforms(load, closure.roots, index));
+  return joined === undefined ? closure : checkClosure(layout, joined, { json, known, storeBlob });
 }
 
 /** What goes into one repository. */
@@ -99,41 +78,30 @@ interface Publication {
   readonly set: RepositoryChanges;
 }
 
-function checkRepositories(repositories: readonly string[], { mayPublish }: PublishOptions): void {
-  if (repositories.length > maxRepositories) throw tooManyRepositories(repositories.length);
-  const denied = repositories.filter((repository) => mayPublish?.(repository) === false);
-  if (denied.length > 0) throw mayNotPublish(denied);
-}
-
-function tooManyRepositories(found: number): StowageError {
-  return new StowageError(
-    "LIMIT_EXCEEDED",
-    `Cannot publish in ${found} repositories at once, at most ${maxRepositories} are allowed`,
-    { detail: { found, expected: maxRepositories } },
-  );
-}
-
-function mayNotPublish(denied: readonly string[]): StowageError {
+/** Each repository is a commit of its own, one after the other. */
+function checkRepositories({ mayPublish }: Load, repositories: readonly string[]): void {
+  const found = repositories.length;
+  if (found > maxListed) {
+    throw limitExceeded(`Cannot publish in ${found} repositories at once`, { found, expected: maxListed });
+  }
+  const denied = repositories.filter((repository) => !mayPublish(repository));
+  if (denied.length === 0) return;
   const message = `Cannot publish in "${denied.join('", "')}": whoever loads may not; nothing was published`;
-  return new StowageError("DENIED", message, { detail: { action: "load", names: denied } });
+  throw new StowageError("DENIED", message, { detail: { action: "load", names: denied } });
 }
 
-/** One for each image, in their order, then one for each referrer below them that is none itself. */
-function changesFor(
-  named: readonly NamedRoot[],
-  { referrers, name, expects }: { readonly referrers: FoundReferrers } & Pick<PublishOptions, "name" | "expects">,
-): SetChange[] {
-  const roots = new Set(named.map(({ digest }) => digest));
+/** A change for each image, in their order, then one for each referrer below them that is no image itself. */
+function changesFor({ name, expects }: Load, named: readonly NamedRoot[], { referrers }: Closure): SetChange[] {
   const images = named.map(({ tag, mediaType, digest, size }): SetChange => {
     const { subject, artifactType } = referrers.get(digest) ?? {};
-    const condition = tag === name?.tag ? expects : undefined; // of what goes along with the image nothing was said
+    const condition = tag === name?.tag ? expects : undefined; // it is not about what goes along with the image
     return { op: "set", tag, mediaType, digest, size, artifactType, subject, expects: condition };
   });
-  const below = referrers.below(roots).filter(({ digest }) => !roots.has(digest));
-  return [...images, ...below.map((referrer): SetChange => ({ op: "set", ...referrer }))];
+  const below = referrers.below(named.map(({ digest }) => digest));
+  return [...images, ...Array.from(below, (referrer): SetChange => ({ op: "set", ...referrer }))];
 }
 
-/** Repositories are published one after the other: what was published before one of them failed has to be said. */
+/** Repositories are published one after the other: the error of a later one says what was published before. */
 function publishedInPart(error: unknown, receipts: readonly ImageReceipt[]): StowageError {
   const published = receipts.map(({ repository, reference }) => formatReference(repository, reference));
   const code = error instanceof StowageError ? error.code : "STORE_UNAVAILABLE";

@@ -1,8 +1,8 @@
 /**
- * The service on Bun, as a program: `bun src/runtimes/bun.ts`. It is served by Bun's `node:http`: measured, its incoming
- * message is as fast as the body of `Bun.serve`, which has no reader that brings its own memory.
+ * The service on Bun, as a program: `bun src/runtimes/bun.ts`. Bun's `node:http` serves it. Measured: its incoming message is
+ * as fast as the body of `Bun.serve`, whose reader cannot fill a buffer of its caller.
  */
-import { node } from "./node.ts";
+import { NodeRuntime } from "./node.ts";
 import { runProgram } from "./run-service.ts";
 
-await runProgram(node);
+await runProgram(new NodeRuntime());

@@ -9,20 +9,21 @@
  */
 import { keepAccepting } from "./keep-accepting.ts";
 import { DenoServe } from "./deno-serve.ts";
-import { node } from "./node.ts";
+import { NodeRuntime } from "./node.ts";
 import { type Runtime, runProgram } from "./run-service.ts";
 
-/** Deno Deploy decides itself where its servers listen, and everybody can reach them. */
+/** Deno Deploy decides where its servers listen, and all the world can reach them. */
 const isDeployed = Deno.env.get("DENO_DEPLOYMENT_ID") !== undefined;
+const node = new NodeRuntime();
 
 const program: Runtime = {
   bodyOf: node.bodyOf,
   isReachable: isDeployed,
   ignores: isDeployed ? ["HOST", "PORT"] : [],
-  async listen(fetch, options) {
-    const listener = await node.listen(fetch, isDeployed ? { ...options, host: "0.0.0.0", port: 8000 } : options);
-    if (isDeployed) return listener;
-    const stop = keepAccepting(listener.server, options.log);
+  async listen(fetch, settings, log) {
+    if (isDeployed) return node.listen(fetch, { ...settings, host: "0.0.0.0", port: 8000 }, log);
+    const listener = await node.listen(fetch, settings, log);
+    const stop = keepAccepting(listener.server, log);
     return {
       ...listener,
       async close() {

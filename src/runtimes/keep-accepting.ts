@@ -1,49 +1,49 @@
 /**
- * Starts a listener of Deno's again. When descriptors run out, it fails to take a connection and never tries again (seen with
- * Deno 2.9.5). Deno tells nobody. So a connection of the service's own shows whether others are still taken.
+ * Restarts a listener of Deno. When file descriptors run out, Deno fails to accept a connection, says nothing, and never
+ * accepts again (seen with Deno 2.9.5). So the service connects to itself to see whether its listener still accepts.
  */
 import type { Server } from "node:http";
 import { type Socket, connect } from "node:net";
+import type { Log } from "../http/log.ts";
 
-/** The listener is looked at this often. */
 const lookMs = 100;
 /**
- * Looks without a new connection until the listener is tried, and as many again until it is started again: two seconds each.
- * They are counted, not timed. A process that is short of CPU looks less often, and takes connections as late: a start of its
- * listener would reset those that wait.
+ * Looks without a new connection before the listener is tried, and again before it is restarted: two seconds each. Looks are
+ * counted because a process that is short of CPU looks less often and also accepts later. A restart would reset the
+ * connections that wait.
  */
 const maxLooks = 20;
 
-/** Goes on until the function that it returns is called. */
-export function keepAccepting(server: Server, log: (line: string) => void): () => void {
+/** Watches until the returned function is called. */
+export function keepAccepting(server: Server, log: Log): () => void {
   const bound = server.address();
   if (bound === null || typeof bound === "string") return () => undefined;
-  const at = { host: bound.address, port: bound.port };
+  const address = { host: bound.address, port: bound.port };
   let looks = 0;
   let trial: Socket | undefined;
   const endTrial = (): void => {
     trial?.destroy();
     trial = undefined;
   };
-  const seen = (): void => {
+  const onAccepted = (): void => {
     looks = 0;
     endTrial();
   };
-  server.on("connection", seen);
+  server.on("connection", onAccepted);
 
   const look = (): void => {
     looks += 1;
     if (looks < maxLooks) return;
     looks = 0;
     if (server.listening && trial === undefined) {
-      // An error says that there is no descriptor for it, and nothing of the listener.
-      trial = connect(at).on("end", seen).on("error", seen);
+      // An error means that the trial got no descriptor, and says nothing of the listener.
+      trial = connect(address).on("end", onAccepted).on("error", onAccepted);
       return;
     }
     log("the listener takes no connections any more, starting it again");
     endTrial();
     if (server.listening) server.close();
-    server.listen(at);
+    server.listen(address);
   };
   const timer = setInterval(look, lookMs);
   return () => {

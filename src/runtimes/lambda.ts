@@ -1,18 +1,19 @@
 /**
- * The service on AWS Lambda: one handler for the requests of a function URL (or an HTTP API, payload version 2) and for
- * the events of the bucket, whose tarballs under `incoming/` are loaded.
+ * The service on AWS Lambda. One handler answers the requests of a function URL (or an HTTP API, payload version 2) and loads
+ * the tarballs that events of the bucket name.
  */
 import { Buffer } from "node:buffer";
 import process from "node:process";
 import { messageOf, StowageError } from "../errors.ts";
 import { errorResponse, withoutStore } from "../http/error-response.ts";
+import type { Log } from "../http/log.ts";
 import { type JsonObject, isJsonObject } from "../oci/json.ts";
 import { type OpenedApp, openApp } from "../open-app.ts";
 import { loadS3Events, writtenObjects } from "./s3-events.ts";
 
 /** Lambda hands over a request, and takes an answer, as JSON of at most 6 MiB, the body in base64. */
 const maxEventBytes = 6 * 1024 * 1024;
-/** Kept free for the request's line and headers, some of which are there twice. */
+/** Kept free for the request's line and headers. An event has some headers twice. */
 const envelopeBytes = 64 * 1024;
 
 const platform = {
@@ -23,7 +24,7 @@ const platform = {
   log: (line: string): void => void process.stdout.write(`${line}\n`),
 };
 
-/** What runs ends so long before Lambda would kill it, so that it can clean up. */
+/** Work ends this long before Lambda would kill it, so that it can clean up. */
 const cleanUpMs = 5000;
 
 /** What Stowage uses of Lambda's own context. */
@@ -37,7 +38,9 @@ interface OpenedService extends OpenedApp {
 
 let opened: Promise<OpenedService> | undefined;
 
-/** Throws for settings that cannot be used, and for a bucket's events that are worth another try: Lambda then tries again. */
+/**
+ * Throws for settings that cannot be used, and for loads that are worth another try: Lambda then brings the event again.
+ */
 export async function handler(event: unknown, context: LambdaContext): Promise<unknown> {
   const service = await (opened ??= open());
   const left = context.getRemainingTimeInMillis();
@@ -45,16 +48,16 @@ export async function handler(event: unknown, context: LambdaContext): Promise<u
   try {
     const objects = writtenObjects(event);
     if (objects !== undefined) {
-      await loadS3Events(objects, { ...service, signal: service.ending.signal, log: platform.log });
+      await loadS3Events(objects, service, platform.log, service.ending.signal);
       return undefined;
     }
     const request = parseHttpEvent(event);
     if (request !== undefined) {
-      // A signal of its own for each request: what listens to it goes with it.
+      // Each request has a signal of its own, so that its listeners are freed with it.
       const signal = AbortSignal.any([service.ending.signal]);
-      return await answerHttpEvent(request, { fetch: (asked) => service.app.fetch(asked), signal, log: platform.log });
+      return await answerHttpEvent(request, (asked) => service.app.fetch(asked), platform.log, signal);
     }
-    // Its fields are named, not shown: the headers of a request hold secrets.
+    // Only names of fields are shown: the headers of a request hold secrets.
     const found = isJsonObject(event) ? Object.keys(event).join(", ") : typeof event;
     throw new TypeError(
       `Cannot take the event: expected a request of payload version 2, or S3's event, found ${found}`,
@@ -64,7 +67,7 @@ export async function handler(event: unknown, context: LambdaContext): Promise<u
   }
 }
 
-/** Once for each cold start, unless the settings cannot be used. */
+/** Runs once for each cold start. After settings that cannot be used, the next event tries again. */
 async function open(): Promise<OpenedService> {
   const ending = new AbortController();
   try {
@@ -75,7 +78,7 @@ async function open(): Promise<OpenedService> {
   }
 }
 
-/** Its signal has fired for good: the next event finds another service. */
+/** A signal cannot fire twice, so the next event opens another service. */
 function end({ ending }: OpenedService): void {
   opened = undefined;
   ending.abort(new StowageError("INTERRUPTED", "Cannot finish: the function's time is over"));
@@ -85,9 +88,7 @@ function bytesInBase64(length: number): number {
   return Math.floor(length / 4) * 3;
 }
 
-// A request of a function URL, or of an HTTP API, as Lambda hands it over (payload version 2), and the answer as Lambda wants it.
-
-/** What Stowage reads of it. */
+/** What Stowage reads of a request in payload version 2. */
 interface HttpEvent {
   readonly method: string;
   readonly url: string;
@@ -97,13 +98,7 @@ interface HttpEvent {
   readonly isBase64Encoded: boolean;
 }
 
-interface AnswerOptions {
-  readonly fetch: (request: Request) => Response | Promise<Response>;
-  /** Ends the request. */
-  readonly signal: AbortSignal;
-  readonly log: (line: string) => void;
-}
-
+/** An answer as Lambda takes it. */
 export interface HttpResult {
   readonly statusCode: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -111,7 +106,7 @@ export interface HttpResult {
   readonly isBase64Encoded: true;
 }
 
-/** Undefined for an event of another kind. Throws `TypeError` if it names no method, no path or no host: no client can cause that. */
+/** Undefined for an event of another kind. Throws `TypeError` if a method, path or host is missing: no client can cause that. */
 export function parseHttpEvent(event: unknown): HttpEvent | undefined {
   if (!isJsonObject(event) || !isJsonObject(event["requestContext"]) || !("http" in event["requestContext"])) {
     return undefined;
@@ -132,10 +127,15 @@ export function parseHttpEvent(event: unknown): HttpEvent | undefined {
 }
 
 /**
- * Answers a request. One that cannot be read is an error of the client, and the app does not see it. An answer goes out whole:
- * if its bytes cannot be read to their end, an error takes its place.
+ * Answers a request. If the request cannot be read, the client gets an error and the app does not see it. If the answer's
+ * bytes cannot be read to their end, an error takes the answer's place. `signal` ends the request.
  */
-export async function answerHttpEvent(event: HttpEvent, { fetch, signal, log }: AnswerOptions): Promise<HttpResult> {
+export async function answerHttpEvent(
+  event: HttpEvent,
+  fetch: (request: Request) => Response | Promise<Response>,
+  log: Log,
+  signal: AbortSignal,
+): Promise<HttpResult> {
   let request: Request;
   try {
     request = requestOf(event, signal);
@@ -161,7 +161,7 @@ function requestOf(event: HttpEvent, signal: AbortSignal): Request {
     if (typeof value === "string") setHeader(headers, name, value);
   }
   if (event.cookies.length > 0) setHeader(headers, "Cookie", event.cookies.join("; "));
-  const body = method === "GET" || method === "HEAD" ? undefined : bodyOf(event); // of those two no body means anything
+  const body = method === "GET" || method === "HEAD" ? undefined : bodyOf(event); // a body of these two has no meaning
   if (body !== undefined) headers.set("Content-Length", String(body.length));
   return new Request(url, { method, headers, signal, ...(body !== undefined && { body }) });
 }
@@ -169,12 +169,12 @@ function requestOf(event: HttpEvent, signal: AbortSignal): Request {
 function bodyOf({ body, isBase64Encoded }: HttpEvent): Uint8Array<ArrayBuffer> | undefined {
   if (body === undefined || body === "") return undefined;
   if (!isBase64Encoded) return new TextEncoder().encode(body);
-  // `Buffer` would pass over what is none.
+  // `Buffer` would skip what is not base64.
   if (body.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(body)) return new Uint8Array(Buffer.from(body, "base64"));
   throw new Error("its body is not base64");
 }
 
-/** Lambda hands over text, headers take bytes. What cannot be one is named, and not shown: it may be a secret. */
+/** Lambda hands over text, and a header takes bytes. A bad value is not shown in the error: it may be a secret. */
 function setHeader(headers: Headers, name: string, value: string): void {
   try {
     headers.set(name, /[^\0-\xff]/.test(value) ? encodeURIComponent(value) : value);

@@ -1,43 +1,76 @@
 /**
- * Loads what somebody has put into the bucket itself, under `incoming/`, when the bucket's own event says so:
+ * Loads a tarball that was put into the bucket under `incoming/`. An event of the bucket names it:
  *
  *     incoming/app.tar             a file name (.tar, .tar.gz, .tgz, .tar.zst): images keep their own names
  *     incoming/team/app:1.4        NAME[:TAG], as in the path of `/v1/load`
  *
- * Whoever may write there may load: the bucket's own rules say who that is. An event may come twice or late, and finds
- * nothing to do then.
+ * The bucket's own rules decide who may write there, and so who may load. An event may come twice or late: there is nothing
+ * to do then.
  */
-import { isTransient, quote, StowageError } from "../errors.ts";
+import { isTransient, messageOf, quote, StowageError } from "../errors.ts";
+import type { Log } from "../http/log.ts";
 import { incomingPrefix } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { parseLoadPath } from "../load/archive-name.ts";
-import { type LoadOptions, loadArchive } from "../load/load-archive.ts";
-import type { Receipt } from "../load/receipt.ts";
+import type { LoadOptions } from "../load/load.ts";
+import { loadArchive } from "../load/load-archive.ts";
+import { type Receipt, summarize } from "../load/receipt.ts";
+import type { OpenedApp } from "../open-app.ts";
 
-export interface LoadIncomingOptions extends Omit<LoadOptions, "name"> {
-  /** The ETag that the event names. An object that has another one by now has an event of its own. */
-  readonly etag?: string | undefined;
-  readonly log?: ((line: string) => void) | undefined;
+/** An object that was written, as an event names it. */
+export interface WrittenObject {
+  /** In the bucket: it begins with the store's prefix. */
+  readonly key: string;
+  readonly etag: string | undefined;
 }
 
 /**
- * Loads an object and deletes it, unless it has been replaced meanwhile (a write between the last look and the deletion
- * is lost: not every store deletes on a condition). Returns undefined where it is gone, or is not what the event was
- * about. `key` is relative to the store's prefix, see `incomingKeyOf`. Throws what `loadArchive` throws; the object stays
- * then, for another try (`isRetryable`) or for whoever looks why.
+ * Loads what an event names, and logs what came of it. Returns the error of a load that is worth another try. Other errors
+ * are only logged: a damaged archive stays damaged.
+ */
+export async function loadWritten(
+  { layout, config }: Pick<OpenedApp, "layout" | "config">,
+  { key: bucketKey, etag }: WrittenObject,
+  log: Log,
+  signal?: AbortSignal,
+): Promise<unknown> {
+  const key = incomingKeyOf(bucketKey, layout.store.url);
+  if (key === undefined) {
+    log(`nothing to load: ${quote(bucketKey)} does not lie under incoming/ of ${layout.store.url}`);
+    return undefined;
+  }
+  try {
+    const { immutableTags } = config;
+    const receipt = await loadIncoming(layout, key, { etag, immutableTags, signal });
+    if (receipt === undefined) log(`nothing to load: ${quote(key)} is gone, or has been replaced`);
+    else log(`${quote(key)}: ${summarize(receipt)}`);
+    return undefined;
+  } catch (error) {
+    const willRetry = isRetryable(error);
+    log(`cannot load ${quote(key)}, ${willRetry ? "will try again" : "given up"}: ${messageOf(error)}`);
+    return willRetry ? error : undefined;
+  }
+}
+
+/**
+ * Loads an object and deletes it. Returns undefined if the object is gone or has another ETag than the event's: the new
+ * object has an event of its own. Throws what `loadArchive` throws. The object then stays, for another try or for a person
+ * to look at.
+ *
+ * An object that was replaced during the load stays too. A replacement between that check and the deletion is lost: not
+ * every store can delete on a condition. `key` is relative to the store's prefix, see `incomingKeyOf`.
  */
 export async function loadIncoming(
   layout: Layout,
   key: string,
-  options: LoadIncomingOptions,
+  { etag, ...options }: Omit<LoadOptions, "name"> & { readonly etag?: string | undefined } = {},
 ): Promise<Receipt | undefined> {
   const { store } = layout;
-  const { signal, log = () => undefined } = options;
+  const { signal } = options;
   const name = parseLoadPath(withoutPrefix(key, incomingPrefix) ?? key);
   const object = await store.get(key, { signal });
-  if (object === undefined || (options.etag !== undefined && object.etag !== options.etag)) {
+  if (object === undefined || (etag !== undefined && object.etag !== etag)) {
     await object?.body[Symbol.asyncIterator]().return?.();
-    log(`nothing to load: ${quote(key)} is gone, or has been replaced`);
     return undefined;
   }
   const receipt = await loadArchive(layout, object.body, { ...options, name });
@@ -47,8 +80,8 @@ export async function loadIncoming(
 }
 
 /**
- * The store's key of an object that an event names by its key in the bucket (an S3 event encodes it: decode it first).
- * Undefined if it does not lie under `incoming/` of this store, or stands for a folder.
+ * The store's key of an object, from its key in the bucket. Undefined if the object does not lie under `incoming/` of this
+ * store, or stands for a folder. S3's events encode a key: decode it first.
  *
  * @param storeUrl such as `s3://bucket/prefix` or `r2:BINDING/prefix`
  */
@@ -59,7 +92,6 @@ export function incomingKeyOf(bucketKey: string, storeUrl: string): string | und
   return rest === undefined || rest === "" || rest.endsWith("/") ? undefined : inStore;
 }
 
-/** Is it worth another try later? What is wrong with the archive itself stays wrong. */
 export function isRetryable(error: unknown): boolean {
   return !(error instanceof StowageError) || isTransient(error.code);
 }

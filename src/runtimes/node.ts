@@ -1,4 +1,4 @@
-/** The service on Node: a tarball's way starts here, with the incoming message itself, not a web stream made of it. */
+/** The service on Node. A tarball's way starts here, with Node's incoming message: a web stream made from it is slower. */
 import { type HttpBindings, getRequestListener, RequestError } from "@hono/node-server";
 import type { Context, Hono } from "hono";
 import { once } from "node:events";
@@ -6,37 +6,56 @@ import { type IncomingMessage, type Server, type ServerResponse, createServer } 
 import type { Socket } from "node:net";
 import { StowageError } from "../errors.ts";
 import { errorResponse } from "../http/error-response.ts";
-import { FloodGate } from "../http/report-requests.ts";
-import { gatherChunks } from "./gather-chunks.ts";
-import { IdleConnections } from "./idle-connections.ts";
+import { type Log, FloodGate } from "../http/log.ts";
+import { Connections } from "./connections.ts";
+import { joinSmallChunks } from "./incoming-body.ts";
 import { answerUnparsed, logRefusal, refuseHostless } from "./refuse-unread.ts";
-import { RequestTurns } from "./request-turns.ts";
-import { type Listener, type ListenOptions, type Runtime, urlOf } from "./run-service.ts";
+import { type Listener, type ListenSettings, type Runtime, urlOf } from "./run-service.ts";
 
 /** Read ahead of each upload. Measured: with Node's 64 KiB a load waits for its socket a little more often. */
 const socketBufferBytes = 256 * 1024;
 
-/** How often connections are looked for on which the headers of a request take too long. */
+/** Node looks this often for connections on which the headers of a request take too long. */
 const checkHeadersMs = 1000;
 
-/** So often the log says at most that there are too many connections. */
+/** The log says at most this often that there are too many connections. */
 const dropLogMs = 60_000;
+
+type NodeContext = Context<{ Bindings: HttpBindings }>;
 
 export interface NodeListener extends Listener {
   readonly server: Server;
 }
 
-export const node = {
-  bodyOf,
-  hangUp: (c: Context<{ Bindings: HttpBindings }>) => void c.env.outgoing.destroy(),
+export class NodeRuntime implements Runtime {
+  /** Requests whose client sends its body only after a `100 Continue` (RFC 9110, section 10.1.1). */
+  readonly #awaitingContinue = new WeakSet<IncomingMessage>();
 
-  async listen(fetch: Hono["fetch"], options: ListenOptions): Promise<NodeListener> {
-    const { host, port, log } = options;
-    const idle = new IdleConnections();
-    const server = makeServer(fetch, { ...options, idle });
+  /** The `100 Continue` goes out when the body is first read: a refused client need not send its body. */
+  readonly bodyOf = (c: NodeContext): AsyncIterable<Uint8Array> => {
+    const { incoming, outgoing } = c.env;
+    return {
+      [Symbol.asyncIterator]: () => {
+        if (this.#awaitingContinue.delete(incoming)) outgoing.writeContinue();
+        // An early end must not destroy the message: the answer goes over the same connection.
+        return incoming.iterator({ destroyOnReturn: false });
+      },
+    };
+  };
+
+  readonly hangUp = (c: NodeContext): void => void c.env.outgoing.destroy();
+
+  async listen(fetch: Hono["fetch"], settings: ListenSettings, log: Log): Promise<NodeListener> {
+    const { host, port } = settings;
+    const flood = new FloodGate(log);
+    const logUnread = (line: string): void => flood.write("requests were refused before they were read", line);
+    const connections = new Connections(requestListener(fetch, logUnread), logUnread);
+    const server = this.#makeServer(settings, connections);
+    answerUnparsed(server, connections, logUnread);
+    logDrops(server, log);
     server.listen(port, host);
     await once(server, "listening");
-    server.on("error", (error) => log(`cannot take a connection: ${error.message}`)); // it takes the next one
+    server.on("error", (error) => log(`cannot take a connection: ${error.message}`)); // the next one may work
     const address = server.address();
     return {
       server,
@@ -44,57 +63,45 @@ export const node = {
       async close() {
         const closed = once(server, "close");
         server.close();
-        idle.stop();
+        connections.stop();
         await closed;
       },
       cut: () => server.closeAllConnections(),
     };
-  },
-} satisfies Runtime;
+  }
 
-interface ServerOptions extends ListenOptions {
-  readonly idle: IdleConnections;
-}
-
-function makeServer(fetch: Hono["fetch"], options: ServerOptions): Server {
-  const { limits, keepAliveSeconds, maxConnections, idle } = options;
-  const flood = new FloodGate(options.log);
-  const log = (line: string): void => flood.write("requests were refused before they were read", line);
-  const keepAliveTimeout = keepAliveSeconds * 1000;
-  const serverOptions = {
-    highWaterMark: socketBufferBytes,
-    keepAliveTimeout,
-    headersTimeout: keepAliveTimeout + checkHeadersMs, // a shorter one has closed idle connections
-    connectionsCheckingInterval: checkHeadersMs,
-    requestTimeout: 0, // an upload takes as long as it takes
-    requireHostHeader: false, // `refuseHostless` does that, with an error that clients can read
-  };
-  const turns = new RequestTurns(requestListener(fetch, log), { idle, log });
-  const server = createServer(serverOptions);
-  server.maxConnections = maxConnections;
-  idle.watch(server, maxConnections);
-  server.setTimeout(limits.maxIdleSeconds * 1000);
-  const take = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
-    gatherChunks(incoming);
-    turns.take(incoming, outgoing);
-  };
-  server.on("request", take).on("checkExpectation", take);
-  server.on("checkContinue", (incoming: IncomingMessage, outgoing: ServerResponse) => {
-    awaitingContinue.add(incoming);
-    take(incoming, outgoing);
-  });
-  answerUnparsed(server, { log, current: (socket) => turns.current(socket) });
-  logDrops(server, options.log);
-  return server;
+  #makeServer({ limits, keepAliveSeconds, maxConnections }: ListenSettings, connections: Connections): Server {
+    const keepAliveTimeout = keepAliveSeconds * 1000;
+    const server = createServer({
+      highWaterMark: socketBufferBytes,
+      keepAliveTimeout,
+      headersTimeout: keepAliveTimeout + checkHeadersMs, // a shorter one has closed idle connections
+      connectionsCheckingInterval: checkHeadersMs,
+      requestTimeout: 0, // the app limits silence and the whole time of an upload
+      requireHostHeader: false, // `refuseHostless` does that, with an error that clients can read
+    });
+    connections.watch(server, maxConnections);
+    server.setTimeout(limits.maxIdleSeconds * 1000);
+    const onRequest = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
+      joinSmallChunks(incoming);
+      connections.queueRequest(incoming, outgoing);
+    };
+    server.on("request", onRequest).on("checkExpectation", onRequest);
+    server.on("checkContinue", (incoming: IncomingMessage, outgoing: ServerResponse) => {
+      this.#awaitingContinue.add(incoming);
+      onRequest(incoming, outgoing);
+    });
+    return server;
+  }
 }
 
 function requestListener(
   fetch: Hono["fetch"],
-  log: (line: string) => void,
+  log: Log,
 ): (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void> {
   const answer = getRequestListener(fetch, {
-    hostname: "localhost", // of a request by HTTP/1.0 that does not say any
-    autoCleanupIncoming: false, // `readOn` does that
+    hostname: "localhost", // for a request of HTTP/1.0 without a host
+    autoCleanupIncoming: false, // `discardRest` does that
     errorHandler: (error) => {
       if (!(error instanceof RequestError)) throw error; // the app answers its own errors
       const refusal = new StowageError("INPUT_INVALID", `Cannot read the request: ${error.message}`);
@@ -108,8 +115,8 @@ function requestListener(
   };
 }
 
-/** Connections over the cap, none of which is idle, are closed without an answer. The log says so. */
-function logDrops(server: Server, log: (line: string) => void): void {
+/** If all connections are busy, Node closes a new one without an answer. The log says so. */
+function logDrops(server: Server, log: Log): void {
   let lastMs = -Infinity;
   server.on("drop", () => {
     if (performance.now() - lastMs < dropLogMs) return;
@@ -118,24 +125,9 @@ function logDrops(server: Server, log: (line: string) => void): void {
   });
 }
 
-/** Requests whose client sends no body before it is told to (`Expect: 100-continue`, RFC 9110, section 10.1.1). */
-const awaitingContinue = new WeakSet<IncomingMessage>();
-
-/** Read only once it is asked for, so that who is refused before that is not told to send it first. */
-function bodyOf(c: Context<{ Bindings: HttpBindings }>): AsyncIterable<Uint8Array> {
-  const { incoming, outgoing } = c.env;
-  return {
-    [Symbol.asyncIterator]() {
-      if (awaitingContinue.delete(incoming)) outgoing.writeContinue();
-      // Leaving early must not destroy it: the answer, which says why, goes over the same connection.
-      return incoming.iterator({ destroyOnReturn: false });
-    },
-  };
-}
-
 /**
- * The socket has been still for a while, in the middle of a request. That is the client's doing only if it does not read
- * what was sent to it; otherwise it waits for us. (If its body is awaited, that has its own limit, for every runtime.)
+ * The socket was still for a while in the middle of a request. If sent bytes wait in it, the client does not read and is cut
+ * off. Otherwise the client waits for the service. (A silent body has its own limit in the app, on every runtime.)
  */
 function closeIfUnread(socket: Socket): void {
   if (socket.writableLength > 0) socket.destroy();

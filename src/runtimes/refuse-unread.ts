@@ -1,29 +1,23 @@
-/** Answers what Node refuses by itself, before the app sees a request: with an error that clients can read, and a line in the log. */
+/** Answers what Node refuses before the app sees a request: with an error that clients can read, and a line in the log. */
 import { type IncomingMessage, type Server, type ServerResponse, maxHeaderSize, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { StowageError } from "../errors.ts";
 import { errorResponse } from "../http/error-response.ts";
-import { lingerMs } from "./request-turns.ts";
+import type { Log } from "../http/log.ts";
+import type { Connections } from "./connections.ts";
+import { lingerMs } from "./incoming-body.ts";
 
-type Log = (line: string) => void;
-
-/** How often the log says at most that a client speaks TLS: podman and crane try that before each pull by plain HTTP. */
+/** The log says at most this often that a client speaks TLS: podman and crane try that before each pull by plain HTTP. */
 const tlsLogMs = 60_000;
 
-interface AnswerUnparsedOptions {
-  readonly log: Log;
-  /** The answer that the connection waits for. */
-  readonly current: (socket: Duplex) => ServerResponse | undefined;
-}
-
 /** Answers what Node's parser cannot read, headers that do not come, and CONNECT. */
-export function answerUnparsed(server: Server, { log, current }: AnswerUnparsedOptions): void {
+export function answerUnparsed(server: Server, connections: Connections, log: Log): void {
   const refused = new WeakSet<Duplex>();
   let quietUntil = 0;
   server.on("clientError", (error: Error, socket) => {
-    if (refused.has(socket)) return; // what it still sends cannot be read either
+    if (refused.has(socket)) return; // later bytes of the same client cannot be read either
     const refusal = refusalOf(error);
-    if (refusal === undefined || !hasSent(socket) || current(socket)?.headersSent === true) {
+    if (refusal === undefined || !hasSent(socket) || connections.currentAnswer(socket)?.headersSent === true) {
       socket.destroy();
       return;
     }
@@ -33,8 +27,8 @@ export function answerUnparsed(server: Server, { log, current }: AnswerUnparsedO
     void endWith(socket, refusal, isQuiet ? () => undefined : log);
   });
   server.on("connect", (_, socket) => {
-    if (current(socket) !== undefined) {
-      socket.destroy(); // a refusal would be taken for the answer to the request before it
+    if (connections.currentAnswer(socket) !== undefined) {
+      socket.destroy(); // the client would take a refusal for the answer to its earlier request
       return;
     }
     const error = new StowageError("UNSUPPORTED", "Cannot CONNECT: this is no proxy");
@@ -42,7 +36,7 @@ export function answerUnparsed(server: Server, { log, current }: AnswerUnparsedO
   });
 }
 
-/** RFC 9112, section 3.2, wants a Host of HTTP/1.1. HTTP/1.0 has none, and the health checks of some proxies speak it. */
+/** HTTP/1.1 requires a Host header (RFC 9112, section 3.2). HTTP/1.0 does not: the health checks of some proxies use it. */
 export async function refuseHostless(incoming: IncomingMessage, outgoing: ServerResponse, log: Log): Promise<boolean> {
   if (incoming.headers.host !== undefined || incoming.httpVersion === "1.0") return false;
   const error = new StowageError("INPUT_INVALID", "Cannot take the request: HTTP/1.1 wants a Host header, found none");
@@ -60,7 +54,7 @@ interface Refusal {
   readonly error: StowageError;
 }
 
-/** What an error of Node's parser means. Undefined for an error of the connection: no request has been refused. */
+/** What an error of Node's parser means. Undefined for an error of the connection: there is no request to refuse. */
 function refusalOf(error: Error): Refusal | undefined {
   const code = "code" in error ? String(error.code) : "";
   const refusal = (status: number, kind: "INPUT_INVALID" | "LIMIT_EXCEEDED" | "TIMED_OUT", found: string): Refusal => ({
@@ -74,7 +68,7 @@ function refusalOf(error: Error): Refusal | undefined {
   if (code === "HPE_CHUNK_EXTENSIONS_OVERFLOW") {
     return refusal(413, "LIMIT_EXCEEDED", "the extensions of its chunks are too long");
   }
-  if (code === "HPE_INVALID_EOF_STATE") return undefined; // the client has gone in the middle of it
+  if (code === "HPE_INVALID_EOF_STATE") return undefined; // the client has gone in the middle of its request
   return code.startsWith("HPE_") ? refusal(400, "INPUT_INVALID", reasonOf(error)) : undefined;
 }
 
@@ -92,7 +86,7 @@ function reasonOf(error: Error): string {
   return "reason" in error && typeof error.reason === "string" ? error.reason : error.message;
 }
 
-/** A connection that was opened ahead of time and never used is no request. */
+/** Browsers open connections ahead of time. A connection without any bytes has no request to refuse. */
 function hasSent(socket: Duplex): boolean {
   return !("bytesRead" in socket) || socket.bytesRead !== 0;
 }
@@ -102,7 +96,7 @@ async function endWith(socket: Duplex, refusal: Refusal, log: Log): Promise<void
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.on("error", () => undefined); // the client has gone
   socket.end(`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status]}\r\n${lines.join("")}\r\n${body}`);
-  setTimeout(() => socket.destroy(), lingerMs); // not at once, see `readOn`
+  setTimeout(() => socket.destroy(), lingerMs); // not at once, see `discardRest`
 }
 
 async function contentOf(

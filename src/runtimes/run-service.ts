@@ -1,68 +1,67 @@
 /**
- * A service from its settings to its end, wherever there is a process: what Node, Deno and Bun share. Told to stop, it
- * takes no more requests and finishes those that run; what takes too long it ends as if its client had gone.
+ * Runs a service from its settings to its end, on Node, Deno and Bun. A service that is told to stop takes no more requests
+ * and finishes those that run. A request that takes too long ends as if its client had gone.
  */
 import type { Context, Hono } from "hono";
 import { once } from "node:events";
 import process from "node:process";
 import { describeAccess } from "../auth/access.ts";
 import { messageOf, StowageError } from "../errors.ts";
+import type { Log } from "../http/log.ts";
 import { checkStore } from "../layout/check-store.ts";
 import { openApp } from "../open-app.ts";
 import type { Config } from "../settings/config.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 
-/** What a platform has of its own. */
+/** What differs between Node, Deno and Bun. */
 export interface Runtime {
   /** The fastest source of a request's body. */
   readonly bodyOf: (c: Context) => AsyncIterable<Uint8Array>;
   /** Closes a client's connection at once. */
   readonly hangUp?: (c: Context) => void;
-  /** Can others reach the service whatever `HOST` says? */
+  /** Can others reach the service, also if `HOST` is this machine alone? */
   readonly isReachable?: boolean;
-  /** Settings that do nothing on it. */
+  /** Settings that do nothing on this platform. */
   readonly ignores?: readonly string[];
-  /** Throws if it cannot, as where the port is taken. Port 0 is any that is free. */
-  listen(fetch: Hono["fetch"], options: ListenOptions): Promise<Listener>;
+  /**
+   * Throws if the port is taken, for example. Port 0 stands for any free port. `log` is told of requests and connections that
+   * the app never sees.
+   */
+  listen(fetch: Hono["fetch"], settings: ListenSettings, log: Log): Promise<Listener>;
 }
 
-export interface ListenOptions extends Pick<
-  Config,
-  "host" | "port" | "limits" | "keepAliveSeconds" | "maxConnections"
-> {
-  /** Told of requests and connections that the app never sees. */
-  readonly log: (line: string) => void;
-}
+export type ListenSettings = Pick<Config, "host" | "port" | "limits" | "keepAliveSeconds" | "maxConnections">;
 
 export interface Listener {
   readonly url: string;
-  /** Takes no more connections; resolves when the last one has ended. */
+  /** Takes no more connections. Resolves when the last one has ended. */
   close(): Promise<void>;
   /** Cuts off the connections that are left. */
   cut(): void;
 }
 
-export interface RunOptions {
-  readonly runtime: Runtime;
-  /** Tells the service to stop. */
-  readonly signal: AbortSignal;
-  readonly write: (text: string) => void;
-}
-
-/** How long a service that ends what runs waits for the last answers to go out. */
+/** After running requests are ended, their last answers have this long to go out. */
 const farewellMs = 2000;
 
-/** Serves until the signal fires and what ran then has ended. A SIGINT or SIGTERM after the signal ends it at once. */
-export async function runService(settings: Settings, { runtime, signal, write }: RunOptions): Promise<void> {
+/**
+ * Serves until the signal fires, and then until the running requests have ended. A SIGINT or SIGTERM after the signal ends
+ * them at once.
+ */
+export async function runService(
+  settings: Settings,
+  runtime: Runtime,
+  write: (text: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
   const ending = new AbortController();
-  const log = (line: string): void => write(`${new Date().toISOString()} ${line}\n`);
+  const log: Log = (line) => write(`${new Date().toISOString()} ${line}\n`);
   const { bodyOf, hangUp, isReachable, ignores } = runtime;
   const platform = { bodyOf, hangUp, isReachable, ignores, signal: ending.signal, log };
   const { app, config, layout } = await openApp(settings, platform);
   const { store } = layout;
   if (config.checkStore) await checkAtStart(store, signal);
-  const listener = await runtime.listen(app.fetch, { ...config, log }).catch((error: unknown) => {
+  const listener = await runtime.listen(app.fetch, config, log).catch((error: unknown) => {
     throw listenError(error, config);
   });
   const start = `Stowage listens on ${listener.url}, images are kept in ${store.url}`;
@@ -80,12 +79,12 @@ export async function runService(settings: Settings, { runtime, signal, write }:
   clearTimeout(timer);
 }
 
-/** A service whose store cannot be used says so at once, rather than to each of its clients. */
+/** If the store cannot be used, the operator learns of it now instead of each client later. */
 async function checkAtStart(store: ObjectStore, signal: AbortSignal): Promise<void> {
   try {
     await checkStore(store, { signal });
   } catch (error) {
-    if (signal.aborted) return; // it is told to stop, and does so by itself
+    if (signal.aborted) return; // the service is told to stop
     const lines = ["(STOWAGE_CHECK_STORE=false starts without this look at the store)"];
     throw new StowageError("STORE_UNAVAILABLE", `Cannot start: ${messageOf(error)}`, { cause: error, lines });
   }
@@ -97,12 +96,12 @@ export async function runProgram(runtime: Runtime): Promise<void> {
   for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => stopping.abort());
   const write = (text: string): void => void process.stdout.write(text);
   try {
-    await runService(process.env, { runtime, signal: stopping.signal, write });
+    await runService(process.env, runtime, write, stopping.signal);
   } catch (error) {
     process.stderr.write(`stowage: ${messageOf(error)}\n`);
     process.exitCode = error instanceof StowageError && error.code === "INPUT_INVALID" ? 2 : 1;
   }
-  setTimeout(() => process.exit(), farewellMs).unref(); // should a connection that nobody reads from hold it up
+  setTimeout(() => process.exit(), farewellMs).unref(); // a connection that is not read would keep the process alive
 }
 
 /** The URL of an address, IPv6 in brackets. */
@@ -110,10 +109,8 @@ export function urlOf(host: string, port: number): string {
   return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-// Says why a service cannot listen, and which setting mends that.
-
-/** The error to throw instead of what a platform has thrown. */
-export function listenError(error: unknown, { host, port }: Pick<Config, "host" | "port">): Error {
+/** Says why a service cannot listen, and which setting mends that. */
+function listenError(error: unknown, { host, port }: Pick<Config, "host" | "port">): Error {
   const code = codeOf(error);
   const reason = reasons[code] ?? `${messageOf(error)}; HOST and PORT say where it listens`;
   return new Error(`Cannot listen on ${host}, port ${port}: ${reason}`, { cause: error });
@@ -126,7 +123,7 @@ const reasons: Readonly<Record<string, string>> = {
   ENOTFOUND: "there is no such address; HOST or --host names another",
 };
 
-/** Deno names its errors. */
+/** Deno has names instead of codes. */
 const codesOfDeno: Readonly<Record<string, string>> = {
   AddrInUse: "EADDRINUSE",
   AddrNotAvailable: "EADDRNOTAVAIL",

@@ -1,25 +1,13 @@
-/** The events of a bucket of S3, as Lambda hands them over: tarballs under `incoming/` are loaded. */
-import { StowageError, messageOf, quote } from "../errors.ts";
-import { summarize } from "../load/receipt.ts";
+/** The events of a bucket of S3, as Lambda hands them over. */
+import { StowageError, messageOf } from "../errors.ts";
+import type { Log } from "../http/log.ts";
 import { isJsonObject } from "../oci/json.ts";
 import type { OpenedApp } from "../open-app.ts";
-import { incomingKeyOf, isRetryable, loadIncoming } from "./load-incoming.ts";
-
-/** An object that was written, as an event names it. */
-export interface WrittenObject {
-  /** In the bucket, the store's prefix included. */
-  readonly key: string;
-  readonly etag: string | undefined;
-}
-
-export interface LoadEventsOptions extends Pick<OpenedApp, "layout" | "config"> {
-  readonly signal: AbortSignal;
-  readonly log: (line: string) => void;
-}
+import { type WrittenObject, loadWritten } from "./load-incoming.ts";
 
 /**
- * The objects that the event says were written, or undefined if it is none of S3's
- * (`{"Records":[{"eventSource":"aws:s3",…}]}`). None for `s3:TestEvent`, which S3 sends when it is told where events go.
+ * The objects that an event of S3 says were written (`{"Records":[{"eventSource":"aws:s3",…}]}`). Undefined for any other
+ * event. None for `s3:TestEvent`, which S3 sends when its events are first directed to the function.
  */
 export function writtenObjects(event: unknown): readonly WrittenObject[] | undefined {
   if (isJsonObject(event) && event["Event"] === "s3:TestEvent") return [];
@@ -32,26 +20,17 @@ export function writtenObjects(event: unknown): readonly WrittenObject[] | undef
   });
 }
 
-/** Loads one after the other. Throws in the end if it may help to try some of them again. */
-export async function loadS3Events(objects: readonly WrittenObject[], options: LoadEventsOptions): Promise<void> {
-  const { layout, config, signal, log } = options;
-  const { immutableTags } = config;
-  const { url } = layout.store;
+/** Loads one object after the other. Throws in the end if some are worth another try. */
+export async function loadS3Events(
+  objects: readonly WrittenObject[],
+  app: Pick<OpenedApp, "layout" | "config">,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
   const failures: unknown[] = [];
-  for (const { key: bucketKey, etag } of objects) {
-    const key = incomingKeyOf(bucketKey, url);
-    if (key === undefined) {
-      log(`nothing to load: ${quote(bucketKey)} does not lie under incoming/ of ${url}`);
-      continue;
-    }
-    try {
-      const receipt = await loadIncoming(layout, key, { immutableTags, signal, etag, log });
-      if (receipt !== undefined) log(`${quote(key)}: ${summarize(receipt)}`);
-    } catch (error) {
-      const willRetry = isRetryable(error);
-      log(`cannot load ${quote(key)}, ${willRetry ? "will try again" : "given up"}: ${messageOf(error)}`);
-      if (willRetry) failures.push(error);
-    }
+  for (const object of objects) {
+    const failure = await loadWritten(app, object, log, signal);
+    if (failure !== undefined) failures.push(failure);
   }
   if (failures.length === 0) return;
   const [cause] = failures;
@@ -63,7 +42,7 @@ function isS3Record(record: unknown): record is Readonly<Record<string, unknown>
   return isJsonObject(record) && record["eventSource"] === "aws:s3";
 }
 
-/** Keys come as in a form: `+` for a space, other characters as `%XX`. One that is not encoded so is taken as it is. */
+/** Keys come as in a form: `+` for a space, other characters as `%XX`. A key that cannot be decoded is used as it is. */
 function decodeKey(key: string): string {
   try {
     return decodeURIComponent(key.replaceAll("+", " "));

@@ -1,49 +1,47 @@
 /** The service on Cloudflare Workers. Settings are the Worker's variables and secrets; a bucket of R2 is a binding. */
 import { messageOf, StowageError } from "../errors.ts";
 import { errorResponse } from "../http/error-response.ts";
+import type { Log } from "../http/log.ts";
 import { type OpenedApp, openApp } from "../open-app.ts";
 import type { Settings } from "../settings/settings.ts";
 import { byteStreamToBytes } from "../streams/readable-stream.ts";
 import { type EventBatch, loadR2Events } from "./r2-events.ts";
 
-/** Whoever is not on the plan of an enterprise may send bodies of so many bytes. */
+/** Bytes of a request's body that Cloudflare lets through on all plans below Enterprise. */
 const maxRequestBytes = 100_000_000;
 
-/**
- * The isolate has 128 MB for everything; what is taken from the budget is in memory up to twice, and each load takes some
- * beside it.
- */
+/** The isolate has 128 MB for everything. Budgeted bytes are in memory up to twice, and each load takes more beside them. */
 const defaults: Settings = {
   STOWAGE_MAX_BUFFER_BYTES: "40MiB",
   STOWAGE_MAX_LOADS: "8",
   STOWAGE_MAX_LOAD_SECONDS: "900",
 };
 
-/** Of a large blob so many parts are on their way to S3 at once: elsewhere four, which here would fill the memory. */
+/** Parts of one large blob on their way to S3 at once. Other platforms have four, which would fill a Worker's memory. */
 const queueSize = 2;
 
-/** What a Worker is given to say how long it goes on. */
+/** What Stowage uses of the context of a request. */
 interface ExecutionContext {
   waitUntil(work: Promise<unknown>): void;
 }
 
-/** Cloudflare says where a Worker is reached, and when one ends. */
+/** Cloudflare decides where a Worker is reached, and when it ends. */
 const ignores = ["HOST", "PORT", "STOWAGE_STOP_SECONDS", "STOWAGE_CHECK_STORE"];
 
-const log = (line: string): void => console.log(line);
+const log: Log = (line) => console.log(line);
 
 let opened: Promise<OpenedApp> | undefined;
 
 export default {
   async fetch(request: Request, settings: Settings, context: ExecutionContext): Promise<Response> {
     const answer = respond(request, settings);
-    context.waitUntil(answer); // whoever hangs up must not end it before it has cleaned up
+    context.waitUntil(answer); // a client that hangs up must not end the Worker before its clean-up
     return withLength(await answer, context);
   },
 
-  /** Takes the events of a bucket: what is put under `incoming/` is loaded. */
+  /** Takes the events of a bucket. */
   async queue(batch: EventBatch, settings: Settings): Promise<void> {
-    await loadR2Events(batch, { ...(await open(settings)), log });
+    await loadR2Events(batch, await open(settings), log);
   },
 };
 
@@ -54,18 +52,18 @@ async function respond(request: Request, settings: Settings): Promise<Response> 
   return errorResponse(new StowageError("INPUT_INVALID", message), { status: 503 });
 }
 
-/** What workerd has for a body of known length: it sends any other in chunks, whatever the headers say. */
+/** A body of known length in workerd. Any other body goes out in chunks, even beside a Content-Length. */
 declare const FixedLengthStream: new (bytes: number) => TransformStream<Uint8Array, Uint8Array>;
 
 function withLength(response: Response, context: ExecutionContext): Response {
   const length = response.headers.get("Content-Length");
   if (length === null || response.body === null) return response;
   const { readable, writable } = new FixedLengthStream(Number(length));
-  context.waitUntil(response.body.pipeTo(writable).catch(() => undefined)); // whoever hung up has no use for the rest
+  context.waitUntil(response.body.pipeTo(writable).catch(() => undefined)); // the client has hung up
   return new Response(readable, response);
 }
 
-/** Once for the isolate; settings that cannot be used are looked at again by the next request, and logged each time. */
+/** Runs once for the isolate. After settings that cannot be used, which are logged, the next request tries again. */
 async function open(settings: Settings): Promise<OpenedApp> {
   opened ??= openApp(
     { ...defaults, ...settings },

@@ -2,7 +2,6 @@
 import { Buffer } from "node:buffer";
 import { StowageError } from "../errors.ts";
 import { abortable } from "../streams/abortable.ts";
-import { exactly } from "../streams/verify-bytes.ts";
 import type {
   ByteRange,
   ByteSource,
@@ -18,6 +17,7 @@ import type {
   WriteOptions,
   WriteResult,
 } from "./object-store.ts";
+import { WrittenBody } from "./written-body.ts";
 
 /** How a store in memory differs from others. */
 export interface MemoryStoreOptions {
@@ -71,13 +71,12 @@ export class MemoryStore implements ObjectStore {
     return this.#put(key, Uint8Array.from(bytes), condition);
   }
 
-  async write(key: string, { size, body }: ByteSource, options: WriteOptions = {}): Promise<WriteResult> {
+  async write(key: string, source: ByteSource, options: WriteOptions = {}): Promise<WriteResult> {
     const { condition, signal } = options;
     await settled(signal);
     const chunks: Uint8Array[] = [];
     // Copied: a source may fill the same buffer again.
-    const source = exactly(abortable(body, signal), { size, what: JSON.stringify(key) });
-    for await (const chunk of source) chunks.push(Uint8Array.from(chunk));
+    for await (const chunk of new WrittenBody(key, source, signal).chunks) chunks.push(Uint8Array.from(chunk));
     return resultOf(this.#put(key, Buffer.concat(chunks), condition));
   }
 

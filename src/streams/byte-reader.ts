@@ -1,17 +1,40 @@
-/** Reads a stream of bytes by number: some bytes exactly, a look ahead, or the next so many as a stream. */
+/** Reads a stream of bytes by number: some bytes exactly, a look ahead, or the next bytes as a stream. */
 
 const noBytes = new Uint8Array(0);
+const end: IteratorReturnResult<undefined> = { done: true, value: undefined };
+
+/** Bytes that a reader can look at before it takes anything for them. */
+export interface PeekableBytes extends AsyncIterable<Uint8Array, undefined> {
+  /** The next `count` bytes, which stay unread. Fewer only at the end. */
+  peek(count: number): Promise<Uint8Array>;
+}
+
+/** The next bytes of a `ByteReader`, as a stream. If it is left early, the rest stays unread. */
+export interface ByteSection extends AsyncIterableIterator<Uint8Array, undefined> {
+  peek(count: number): Promise<Uint8Array>;
+}
 
 export class ByteReader {
-  readonly #source: AsyncIterator<Uint8Array>;
+  readonly #source: AsyncIterator<Uint8Array, unknown>;
   #chunk: Uint8Array = noBytes;
+  #received = 0;
   #ended = false;
 
   constructor(source: AsyncIterable<Uint8Array>) {
     this.#source = source[Symbol.asyncIterator]();
   }
 
-  /** The next `count` bytes, which stay unread; fewer only at the end of the stream. */
+  /** Bytes that have come from the source. */
+  get bytes(): number {
+    return this.#received;
+  }
+
+  /** Bytes that have been read. */
+  get position(): number {
+    return this.#received - this.#chunk.length;
+  }
+
+  /** The next `count` bytes, which stay unread. Fewer only at the end of the stream. */
   async peek(count: number): Promise<Uint8Array> {
     while (this.#chunk.length < count && (await this.#pull()));
     return this.#chunk.subarray(0, count);
@@ -24,34 +47,49 @@ export class ByteReader {
     return bytes;
   }
 
-  /** The next `count` bytes as they come; fewer only at the end of the stream. */
-  async *stream(count: number): AsyncGenerator<Uint8Array> {
+  /**
+   * The next `count` bytes as they come, or all. If fewer come, the section throws what `cutShort` makes of the number that is
+   * missing. Without `cutShort` the section just ends.
+   */
+  stream(count = Number.POSITIVE_INFINITY, cutShort?: (missing: number) => Error): ByteSection {
     let left = count;
-    while (left > 0 && (this.#chunk.length > 0 || (await this.#pull()))) {
-      const chunk = this.#chunk.subarray(0, left);
-      this.#chunk = this.#chunk.subarray(chunk.length);
-      left -= chunk.length;
-      yield chunk;
-    }
+    // A hand-written iterator: every byte of a load passes here, and a generator costs more.
+    const section: ByteSection = {
+      [Symbol.asyncIterator]: () => section,
+      peek: async (wanted) => this.peek(Math.min(wanted, left)),
+      next: async () => {
+        if (left > 0 && (this.#chunk.length > 0 || (await this.#pull()))) {
+          const value = this.#take(left);
+          left -= value.length;
+          return { done: false, value };
+        }
+        if (left > 0 && cutShort !== undefined) throw cutShort(left);
+        return end;
+      },
+      return: async () => {
+        left = 0;
+        return end;
+      },
+    };
+    return section;
   }
 
-  /** All that is left. It ends with the source, and lets go of it when it is left early. */
-  async *rest(): AsyncGenerator<Uint8Array> {
-    try {
-      while (this.#chunk.length > 0 || (await this.#pull())) {
-        const chunk = this.#chunk;
-        this.#chunk = noBytes;
-        yield chunk;
-      }
-    } finally {
-      await this.close();
-    }
+  /** Passes over the next `count` bytes. */
+  async skip(count: number, cutShort?: (missing: number) => Error): Promise<void> {
+    for await (const _ of this.stream(count, cutShort));
   }
 
-  /** Lets go of the source. */
+  /** Closes the source. */
   async close(): Promise<void> {
     this.#ended = true;
     await this.#source.return?.();
+  }
+
+  /** At most `count` bytes of those that are there. */
+  #take(count: number): Uint8Array {
+    const taken = this.#chunk.subarray(0, count);
+    this.#chunk = this.#chunk.subarray(taken.length);
+    return taken;
   }
 
   async #pull(): Promise<boolean> {
@@ -61,6 +99,7 @@ export class ByteReader {
       this.#ended = true;
       return false;
     }
+    this.#received += next.value.length;
     this.#chunk = this.#chunk.length === 0 ? next.value : join(this.#chunk, next.value);
     return true;
   }

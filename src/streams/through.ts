@@ -1,9 +1,10 @@
 /** Sends a stream of bytes through a transform of `node:stream`, such as those of `node:zlib`. */
 import { type Transform, pipeline } from "node:stream";
+import { WatchedSource } from "./watched-source.ts";
 
 /**
- * Yields what comes out of the transform; whoever leaves early ends both. What the source throws is thrown as it is; of what
- * the transform throws `explain` makes an error: platforms agree neither on its class nor on its code.
+ * Yields what comes out of the transform. A reader that leaves early ends both. An error of the source is thrown as it is.
+ * `explain` makes the error to throw from one of the transform: platforms agree neither on its class nor on its code.
  */
 export async function* through(
   source: AsyncIterable<Uint8Array>,
@@ -11,16 +12,12 @@ export async function* through(
   explain: (error: unknown) => Error,
 ): AsyncGenerator<Uint8Array> {
   let sourceFailure: { readonly error: unknown } | undefined;
-  async function* watched(): AsyncGenerator<Uint8Array> {
-    try {
-      yield* source;
-    } catch (error) {
-      sourceFailure = { error };
-      throw error;
-    }
-  }
+  const noteFailure = (error: unknown): unknown => {
+    sourceFailure = { error };
+    return error;
+  };
   let failure: unknown;
-  pipeline(watched(), transform, (error) => (failure = error));
+  pipeline(new WatchedSource(source).watch({ onFailure: noteFailure }), transform, (error) => (failure = error));
   try {
     for await (const chunk of transform) yield chunk as Uint8Array;
   } catch (error) {

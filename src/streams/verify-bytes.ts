@@ -1,7 +1,4 @@
-/**
- * Hashes a blob as it flows by. Its last chunk is let go of only once size and digest are right: what fails after its
- * last byte has already been taken for whole by most stores.
- */
+/** Checks that bytes are those of a blob: that they are as many, and have the digest, that was announced. */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { StowageError } from "../errors.ts";
@@ -13,27 +10,78 @@ export interface ExpectedBytes {
   readonly size: number;
 }
 
-/** Yields the bytes of `source`. Throws `SIZE_INVALID` or `DIGEST_INVALID` instead of the last chunk if they are wrong. */
-export async function* verifyBytes(
-  source: AsyncIterable<Uint8Array>,
-  expected: ExpectedBytes,
-): AsyncGenerator<Uint8Array> {
-  const hash = createHash("sha256");
-  let received = 0;
-  let held: Uint8Array | undefined;
-  for await (const chunk of source) {
-    received += chunk.length;
-    if (received > expected.size) break;
-    hash.update(chunk);
-    if (held !== undefined) yield held;
-    held = chunk;
+const end: IteratorReturnResult<undefined> = { done: true, value: undefined };
+
+/**
+ * Hashes a blob as it flows by. The last chunk is let go of only once size and digest are right: most stores take a body for
+ * whole once its last byte has come. In place of the last chunk the stream throws `SIZE_INVALID` or `DIGEST_INVALID`.
+ *
+ * A hand-written iterator: every byte of a load passes here, and a generator costs more.
+ */
+export class VerifiedBytes implements AsyncIterableIterator<Uint8Array, undefined> {
+  /** Resolves once a reader has had all bytes and the end. Never resolves for a reader that leaves early. */
+  readonly ended: Promise<void>;
+  readonly #chunks: AsyncIterator<Uint8Array, unknown>;
+  readonly #expected: ExpectedBytes;
+  readonly #hash = createHash("sha256");
+  #received = 0;
+  #held: Uint8Array | undefined;
+  #isVerified = false;
+  #tellEnd: () => void = () => undefined;
+
+  constructor(source: AsyncIterable<Uint8Array>, expected: ExpectedBytes) {
+    this.#chunks = source[Symbol.asyncIterator]();
+    this.#expected = expected;
+    this.ended = new Promise((resolve) => (this.#tellEnd = resolve));
   }
-  checkSize(expected, received);
-  checkDigest(expected, `sha256:${hash.digest("hex")}`);
-  if (held !== undefined) yield held;
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async next(): Promise<IteratorResult<Uint8Array, undefined>> {
+    while (!this.#isVerified) {
+      const { done, value } = await this.#chunks.next();
+      if (done === true) {
+        this.#verify();
+        break;
+      }
+      const chunk = value;
+      this.#received += chunk.length;
+      if (this.#received > this.#expected.size) {
+        await this.return();
+        checkSize(this.#expected, this.#received);
+      }
+      this.#hash.update(chunk);
+      const before = this.#held;
+      this.#held = chunk;
+      if (before !== undefined) return { done: false, value: before };
+    }
+    const last = this.#held;
+    this.#held = undefined;
+    if (last !== undefined) return { done: false, value: last };
+    this.#tellEnd();
+    return end;
+  }
+
+  async return(): Promise<IteratorReturnResult<undefined>> {
+    await this.#chunks.return?.();
+    return end;
+  }
+
+  /** Reads to the end. */
+  async drain(): Promise<void> {
+    for await (const _ of this);
+  }
+
+  #verify(): void {
+    checkSize(this.#expected, this.#received);
+    checkDigest(this.#expected, `sha256:${this.#hash.digest("hex")}`);
+    this.#isVerified = true;
+  }
 }
 
-/** Throws `SIZE_INVALID` unless so many bytes were expected. */
+/** Throws `SIZE_INVALID` unless this number of bytes was expected. */
 export function checkSize({ digest, size }: ExpectedBytes, received: number): void {
   if (received === size) return;
   const found = received > size ? `more than ${size} bytes` : `${received} bytes`;
@@ -50,36 +98,7 @@ export function checkDigest({ digest, size }: ExpectedBytes, found: string): voi
   });
 }
 
-// Passes on the bytes of a blob or another object, if they are as many as were announced.
-
-/** Yields the chunks of `what`. Throws `SIZE_INVALID` unless they have `size` bytes together. */
-export async function* exactly(
-  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
-  { size, what }: { readonly size: number; readonly what: string },
-): AsyncGenerator<Uint8Array> {
-  let received = 0;
-  for await (const chunk of chunks) {
-    received += chunk.length;
-    if (received > size) break;
-    yield chunk;
-  }
-  if (received !== size) throw wrongSize(what, { received, size });
-}
-
-/** `SIZE_INVALID`. `received` bytes came, possibly not all. */
-export function wrongSize(
-  what: string,
-  { received, size }: { readonly received: number; readonly size: number },
-): StowageError {
-  const found = received > size ? `more than ${size} bytes` : `${received} bytes`;
-  return new StowageError("SIZE_INVALID", `Cannot store ${what}: received ${found}, expected ${size}`, {
-    detail: { expected: size },
-  });
-}
-
-// SHA-256 of bytes that are all in memory: every runtime works it out beside the calling thread.
-
-/** The digest of `bytes`, `sha256:<64 hex>`. */
+/** The digest of bytes in memory, `sha256:<64 hex>`. Every runtime works it out beside the calling thread. */
 export async function digestOf(bytes: Uint8Array): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", bytes);
   return `sha256:${Buffer.from(digest).toString("hex")}`;

@@ -18,7 +18,7 @@ export async function findMissingBlobs(
   { caller, signal = AbortSignal.any([]) }: Turn,
 ): Promise<readonly string[]> {
   setMaxListeners(0, signal); // each question that waits listens to it
-  const rescuing = new RescuingStore(store, { clock });
+  const rescuing = new RescuingStore(store, clock);
   const present = new Set<string>();
   const distinct = [...new Set(digests)];
   await concurrently(distinct, maxPendingHeads, async (digest) => {

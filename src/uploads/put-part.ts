@@ -4,10 +4,10 @@ import { timingSafeEqual } from "node:crypto";
 import { messageOf, quote, StowageError } from "../errors.ts";
 import { uploadPartKey } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
-import { abortable, afterFirstChunk } from "../streams/abortable.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { type Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
+import type { WatchedSource } from "../streams/watched-source.ts";
 import { type Upload, type UploadPart, partsOf, readUpload } from "./upload.ts";
 
 export interface IncomingPart {
@@ -19,7 +19,7 @@ export interface IncomingPart {
   /** Length in bytes, where the client says so beforehand. */
   readonly announcedBytes: number | undefined;
   /** The body, given the name that the request counts for: the URL needs no token, so it is that of the upload's owner. */
-  readonly bodyFor: (owner: string) => AsyncIterable<Uint8Array>;
+  readonly bodyFor: (owner: string) => WatchedSource;
 }
 
 export interface PutPartOptions {
@@ -45,17 +45,17 @@ export async function putPart(layout: Layout, incoming: IncomingPart, options: P
   if (incoming.announcedBytes !== undefined) checkLength(part, incoming.announcedBytes);
   const caller = upload.owner;
   const releases: Release[] = [];
-  let body: AsyncIterableIterator<Uint8Array> | undefined;
+  const body = incoming.bodyFor(caller);
   try {
-    body = await afterFirstChunk(incoming.bodyFor(caller), signal);
+    await body.begin(signal);
     releases.push(await parts.acquire(1, { caller, signal, maxWaitMs: maxTurnWaitMs }));
     releases.push(await budget.take(part.size + 1, { caller, signal }));
-    const bytes = await readPart(part, abortable(body, signal));
+    const bytes = await readPart(part, body);
     await store.put(uploadPartKey(upload.id, part.number), bytes, { signal });
   } catch (error) {
     throw signal.aborted ? interrupted(part, error) : error;
   } finally {
-    body?.return?.().catch(() => undefined); // not awaited: a silent client's body ends only once it goes on
+    await body.return();
     for (const release of releases) release();
   }
 }

@@ -9,7 +9,8 @@ import { readRepository } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { tagOf } from "../oci/index-entry.ts";
 import { formatReference } from "../oci/reference.ts";
-import type { StoreReader } from "../storage/object-store.ts";
+import { ForwardingStore } from "../storage/forwarding-store.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
 import type { LackedBlob, Problem, VerifiedBlobs } from "./verify-blobs.ts";
 
 export interface VerifyImagesOptions {
@@ -55,7 +56,8 @@ class ImageCheck {
   readonly needed = new Set<string>();
   readonly #layout: Layout;
   readonly #options: VerifyImagesOptions;
-  readonly #intact: StoreReader;
+  /** The layout without the damaged objects of its store. */
+  readonly #intact: Layout;
   /** What is wrong with a root: the same image often has several names. */
   readonly #checked = new Map<string, Findings>();
   /** By digest. */
@@ -64,7 +66,7 @@ class ImageCheck {
   constructor(layout: Layout, options: VerifyImagesOptions) {
     this.#layout = layout;
     this.#options = options;
-    this.#intact = withoutDamaged(layout.store, options.blobs.damaged);
+    this.#intact = layout.through(new IntactStore(layout.store, options.blobs.damaged));
   }
 
   lacked(): readonly LackedBlob[] {
@@ -98,7 +100,6 @@ class ImageCheck {
 
   async #checkRoot(root: Descriptor): Promise<Findings> {
     const { signal, blobs } = this.#options;
-    const { limits, budget } = this.#layout;
     const known = {
       sizeOf: (digest: string) => {
         this.needed.add(digest);
@@ -109,15 +110,14 @@ class ImageCheck {
         return undefined;
       },
     };
-    const parsed = new ParsedJson({ limits, budget, signal });
+    const json = new ParsedJson(this.#layout, { signal });
     const found = { lacked: new Set<string>(), others: new Map<string, Pick<Problem, "code" | "message">>() };
     const onProblem = (error: StowageError): void => {
       const digest = error.detail?.["digest"];
       if (typeof digest === "string" && lackedCodes.has(error.code)) found.lacked.add(digest);
       else found.others.set(error.message, { code: error.code, message: explain(error) });
     };
-    const options = { store: this.#intact, limits, signal, known, parsed, onProblem };
-    await checkClosure([root], options).finally(() => parsed.end());
+    await checkClosure(this.#intact, [root], { json, known, onProblem }).finally(() => json.end());
     return { lacked: found.lacked, others: [...found.others.values()] };
   }
 
@@ -159,15 +159,22 @@ async function valueOrProblem<T>(work: () => Promise<T>): Promise<T | StowageErr
   }
 }
 
-// A view of a store that knows which of its objects are damaged.
+/** A store without its damaged objects: `head` of one finds nothing, and `get` throws `STORE_DAMAGED`. */
+class IntactStore extends ForwardingStore {
+  readonly #damaged: ReadonlySet<string>;
 
-/** To `head` a damaged object is not there; `get` of one throws `STORE_DAMAGED`. All others are there as before. */
-export function withoutDamaged(store: StoreReader, damaged: ReadonlySet<string>): StoreReader {
-  return {
-    head: async (key, options) => (damaged.has(key) ? undefined : store.head(key, options)),
-    get: async (key, options) => {
-      if (!damaged.has(key)) return store.get(key, options);
-      throw new StowageError("STORE_DAMAGED", `"${key}" is damaged`, { detail: { digest: digestOfBlobKey(key) } });
-    },
-  };
+  constructor(store: ObjectStore, damaged: ReadonlySet<string>) {
+    super(store);
+    this.#damaged = damaged;
+  }
+
+  override async head(...args: Parameters<ObjectStore["head"]>): ReturnType<ObjectStore["head"]> {
+    return this.#damaged.has(args[0]) ? undefined : super.head(...args);
+  }
+
+  override async get(...args: Parameters<ObjectStore["get"]>): ReturnType<ObjectStore["get"]> {
+    const [key] = args;
+    if (!this.#damaged.has(key)) return super.get(...args);
+    throw new StowageError("STORE_DAMAGED", `"${key}" is damaged`, { detail: { digest: digestOfBlobKey(key) } });
+  }
 }

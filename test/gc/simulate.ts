@@ -15,12 +15,12 @@ import { blobKey, blobsPrefix, condemnedPrefix, indexKey } from "../../src/layou
 import type { Layout } from "../../src/layout/layout.ts";
 import { ParsedJson } from "../../src/layout/parsed-json.ts";
 import type { storeBlob } from "../../src/layout/store-blob.ts";
-import { defaultLimits } from "../../src/limits.ts";
 import type { keepClosed } from "../../src/load/keep-closed.ts";
 import type { Descriptor } from "../../src/oci/descriptor.ts";
 import { subjectOf, tagOf } from "../../src/oci/index-entry.ts";
 import { ociLayoutJson } from "../../src/oci/manifest.ts";
 import { ByteBudget } from "../../src/streams/byte-budget.ts";
+import { ByteReader } from "../../src/streams/byte-reader.ts";
 import { Scheduler, seededRandom, simulatedClock } from "../commit/scheduler.ts";
 import { type SampleImage, sampleImages } from "./sample-images.ts";
 import { type ErrorClass, type Objects, SimulatedStore } from "./simulated-bucket.ts";
@@ -133,29 +133,26 @@ class Simulation implements SimulationResult {
     const budget = new ByteBudget(1);
     const { signal } = new AbortController();
     setMaxListeners(0, signal);
-    const rescuing = new RescuingStore(store, { clock });
+    const rescuing = new RescuingStore(store, clock);
     const known = new Map<string, Uint8Array>();
     const pauseMs = this.#random() < 0.3 ? 50 * minute : this.#random() * minute;
-    const asker = new RescuingStore(store, { clock });
+    const asker = new RescuingStore(store, clock);
     for (const [digest, bytes] of image.blobs) {
       if (image.parts.has(digest) && this.#random() < 0.3 && (await asker.head(blobKey(digest)))) continue;
       await clock.sleep(this.#random() * pauseMs);
-      const blob = { digest, size: bytes.length, body: once(bytes) };
+      const blob = { digest, size: bytes.length, body: new ByteReader(once(bytes)).stream() };
       const { stored } = await storeBlob(blob, { store: rescuing, budget, signal });
       this.sights.add(`a load found a blob ${await stored}`);
       known.set(digest, bytes);
     }
-    const parsed = new ParsedJson({ budget, limits: defaultLimits, signal });
-    const options = { store: rescuing, limits: defaultLimits, parsed, signal };
-    const manifests = new Set<string>();
-    const closed = await checkClosure([image.root], {
-      ...options,
-      manifests,
+    const layout = Layout.open(store, { clock }).through(rescuing);
+    const json = new ParsedJson(layout, { signal });
+    const closure = await checkClosure(layout, [image.root], {
+      json,
       known: { sizeOf: (it) => known.get(it)?.length, manifest: (it) => known.get(it) },
     });
     if (!rescuing.isFresh) this.sights.add("a load looked twice");
-    const layout = Layout.open(store, { clock }).through(rescuing);
-    await keepClosed(closed, { ...options, layout, repository, manifests });
+    await keepClosed(layout, closure, repository, json);
     await commitSet(layout, { repository, changes: [image.change] });
     this.#scheduler.note(`${name} has published ${image.root.digest}`);
   }

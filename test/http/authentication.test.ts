@@ -10,6 +10,7 @@ import { CountingStore } from "../../src/storage/counting-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { Line } from "../../src/streams/line.ts";
 import { readableToBytes } from "../../src/streams/readable-stream.ts";
+import { WatchedSource } from "../../src/streams/watched-source.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { joinLayouts, makeLayout, tarOf } from "../support/layout.ts";
 import { openLayout } from "../support/open-layout.ts";
@@ -164,12 +165,12 @@ function fillIn(placeholder: string): string {
 }
 
 function serviceOf(of: MemoryStore): Service {
-  const bodyOf = (c: Context): AsyncIterable<Uint8Array> => readableToBytes(c.req.raw.body);
+  const bodyOf = (c: Context): WatchedSource => new WatchedSource(readableToBytes(c.req.raw.body));
   const none = { maxRequestBytes: undefined, maxResponseBytes: undefined, redirectBlobs: false, immutableTags: [] };
   const turns = new Line({ capacity: 1, units: "loads", limit: "maxLoads" });
   const opened = openLayout(of);
   const ignore = (): void => undefined;
-  const answers = new Answers({ layout: opened, hangUp: undefined, log: ignore });
+  const answers = new Answers(opened, ignore);
   return { layout: opened, ...none, loads: turns, parts: turns, answers, bodyOf, signal: undefined, log: ignore };
 }
 

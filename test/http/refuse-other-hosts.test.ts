@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { request } from "node:http";
 import { afterEach, describe, expect, it } from "vitest";
 import { createApp } from "../../src/http/app.ts";
-import { node } from "../../src/runtimes/node.ts";
+import { NodeRuntime } from "../../src/runtimes/node.ts";
 import { runService } from "../../src/runtimes/run-service.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
@@ -26,7 +26,7 @@ async function serve(settings: Readonly<Record<string, string>>): Promise<string
       const [, url] = /listens on (\S+),/.exec(text) ?? [];
       if (url !== undefined) resolve(url);
     };
-    const served = runService(all, { runtime: node, signal: stopping.signal, write });
+    const served = runService(all, new NodeRuntime(), write, stopping.signal);
     served.catch(reject);
     ending.push(async () => (stopping.abort(), served));
   });

@@ -456,7 +456,11 @@ const manifests: Readonly<Record<string, Hostile>> = {
     /with 10 bytes, which has 2/,
     { maxManifestBytes: 1000 },
   ),
-  "too deep": refused(nested(10), "LIMIT_EXCEEDED", /nested more than 8 deep \(maxIndexDepth\)/),
+  "too deep": refused(
+    nested(10),
+    "LIMIT_EXCEEDED",
+    /nested in too many levels, at most 8 are allowed \(maxIndexDepth\)/,
+  ),
 };
 
 const named = (name: string): Buffer => archive({ of: makeLayout({ layers: [small], name }) });

@@ -7,7 +7,9 @@ it("puts referrers in no more than 20,000 places", () => {
     ...Array.from({ length: 100 }, (_, i) => ({ digest: `about-${i}`, subject: "a", repository: undefined })),
   ];
   expect(homesOfReferrers(archive(200)).size).toBe(100);
-  expect(() => homesOfReferrers(archive(201))).toThrow("its referrers belong into more than 20000 places");
+  expect(() => homesOfReferrers(archive(201))).toThrow(
+    "its referrers belong into too many places, at most 20000 are allowed",
+  );
 });
 
 it("comes to an end where referrers are about one another", () => {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
-import { untilSilent } from "../../src/streams/until-silent.ts";
+import { WatchedSource } from "../../src/streams/watched-source.ts";
 import { chunksOf, randomBytes, stallAfter } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { zstdFrame } from "../support/zstd.ts";
@@ -65,7 +65,7 @@ describe("loadArchive, of many loads with one budget", () => {
         const source = isStalled
           ? stallAfter(bytes.subarray(0, bytes.length * (0.1 + Math.random() / 2)))
           : slowly(bytes);
-        return loadArchive(layout, untilSilent(source, { maxIdleSeconds: 0.3 }));
+        return loadArchive(layout, new WatchedSource(source, { maxIdleSeconds: 0.3 }));
       }),
     );
     expect(outcomes.map(({ status }) => status)).toEqual(

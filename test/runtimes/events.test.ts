@@ -14,6 +14,7 @@ const key = "incoming/team/app:v1";
 
 let store: MemoryStore;
 let log: string[];
+const writeLog = (line: string): void => void log.push(line);
 beforeEach(async () => {
   store = new MemoryStore();
   log = [];
@@ -33,12 +34,10 @@ async function expectNothingMoved(load: () => Promise<void>): Promise<void> {
 }
 
 describe("tags that the settings protect", () => {
-  const options = { config, log: (line: string) => log.push(line) };
-
   it("do not move by an event of S3", async () => {
     const { signal } = new AbortController();
     await expectNothingMoved(async () =>
-      loadS3Events([{ key, etag: undefined }], { ...options, layout: openLayout(store), signal }),
+      loadS3Events([{ key, etag: undefined }], { config, layout: openLayout(store) }, writeLog, signal),
     );
   });
 
@@ -50,7 +49,7 @@ describe("tags that the settings protect", () => {
       retry: () => expect.fail("it was to be given up"),
     };
     await expectNothingMoved(async () =>
-      loadR2Events({ messages: [message] }, { ...options, layout: openLayout(store) }),
+      loadR2Events({ messages: [message] }, { config, layout: openLayout(store) }, writeLog),
     );
   });
 });
@@ -59,8 +58,8 @@ describe("a tarball that is loaded by an event", () => {
   it("says in the log where its images are now", async () => {
     await store.put("incoming/team/other.tar", await tarOf(makeLayout({ name: "elsewhere/app:2" })));
     const { signal } = new AbortController();
-    const options = { config, layout: openLayout(store), signal, log: (line: string) => log.push(line) };
-    await loadS3Events([{ key: "incoming/team/other.tar", etag: undefined }], options);
+    const app = { config, layout: openLayout(store) };
+    await loadS3Events([{ key: "incoming/team/other.tar", etag: undefined }], app, writeLog, signal);
     expect(log).toEqual([expect.stringMatching(/^"incoming\/team\/other.tar": loaded elsewhere\/app:2 created \(/)]);
   });
 });
@@ -86,9 +85,8 @@ describe("a message of R2's queue that is no event", () => {
     await store.put("incoming/team/next:1", await tarOf(makeLayout({ label: "next" })));
     const eTag = (await store.head("incoming/team/next:1"))?.etag;
     const event = { action: "PutObject", object: { key: "incoming/team/next:1", eTag } };
-    const options = { config, layout: openLayout(store) };
     const messages = [messageOf("the first", body), messageOf("the second", event)];
-    await loadR2Events({ messages }, { ...options, log: (line) => log.push(line) });
+    await loadR2Events({ messages }, { config, layout: openLayout(store) }, writeLog);
     expect(done).toEqual(["the first is done", "the second is done"]);
     expect(log).toEqual([expect.stringMatching(/^nothing to load: /), expect.stringMatching(/loaded team\/next:1/)]);
     expect(log[0]?.length).toBeLessThan(1000);

@@ -3,10 +3,9 @@ import { once } from "node:events";
 import type { HttpBindings } from "@hono/node-server";
 import type { Context } from "hono";
 import { describe, expect, it } from "vitest";
-import { node } from "../../src/runtimes/node.ts";
 import { randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
-import { connectTo, hear, serve } from "./serve-node.ts";
+import { connectTo, hear, node, serve } from "./serve-node.ts";
 
 describe("the service on Node, sent chunks of one byte", () => {
   it("keeps those together that come together, and loads what they hold", async () => {

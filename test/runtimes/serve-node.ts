@@ -4,14 +4,15 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect } from "vitest";
 import { type AppOptions, createApp } from "../../src/http/app.ts";
 import { type Limits, defaultLimits } from "../../src/limits.ts";
-import { node } from "../../src/runtimes/node.ts";
-import type { ListenOptions, Listener } from "../../src/runtimes/run-service.ts";
+import { NodeRuntime } from "../../src/runtimes/node.ts";
+import type { Listener, ListenSettings } from "../../src/runtimes/run-service.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { openLayout } from "../support/open-layout.ts";
 
+export const node = new NodeRuntime();
 export const layer = randomBytes(8_000_000);
 export const tarball = await tarOf(makeLayout({ layers: [layer], name: "team/app:1.4" }));
 /** How long a client may be silent, unless a test says otherwise. */
@@ -33,19 +34,15 @@ export interface ServedStore extends Pick<AppOptions, "bodyOf"> {
 
 export async function serve(
   { store = new MemoryStore(), bodyOf = node.bodyOf, limits: given }: ServedStore = {},
-  listen: Partial<ListenOptions> = {},
+  settings: Partial<ListenSettings> = {},
 ): Promise<Listener> {
   const limits = { ...defaultLimits, maxIdleSeconds: idleMs / 1000, ...given };
   const app = createApp({ layout: openLayout(store, limits), access: "anyone", bodyOf });
-  const listener = await node.listen(app.fetch, {
-    host: "127.0.0.1",
-    port: 0,
-    limits,
-    keepAliveSeconds: 75,
-    maxConnections: 100,
-    log: (line) => log.push(line),
-    ...listen,
-  });
+  const listener = await node.listen(
+    app.fetch,
+    { host: "127.0.0.1", port: 0, limits, keepAliveSeconds: 75, maxConnections: 100, ...settings },
+    (line) => log.push(line),
+  );
   open.push({ close: () => (listener.cut(), void listener.close()) });
   return listener;
 }

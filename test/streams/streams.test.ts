@@ -3,18 +3,19 @@ import { abortable } from "../../src/streams/abortable.ts";
 import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { ByteReader } from "../../src/streams/byte-reader.ts";
 import { bytesToReadable, readableToBytes } from "../../src/streams/readable-stream.ts";
-import { type SilenceLimits, untilSilent } from "../../src/streams/until-silent.ts";
-import { verifyBytes } from "../../src/streams/verify-bytes.ts";
+import type { SilenceLimits } from "../../src/streams/silence.ts";
+import { VerifiedBytes } from "../../src/streams/verify-bytes.ts";
+import { WatchedSource } from "../../src/streams/watched-source.ts";
 import { chunksOf, randomBytes, readAll, sha256, stallAfter } from "../support/bytes.ts";
 
 const never = new AbortController().signal;
 
-describe("verifyBytes", () => {
+describe("VerifiedBytes", () => {
   const bytes = randomBytes(1000);
   const right = { digest: sha256(bytes), size: bytes.length };
 
   it.each([1, 7, 999, 1000])("passes right bytes in chunks of %i", async (size) => {
-    expect(await readAll(verifyBytes(chunksOf(bytes, size), right))).toEqual(bytes);
+    expect(await readAll(new VerifiedBytes(chunksOf(bytes, size), right))).toEqual(bytes);
   });
 
   it.each([
@@ -24,20 +25,20 @@ describe("verifyBytes", () => {
   ])("throws on %s before it lets go of the last chunk", async (_, expected, code) => {
     let passed = 0;
     const read = async (): Promise<void> => {
-      for await (const chunk of verifyBytes(chunksOf(bytes, 100), expected)) passed += chunk.length;
+      for await (const chunk of new VerifiedBytes(chunksOf(bytes, 100), expected)) passed += chunk.length;
     };
     await expect(read()).rejects.toMatchObject({ code });
     expect(passed).toBeLessThan(bytes.length);
   });
 
   it("says what it found and what it expected", async () => {
-    const read = readAll(verifyBytes(chunksOf(bytes, 100), { ...right, size: 1200 }));
+    const read = readAll(new VerifiedBytes(chunksOf(bytes, 100), { ...right, size: 1200 }));
     await expect(read).rejects.toThrow(`Cannot take blob "${right.digest}": received 1000 bytes, expected 1200`);
   });
 
   it("passes no bytes at all where none are expected", async () => {
     const empty = new Uint8Array(0);
-    expect(await readAll(verifyBytes(chunksOf(empty, 1), { digest: sha256(empty), size: 0 }))).toHaveLength(0);
+    expect(await readAll(new VerifiedBytes(chunksOf(empty, 1), { digest: sha256(empty), size: 0 }))).toHaveLength(0);
   });
 });
 
@@ -126,7 +127,7 @@ describe("ByteBudget, of lasting shares", () => {
   });
 });
 
-describe("untilSilent", () => {
+describe("WatchedSource, of a silent source", () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
@@ -134,7 +135,7 @@ describe("untilSilent", () => {
   async function secondsUntilEnd(limits: SilenceLimits, source = stallAfter(randomBytes(10))): Promise<number> {
     const begun = Date.now();
     let ended = Number.NaN;
-    const read = readAll(untilSilent(source, limits)).finally(() => (ended = Date.now()));
+    const read = readAll(new WatchedSource(source, limits)).finally(() => (ended = Date.now()));
     const rejected = expect(read).rejects.toMatchObject({
       code: "TIMED_OUT",
       message: expect.stringContaining("(maxIdleSeconds)") as string,
@@ -167,7 +168,7 @@ describe("untilSilent", () => {
       yield randomBytes(1);
       yield randomBytes(1);
     }
-    const read = readAll(untilSilent(late(), { maxIdleSeconds: 300, isCrowded: () => true }));
+    const read = readAll(new WatchedSource(late(), { maxIdleSeconds: 300, isCrowded: () => true }));
     await vi.advanceTimersByTimeAsync(200_000);
     expect(await read).toHaveLength(2);
   });
@@ -184,7 +185,7 @@ describe("untilSilent", () => {
       }
     }
     const read = async (isCrowded: boolean): Promise<unknown> =>
-      readAll(untilSilent(trickle(), { maxIdleSeconds: 300, isCrowded: () => isCrowded })).catch(
+      readAll(new WatchedSource(trickle(), { maxIdleSeconds: 300, isCrowded: () => isCrowded })).catch(
         (error: unknown) => error,
       );
     const begun = Date.now();
@@ -197,7 +198,7 @@ describe("untilSilent", () => {
   });
 
   it("does not count the time between two reads, and leaves no timer behind", async () => {
-    const chunks = untilSilent(chunksOf(randomBytes(3), 1), { maxIdleSeconds: 5 })[Symbol.asyncIterator]();
+    const chunks = new WatchedSource(chunksOf(randomBytes(3), 1), { maxIdleSeconds: 5 });
     for (let i = 0; i < 3; i++) {
       expect((await chunks.next()).done).toBe(false);
       await vi.advanceTimersByTimeAsync(60_000);
@@ -246,7 +247,7 @@ describe("ByteReader", () => {
     expect(Buffer.from(await reader.peek(5))).toEqual(bytes.subarray(0, 5));
     expect(Buffer.from(await reader.read(7))).toEqual(bytes.subarray(0, 7));
     expect(await readAll(reader.stream(50))).toEqual(bytes.subarray(7, 57));
-    expect(await readAll(reader.rest())).toEqual(bytes.subarray(57));
+    expect(await readAll(reader.stream())).toEqual(bytes.subarray(57));
     expect(await reader.read(1)).toHaveLength(0);
   });
 });

@@ -19,8 +19,6 @@ import { randomUUID } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { StowageError } from "../../errors.ts";
-import { abortable } from "../../streams/abortable.ts";
-import { exactly } from "../../streams/verify-bytes.ts";
 import type {
   ByteSource,
   CallOptions,
@@ -37,9 +35,10 @@ import type {
   WriteOptions,
   WriteResult,
 } from "../object-store.ts";
+import { WrittenBody } from "../written-body.ts";
 import { inDirectory, linkDurably, makeDirectory, renameDurably, writeDurably } from "./durable-file.ts";
 import { fileReadBytes, readFileBody } from "./file-body.ts";
-import { fromSource, guarded } from "./file-errors.ts";
+import { guarded } from "./file-errors.ts";
 import { type FoundFile, etagOf, FileVersions } from "./file-versions.ts";
 import {
   isKey,
@@ -129,11 +128,16 @@ export class DirectoryStore implements ObjectStore {
     return condition === undefined ? writing : orUnanswered(writing);
   }
 
-  async write(key: string, { size, body }: ByteSource, options: WriteOptions = {}): Promise<WriteResult> {
+  async write(key: string, source: ByteSource, options: WriteOptions = {}): Promise<WriteResult> {
     const { condition, signal } = options;
-    const chunks = exactly(fromSource(abortable(body, signal)), { size, what: JSON.stringify(key) });
-    const write = async (): Promise<Answer> => this.#write(chunks, { key, condition, signal });
-    return resultOf(await this.#doLarge(this.#doing("write", key), size, write));
+    const body = new WrittenBody(key, source, signal);
+    const write = async (): Promise<Answer> => this.#write(body.chunks, { key, condition, signal });
+    try {
+      return resultOf(await this.#doLarge(this.#doing("write", key), source.size, write));
+    } catch (error) {
+      body.throwIfFailed(); // with its own error: a body may read files or sockets, too
+      throw error;
+    }
   }
 
   /** Nothing is copied: the file gets one more name, or another one. */

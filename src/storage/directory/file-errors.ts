@@ -3,28 +3,18 @@ import { StowageError } from "../../errors.ts";
 
 /**
  * Does `work`. An error of the file system becomes `STORE_UNAVAILABLE`: "Cannot `doing`: EIO: i/o error", and that of a
- * full disk `STORE_FULL`. All others are passed on as they are, those of a blob's source (`fromSource`) among them.
+ * full disk `STORE_FULL`. All others are passed on as they are.
  */
 export async function guarded<Result>(doing: string, work: () => Promise<Result>): Promise<Result> {
   try {
     return await work();
   } catch (error) {
-    if (!isSystemError(error) || sourceErrors.has(error)) throw error;
+    if (!isSystemError(error)) throw error;
     const [reason] = error.message.split(","); // what follows are paths
     const options = { cause: error, detail: { code: error.code, call: error.syscall } };
     if (isDiskFull(error))
       throw new StowageError("STORE_FULL", `Cannot ${doing}: the disk is full (${reason})`, options);
     throw new StowageError("STORE_UNAVAILABLE", `Cannot ${doing}: ${reason}${hintOf(error)}`, options);
-  }
-}
-
-/** The chunks of a blob's source, whose errors are never taken for the store's: it may read files or sockets, too. */
-export async function* fromSource(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  try {
-    yield* chunks;
-  } catch (error) {
-    if (error instanceof Error) sourceErrors.add(error);
-    throw error;
   }
 }
 
@@ -42,7 +32,6 @@ export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
   return isSystemError(error) && codes.includes(error.code);
 }
 
-const sourceErrors = new WeakSet<Error>();
 /** How file systems without hard links refuse to make one. */
 const noHardLinkCodes: ReadonlySet<string> = new Set(["EPERM", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"]);
 

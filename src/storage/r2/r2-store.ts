@@ -1,8 +1,8 @@
 /** A bucket of Cloudflare R2, or a prefix of one, by the binding that a Worker has. Conditional writes are R2's own. */
 import { messageOf, StowageError } from "../../errors.ts";
-import { abortable } from "../../streams/abortable.ts";
 import { collectBytes } from "../../streams/collect-bytes.ts";
-import { type ExpectedBytes, exactly, verifyBytes } from "../../streams/verify-bytes.ts";
+import { type ExpectedBytes, VerifiedBytes } from "../../streams/verify-bytes.ts";
+import { WatchedSource } from "../../streams/watched-source.ts";
 import {
   type ByteSource,
   type CallOptions,
@@ -19,6 +19,7 @@ import {
   type WriteResult,
   answered,
 } from "../object-store.ts";
+import { WrittenBody } from "../written-body.ts";
 import type { R2Bucket } from "./r2-bucket.ts";
 import { getR2Object, headR2Object, listR2Objects } from "./r2-read.ts";
 import { type R2Request, askR2, isPassing, r2Unavailable } from "./r2-request.ts";
@@ -87,11 +88,11 @@ export class R2Store implements ObjectStore {
   }
 
   async write(key: string, source: ByteSource, options: WriteOptions = {}): Promise<WriteResult> {
-    const { size, body } = source;
+    const { size } = source;
     const { condition, signal } = options;
     if (size <= this.partBytes) {
-      const whole = exactly(abortable(body, signal), { size, what: JSON.stringify(key) });
-      const answer = answered(await this.put(key, await collectBytes(whole, size), options));
+      const bytes = await collectBytes(new WrittenBody(key, source, signal).chunks, size);
+      const answer = answered(await this.put(key, bytes, options));
       return { outcome: answer === "conflict" ? "conflict" : "written", parts: 0 };
     }
     const [partBytes, queueSize] = [this.#partBytesOf(size), this.#queueSize];
@@ -129,15 +130,15 @@ export class R2Store implements ObjectStore {
   }
 
   /** The bytes were hashed when they were written. If they are others now, the store is to blame, and not the sender. */
-  async *#verified({ key, body }: StoredObject, expected: ExpectedBytes): AsyncGenerator<Uint8Array> {
-    try {
-      yield* verifyBytes(body, expected);
-    } catch (error) {
-      const isWrong = error instanceof StowageError && /^(?:DIGEST|SIZE)_INVALID$/.test(error.code);
-      if (!isWrong) throw error;
-      const message = `Cannot use "${key}" in ${this.url}: it has changed since it was written (${messageOf(error)})`;
-      throw new StowageError("STORE_DAMAGED", message, { cause: error, detail: { ...error.detail, key } });
-    }
+  #verified({ key, body }: StoredObject, expected: ExpectedBytes): WatchedSource {
+    return new WatchedSource(new VerifiedBytes(body, expected)).watch({
+      onFailure: (error) => {
+        const isWrong = error instanceof StowageError && /^(?:DIGEST|SIZE)_INVALID$/.test(error.code);
+        if (!isWrong) return error;
+        const message = `Cannot use "${key}" in ${this.url}: it has changed since it was written (${messageOf(error)})`;
+        return new StowageError("STORE_DAMAGED", message, { cause: error, detail: { ...error.detail, key } });
+      },
+    });
   }
 
   #partBytesOf(size: number): number {

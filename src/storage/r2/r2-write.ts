@@ -12,7 +12,7 @@ import { holds, settleWrite, writeIdName } from "../settle-write.ts";
 import type { R2Object } from "./r2-bucket.ts";
 import { headR2Object } from "./r2-read.ts";
 import { type R2Request, askR2, isPassing, r2Unavailable } from "./r2-request.ts";
-import { uploadParts } from "./r2-upload.ts";
+import { uploadToR2 } from "./r2-upload.ts";
 
 interface WriteRequest extends R2Request {
   readonly condition: PutCondition | undefined;
@@ -78,7 +78,7 @@ export async function writeR2Object(source: ByteSource, request: UploadRequest):
     }
   };
   const customMetadata = { [writeIdName]: writeId };
-  const outcome = await uploadParts(source, { ...request, customMetadata, complete });
+  const outcome = await uploadToR2(source, { ...request, customMetadata, complete });
   return { outcome, parts: Math.ceil(source.size / partBytes) };
 }
 

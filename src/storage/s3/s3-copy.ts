@@ -7,7 +7,7 @@ import {
   CreateMultipartUploadCommand,
   UploadPartCopyCommand,
 } from "@aws-sdk/client-s3";
-import { concurrently } from "../../streams/concurrently.ts";
+import { uploadParts } from "../multipart-upload.ts";
 import { type S3Location, type S3Request, clientOf } from "./s3-request.ts";
 
 /**
@@ -35,38 +35,30 @@ export async function copyS3Object(request: CopyRequest): Promise<number> {
 }
 
 async function copyInParts(request: CopyRequest): Promise<number> {
-  const { client, at } = request;
-  const { UploadId } = await clientOf(request).send(new CreateMultipartUploadCommand(at));
+  const { client, source, at, size, partBytes } = request;
+  const signaled = clientOf(request);
+  const { UploadId } = await signaled.send(new CreateMultipartUploadCommand(at));
   const upload = { ...at, UploadId };
-  try {
-    const Parts = await copyParts(upload, request);
-    await clientOf(request).send(new CompleteMultipartUploadCommand({ ...upload, MultipartUpload: { Parts } }));
-    return Parts.length;
-  } catch (error) {
-    // Without the signal: it may be why the copying ended. That failure says more than one of the abort.
-    await client.send(new AbortMultipartUploadCommand(upload)).catch(() => undefined);
-    throw error;
-  }
-}
-
-async function copyParts(
-  upload: S3Location & { readonly UploadId: string | undefined },
-  { source, size, partBytes, ...request }: CopyRequest,
-): Promise<CompletedPart[]> {
-  const parts: CompletedPart[] = [];
   const starts = Array.from({ length: Math.ceil(size / partBytes) }, (_, i) => i * partBytes);
-  await concurrently(starts.entries(), maxConcurrentCopies, async ([i, start]) => {
-    const end = Math.min(start + partBytes, size) - 1;
-    const command = new UploadPartCopyCommand({
-      ...upload,
-      PartNumber: i + 1,
-      CopySource: pathOf(source),
-      CopySourceRange: `bytes=${start}-${end}`,
-    });
-    const { CopyPartResult } = await clientOf(request).send(command);
-    parts[i] = { PartNumber: i + 1, ETag: CopyPartResult?.ETag };
-  });
-  return parts;
+  await uploadParts<number, CompletedPart>(
+    {
+      async send(start, PartNumber) {
+        const CopySourceRange = `bytes=${start}-${Math.min(start + partBytes, size) - 1}`;
+        const part = { ...upload, PartNumber, CopySource: pathOf(source), CopySourceRange };
+        const { CopyPartResult } = await signaled.send(new UploadPartCopyCommand(part));
+        return { PartNumber, ETag: CopyPartResult?.ETag };
+      },
+      async complete(parts) {
+        const MultipartUpload = { Parts: [...parts] };
+        await signaled.send(new CompleteMultipartUploadCommand({ ...upload, MultipartUpload }));
+        return "written";
+      },
+      abort: () => client.send(new AbortMultipartUploadCommand(upload)), // without the signal, which may be why
+    },
+    starts.entries(),
+    maxConcurrentCopies,
+  );
+  return starts.length;
 }
 
 /** As S3 wants it in a header: each segment encoded, the slashes not. */

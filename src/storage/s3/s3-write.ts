@@ -1,8 +1,11 @@
 /** Writes objects to S3: bytes in memory by one request, streams by lib-storage. */
 import { Buffer } from "node:buffer";
+import { Readable } from "node:stream";
 import { PutObjectCommand, type PutObjectCommandInput } from "@aws-sdk/client-s3";
+import { Upload } from "@aws-sdk/lib-storage";
 import { type ByteSource, type PutCondition, type PutResult, type WriteResult, answered } from "../object-store.ts";
 import { type WrittenObject, settleWrite, writeIdName } from "../settle-write.ts";
+import { WrittenBody } from "../written-body.ts";
 import {
   isAbsent,
   isLostRace,
@@ -14,7 +17,6 @@ import {
 } from "./s3-errors.ts";
 import { headS3Object, infoOf } from "./s3-read.ts";
 import { type S3Request, clientOf } from "./s3-request.ts";
-import { uploadStream } from "./s3-upload.ts";
 
 interface WriteRequest extends S3Request {
   readonly condition: PutCondition | undefined;
@@ -45,20 +47,31 @@ export interface UploadRequest extends WriteRequest {
   readonly queueSize: number;
 }
 
-/** Streams an object. S3 decides the condition when the last part is there. */
+/**
+ * Streams an object. S3 decides the condition when the last part is there.
+ *
+ * If its source throws, lib-storage waits for the parts in flight and aborts its upload. Its own `abort()` does neither, so here
+ * the signal ends the source. A source that merely ends early lib-storage completes as if it were whole: `WrittenBody` throws.
+ */
 export async function writeS3Object(
-  { size, body }: ByteSource,
+  source: ByteSource,
   { partBytes, queueSize, ...request }: UploadRequest,
 ): Promise<WriteResult> {
   const { client, call, signal } = request;
+  const { size } = source;
   const writeId = crypto.randomUUID();
-  const target = targetOf(request, writeId);
-  const failed = await uploadStream(body, { client, target, key: call.key, size, partBytes, queueSize, signal });
+  const body = new WrittenBody(call.key, source, signal);
+  const params = { ...targetOf(request, writeId), Body: Readable.from(body.chunks), ContentLength: size };
   const parts = size > partBytes ? Math.ceil(size / partBytes) : 0;
-  if (failed === undefined) return { outcome: "written", parts };
-  if (!failed.bodyEnded) throwFailure(failed.storeError, request);
-  const answer = answered(await settle(failed.storeError, { ...request, writeId }));
-  return { outcome: answer === "conflict" ? "conflict" : "written", parts };
+  try {
+    await new Upload({ client, params, partSize: partBytes, queueSize }).done();
+    return { outcome: "written", parts };
+  } catch (error) {
+    body.throwIfFailed();
+    if (!body.hasEnded) throwFailure(error, request);
+    const answer = answered(await settle(error, { ...request, writeId }));
+    return { outcome: answer === "conflict" ? "conflict" : "written", parts };
+  }
 }
 
 function targetOf({ at, condition }: WriteRequest, writeId: string): PutObjectCommandInput {

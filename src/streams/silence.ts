@@ -1,6 +1,6 @@
 /**
- * A stream that ends with `TIMED_OUT` when its source is silent or slow for too long. A client that sends little must not
- * hold memory, or a turn, that others wait for.
+ * Tells when the source of a stream is silent or slow for too long (`TIMED_OUT`). A client that sends little must not hold
+ * memory, or a turn, that others wait for.
  */
 import { StowageError } from "../errors.ts";
 import { type Timer, startTimer } from "./in-time.ts";
@@ -35,55 +35,54 @@ function demandsOf({ isCrowded, isOverdrawn }: SilenceLimits): readonly Demand[]
   return demands;
 }
 
-/**
- * Counts the time only while a chunk is awaited: a source that is not read, because the store is slow, is not silent. Opens
- * the source when the first chunk is asked for. A hand-written iterator: every byte passes here.
- */
-export function untilSilent(source: AsyncIterable<Uint8Array>, limits: SilenceLimits): AsyncIterable<Uint8Array> {
-  return { [Symbol.asyncIterator]: () => watched(source[Symbol.asyncIterator](), limits) };
-}
+/** The time for which one source keeps its reader waiting. A source that is not read, because the store is slow, is not silent. */
+export class Silence {
+  readonly #maxIdleSeconds: number;
+  readonly #paces: readonly Pace[];
+  readonly #onSilent: (error: StowageError) => void;
+  #timer: Timer | undefined;
+  /** When the wait for a chunk began that is not the first one. */
+  #askedMs: number | undefined;
+  #hasBegun = false;
 
-function watched(chunks: AsyncIterator<Uint8Array>, limits: SilenceLimits): AsyncIterator<Uint8Array> {
-  const { maxIdleSeconds } = limits;
-  const demands = demandsOf(limits);
-  const paces = demands.map((demand) => new Pace(demand));
-  let hasBegun = false;
-  return {
-    next: async () =>
-      new Promise((resolve, reject) => {
-        const end = (error: StowageError): void => {
-          reject(error);
-          // Not awaited: a stalled generator answers `return` only once its source goes on.
-          chunks.return?.().then(undefined, () => undefined);
-        };
-        const askedMs = hasBegun ? performance.now() : undefined;
-        const steps = hasBegun ? demands : [];
-        let timer: Timer;
-        const wait = (waited: number): void => {
-          const until = Math.min(maxIdleSeconds, ...steps.map((demand) => nextMultiple(demand.seconds, waited)));
-          timer = startTimer(until - waited, () => {
-            const unmet = steps.find((demand) => until % demand.seconds === 0 && demand.applies());
-            if (until >= maxIdleSeconds) end(silent(until, maxIdleSeconds));
-            else if (unmet !== undefined) end(silent(until, maxIdleSeconds, unmet));
-            else wait(until);
-          });
-        };
-        wait(0);
-        const awaited = chunks.next().finally(() => {
-          timer.stop();
-          hasBegun = true;
-        });
-        awaited.then((result) => {
-          if (result.done === true || askedMs === undefined) return resolve(result);
-          const waitedMs = performance.now() - askedMs;
-          let unmet: Demand | undefined;
-          for (const pace of paces) if (pace.isTooSlow(result.value.length, waitedMs)) unmet ??= pace.demand;
-          if (unmet === undefined) resolve(result);
-          else end(slow(unmet));
-        }, reject);
-      }),
-    return: async () => (await chunks.return?.()) ?? { done: true, value: undefined },
-  };
+  /** `onSilent` is told once a wait takes too long. */
+  constructor(limits: SilenceLimits, onSilent: (error: StowageError) => void) {
+    this.#maxIdleSeconds = limits.maxIdleSeconds;
+    this.#paces = demandsOf(limits).map((demand) => new Pace(demand));
+    this.#onSilent = onSilent;
+  }
+
+  /** A chunk is awaited from now on. */
+  begin(): void {
+    this.#askedMs = this.#hasBegun ? performance.now() : undefined;
+    this.#wait(0);
+  }
+
+  /** The wait is over. Returns the error of a source that brought too little, `bytes` included, while others waited. */
+  end(bytes?: number): StowageError | undefined {
+    this.#timer?.stop();
+    this.#hasBegun = true;
+    if (bytes === undefined || this.#askedMs === undefined) return undefined;
+    const waitedMs = performance.now() - this.#askedMs;
+    let unmet: Demand | undefined;
+    for (const pace of this.#paces) if (pace.isTooSlow(bytes, waitedMs)) unmet ??= pace.demand;
+    return unmet && slow(unmet);
+  }
+
+  /** Looks at the next moment at which a demand, or the longest silence, may be over. */
+  #wait(waited: number): void {
+    const maxSeconds = this.#maxIdleSeconds;
+    let until = maxSeconds;
+    if (this.#hasBegun) {
+      for (const { demand } of this.#paces) until = Math.min(until, nextMultiple(demand.seconds, waited));
+    }
+    this.#timer = startTimer(until - waited, () => {
+      const pace = this.#paces.find(({ demand }) => until % demand.seconds === 0 && demand.applies());
+      if (until >= maxSeconds) this.#onSilent(silent(until, maxSeconds));
+      else if (pace !== undefined) this.#onSilent(silent(until, maxSeconds, pace.demand));
+      else this.#wait(until);
+    });
+  }
 }
 
 function nextMultiple(step: number, of: number): number {

@@ -1,0 +1,44 @@
+/** The log of the service, and how it is kept from flooding. */
+
+/** Writes a line for the people who run the service. */
+export type Log = (line: string) => void;
+
+/** Lines of one kind within a minute. */
+const maxLinesPerMinute = 120;
+const minuteMs = 60_000;
+
+interface Minute {
+  readonly startedMs: number;
+  lines: number;
+}
+
+/** Keeps a flood of requests from flooding the log. Lines above the limit are counted, and their number is logged later. */
+export class FloodGate {
+  readonly #log: Log;
+  readonly #minutes = new Map<string, Minute>();
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  /**
+   * `kind` is part of the log, such as `requests of ci were refused`. Each kind is held in memory. Each caller has kinds of
+   * its own, so that the flood of one caller does not hide another's requests.
+   */
+  write(kind: string, line: string): void {
+    const now = performance.now(); // unlike the time of day, it cannot be set
+    let minute = this.#minutes.get(kind);
+    if (minute === undefined || now - minute.startedMs >= minuteMs) {
+      const untold = (minute?.lines ?? 0) - maxLinesPerMinute;
+      if (untold > 0) this.#log(`${untold} more ${kind} since then`);
+      minute = { startedMs: now, lines: 0 };
+      this.#minutes.set(kind, minute);
+    }
+    minute.lines += 1;
+    if (minute.lines > maxLinesPerMinute) return;
+    this.#log(line);
+    if (minute.lines === maxLinesPerMinute) {
+      this.#log(`${maxLinesPerMinute} ${kind} within a minute: more are counted, not shown`);
+    }
+  }
+}

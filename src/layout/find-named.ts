@@ -1,0 +1,123 @@
+/** Finds what a manifest names: in the archive that brought the manifest, or in the store. */
+import { limitExceeded, StowageError } from "../errors.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
+import { concurrently } from "../streams/concurrently.ts";
+import { headBlob, readSmallBlob } from "./blobs.ts";
+import type { InlinedBlob } from "./check-data.ts";
+import type { Layout } from "./layout.ts";
+import type { ParsedJson } from "./parsed-json.ts";
+
+/** Blobs and manifests that are asked for at the same time. */
+export const maxConcurrentRequests = 32;
+
+/** Blobs that are in the store for sure: those that an archive brought. */
+export interface KnownBlobs {
+  sizeOf(digest: string): number | undefined;
+  manifest(digest: string): Uint8Array | undefined;
+  /** Why the archive has something other than a file under this digest. */
+  unusable?(digest: string): StowageError | undefined;
+}
+
+export interface ClosureOptions {
+  /** Gives the memory for manifests, and the turns to ask the store. */
+  readonly json: ParsedJson;
+  readonly known: KnownBlobs;
+  /** Stores a blob that is in a descriptor's `data`, if the archive has no file of it. */
+  readonly storeBlob?: (bytes: Uint8Array, digest: string) => Promise<void>;
+  /** Digests of configs: the closure tells which root leads to each. */
+  readonly configs?: Iterable<string>;
+  /** Is given every problem. The check goes on after a problem then, and does not throw. */
+  readonly onProblem?: (problem: StowageError) => void;
+}
+
+type NamedBlob = Pick<Descriptor, "digest" | "size">;
+
+export class NamedFinder {
+  readonly #layout: Layout;
+  readonly #options: ClosureOptions;
+  /** Sizes that the store has told. */
+  readonly #sizes = new Map<string, number | undefined>();
+
+  constructor(layout: Layout, options: ClosureOptions) {
+    this.#layout = layout;
+    this.#options = options;
+  }
+
+  /** Throws the problem, or tells `onProblem`. */
+  fail(problem: StowageError): void {
+    if (this.#options.onProblem === undefined) throw problem;
+    this.#options.onProblem(problem);
+  }
+
+  /** Undefined if the blob is nowhere. */
+  async sizeOf(digest: string): Promise<number | undefined> {
+    const { json, known } = this.#options;
+    const before = known.sizeOf(digest) ?? this.#sizes.get(digest);
+    if (before !== undefined) return before;
+    this.#checkUsable(digest);
+    const size = (await json.ask(async () => headBlob(this.#layout.store, digest, json.turn)))?.size;
+    this.#sizes.set(digest, size);
+    return size;
+  }
+
+  async checkBlobs(blobs: Iterable<Descriptor>, namedBy: string): Promise<void> {
+    await concurrently(blobs, maxConcurrentRequests, async (blob) => {
+      this.checkSize(blob, await this.sizeOf(blob.digest), namedBy);
+    });
+  }
+
+  checkSize(blob: NamedBlob, found: number | undefined, namedBy: string): void {
+    if (found === undefined) this.fail(missing(blob, namedBy));
+    else if (found !== blob.size) this.fail(wrongSize(blob, found, namedBy));
+  }
+
+  checkManifestBytes({ digest, size }: NamedBlob, namedBy: string): void {
+    const { maxManifestBytes } = this.#layout.limits;
+    if (size <= maxManifestBytes) return;
+    throw limitExceeded(`Cannot take "${namedBy}": it names the manifest "${digest}" with ${size} bytes`, {
+      limit: "maxManifestBytes",
+      digest,
+      found: size,
+      expected: maxManifestBytes,
+    });
+  }
+
+  /** The bytes of a manifest, undefined if it is nowhere. */
+  async readManifest({ digest, size }: NamedBlob, namedBy: string): Promise<Uint8Array | undefined> {
+    const { json, known } = this.#options;
+    const { store, limits } = this.#layout;
+    const brought = known.sizeOf(digest);
+    if (brought !== undefined) this.checkSize({ digest, size }, brought, namedBy);
+    const kept = known.manifest(digest);
+    if (kept !== undefined) return kept;
+    if (brought === undefined) this.#checkUsable(digest);
+    const options = { maxBytes: limits.maxManifestBytes, signal: json.turn.signal };
+    return json.ask(async () => readSmallBlob(store, digest, options));
+  }
+
+  async storeInlined(inlined: readonly InlinedBlob[]): Promise<void> {
+    const { known, storeBlob } = this.#options;
+    for (const { digest, bytes } of inlined) {
+      if (known.sizeOf(digest) === undefined) await storeBlob?.(bytes, digest);
+    }
+  }
+
+  /** Whether the store has the blob makes no difference: the same tarball gets the same answer. */
+  #checkUsable(digest: string): void {
+    const error = this.#options.known.unusable?.(digest);
+    if (error !== undefined) throw error;
+  }
+}
+
+function wrongSize({ digest, size }: NamedBlob, found: number, namedBy: string): StowageError {
+  const message = `Cannot take "${namedBy}": it names "${digest}" with ${size} bytes, which has ${found}`;
+  return new StowageError("SIZE_INVALID", message, { detail: { digest, found, expected: size } });
+}
+
+export function missing({ digest, size }: NamedBlob, namedBy: string): StowageError {
+  return new StowageError(
+    "MANIFEST_BLOB_UNKNOWN",
+    `Cannot publish "${namedBy}": it names "${digest}" (${size} bytes), which is neither in the archive nor in the store`,
+    { detail: { digest } },
+  );
+}

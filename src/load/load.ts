@@ -1,0 +1,109 @@
+/** A load under way: what all of its steps share. */
+import { setMaxListeners } from "node:events";
+import { limitExceeded, StowageError } from "../errors.ts";
+import { RescuingStore } from "../layout/condemned.ts";
+import type { Layout } from "../layout/layout.ts";
+import { ParsedJson } from "../layout/parsed-json.ts";
+import { maxListed } from "../limits.ts";
+import type { Expectation } from "../oci/index-change.ts";
+import { type ImageName, formatName, parseName } from "../oci/reference.ts";
+import type { TagPattern } from "../oci/tag-pattern.ts";
+import { CountingStore, type RequestCounts } from "../storage/counting-store.ts";
+import { BlobIntake } from "./blob-intake.ts";
+import type { ContentEncoding } from "./decode-content.ts";
+
+/** How an archive is loaded. */
+export interface LoadOptions {
+  /**
+   * The name of the image, instead of the names in the tarball: `team/app` sets the repository, `team/app:1.4` the tag too.
+   * The tarball must then hold one image; with `team/app@sha256:…` it must have this digest. Without a name images keep their
+   * own names.
+   */
+  readonly name?: string | ImageName | undefined;
+  /** What the tag has to be at before it moves, else nothing is published; for a `name` that has a tag. */
+  readonly expects?: Expectation | undefined;
+  /** Tags that may be made, and then never move: `[{ repository: "team/**", tag: "v*" }]`. */
+  readonly immutableTags?: readonly TagPattern[] | undefined;
+  /** The name that the load counts for. Callers get equal shares of memory while several want some. Without it: one name for all. */
+  readonly caller?: string | undefined;
+  /** May the caller publish in this repository? Without it the caller may publish in all. */
+  readonly mayPublish?: ((repository: string) => boolean) | undefined;
+  /**
+   * Reads every blob of the archive that the store has, and writes those again that are damaged (`repaired`). Without it a
+   * load tells damage by the size alone, and of manifests by the bytes.
+   */
+  readonly repair?: boolean | undefined;
+  /** The encoding of the source, beside any compression of the archive itself (HTTP's Content-Encoding). */
+  readonly contentEncoding?: ContentEncoding | undefined;
+  /**
+   * Ends the load: it rejects with the signal's reason once everything that it began is cleaned up. A source that is silent
+   * cannot be told before it yields again: the caller has to close it.
+   */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export class Load {
+  /** The layout through the load's own store, which rescues the condemned blobs that the load finds. */
+  readonly layout: Layout<RescuingStore>;
+  readonly caller: string | undefined;
+  /** Ends the load. Fires also when a part of the load fails. */
+  readonly signal: AbortSignal;
+  readonly name: ImageName | undefined;
+  readonly expects: Expectation | undefined;
+  readonly immutableTags: readonly TagPattern[];
+  readonly mayPublish: (repository: string) => boolean;
+  readonly contentEncoding: ContentEncoding;
+  readonly json: ParsedJson;
+  readonly intake: BlobIntake;
+  readonly #counted: CountingStore;
+  readonly #failed = new AbortController(); // a blob that cannot be stored ends the reading at once
+  #storedBlobs = 0;
+
+  /** Throws what `checkName` does. */
+  constructor(layout: Layout, options: LoadOptions) {
+    const { caller, repair, signal } = options;
+    this.signal = signal === undefined ? this.#failed.signal : AbortSignal.any([signal, this.#failed.signal]);
+    setMaxListeners(0, this.signal); // each request under way listens to it
+    this.caller = caller;
+    this.name = checkName(options);
+    this.expects = options.expects;
+    this.immutableTags = options.immutableTags ?? [];
+    this.mayPublish = options.mayPublish ?? ((): boolean => true);
+    this.contentEncoding = options.contentEncoding ?? "identity";
+    this.#counted = new CountingStore(layout.store);
+    const store = new RescuingStore(this.#counted, layout.clock);
+    this.layout = layout.through(store);
+    this.json = new ParsedJson(layout, this);
+    const onFailure = (error: unknown): void => this.fail(error);
+    this.intake = new BlobIntake({ store, budget: layout.budget, caller, signal: this.signal, repair, onFailure });
+  }
+
+  /** The requests that the load has made of the store so far. */
+  get requests(): RequestCounts {
+    return this.#counted.requests;
+  }
+
+  /** Ends the load with this error. */
+  fail(error: unknown): void {
+    this.#failed.abort(error);
+  }
+
+  /** Stores a blob that is in no file of the archive. Throws `LIMIT_EXCEEDED` after too many of them: they are stored one by one. */
+  async storeBlob(bytes: Uint8Array, digest: string): Promise<void> {
+    if (++this.#storedBlobs > maxListed) {
+      const problem = "Cannot load the archive: too many of its blobs are in no file, but in descriptors or made here";
+      throw limitExceeded(problem, { expected: maxListed });
+    }
+    await this.intake.takeBytes(bytes, digest);
+    await this.intake.settled();
+  }
+}
+
+/** Checks the name, which becomes part of a key, also if it comes in pieces. Throws `NAME_INVALID` and `INPUT_INVALID`. */
+export function checkName({ name: given, expects }: Pick<LoadOptions, "name" | "expects">): ImageName | undefined {
+  const name = given === undefined ? undefined : parseName(typeof given === "string" ? given : formatName(given));
+  if (expects === undefined || name?.tag !== undefined) return name;
+  const found = name === undefined ? "no name" : `"${formatName(name)}"`;
+  const message = `Cannot hold the load to a condition: found ${found}, expected a name with a tag, such as team/app:1.4`;
+  throw new StowageError("INPUT_INVALID", message);
+}

@@ -1,0 +1,134 @@
+/** The connections of the service on Node: which request runs on each, which requests wait, and which connections are idle. */
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import { messageOf } from "../errors.ts";
+import type { Log } from "../http/log.ts";
+import { discardRest, keepUnread } from "./incoming-body.ts";
+
+/** Requests that wait on one connection. The connection of a client that sends more is closed. */
+const maxWaiting = 100;
+/** Bytes that the waiting requests of one connection take, as `bytesOf` counts them. */
+const maxWaitingBytes = 128 * 1024;
+/** What a header takes beside its characters. */
+const headerBytes = 64;
+
+type Answer = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
+
+interface WaitingRequest {
+  readonly bytes: number;
+  readonly begin: () => void;
+}
+
+/** A connection on which a request runs. */
+interface BusyConnection {
+  readonly current: ServerResponse;
+  readonly waiting: WaitingRequest[];
+}
+
+/**
+ * - One request runs on a connection at a time, also if the client sends several without waiting for answers (RFC 9112,
+ *   section 9.3.2). Node would start all of them. Node tells only the first that the connection has closed, and the others
+ *   would keep their files and connections to the store.
+ * - When `maxConnections` are open, the connection that has been idle longest is closed for a new client.
+ * - When the service stops, idle connections are closed. Node leaves open those that have never sent a request, and those
+ *   whose last answer ends later.
+ */
+export class Connections {
+  readonly #answer: Answer;
+  readonly #log: Log;
+  readonly #busy = new WeakMap<Duplex, BusyConnection>();
+  /** In the order in which they became idle. */
+  readonly #idle = new Set<Duplex>();
+  #isStopping = false;
+
+  constructor(answer: Answer, log: Log) {
+    this.#answer = answer;
+    this.#log = log;
+  }
+
+  watch(server: Server, maxConnections: number): void {
+    let open = 0;
+    server.maxConnections = maxConnections;
+    server.on("connection", (socket) => {
+      open++;
+      socket.once("close", () => {
+        open--;
+        this.#idle.delete(socket);
+      });
+      const [oldest] = this.#idle;
+      if (open >= maxConnections) oldest?.destroy();
+      this.#idle.add(socket);
+    });
+  }
+
+  /** Answers a request after those before it on its connection. A request whose connection closes first is dropped. */
+  queueRequest(incoming: IncomingMessage, outgoing: ServerResponse): void {
+    const { socket } = incoming;
+    const waiting = this.#busy.get(socket)?.waiting;
+    if (socket.destroyed) return;
+    if (waiting === undefined) {
+      this.#begin(incoming, outgoing, []);
+      return;
+    }
+    waiting.push({ bytes: bytesOf(incoming), begin: () => this.#begin(incoming, outgoing, waiting) });
+    const bytes = waiting.reduce((sum, request) => sum + request.bytes, 0);
+    if (waiting.length <= maxWaiting && bytes <= maxWaitingBytes) return;
+    const found = `${waiting.length} requests of ${bytes} bytes`;
+    const allowed = `${maxWaiting} requests and ${maxWaitingBytes} bytes`;
+    this.#log(`closed a connection on which ${found} wait for the answer to one before them, ${allowed} are allowed`);
+    socket.destroy();
+  }
+
+  /** The answer that is sent next on the connection. Undefined for an idle connection. */
+  currentAnswer(socket: Duplex): ServerResponse | undefined {
+    return this.#busy.get(socket)?.current;
+  }
+
+  stop(): void {
+    this.#isStopping = true;
+    for (const socket of this.#idle) socket.destroy();
+  }
+
+  #begin(incoming: IncomingMessage, outgoing: ServerResponse, waiting: WaitingRequest[]): void {
+    const { socket } = incoming;
+    this.#busy.set(socket, { current: outgoing, waiting });
+    this.#idle.delete(socket);
+    // The answer is sent, or the connection has closed.
+    outgoing.once("close", () => {
+      this.#busy.delete(socket);
+      if (socket.destroyed) return;
+      discardRest(incoming);
+      const next = waiting.shift();
+      if (next === undefined) this.#becomeIdle(incoming);
+      else next.begin();
+    });
+    if (hasUselessBody(incoming)) discardRest(incoming);
+    else keepUnread(incoming);
+    this.#answer(incoming, outgoing).catch((error: unknown) => {
+      this.#log(`cannot answer a request: ${messageOf(error)}`);
+      socket.destroy();
+    });
+  }
+
+  #becomeIdle(incoming: IncomingMessage): void {
+    const { socket, complete } = incoming;
+    const end = (): void => void socket.end(() => socket.destroy());
+    if (!this.#isStopping) this.#idle.add(socket);
+    else if (complete) end();
+    else incoming.once("end", end); // a client that still sends reads its answer first
+  }
+}
+
+/** Methods of routes that read a body. */
+const methodsWithBody: ReadonlySet<string | undefined> = new Set(["PATCH", "POST", "PUT"]);
+
+/** No route reads such a body. Unread, up to 256 KiB would stay in memory until a slow client has read its answer. */
+function hasUselessBody({ method, headers }: IncomingMessage): boolean {
+  if (methodsWithBody.has(method)) return false;
+  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+}
+
+/** What a waiting request takes: its path and its headers. */
+function bytesOf({ url = "", rawHeaders }: IncomingMessage): number {
+  return rawHeaders.reduce((sum, text) => sum + text.length, url.length + (rawHeaders.length / 2) * headerBytes);
+}

@@ -1,0 +1,68 @@
+/** How Node's incoming messages are read: small chunks are joined, and what nobody needs is thrown away. */
+import { Buffer } from "node:buffer";
+import type { IncomingMessage } from "node:http";
+
+/** A chunk of at least this size is passed on as it is. */
+const largeBytes = 4096;
+
+/** Bytes that are thrown away after an answer. If less is left of the body, the connection stays open for more requests. */
+const maxDiscardedBytes = 64 * 1024 * 1024;
+const maxDiscardMs = 5000;
+
+/** A client that has sent nothing for this long after its answer has read the answer. */
+export const lingerMs = 1000;
+
+/**
+ * Joins the small chunks of a body that arrive together. A chunk that waits to be read takes some 300 bytes beside its own,
+ * and Node counts only its own. Unjoined, chunks of one byte would fill 80 MiB instead of 256 KiB.
+ */
+export function joinSmallChunks(incoming: IncomingMessage): void {
+  const push = incoming.push.bind(incoming);
+  let small: Uint8Array[] = [];
+  let smallBytes = 0;
+  const flush = (): void => {
+    if (small.length === 0) return;
+    const joined = Buffer.concat(small, smallBytes);
+    small = [];
+    smallBytes = 0;
+    push(joined);
+  };
+  incoming.push = (chunk: unknown, encoding?: BufferEncoding) => {
+    if (!(chunk instanceof Uint8Array) || chunk.length >= largeBytes) {
+      flush();
+      return push(chunk, encoding);
+    }
+    if (small.length === 0) setImmediate(flush); // by then all that has arrived is parsed
+    small.push(chunk);
+    smallBytes += chunk.length;
+    return incoming.readableLength + smallBytes < incoming.readableHighWaterMark;
+  };
+}
+
+/**
+ * Throws away the rest of a body after its answer. A connection that is closed at once is reset, and the client sees
+ * "connection reset" instead of the answer. Most clients look for an answer while they send, and then stop.
+ */
+export function discardRest(incoming: IncomingMessage): void {
+  incoming.resume();
+  if (incoming.complete) return;
+  const deadline = performance.now() + maxDiscardMs;
+  let left = maxDiscardedBytes;
+  const timer = setTimeout(() => incoming.socket.destroy(), lingerMs);
+  incoming
+    .on("data", (chunk: Uint8Array) => {
+      left -= chunk.length;
+      if (left <= 0) incoming.pause();
+      else if (performance.now() < deadline) timer.refresh();
+    })
+    .on("error", () => undefined) // the client has gone
+    .on("close", () => clearTimeout(timer));
+}
+
+/**
+ * Keeps Node from throwing away an unread body after the answer: Node's way has no limit. Node leaves a body alone once
+ * anything was read from it, and a read of no bytes counts.
+ */
+export function keepUnread(incoming: IncomingMessage): void {
+  incoming.read(0);
+}

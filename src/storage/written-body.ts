@@ -1,0 +1,47 @@
+/** The body of a `write`, as every store reads it. */
+import { StowageError } from "../errors.ts";
+import { WatchedSource } from "../streams/watched-source.ts";
+import type { ByteSource } from "./object-store.ts";
+
+/**
+ * Passes on the bytes of a body. Ends with the signal's reason once the signal fires, and with `SIZE_INVALID` unless the body
+ * has the length that was announced. Remembers why the body failed, to tell that from a failure of the store.
+ */
+export class WrittenBody {
+  readonly chunks: WatchedSource;
+  #failure: { readonly error: unknown } | undefined;
+  #hasEnded = false;
+
+  constructor(key: string, { size, body }: ByteSource, signal: AbortSignal | undefined) {
+    const chunks: WatchedSource = new WatchedSource(body);
+    this.chunks = chunks.watch({
+      signal,
+      onChunk: ({ length }) => {
+        if (chunks.bytes + length > size) throw wrongSize(key, `more than ${size} bytes`, size);
+      },
+      onEnd: () => {
+        if (chunks.bytes !== size) throw wrongSize(key, `${chunks.bytes} bytes`, size);
+        this.#hasEnded = true;
+      },
+      onFailure: (error) => {
+        this.#failure = { error };
+        return error;
+      },
+    });
+  }
+
+  /** Has the store read the body to its end? */
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
+  /** Throws what the body failed with, if it did. */
+  throwIfFailed(): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+}
+
+function wrongSize(key: string, found: string, size: number): StowageError {
+  const message = `Cannot store ${JSON.stringify(key)}: received ${found}, expected ${size}`;
+  return new StowageError("SIZE_INVALID", message, { detail: { expected: size } });
+}

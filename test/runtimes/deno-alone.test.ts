@@ -27,7 +27,7 @@ const commands: readonly RuntimeUnderTest[] = [
 ];
 
 describeIfFound("Deno without Node", missingTools(["deno"]), () => {
-  it.each(commands)("takes an image and gives it back by `$name`", { timeout: 60_000 }, async (runtime) => {
+  it.each(commands)("takes an image and gives it back by $name", { timeout: 60_000 }, async (runtime) => {
     const deno = await realDeno();
     const folder = await newFolder();
     const { child, url, ended, output } = await startProgram(

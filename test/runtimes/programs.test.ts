@@ -43,7 +43,7 @@ for (const runtime of [...programs, denoServe]) {
       const folder = await newFolder();
       const { child, url, ended, output } = await startProgram(runtime, { STOWAGE_STORE: `file:${folder}` });
       const load = await beginLoad(await url, await tarOf(makeLayout({ layers: [randomBytes(9_000_000)] })));
-      await until(async () => ((await listFiles(join(folder, ".stowage/tmp"))).length > 0 ? true : undefined));
+      await until(async () => ((await listFiles(join(folder, "blobs"))).length > 0 ? true : undefined));
       child.kill("SIGTERM");
       await until(() => (output().includes("Stopping") ? true : undefined));
       expect(await load.finish()).toBe("HTTP/1.1 201 Created");

@@ -18,6 +18,9 @@ export interface Program {
   readonly ended: Promise<number | null>;
 }
 
+/** Deno compiles all sources when it first starts, and other tests may have the CPU. */
+const maxStartSeconds = 30;
+
 const children = new Set<ChildProcess>();
 afterAll(() => children.forEach((child) => child.kill("SIGKILL"))); // only those of a test that failed are still there
 
@@ -38,7 +41,7 @@ export async function startProgram(
     children.delete(child);
     return child.exitCode;
   });
-  const url = until(() => /Stowage listens on (http:\/\/\S+?), images are kept in/.exec(output)?.[1]);
+  const url = until(() => /Stowage listens on (http:\/\/\S+?), images are kept in/.exec(output)?.[1], maxStartSeconds);
   url.catch(() => undefined); // of one that is not to listen
   return { child, output: () => output, url, ended };
 }

@@ -95,13 +95,13 @@ export async function serveStowage(
   return { ...running, url };
 }
 
-/** Asks again and again until there is an answer, for at most ten seconds. */
-export async function until<T>(ask: () => T | undefined | Promise<T | undefined>): Promise<T> {
-  const deadline = Date.now() + 10_000;
+/** Asks again and again until there is an answer. */
+export async function until<T>(ask: () => T | undefined | Promise<T | undefined>, maxSeconds = 10): Promise<T> {
+  const deadline = Date.now() + maxSeconds * 1000;
   for (;;) {
     const answer = await ask();
     if (answer !== undefined) return answer;
-    if (Date.now() > deadline) throw new Error("waited ten seconds for nothing");
+    if (Date.now() > deadline) throw new Error(`waited ${maxSeconds} seconds for nothing`);
     await sleep(10);
   }
 }

@@ -8,7 +8,7 @@ import { Transform } from "node:stream";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import zlib from "node:zlib";
 import { Decompress as Fzstd } from "fzstd";
-import { StowageError, messageOf } from "../errors.ts";
+import { StowageError, limitExceeded, messageOf } from "../errors.ts";
 import type { Release } from "../streams/line.ts";
 import type { ByteReader } from "../streams/byte-reader.ts";
 import { through } from "../streams/through.ts";
@@ -33,6 +33,7 @@ const inputChunkBytes = 16 * 1024;
 /** What frames of the usual levels need, up to 19: so much is held from the first on, whatever that one needs. */
 const usualWindowBytes = 2 ** 23;
 
+const cannot = "Cannot decompress the zstd body";
 const frameMagic = 0xfd2fb528;
 const skippableMagic = 0x184d2a50; // and the fifteen above it
 
@@ -40,26 +41,22 @@ export function isZstd(head: Uint8Array): boolean {
   return head.length >= 4 && isMagic(uint32(head, 0));
 }
 
-export interface ZstdOptions {
-  /** Waits until a window of so many bytes may be held. Asked once, before the first byte comes out. */
-  readonly holdWindow?: ((bytes: number) => Promise<Release>) | undefined;
-}
+/** Waits until a window of this many bytes may be held. Asked once, before the first byte comes out. */
+export type HoldWindow = (bytes: number) => Promise<Release>;
 
 /**
  * Yields the content of all frames; zeros may follow them. Throws `ARCHIVE_INVALID`, `LIMIT_EXCEEDED` for a window that is
  * too large, or larger than what is held since the first frame.
  */
-export async function* decompressZstd(
-  reader: ByteReader,
-  { holdWindow }: ZstdOptions = {},
-): AsyncGenerator<Uint8Array> {
+export async function* decompressZstd(reader: ByteReader, holdWindow?: HoldWindow): AsyncGenerator<Uint8Array> {
   let heldBytes = 0;
   let release: Release | undefined;
   try {
     let frames = 0;
     for (let head = await reader.peek(8); isZstd(head); head = await reader.peek(8)) {
       if (frames % framesInTurn === framesInTurn - 1) await nextTurn();
-      if (++frames > maxFrames) throw limitExceeded(`it has more than ${maxFrames} frames`);
+      if (++frames > maxFrames)
+        throw limitExceeded(`${cannot}: it has ${frames} frames or more`, { expected: maxFrames });
       if (uint32(head, 0) === frameMagic) {
         const header = await readFrameHeader(reader);
         const windowBytes = windowBytesOf(header);
@@ -67,7 +64,7 @@ export async function* decompressZstd(
           heldBytes = Math.max(windowBytes, usualWindowBytes);
           release = await holdWindow?.(heldBytes);
         }
-        checkWindow(windowBytes, heldBytes, ", after a first frame that needs no more");
+        checkWindow(windowBytes, heldBytes, " after a first frame that needs no more");
         yield* decodeFrame(readFrame(header, reader));
       } else if (head.length === 8) await reader.skip(8 + uint32(head, 4), cutShort);
       else throw cutShort();
@@ -84,7 +81,7 @@ async function readFrameHeader(reader: ByteReader): Promise<Uint8Array> {
   const flags = (await reader.peek(5))[4] ?? 0;
   const header = await readExactly(reader, headerBytes(flags));
   if (hasNativeZstd(zlib)) checkWindow(windowBytesOf(header), 2 ** maxWindowLog);
-  else checkWindow(windowBytesOf(header), 2 ** maxFzstdWindowLog, `; Node 22.15 or later takes ${2 ** maxWindowLog}`);
+  else checkWindow(windowBytesOf(header), 2 ** maxFzstdWindowLog, ` (Node 22.15 or later takes ${2 ** maxWindowLog})`);
   return header;
 }
 
@@ -147,10 +144,8 @@ function windowBytesOf(header: Uint8Array): number {
 
 function checkWindow(windowBytes: number, maxWindowBytes: number, why = ""): void {
   if (windowBytes <= maxWindowBytes) return;
-  throw limitExceeded(`it needs a window of ${windowBytes} bytes, at most ${maxWindowBytes} are allowed${why}`, {
-    found: windowBytes,
-    expected: maxWindowBytes,
-  });
+  const expected = maxWindowBytes;
+  throw limitExceeded(`${cannot}: it needs a window of ${windowBytes} bytes${why}`, { found: windowBytes, expected });
 }
 
 /** Node has a native decoder from 22.15 on; elsewhere one in JavaScript does, at a third of its speed. */
@@ -207,14 +202,10 @@ function cutShort(): StowageError {
   return invalid("it ends in the middle of a frame");
 }
 
-function limitExceeded(reason: string, detail?: Readonly<Record<string, unknown>>): StowageError {
-  return new StowageError("LIMIT_EXCEEDED", `Cannot decompress the zstd body: ${reason}`, detail && { detail });
-}
-
 function explain(error: unknown): StowageError {
   return invalid(messageOf(error), error);
 }
 
 function invalid(reason: string, cause?: unknown): StowageError {
-  return new StowageError("ARCHIVE_INVALID", `Cannot decompress the zstd body: ${reason}`, { cause });
+  return new StowageError("ARCHIVE_INVALID", `${cannot}: ${reason}`, { cause });
 }

@@ -3,11 +3,12 @@
  * undoes its compression. What comes out must be a tar: a body that was compressed twice is refused.
  */
 import { createGunzip } from "node:zlib";
-import { messageOf, StowageError } from "../errors.ts";
+import { StowageError, limitExceeded, messageOf } from "../errors.ts";
+import type { Limits } from "../limits.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { through } from "../streams/through.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
-import { type ZstdOptions, decompressZstd, isZstd } from "./decompress-zstd.ts";
+import { type HoldWindow, decompressZstd, isZstd } from "./decompress-zstd.ts";
 import { blockBytes, hasTarChecksum } from "./tar-header.ts";
 import { bytesAfter, expectZeros, isZeros } from "./trailing-zeros.ts";
 
@@ -24,7 +25,8 @@ export async function decompress(source: AsyncIterable<Uint8Array>, options: Exp
 }
 
 /** How much may come out, and what asks for the memory that this takes. */
-export interface ExpandOptions extends ExpansionLimits, ZstdOptions {
+export interface ExpandOptions extends Pick<Limits, "maxExpansionRatio" | "maxExpandedBytes"> {
+  readonly holdWindow?: HoldWindow | undefined;
   /**
    * Counts the bytes as they came, where what is decompressed here was decoded before: two steps, each within the ratio,
    * would be its square. Without it the bytes that are decompressed are counted.
@@ -40,7 +42,7 @@ export type CompressionFormat = "gzip" | "zstd";
  * its end, and `LIMIT_EXCEEDED`.
  */
 export function expand(reader: ByteReader, format: CompressionFormat, options: ExpandOptions): WatchedSource {
-  const content = format === "gzip" ? decompressGzip(reader) : decompressZstd(reader, options);
+  const content = format === "gzip" ? decompressGzip(reader) : decompressZstd(reader, options.holdWindow);
   const expanded: WatchedSource = new WatchedSource(content).watch({
     onChunk: ({ length }) => checkExpansion(expanded.bytes + length, options.received ?? reader, format, options),
   });
@@ -170,17 +172,8 @@ class Input {
   }
 }
 
-// Against bodies of a few bytes that expand to as many as their sender likes.
-
-/** Until so many bytes have come out the ratio does not count: the zeros that fill up a small tar compress very well. */
+/** The ratio counts once this many bytes have come out: the zeros that fill up a small tar compress very well. */
 const freeBytes = 64 * 1024 * 1024;
-
-export interface ExpansionLimits {
-  /** Bytes out of a compressed body for each byte of it. */
-  readonly maxExpansionRatio: number;
-  /** Bytes out of a compressed body. */
-  readonly maxExpandedBytes: number;
-}
 
 /** Counts bytes. */
 export interface Meter {
@@ -192,23 +185,15 @@ function checkExpansion(
   bytes: number,
   received: Meter,
   format: CompressionFormat,
-  { maxExpansionRatio, maxExpandedBytes }: ExpansionLimits,
+  { maxExpansionRatio, maxExpandedBytes }: ExpandOptions,
 ): void {
+  const cannot = `Cannot decompress the ${format} body`;
   if (bytes > maxExpandedBytes) {
-    throw tooLarge(format, `to more than ${maxExpandedBytes} bytes (maxExpandedBytes)`, {
-      limit: "maxExpandedBytes",
-      expected: maxExpandedBytes,
-    });
+    const found = `${cannot}: it expands to ${bytes} bytes or more`;
+    throw limitExceeded(found, { limit: "maxExpandedBytes", expected: maxExpandedBytes });
   }
   if (bytes > freeBytes && bytes > received.bytes * maxExpansionRatio) {
-    const found = `its first ${received.bytes} bytes to ${bytes}`;
-    throw tooLarge(format, `${found}, more than ${maxExpansionRatio} times as many (maxExpansionRatio)`, {
-      limit: "maxExpansionRatio",
-      expected: maxExpansionRatio,
-    });
+    const found = `${cannot}: its first ${received.bytes} bytes expand to ${bytes}; for each byte`;
+    throw limitExceeded(found, { limit: "maxExpansionRatio", expected: maxExpansionRatio });
   }
-}
-
-function tooLarge(format: string, found: string, detail: Readonly<Record<string, unknown>>): StowageError {
-  return new StowageError("LIMIT_EXCEEDED", `Cannot decompress the ${format} body: it expands ${found}`, { detail });
 }

@@ -2,14 +2,13 @@
  * What stands before an entry's own header and says more of it than fits there: pax's extended headers, and GNU's long
  * names. Each is read whole into memory, so there is a cap for one and another for all of an archive.
  */
-import { StowageError, quote } from "../errors.ts";
+import { type StowageError, limitExceeded, quote } from "../errors.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
+import { checkLength } from "./entry-path.ts";
 import { type TarHeader, decodeText, invalidTar, unsupportedTar } from "./tar-header.ts";
 
 /** Bytes of one: as many as Go's own reader takes. Records are looked at in one go, which takes a few milliseconds then. */
 const maxExtensionBytes = 1024 * 1024;
-/** Characters of a name or a link's target: more is refused here, before anything takes it apart. */
-const maxPathLength = 4096;
 
 /** What an extension says in place of the entry's own header. */
 export interface TarExtension {
@@ -26,19 +25,15 @@ export function isTarExtension({ typeFlag }: TarHeader): boolean {
   return extensionFlags.includes(typeFlag);
 }
 
-export interface TarExtensionsOptions {
-  /** Bytes of all extensions of the archive. */
-  readonly maxPaxBytes: number;
-}
-
 /** Those of one archive. They are taken as they come, and belong to the entry that comes next. */
 export class TarExtensions {
   readonly #maxBytes: number;
   readonly #pending = new Map<string, TarExtension>();
   #bytes = 0;
 
-  constructor({ maxPaxBytes }: TarExtensionsOptions) {
-    this.#maxBytes = maxPaxBytes;
+  /** `maxBytes` are those of all extensions of the archive (`maxPaxBytes`). */
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
   }
 
   /** Does an extension wait for its entry? */
@@ -71,18 +66,20 @@ export class TarExtensions {
 
   #checkBytes(size: number, where: string): void {
     if (size > maxExtensionBytes) {
-      throw new StowageError(
-        "LIMIT_EXCEEDED",
-        `Cannot read ${where} in the archive: an extended header has ${size} bytes, at most ${maxExtensionBytes} are allowed`,
-        { detail: { found: size, expected: maxExtensionBytes } },
-      );
+      throw limitExceeded(`Cannot read ${where} in the archive: an extended header has ${size} bytes`, {
+        found: size,
+        expected: maxExtensionBytes,
+      });
     }
     this.#bytes += size;
     if (this.#bytes <= this.#maxBytes) return;
-    throw new StowageError(
-      "LIMIT_EXCEEDED",
-      `Cannot read ${where} in the archive: its extended headers have more than ${this.#maxBytes} bytes together (maxPaxBytes)`,
-      { detail: { limit: "maxPaxBytes", expected: this.#maxBytes } },
+    throw limitExceeded(
+      `Cannot read ${where} in the archive: its extended headers have ${this.#bytes} bytes together`,
+      {
+        limit: "maxPaxBytes",
+        found: this.#bytes,
+        expected: this.#maxBytes,
+      },
     );
   }
 }
@@ -106,16 +103,6 @@ function withoutZeros(bytes: Uint8Array): string {
   let end = bytes.length;
   while (end > 0 && bytes[end - 1] === 0) end--;
   return decodeText(bytes.subarray(0, end));
-}
-
-function checkLength(text: string, what: string): string {
-  if (text.length <= maxPathLength) return text;
-  const start = quote(text.slice(0, 100));
-  throw new StowageError(
-    "LIMIT_EXCEEDED",
-    `Cannot read the archive: a ${what} of ${text.length} characters starts with ${start}, at most ${maxPathLength} are allowed`,
-    { detail: { found: text.length, expected: maxPathLength } },
-  );
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 import { folderOf, resolvePath } from "../archive/entry-path.ts";
 import type { ArchiveEntry } from "../archive/read-archive.ts";
-import { quote, StowageError } from "../errors.ts";
+import { StowageError, limitExceeded, quote } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";
 import { digestInName, isLegacyName, isPartName } from "../oci/docker-manifest.ts";
 import { collectBytes, isSameAs } from "../streams/collect-bytes.ts";
@@ -116,10 +116,8 @@ export class DockerFiles {
   /** Throws `LIMIT_EXCEEDED` if there were so many files that the later ones were not looked at. */
   checkComplete(): void {
     if (this.#pathCharacters <= maxPathCharacters) return;
-    throw new StowageError(
-      "LIMIT_EXCEEDED",
-      `Cannot load the archive: the paths of its files have more than ${maxPathCharacters} characters together`,
-    );
+    const problem = `Cannot load the archive: the paths of its files have ${this.#pathCharacters} characters together or more`;
+    throw limitExceeded(problem, { expected: maxPathCharacters });
   }
 
   /** What nobody has asked for; links, which old tools look for, are not counted. */
@@ -132,7 +130,11 @@ export class DockerFiles {
   async #takeManifest({ size, body }: ArchiveEntry): Promise<void> {
     const { maxManifestBytes } = this.#options.limits;
     if (size > maxManifestBytes) {
-      this.#manifest = tooLarge(size, maxManifestBytes);
+      this.#manifest = limitExceeded(`Cannot read manifest.json: it has ${size} bytes`, {
+        limit: "maxManifestBytes",
+        found: size,
+        expected: maxManifestBytes,
+      });
       return;
     }
     if (this.#manifest === undefined) this.#manifest = await collectBytes(body, size);
@@ -173,14 +175,6 @@ function differs(path: string): string {
 
 function unusablePath(path: string, reason: string): StowageError {
   return new StowageError("ARCHIVE_INVALID", `Cannot find ${quote(path)} in the archive: ${reason}`);
-}
-
-function tooLarge(found: number, expected: number): StowageError {
-  return new StowageError(
-    "LIMIT_EXCEEDED",
-    `Cannot read manifest.json: it has ${found} bytes, at most ${expected} are allowed (maxManifestBytes)`,
-    { detail: { limit: "maxManifestBytes", found, expected } },
-  );
 }
 
 function tooOld(): StowageError {

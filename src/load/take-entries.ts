@@ -1,6 +1,6 @@
 /** The reading half of a load: goes through the archive once, hands on its blobs and keeps its index. */
 import { type ArchiveEntry, type ReadArchiveOptions, readArchive } from "../archive/read-archive.ts";
-import { StowageError } from "../errors.ts";
+import { StowageError, limitExceeded } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { parseManifest } from "../oci/manifest.ts";
@@ -80,11 +80,8 @@ export async function takeEntries(
 /** Of any file: one that no image needs has to be read to its end as well. */
 function checkFileBytes({ path, size }: ArchiveEntry, { maxBlobBytes }: LoadLimits): void {
   if (size <= maxBlobBytes) return;
-  throw new StowageError(
-    "LIMIT_EXCEEDED",
-    `Cannot take "${path}": it has ${size} bytes, at most ${maxBlobBytes} are allowed (maxBlobBytes)`,
-    { detail: { limit: "maxBlobBytes", path, found: size, expected: maxBlobBytes } },
-  );
+  const excess = { limit: "maxBlobBytes", path, found: size, expected: maxBlobBytes };
+  throw limitExceeded(`Cannot take "${path}": it has ${size} bytes`, excess);
 }
 
 function ignore(entry: ArchiveEntry): IgnoredEntry {
@@ -102,8 +99,8 @@ export function parseRoots(bytes: Uint8Array): readonly Descriptor[] {
     throw new StowageError("INDEX_INVALID", "Cannot read index.json: found an image manifest");
   const found = index.manifests.length;
   if (found > maxRoots) {
-    const message = `Cannot load the archive: its index.json names ${found} images, at most ${maxRoots} are allowed`;
-    throw new StowageError("LIMIT_EXCEEDED", message, { detail: { found, expected: maxRoots } });
+    const problem = `Cannot load the archive: its index.json names ${found} images`;
+    throw limitExceeded(problem, { found, expected: maxRoots });
   }
   if (found > 0) return index.manifests;
   throw new StowageError("INDEX_INVALID", "Cannot load the archive: its index.json names no image");

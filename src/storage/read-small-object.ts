@@ -1,5 +1,5 @@
 /** Reads a small object whole: an index or a manifest. */
-import { StowageError } from "../errors.ts";
+import { limitExceeded } from "../errors.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import type { CallOptions, StoreReader } from "./object-store.ts";
 
@@ -65,11 +65,5 @@ async function readIfAllowed(
   if (size <= maxBytes && mayRead(size)) return { bytes: await collectBytes(object.body, size), etag };
   await object.body[Symbol.asyncIterator]().return?.();
   if (size <= maxBytes) return { size };
-  throw new StowageError(
-    "LIMIT_EXCEEDED",
-    `Cannot read "${key}": it has ${size} bytes, at most ${maxBytes} are allowed`,
-    {
-      detail: { key, found: size, expected: maxBytes },
-    },
-  );
+  throw limitExceeded(`Cannot read "${key}": it has ${size} bytes`, { key, found: size, expected: maxBytes });
 }

@@ -87,7 +87,7 @@ class ImageMaker {
       throw tooLarge(`Cannot make image ${nameOf(image)}: its manifest would have`, bytes.length, limits);
     }
     const manifest = { digest: await digestOf(bytes), size: bytes.length };
-    await intake.takeBytes(bytes, manifest.digest);
+    await intake.storeBytes(bytes, manifest.digest);
     return { mediaType: ociManifestType, ...manifest };
   }
 

@@ -108,7 +108,7 @@ export async function loadArchive(
     parsed: new ParsedJson({ limits, budget, caller, signal }),
     received,
   };
-  const intake = new BlobIntake({ ...load, onFailure: (error) => failed.abort(error) });
+  const intake = new BlobIntake(load, (error) => failed.abort(error));
   let archive: StoredArchive;
   try {
     archive = await storeArchive(received, intake, load);
@@ -166,7 +166,7 @@ async function storeArchive(
     return budget.takeLasting(bytes, { caller, signal });
   };
   const content = decodeContent(source, load.contentEncoding, { ...limits, holdWindow, received });
-  const contents = await takeEntries(content, { intake, limits, holdWindow, received });
+  const contents = await takeEntries(content, intake, { ...limits, holdWindow, received });
   await intake.settled();
   const { index, isLayout, dockerFiles, ignored } = contents;
   if (index !== undefined) {
@@ -216,7 +216,7 @@ function storeBlobIn(intake: BlobIntake): PublishOptions["storeBlob"] {
   let count = 0;
   return async (bytes, digest) => {
     if (++count > maxOwnBlobs) throw tooManyOwnBlobs();
-    await intake.takeBytes(bytes, digest);
+    await intake.storeBytes(bytes, digest);
     await intake.settled();
   };
 }

@@ -28,19 +28,15 @@ const maxSmallBodyBytes = 64 * 1024;
 /** Where there is an endpoint of one's own, its region is most often a word that nobody cares about. */
 const ownEndpointRegion = "us-east-1";
 
-export interface S3ClientOptions {
-  /** How long a try waits for the head of an answer, in place of the usual 10 s for a read and 30 s for a small write. */
-  readonly answerMs?: number | undefined;
-}
-
 /**
  * Makes a client from the AWS SDK's own environment variables. An endpoint of one's own (`AWS_ENDPOINT_URL_S3`,
  * `AWS_ENDPOINT_URL`) is addressed path-style, and `AWS_REGION` may be left out there. What `env` does not say the SDK
- * finds as it always does: profiles, instance roles. Throws `INPUT_INVALID` for an endpoint that is no URL.
+ * finds as it always does: profiles, instance roles. `answerMs` is how long a try waits for the head of an answer, in place of
+ * the usual 10 s for a read and 30 s for a small write. Throws `INPUT_INVALID` for an endpoint that is no URL.
  */
 export function createS3Client(
   env: Readonly<Record<string, string | undefined>>,
-  { answerMs }: S3ClientOptions = {},
+  { answerMs }: { readonly answerMs?: number | undefined } = {},
 ): S3Client {
   const endpoint = endpointOf(env);
   const region = env["AWS_REGION"] || (endpoint && ownEndpointRegion);

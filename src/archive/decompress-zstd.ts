@@ -1,7 +1,7 @@
 /**
- * Zstandard, one frame after the other (RFC 8878, section 3). The frames are told apart here for two reasons: Node's own
- * decompressor stops without a word after the first of several in one chunk, and fzstd believes whatever window size a
- * frame claims, up to 2 GiB.
+ * Zstandard, one frame after the other (RFC 8878, section 3). The frames are told apart here for two reasons. If one chunk has
+ * several frames, Node's own decompressor stops without an error after the first. And fzstd allocates any window that a frame
+ * claims, up to 2 GiB.
  */
 import { Buffer } from "node:buffer";
 import { Transform } from "node:stream";
@@ -14,23 +14,20 @@ import type { ByteReader } from "../streams/byte-reader.ts";
 import { through } from "../streams/through.ts";
 import { expectZeros } from "./trailing-zeros.ts";
 
-/** The native decoder takes what the `zstd` command does; fzstd moves its whole window with each block, so it gets less. */
+/** The native decoder takes as much as the `zstd` command. fzstd moves its whole window with each block, so it gets less. */
 const maxWindowLog = 27;
 const maxFzstdWindowLog = 23;
 /** Measured: at the default of 16 KiB it is four times as slow. */
 const outputChunkBytes = 256 * 1024;
 
-/**
- * Each takes a decoder of its own, a fifth of a millisecond, however little is in it. Writers in parallel make one for some
- * MiB.
- */
+/** Frames of one body. Each takes a decoder of its own, a fifth of a millisecond. Parallel writers make a frame for some MiB. */
 const maxFrames = 50_000;
-/** Frames that are read without a look at what else there is to do: where a decoder works at once, as Deno's does. */
+/** Frames between two turns of the event loop: a decoder such as Deno's, which works synchronously, would let in nothing else. */
 const framesInTurn = 100;
-/** A call of the decoder is worth so many bytes; a block can have three. */
+/** The least that one call of the decoder gets: a block can have three bytes. */
 const inputChunkBytes = 16 * 1024;
 
-/** What frames of the usual levels need, up to 19: so much is held from the first on, whatever that one needs. */
+/** The window of frames of the usual levels, up to 19. It is held from the first frame on, even if that one needs less. */
 const usualWindowBytes = 2 ** 23;
 
 const cannot = "Cannot decompress the zstd body";
@@ -85,7 +82,7 @@ async function readFrameHeader(reader: ByteReader): Promise<Uint8Array> {
   return header;
 }
 
-/** The bytes of one frame, all of them: header, blocks and checksum. Some decoders take one that is cut short for whole. */
+/** All bytes of one frame: header, blocks and checksum. Some decoders take a frame that is cut short for whole. */
 async function* readFrame(header: Uint8Array, reader: ByteReader): AsyncGenerator<Uint8Array> {
   const flags = header[4] ?? 0;
   yield header;
@@ -101,7 +98,7 @@ async function* readFrame(header: Uint8Array, reader: ByteReader): AsyncGenerato
   if (hasChecksum) yield await readExactly(reader, 4);
 }
 
-/** The same bytes in larger chunks: of a block's header and what is in it each would be a call of the decoder. */
+/** The same bytes in larger chunks: otherwise the header of a block and its content would each be a call of the decoder. */
 async function* gathered(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let chunks: Uint8Array[] = [];
   let bytes = 0;
@@ -130,7 +127,7 @@ function isSingleSegment(flags: number): boolean {
   return (flags & 0x20) !== 0;
 }
 
-/** How far back a frame may refer, and so what the decoder must hold, is in its header. */
+/** The header of a frame says how far back the frame may refer. The decoder must hold that much. */
 function windowBytesOf(header: Uint8Array): number {
   const flags = header[4] ?? 0;
   if (isSingleSegment(flags)) {

@@ -1,6 +1,6 @@
 /**
- * First thing on a tarball's way: recognises what the body is by its first bytes, whatever its Content-Type says, and
- * undoes its compression. What comes out must be a tar: a body that was compressed twice is refused.
+ * Recognises a body by its first bytes, not by its Content-Type, and decompresses it. What comes out must be a tar: a body that
+ * was compressed twice is refused.
  */
 import { createGunzip } from "node:zlib";
 import { StowageError, limitExceeded, messageOf } from "../errors.ts";
@@ -24,12 +24,12 @@ export async function decompress(source: AsyncIterable<Uint8Array>, options: Exp
   return expectTar(new ByteReader(expand(reader, format, options)), `what the ${format} body holds`);
 }
 
-/** How much may come out, and what asks for the memory that this takes. */
+/** How much may come out of a body, and how to ask for the memory of its window. */
 export interface ExpandOptions extends Pick<Limits, "maxExpansionRatio" | "maxExpandedBytes"> {
   readonly holdWindow?: HoldWindow | undefined;
   /**
-   * Counts the bytes as they came, where what is decompressed here was decoded before: two steps, each within the ratio,
-   * would be its square. Without it the bytes that are decompressed are counted.
+   * Counts the bytes as they came, if the body that is decompressed here was decoded before: two steps, each within the ratio,
+   * would expand by its square. Without it the bytes that are decompressed are counted.
    */
   readonly received?: Meter | undefined;
 }
@@ -77,7 +77,7 @@ const matches =
   (_, text) =>
     pattern.test(text);
 
-/** What is named in the refusal, since somebody will try it. */
+/** Formats that the refusal names: people try them. */
 const refusedFormats: readonly (readonly [name: string, recognise: Recognise])[] = [
   ["it is gzip-compressed, once more", isGzip],
   ["it is zstd-compressed, once more", isZstd],
@@ -102,9 +102,7 @@ function notAnArchive(head: Uint8Array, what: string): StowageError {
   );
 }
 
-// Gzip, one member after the other (RFC 1952).
-
-/** Measured: with the default of 16 KiB gunzip runs at half the speed. */
+/** Chunks out of gunzip. Measured: with the default of 16 KiB gunzip runs at half the speed. */
 const outputChunkBytes = 256 * 1024;
 
 export function isGzip(head: Uint8Array): boolean {
@@ -112,15 +110,15 @@ export function isGzip(head: Uint8Array): boolean {
 }
 
 /**
- * Yields the content of all members. Throws `ARCHIVE_INVALID` if one is damaged or cut short, or if anything but zeros
- * follows them.
+ * Yields the content of all members of a gzip body (RFC 1952). Throws `ARCHIVE_INVALID` if a member is damaged or cut short, or
+ * if bytes other than zeros follow the last one.
  */
 export async function* decompressGzip(reader: ByteReader): AsyncGenerator<Uint8Array> {
   const gunzip = createGunzip({ chunkSize: outputChunkBytes });
   const input = new Input(reader);
   try {
     yield* through(input.chunks(), gunzip, explain);
-    // Where a zero follows a member it ends there, and says nothing of the rest, of which it may hold a part already.
+    // gunzip ends without an error at a zero behind a member. It may already hold a part of the bytes that follow.
     await input.settled();
     if (input.nonZeroBytes > gunzip.bytesWritten) throw bytesAfter(endOfGzip);
     await expectZeros(reader, endOfGzip);
@@ -147,7 +145,7 @@ class Input {
   readonly #source: AsyncIterator<Uint8Array, unknown>;
   #last: Promise<IteratorResult<Uint8Array, unknown>> | undefined;
   #bytes = 0;
-  /** So many bytes have been given, those not counted that are zeros and came last. */
+  /** Bytes that have been given, without the zeros at the end. */
   nonZeroBytes = 0;
 
   constructor(reader: ByteReader) {
@@ -166,7 +164,7 @@ class Input {
     }
   }
 
-  /** The decompressor may have asked for a chunk that it does not wait for any more. */
+  /** Waits for the chunk that the decompressor asked for last: it may not wait for that chunk any more. */
   async settled(): Promise<void> {
     await this.#last;
   }

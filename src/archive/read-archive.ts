@@ -1,9 +1,9 @@
 /**
- * Reads a tarball from front to back, once: its entries come out in the order in which they arrive, each with its body
- * as a stream. Reading waits for whoever takes the entries, and so does the sender.
+ * Reads a tarball from front to back, once. The entries come out in the order in which they arrive, each with its body as a
+ * stream. The archive is read, and its sender sends, no faster than the entries are taken.
  *
- * By our own hand: libraries that read tars forgive what must not pass here. They take half a number for a number, pass
- * over what follows the end, and read extended headers of any size.
+ * Libraries that read tars take half a number for a number, pass over bytes behind the end, and read extended headers of any
+ * size. None of that may pass here.
  */
 import { StowageError, limitExceeded, quote } from "../errors.ts";
 import type { Limits } from "../limits.ts";
@@ -21,13 +21,13 @@ export interface ArchiveEntry {
    */
   readonly path: string;
   readonly type: EntryType;
-  /** Where a `symlink` leads from its own folder, or a `link`, a hard one, from the top of the archive. */
+  /** The target of a `symlink`, from its own folder, or of a `link` (a hard link), from the top of the archive. */
   readonly linkTarget: string | undefined;
-  /** What a `volume-label` calls its volume: no path, whatever it looks like. */
+  /** The name of a volume. It is no path, even if it looks like one. */
   readonly label?: string;
   /** Length of the body in bytes. */
   readonly size: number;
-  /** To be read to its end before the next entry is asked for, or not at all: then it is skipped. */
+  /** The caller reads it to its end before it asks for the next entry. A body that is not read is skipped. */
   readonly body: PeekableBytes;
 }
 
@@ -90,7 +90,7 @@ export async function* readArchive(
     if (extensions.arePending) throw invalidTar(whereIs(last), "an extended header stands before no entry");
     await expectZeros(reader, "the end of the tar");
   } finally {
-    // Not awaited: a source that stalls answers only once it goes on.
+    // Not awaited: a source that stalls answers only when it goes on.
     reader.close().catch(() => undefined);
   }
 }

@@ -3,7 +3,7 @@ import { limitExceeded } from "../errors.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import type { CallOptions, StoreReader } from "./object-store.ts";
 
-/** An object of up to this many bytes takes so little memory that nobody counts it. */
+/** An object of up to this many bytes is read without a count of its memory. */
 export const smallObjectBytes = 64 * 1024;
 
 /** Memory for one object at a time. */

@@ -25,7 +25,7 @@ const writeAnswerMs = 30_000;
 /** A larger body may take longer to send than that, over a slow line. */
 const maxSmallBodyBytes = 64 * 1024;
 
-/** Where there is an endpoint of one's own, its region is most often a word that nobody cares about. */
+/** The region of an endpoint of one's own, if none is set. Such servers rarely look at it. */
 const ownEndpointRegion = "us-east-1";
 
 /**
@@ -113,7 +113,7 @@ function credentialsOf(env: Readonly<Record<string, string | undefined>>): Crede
 
 /**
  * Spares the SDK the hashing of a body for its signature. Where a request carries its SHA-256 as a checksum, that is the
- * signed payload hash too, and the store verifies it. Parts go unsigned where nobody can touch them on their way: over
+ * signed payload hash too, and the store verifies it. Parts go unsigned if they cannot be changed on their way: over
  * TLS, and within this machine. Over plain HTTP elsewhere nothing but the signature guards them: they are hashed once more.
  */
 function presetPayloadHash(client: S3Client): void {

@@ -9,6 +9,8 @@ import { runTool } from "./tools/run-tool.ts";
 
 const bench = (script: string): string => fileURLToPath(new URL(`../bench/${script}`, import.meta.url));
 
+const root = fileURLToPath(new URL("..", import.meta.url));
+
 beforeAll(async () => {
   await buildStowage();
 });
@@ -16,6 +18,7 @@ beforeAll(async () => {
 describe("the benchmarks", { timeout: 120_000 }, () => {
   it.each([
     ["load.mjs", ["--large", "6", "--small", "2", "--rounds", "1"], /straightforward \/ stowage, median of pairs/],
+    ["builds.mjs", [root, root, "--large", "6", "--rounds", "1"], /^sink +build 2 \/ build 1: /m],
     ["index-size.mjs", ["--tags", "100", "--rounds", "1", "--crowd", "2"], /^\| 100 /m],
     ["hostile.mjs", ["--rounds", "1"], /^\| patterns of many stars /m],
     ["hostile.mjs", ["--attacks", "1"], /^\| 10,000 tags .*^\| 3 loads of an index /ms],

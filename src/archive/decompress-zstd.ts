@@ -1,38 +1,36 @@
 /**
- * Zstandard, one frame after the other (RFC 8878, section 3). The frames are told apart here for two reasons: Node's own
- * decompressor stops without a word after the first of several in one chunk, and fzstd believes whatever window size a
- * frame claims, up to 2 GiB.
+ * Zstandard, one frame after the other (RFC 8878, section 3). The frames are told apart here for two reasons. If one chunk has
+ * several frames, Node's own decompressor stops without an error after the first. And fzstd allocates any window that a frame
+ * claims, up to 2 GiB.
  */
 import { Buffer } from "node:buffer";
 import { Transform } from "node:stream";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import zlib from "node:zlib";
 import { Decompress as Fzstd } from "fzstd";
-import { StowageError, messageOf } from "../errors.ts";
+import { StowageError, limitExceeded, messageOf } from "../errors.ts";
 import type { Release } from "../streams/line.ts";
 import type { ByteReader } from "../streams/byte-reader.ts";
 import { through } from "../streams/through.ts";
 import { expectZeros } from "./trailing-zeros.ts";
 
-/** The native decoder takes what the `zstd` command does; fzstd moves its whole window with each block, so it gets less. */
+/** The native decoder takes as much as the `zstd` command. fzstd moves its whole window with each block, so it gets less. */
 const maxWindowLog = 27;
 const maxFzstdWindowLog = 23;
 /** Measured: at the default of 16 KiB it is four times as slow. */
 const outputChunkBytes = 256 * 1024;
 
-/**
- * Each takes a decoder of its own, a fifth of a millisecond, however little is in it. Writers in parallel make one for some
- * MiB.
- */
+/** Frames of one body. Each takes a decoder of its own, a fifth of a millisecond. Parallel writers make a frame for some MiB. */
 const maxFrames = 50_000;
-/** Frames that are read without a look at what else there is to do: where a decoder works at once, as Deno's does. */
+/** Frames between two turns of the event loop: a decoder such as Deno's, which works synchronously, would let in nothing else. */
 const framesInTurn = 100;
-/** A call of the decoder is worth so many bytes; a block can have three. */
+/** The least that one call of the decoder gets: a block can have three bytes. */
 const inputChunkBytes = 16 * 1024;
 
-/** What frames of the usual levels need, up to 19: so much is held from the first on, whatever that one needs. */
+/** The window of frames of the usual levels, up to 19. It is held from the first frame on, even if that one needs less. */
 const usualWindowBytes = 2 ** 23;
 
+const cannot = "Cannot decompress the zstd body";
 const frameMagic = 0xfd2fb528;
 const skippableMagic = 0x184d2a50; // and the fifteen above it
 
@@ -40,26 +38,22 @@ export function isZstd(head: Uint8Array): boolean {
   return head.length >= 4 && isMagic(uint32(head, 0));
 }
 
-export interface ZstdOptions {
-  /** Waits until a window of so many bytes may be held. Asked once, before the first byte comes out. */
-  readonly holdWindow?: ((bytes: number) => Promise<Release>) | undefined;
-}
+/** Waits until a window of this many bytes may be held. Asked once, before the first byte comes out. */
+export type HoldWindow = (bytes: number) => Promise<Release>;
 
 /**
  * Yields the content of all frames; zeros may follow them. Throws `ARCHIVE_INVALID`, `LIMIT_EXCEEDED` for a window that is
  * too large, or larger than what is held since the first frame.
  */
-export async function* decompressZstd(
-  reader: ByteReader,
-  { holdWindow }: ZstdOptions = {},
-): AsyncGenerator<Uint8Array> {
+export async function* decompressZstd(reader: ByteReader, holdWindow?: HoldWindow): AsyncGenerator<Uint8Array> {
   let heldBytes = 0;
   let release: Release | undefined;
   try {
     let frames = 0;
     for (let head = await reader.peek(8); isZstd(head); head = await reader.peek(8)) {
       if (frames % framesInTurn === framesInTurn - 1) await nextTurn();
-      if (++frames > maxFrames) throw limitExceeded(`it has more than ${maxFrames} frames`);
+      if (++frames > maxFrames)
+        throw limitExceeded(`${cannot}: it has ${frames} frames or more`, { expected: maxFrames });
       if (uint32(head, 0) === frameMagic) {
         const header = await readFrameHeader(reader);
         const windowBytes = windowBytesOf(header);
@@ -67,7 +61,7 @@ export async function* decompressZstd(
           heldBytes = Math.max(windowBytes, usualWindowBytes);
           release = await holdWindow?.(heldBytes);
         }
-        checkWindow(windowBytes, heldBytes, ", after a first frame that needs no more");
+        checkWindow(windowBytes, heldBytes, " after a first frame that needs no more");
         yield* decodeFrame(readFrame(header, reader));
       } else if (head.length === 8) await reader.skip(8 + uint32(head, 4), cutShort);
       else throw cutShort();
@@ -84,11 +78,11 @@ async function readFrameHeader(reader: ByteReader): Promise<Uint8Array> {
   const flags = (await reader.peek(5))[4] ?? 0;
   const header = await readExactly(reader, headerBytes(flags));
   if (hasNativeZstd(zlib)) checkWindow(windowBytesOf(header), 2 ** maxWindowLog);
-  else checkWindow(windowBytesOf(header), 2 ** maxFzstdWindowLog, `; Node 22.15 or later takes ${2 ** maxWindowLog}`);
+  else checkWindow(windowBytesOf(header), 2 ** maxFzstdWindowLog, ` (Node 22.15 or later takes ${2 ** maxWindowLog})`);
   return header;
 }
 
-/** The bytes of one frame, all of them: header, blocks and checksum. Some decoders take one that is cut short for whole. */
+/** All bytes of one frame: header, blocks and checksum. Some decoders take a frame that is cut short for whole. */
 async function* readFrame(header: Uint8Array, reader: ByteReader): AsyncGenerator<Uint8Array> {
   const flags = header[4] ?? 0;
   yield header;
@@ -104,7 +98,7 @@ async function* readFrame(header: Uint8Array, reader: ByteReader): AsyncGenerato
   if (hasChecksum) yield await readExactly(reader, 4);
 }
 
-/** The same bytes in larger chunks: of a block's header and what is in it each would be a call of the decoder. */
+/** The same bytes in larger chunks: otherwise the header of a block and its content would each be a call of the decoder. */
 async function* gathered(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let chunks: Uint8Array[] = [];
   let bytes = 0;
@@ -133,7 +127,7 @@ function isSingleSegment(flags: number): boolean {
   return (flags & 0x20) !== 0;
 }
 
-/** How far back a frame may refer, and so what the decoder must hold, is in its header. */
+/** The header of a frame says how far back the frame may refer. The decoder must hold that much. */
 function windowBytesOf(header: Uint8Array): number {
   const flags = header[4] ?? 0;
   if (isSingleSegment(flags)) {
@@ -147,10 +141,8 @@ function windowBytesOf(header: Uint8Array): number {
 
 function checkWindow(windowBytes: number, maxWindowBytes: number, why = ""): void {
   if (windowBytes <= maxWindowBytes) return;
-  throw limitExceeded(`it needs a window of ${windowBytes} bytes, at most ${maxWindowBytes} are allowed${why}`, {
-    found: windowBytes,
-    expected: maxWindowBytes,
-  });
+  const expected = maxWindowBytes;
+  throw limitExceeded(`${cannot}: it needs a window of ${windowBytes} bytes${why}`, { found: windowBytes, expected });
 }
 
 /** Node has a native decoder from 22.15 on; elsewhere one in JavaScript does, at a third of its speed. */
@@ -207,14 +199,10 @@ function cutShort(): StowageError {
   return invalid("it ends in the middle of a frame");
 }
 
-function limitExceeded(reason: string, detail?: Readonly<Record<string, unknown>>): StowageError {
-  return new StowageError("LIMIT_EXCEEDED", `Cannot decompress the zstd body: ${reason}`, detail && { detail });
-}
-
 function explain(error: unknown): StowageError {
   return invalid(messageOf(error), error);
 }
 
 function invalid(reason: string, cause?: unknown): StowageError {
-  return new StowageError("ARCHIVE_INVALID", `Cannot decompress the zstd body: ${reason}`, { cause });
+  return new StowageError("ARCHIVE_INVALID", `${cannot}: ${reason}`, { cause });
 }

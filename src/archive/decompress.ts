@@ -1,13 +1,14 @@
 /**
- * First thing on a tarball's way: recognises what the body is by its first bytes, whatever its Content-Type says, and
- * undoes its compression. What comes out must be a tar: a body that was compressed twice is refused.
+ * Recognises a body by its first bytes, not by its Content-Type, and decompresses it. What comes out must be a tar: a body that
+ * was compressed twice is refused.
  */
 import { createGunzip } from "node:zlib";
-import { messageOf, StowageError } from "../errors.ts";
+import { StowageError, limitExceeded, messageOf } from "../errors.ts";
+import type { Limits } from "../limits.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { through } from "../streams/through.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
-import { type ZstdOptions, decompressZstd, isZstd } from "./decompress-zstd.ts";
+import { type HoldWindow, decompressZstd, isZstd } from "./decompress-zstd.ts";
 import { blockBytes, hasTarChecksum } from "./tar-header.ts";
 import { bytesAfter, expectZeros, isZeros } from "./trailing-zeros.ts";
 
@@ -23,11 +24,12 @@ export async function decompress(source: AsyncIterable<Uint8Array>, options: Exp
   return expectTar(new ByteReader(expand(reader, format, options)), `what the ${format} body holds`);
 }
 
-/** How much may come out, and what asks for the memory that this takes. */
-export interface ExpandOptions extends ExpansionLimits, ZstdOptions {
+/** How much may come out of a body, and how to ask for the memory of its window. */
+export interface ExpandOptions extends Pick<Limits, "maxExpansionRatio" | "maxExpandedBytes"> {
+  readonly holdWindow?: HoldWindow | undefined;
   /**
-   * Counts the bytes as they came, where what is decompressed here was decoded before: two steps, each within the ratio,
-   * would be its square. Without it the bytes that are decompressed are counted.
+   * Counts the bytes as they came, if the body that is decompressed here was decoded before: two steps, each within the ratio,
+   * would expand by its square. Without it the bytes that are decompressed are counted.
    */
   readonly received?: Meter | undefined;
 }
@@ -40,7 +42,7 @@ export type CompressionFormat = "gzip" | "zstd";
  * its end, and `LIMIT_EXCEEDED`.
  */
 export function expand(reader: ByteReader, format: CompressionFormat, options: ExpandOptions): WatchedSource {
-  const content = format === "gzip" ? decompressGzip(reader) : decompressZstd(reader, options);
+  const content = format === "gzip" ? decompressGzip(reader) : decompressZstd(reader, options.holdWindow);
   const expanded: WatchedSource = new WatchedSource(content).watch({
     onChunk: ({ length }) => checkExpansion(expanded.bytes + length, options.received ?? reader, format, options),
   });
@@ -75,7 +77,7 @@ const matches =
   (_, text) =>
     pattern.test(text);
 
-/** What is named in the refusal, since somebody will try it. */
+/** Formats that the refusal names: people try them. */
 const refusedFormats: readonly (readonly [name: string, recognise: Recognise])[] = [
   ["it is gzip-compressed, once more", isGzip],
   ["it is zstd-compressed, once more", isZstd],
@@ -100,9 +102,7 @@ function notAnArchive(head: Uint8Array, what: string): StowageError {
   );
 }
 
-// Gzip, one member after the other (RFC 1952).
-
-/** Measured: with the default of 16 KiB gunzip runs at half the speed. */
+/** Chunks out of gunzip. Measured: with the default of 16 KiB gunzip runs at half the speed. */
 const outputChunkBytes = 256 * 1024;
 
 export function isGzip(head: Uint8Array): boolean {
@@ -110,15 +110,15 @@ export function isGzip(head: Uint8Array): boolean {
 }
 
 /**
- * Yields the content of all members. Throws `ARCHIVE_INVALID` if one is damaged or cut short, or if anything but zeros
- * follows them.
+ * Yields the content of all members of a gzip body (RFC 1952). Throws `ARCHIVE_INVALID` if a member is damaged or cut short, or
+ * if bytes other than zeros follow the last one.
  */
 export async function* decompressGzip(reader: ByteReader): AsyncGenerator<Uint8Array> {
   const gunzip = createGunzip({ chunkSize: outputChunkBytes });
   const input = new Input(reader);
   try {
     yield* through(input.chunks(), gunzip, explain);
-    // Where a zero follows a member it ends there, and says nothing of the rest, of which it may hold a part already.
+    // gunzip ends without an error at a zero behind a member. It may already hold a part of the bytes that follow.
     await input.settled();
     if (input.nonZeroBytes > gunzip.bytesWritten) throw bytesAfter(endOfGzip);
     await expectZeros(reader, endOfGzip);
@@ -145,7 +145,7 @@ class Input {
   readonly #source: AsyncIterator<Uint8Array, unknown>;
   #last: Promise<IteratorResult<Uint8Array, unknown>> | undefined;
   #bytes = 0;
-  /** So many bytes have been given, those not counted that are zeros and came last. */
+  /** Bytes that have been given, without the zeros at the end. */
   nonZeroBytes = 0;
 
   constructor(reader: ByteReader) {
@@ -164,23 +164,14 @@ class Input {
     }
   }
 
-  /** The decompressor may have asked for a chunk that it does not wait for any more. */
+  /** Waits for the chunk that the decompressor asked for last: it may not wait for that chunk any more. */
   async settled(): Promise<void> {
     await this.#last;
   }
 }
 
-// Against bodies of a few bytes that expand to as many as their sender likes.
-
-/** Until so many bytes have come out the ratio does not count: the zeros that fill up a small tar compress very well. */
+/** The ratio counts once this many bytes have come out: the zeros that fill up a small tar compress very well. */
 const freeBytes = 64 * 1024 * 1024;
-
-export interface ExpansionLimits {
-  /** Bytes out of a compressed body for each byte of it. */
-  readonly maxExpansionRatio: number;
-  /** Bytes out of a compressed body. */
-  readonly maxExpandedBytes: number;
-}
 
 /** Counts bytes. */
 export interface Meter {
@@ -192,23 +183,15 @@ function checkExpansion(
   bytes: number,
   received: Meter,
   format: CompressionFormat,
-  { maxExpansionRatio, maxExpandedBytes }: ExpansionLimits,
+  { maxExpansionRatio, maxExpandedBytes }: ExpandOptions,
 ): void {
+  const cannot = `Cannot decompress the ${format} body`;
   if (bytes > maxExpandedBytes) {
-    throw tooLarge(format, `to more than ${maxExpandedBytes} bytes (maxExpandedBytes)`, {
-      limit: "maxExpandedBytes",
-      expected: maxExpandedBytes,
-    });
+    const found = `${cannot}: it expands to ${bytes} bytes or more`;
+    throw limitExceeded(found, { limit: "maxExpandedBytes", expected: maxExpandedBytes });
   }
   if (bytes > freeBytes && bytes > received.bytes * maxExpansionRatio) {
-    const found = `its first ${received.bytes} bytes to ${bytes}`;
-    throw tooLarge(format, `${found}, more than ${maxExpansionRatio} times as many (maxExpansionRatio)`, {
-      limit: "maxExpansionRatio",
-      expected: maxExpansionRatio,
-    });
+    const found = `${cannot}: its first ${received.bytes} bytes expand to ${bytes}; for each byte`;
+    throw limitExceeded(found, { limit: "maxExpansionRatio", expected: maxExpansionRatio });
   }
-}
-
-function tooLarge(format: string, found: string, detail: Readonly<Record<string, unknown>>): StowageError {
-  return new StowageError("LIMIT_EXCEEDED", `Cannot decompress the ${format} body: it expands ${found}`, { detail });
 }

@@ -1,16 +1,17 @@
-/** The names of an archive's entries, of which only those are taken that mean the same to everybody. */
-import { quote, StowageError } from "../errors.ts";
+/** Paths in an archive. A name that readers could understand in different ways is refused. */
+import { limitExceeded, quote } from "../errors.ts";
 import { invalidTar } from "./tar-header.ts";
 
-/** Characters of a path at most: as much as most file systems take. */
+/** Characters of a path: most file systems take no more. */
 const maxPathLength = 4096;
 
 /**
- * The path that a name means: `./blobs//sha256/` is `blobs/sha256`. Throws `ARCHIVE_INVALID` if it is absolute, other than
- * `/sha256:<hex>.tar`, has a `..`, a backslash or a zero byte in it, and `LIMIT_EXCEEDED` if it is too long. `where` names its place in messages.
+ * The path that a name means: `./blobs//sha256/` is `blobs/sha256`. Throws `ARCHIVE_INVALID` if the name is absolute, except
+ * `/sha256:<hex>.tar`, or has a `..`, a backslash or a zero byte in it, and `LIMIT_EXCEEDED` if it is too long. `where` names
+ * the entry's place in messages.
  */
 export function entryPath(name: string, where: string): string {
-  if (name.length > maxPathLength) throw tooLong(name);
+  checkLength(name, "path");
   const relative = absoluteLayer.test(name) ? name.slice(1) : name;
   const problem = problemOf(relative);
   if (problem !== undefined) throw invalidTar(where, `found the path ${quote(name)}, which ${problem}`);
@@ -28,16 +29,15 @@ function problemOf(name: string): string | undefined {
   return undefined;
 }
 
-function tooLong(name: string): StowageError {
-  const start = quote(name.slice(0, 100));
-  return new StowageError(
-    "LIMIT_EXCEEDED",
-    `Cannot read the archive: a path of ${name.length} characters starts with ${start}, at most ${maxPathLength} are allowed`,
-    { detail: { found: name.length, expected: maxPathLength } },
-  );
+/** Returns a path or the target of a link. Throws `LIMIT_EXCEEDED` if it is too long to be taken apart. */
+export function checkLength(text: string, what: string): string {
+  if (text.length <= maxPathLength) return text;
+  const start = quote(text.slice(0, 100));
+  throw limitExceeded(`Cannot read the archive: a ${what} that starts with ${start} has ${text.length} characters`, {
+    found: text.length,
+    expected: maxPathLength,
+  });
 }
-
-// Paths inside an archive, such as a link's target, without `.` and `..`.
 
 /**
  * The path that `path` means in `folder`, which is itself such a path, or empty for the top of the archive. Undefined if

@@ -1,15 +1,16 @@
 /**
- * Reads a tarball from front to back, once: its entries come out in the order in which they arrive, each with its body
- * as a stream. Reading waits for whoever takes the entries, and so does the sender.
+ * Reads a tarball from front to back, once. The entries come out in the order in which they arrive, each with its body as a
+ * stream. The archive is read, and its sender sends, no faster than the entries are taken.
  *
- * By our own hand: libraries that read tars forgive what must not pass here. They take half a number for a number, pass
- * over what follows the end, and read extended headers of any size.
+ * Libraries that read tars take half a number for a number, pass over bytes behind the end, and read extended headers of any
+ * size. None of that may pass here.
  */
-import { StowageError, quote } from "../errors.ts";
+import { StowageError, limitExceeded, quote } from "../errors.ts";
+import type { Limits } from "../limits.ts";
 import type { ByteReader, PeekableBytes } from "../streams/byte-reader.ts";
 import { type ExpandOptions, decompress } from "./decompress.ts";
 import { entryPath } from "./entry-path.ts";
-import { TarExtensions, type TarExtensionsOptions, isTarExtension, sparse } from "./tar-extensions.ts";
+import { TarExtensions, isTarExtension, sparse } from "./tar-extensions.ts";
 import { type TarHeader, blockBytes, decodeHeader, invalidTar, unsupportedTar } from "./tar-header.ts";
 import { expectZeros, isZeros } from "./trailing-zeros.ts";
 
@@ -20,13 +21,13 @@ export interface ArchiveEntry {
    */
   readonly path: string;
   readonly type: EntryType;
-  /** Where a `symlink` leads from its own folder, or a `link`, a hard one, from the top of the archive. */
+  /** The target of a `symlink`, from its own folder, or of a `link` (a hard link), from the top of the archive. */
   readonly linkTarget: string | undefined;
-  /** What a `volume-label` calls its volume: no path, whatever it looks like. */
+  /** The name of a volume. It is no path, even if it looks like one. */
   readonly label?: string;
   /** Length of the body in bytes. */
   readonly size: number;
-  /** To be read to its end before the next entry is asked for, or not at all: then it is skipped. */
+  /** The caller reads it to its end before it asks for the next entry. A body that is not read is skipped. */
   readonly body: PeekableBytes;
 }
 
@@ -47,10 +48,7 @@ export type EntryType = (typeof types)[keyof typeof types] | "unknown";
 
 const typesWithBody: ReadonlySet<EntryType> = new Set<EntryType>(["file", "contiguous-file", "unknown"]);
 
-export interface ReadArchiveOptions extends ExpandOptions, TarExtensionsOptions {
-  /** Entries of the archive, directories included. */
-  readonly maxEntries: number;
-}
+export interface ReadArchiveOptions extends ExpandOptions, Pick<Limits, "maxEntries" | "maxPaxBytes"> {}
 
 /**
  * Yields the entries of a tarball, plain or compressed (POSIX.1-2001 "pax", with ustar's, GNU's and V7's variants).
@@ -62,7 +60,8 @@ export async function* readArchive(
   options: ReadArchiveOptions,
 ): AsyncGenerator<ArchiveEntry> {
   const reader = await decompress(source, options);
-  const extensions = new TarExtensions(options);
+  const { maxEntries, maxPaxBytes } = options;
+  const extensions = new TarExtensions(maxPaxBytes);
   let entries = 0;
   let last: string | undefined;
   const cutShort = (missing: number): StowageError => cutShortAfter(last, reader.position, missing);
@@ -76,7 +75,12 @@ export async function* readArchive(
         await reader.skip(paddingOf(header.size), cutShort);
         continue;
       }
-      if (++entries > options.maxEntries) throw tooManyEntries(options.maxEntries);
+      if (++entries > maxEntries) {
+        throw limitExceeded(`Cannot read the archive: it has ${entries} entries or more`, {
+          limit: "maxEntries",
+          expected: maxEntries,
+        });
+      }
       const entry = toEntry({ ...header, ...extensions.next(where) }, where);
       last = entry.path;
       const end = reader.position + entry.size + paddingOf(entry.size);
@@ -86,7 +90,7 @@ export async function* readArchive(
     if (extensions.arePending) throw invalidTar(whereIs(last), "an extended header stands before no entry");
     await expectZeros(reader, "the end of the tar");
   } finally {
-    // Not awaited: a source that stalls answers only once it goes on.
+    // Not awaited: a source that stalls answers only when it goes on.
     reader.close().catch(() => undefined);
   }
 }
@@ -134,10 +138,4 @@ function cutShortAfter(last: string | undefined, received: number, missing: numb
     `Cannot read the archive: it is cut short ${where}, ${received} bytes of tar arrived, expected at least ${expected}`,
     { detail: { received, expected } },
   );
-}
-
-function tooManyEntries(maxEntries: number): StowageError {
-  return new StowageError("LIMIT_EXCEEDED", `Cannot read the archive: more than ${maxEntries} entries (maxEntries)`, {
-    detail: { limit: "maxEntries", expected: maxEntries },
-  });
 }

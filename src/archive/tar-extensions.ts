@@ -1,15 +1,14 @@
 /**
- * What stands before an entry's own header and says more of it than fits there: pax's extended headers, and GNU's long
- * names. Each is read whole into memory, so there is a cap for one and another for all of an archive.
+ * Headers that stand before an entry's own header, and say what does not fit there: pax's extended headers, and GNU's long
+ * names. Each is read whole into memory. So there is a cap for one and another for all of an archive.
  */
-import { StowageError, quote } from "../errors.ts";
+import { type StowageError, limitExceeded, quote } from "../errors.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
+import { checkLength } from "./entry-path.ts";
 import { type TarHeader, decodeText, invalidTar, unsupportedTar } from "./tar-header.ts";
 
-/** Bytes of one: as many as Go's own reader takes. Records are looked at in one go, which takes a few milliseconds then. */
+/** Bytes of one extension. Go's own reader takes as many. They are parsed in one go, which takes a few milliseconds. */
 const maxExtensionBytes = 1024 * 1024;
-/** Characters of a name or a link's target: more is refused here, before anything takes it apart. */
-const maxPathLength = 4096;
 
 /** What an extension says in place of the entry's own header. */
 export interface TarExtension {
@@ -26,19 +25,15 @@ export function isTarExtension({ typeFlag }: TarHeader): boolean {
   return extensionFlags.includes(typeFlag);
 }
 
-export interface TarExtensionsOptions {
-  /** Bytes of all extensions of the archive. */
-  readonly maxPaxBytes: number;
-}
-
-/** Those of one archive. They are taken as they come, and belong to the entry that comes next. */
+/** The extensions of one archive. They are read as they come, and belong to the next entry. */
 export class TarExtensions {
   readonly #maxBytes: number;
   readonly #pending = new Map<string, TarExtension>();
   #bytes = 0;
 
-  constructor({ maxPaxBytes }: TarExtensionsOptions) {
-    this.#maxBytes = maxPaxBytes;
+  /** `maxBytes` are those of all extensions of the archive (`maxPaxBytes`). */
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
   }
 
   /** Does an extension wait for its entry? */
@@ -56,10 +51,10 @@ export class TarExtensions {
     if (this.#pending.has(kind)) throw invalidTar(where, `two extended headers of type "${typeFlag}" stand in a row`);
     this.#checkBytes(size, where);
     const extension = parseExtension(kind, await collectBytes(body, size), where);
-    if (kind !== "g") this.#pending.set(kind, extension); // what is for all entries waits for none
+    if (kind !== "g") this.#pending.set(kind, extension); // a global header waits for no entry
   }
 
-  /** What is said of the next entry, by any of them. Throws `ARCHIVE_INVALID` if pax's and GNU's say different things. */
+  /** What the extensions say of the next entry. Throws `ARCHIVE_INVALID` if pax's and GNU's say different things. */
   next(where: string): TarExtension {
     const { K: target, L: name, x: pax } = Object.fromEntries(this.#pending);
     this.#pending.clear();
@@ -71,23 +66,25 @@ export class TarExtensions {
 
   #checkBytes(size: number, where: string): void {
     if (size > maxExtensionBytes) {
-      throw new StowageError(
-        "LIMIT_EXCEEDED",
-        `Cannot read ${where} in the archive: an extended header has ${size} bytes, at most ${maxExtensionBytes} are allowed`,
-        { detail: { found: size, expected: maxExtensionBytes } },
-      );
+      throw limitExceeded(`Cannot read ${where} in the archive: an extended header has ${size} bytes`, {
+        found: size,
+        expected: maxExtensionBytes,
+      });
     }
     this.#bytes += size;
     if (this.#bytes <= this.#maxBytes) return;
-    throw new StowageError(
-      "LIMIT_EXCEEDED",
-      `Cannot read ${where} in the archive: its extended headers have more than ${this.#maxBytes} bytes together (maxPaxBytes)`,
-      { detail: { limit: "maxPaxBytes", expected: this.#maxBytes } },
+    throw limitExceeded(
+      `Cannot read ${where} in the archive: its extended headers have ${this.#bytes} bytes together`,
+      {
+        limit: "maxPaxBytes",
+        found: this.#bytes,
+        expected: this.#maxBytes,
+      },
     );
   }
 }
 
-/** GNU's tar goes by pax's then, Go's reader by GNU's, and others by whichever comes first, or last. */
+/** If they differ, GNU's tar goes by pax's, Go's reader by GNU's, and others by the first or the last. */
 function checkSame(pax: string | undefined, gnu: string | undefined, where: string): void {
   if (pax === undefined || gnu === undefined || pax === gnu) return;
   const found = `pax's extended header says ${quote(pax, 100)}, and GNU's ${quote(gnu, 100)}`;
@@ -106,16 +103,6 @@ function withoutZeros(bytes: Uint8Array): string {
   let end = bytes.length;
   while (end > 0 && bytes[end - 1] === 0) end--;
   return decodeText(bytes.subarray(0, end));
-}
-
-function checkLength(text: string, what: string): string {
-  if (text.length <= maxPathLength) return text;
-  const start = quote(text.slice(0, 100));
-  throw new StowageError(
-    "LIMIT_EXCEEDED",
-    `Cannot read the archive: a ${what} of ${text.length} characters starts with ${start}, at most ${maxPathLength} are allowed`,
-    { detail: { found: text.length, expected: maxPathLength } },
-  );
 }
 
 /**
@@ -146,9 +133,9 @@ const noBytes = new Uint8Array(0);
 interface KnownKey {
   readonly name: string;
   readonly bytes: Uint8Array;
-  /** It is only the beginning of the key that is looked for. */
+  /** Every key that begins so counts. */
   readonly isPrefix: boolean;
-  /** Whatever its value is, the entry is a sparse file. */
+  /** The entry is a sparse file, for any value of the key. */
   readonly isSparse: boolean;
 }
 
@@ -164,10 +151,10 @@ const knownKeys: readonly KnownKey[] = [
   knownKey("SCHILY.realsize", { isSparse: true }),
 ];
 
-/** Digits of a record's length: it cannot be longer than the header that it is in. */
+/** Digits of a record's length. A record is not longer than its header. */
 const maxLengthDigits = 7;
 
-/** Where a record's length ends, and where the record itself does. */
+/** The position of the space behind a record's length, and of the end of the record. */
 function recordAt(bytes: Uint8Array, at: number, where: string): { readonly space: number; readonly end: number } {
   let length = 0;
   for (let space = at; space <= at + maxLengthDigits; space++) {
@@ -180,7 +167,7 @@ function recordAt(bytes: Uint8Array, at: number, where: string): { readonly spac
   throw invalidTar(where, "the length of a record in its extended header is wrong");
 }
 
-/** Where the record's key ends. */
+/** The position of the `=` behind the record's key. */
 function equalsIn(bytes: Uint8Array, space: number, end: number): number | undefined {
   for (let at = space; at < end; at++) if (bytes[at] === 0x3d) return at;
   return undefined;

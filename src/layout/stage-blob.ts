@@ -1,6 +1,6 @@
 /**
- * Reads a blob whose digest nobody knows before its end. A small one is held in memory. A large one lies under `staging/`
- * while it is hashed, and is then copied to its digest by the store:
+ * Reads a blob whose digest is known only at its end. A small blob is held in memory. A large blob lies under `staging/` while
+ * it is hashed. The store then copies it to its digest:
  *
  *     the archive's entry -> hashed -> store.write staging/<uuid> -> store.copy blobs/sha256/<hex> -> store.delete
  */
@@ -22,9 +22,9 @@ export interface UnnamedBlob {
 /** A blob that has been read. Either `keep` or `drop` is called, once. */
 export interface HashedBlob {
   readonly digest: string;
-  /** Brings it into the store, unless it is there. */
+  /** Brings the blob into the store, unless it is there. */
   readonly keep: () => Promise<BlobStatus>;
-  /** Lets go of it. */
+  /** Deletes what is held of the blob. */
   readonly drop: () => Promise<void>;
 }
 
@@ -42,7 +42,7 @@ async function holdBlob(unnamed: UnnamedBlob, options: StoreBlobOptions): Promis
     const digest = await digestOf(bytes);
     const write = async (): Promise<BlobStatus> => {
       const blob = { digest, size, body: bytes };
-      const state = await findDamage(blob, await store.head(blobKey(digest), { signal }), { ...options, bytes });
+      const state = await findDamage(blob, await store.head(blobKey(digest), { signal }), options, bytes);
       return writeBlob(blob, state, options);
     };
     return { digest, keep: () => write().finally(release), drop: async () => release() };
@@ -56,7 +56,7 @@ async function stageBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<
   const { size } = blob;
   const { store, budget, caller, signal } = options;
   const key = stagingPrefix + crypto.randomUUID();
-  // Without the signal: it may be why the staged object is not needed any more. What stays all the same expires.
+  // Without the signal, which may be why the staged object is not needed any more. An object that stays expires.
   const drop = async (): Promise<void> => void (await store.delete(key).catch(() => undefined));
   const release = await holdFor(blob.body, store.writeBufferBytes(size), options);
   const hash = createHash("sha256");

@@ -5,14 +5,13 @@
  *     the archive's entry -> VerifiedBytes, holds back the last chunk and tells the end, so that the reading goes on
  *                         -> store.write -> lib-storage, up to four parts under way
  */
-import type { ObjectStore } from "../storage/object-store.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
 import type { PeekableBytes } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import type { Release } from "../streams/line.ts";
 import { VerifiedBytes, checkDigest, checkSize, digestOf } from "../streams/verify-bytes.ts";
 import { blobKey } from "./keys.ts";
-import { type BlobStatus, findDamage, writeBlob } from "./write-blob.ts";
+import { type BlobStatus, type BlobTarget, findDamage, writeBlob } from "./write-blob.ts";
 
 export interface IncomingBlob {
   /** `sha256:<64 hex>`, as the archive claims. */
@@ -22,27 +21,23 @@ export interface IncomingBlob {
   readonly body: PeekableBytes;
 }
 
-export interface StoreBlobOptions {
-  readonly store: ObjectStore;
+export interface StoreBlobOptions extends BlobTarget {
   readonly budget: ByteBudget;
-  /** Whom memory is held for. */
+  /** The caller for whom memory is held. */
   readonly caller?: string | undefined;
   readonly signal: AbortSignal;
-  /** Reads the blobs that the store has, and writes those again that are damaged. */
-  readonly repair?: boolean | undefined;
 }
 
-/** A blob that has been read; the store may not have it yet. */
+/** A blob that has been read. The store may not have it yet. */
 export interface TakenBlob {
-  /** Its bytes, where they are in memory anyway. */
+  /** The bytes of a blob that was held in memory. */
   readonly bytes?: Uint8Array;
   readonly stored: Promise<BlobStatus>;
 }
 
 /**
- * Reads the blob to its end and verifies every byte, also of one that the store has: whether a tarball is taken does
- * not depend on what was there before. It, or `stored`, rejects with `SIZE_INVALID` or `DIGEST_INVALID`, or with what the
- * body throws.
+ * Reads the blob to its end and verifies every byte, also of a blob that the store has: the store's contents do not decide
+ * whether a tarball is taken. The call, or `stored`, rejects with `SIZE_INVALID` or `DIGEST_INVALID`, or with what the body throws.
  */
 export async function storeBlob(blob: IncomingBlob, options: StoreBlobOptions): Promise<TakenBlob> {
   return blob.size <= options.store.partBytes ? storeWhole(blob, options) : storeStreamed(blob, options);
@@ -52,7 +47,7 @@ async function storeWhole(blob: IncomingBlob, options: StoreBlobOptions): Promis
   const { store, signal } = options;
   const release = await holdFor(blob.body, blob.size, options);
   const found = store.head(blobKey(blob.digest), { signal });
-  found.catch(() => undefined); // it may fail before anybody waits for it
+  found.catch(() => undefined); // the HEAD may fail before its answer is awaited
   let bytes: Uint8Array;
   try {
     bytes = await collectBytes(blob.body, blob.size);
@@ -65,7 +60,7 @@ async function storeWhole(blob: IncomingBlob, options: StoreBlobOptions): Promis
   const write = async (): Promise<BlobStatus> => {
     const [present, digest] = await Promise.all([found, digestOf(bytes)]);
     checkDigest(blob, digest);
-    const state = await findDamage(blob, present, { ...options, bytes });
+    const state = await findDamage(blob, present, options, bytes);
     return writeBlob({ ...blob, body: bytes }, state, options);
   };
   return { bytes, stored: write().finally(release) };
@@ -86,7 +81,7 @@ async function storeStreamed(blob: IncomingBlob, options: StoreBlobOptions): Pro
   return { stored };
 }
 
-/** Takes memory for a blob once its first byte has come: a header alone, which promises bytes, holds none. */
+/** Takes memory for a blob once its first byte has come. The header of an entry, which only promises bytes, holds none. */
 export async function holdFor(
   body: PeekableBytes,
   bytes: number,

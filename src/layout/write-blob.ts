@@ -1,6 +1,6 @@
 /**
- * Writes blobs under their digests. A store knows keys and bytes alone; here its `conflict` is compared with the blob: the same
- * blob is there, or a damaged object.
+ * Writes blobs under their digests. A store knows keys and bytes alone. After a `conflict` the object that is there is compared
+ * with the blob: it is the same blob, or a damaged object.
  */
 import { StowageError } from "../errors.ts";
 import { hexOf } from "../oci/descriptor.ts";
@@ -23,15 +23,18 @@ export interface BlobBytes extends BlobIdentity {
   readonly body: Uint8Array | AsyncIterable<Uint8Array>;
 }
 
-export interface WriteBlobOptions {
+/** Where a blob goes. */
+export interface BlobTarget {
   readonly store: ObjectStore;
   readonly signal?: AbortSignal | undefined;
+  /** Reads the blobs that the store has, and writes those again that are damaged. */
+  readonly repair?: boolean | undefined;
 }
 
 type Send = (key: string, condition: PutCondition) => Promise<WriteResult["outcome"]>;
 
 /** Creates the blob, or replaces a damaged object, unless it is present. */
-export async function writeBlob(blob: BlobBytes, state: BlobState, options: WriteBlobOptions): Promise<BlobStatus> {
+export async function writeBlob(blob: BlobBytes, state: BlobState, options: BlobTarget): Promise<BlobStatus> {
   const { store, signal } = options;
   const { digest, size, body } = blob;
   return settleBlob(blob, state, options, async (key, condition) => {
@@ -46,7 +49,7 @@ export async function copyToBlob(
   from: string,
   blob: BlobIdentity,
   state: BlobState,
-  options: WriteBlobOptions,
+  options: BlobTarget,
 ): Promise<BlobStatus> {
   const { store, signal } = options;
   const { digest, size } = blob;
@@ -59,7 +62,7 @@ export async function copyToBlob(
 async function settleBlob(
   { digest, size }: BlobIdentity,
   state: BlobState,
-  { store, signal }: WriteBlobOptions,
+  { store, signal }: BlobTarget,
   send: Send,
 ): Promise<BlobStatus> {
   if (state === "present") return state;
@@ -78,11 +81,6 @@ async function settleBlob(
   });
 }
 
-// Decides whether a load can rest on what the store has under a blob's digest, or has to write the blob again.
-//
-// A size tells most damage, by the HEAD that a load makes anyway. A manifest is small and decides what an image is: its
-// bytes are read and compared by each load. All other blobs are read only by a load that is told to repair.
-
 /** What names a blob. */
 export interface BlobIdentity {
   /** `sha256:<64 hex>`; decides the key. */
@@ -91,21 +89,19 @@ export interface BlobIdentity {
   readonly size: number;
 }
 
-export interface FindDamageOptions {
-  readonly store: ObjectStore;
-  readonly signal: AbortSignal;
-  /** Reads every blob that is present. */
-  readonly repair?: boolean | undefined;
-}
-
 /** `replaces`: the ETag of a damaged object; without one there is no object. */
 export type BlobState = "present" | { readonly replaces: string | undefined };
 
-/** `found` is what a HEAD says of the blob's key. `bytes` are those of the blob, where they are in memory. */
+/**
+ * Decides whether a load can rest on the object under a blob's digest. `found` is the answer to a HEAD, which tells most damage
+ * by the size. A manifest is small and decides what an image is: its bytes, if they are in memory, are compared by each load. All
+ * other blobs are read only by a load that repairs.
+ */
 export async function findDamage(
   { digest, size }: BlobIdentity,
   found: ObjectInfo | undefined,
-  { bytes, store, signal, repair = false }: FindDamageOptions & { readonly bytes?: Uint8Array | undefined },
+  { store, signal, repair = false }: BlobTarget,
+  bytes?: Uint8Array,
 ): Promise<BlobState> {
   if (found?.size !== size) return { replaces: found?.etag };
   if (!repair && (bytes === undefined || !looksLikeManifest(bytes))) return "present";

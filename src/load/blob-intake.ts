@@ -1,6 +1,6 @@
 /**
- * Takes the blobs of one load: each is read from the archive in turn, while those before it are still on their way into
- * the store. Remembers what the rest of the load asks for: sizes, and the manifests themselves.
+ * Stores the blobs of one load. Each is read from the archive in turn, while those before it are still on their way into the
+ * store. Remembers what the rest of the load asks for: sizes and manifests.
  */
 import type { ArchiveEntry, EntryType } from "../archive/read-archive.ts";
 import type { StowageError } from "../errors.ts";
@@ -15,16 +15,12 @@ import type { BlobReceipt } from "./receipt.ts";
 /** Blobs of one load on their way into the store. Measured: 32 at a time are as fast as 64, and four times 8. */
 const maxPendingBlobs = 32;
 
-/** Bytes of manifests that one load keeps in memory, beside the budget; beyond it they are read again from the store. */
+/** Bytes of manifests that one load keeps in memory, beside the budget. Further manifests are read again from the store. */
 const maxKeptManifestBytes = 1024 * 1024;
 
-export interface BlobIntakeOptions extends StoreBlobOptions {
-  /** Called once, when a blob cannot be stored, so that the load can stop reading. */
-  readonly onFailure: (error: unknown) => void;
-}
-
 export class BlobIntake {
-  readonly #options: BlobIntakeOptions;
+  readonly #options: StoreBlobOptions;
+  readonly #onFailure: (error: unknown) => void;
   readonly #sizes = new Map<string, number>();
   readonly #manifests = new Map<string, Uint8Array>();
   readonly #receipts: BlobReceipt[] = [];
@@ -34,12 +30,14 @@ export class BlobIntake {
   #keptBytes = 0;
   #failure: { readonly error: unknown } | undefined;
 
-  constructor(options: BlobIntakeOptions) {
+  /** `onFailure` is called when a blob cannot be stored, so that the load can stop reading. */
+  constructor(options: StoreBlobOptions, onFailure: (error: unknown) => void) {
     this.#options = options;
+    this.#onFailure = onFailure;
   }
 
   /** Reads the blob's body to its end; it may be stored later, see `settled`. Throws if size or digest are wrong. */
-  async take(blob: IncomingBlob): Promise<void> {
+  async store(blob: IncomingBlob): Promise<void> {
     if (this.#sizes.has(blob.digest)) return new VerifiedBytes(blob.body, blob).drain(); // the same once more
     await this.#room();
     const { bytes, stored } = await storeBlob(blob, this.#options);
@@ -47,18 +45,18 @@ export class BlobIntake {
     this.#follow(blob, stored);
   }
 
-  /** Takes a blob that the archive has in no file of its own. */
-  async takeBytes(bytes: Uint8Array, digest: string): Promise<void> {
-    await this.take({ digest, size: bytes.length, body: new ByteReader(once(bytes)).stream() });
+  /** Stores a blob that is no file of the archive. */
+  async storeBytes(bytes: Uint8Array, digest: string): Promise<void> {
+    await this.store({ digest, size: bytes.length, body: new ByteReader(once(bytes)).stream() });
   }
 
   /**
-   * Takes a blob that need not say its digest, and returns it. Throws `DIGEST_INVALID` if it does and is wrong; as long as
-   * nobody asks for this blob, that does no harm: nothing is stored of it.
+   * Stores a blob whose digest may be unknown, and returns the digest. Throws `DIGEST_INVALID` on a wrong claim: nothing of the
+   * blob is stored then.
    */
-  async takeUnnamed({ claimed, size, body }: UnnamedBlob & { readonly claimed: string | undefined }): Promise<string> {
+  async storeUnnamed({ claimed, size, body }: UnnamedBlob & { readonly claimed: string | undefined }): Promise<string> {
     if (claimed !== undefined && size > this.#options.store.partBytes) {
-      await this.take({ digest: claimed, size, body });
+      await this.store({ digest: claimed, size, body });
       return claimed;
     }
     await this.#room();
@@ -70,12 +68,12 @@ export class BlobIntake {
     return digest;
   }
 
-  /** Remembers that the archive has no file where a blob, or a folder of them, should be. It matters if an image needs it. */
+  /** Remembers that the archive has no file in the place of a blob, or of the folder of blobs. An image may need it. */
   refuse({ path, type }: Pick<ArchiveEntry, "path" | "type">): void {
     this.#unusable.set(path, type);
   }
 
-  /** Waits until every blob is in the store. Throws the first failure, once nothing is under way any more. */
+  /** Waits until every blob is in the store. Throws the first failure, once no blob is on its way any more. */
   async settled(): Promise<void> {
     while (this.#pending.size > 0) await Promise.all(this.#pending);
     if (this.#failure !== undefined) throw this.#failure.error;
@@ -91,7 +89,7 @@ export class BlobIntake {
     return this.#manifests.get(digest);
   }
 
-  /** Why there is no such blob in the archive, if it has a link, a device or the like in its place. */
+  /** The error for a blob in whose place the archive has a link, a device or the like. */
   unusable(digest: string): StowageError | undefined {
     for (const path of [`blobs/${digest.replace(":", "/")}`, "blobs/sha256", "blobs"]) {
       const type = this.#unusable.get(path);
@@ -100,7 +98,7 @@ export class BlobIntake {
     return undefined;
   }
 
-  /** What became of each blob, once all are settled, in the archive's order. */
+  /** The result for each blob, in the archive's order, once all are settled. */
   receipts(): readonly BlobReceipt[] {
     const byDigest = new Map(this.#receipts.map((receipt) => [receipt.digest, receipt]));
     return [...this.#sizes.keys()].flatMap((digest) => byDigest.get(digest) ?? []);
@@ -118,7 +116,7 @@ export class BlobIntake {
         (status) => void this.#receipts.push({ digest, size, status }),
         (error: unknown) => {
           this.#failure ??= { error };
-          this.#options.onFailure(error);
+          this.#onFailure(error);
         },
       )
       .finally(() => this.#pending.delete(task));

@@ -1,12 +1,11 @@
 /**
- * The files of a docker-archive. Which of them an image needs is said by `manifest.json`, which mostly comes last; so each
- * file that can be a layer or a config is stored as it comes, and what is wrong with one, or with a link, matters only
- * once an image asks for it: an image layout may have such files beside its own.
+ * The files of a docker-archive. `manifest.json` says which of them an image needs, and mostly comes last. So each file that can
+ * be a layer or a config is stored as it comes. A file or a link that is wrong matters only once an image asks for it: an image
+ * layout may have such files beside its own.
  */
 import { folderOf, resolvePath } from "../archive/entry-path.ts";
 import type { ArchiveEntry } from "../archive/read-archive.ts";
-import { quote, StowageError } from "../errors.ts";
-import type { LoadLimits } from "../limits.ts";
+import { StowageError, limitExceeded, quote } from "../errors.ts";
 import { digestInName, isLegacyName, isPartName } from "../oci/docker-manifest.ts";
 import { collectBytes, isSameAs } from "../streams/collect-bytes.ts";
 import type { BlobIntake } from "./blob-intake.ts";
@@ -15,27 +14,22 @@ import { type IgnoredEntry, maxIgnoredEntries } from "./receipt.ts";
 
 /** Characters of all paths and links that are remembered. */
 const maxPathCharacters = 4 * 1024 * 1024;
-/** Links that lead from one to the next, as many as Linux follows. */
+/** Links that lead from one to the next. Linux follows as many. */
 const maxLinks = 40;
-/** As many as tell how a layer is compressed. */
+/** Bytes that tell how a layer is compressed. */
 export const maxFirstBytes = 4;
 
 export interface DockerFile {
   readonly digest: string;
-  /** Four of them, if it has so many. */
+  /** The first four bytes, or all of a shorter file. */
   readonly firstBytes: Uint8Array;
 }
 
 export interface FoundFile {
-  /** Where it is, once all links have been followed. */
+  /** The path at the end of all links. */
   readonly path: string;
   /** Undefined if the archive has no such file. */
   readonly file: DockerFile | undefined;
-}
-
-export interface DockerFilesOptions {
-  readonly intake: BlobIntake;
-  readonly limits: LoadLimits;
 }
 
 type Remembered =
@@ -44,7 +38,8 @@ type Remembered =
   | { readonly kind: "unusable"; readonly error: StowageError };
 
 export class DockerFiles {
-  readonly #options: DockerFilesOptions;
+  readonly #intake: BlobIntake;
+  readonly #maxManifestBytes: number;
   readonly #entries = new Map<string, Remembered>();
   readonly #needed = new Set<string>();
   readonly #others: IgnoredEntry[] = [];
@@ -53,16 +48,17 @@ export class DockerFiles {
   #manifest: Uint8Array | StowageError | undefined;
   #isBesideLayout = false;
 
-  constructor(options: DockerFilesOptions) {
-    this.#options = options;
+  constructor(intake: BlobIntake, maxManifestBytes: number) {
+    this.#intake = intake;
+    this.#maxManifestBytes = maxManifestBytes;
   }
 
   /** Reads an entry that is no part of an image layout. */
-  async take(entry: ArchiveEntry): Promise<void> {
+  async read(entry: ArchiveEntry): Promise<void> {
     const { type, linkTarget = "" } = entry;
     const path = resolvePath(entry.path);
     const isFile = type === "file" || type === "contiguous-file";
-    if (isFile && path === "manifest.json") return this.#takeManifest(entry);
+    if (isFile && path === "manifest.json") return this.#readManifest(entry);
     if (this.#isBesideLayout) return;
     if (path === "repositories") this.#hasRepositories = true;
     if (path === undefined || isLegacyName(path)) return;
@@ -70,14 +66,14 @@ export class DockerFiles {
     else if (type === "symlink") {
       this.#remember(path, { kind: "link", target: resolvePath(linkTarget, folderOf(path)) });
     } else if (isFile && isPartName(path) && this.#pathCharacters <= maxPathCharacters) {
-      this.#remember(path, await this.#takePart(entry, path));
+      this.#remember(path, await this.#storePart(entry, path));
     } else if (this.#others.length < maxIgnoredEntries) {
       const reason = isFile ? "not part of a docker-archive" : `${describeType(type)}, not a file`;
       this.#others.push({ path: entry.label ?? entry.path, reason });
     }
   }
 
-  /** Lets go of all but `manifest.json`, whose names count for the images of a layout as well. */
+  /** Forgets all but `manifest.json`, whose names count for the images of a layout as well. */
   keepNamesAlone(): void {
     this.#isBesideLayout = true;
     this.#entries.clear();
@@ -97,8 +93,8 @@ export class DockerFiles {
   }
 
   /**
-   * What an image means by a path. Follows links, also to what came later. Throws `ARCHIVE_INVALID` if they lead nowhere,
-   * and what is wrong with the file.
+   * The file that an image means by a path. Follows links, also to files that came later. Throws `ARCHIVE_INVALID` if they lead
+   * nowhere, and the error of a file that is wrong.
    */
   find(wanted: string): FoundFile {
     let path = resolvePath(wanted.replace(/^\/+/, "")); // imgutil means the top of the archive by "/"
@@ -113,26 +109,27 @@ export class DockerFiles {
     throw unusablePath(wanted, `more than ${maxLinks} links lead from one to the next`);
   }
 
-  /** Throws `LIMIT_EXCEEDED` if there were so many files that the later ones were not looked at. */
+  /** Throws `LIMIT_EXCEEDED` if there were more files than are remembered. */
   checkComplete(): void {
     if (this.#pathCharacters <= maxPathCharacters) return;
-    throw new StowageError(
-      "LIMIT_EXCEEDED",
-      `Cannot load the archive: the paths of its files have more than ${maxPathCharacters} characters together`,
-    );
+    const problem = `Cannot load the archive: the paths of its files have ${this.#pathCharacters} characters together or more`;
+    throw limitExceeded(problem, { expected: maxPathCharacters });
   }
 
-  /** What nobody has asked for; links, which old tools look for, are not counted. */
+  /** The files that no image asked for. Links are left out: old tools look for them. */
   unneeded(): readonly IgnoredEntry[] {
     const files = [...this.#entries].filter(([path, { kind }]) => kind !== "link" && !this.#needed.has(path));
     const reason = "named by no image in manifest.json";
     return [...this.#others, ...files.map(([path]) => ({ path, reason }))].slice(0, maxIgnoredEntries);
   }
 
-  async #takeManifest({ size, body }: ArchiveEntry): Promise<void> {
-    const { maxManifestBytes } = this.#options.limits;
-    if (size > maxManifestBytes) {
-      this.#manifest = tooLarge(size, maxManifestBytes);
+  async #readManifest({ size, body }: ArchiveEntry): Promise<void> {
+    if (size > this.#maxManifestBytes) {
+      this.#manifest = limitExceeded(`Cannot read manifest.json: it has ${size} bytes`, {
+        limit: "maxManifestBytes",
+        found: size,
+        expected: this.#maxManifestBytes,
+      });
       return;
     }
     if (this.#manifest === undefined) this.#manifest = await collectBytes(body, size);
@@ -141,10 +138,10 @@ export class DockerFiles {
     }
   }
 
-  async #takePart({ size, body }: ArchiveEntry, path: string): Promise<Remembered> {
+  async #storePart({ size, body }: ArchiveEntry, path: string): Promise<Remembered> {
     const firstBytes = Uint8Array.from(await body.peek(maxFirstBytes));
     try {
-      const digest = await this.#options.intake.takeUnnamed({ claimed: digestInName(path), size, body });
+      const digest = await this.#intake.storeUnnamed({ claimed: digestInName(path), size, body });
       return { kind: "file", file: { digest, firstBytes } };
     } catch (error) {
       if (error instanceof StowageError && error.code === "DIGEST_INVALID") return { kind: "unusable", error };
@@ -173,14 +170,6 @@ function differs(path: string): string {
 
 function unusablePath(path: string, reason: string): StowageError {
   return new StowageError("ARCHIVE_INVALID", `Cannot find ${quote(path)} in the archive: ${reason}`);
-}
-
-function tooLarge(found: number, expected: number): StowageError {
-  return new StowageError(
-    "LIMIT_EXCEEDED",
-    `Cannot read manifest.json: it has ${found} bytes, at most ${expected} are allowed (maxManifestBytes)`,
-    { detail: { limit: "maxManifestBytes", found, expected } },
-  );
 }
 
 function tooOld(): StowageError {

@@ -68,7 +68,7 @@ class ImageMaker {
     const bytes = serializeManifest(config, layers);
     checkBytes(`Cannot make image ${nameOf(image)}: its manifest would have`, bytes.length, layout.limits);
     const manifest = { digest: await digestOf(bytes), size: bytes.length };
-    await intake.takeBytes(bytes, manifest.digest);
+    await intake.storeBytes(bytes, manifest.digest);
     return { mediaType: ociManifestType, ...manifest };
   }
 

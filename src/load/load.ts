@@ -75,7 +75,7 @@ export class Load {
     this.layout = layout.through(store);
     this.json = new ParsedJson(layout, this);
     const onFailure = (error: unknown): void => this.fail(error);
-    this.intake = new BlobIntake({ store, budget: layout.budget, caller, signal: this.signal, repair, onFailure });
+    this.intake = new BlobIntake({ store, budget: layout.budget, caller, signal: this.signal, repair }, onFailure);
   }
 
   /** The requests that the load has made of the store so far. */
@@ -94,7 +94,7 @@ export class Load {
       const problem = "Cannot load the archive: too many of its blobs are in no file, but in descriptors or made here";
       throw limitExceeded(problem, { expected: maxListed });
     }
-    await this.intake.takeBytes(bytes, digest);
+    await this.intake.storeBytes(bytes, digest);
     await this.intake.settled();
   }
 }

@@ -1,6 +1,6 @@
-/** The reading half of a load: goes through the archive once, hands on its blobs and keeps its index. */
+/** The reading half of a load: goes through the archive once, stores its blobs and keeps its index. */
 import { type ArchiveEntry, type ReadArchiveOptions, readArchive } from "../archive/read-archive.ts";
-import { StowageError } from "../errors.ts";
+import { StowageError, limitExceeded } from "../errors.ts";
 import type { LoadLimits } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { parseManifest } from "../oci/manifest.ts";
@@ -19,7 +19,7 @@ import { type IgnoredEntry, maxIgnoredEntries } from "./receipt.ts";
 /** Bytes of an `oci-layout`, which says a version and nothing more. */
 const maxLayoutFileBytes = 4096;
 
-/** As many names as a docker-archive may have: each is in the receipt. */
+/** Images of one index, and names of one docker-archive: each is in the receipt. */
 const maxRoots = 10_000;
 
 /** What an archive holds besides blobs. */
@@ -34,39 +34,35 @@ export interface ArchiveContents {
   readonly ignored: readonly IgnoredEntry[];
 }
 
-export interface TakeOptions extends Pick<ReadArchiveOptions, "holdWindow" | "received"> {
-  readonly intake: BlobIntake;
-  readonly limits: LoadLimits;
-}
-
 /**
- * Reads the archive to its end. Its index is looked at only then: its place in the archive is not guaranteed. Until an index
- * and a blob or an `oci-layout` have come, any archive may turn out to be a docker-archive.
+ * Reads the archive to its end. The index may come anywhere, and is looked at only then. Until an index and a blob or an
+ * `oci-layout` have come, any archive may turn out to be a docker-archive.
  * Throws `ARCHIVE_INVALID`, `INDEX_INVALID`, `LIMIT_EXCEEDED`, or what a blob has wrong.
  */
 export async function takeEntries(
   source: AsyncIterable<Uint8Array>,
-  { intake, limits, holdWindow, received }: TakeOptions,
+  intake: BlobIntake,
+  options: ReadArchiveOptions & LoadLimits,
 ): Promise<ArchiveContents> {
   const ignored: IgnoredEntry[] = [];
-  const dockerFiles = new DockerFiles({ intake, limits });
+  const dockerFiles = new DockerFiles(intake, options.maxManifestBytes);
   let layoutFile: Uint8Array | undefined;
   let index: Uint8Array | undefined;
   let hasBlobs = false;
   let isLayout = false;
-  for await (const entry of readArchive(source, { ...limits, holdWindow, received })) {
-    checkFileBytes(entry, limits);
+  for await (const entry of readArchive(source, options)) {
+    checkFileBytes(entry, options);
     const role = classifyEntry(entry);
-    if (role.kind === "blob") await intake.take({ digest: role.digest, size: entry.size, body: entry.body });
+    if (role.kind === "blob") await intake.store({ digest: role.digest, size: entry.size, body: entry.body });
     else if (role.kind === "index.json") {
-      const allowed = { maxBytes: limits.maxManifestBytes, limit: "maxManifestBytes" };
+      const allowed = { maxBytes: options.maxManifestBytes, limit: "maxManifestBytes" };
       index = await readLayoutFile(entry, index, { ...allowed, code: "INDEX_INVALID" });
     } else if (role.kind === "oci-layout") {
-      const options = { maxBytes: maxLayoutFileBytes, code: "ARCHIVE_INVALID" } as const;
-      layoutFile = await readLayoutFile(entry, layoutFile, options);
+      const allowed = { maxBytes: maxLayoutFileBytes, code: "ARCHIVE_INVALID" } as const;
+      layoutFile = await readLayoutFile(entry, layoutFile, allowed);
     } else if (role.kind !== "directory") {
       if (role.kind === "unusable blob") intake.refuse(entry);
-      await dockerFiles.take(entry);
+      await dockerFiles.read(entry);
       if (ignored.length < maxIgnoredEntries) ignored.push(ignore(entry));
     }
     hasBlobs ||= isAmongBlobs(entry.path);
@@ -77,14 +73,11 @@ export async function takeEntries(
   return { index, isLayout, dockerFiles, ignored };
 }
 
-/** Of any file: one that no image needs has to be read to its end as well. */
+/** Counts for every file: a file that no image needs has to be read to its end as well. */
 function checkFileBytes({ path, size }: ArchiveEntry, { maxBlobBytes }: LoadLimits): void {
   if (size <= maxBlobBytes) return;
-  throw new StowageError(
-    "LIMIT_EXCEEDED",
-    `Cannot take "${path}": it has ${size} bytes, at most ${maxBlobBytes} are allowed (maxBlobBytes)`,
-    { detail: { limit: "maxBlobBytes", path, found: size, expected: maxBlobBytes } },
-  );
+  const excess = { limit: "maxBlobBytes", path, found: size, expected: maxBlobBytes };
+  throw limitExceeded(`Cannot take "${path}": it has ${size} bytes`, excess);
 }
 
 function ignore(entry: ArchiveEntry): IgnoredEntry {
@@ -95,15 +88,15 @@ function ignore(entry: ArchiveEntry): IgnoredEntry {
   return { path, reason: "not part of an image layout" };
 }
 
-/** What an `index.json` names. Throws `INDEX_INVALID`, `LIMIT_EXCEEDED`, or what a descriptor has wrong. */
+/** The descriptors in an `index.json`. Throws `INDEX_INVALID`, `LIMIT_EXCEEDED`, or what a descriptor has wrong. */
 export function parseRoots(bytes: Uint8Array): readonly Descriptor[] {
   const index = parseIndex(bytes);
   if (index.kind !== "index")
     throw new StowageError("INDEX_INVALID", "Cannot read index.json: found an image manifest");
   const found = index.manifests.length;
   if (found > maxRoots) {
-    const message = `Cannot load the archive: its index.json names ${found} images, at most ${maxRoots} are allowed`;
-    throw new StowageError("LIMIT_EXCEEDED", message, { detail: { found, expected: maxRoots } });
+    const problem = `Cannot load the archive: its index.json names ${found} images`;
+    throw limitExceeded(problem, { found, expected: maxRoots });
   }
   if (found > 0) return index.manifests;
   throw new StowageError("INDEX_INVALID", "Cannot load the archive: its index.json names no image");

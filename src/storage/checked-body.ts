@@ -11,8 +11,8 @@ export interface CheckedBodyOptions {
 }
 
 /**
- * Fails if reading fails or ends early. A reader that leaves, even before the first byte, closes the connection or the file: a
- * generator that nobody has begun to read would not.
+ * Fails if reading fails or ends early. A reader that leaves closes the connection or the file, also before its first read: a
+ * generator would not do that.
  */
 export function checkedBody({ next, size, close, fail }: CheckedBodyOptions): AsyncIterable<Uint8Array> {
   let received = 0;

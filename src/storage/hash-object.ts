@@ -3,21 +3,16 @@ import { createHash } from "node:crypto";
 import { abortable } from "../streams/abortable.ts";
 import type { CallOptions, StoredObject } from "./object-store.ts";
 
-export interface HashObjectOptions extends CallOptions {
-  /** Told of bytes that have been read. */
-  readonly onBytes?: ((bytes: number) => void) | undefined;
-}
-
 export interface HashedObject {
   readonly digest: string;
   /** Length in bytes. */
   readonly size: number;
 }
 
-/** Reads the object to its end and returns what its bytes are. */
+/** Reads the object to its end. `onBytes` is told the length of each chunk. */
 export async function hashObject(
   { body }: StoredObject,
-  { signal, onBytes }: HashObjectOptions = {},
+  { signal, onBytes }: CallOptions & { readonly onBytes?: ((bytes: number) => void) | undefined } = {},
 ): Promise<HashedObject> {
   const hash = createHash("sha256");
   let size = 0;

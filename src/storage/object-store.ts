@@ -56,7 +56,7 @@ export interface SendOptions extends CallOptions {
 
 /** How bytes in memory are written. */
 export interface PutOptions extends SendOptions {
-  /** Decided by the store in one step. Without a condition the object is written whatever is there. */
+  /** Decided by the store in one step. Without a condition the object is written in any case. */
   readonly condition?: PutCondition | undefined;
   /** SHA-256 of the bytes in hex. The store compares it with the bytes, if it can. */
   readonly checksum?: string | undefined;

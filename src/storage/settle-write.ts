@@ -16,7 +16,7 @@ export interface WrittenObject extends ObjectInfo {
 export interface FailedWrite extends SendOptions {
   readonly writeId: string;
   readonly condition: PutCondition | undefined;
-  /** Was the last try answered with a lost race? An earlier one may have been done. */
+  /** Was the last try answered with a lost race? An earlier try may have been done. */
   readonly isLost: boolean;
   /** What went wrong. */
   readonly failure: StowageError;
@@ -24,7 +24,7 @@ export interface FailedWrite extends SendOptions {
   readonly look: () => Promise<WrittenObject | undefined>;
 }
 
-/** Decides by what is there. Throws `failure` if nobody can tell of a write without a condition. */
+/** Decides by the object that is there. Throws `failure` if that does not tell of a write without a condition. */
 export async function settleWrite(write: FailedWrite): Promise<PutResult> {
   const { writeId, condition, isLost, failure, look, once = false, signal } = write;
   signal?.throwIfAborted();
@@ -40,7 +40,7 @@ export async function settleWrite(write: FailedWrite): Promise<PutResult> {
   return { unanswered: failure };
 }
 
-/** Would a write on this condition be taken in the state that was found? */
+/** Does the condition hold in the state that was found? */
 export function holds(condition: PutCondition, found: ObjectInfo | undefined): boolean {
   return found?.etag === (condition === "absent" ? undefined : condition.etag);
 }

@@ -1,8 +1,9 @@
-/** Reads a whole stream of known length into memory. The caller has bounded `size`. */
+/** Whole streams of known length, and bytes in memory. */
 import { Buffer } from "node:buffer";
 
+/** Reads a stream into memory. The caller has bounded `size`. Throws if the stream is longer; a shorter one is no error. */
 export async function collectBytes(source: AsyncIterable<Uint8Array>, size: number): Promise<Uint8Array> {
-  const bytes = Buffer.allocUnsafeSlow(size); // what is not written to is not returned
+  const bytes = Buffer.allocUnsafeSlow(size); // the rest that is not written to is not returned
   let length = 0;
   for await (const chunk of source) {
     if (length + chunk.length > size) throw new RangeError(`Cannot collect more than the expected ${size} bytes`);
@@ -12,9 +13,7 @@ export async function collectBytes(source: AsyncIterable<Uint8Array>, size: numb
   return bytes.subarray(0, length);
 }
 
-// Compares a stream with bytes that are in memory, without holding it too.
-
-/** Reads the stream to its end. */
+/** Compares a stream with bytes in memory, without holding the stream too. Reads the stream to its end. */
 export async function isSameAs(bytes: Uint8Array, source: AsyncIterable<Uint8Array>): Promise<boolean> {
   let isSame = true;
   let at = 0;

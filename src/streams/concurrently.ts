@@ -1,8 +1,8 @@
 /** Works on the items of a list or a stream, several at a time. */
 
 /**
- * Calls `work` for each item. At most `limit` items are held at once, the next one that a stream makes included. Throws the
- * first error, of the source or of the work, once no work is under way any more.
+ * Calls `work` for each item. At most `limit` items are held at once, including the next item of a stream. Throws the first
+ * error, of the source or of the work, once no work is under way any more.
  */
 export async function concurrently<T>(
   items: Iterable<T> | AsyncIterable<T>,

@@ -1,4 +1,6 @@
-/** Waits for a promise, but no longer than so many milliseconds: returns whether it was kept in time. */
+/** Promises, work and timers with a time limit. */
+
+/** Waits for a promise, but no longer than `ms` milliseconds. Returns whether the promise resolved in time. */
 export async function inTime(promise: Promise<unknown>, ms: number): Promise<boolean> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), ms)));
@@ -9,19 +11,16 @@ export async function inTime(promise: Promise<unknown>, ms: number): Promise<boo
   }
 }
 
-// Work that has to be done within a time.
-
-export interface WithinSecondsOptions {
-  readonly seconds: number;
-  /** What the work's signal fires with when the time is over. */
-  readonly late: () => Error;
-  /** Ends the work as well. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** Does the work with a signal that fires when the time is over. It is the work that then has to clean up and throw. */
+/**
+ * Does the work with a signal that fires with the error `late` when the time is over, or when the given signal fires. The work
+ * then has to clean up and throw.
+ */
 export async function withinSeconds<T>(
-  { seconds, late, signal }: WithinSecondsOptions,
+  {
+    seconds,
+    late,
+    signal,
+  }: { readonly seconds: number; readonly late: () => Error; readonly signal?: AbortSignal | undefined },
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const over = new AbortController();
@@ -33,16 +32,14 @@ export async function withinSeconds<T>(
   }
 }
 
-// A timer that keeps no process running and that any length of time can be given to.
-
-/** What timers of all platforms can count to; more is some 24 days, and as good as never. */
+/** The longest time of a timer on all platforms: some 24 days. A longer time never ends. */
 const maxTimerMs = 2 ** 31 - 1;
 
 export interface Timer {
   stop(): void;
 }
 
-/** Calls `onTime` once, after so many seconds, unless it is stopped before. */
+/** Calls `onTime` once, after this number of seconds, unless it is stopped before. The timer keeps no process running. */
 export function startTimer(seconds: number, onTime: () => void): Timer {
   const ms = seconds * 1000;
   if (ms > maxTimerMs) return { stop: () => undefined };

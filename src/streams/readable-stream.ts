@@ -1,11 +1,11 @@
-/** Bytes from and to web streams, for the edges where a platform speaks in them. */
+/** Bytes from and to web streams, for platforms that use them. */
 
-/** Can be left at any time, also before the first chunk. */
+/** Chunks whose reader may leave at any time, also before the first chunk. */
 export interface ByteChunks extends AsyncIterableIterator<Uint8Array> {
   return(): Promise<IteratorReturnResult<undefined>>;
 }
 
-/** Reads a body chunk by chunk; whoever leaves early cancels it. */
+/** Reads a body chunk by chunk. A reader that leaves early cancels it. */
 export function readableToBytes(body: ReadableStream<Uint8Array> | null): ByteChunks {
   if (body === null) return chunksOf(undefined, async () => undefined);
   const reader = body.getReader();
@@ -16,9 +16,9 @@ export function readableToBytes(body: ReadableStream<Uint8Array> | null): ByteCh
 const readBytes = 64 * 1024;
 
 /**
- * Reads a byte stream as `readableToBytes` does, but into memory that it brings: otherwise workerd hands out 4 KiB at a
- * time, and is several times as slow. Chunks are kept by whoever gets them, so each has memory of its own; of a read that
- * filled little of it the bytes are copied, lest a few of them hold on to much. Any other stream is read as it is.
+ * Reads a byte stream as `readableToBytes` does, but into memory of its own: without it workerd hands out 4 KiB at a time, and
+ * is several times as slow. Chunks are kept by those who read them, so each chunk has its own memory. If a read fills less than
+ * half of its memory, the bytes are copied and the memory is used again. Any other stream is read as it is.
  */
 export function byteStreamToBytes(body: ReadableStream<Uint8Array> | null): ByteChunks {
   if (body === null) return readableToBytes(null);
@@ -35,7 +35,7 @@ export function byteStreamToBytes(body: ReadableStream<Uint8Array> | null): Byte
   });
 }
 
-/** Undefined where it is no byte stream; to Deno a short body that has arrived already is none. */
+/** Undefined if it is no byte stream. In Deno a short body that has arrived already is none. */
 function byobReaderOf(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader | undefined {
   try {
     return body.getReader({ mode: "byob" });
@@ -56,14 +56,14 @@ function chunksOf(
       return value === undefined ? { done: true, value } : { done: false, value };
     },
     async return() {
-      await reader?.cancel().catch(() => undefined); // nothing is left to say to whoever sent it
+      await reader?.cancel().catch(() => undefined); // a failure to cancel helps no reader
       return { done: true, value: undefined };
     },
   };
   return chunks;
 }
 
-/** A stream that reads on only as fast as it is read; cancelling it ends the reading. */
+/** A stream that reads its source only as fast as it is read itself. Cancelling the stream closes the source. */
 export function bytesToReadable(source: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array> {
   const iterator = source[Symbol.asyncIterator]();
   return new ReadableStream<Uint8Array>(

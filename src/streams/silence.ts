@@ -13,13 +13,13 @@ export interface SilenceLimits {
   readonly isOverdrawn?: (() => boolean) | undefined;
 }
 
-/** The least that a source has to bring while others wait. It does not apply before the first byte: nothing is held then. */
+/** The least that a source has to bring while others wait. It does not apply before the first byte: then nothing is held. */
 interface Demand {
-  /** In each while of this many seconds of waiting for the source it has to bring `minBytes`, and never nothing. */
+  /** Each time that this number of seconds was spent waiting for the source, it must have brought `minBytes`. */
   readonly seconds: number;
   readonly minBytes: number;
   readonly applies: () => boolean;
-  /** For messages: who waits. */
+  /** For messages: why more is demanded. */
   readonly why: string;
 }
 
@@ -89,7 +89,7 @@ function nextMultiple(step: number, of: number): number {
   return (Math.floor(of / step) + 1) * step;
 }
 
-/** Counts what a source brings in each while of waiting for it. */
+/** Counts the bytes of a source, and the time spent waiting for them. */
 class Pace {
   readonly demand: Demand;
   #bytes = 0;
@@ -99,7 +99,7 @@ class Pace {
     this.demand = demand;
   }
 
-  /** Has a while just ended in which too little came, although others wait? */
+  /** Has the time of the demand just ended with too few bytes, although others wait? */
   isTooSlow(bytes: number, waitedMs: number): boolean {
     this.#bytes += bytes;
     this.#waitedMs += waitedMs;

@@ -76,7 +76,7 @@ export class WatchedSource implements AsyncIterableIterator<Uint8Array, undefine
     return this;
   }
 
-  async next(): Promise<Result> {
+  next(): Promise<Result> {
     return new Promise((resolve, reject) => {
       const first = this.#first;
       this.#first = undefined;

@@ -135,7 +135,7 @@ describeIfFound("readArchive", missingTools(["tar"]), () => {
   it("refuses more entries than are allowed", async () => {
     await expect(readEntries(chunksOf(tar(files, []), 512), 3)).rejects.toMatchObject({
       code: "LIMIT_EXCEEDED",
-      message: expect.stringContaining("more than 3 entries") as string,
+      message: expect.stringContaining("4 entries or more, at most 3 are allowed (maxEntries)") as string,
     });
   });
 

@@ -38,13 +38,13 @@ describe("readArchive, of zstd frames", () => {
   /** Node before 22.15 refuses it as the first as well. */
   const why =
     "createZstdDecompress" in zlib
-      ? ", after a first frame that needs no more"
-      : "; Node 22.15 or later takes 134217728";
+      ? " after a first frame that needs no more"
+      : " (Node 22.15 or later takes 134217728)";
 
   it("refuses a window that is larger than what it has asked for, or than any may be", async () => {
     await expect(windowsHeld(20, 24)).rejects.toMatchObject({
       code: "LIMIT_EXCEEDED",
-      message: `Cannot decompress the zstd body: it needs a window of 16777216 bytes, at most ${usual} are allowed${why}`,
+      message: `Cannot decompress the zstd body: it needs a window of 16777216 bytes${why}, at most ${usual} are allowed`,
     });
     await expect(windowsHeld(28, 20)).rejects.toMatchObject({ code: "LIMIT_EXCEEDED" });
   });

@@ -72,7 +72,7 @@ describe("PUT /v1/load with a Content-Encoding", () => {
     const members = [gzipSync(header), ...Array.from({ length: pieces }, () => gzipSync(piece))];
     const bomb = gzipSync(Buffer.concat(members));
     const response = await expectRefused(bomb, "gzip", 413, "LIMIT_EXCEEDED");
-    expect(await response.text()).toMatch(/more than 100 times as many \(maxExpansionRatio\)/);
+    expect(await response.text()).toMatch(/for each byte, at most 100 are allowed \(maxExpansionRatio\)/);
   });
 
   it("says that a body does not begin as it should", async () => {

@@ -228,7 +228,7 @@ describe("DirectoryStore", () => {
       message: expect.stringMatching(/^Cannot write "index.json" in file:.*\/file: E[A-Z]+: [a-z ]+$/) as unknown,
     };
     await expect(inFile.put("index.json", text("1"))).rejects.toMatchObject(expected);
-    // Nothing was done, and nobody is left in doubt about it.
+    // A refusal is an answer: nothing of the write was done.
     await expect(inFile.put("index.json", text("1"), { condition: "absent" })).rejects.toMatchObject(expected);
   });
 

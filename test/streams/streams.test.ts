@@ -208,6 +208,68 @@ describe("WatchedSource, of a silent source", () => {
   });
 });
 
+describe("WatchedSource", () => {
+  /** Chunks of one byte, and whether their source has been closed. */
+  function ones(count: number): { readonly source: AsyncIterable<Uint8Array>; readonly isClosed: () => boolean } {
+    let closed = false;
+    async function* source(): AsyncGenerator<Uint8Array> {
+      try {
+        for (let i = 0; i < count; i++) yield Uint8Array.of(i);
+      } finally {
+        closed = true;
+      }
+    }
+    return { source: source(), isClosed: () => closed };
+  }
+
+  it("waits for the first bytes, gives them to the reader, and counts them once", async () => {
+    const seen: number[] = [];
+    async function* source(): AsyncGenerator<Uint8Array> {
+      yield new Uint8Array(0);
+      yield Uint8Array.of(1, 2);
+      yield Uint8Array.of(3);
+    }
+    const watched = new WatchedSource(source());
+    await watched.begin(never);
+    watched.watch({ onChunk: ({ length }) => void seen.push(length) });
+    expect(await readAll(watched)).toEqual(Buffer.from([1, 2, 3]));
+    expect({ seen, bytes: watched.bytes }).toEqual({ seen: [2, 1], bytes: 3 });
+  });
+
+  it("watches for another signal once it is told to, and no longer for the first", async () => {
+    const [first, second] = [new AbortController(), new AbortController()];
+    const { source, isClosed } = ones(3);
+    const watched = new WatchedSource(source);
+    await watched.begin(first.signal);
+    watched.watch({ signal: second.signal });
+    first.abort(new Error("first"));
+    expect((await watched.next()).done).toBe(false);
+    second.abort(new Error("second"));
+    await expect(watched.next()).rejects.toThrow("second");
+    expect((await watched.next()).done).toBe(true);
+    expect(isClosed()).toBe(true);
+  });
+
+  it.each(["onChunk", "onEnd"])("ends with what %s throws, and closes the source", async (hook) => {
+    const { source, isClosed } = ones(2);
+    const fail = (): never => {
+      throw new Error("refused");
+    };
+    const onFailure = (error: unknown): Error => new Error("explained", { cause: error });
+    const watched = new WatchedSource(source).watch({ [hook]: fail, onFailure });
+    await expect(readAll(watched)).rejects.toMatchObject({ message: "explained", cause: { message: "refused" } });
+    expect(isClosed()).toBe(true);
+  });
+
+  it("ends a read that waits when its reader leaves", async () => {
+    const watched = new WatchedSource(stallAfter(randomBytes(10)));
+    await watched.next();
+    const waiting = watched.next();
+    await watched.return();
+    expect((await waiting).done).toBe(true);
+  });
+});
+
 describe("abortable", () => {
   it("ends a stalled source with the signal's reason, and lets go of it", async () => {
     const controller = new AbortController();

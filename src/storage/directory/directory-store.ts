@@ -52,10 +52,8 @@ import {
 import { ReserveFile } from "./reserve-file.ts";
 
 const ownFolder = ".stowage";
-/** A file that nobody has written to for this long has lost its process. */
+/** A temporary file that was last written this long ago has lost its process. */
 const abandonedMs = 60 * 60 * 1000;
-// Three facts about the layout. A store imports none of its code, but a folder of files has to serve other tools, too.
-
 /**
  * Other tools write these files, too, since an image layout has them, and each always has the same bytes. So such a file has
  * no versions, a damaged one is replaced in its place, and none takes the room of the reserve.

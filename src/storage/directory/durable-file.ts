@@ -28,7 +28,7 @@ export async function writeDurably(
   }
 }
 
-/** Makes the folder only if it is missing: somebody may have removed it since it was empty. */
+/** Makes the folder if it is missing: another process may have removed the empty folder. */
 async function openNew(path: string): Promise<FileHandle> {
   try {
     return await open(path, "wx");
@@ -56,7 +56,7 @@ export async function renameDurably(from: string, to: string): Promise<void> {
   await syncDirectory(dirname(to));
 }
 
-/** How often a folder is made that others remove at once, since it is empty. */
+/** Tries to work in a folder that other processes remove while it is empty. */
 const maxTries = 10;
 
 /**
@@ -76,7 +76,7 @@ export async function makeDirectory(path: string): Promise<void> {
   }
 }
 
-/** Does work in a folder, which is made for it; again where somebody has removed the folder meanwhile, since it was empty. */
+/** Makes a folder and does work in it. Does it again if another process has removed the empty folder meanwhile. */
 export async function inDirectory<Result>(path: string, work: () => Promise<Result>): Promise<Result> {
   for (let tries = 1; ; tries++) {
     await makeDirectory(path);

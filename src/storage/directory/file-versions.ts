@@ -42,7 +42,7 @@ import type { CallOptions } from "../object-store.ts";
 
 /** A deletion with a number of so long ago is forgotten. */
 const forgottenMs = 60 * 60 * 1000;
-/** No number is larger, whatever time a file claims: beyond 2 ** 53 they would have gaps. */
+/** The largest number, for any time that a file claims: beyond 2 ** 53 numbers would have gaps. */
 const maxNumber = 2 ** 52;
 
 /** The file that is an object's current state. */
@@ -88,7 +88,7 @@ export class FileVersions {
       const version = join(this.#folder(key), String(number));
       const stats = await statFile(version);
       if (stats !== undefined) return { path: version, number, stats, etag: versionEtag(number, stats) };
-      // Replaced in between: somebody else's swap is done, look again.
+      // Another swap has replaced it in between: look again.
     }
   }
 
@@ -140,7 +140,7 @@ export class FileVersions {
     }
   }
 
-  /** Removes the folder of a deletion that has no effect any more. One in which somebody works is not empty, and stays. */
+  /** Removes the folder of a deletion that has no effect any more. A folder in use is not empty, and stays. */
   async #forget(key: string): Promise<void> {
     const { number, live } = await this.#newest(key);
     if (live || number > (Date.now() - forgottenMs) * 1000) return;

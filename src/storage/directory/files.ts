@@ -19,7 +19,7 @@ export async function isOtherThanFile(path: string): Promise<boolean> {
   return (await unlessAbsent(lstat(path)))?.isFile() === false;
 }
 
-/** Does the link lead to a folder? Not if that is one that the link lies in: nobody would come to its end. */
+/** Does the link lead to a folder? A folder around the link does not count: a walk through it would never end. */
 export async function leadsToFolder(link: string): Promise<boolean> {
   try {
     if (!(await stat(link)).isDirectory()) return false;
@@ -45,7 +45,7 @@ export function removeFile(path: string): Promise<void> {
   return unlessAbsent(unlink(path));
 }
 
-/** Removes the files of a folder to which nobody has written for so long. */
+/** Removes the files of a folder that were last written more than `ageMs` ago. */
 export async function removeOldFiles(folder: string, ageMs: number): Promise<void> {
   for (const { name } of await readFolder(folder)) {
     const path = join(folder, name);

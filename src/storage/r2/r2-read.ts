@@ -18,7 +18,7 @@ export async function getR2Object(request: R2Request, range?: ByteRange): Promis
   const part = range && { range: { offset: range.start, length: range.end - range.start + 1 } };
   const object = await askR2(request, async () => {
     const answer = await bucket.get(at, part);
-    if (signal?.aborted) await answer?.body.cancel(); // nobody waits for it any more
+    if (signal?.aborted) await answer?.body.cancel(); // the wait for it has ended
     return answer;
   });
   if (object === null) return undefined;

@@ -108,7 +108,7 @@ export class R2Store implements ObjectStore {
       const body = expected ? this.#verified(source, expected) : source.body;
       return await this.write(to, { size, body }, options);
     } finally {
-      await source.body[Symbol.asyncIterator]().return?.(); // also if nobody began to read it
+      await source.body[Symbol.asyncIterator]().return?.(); // also if no byte of it was read
     }
   }
 

@@ -25,22 +25,18 @@ const writeAnswerMs = 30_000;
 /** A larger body may take longer to send than that, over a slow line. */
 const maxSmallBodyBytes = 64 * 1024;
 
-/** Where there is an endpoint of one's own, its region is most often a word that nobody cares about. */
+/** The region of an endpoint of one's own, if none is set. Such servers rarely look at it. */
 const ownEndpointRegion = "us-east-1";
-
-export interface S3ClientOptions {
-  /** How long a try waits for the head of an answer, in place of the usual 10 s for a read and 30 s for a small write. */
-  readonly answerMs?: number | undefined;
-}
 
 /**
  * Makes a client from the AWS SDK's own environment variables. An endpoint of one's own (`AWS_ENDPOINT_URL_S3`,
  * `AWS_ENDPOINT_URL`) is addressed path-style, and `AWS_REGION` may be left out there. What `env` does not say the SDK
- * finds as it always does: profiles, instance roles. Throws `INPUT_INVALID` for an endpoint that is no URL.
+ * finds as it always does: profiles, instance roles. `answerMs` is how long a try waits for the head of an answer, in place of
+ * the usual 10 s for a read and 30 s for a small write. Throws `INPUT_INVALID` for an endpoint that is no URL.
  */
 export function createS3Client(
   env: Readonly<Record<string, string | undefined>>,
-  { answerMs }: S3ClientOptions = {},
+  { answerMs }: { readonly answerMs?: number | undefined } = {},
 ): S3Client {
   const endpoint = endpointOf(env);
   const region = env["AWS_REGION"] || (endpoint && ownEndpointRegion);
@@ -117,7 +113,7 @@ function credentialsOf(env: Readonly<Record<string, string | undefined>>): Crede
 
 /**
  * Spares the SDK the hashing of a body for its signature. Where a request carries its SHA-256 as a checksum, that is the
- * signed payload hash too, and the store verifies it. Parts go unsigned where nobody can touch them on their way: over
+ * signed payload hash too, and the store verifies it. Parts go unsigned if they cannot be changed on their way: over
  * TLS, and within this machine. Over plain HTTP elsewhere nothing but the signature guards them: they are hashed once more.
  */
 function presetPayloadHash(client: S3Client): void {

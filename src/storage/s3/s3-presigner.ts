@@ -5,20 +5,13 @@ import { StowageError } from "../../errors.ts";
 import type { Presigner } from "../object-store.ts";
 import { createS3Client } from "./s3-client.ts";
 
-export interface S3PresignerOptions {
-  /** Signs for the address at which clients reach the bucket. Nothing is sent. */
-  readonly client: S3Client;
-  readonly bucket: string;
-  /** Empty, or ends with `/`. */
-  readonly prefix: string;
-}
-
 export class S3Presigner implements Presigner {
   readonly #client: S3Client;
   readonly #bucket: string;
   readonly #prefix: string;
 
-  constructor({ client, bucket, prefix }: S3PresignerOptions) {
+  /** The client signs for the address at which clients reach the bucket. `prefix` is empty, or ends with `/`. */
+  constructor(client: S3Client, bucket: string, prefix: string) {
     this.#client = client;
     this.#bucket = bucket;
     this.#prefix = prefix;

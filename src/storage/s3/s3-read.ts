@@ -81,14 +81,14 @@ function readBody(body: unknown, request: S3Request, size: number): AsyncIterabl
     },
     size,
     close: async () => {
-      body.destroy?.(); // a stream that nobody has begun to read does not close by its iterator alone
+      body.destroy?.(); // before its first read a stream does not close by its iterator alone
       await chunks.return?.();
     },
     fail: (error) => throwFailure(error, request),
   });
 }
 
-/** Closes a body that nobody will read, and so its connection. */
+/** Closes a body that will not be read, and its connection. */
 async function discardBody(body: unknown): Promise<void> {
   if (!isByteStream(body)) return;
   body.destroy?.();

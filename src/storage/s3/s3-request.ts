@@ -57,7 +57,7 @@ function viewOf(client: S3Client, abortSignal: AbortSignal | undefined, { isOnce
   }) as S3Client;
 }
 
-/** The client's middleware, but that the part which tries again only passes the request on. */
+/** The client's middleware, with a part that only passes the request on in the place of the part that tries again. */
 function withoutRetries(client: S3Client): S3Client["middlewareStack"] {
   const stack = client.middlewareStack.clone();
   const retries = { name: "retryMiddleware", step: "finalizeRequest", priority: "high", override: true } as const;

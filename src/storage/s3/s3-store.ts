@@ -67,7 +67,7 @@ export class S3Store implements ObjectStore {
     this.#prefix = path === "" ? "" : `${path}/`;
     this.#queueSize = queueSize ?? defaultQueueSize;
     this.#copyBytes = copyBytes ?? maxCopyBytes;
-    this.presigner = presignClient && new S3Presigner({ client: presignClient, bucket, prefix: this.#prefix });
+    this.presigner = presignClient && new S3Presigner(presignClient, bucket, this.#prefix);
   }
 
   /**

@@ -8,11 +8,11 @@ import { StowageError } from "../errors.ts";
 import { listBlobs } from "../layout/blobs.ts";
 import { listMarks, maxMarks, minGraceMs } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
-import { sweepIntents } from "../layout/sweep-intents.ts";
+import { sweepIntents } from "../layout/commit-set.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type Needed, findNeeded } from "./find-needed.ts";
-import { type Candidate, type SentenceOptions, Sentence } from "./sentence.ts";
+import { type Candidate, type GcRun, Sentence } from "./sentence.ts";
 import { type GarbageReport, Tally } from "./tally.ts";
 
 /** A day: longer than loads take, and long enough to find out that an image was removed by mistake. */
@@ -56,11 +56,11 @@ export async function collectGarbage(layout: Layout, options: GarbageOptions = {
   await collectOnce(layout, plan);
   // What referrers needed that were removed; those that say something about one another are removed together.
   if (now && !isDryRun && tally.report().untied.blobs > 0) await collectOnce(layout, plan);
-  if (!isDryRun) await sweepIntents({ store: layout.store, clock: layout.clock, signal });
+  if (!isDryRun) await sweepIntents(layout, signal);
   return tally.report();
 }
 
-interface Plan extends Omit<SentenceOptions, "began"> {
+interface Plan extends Omit<GcRun, "began"> {
   readonly force: boolean;
 }
 

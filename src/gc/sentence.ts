@@ -25,7 +25,8 @@ export interface Candidate {
   readonly orphanIn: readonly string[] | undefined;
 }
 
-export interface SentenceOptions {
+/** One run of gc. */
+export interface GcRun {
   /** When the run began: how long a mark has been there counts up to then, since what is needed was found out later. */
   readonly began: number;
   /** Undefined in a store that nobody else uses: what is not needed goes at once, and marks are of no use. */
@@ -43,20 +44,20 @@ interface Untying {
 
 export class Sentence {
   readonly #layout: Layout;
-  readonly #options: SentenceOptions;
+  readonly #run: GcRun;
 
-  constructor(layout: Layout, options: SentenceOptions) {
+  constructor(layout: Layout, run: GcRun) {
     this.#layout = layout;
-    this.#options = options;
+    this.#run = run;
   }
 
   async carryOut(candidate: Candidate): Promise<void> {
-    const { began, graceMs, tally, signal } = this.#options;
+    const { began, graceMs, tally, signal } = this.#run;
     signal?.throwIfAborted();
     const { digest, size, etag, isNeeded } = candidate;
     if (graceMs === undefined) return this.#deleteNow(candidate);
     if (etag === undefined) return this.#condemn(candidate, undefined);
-    const mark = await readMark(digest, { store: this.#layout.store, signal });
+    const mark = await readMark(this.#layout.store, digest, signal);
     if (mark?.etag !== etag) return undefined; // a load, or another run, knows more
     const age = began - mark.time;
     if (mark.state === "deleting" && age <= staleMs) return tally.count("waiting", size);
@@ -67,7 +68,7 @@ export class Sentence {
   }
 
   async #condemn({ digest, size }: Candidate, from: Mark | undefined): Promise<void> {
-    if (await this.#move({ digest, size, from, to: "condemned" })) this.#options.tally.count("condemned", size);
+    if (await this.#move({ digest, size, from, to: "condemned" })) this.#run.tally.count("condemned", size);
   }
 
   /**
@@ -75,7 +76,7 @@ export class Sentence {
    * is on its own: a load that finds no mark trusts the blob.
    */
   async #letGo({ digest, size }: Candidate, from: Mark): Promise<void> {
-    const { tally } = this.#options;
+    const { tally } = this.#run;
     const began = this.#layout.clock.now();
     if (!(await this.#move({ digest, size, from, to: "rescued" }))) return;
     tally.count("kept", size);
@@ -83,7 +84,7 @@ export class Sentence {
   }
 
   async #delete({ digest, size, orphanIn }: Candidate, from: Mark): Promise<void> {
-    const { tally } = this.#options;
+    const { tally } = this.#run;
     const began = this.#layout.clock.now();
     if (!(await this.#move({ digest, size, from, to: "deleting" }))) return;
     const isDone =
@@ -94,7 +95,7 @@ export class Sentence {
   }
 
   async #deleteNow({ digest, size, etag, isNeeded, orphanIn }: Candidate): Promise<void> {
-    const { tally } = this.#options;
+    const { tally } = this.#run;
     const began = this.#layout.clock.now();
     if (isNeeded) tally.count("kept", size);
     else if (orphanIn === undefined) tally.count((await this.#deleteBlob(digest, began)) ? "freed" : "undecided", size);
@@ -107,11 +108,10 @@ export class Sentence {
 
   /** Did it surely move? No signal ends it, nor what follows: loads would wait for what nobody finishes. */
   async #move({ digest, size, ...move }: MarkMove & Pick<Candidate, "digest" | "size">): Promise<boolean> {
-    const { store, clock } = this.#layout;
-    const { isDryRun, tally } = this.#options;
+    const { isDryRun, tally } = this.#run;
     if (isDryRun) return true;
     try {
-      const answer = await moveMark(digest, move, { store, clock });
+      const answer = await moveMark(this.#layout, digest, move);
       if (answer === "unanswered") tally.count("undecided", size);
       return answer === "moved";
     } catch (error) {
@@ -124,7 +124,7 @@ export class Sentence {
   /** Sent once, as long as nobody can have taken over the mark: by the time that it could land loads wait. */
   async #deleteBlob(digest: string, began: number): Promise<boolean> {
     const { store, clock } = this.#layout;
-    if (this.#options.isDryRun) return true;
+    if (this.#run.isDryRun) return true;
     if (clock.now() - began > promptMs) return false;
     return (await deleteBlob(store, digest)) === undefined;
   }
@@ -132,7 +132,7 @@ export class Sentence {
   /** If it stays, another run deletes it. */
   async #deleteMark(digest: string, began: number): Promise<void> {
     const { store, clock } = this.#layout;
-    if (this.#options.isDryRun || clock.now() - began > promptMs) return;
+    if (this.#run.isDryRun || clock.now() - began > promptMs) return;
     await deleteMark(store, digest);
   }
 
@@ -140,7 +140,7 @@ export class Sentence {
    * Takes an orphan out of the indexes that have it, as long as nobody can have taken over its mark and published it again.
    */
   async #untie(digest: string, { repositories, began }: Untying): Promise<boolean> {
-    if (this.#options.isDryRun) return true;
+    if (this.#run.isDryRun) return true;
     const { clock } = this.#layout;
     const changes = [{ op: "remove", digest }] as const;
     for (const repository of repositories) {

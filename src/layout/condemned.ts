@@ -24,6 +24,7 @@ import { ForwardingStore } from "../storage/forwarding-store.ts";
 import type { CallOptions, ObjectStore, Unanswered } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";
 import { blobKey, condemnedPrefix, digestOfBlobKey, digestOfMarkKey, markKey } from "./keys.ts";
+import type { Layout } from "./layout.ts";
 
 const minuteMs = 60_000;
 /** After this time a request that got no answer has taken effect or never will. */
@@ -56,18 +57,8 @@ export interface Mark {
   readonly etag: string;
 }
 
-/** What it takes to look at marks and to move them. */
-export interface MarkOptions {
-  readonly store: ObjectStore;
-  readonly clock: Clock;
-  readonly signal?: AbortSignal | undefined;
-}
-
 /** The mark of a blob, undefined if it has none. Throws `STORE_DAMAGED` if it cannot be read. */
-export async function readMark(
-  digest: string,
-  { store, signal }: Omit<MarkOptions, "clock">,
-): Promise<Mark | undefined> {
+export async function readMark(store: ObjectStore, digest: string, signal?: AbortSignal): Promise<Mark | undefined> {
   const key = markKey(digest);
   const found = await readSmallObject(store, key, { maxBytes: maxMarkBytes, signal });
   if (found === undefined) return undefined;
@@ -113,9 +104,10 @@ export interface MarkMove {
 
 /** Moves a mark on, if it still is as it was read. Sent once: the answer to a second try would be about the first. */
 export async function moveMark(
+  { store, clock }: Pick<Layout, "store" | "clock">,
   digest: string,
   { from, to }: MarkMove,
-  { store, clock, signal }: MarkOptions,
+  signal?: AbortSignal,
 ): Promise<MoveAnswer> {
   // The id makes no two states alike, so that none has the ETag of another.
   const bytes = new TextEncoder().encode(JSON.stringify({ state: to, time: clock.now(), id: crypto.randomUUID() }));
@@ -231,11 +223,11 @@ export class RescuingStore extends ForwardingStore {
     const [store, clock] = [this.#store, this.#clock];
     const deadline = clock.now() + maxWaitMs;
     for (let waitMs = firstWaitMs; ; waitMs = Math.min(2 * waitMs, longestWaitMs)) {
-      const mark = await readMark(digest, { store, signal });
+      const mark = await readMark(store, digest, signal);
       if (mark === undefined || mark.state === "rescued") return;
       const isLeft = mark.state === "condemned" || clock.now() - mark.time > staleMs;
       const move = { from: mark, to: "rescued" } as const;
-      if (isLeft && (await moveMark(digest, move, { store, clock, signal })) === "moved") return;
+      if (isLeft && (await moveMark({ store, clock }, digest, move, signal)) === "moved") return;
       if (clock.now() > deadline) throw beingDeleted(digest);
       signal?.throwIfAborted();
       if (!isLeft) await clock.sleep(waitMs);

@@ -42,7 +42,7 @@ export class NotedParts<Note> {
     return this.#parts.has(index);
   }
 
-  /** The notes below these indexes, each once. Whoever wants few of them stops early. */
+  /** The notes below these indexes, each once. A generator: a caller can stop after a few. */
   *below(indexes: Iterable<string>): Generator<Note> {
     const seen = new Set(indexes); // grows while it is gone through
     for (const index of seen) {

@@ -26,6 +26,8 @@ export interface BlobBytes extends BlobIdentity {
 export interface WriteBlobOptions {
   readonly store: ObjectStore;
   readonly signal?: AbortSignal | undefined;
+  /** Reads every blob that is present, to find damage. */
+  readonly repair?: boolean | undefined;
 }
 
 type Send = (key: string, condition: PutCondition) => Promise<WriteResult["outcome"]>;
@@ -91,13 +93,6 @@ export interface BlobIdentity {
   readonly size: number;
 }
 
-export interface FindDamageOptions {
-  readonly store: ObjectStore;
-  readonly signal: AbortSignal;
-  /** Reads every blob that is present. */
-  readonly repair?: boolean | undefined;
-}
-
 /** `replaces`: the ETag of a damaged object; without one there is no object. */
 export type BlobState = "present" | { readonly replaces: string | undefined };
 
@@ -105,7 +100,7 @@ export type BlobState = "present" | { readonly replaces: string | undefined };
 export async function findDamage(
   { digest, size }: BlobIdentity,
   found: ObjectInfo | undefined,
-  { bytes, store, signal, repair = false }: FindDamageOptions & { readonly bytes?: Uint8Array | undefined },
+  { bytes, store, signal, repair = false }: WriteBlobOptions & { readonly bytes?: Uint8Array | undefined },
 ): Promise<BlobState> {
   if (found?.size !== size) return { replaces: found?.etag };
   if (!repair && (bytes === undefined || !looksLikeManifest(bytes))) return "present";

@@ -15,7 +15,7 @@ const sentence = "gc/sentence.ts";
 export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   "loads saw no marks": [{ file: rescuing, replace: "marked.add(key);", by: "" }],
   "loads told nobody what they rescue": [
-    { file: rescuing, replace: '(await moveMark(digest, move, { store, clock, signal })) === "moved"', by: "true" },
+    { file: rescuing, replace: '(await moveMark({ store, clock }, digest, move, signal)) === "moved"', by: "true" },
   ],
   "loads believed that they have rescued what they have not": [
     { file: rescuing, replace: '=== "moved") return', by: '!== "unanswered") return' },

@@ -1,21 +1,21 @@
 /**
- * Deletes the blobs that no image needs, in two runs or more: the first condemns them, one that comes after the grace time
- * deletes what is condemned and still not needed. Any number of runs and loads may work at the same time; `marks/mark.ts`
- * says why that is safe. Intents that killed writers have left go as well. What lies under `staging/` is not looked at: a
- * store cannot tell how old it is, a lifecycle rule of the bucket can.
+ * Deletes the blobs that no image needs, in two runs: the first condemns them, and a run after the grace time deletes those
+ * that are still not needed. Any number of runs and loads may work at the same time: `layout/condemned.ts` argues why that is
+ * safe. Also deletes the intents of killed writers. `staging/` is left to a lifecycle rule of the bucket: a store does not tell
+ * the age of its objects.
  */
 import { StowageError } from "../errors.ts";
 import { listBlobs } from "../layout/blobs.ts";
 import { listMarks, maxMarks, minGraceMs } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
-import { sweepIntents } from "../layout/sweep-intents.ts";
+import { sweepIntents } from "../layout/commit-set.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type Needed, findNeeded } from "./find-needed.ts";
-import { type Candidate, type SentenceOptions, Sentence } from "./sentence.ts";
+import { type Candidate, type GcRun, Sentence } from "./sentence.ts";
 import { type GarbageReport, Tally } from "./tally.ts";
 
-/** A day: longer than loads take, and long enough to find out that an image was removed by mistake. */
+/** A day: longer than loads take, and time to notice that an image was removed by mistake. */
 const defaultGraceMs = 24 * 60 * 60 * 1000;
 /** At most this many damaged manifests are named. */
 const maxNamed = 10;
@@ -27,13 +27,13 @@ export interface GarbageOptions {
   /** How long a blob stays condemned before it is deleted, in milliseconds; at least an hour. */
   readonly graceMs?: number | undefined;
   /**
-   * Goes on where nobody can tell what a manifest needs, since it is missing or damaged. What it alone needs is garbage then,
-   * unless it is repaired within the grace time.
+   * Goes on if a manifest is missing or damaged. The blobs that this manifest alone needs are garbage then, unless it is repaired
+   * within the grace time.
    */
   readonly force?: boolean | undefined;
   /**
-   * Deletes at once what is not needed, without any grace time and without marks: only for a store that nobody else uses
-   * meanwhile. A load that runs would lose blobs.
+   * Deletes at once, without a grace time and without marks: only for a store that is not in use. A load that runs would lose
+   * blobs.
    */
   readonly now?: boolean | undefined;
   /** Changes nothing, and tells what would be done. */
@@ -45,8 +45,8 @@ export interface GarbageOptions {
 /**
  * One run of what `stowage gc` does, to be repeated, once a day, say. Throws `STORE_DAMAGED` if a manifest is missing or
  * damaged, before anything is changed, `LIMIT_EXCEEDED` if there is too much to keep in mind, and `STORE_UNAVAILABLE` if the
- * store fails: another run goes on from there. An index that cannot be read is told of in the report; what any manifest in
- * the store needs is kept then.
+ * store fails: another run goes on from there. The report names an index that cannot be read. The run then keeps everything that
+ * any manifest in the store needs.
  */
 export async function collectGarbage(layout: Layout, options: GarbageOptions = {}): Promise<GarbageReport> {
   const { graceMs = defaultGraceMs, isDryRun = false, now = false, force = false, signal } = options;
@@ -54,13 +54,13 @@ export async function collectGarbage(layout: Layout, options: GarbageOptions = {
   const tally = new Tally();
   const plan: Plan = { graceMs: now ? undefined : graceMs, isDryRun, tally, force, signal };
   await collectOnce(layout, plan);
-  // What referrers needed that were removed; those that say something about one another are removed together.
+  // The blobs of the referrers that were removed. Referrers of one another are removed together.
   if (now && !isDryRun && tally.report().untied.blobs > 0) await collectOnce(layout, plan);
-  if (!isDryRun) await sweepIntents({ store: layout.store, clock: layout.clock, signal });
+  if (!isDryRun) await sweepIntents(layout, signal);
   return tally.report();
 }
 
-interface Plan extends Omit<SentenceOptions, "began"> {
+interface Plan extends Omit<GcRun, "began"> {
   readonly force: boolean;
 }
 
@@ -68,7 +68,7 @@ async function collectOnce(layout: Layout, plan: Plan): Promise<void> {
   const { store, clock } = layout;
   const { tally, force, signal } = plan;
   const began = clock.now();
-  const marks = await listMarks(store, signal); // first: whoever needs a blob from here on moves its mark
+  const marks = await listMarks(store, signal); // first: a load that needs a blob from here on moves its mark
   const needed = await findNeeded(layout, signal);
   if (!force && needed.damagedManifests.length > 0) throw cannotTell(needed.damagedManifests);
   for (const { message } of [...needed.damagedManifests, ...needed.damagedIndexes]) tally.tell(message);
@@ -86,7 +86,7 @@ function cannotTell(damaged: readonly StowageError[]): StowageError {
   return new StowageError("STORE_DAMAGED", message, { detail: damaged[0]?.detail ?? {} });
 }
 
-/** Throws `INPUT_INVALID` for a grace time, in milliseconds, by which a load could lose a blob. */
+/** Throws `INPUT_INVALID` for a grace time in milliseconds that is so short that a load could lose a blob. */
 export function checkGrace(graceMs: number): void {
   if (graceMs >= minGraceMs) return;
   const [found, expected] = [graceMs, minGraceMs].map((ms) => `${ms / 60_000} min`);
@@ -101,7 +101,7 @@ interface Findings {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Blobs that are not needed, and those that have a mark; also marks whose blobs are gone. */
+/** The blobs that are not needed or have a mark, and the marks without a blob. */
 async function findCandidates(store: ObjectStore, { marks, needed, tally, signal }: Findings): Promise<Candidate[]> {
   const candidates: Candidate[] = [];
   const unseen = new Map(marks);
@@ -119,7 +119,7 @@ async function findCandidates(store: ObjectStore, { marks, needed, tally, signal
     add(digest, size);
   }
   for (const digest of unseen.keys()) add(digest, 0);
-  // Those that have a mark first: a full disk has room for new marks once something is deleted.
+  // Blobs with a mark first: a full disk has room for new marks once something is deleted.
   return [
     ...candidates.filter(({ etag }) => etag !== undefined),
     ...candidates.filter(({ etag }) => etag === undefined),

@@ -1,4 +1,4 @@
-/** Very many digests in little memory: of each its first 48 bits, which are as good as random. */
+/** Keeps very many digests in little memory: the first 48 bits of each, which are as good as random. */
 import { limitExceeded } from "../errors.ts";
 import { hexOf } from "../oci/descriptor.ts";
 
@@ -8,9 +8,9 @@ const tooMany = "Cannot keep in mind which blobs are needed";
 const firstSlots = 1024;
 const hexDigits = 12;
 
-/** A set of digests that now and then has one more than were put in: for what is not to be deleted, that is harmless. */
+/** A set of digests that may rarely claim to have one more. That is harmless for blobs that are not to be deleted. */
 export class DigestSet {
-  /** A hash table of what the digests begin with, at most half full; 0 where there is nothing. */
+  /** A hash table of the beginnings of the digests, at most half full. 0 is an empty slot. */
   #slots = new Float64Array(firstSlots);
   #size = 0;
 
@@ -36,7 +36,7 @@ function startOf(digest: string): number {
   return 1 + Number.parseInt(hexOf(digest).slice(0, hexDigits), 16);
 }
 
-/** Where it is, or where there is room for it. */
+/** The slot of this beginning, or the free slot for it. */
 function slotOf(start: number, slots: Float64Array): number {
   let slot = start % slots.length;
   while (slots[slot] !== 0 && slots[slot] !== start) slot = (slot + 1) % slots.length;

@@ -1,8 +1,8 @@
 /**
  * Finds every blob that an image needs, by way of all indexes.
  *
- * A referrer without a tag, such as a signature, is there for its subject's sake: once nothing leads to its subject any more
- * it is an orphan. An orphan's blobs are needed for as long as an index has it: nothing that is published is ever in parts.
+ * A referrer without a tag, such as a signature, serves its subject alone. It is an orphan once nothing leads to its subject.
+ * The blobs of an orphan are needed while an index has it: a published image is always whole.
  */
 import { type ErrorCode, limitExceeded, messageOf, StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
@@ -16,19 +16,19 @@ import { type Manifest, isManifestType, parseManifest } from "../oci/manifest.ts
 import { concurrently } from "../streams/concurrently.ts";
 import { DigestSet } from "./digest-set.ts";
 
-/** Referrers to which nothing leads that has been visited so far. */
+/** Referrers that no visited manifest leads to so far. */
 const maxWaiting = 100_000;
 const tooManyReferrers = "Cannot keep in mind all referrers whose subject is gone";
-/** Blobs that are looked at together, whether they are manifests. */
+/** Blobs that are checked together whether they are manifests. */
 const batchDigests = 1000;
 
 export interface Needed {
   readonly digests: DigestSet;
   /** By the digest of an orphan, the repositories whose indexes have it. */
   readonly orphans: ReadonlyMap<string, readonly string[]>;
-  /** Damaged manifests. Each may need any blob. */
+  /** Problems of damaged manifests. Each of these manifests may need any blob. */
   readonly damagedManifests: readonly StowageError[];
-  /** Indexes that cannot be read. They may name any manifest: each that is in the store is needed, with all that it needs. */
+  /** Problems of indexes that cannot be read. They may name any manifest, so all manifests in the store are needed. */
   readonly damagedIndexes: readonly StowageError[];
 }
 
@@ -47,7 +47,7 @@ export async function findNeeded(layout: Layout, signal: AbortSignal | undefined
     const { entries } = index;
     await walk.visit(entries.filter((entry) => subjectIn(entry) === undefined));
     const referrers = entries.flatMap((entry) => referrersIn(entry, repository));
-    // Something in another repository may lead to the others.
+    // Another repository may lead to the other referrers.
     for (const referrer of await visitReferrers(referrers, walk)) waiting.push(referrer);
     if (waiting.length > maxWaiting) throw limitExceeded(tooManyReferrers, { expected: maxWaiting });
   }
@@ -92,7 +92,7 @@ async function visitAllManifests(
   await walk.visitManifestsAmong(batch);
 }
 
-/** An entry of an index that is there for its subject's sake alone. */
+/** An entry of an index that serves its subject alone. */
 interface Referrer {
   readonly repository: string;
   readonly entry: Descriptor;
@@ -108,10 +108,10 @@ function subjectIn(entry: Descriptor): string | undefined {
   return tagOf(entry) === undefined ? subjectOf(entry) : undefined;
 }
 
-/** Visits those to whose subject something leads, and then those whose subjects they are. Returns all others. */
+/** Visits the referrers of needed subjects, then the referrers of those, and so on. Returns all others. */
 async function visitReferrers(referrers: readonly Referrer[], walk: ManifestWalk): Promise<readonly Referrer[]> {
   const isLedTo = ({ entry, subject }: Referrer): boolean => walk.needed.has(subject) || walk.needed.has(entry.digest);
-  const ledTo = new Set(referrers.filter(isLedTo)); // before they are visited, and more with them
+  const ledTo = new Set(referrers.filter(isLedTo)); // before the visits, which add to what is needed
   if (ledTo.size === 0) return referrers;
   await walk.visit([...ledTo].map(({ entry }) => entry));
   return visitReferrers(
@@ -128,23 +128,22 @@ function repositoriesByDigest(referrers: readonly Referrer[]): Map<string, strin
   return byDigest;
 }
 
-// Goes from manifest to manifest and notes every blob on its way.
-
 /** Manifests that are read at the same time: each may have some mebibytes. */
 const maxConcurrentReads = 16;
 
-/** Some 150 bytes of memory each. */
+/** Each takes some 150 bytes of memory. */
 const maxManifests = 1_000_000;
 const tooManyManifests = "Cannot keep in mind which manifests were read";
 
+/** Goes from manifest to manifest, and notes every blob on its way. */
 export class ManifestWalk {
-  /** All that was visited, and all that it needs. */
+  /** All manifests that were visited, and their blobs. */
   readonly needed = new DigestSet();
-  /** By digest, why nobody can tell what the manifest needs. */
+  /** By digest, why the needs of the manifest are not known. */
   readonly damaged = new Map<string, StowageError>();
   readonly #layout: Layout;
   readonly #signal: AbortSignal | undefined;
-  /** By digest of a manifest, whether it is there. Whole digests: a manifest that is taken for another is not read. */
+  /** By digest, whether the manifest is there. Whole digests: a `DigestSet` could hide a manifest that was not read. */
   readonly #seen = new Map<string, boolean>();
 
   constructor(layout: Layout, signal: AbortSignal | undefined) {
@@ -173,7 +172,7 @@ export class ManifestWalk {
     });
   }
 
-  /** One after the other: an index can name very many. A root is read whatever its type is called: it names something. */
+  /** One manifest after the other: an index can name very many. A root is read even if its media type is unknown. */
   async #visitTree(root: Descriptor, withSubjects: boolean): Promise<void> {
     const waiting = [root];
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
@@ -190,7 +189,7 @@ export class ManifestWalk {
 
   async #read({ digest, mediaType }: Descriptor): Promise<Manifest | undefined> {
     if (this.#seen.size === maxManifests) throw limitExceeded(tooManyManifests, { expected: maxManifests });
-    this.#seen.set(digest, true); // nobody else need read it
+    this.#seen.set(digest, true); // before the read: no other visit reads it
     const bytes = await this.#readBytes(digest);
     if (bytes === undefined && !this.damaged.has(digest)) this.#seen.set(digest, false);
     try {

@@ -1,4 +1,4 @@
-/** What becomes of one blob: it is condemned, deleted, or let go. */
+/** Carries out the sentence on one blob: it is condemned, deleted, or let go. */
 import { type ErrorCode, StowageError } from "../errors.ts";
 import { commitSet } from "../layout/commit-set.ts";
 import {
@@ -18,24 +18,25 @@ export interface Candidate {
   readonly digest: string;
   /** Length in bytes, 0 if there is no such blob. */
   readonly size: number;
-  /** That of its mark, as it was listed before it was known what is needed. */
+  /** The ETag of its mark, listed before the needed blobs were found. */
   readonly etag: string | undefined;
   readonly isNeeded: boolean;
-  /** Of a referrer that is an orphan, the repositories whose indexes have it. */
+  /** The repositories whose indexes have it, if it is an orphan. */
   readonly orphanIn: readonly string[] | undefined;
 }
 
-export interface SentenceOptions {
-  /** When the run began: how long a mark has been there counts up to then, since what is needed was found out later. */
+/** One run of gc. */
+export interface GcRun {
+  /** When the run began. The age of a mark counts up to this time: the needed blobs were found later. */
   readonly began: number;
-  /** Undefined in a store that nobody else uses: what is not needed goes at once, and marks are of no use. */
+  /** Undefined for a store that is not in use: blobs are deleted at once, without marks. */
   readonly graceMs: number | undefined;
   readonly isDryRun: boolean;
   readonly tally: Tally;
   readonly signal: AbortSignal | undefined;
 }
 
-/** Of an orphan, where it is, and when the move of its mark began. */
+/** An orphan's repositories, and when the move of its mark began. */
 interface Untying {
   readonly repositories: readonly string[];
   readonly began: number;
@@ -43,20 +44,20 @@ interface Untying {
 
 export class Sentence {
   readonly #layout: Layout;
-  readonly #options: SentenceOptions;
+  readonly #run: GcRun;
 
-  constructor(layout: Layout, options: SentenceOptions) {
+  constructor(layout: Layout, run: GcRun) {
     this.#layout = layout;
-    this.#options = options;
+    this.#run = run;
   }
 
   async carryOut(candidate: Candidate): Promise<void> {
-    const { began, graceMs, tally, signal } = this.#options;
+    const { began, graceMs, tally, signal } = this.#run;
     signal?.throwIfAborted();
     const { digest, size, etag, isNeeded } = candidate;
     if (graceMs === undefined) return this.#deleteNow(candidate);
     if (etag === undefined) return this.#condemn(candidate, undefined);
-    const mark = await readMark(digest, { store: this.#layout.store, signal });
+    const mark = await readMark(this.#layout.store, digest, signal);
     if (mark?.etag !== etag) return undefined; // a load, or another run, knows more
     const age = began - mark.time;
     if (mark.state === "deleting" && age <= staleMs) return tally.count("waiting", size);
@@ -67,15 +68,15 @@ export class Sentence {
   }
 
   async #condemn({ digest, size }: Candidate, from: Mark | undefined): Promise<void> {
-    if (await this.#move({ digest, size, from, to: "condemned" })) this.#options.tally.count("condemned", size);
+    if (await this.#move({ digest, size, from, to: "condemned" })) this.#run.tally.count("condemned", size);
   }
 
   /**
-   * Deletes a mark that no load needs. By way of `rescued`, so that it cannot be on its way to `deleting` while the request
-   * is on its own: a load that finds no mark trusts the blob.
+   * Deletes a mark of a needed blob. The mark becomes `rescued` first, so that no other run can move it to `deleting` while the
+   * request is under way: a load that finds no mark trusts the blob.
    */
   async #letGo({ digest, size }: Candidate, from: Mark): Promise<void> {
-    const { tally } = this.#options;
+    const { tally } = this.#run;
     const began = this.#layout.clock.now();
     if (!(await this.#move({ digest, size, from, to: "rescued" }))) return;
     tally.count("kept", size);
@@ -83,18 +84,18 @@ export class Sentence {
   }
 
   async #delete({ digest, size, orphanIn }: Candidate, from: Mark): Promise<void> {
-    const { tally } = this.#options;
+    const { tally } = this.#run;
     const began = this.#layout.clock.now();
     if (!(await this.#move({ digest, size, from, to: "deleting" }))) return;
     const isDone =
       orphanIn === undefined ? this.#deleteBlob(digest, began) : this.#untie(digest, { repositories: orphanIn, began });
-    if (!(await isDone)) return tally.count("undecided", size); // it stays `deleting`, and loads keep away from it
+    if (!(await isDone)) return tally.count("undecided", size); // the mark stays `deleting`, and loads wait
     tally.count(orphanIn === undefined ? "freed" : "untied", size);
     await this.#deleteMark(digest, began);
   }
 
   async #deleteNow({ digest, size, etag, isNeeded, orphanIn }: Candidate): Promise<void> {
-    const { tally } = this.#options;
+    const { tally } = this.#run;
     const began = this.#layout.clock.now();
     if (isNeeded) tally.count("kept", size);
     else if (orphanIn === undefined) tally.count((await this.#deleteBlob(digest, began)) ? "freed" : "undecided", size);
@@ -105,13 +106,12 @@ export class Sentence {
     if (etag !== undefined) await this.#deleteMark(digest, began);
   }
 
-  /** Did it surely move? No signal ends it, nor what follows: loads would wait for what nobody finishes. */
+  /** Did the mark surely move? No signal ends the move and the deletion after it: loads would wait for that deletion. */
   async #move({ digest, size, ...move }: MarkMove & Pick<Candidate, "digest" | "size">): Promise<boolean> {
-    const { store, clock } = this.#layout;
-    const { isDryRun, tally } = this.#options;
+    const { isDryRun, tally } = this.#run;
     if (isDryRun) return true;
     try {
-      const answer = await moveMark(digest, move, { store, clock });
+      const answer = await moveMark(this.#layout, digest, move);
       if (answer === "unanswered") tally.count("undecided", size);
       return answer === "moved";
     } catch (error) {
@@ -121,26 +121,24 @@ export class Sentence {
     }
   }
 
-  /** Sent once, as long as nobody can have taken over the mark: by the time that it could land loads wait. */
+  /** Sends one request, and only while no load can have taken over the mark. */
   async #deleteBlob(digest: string, began: number): Promise<boolean> {
     const { store, clock } = this.#layout;
-    if (this.#options.isDryRun) return true;
+    if (this.#run.isDryRun) return true;
     if (clock.now() - began > promptMs) return false;
     return (await deleteBlob(store, digest)) === undefined;
   }
 
-  /** If it stays, another run deletes it. */
+  /** If the mark stays, another run deletes it. */
   async #deleteMark(digest: string, began: number): Promise<void> {
     const { store, clock } = this.#layout;
-    if (this.#options.isDryRun || clock.now() - began > promptMs) return;
+    if (this.#run.isDryRun || clock.now() - began > promptMs) return;
     await deleteMark(store, digest);
   }
 
-  /**
-   * Takes an orphan out of the indexes that have it, as long as nobody can have taken over its mark and published it again.
-   */
+  /** Takes an orphan out of its indexes, while no load can have taken over its mark and published it again. */
   async #untie(digest: string, { repositories, began }: Untying): Promise<boolean> {
-    if (this.#options.isDryRun) return true;
+    if (this.#run.isDryRun) return true;
     const { clock } = this.#layout;
     const changes = [{ op: "remove", digest }] as const;
     for (const repository of repositories) {

@@ -1,13 +1,13 @@
-/** What a run of gc has done, or would do. */
+/** Counts the outcomes of a run of gc. */
 import { StowageError } from "../errors.ts";
 
-/** How many, and how long they are together. */
+/** A number of blobs, and their length together. */
 export interface Amount {
   readonly blobs: number;
   readonly bytes: number;
 }
 
-/** What became of all that no image needs. */
+/** The outcomes for all blobs that no image needs. */
 export interface GarbageReport {
   /** Not needed: marked, to be deleted after the grace time. */
   readonly condemned: Amount;
@@ -19,15 +19,15 @@ export interface GarbageReport {
   readonly kept: Amount;
   /** Referrers whose subject is gone, taken out of their index; later runs condemn their blobs. */
   readonly untied: Amount;
-  /** Not needed, but more than one run deals with, or more than a full disk has room to mark. */
+  /** Not needed, but beyond the limit of one run, or a full disk has no room for its mark. */
   readonly postponed: Amount;
-  /** The store did not answer: a run after half an hour or so finishes them. */
+  /** The store did not answer: a run after some 40 minutes finishes them. */
   readonly undecided: Amount;
-  /** What could not be read, and may need blobs of which nobody can tell. */
+  /** Manifests and indexes that could not be read. */
   readonly problems: readonly string[];
 }
 
-/** With more than this that got no answer, it is the store that fails. */
+/** If more requests than this got no answer, the store itself fails. */
 const maxUndecided = 100;
 
 export class Tally {

@@ -48,7 +48,7 @@ export function uploadRoutes(service: Service): Route[] {
     const servedUrlOf = ({ id, key }: Upload, { number }: UploadPart): string =>
       `${url}/${id}/parts/${number}?key=${key}`;
     const describe = async (): Promise<string> =>
-      JSON.stringify(await describeUpload(layout, upload, { servedUrlOf, signal }));
+      JSON.stringify(await describeUpload(layout, upload, servedUrlOf, signal));
     const isBegun = c.req.method === "POST";
     return answers.sendText(c, async () => {
       const text = await layout.budget.parse(describedPartBytes * partCountOf(upload), describe, waitingTurnOf(c));
@@ -89,7 +89,8 @@ export function uploadRoutes(service: Service): Route[] {
       async answer(c) {
         const announced = await readJsonObject(c, service, maxJsonBytes, parseNewUpload);
         checkBodyBytes(announced.size, layout.limits.maxBodyBytes);
-        const { upload, isNew } = await beginUpload(layout, { ...announced, owner: callerName(c) }, service);
+        const owned = { ...announced, owner: callerName(c) };
+        const { upload, isNew } = await beginUpload(layout, owned, service.maxRequestBytes, service.signal);
         return sendUpload(c, urlAbove(c, 0), upload, isNew);
       },
     }),
@@ -124,7 +125,7 @@ export function uploadRoutes(service: Service): Route[] {
           bodyFor: (owner: string) => service.bodyOf(c, owner),
         };
         await withinLoadSeconds("the part", service, async (signal) =>
-          putPart(layout, part, { parts: service.parts, signal: AbortSignal.any([c.req.raw.signal, signal]) }),
+          putPart(layout, part, service.parts, AbortSignal.any([c.req.raw.signal, signal])),
         );
         return c.body(null, 201);
       },

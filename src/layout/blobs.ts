@@ -53,8 +53,8 @@ export async function presignBlob(
 }
 
 /**
- * Reads a small blob whole: every reader of a manifest goes through here. Returns the bytes, or undefined if it is not there. Throws `STORE_DAMAGED` if the bytes have another digest, and
- * `LIMIT_EXCEEDED` if there are too many of them.
+ * Reads a small blob whole, undefined if it is not there. All manifests are read here. Throws `STORE_DAMAGED` if the bytes have
+ * another digest, and `LIMIT_EXCEEDED` if there are too many bytes.
  */
 export async function readSmallBlob(
   store: StoreReader,

@@ -16,7 +16,7 @@ import { successorsOf } from "./read-manifest.ts";
 
 export type { ClosureOptions, KnownBlobs };
 
-/** What a check of roots has found. */
+/** The result of a check. */
 export interface Closure {
   readonly roots: readonly ClosedRoot[];
   /** The digests of all manifests that are there. */
@@ -69,10 +69,10 @@ export async function checkClosure(
   return check.closure(roots);
 }
 
-/** Of a manifest that is there. */
+/** A manifest that is there. */
 type Visited = Pick<ClosedRoot, "mediaType" | "size" | "subject">;
 
-/** What is kept of a manifest or an index while the store is asked for what it names. */
+/** The parts of a manifest that are kept while the store is asked for its blobs and children. */
 interface ReadManifest extends Visited, Pick<Manifest, "kind" | "artifactType"> {
   /** Blobs that it has in `data`. */
   readonly inlined: readonly InlinedBlob[];
@@ -83,9 +83,9 @@ interface ReadManifest extends Visited, Pick<Manifest, "kind" | "artifactType"> 
 }
 
 interface Visit {
-  /** The manifest that names this one, for messages. */
+  /** The digest of the manifest that names this one, for messages. */
   readonly namedBy: string;
-  /** How many indexes there are above it, the archive's own not counted. */
+  /** The number of indexes above it, without `index.json`. */
   readonly depth: number;
 }
 
@@ -121,12 +121,16 @@ class ClosureCheck {
 
   closure(roots: readonly Descriptor[]): Closure {
     let left = maxNamed;
+    const absentFrom = new Map<string, readonly Descriptor[]>(); // an image can have very many names
     const closed = roots.flatMap((root): ClosedRoot[] => {
-      const visited = this.#visited.get(root.digest);
+      const { digest } = root;
+      const visited = this.#visited.get(digest);
       if (visited === undefined) return [];
-      const absent = firstOf(this.#absent.below([root.digest]), Math.max(1, Math.min(left, maxListed)));
+      const listed = absentFrom.get(digest) ?? firstOf(this.#absent.below([digest]), maxListed);
+      absentFrom.set(digest, listed);
+      const absent = listed.slice(0, Math.max(1, left));
       left -= absent.length;
-      return [{ ...root, ...visited, isPart: this.#parts.has(root.digest), absent }];
+      return [{ ...root, ...visited, isPart: this.#parts.has(digest), absent }];
     });
     const manifests = new Set([...this.#visited].flatMap(([digest, visited]) => (visited ? [digest] : [])));
     return { roots: closed, manifests, referrers: this.#referrers, rootOfConfig: this.#rootOfConfig };
@@ -259,7 +263,7 @@ class ClosureCheck {
   }
 }
 
-/** These are not about what the archive or the store holds. */
+/** Errors that say nothing about the archive or the store's content. */
 const endsTheCheck: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["STORE_UNAVAILABLE", "INTERRUPTED"]);
 
 function firstOf<T>(items: Iterable<T>, count: number): T[] {

@@ -14,12 +14,11 @@ export interface InlinedBlob {
 }
 
 /**
- * Checks a manifest or an index that has been read as one: what its descriptors carry must be the bytes that their digests
- * name. Returns the blobs of all descriptors but the subject's, which need not be there. Throws `MANIFEST_INVALID`,
- * `SIZE_INVALID` or `DIGEST_INVALID`.
+ * Checks the `data` of a manifest or an index: the bytes must have the digest of their descriptor. Returns the blobs of all
+ * descriptors except the subject, which need not be there. Throws `MANIFEST_INVALID`, `SIZE_INVALID` or `DIGEST_INVALID`.
  */
 export async function checkData(bytes: Uint8Array, name: string): Promise<readonly InlinedBlob[]> {
-  // Hardly any has one, and to read it again costs as much as to read it.
+  // Few manifests have `data`, and parsing a manifest a second time is as slow as the first time.
   if (!Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes('"data"')) return [];
   const json = parseJson(bytes);
   if (!isJsonObject(json)) return [];

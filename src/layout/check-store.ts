@@ -1,4 +1,4 @@
-/** Can a store be used at all? One small read tells of a missing bucket, wrong keys, and a server that is not there. */
+/** Checks that a store can be used. One small read finds a missing bucket, wrong keys, and a server that does not answer. */
 import { StowageError } from "../errors.ts";
 import { defaultRepository } from "../oci/reference.ts";
 import type { CallOptions, ObjectStore, StoreReader } from "../storage/object-store.ts";
@@ -10,8 +10,8 @@ import { blobsPrefix, indexKey, layoutKey, repositoriesPrefix } from "./keys.ts"
 const maxSeconds = 12;
 
 /**
- * Reads `oci-layout`, which need not be there: a store may be empty. Not by `head`: a missing bucket has a name only in the
- * body of an answer. Throws `STORE_UNAVAILABLE` with what is wrong.
+ * Reads `oci-layout`, which an empty store does not have. By `get`, since S3 names a missing bucket only in the body of an
+ * answer. Throws `STORE_UNAVAILABLE`.
  */
 export async function checkStore(
   store: StoreReader & { readonly url: string },
@@ -25,14 +25,11 @@ export async function checkStore(
   });
 }
 
-// Tells a store from a place where none is: a path with a typing error, say, is no empty store.
-
 /**
- * Has anybody written a store there? `oci-layout` says so, as in each image layout. A copy may have been made without it: then
- * an index or a blob does.
+ * Is there a store that has been written to? A wrong path, for example, leads to none. Every store has `oci-layout`. A copy of
+ * a store may lack it, and then an index or a blob tells.
  */
 export async function isStore(store: ObjectStore, options: CallOptions = {}): Promise<boolean> {
-  // Not `head`: a missing bucket has a name only in the body of an answer.
   const layout = await store.get(layoutKey, options);
   if (layout !== undefined) {
     await layout.body[Symbol.asyncIterator]().return?.();

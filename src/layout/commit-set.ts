@@ -1,14 +1,13 @@
-/**
- * Changes a repository's index: how loads and deletions reach it. From here on downward: the queue of the process
- * (`commit-queue.ts`), one commit (`commit-changes.ts`), by a writer alone (`commit-alone.ts`) or together with those who
- * race with it (`combine.ts`, `merge-intents.ts`).
- */
-import { StowageError } from "../errors.ts";
+/** Changes a repository's index: the way of loads and deletions into `layout/index/`. */
+import { limitExceeded, StowageError } from "../errors.ts";
 import { maxEntriesBytes } from "../limits.ts";
 import type { ChangeOutcome, ChangeSet, ChangeSetOutcome, Expectation, Refusal } from "../oci/index-change.ts";
 import { formatReference } from "../oci/reference.ts";
+import { isCommitId } from "./index/commit.ts";
 import { readIndexInTurn } from "./index/index-state.ts";
+import { isAbandoned } from "./index/intent.ts";
 import { mergeWithin, nameOf } from "./index/merge-index.ts";
+import { allIntentsPrefix } from "./keys.ts";
 import type { Layout, Turn } from "./layout.ts";
 
 /** Changes of one repository. */
@@ -29,7 +28,7 @@ export async function commitSet(
   return changesOf(await commits.commit(repository, set, { store, clock, budget, caller }), repository, set);
 }
 
-/** Makes no change. Throws what `commitSet` would throw of the repository as it is now. */
+/** Makes no change. Throws what `commitSet` would throw for the repository as it is now. */
 export async function checkSet(
   { store, budget, clock }: Layout,
   { repository, ...set }: RepositoryChanges,
@@ -58,14 +57,12 @@ function refusalOf({ reason, reference, found }: Refusal, repository: string, { 
 
 function failureOf(failed: Extract<ChangeSetOutcome, { failed: unknown }>["failed"], repository: string): StowageError {
   if (failed === "full") {
-    const message = `Cannot publish in "${repository}": its index would have more than ${maxEntriesBytes} bytes`;
-    return new StowageError("LIMIT_EXCEEDED", message, { detail: { name: repository, expected: maxEntriesBytes } });
+    const problem = `Cannot publish in "${repository}": its index would have too many bytes`;
+    return limitExceeded(problem, { name: repository, expected: maxEntriesBytes });
   }
   const message = `Cannot change "${repository}": other writers were faster again and again, or this one was held up; try again`;
   return new StowageError("COMMIT_CONFLICT", message, { detail: { name: repository } });
 }
-
-// The error of a change whose condition does not hold.
 
 export interface FailedCondition {
   readonly repository: string;
@@ -81,4 +78,15 @@ export function conditionFailed({ repository, reference, found, expects }: Faile
   const name = formatReference(repository, reference);
   const message = `Cannot change "${name}": found ${found ?? "nothing"} there, expected ${expected ?? "nothing"}`;
   return new StowageError("CONDITION_FAILED", message, { detail: { name: repository, reference, found, expected } });
+}
+
+/**
+ * Deletes the intents of dead writers in all repositories. Each merge in a race does that for its own repository, but the race
+ * in which a writer was killed may have been the last one there.
+ */
+export async function sweepIntents({ store, clock }: Layout, signal: AbortSignal | undefined): Promise<void> {
+  for await (const { key } of store.list(allIntentsPrefix, { signal })) {
+    const id = key.slice(key.lastIndexOf("/") + 1);
+    if (isCommitId(id) && isAbandoned(id, clock)) await store.delete(key, { signal }); // another name is no commit's
+  }
 }

@@ -1,6 +1,6 @@
 /**
- * Marks: what a gc says of a blob before it deletes it, so that a load that needs the blob can object. One small object for
- * each blob, `condemned/<64 hex>`, moved by compare and swap alone:
+ * Marks: a gc marks a blob before it deletes the blob, so that a load that needs the blob can rescue it. A mark is one small
+ * object, `condemned/<64 hex>`, and moves by compare and swap alone:
  *
  *     absent ---gc--> condemned ---gc, once its grace is over--> deleting --gc--> blob, then mark deleted
  *                      |     ^                                      |
@@ -8,14 +8,17 @@
  *                      v     |                                      |
  *                      rescued <------------------------------------+
  *
- * Why no blob is taken from under a load. A load lists the marks, and asks of a blob only then. One that is condemned it
- * rescues first: of a rescue and the step to `deleting`, which both start from the same state, one fails. One without a mark
- * is safe for at least the shortest grace from then on, and no load rests on what it found for as long as that
- * (`rescuing-store.ts`). What a gc takes for unneeded it decides after it has listed the marks, and it deletes only under a
- * mark that is the very one it has listed: whoever published the blob in between has found that mark, and moved it.
+ * Why no load loses a blob:
  *
- * It rests on two assumptions: that a request without an answer takes effect within a quarter of an hour or never (S3
- * refuses it by then for its signature's age), and that clocks differ by no more than that.
+ * - A load lists the marks before it looks for a blob. It rescues a condemned blob first. A rescue and the step to `deleting`
+ *   start from the same state, so one of them fails.
+ * - A blob without a mark is safe for at least the shortest grace time from then on. No load relies on a blob that it found
+ *   longer ago (`RescuingStore`).
+ * - A gc lists the marks before it finds out which blobs are needed. It deletes a blob only under the very mark that it has
+ *   listed. A load that published the blob in between has found that mark and moved it.
+ *
+ * Two assumptions: a request without an answer takes effect within 15 minutes or never (S3 refuses a signature of that age),
+ * and clocks differ by at most 15 minutes.
  */
 import type { Clock } from "../clock.ts";
 import { messageOf, StowageError } from "../errors.ts";
@@ -24,25 +27,26 @@ import { ForwardingStore } from "../storage/forwarding-store.ts";
 import type { CallOptions, ObjectStore, Unanswered } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";
 import { blobKey, condemnedPrefix, digestOfBlobKey, digestOfMarkKey, markKey } from "./keys.ts";
+import type { Layout } from "./layout.ts";
 
 const minuteMs = 60_000;
-/** After this time a request that got no answer has taken effect or never will. */
+/** A request without an answer has taken effect after this time, or never will. */
 const lateMs = 15 * minuteMs;
-/** By so much clocks may differ. */
+/** The largest difference between clocks. */
 const skewMs = 15 * minuteMs;
-/** For so long a load may rest on what it found. */
+/** The time for which a load may rely on the blobs that it found. */
 export const freshMs = 10 * minuteMs;
-/** For so long a commit is under way: none of its writes is sent later (`commit/commit-changes.ts`). */
+/** The longest time of a commit: it sends no write later (`index/commit-changes.ts`). */
 const commitMs = 5 * minuteMs;
 
 /**
- * The shortest time that a mark has to be there before its blob may be deleted. A load that saw no mark is over by then: it
- * commits soon enough, also if the commit, as the mark before it, took effect late, and by whichever clock.
+ * The shortest time between a mark and the deletion of its blob. A load that saw no mark has committed by then, even if both
+ * the mark and the commit took effect late, and the clocks differ.
  */
 export const minGraceMs = freshMs + commitMs + lateMs + lateMs + skewMs;
 /** A gc that has moved a mark to `deleting` acts on it within this time, or leaves it. */
 export const promptMs = commitMs;
-/** So a mark that has been `deleting` for so long has lost its gc, and what that had sent, or committed, has taken effect. */
+/** A mark that has been `deleting` for this time has lost its gc. All requests and commits of that gc have taken effect. */
 export const staleMs = promptMs + commitMs + lateMs + skewMs;
 
 const maxMarkBytes = 1000;
@@ -51,23 +55,13 @@ export type MarkState = "condemned" | "rescued" | "deleting";
 
 export interface Mark {
   readonly state: MarkState;
-  /** When it came into this state, in milliseconds since 1970, by the clock of whoever brought it there. */
+  /** The time of the move to this state, in milliseconds since 1970, by the clock of the process that made it. */
   readonly time: number;
   readonly etag: string;
 }
 
-/** What it takes to look at marks and to move them. */
-export interface MarkOptions {
-  readonly store: ObjectStore;
-  readonly clock: Clock;
-  readonly signal?: AbortSignal | undefined;
-}
-
 /** The mark of a blob, undefined if it has none. Throws `STORE_DAMAGED` if it cannot be read. */
-export async function readMark(
-  digest: string,
-  { store, signal }: Omit<MarkOptions, "clock">,
-): Promise<Mark | undefined> {
+export async function readMark(store: ObjectStore, digest: string, signal?: AbortSignal): Promise<Mark | undefined> {
   const key = markKey(digest);
   const found = await readSmallObject(store, key, { maxBytes: maxMarkBytes, signal });
   if (found === undefined) return undefined;
@@ -78,7 +72,7 @@ export async function readMark(
   }
 }
 
-/** Marks that one run of gc looks at, old and new together. What is beyond them waits for the next run. */
+/** Marks that one run of gc looks at, old and new together. The others wait for the next run. */
 export const maxMarks = 100_000;
 
 /** The ETag of each mark, by digest. */
@@ -102,7 +96,7 @@ export async function deleteBlob(store: ObjectStore, digest: string): Promise<Un
   return store.delete(blobKey(digest), { once: true });
 }
 
-/** `lost`: the mark is not, or no longer, what it was expected to be. `unanswered`: nobody knows. */
+/** `lost`: the mark is not in the expected state. `unanswered`: it is not known whether the mark moved. */
 export type MoveAnswer = "moved" | "lost" | "unanswered";
 
 export interface MarkMove {
@@ -113,11 +107,12 @@ export interface MarkMove {
 
 /** Moves a mark on, if it still is as it was read. Sent once: the answer to a second try would be about the first. */
 export async function moveMark(
+  { store, clock }: Pick<Layout, "store" | "clock">,
   digest: string,
   { from, to }: MarkMove,
-  { store, clock, signal }: MarkOptions,
+  signal?: AbortSignal,
 ): Promise<MoveAnswer> {
-  // The id makes no two states alike, so that none has the ETag of another.
+  // The id makes every state different, so that no two have the same ETag.
   const bytes = new TextEncoder().encode(JSON.stringify({ state: to, time: clock.now(), id: crypto.randomUUID() }));
   const condition = from === undefined ? "absent" : { etag: from.etag };
   const answer = await store.put(markKey(digest), bytes, { condition, once: true, signal });
@@ -134,19 +129,16 @@ function parseMark(json: unknown): Pick<Mark, "state" | "time"> {
   throw new Error(`found the time ${describeJson(time)}, expected milliseconds since 1970`);
 }
 
-// A store as a load sees it: no blob is looked at before its mark is, and one that a gc has condemned is rescued first. So
-// whatever is found present stays, for long enough to publish it; `mark.ts` has the argument.
-
 /** Marks that one listing takes; where there are more, each blob's own is asked for. */
 const maxListedMarks = 1000;
-/** For so long a load waits while a blob that it needs is being deleted; that takes a gc two requests. */
+/** The longest wait of a load for a blob that is being deleted. A gc needs two requests for that. */
 const maxWaitMs = 30_000;
 const firstWaitMs = 20;
 const longestWaitMs = 1000;
 
-/** One look at all marks, and what was done about some of them since. */
+/** One listing of all marks, and the rescues since. */
 interface Look {
-  /** When it began: what is known from it is true of that time. */
+  /** When the listing began. */
   readonly time: number;
   /** The keys of all marks, undefined where there are too many. */
   readonly marked: Promise<ReadonlySet<string> | undefined>;
@@ -154,7 +146,10 @@ interface Look {
   readonly rescues: Map<string, Promise<void>>;
 }
 
-/** The store of one load. */
+/**
+ * The store of one load. It looks at the mark of a blob before it looks for the blob, and rescues a condemned blob. So a blob
+ * that is found stays for long enough to publish it.
+ */
 export class RescuingStore extends ForwardingStore {
   readonly #store: ObjectStore;
   readonly #clock: Clock;
@@ -177,28 +172,28 @@ export class RescuingStore extends ForwardingStore {
     return super.get(...args);
   }
 
-  /** Has a gc marked anything, as far as a look tells that is not old? */
+  /** Has a gc marked anything, by a listing that is not old? */
   async hasMarks({ signal }: CallOptions = {}): Promise<boolean> {
     return (await this.#freshLook(signal).marked)?.size !== 0;
   }
 
-  /** Rescues a blob that is needed, though nobody looks at it. */
+  /** Rescues a blob that is needed, without a look at the blob. */
   async keep(digest: string, options?: CallOptions): Promise<void> {
     await this.#rescue(blobKey(digest), options);
   }
 
-  /** May what was found here still be relied on, all of it? */
+  /** May the load still rely on all blobs that it has found? */
   get isFresh(): boolean {
     return this.#oldestTime === undefined || this.#clock.now() - this.#oldestTime <= freshMs;
   }
 
-  /** Forgets what was found: whoever calls this finds everything again. */
+  /** Forgets all blobs that were found: the caller finds them again. */
   renew(): void {
     this.#look = undefined;
     this.#oldestTime = undefined;
   }
 
-  /** Before it is asked for, not beside it: a mark goes once its blob is deleted, and nothing would tell. */
+  /** Called before the blob is asked for: a mark goes with its blob, so a later look could find neither. */
   async #rescue(key: string, { signal }: CallOptions = {}): Promise<void> {
     const digest = digestOfBlobKey(key);
     if (digest === undefined) return;
@@ -231,11 +226,11 @@ export class RescuingStore extends ForwardingStore {
     const [store, clock] = [this.#store, this.#clock];
     const deadline = clock.now() + maxWaitMs;
     for (let waitMs = firstWaitMs; ; waitMs = Math.min(2 * waitMs, longestWaitMs)) {
-      const mark = await readMark(digest, { store, signal });
+      const mark = await readMark(store, digest, signal);
       if (mark === undefined || mark.state === "rescued") return;
       const isLeft = mark.state === "condemned" || clock.now() - mark.time > staleMs;
       const move = { from: mark, to: "rescued" } as const;
-      if (isLeft && (await moveMark(digest, move, { store, clock, signal })) === "moved") return;
+      if (isLeft && (await moveMark({ store, clock }, digest, move, signal)) === "moved") return;
       if (clock.now() > deadline) throw beingDeleted(digest);
       signal?.throwIfAborted();
       if (!isLeft) await clock.sleep(waitMs);

@@ -6,19 +6,19 @@ import { Buffer } from "node:buffer";
 import { type Descriptor, hexOf } from "../oci/descriptor.ts";
 
 const digestBytes = 32;
-/** Different pairs of a media type and a platform. Of more, the platforms are not kept. */
+/** Different pairs of a media type and a platform. The platforms of further pairs are not kept. */
 const maxKinds = 1000;
 /** Characters of a platform, as JSON. A longer one is not kept. */
 const maxPlatformLength = 500;
 
 type Kind = Pick<Descriptor, "mediaType" | "platform">;
 
-/** Each digest with each size once, in their order: with its media type, and its platform if that is a usual one. */
+/** Lists each pair of digest and size once, in order, with the media type and, unless it is very long, the platform. */
 export class DescriptorList implements Iterable<Descriptor> {
   readonly length: number;
   readonly #digests: Buffer;
   readonly #sizes: Float64Array;
-  /** Of each its place in `#kinds`. */
+  /** The place of each descriptor's kind in `#kinds`. */
   readonly #kindOf: Uint16Array;
   readonly #kinds: readonly Kind[];
 

@@ -8,13 +8,13 @@
  *     repositories/<name>/_layout/index.json          index of one named repository
  *     intents/<name>/_layout/<id>                     changes of a repository's index which wait to be merged
  *     staging/<id>                                    unfinished work; a lifecycle rule may expire it
- *     staging/<id>.json                               what was announced of an upload in parts
+ *     staging/<id>.json                               announcement of an upload in parts
  *     staging/<id>.<number>                           one of its parts, from 1 on
  *     condemned/<64 hex>                              the mark of a blob that a gc is about to delete
  *     incoming/…                                      tarballs that others put there, loaded when the bucket says so
  *
- * `_layout` cannot be part of a repository's name, so no name collides with a key. Intents lie apart, so that whoever lists
- * all repositories does not meet those of each.
+ * `_layout` cannot be part of a repository's name, so no name collides with a key. Intents lie apart, so that a
+ * listing of all repositories does not list their intents.
  */
 import { hexOf, isSha256Digest } from "../oci/descriptor.ts";
 import { defaultRepository } from "../oci/reference.ts";
@@ -33,7 +33,7 @@ export function blobKey(digest: string): string {
   return blobsPrefix + hexOf(digest);
 }
 
-/** The digest of the blob that lies under `key`, or undefined if none can. */
+/** The digest of the blob that lies under `key`, or undefined if the key is no blob's. */
 export function digestOfBlobKey(key: string): string | undefined {
   return digestAfter(blobsPrefix, key);
 }
@@ -56,12 +56,12 @@ export function repositoryLayoutKey(repository: string): string {
   return repository === defaultRepository ? layoutKey : `${repositoriesPrefix}${repository}/_layout/oci-layout`;
 }
 
-/** With what the keys of all intents of a repository begin. */
+/** The prefix of all intents of a repository. */
 export function intentsPrefix(repository: string): string {
   return `${allIntentsPrefix}${repository}/_layout/`;
 }
 
-/** With what all keys of an upload in parts begin. Flat: a directory then keeps no empty folder of each. */
+/** The prefix of all keys of an upload in parts. Without a slash: a directory then keeps no empty folder of the upload. */
 export function uploadPrefix(id: string): string {
   return `${stagingPrefix}${id}.`;
 }

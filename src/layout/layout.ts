@@ -35,7 +35,7 @@ export interface StoredManifest {
 
 /** One store, opened for work. */
 export class Layout<Store extends ObjectStore = ObjectStore> {
-  /** Nothing is written to the store before it has passed the probe (`guard-store.ts`). */
+  /** Nothing is written to the store before it has passed the probe (`probe.ts`). */
   readonly store: Store;
   readonly limits: Limits;
   readonly clock: Clock;

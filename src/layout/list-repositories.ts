@@ -10,7 +10,7 @@ import { readRepository } from "./read-repository.ts";
 /** Indexes that are read at the same time, to see whether they have entries. */
 const maxConcurrentReads = 32;
 
-/** All of them, in the order of their names. */
+/** All repositories, in the order of their names. */
 export async function listRepositories(layout: Layout, options: CallOptions = {}): Promise<string[]> {
   const names: string[] = [];
   for await (const { name } of listIndexes(layout, options)) names.push(name);
@@ -18,7 +18,7 @@ export async function listRepositories(layout: Layout, options: CallOptions = {}
 }
 
 export interface WantedRepositories {
-  /** At most so many. */
+  /** The most names to return. */
   readonly limit: number;
   /** Only those whose names come after this one. */
   readonly after?: string | undefined;
@@ -26,17 +26,14 @@ export interface WantedRepositories {
   readonly isWanted: (name: string) => boolean;
 }
 
-/**
- * The first of those that have images, in the order of their names. At most twice the limit are held, for any number of
- * repositories.
- */
+/** The first repositories that have images, in the order of their names. Holds at most twice the limit of names. */
 export async function pageOfRepositories(
   layout: Layout,
   { limit, after, isWanted }: WantedRepositories,
   turn: Turn,
 ): Promise<string[]> {
   let names: string[] = [];
-  const take = (found: readonly string[]): void => {
+  const keep = (found: readonly string[]): void => {
     names.push(...found);
     if (names.length > 2 * limit) names = names.toSorted().slice(0, limit);
   };
@@ -44,16 +41,16 @@ export async function pageOfRepositories(
   for await (const { name, size } of listIndexes(layout, turn)) {
     if ((after !== undefined && name <= after) || !isWanted(name)) continue;
     if (mayBeEmpty(size)) doubtful.push(name);
-    else take([name]);
+    else keep([name]);
     if (doubtful.length < maxConcurrentReads) continue;
-    take(await withEntries(layout, doubtful, turn));
+    keep(await withEntries(layout, doubtful, turn));
     doubtful = [];
   }
-  take(await withEntries(layout, doubtful, turn));
+  keep(await withEntries(layout, doubtful, turn));
   return names.toSorted().slice(0, limit);
 }
 
-/** Those that have entries, and those whose index cannot be read: a damaged one may have some. */
+/** The repositories that have entries, or an index that cannot be read: a damaged index may have some. */
 async function withEntries(layout: Layout, names: readonly string[], turn: Turn): Promise<string[]> {
   const isEmpty = await Promise.all(
     names.map(async (name) => {
@@ -70,7 +67,7 @@ async function withEntries(layout: Layout, names: readonly string[], turn: Turn)
 
 interface ListedIndex {
   readonly name: string;
-  /** Of the index, in bytes. */
+  /** Length of the index in bytes. */
   readonly size: number;
 }
 

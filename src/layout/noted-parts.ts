@@ -42,15 +42,19 @@ export class NotedParts<Note> {
     return this.#parts.has(index);
   }
 
-  /** The notes below these indexes, each once. Whoever wants few of them stops early. */
-  *below(indexes: Iterable<string>): Generator<Note> {
-    const seen = new Set(indexes); // grows while it is gone through
-    for (const index of seen) {
-      for (const part of this.#parts.get(index) ?? []) {
-        const note = seen.has(part) ? undefined : this.#notes.get(part);
-        seen.add(part);
-        if (note !== undefined) yield note;
-      }
+  /** The notes below these indexes, each once. The first few of them take few steps: every part leads to a note. */
+  *below(indexes: readonly string[]): Generator<Note> {
+    const seen = new Set(indexes);
+    for (const index of indexes) yield* this.#unseenBelow(index, seen);
+  }
+
+  *#unseenBelow(index: string, seen: Set<string>): Generator<Note> {
+    for (const part of this.#parts.get(index) ?? []) {
+      if (seen.has(part)) continue;
+      seen.add(part);
+      const note = this.#notes.get(part);
+      if (note !== undefined) yield note;
+      yield* this.#unseenBelow(part, seen);
     }
   }
 }

@@ -1,5 +1,5 @@
 /**
- * A store that nothing is written to before it has passed the probe: one that ignores conditional writes would lose
+ * Guards a store: nothing is written before the store has passed the probe. A store that ignores conditional writes would lose
  * images in silence. Reads pass at once.
  */
 import { StowageError } from "../errors.ts";
@@ -25,7 +25,7 @@ export function guardStore(store: ObjectStore): ObjectStore {
 /** A probe makes some 130 small requests, six at a time. */
 const maxProbeMs = 60_000;
 
-/** Whoever hands in a bare store for each of many loads has it probed once. */
+/** A store that is opened again for each of many loads is probed once. */
 const guards = new WeakMap<ObjectStore, ObjectStore>();
 
 class GuardedStore extends ForwardingStore {
@@ -81,12 +81,12 @@ class GuardedStore extends ForwardingStore {
   }
 }
 
-// Proves that a store keeps the promise on which everything rests: that of several conditional writes one wins.
+// The probe proves the promise that everything rests on: exactly one of several conditional writes wins.
 //
 // A store that ignores conditions would lose images in silence, and such stores exist: some answer 200 to every write,
-// some hold conditions one by one but not in a race. So nothing is published into a store before it has passed, and
-// `oci-layout` at its root is the certificate: it is written by whoever has seen the store pass, so that whoever finds
-// it need not try again, and a cold start costs one request.
+// some hold conditions one by one but not in a race. So nothing is published into a store before it has passed.
+// `oci-layout` at its root is the certificate. The process that has seen the store pass writes it. Other processes find it and
+// need no probe: a cold start costs one request.
 //
 // A store that looks first and writes afterwards is caught only by a race that meets the moment between the two, so that
 // many are run. Measured on real servers: moto, writing to disk, lets both writers win in about one race of five, and
@@ -110,8 +110,8 @@ const triesForAWinner = 5;
 const longLeadBytes = 16 * 1024;
 
 /**
- * Returns once the store is known to honour conditional writes. Throws `STORE_UNAVAILABLE`, naming what it ignores, and
- * leaves no probe behind.
+ * Returns once the store is known to honour conditional writes. Throws `STORE_UNAVAILABLE` with the condition that the store
+ * ignores. Leaves no object of a probe behind.
  */
 export async function probeStore(store: ObjectStore, options: CallOptions = {}): Promise<void> {
   // Not `head`: a missing bucket has a name only in the body of an answer.
@@ -127,7 +127,7 @@ export async function probeStore(store: ObjectStore, options: CallOptions = {}):
   answered(await store.put(layoutKey, encode(ociLayoutJson), { condition: "absent", ...options })); // or another probe did
 }
 
-/** Where a probe is made: under a key that nobody else uses. */
+/** The place of a probe: a key that only this probe uses. */
 interface Place extends CallOptions {
   readonly store: ObjectStore;
   readonly key: string;

@@ -43,7 +43,7 @@ async function readOnce(
   }
 }
 
-/** What is wrong with bytes that no load has taken for a manifest. */
+/** Errors of a blob that is no manifest. */
 const notAManifest: ReadonlySet<string> = new Set([
   "DIGEST_INVALID",
   "LIMIT_EXCEEDED",

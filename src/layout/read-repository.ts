@@ -1,12 +1,12 @@
 /** The index of a repository, as all readers see it. */
-import { readIndexInTurn } from "./index/index-state.ts";
 import { StowageError } from "../errors.ts";
-import type { RepositoryIndex } from "./index/repository-index.ts";
-
-export { type RepositoryIndex, checkFormat } from "./index/repository-index.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
+import { readIndexInTurn } from "./index/index-state.ts";
+import type { RepositoryIndex } from "./index/repository-index.ts";
 import type { Layout, Turn } from "./layout.ts";
+
+export { type RepositoryIndex, checkFormat } from "./index/repository-index.ts";
 
 /** Throws `NAME_UNKNOWN` if there is no such repository, and `TOOMANYREQUESTS` if no memory was to be had. */
 export async function readRepository(

@@ -1,25 +1,25 @@
 /**
- * Reads of one thing by many who come together. While a read is under way whoever comes waits, and all who wait are given
- * what the next one finds: so the thing is in memory once or twice, however many ask for it, and nobody is given a state
- * from before they asked. They share the failure of a store that does not answer: it has been asked several times by then.
+ * Shares the reads of one thing among many requests. A request that comes during a read waits for the next read, and all that
+ * wait share it. So the thing is in memory at most twice, and no request gets a state from before it asked. The requests also
+ * share the failure of a store that does not answer: the store has been asked several times by then.
  */
 import { StowageError } from "../errors.ts";
 import { orAbort } from "../streams/abortable.ts";
 import { inTime } from "../streams/in-time.ts";
 
 /**
- * On Workers whoever began a read may be ended, and the read with him: nobody waits for good. Longer than a read takes of a
- * store that does not answer (`storage/s3/s3-client.ts`).
+ * Every wait has an end: on Workers the request that began a read may be stopped, and its read with it. The wait is longer
+ * than a read takes from a store that does not answer (`storage/s3/s3-client.ts`).
  */
 const maxWaitMs = 45_000;
 
 export class SharedReads<T> {
   /** By key, the read that is under way. */
   readonly #running = new Map<string, Promise<T>>();
-  /** By key, the one that begins when that has ended. */
+  /** By key, the read that begins when the running one has ended. */
   readonly #next = new Map<string, Promise<T>>();
 
-  /** Calls `begin`, or waits for somebody else's. It is everybody's: the signal only ends the waiting. */
+  /** Calls `begin`, or waits for the read of another request. The signal ends the wait, not the read. */
   async read(key: string, begin: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const read = this.#next.get(key) ?? this.#line(key, begin);
     if (await orAbort(inTime(read, maxWaitMs), signal)) return read;

@@ -27,7 +27,7 @@ export interface BlobBytes extends BlobIdentity {
 export interface BlobTarget {
   readonly store: ObjectStore;
   readonly signal?: AbortSignal | undefined;
-  /** Reads the blobs that the store has, and writes those again that are damaged. */
+  /** Reads every blob that is present, to find damage. */
   readonly repair?: boolean | undefined;
 }
 

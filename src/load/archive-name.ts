@@ -1,4 +1,4 @@
-/** What an archive calls an image: the annotations of its descriptor. */
+/** Reads the name of an image from the annotations of its descriptor, and from the path of a request. */
 import { quote, StowageError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { refNameAnnotation } from "../oci/index-entry.ts";
@@ -16,7 +16,7 @@ import {
 export const containerdNameAnnotation = "io.containerd.image.name";
 
 export interface ArchiveName extends ImageName {
-  /** The tag that the archive gives and no registry has, such as `v1.0+build`: the image has none then. */
+  /** A tag in the archive that no registry takes, such as `v1.0+build`: the image has no tag then. */
   readonly unusableTag?: string | undefined;
 }
 
@@ -27,7 +27,7 @@ export function nameTextOf({ annotations }: Annotated): string | undefined {
   return annotations?.[containerdNameAnnotation] ?? annotations?.[refNameAnnotation];
 }
 
-/** The annotations that are a name, and no others. */
+/** The annotations that hold a name. */
 export function nameAnnotationsOf({ annotations = {} }: Annotated): Record<string, string> {
   const isName = ([key]: readonly [string, string]): boolean =>
     key === containerdNameAnnotation || key === refNameAnnotation;
@@ -47,13 +47,13 @@ export function nameInArchive(root: Annotated): ArchiveName {
   }
 }
 
-/** The tarball cannot be changed by hand, but a request for one image can say another name. */
+/** A user cannot easily change the tarball, but can load it under another name. */
 function inArchive(text: string, error: StowageError): StowageError {
   const hint = `the tarball names an image ${quote(text)}; /v1/load/NAME:TAG gives it another name`;
   return new StowageError(error.code, `${error.message}; ${hint}`, { cause: error, detail: error.detail ?? {} });
 }
 
-/** Of a name that is not used only the tag counts: `My App:1.4` may be called `app:1.4`. Throws `NAME_INVALID`. */
+/** Reads the tag alone, if the request has a repository: of `My App:1.4` the tag can be used. Throws `NAME_INVALID`. */
 export function tagInArchive(root: Annotated): Pick<ArchiveName, "tag" | "unusableTag"> {
   const text = nameTextOf(root);
   if (text === undefined) return { tag: undefined };
@@ -62,7 +62,7 @@ export function tagInArchive(root: Annotated): Pick<ArchiveName, "tag" | "unusab
   return { tag, unusableTag: tag === undefined ? unusableTagOf(text) : undefined };
 }
 
-/** A ref.name of one word is a tag, also one that is too long for a tag and would do as a repository's name. */
+/** A ref.name of one word is a tag, even if it is too long for a tag. */
 export function isTagAlone({ annotations }: Annotated, text = ""): boolean {
   return annotations?.[containerdNameAnnotation] === undefined && !/[/:@]/.test(text);
 }
@@ -72,14 +72,13 @@ function readTag(text: string): Pick<ArchiveName, "tag" | "unusableTag"> {
   return { tag, unusableTag: tag === undefined ? text : undefined };
 }
 
-// What the text behind `/v1/load/`, or a key under `incoming/`, says of the image's name.
-
-/** The endings of tarballs that are taken for the name of a file, in any case. */
+/** The endings of a tarball's file name, in upper or lower case. */
 const fileName = /\.(?:tar|tar\.gz|tgz|tar\.zst)$/i;
 
 /**
- * Reads the text: `team/app:1.4` is a name. Nothing at all, or a file's name such as `app.tar`, is none, and the images keep
- * the names in the tarball: `curl -T app.tar …/v1/load/` appends the name of the file. Throws `NAME_INVALID`.
+ * Reads the text behind `/v1/load/`, or behind `incoming/` in a key: `team/app:1.4` is a name. Undefined for an empty text and
+ * for a file name such as `app.tar`, which `curl -T app.tar …/v1/load/` appends: the images keep the names in the tarball then.
+ * Throws `NAME_INVALID`.
  */
 export function parseLoadPath(text: string): ImageName | undefined {
   if (text === "" || fileName.test(text)) return undefined;

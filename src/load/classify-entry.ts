@@ -1,9 +1,9 @@
 /**
- * What an entry of an archive is in an image layout, by its path and type alone. Anything may be there beside a layout's own
- * files; what is no blob matters only if an image needs it.
+ * Tells the role of an archive's entry in an image layout, by its path and type alone. Any file may lie beside a layout's own
+ * files. A link in the place of a blob matters only if an image needs the blob.
  */
 import type { ArchiveEntry, EntryType } from "../archive/read-archive.ts";
-import { type ErrorCode, messageOf, quote, StowageError } from "../errors.ts";
+import { type ErrorCode, limitExceeded, messageOf, quote, StowageError } from "../errors.ts";
 import { isSha256Digest } from "../oci/descriptor.ts";
 import { describeJson, isJsonObject, parseJson } from "../oci/json.ts";
 import { collectBytes, isSameAs } from "../streams/collect-bytes.ts";
@@ -33,17 +33,17 @@ export function isFile({ type }: Pick<ArchiveEntry, "type">): boolean {
   return type === "file" || type === "contiguous-file";
 }
 
-/** Is it the folder of a layout's blobs, or inside of it? */
+/** Is this the path of the folder of a layout's blobs, or a path inside the folder? */
 export function isAmongBlobs(path: string): boolean {
   return path === "blobs" || path.startsWith("blobs/");
 }
 
-/** What an entry is, for messages. */
+/** Names the type of an entry in messages. */
 export function describeType(type: EntryType): string {
   return type === "unknown" ? "an entry of an unknown type" : `a ${type}`;
 }
 
-/** The error that a file of a layout is something else. */
+/** The error for a link, a device or the like in the place of a file. */
 export function notAFile({ path, type }: Pick<ArchiveEntry, "path" | "type">): StowageError {
   const isLink = type === "link" || type === "symlink";
   const hint = isLink ? "; `tar -h --hard-dereference -c` writes files in the place of links" : "";
@@ -51,32 +51,19 @@ export function notAFile({ path, type }: Pick<ArchiveEntry, "path" | "type">): S
   return new StowageError("ARCHIVE_INVALID", message);
 }
 
-// A file of a layout that is kept in memory until the end of the archive: `index.json` and `oci-layout`.
-
-export interface LayoutFileOptions {
-  readonly maxBytes: number;
-  /** The setting that says so, if one does. */
-  readonly limit?: string;
-  /** The code of the error if the archive has two that differ. */
-  readonly code: ErrorCode;
-}
-
 /**
- * Reads the file. `before` is what the archive had under the same path: the same bytes may come again. Throws
- * `LIMIT_EXCEEDED` if it is too large, and an error with `code` if it differs.
+ * Reads `index.json` or `oci-layout`, which are kept in memory until the end of the archive. `before` is the file that the
+ * archive had under the same path: the same bytes may come again. `limit` is the setting that sets `maxBytes`, if one does.
+ * Throws `LIMIT_EXCEEDED` if the file is too large, and an error with `code` if it differs.
  */
 export async function readLayoutFile(
   { path, size, body }: ArchiveEntry,
   before: Uint8Array | undefined,
-  { maxBytes, limit, code }: LayoutFileOptions,
+  { maxBytes, limit, code }: { readonly maxBytes: number; readonly limit?: string; readonly code: ErrorCode },
 ): Promise<Uint8Array> {
   if (size > maxBytes) {
-    const setting = limit === undefined ? "" : ` (${limit})`;
-    throw new StowageError(
-      "LIMIT_EXCEEDED",
-      `Cannot read ${path}: it has ${size} bytes, at most ${maxBytes} are allowed${setting}`,
-      { detail: { ...(limit !== undefined && { limit }), found: size, expected: maxBytes } },
-    );
+    const excess = { ...(limit !== undefined && { limit }), found: size, expected: maxBytes };
+    throw limitExceeded(`Cannot read ${path}: it has ${size} bytes`, excess);
   }
   if (before === undefined) return collectBytes(body, size);
   if (await isSameAs(before, body)) return before;
@@ -84,8 +71,8 @@ export async function readLayoutFile(
 }
 
 /**
- * Checks an `oci-layout` (image specification, "oci-layout file"). It may be missing: older tools left it out. Throws
- * `ARCHIVE_INVALID` if it is none, and `UNSUPPORTED` if it is one of a later version.
+ * Checks the bytes of an `oci-layout` (image specification, "oci-layout file"). Older tools leave the file out. Throws
+ * `ARCHIVE_INVALID` for other bytes, and `UNSUPPORTED` for a later version.
  */
 export function checkLayoutVersion(bytes: Uint8Array): void {
   let json: unknown;

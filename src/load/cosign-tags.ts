@@ -1,7 +1,7 @@
 /**
- * Signatures and the like that have no subject, as `cosign save` and `hauler store save` write them. The annotation `kind` of
- * its descriptor tells what a root is. A signature belongs to the image that has the same name or, without a name, to the only
- * image of the archive.
+ * Finds the tags of signatures without a subject, as `cosign save` and `hauler store save` write them. The annotation `kind` of
+ * a descriptor tells signatures and images apart. A signature belongs to the image of the same name. Without a name, it belongs
+ * to the only image of the archive.
  */
 import { nameTextOf } from "./archive-name.ts";
 import type { ClosedRoot } from "../layout/check-closure.ts";
@@ -10,19 +10,19 @@ const kindAnnotation = "kind";
 const imageKind = /^dev\.(?:cosignproject\.cosign|hauler)\/image(?:Index)?$/;
 const extraKind = /^dev\.(?:cosignproject\.cosign|hauler)\/(sig|att|sbom)s$/;
 
-/** What says something about an image by its tag. */
+/** A tag that ties a signature to its image. */
 export interface CosignTag {
   /** `sha256-<hex>.sig`, `.att` or `.sbom`, with the digest of the image: where cosign looks for it. */
   readonly tag: string;
   readonly image: ClosedRoot;
 }
 
-/** Is it a signature, an attestation or a bill of materials of another root? Such a one does not want the name's tag. */
+/** Is the root a signature, an attestation or a bill of materials of another root? Then it does not claim the tag of its name. */
 export function isCosignExtra(root: ClosedRoot): boolean {
   return root.subject === undefined && extraKind.test(kindOf(root));
 }
 
-/** The tag of such a root; undefined if it cannot be told which image it belongs to. */
+/** The tag of such a root; undefined if its image is not known. */
 export function cosignTagOf(extra: ClosedRoot, { named, only }: CosignImages): CosignTag | undefined {
   const [, suffix] = extraKind.exec(kindOf(extra)) ?? [];
   const image = named.get(nameTextOf(extra) ?? "") ?? only;
@@ -31,7 +31,7 @@ export function cosignTagOf(extra: ClosedRoot, { named, only }: CosignImages): C
 
 /** The images that signatures can belong to. */
 export interface CosignImages {
-  /** By the text of the name. Two images of one name are none. */
+  /** By the text of the name; undefined for a name that two images have. */
   readonly named: ReadonlyMap<string, ClosedRoot | undefined>;
   /** The image, if the archive has just one. */
   readonly only: ClosedRoot | undefined;

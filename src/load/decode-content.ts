@@ -1,9 +1,9 @@
 /**
- * Undoes what a request's Content-Encoding names (RFC 9110, 8.4), before anybody looks at the first bytes: what comes out
- * may be a compressed tarball again. One encoding is undone, not one inside another.
+ * Decodes a body by the request's Content-Encoding (RFC 9110, 8.4). The decoded body may be a compressed tarball, so this comes
+ * before the first look at its bytes. Takes one encoding, not one inside another.
  */
 import { type CompressionFormat, type ExpandOptions, expand } from "../archive/decompress.ts";
-import { StowageError } from "../errors.ts";
+import { limitExceeded } from "../errors.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 
 export type ContentEncoding = CompressionFormat | "identity";
@@ -16,12 +16,12 @@ const encodings: ReadonlyMap<string, ContentEncoding> = new Map([
   ["zstd", "zstd"],
 ]);
 
-/** Reads the header's value; undefined if it is none that can be undone. */
+/** Reads the header's value; undefined for an encoding that cannot be decoded. */
 export function parseContentEncoding(header = ""): ContentEncoding | undefined {
   return encodings.get(header.trim().toLowerCase());
 }
 
-/** Yields the content. Throws `ARCHIVE_INVALID` if it is not encoded so, and `LIMIT_EXCEEDED`. */
+/** Yields the content. Throws `ARCHIVE_INVALID` if the source has another encoding, and `LIMIT_EXCEEDED`. */
 export function decodeContent(
   source: AsyncIterable<Uint8Array>,
   encoding: ContentEncoding,
@@ -30,14 +30,12 @@ export function decodeContent(
   return encoding === "identity" ? source : expand(new ByteReader(source), encoding, options);
 }
 
-// How large a tarball may be: looked at before a byte of it is read, where its length is known, and while it is read.
-
-/** Throws `LIMIT_EXCEEDED` if so many bytes, announced or received, are more than `maxBodyBytes`. */
+/**
+ * Checks the length of a tarball, before a byte of it is read if the length is announced, and while it is read. Throws
+ * `LIMIT_EXCEEDED`.
+ */
 export function checkBodyBytes(found: number, maxBodyBytes: number): void {
   if (found <= maxBodyBytes) return;
-  throw new StowageError(
-    "LIMIT_EXCEEDED",
-    `Cannot load the archive: it has ${found} bytes or more, at most ${maxBodyBytes} are allowed (maxBodyBytes)`,
-    { detail: { limit: "maxBodyBytes", found, expected: maxBodyBytes } },
-  );
+  const problem = `Cannot load the archive: it has ${found} bytes or more`;
+  throw limitExceeded(problem, { limit: "maxBodyBytes", found, expected: maxBodyBytes });
 }

@@ -1,6 +1,6 @@
 /**
- * Makes the images of a docker-archive: an OCI manifest for each image of its `manifest.json`, out of the files that have
- * been stored while they were read. The same parts always make the same manifest.
+ * Makes the images of a docker-archive: an OCI manifest for each image of its `manifest.json`, from files that the load has
+ * stored. The same parts always make the same manifest.
  */
 import { isZstd } from "../archive/decompress-zstd.ts";
 import { isGzip } from "../archive/decompress.ts";
@@ -97,7 +97,7 @@ class ImageMaker {
     return layers.flatMap((path) => this.#layers.get(path) ?? []);
   }
 
-  /** A file of the archive or, where its name says its digest, of the store: whoever sends it may leave out what is there. */
+  /** Finds a file in the archive or, by the digest in its name, in the store: a client may leave out blobs that the store has. */
   async #find(wanted: string): Promise<FoundBlob> {
     const { intake, layout, signal } = this.#load;
     const { path, file } = this.#files.find(wanted);
@@ -121,7 +121,7 @@ class ImageMaker {
 interface FoundBlob {
   readonly digest: string;
   readonly size: number;
-  /** Where they have been seen. */
+  /** Undefined for a blob of the store. */
   readonly firstBytes: Uint8Array | undefined;
 }
 
@@ -130,7 +130,7 @@ function layerTypeOf(firstBytes: Uint8Array): string {
   return isZstd(firstBytes) ? `${layerType}+zstd` : layerType;
 }
 
-/** Of a layer that is not compressed the config has the very digest. */
+/** The diff_id of a layer that is not compressed is its digest. */
 function checkDiffId(
   { mediaType, digest }: Descriptor,
   { path, diffId }: { readonly path: string | undefined; readonly diffId: string | undefined },

@@ -11,7 +11,7 @@ import { containerdNameAnnotation, isTagAlone, nameInArchive, nameTextOf } from 
 /** By digest of a config, the names of its image. */
 export type DockerNames = ReadonlyMap<string, readonly string[]>;
 
-/** What a `manifest.json` beside an `index.json` says. Undefined if it cannot be read: the index counts then. */
+/** Reads a `manifest.json` beside an `index.json`. Undefined if it cannot be read: the index alone counts then. */
 export function readDockerManifest(bytes: Uint8Array): readonly DockerImage[] | undefined {
   try {
     return parseDockerManifest(bytes);
@@ -21,7 +21,7 @@ export function readDockerManifest(bytes: Uint8Array): readonly DockerImage[] | 
   }
 }
 
-/** A file of an image layout in a `manifest.json` says that there is one, even if only the store has the file. */
+/** Does a `manifest.json` name files of an image layout? Then the archive is a layout, even if only the store has the files. */
 export function namesBlobs(images: readonly DockerImage[]): boolean {
   return images.some(({ config, layers }) => [config, ...layers].some((path) => /^(?:\.?\/)*blobs\//.test(path)));
 }

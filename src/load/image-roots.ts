@@ -1,6 +1,6 @@
 /**
  * The roots of an `index.json` that are images. A root of an unknown media type is no error (image specification, "Image
- * Index": "MUST NOT generate an error"); unless its bytes are a manifest after all, it is kept as a blob.
+ * Index": "MUST NOT generate an error"). If its bytes are no manifest, it is kept as a blob.
  */
 import { StowageError } from "../errors.ts";
 import { readSmallBlob } from "../layout/blobs.ts";
@@ -11,7 +11,7 @@ import type { IgnoredEntry } from "./receipt.ts";
 
 export interface ImageRoots {
   readonly roots: readonly Descriptor[];
-  /** The others, as the receipt lists them. */
+  /** The other roots, as the receipt lists them. */
   readonly ignored: readonly IgnoredEntry[];
 }
 

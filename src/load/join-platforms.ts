@@ -1,7 +1,7 @@
 /**
- * Images for several platforms that an archive lists platform by platform, rather than as an index of their own: under one
- * name, or all without a name if the request has one. Then `index.json` itself is the image's index, as it is for
- * `crane push --index`; beside other images an index is made of those that belong together.
+ * Joins the platforms of an image that an archive lists one by one, without an index: under one name, or all without a name
+ * if the request has a name. If the archive lists nothing else, its `index.json` becomes the index of the image, as with
+ * `crane push --index`. Otherwise a new index is made of the platforms.
  */
 import type { ClosedRoot } from "../layout/check-closure.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
@@ -20,8 +20,8 @@ export interface ArchiveIndex {
 }
 
 /**
- * Puts an index in the place of the roots that it joins, and stores it. Returns undefined if there are none to be joined.
- * Throws what `claimsIn` does.
+ * Stores an index for each group of roots that it joins, and returns the roots with the index in the place of its group.
+ * Undefined if there is nothing to join. Throws what `claimsIn` does.
  */
 export async function joinPlatforms(
   load: Load,
@@ -45,7 +45,7 @@ export async function joinPlatforms(
   return indexes.length === 0 ? undefined : [...roots.filter((root) => !joined.has(root)), ...indexes];
 }
 
-/** Are these manifests, of which none is a part of another, one image together? */
+/** Are these manifests one image together? No manifest among them may be a part of another. */
 function arePlatforms(members: readonly ClosedRoot[], index: ArchiveIndex): boolean {
   const [first] = members;
   if (first === undefined || members.length < 2) return false;
@@ -57,7 +57,7 @@ function arePlatforms(members: readonly ClosedRoot[], index: ArchiveIndex): bool
   return new Set(members.map(({ platform = {} }) => platformKey(platform))).size === members.length;
 }
 
-/** What tells platforms apart (image specification, "Image Index"). */
+/** A text that differs for different platforms (image specification, "Image Index"). */
 function platformKey(platform: NonNullable<Descriptor["platform"]>): string {
   return JSON.stringify(
     ["os", "architecture", "variant", "os.version", "os.features"].map((field) => platform[field] ?? ""),

@@ -1,6 +1,6 @@
 /**
- * A load, from the first byte of a tarball to the receipt. Blobs go into the store as they stream by; only when all are
- * there, and all that they name, are the images published. What fails before that publishes nothing.
+ * A load, from the first byte of a tarball to the receipt. Blobs go into the store as they stream by. The images are published
+ * once all blobs are there, with everything that they name. A load that fails before that publishes nothing.
  */
 import { messageOf, StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
@@ -25,8 +25,8 @@ import { parseRoots, takeEntries } from "./take-entries.ts";
  * again. A source that falls silent keeps its share of memory: end it by `signal`.
  *
  * Nothing is published unless all of it is whole. Otherwise it throws a `StowageError`: `ARCHIVE_INVALID`, `INDEX_INVALID`,
- * `MANIFEST_INVALID`, `MANIFEST_BLOB_UNKNOWN`, `DIGEST_INVALID`, `SIZE_INVALID`, `NAME_INVALID` or `UNSUPPORTED` for what is
- * wrong with the archive or its names, `INPUT_INVALID` for a source of anything but bytes, `INTERRUPTED` for one that
+ * `MANIFEST_INVALID`, `MANIFEST_BLOB_UNKNOWN`, `DIGEST_INVALID`, `SIZE_INVALID`, `NAME_INVALID` or `UNSUPPORTED` for a wrong
+ * archive or wrong names, `INPUT_INVALID` for a source of anything but bytes, `INTERRUPTED` for one that
  * throws, `LIMIT_EXCEEDED`, `DENIED`, `TAG_IMMUTABLE`, `CONDITION_FAILED`, `COMMIT_CONFLICT`, and `STORE_UNAVAILABLE` or
  * `STORE_DAMAGED` for the store.
  */
@@ -106,7 +106,7 @@ async function readSource(load: Load, source: WatchedSource): Promise<LoadedArch
   };
 }
 
-/** What a `manifest.json` beside an index says. */
+/** Reads a `manifest.json` beside an index. */
 async function readBeside({ json }: Load, dockerFiles: DockerFiles): Promise<ManifestBeside> {
   const bytes = dockerFiles.readableManifest();
   if (bytes === undefined) return { names: undefined, isOfFiles: false };
@@ -126,7 +126,7 @@ function twoWindows(): StowageError {
   return new StowageError("UNSUPPORTED", "Cannot load the archive: it is zstd inside a Content-Encoding of zstd");
 }
 
-/** Watches the source of a load. A source that breaks off is its sender's doing; its own error says so only in a platform's words. */
+/** Watches the source of a load. The error of a source that breaks off differs by platform: it becomes `INTERRUPTED`. */
 function watchLoad(source: AsyncIterable<Uint8Array>, { maxBodyBytes }: Limits, signal: AbortSignal): WatchedSource {
   const watched = WatchedSource.of(source);
   return watched.watch({
@@ -139,14 +139,14 @@ function watchLoad(source: AsyncIterable<Uint8Array>, { maxBodyBytes }: Limits, 
   });
 }
 
-/** The error that a source broke off after this many bytes, unless it says itself why. */
+/** The error of a source that broke off after this many bytes. A `StowageError` of the source stays as it is. */
 export function brokenOff(error: unknown, bytes: number): StowageError {
   if (error instanceof StowageError) return error;
   const message = `Cannot read on: the archive broke off after ${bytes} bytes (${messageOf(error)})`;
   return new StowageError("INTERRUPTED", message, { cause: error });
 }
 
-/** Types do not rule it out: a stream of Node's that was given an encoding yields strings. */
+/** A stream of Node's with an encoding yields strings, and its type does not tell. */
 function notBytes(chunk: unknown): StowageError {
   const message = `Cannot read the archive: its source yields a ${typeof chunk}, expected Uint8Array`;
   return new StowageError("INPUT_INVALID", message);

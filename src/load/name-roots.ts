@@ -44,8 +44,8 @@ export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): 
 }
 
 /**
- * By name, as `formatName` writes it, the roots that want its tag: what the root is says whether it does. A signature never
- * does, and a referrer only if no image has the name, and no other referrer.
+ * By name, as `formatName` writes it, the roots that claim the tag of the name. A signature never claims a tag. A referrer claims
+ * one only if no image and no other referrer has the name.
  */
 export function claimsIn(images: readonly ClosedRoot[], requested?: ImageName): ReadonlyMap<string, ClosedRoot[]> {
   const byName = new Map<string, ClosedRoot[]>();
@@ -71,7 +71,7 @@ export function isOneImage(requested: ImageName | undefined): requested is Image
   return requested?.tag !== undefined || requested?.digest !== undefined;
 }
 
-/** A referrer is listed wherever else it is: it could not be found by its subject otherwise. */
+/** A referrer is an image of its own even if it is a part of another root: it is found by its entry alone. */
 function isImage(root: ClosedRoot): boolean {
   return hasName(root) || root.subject !== undefined || !root.isPart;
 }
@@ -98,7 +98,7 @@ function nameOf(root: ClosedRoot, requested: ImageName | undefined): ArchiveName
   return isOneImage(requested) ? { repository, tag } : { repository, ...tagInArchive(root) };
 }
 
-/** What has no tag is alone with its digest, unless the request is for one image. */
+/** The key of a name without a tag is the repository, unless the request is for one image. */
 function keyOf({ repository, tag }: ArchiveName, requested: ImageName | undefined): string {
   return formatName(isOneImage(requested) ? requested : { repository, tag });
 }
@@ -130,7 +130,7 @@ function checkOneImage(claimants: readonly ClosedRoot[], requested: ImageName): 
 
 // A referrer without a name is published in every repository that holds its subject: it is found by its subject alone.
 
-/** What the archive lists. */
+/** A root of the archive. */
 export interface ListedManifest {
   readonly digest: string;
   readonly subject: string | undefined;
@@ -157,7 +157,7 @@ export function homesOfReferrers(manifests: readonly ListedManifest[]): Readonly
   }
   const homes = new Map<string, Set<string>>();
   let count = 0;
-  // It grows while it is gone through: a referrer may have referrers.
+  // The map grows during the loop: a referrer may have referrers.
   for (const [subject, repository] of places.values()) {
     for (const digest of bySubject.get(subject) ?? []) {
       const repositories = homes.get(digest) ?? new Set();

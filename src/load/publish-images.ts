@@ -1,6 +1,6 @@
 /**
- * The publishing half of a load: all blobs are in the store, and nothing can be seen yet. What the archive names is checked
- * to be whole, then published under its names, together with what refers to it.
+ * The publishing half of a load: all blobs are in the store, and nothing can be seen yet. The images are checked to be whole,
+ * then published under their names, with their referrers.
  */
 import { limitExceeded, messageOf, StowageError } from "../errors.ts";
 import { type Closure, checkClosure } from "../layout/check-closure.ts";
@@ -72,7 +72,7 @@ async function closeRoots(load: Load, { roots, index, dockerNames }: StoredArchi
   return joined === undefined ? closure : checkClosure(layout, joined, { json, known, storeBlob });
 }
 
-/** What goes into one repository. */
+/** The images of one repository. */
 interface Publication {
   readonly named: readonly NamedRoot[];
   readonly set: RepositoryChanges;

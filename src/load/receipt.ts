@@ -5,7 +5,7 @@ import type { ChangeOutcome } from "../oci/index-change.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { RequestCounts } from "../storage/counting-store.ts";
 
-/** What became of everything that was loaded. `/v1/load` answers with a part of it, or with `?verbose=true` all of it. */
+/** The outcome of a load. `/v1/load` answers with a part of it, or with `?verbose=true` all of it. */
 export interface Receipt {
   readonly images: readonly ImageReceipt[];
   /** Each blob of the archive once, in its order. */
@@ -23,7 +23,7 @@ export interface Receipt {
   readonly requests: RequestCounts;
 }
 
-/** An image as it is called now. */
+/** An image under its new name. */
 export interface ImageReceipt extends ChangeOutcome {
   readonly repository: string;
   /** Its tag, or its digest where it has none. */
@@ -34,11 +34,11 @@ export interface ImageReceipt extends ChangeOutcome {
   readonly size: number;
   /** The manifests of an index that neither the archive nor the store has: its other platforms. */
   readonly absent?: readonly Descriptor[];
-  /** The tag that the archive gives it and that no registry has, such as `v1.0+build`: it is found by its digest. */
+  /** A tag in the archive that no registry takes, such as `v1.0+build`: the image is found by its digest. */
   readonly unusableTag?: string;
 }
 
-/** What became of a blob: a layer, a config or a manifest. */
+/** The outcome for a blob: a layer, a config or a manifest. */
 export interface BlobReceipt {
   readonly digest: string;
   /** Length in bytes. */
@@ -46,7 +46,7 @@ export interface BlobReceipt {
   readonly status: BlobStatus;
 }
 
-/** Of entries that no image needs, so many are listed. */
+/** The most entries that no image needs which a receipt lists. */
 export const maxIgnoredEntries = 1000;
 
 /** An entry of the archive that no image needs; the first thousand are listed. */

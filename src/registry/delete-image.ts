@@ -35,10 +35,10 @@ export async function deleteImage(layout: Layout, name: ManifestName, options: D
   const set = { repository, changes: [change], immutableTags: tagPatternsOf(immutableTags, repository) };
   const [outcome] = await commitSet(layout, set, options);
   if (outcome?.previous !== undefined) return outcome.previous;
-  throw unknownManifest(repository, reference); // somebody else was faster
+  throw unknownManifest(repository, reference); // another request was faster
 }
 
-/** What is not there fails no condition: it is not there (RFC 9110, section 13.2.1). */
+/** A tag that is not there is an unknown manifest, not a failed condition (RFC 9110, section 13.2.1). */
 function removalOfTag({ repository, reference: tag, index }: NameInIndex, { expects }: DeleteOptions): RemoveTagChange {
   if (index.entries.some((entry) => tagOf(entry) === tag)) return { op: "remove", tag, expects };
   throw unknownManifest(repository, tag);
@@ -65,11 +65,9 @@ function isPart(digest: string, holder: Descriptor, repository: string): Stowage
   );
 }
 
-// Removes all images of a repository, by one commit.
-
 /**
- * Takes out every image that the index has now, and returns how many there were. The index itself stays, empty: a load that
- * comes meanwhile finds it by compare and swap. Throws `NAME_UNKNOWN`, `TAG_IMMUTABLE`, and what `commitSet` throws.
+ * Removes every image that a repository has now, by one commit, and returns their number. The empty index stays: a load at the
+ * same time finds it by compare and swap. Throws `NAME_UNKNOWN`, `TAG_IMMUTABLE`, and what `commitSet` throws.
  */
 export async function emptyRepository(
   layout: Layout,

@@ -39,7 +39,7 @@ export interface NameInIndex extends ManifestName {
  * Finds a manifest by tag or digest. By digest it finds each manifest that the store has: those below an index are named
  * in no repository's index, and all repositories share their blobs. But one that was removed from this repository it finds
  * only as a part of an image that is there.
- * Throws `MANIFEST_UNKNOWN`, and `STORE_DAMAGED` if the index names what is not there.
+ * Throws `MANIFEST_UNKNOWN`, and `STORE_DAMAGED` if the store lost a manifest that the index names.
  */
 export async function findInRepository(
   layout: Layout,
@@ -75,26 +75,24 @@ function digestOfTag(index: RepositoryIndex, repository: string, tag: string): s
   return entry.digest;
 }
 
-/** Was it removed, and is it no part of what is left? */
+/** Was the manifest removed, and is it no part of an image that is left? */
 async function isGone(layout: Layout, digest: string, index: RepositoryIndex, turn: Turn): Promise<boolean> {
   if (!index.removed.includes(digest)) return false;
   return (await findHolder(layout, digest, index, turn)) === undefined;
 }
 
-// Finds out whether a manifest is a part of an image that a repository has: indexes name it, at any depth.
-
-/** Each may have up to `maxManifestBytes`. */
+/** Indexes that are read at the same time. Each may have up to `maxManifestBytes`. */
 const maxConcurrentReads = 8;
 
-/** An index that is still to be read. */
+/** A descriptor below an entry of the repository's index. */
 interface Unread extends Pick<Descriptor, "digest" | "mediaType" | "size"> {
-  /** The entry from which it is reached. */
+  /** The entry that leads to it. */
   readonly entry: Descriptor;
 }
 
 /**
- * Returns an entry of the repository's index whose image has the manifest as a part, if there is one. It reads the
- * indexes, each once, level by level: so this is for the few manifests of which nothing else tells whether they are served.
+ * Returns an entry of the repository's index whose image has the manifest as a part, at any depth. Reads the indexes, each once,
+ * level by level. That is slow: it is for the few manifests that were removed.
  */
 export async function findHolder(
   layout: Layout,

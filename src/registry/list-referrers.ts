@@ -1,4 +1,4 @@
-/** What a repository has to say about a manifest: its signatures, attestations and the like. */
+/** Lists the referrers of a manifest: its signatures, attestations and the like. */
 import { Buffer } from "node:buffer";
 import { StowageError } from "../errors.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
@@ -14,7 +14,7 @@ import { maxTurnWaitMs } from "../streams/line.ts";
 const maxPageEntries = 100;
 /** Bytes of the descriptors on a page: clients read no more than 4 MiB of an answer, the rest of it included. */
 const maxPageBytes = 4 * 1024 * 1024 - 1024;
-/** Of the manifests that are read at a time, beside the first of them. */
+/** Bytes of the manifests that are read together; a single manifest may have more. */
 const maxBatchBytes = 4 * 1024 * 1024;
 const maxConcurrentReads = 8;
 
@@ -50,7 +50,7 @@ export async function listReferrers(
     .filter((entry) => artifactType === undefined || (entry.artifactType ?? artifactType) === artifactType)
     .filter(({ digest }) => after === undefined || digest > after);
   const entries = candidates.slice(0, maxPageEntries);
-  // Large ones take their memory one by one, and are shared by all who read them at the same time.
+  // A large manifest takes its own memory, and all requests that read it at the same time share it.
   const bytes = entries.reduce((sum, { size }) => sum + (size <= smallObjectBytes ? size : 0), 0);
   const read = async (): Promise<ReferrersPage> =>
     readPage(entries, artifactType, async (entry) => describe(layout, entry, turn));
@@ -81,7 +81,7 @@ async function readPage(
   return { descriptors, end: undefined };
 }
 
-/** Each once, whatever tags it has. */
+/** The referrers of a subject, each once even if it has several tags. */
 function referrersIn(entries: readonly Descriptor[], subject: string): Descriptor[] {
   const found = entries.filter((entry) => subjectOf(entry) === subject);
   return [...new Map(found.map((entry) => [entry.digest, entry])).values()].toSorted((a, b) =>
@@ -89,7 +89,7 @@ function referrersIn(entries: readonly Descriptor[], subject: string): Descripto
   );
 }
 
-/** What is read together. */
+/** Manifests that are read together. */
 function batchesOf(entries: readonly Descriptor[]): Descriptor[][] {
   const batches: Descriptor[][] = [];
   let bytes = Infinity;
@@ -105,7 +105,7 @@ function batchesOf(entries: readonly Descriptor[]): Descriptor[][] {
   return batches;
 }
 
-/** One that cannot be read is listed by what its entry says: who fetches it is told what is wrong, and who looks sees it. */
+/** A manifest that cannot be read is listed by its entry in the index: the error comes when a client fetches it. */
 async function describe(
   layout: Layout,
   { mediaType, digest, size, artifactType }: Descriptor,
@@ -139,5 +139,5 @@ async function readIfPossible(
   }
 }
 
-/** What is wrong with the moment, and not with the manifest. */
+/** Errors that say nothing about the manifest. */
 const mayBeReadLater: ReadonlySet<string> = new Set(["STORE_UNAVAILABLE", "TOOMANYREQUESTS"]);

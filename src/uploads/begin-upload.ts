@@ -1,6 +1,6 @@
 /** Begins an upload in parts, or finds the one that the same caller began for the same thing before. */
 import { createHash, randomBytes } from "node:crypto";
-import { StowageError } from "../errors.ts";
+import { limitExceeded } from "../errors.ts";
 import { uploadKey } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { answered } from "../storage/object-store.ts";
@@ -9,38 +9,36 @@ import { type Upload, readUpload, serializeUpload } from "./upload.ts";
 export interface NewUpload {
   /** Bytes of the whole. */
   readonly size: number;
-  /** The caller's name for what is uploaded: with the same one the upload is found again. */
+  /** The caller's name for the upload: a second request with the same name finds the upload again. */
   readonly fingerprint?: string | undefined;
   readonly owner: string;
 }
 
-export interface BeginUploadOptions {
-  /** Bytes of a request's body that the platform lets through. */
-  readonly maxRequestBytes?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
 export interface BegunUpload {
   readonly upload: Upload;
-  /** False: it had begun before. */
+  /** False if the upload had begun before. */
   readonly isNew: boolean;
 }
 
 const mebibyte = 1024 * 1024;
 /** A part that the service takes is held in memory as a whole. */
 const minPartBytes = 8 * mebibyte;
-/** Presigned parts grow with the whole, so that an answer never has more than so many URLs. */
+/** Presigned parts grow with the whole, so that an answer has at most this many URLs. */
 const maxPresignedParts = 1000;
 /** S3 takes no more in one PUT. */
 const maxPresignedPartBytes = 5 * 1024 * mebibyte;
 /** Parts that the service takes do not grow; 80 GiB is enough where there is no bucket. */
 const maxServedParts = 10_000;
 
-/** Throws `LIMIT_EXCEEDED` if the whole is too large for any number of parts. */
+/**
+ * `maxRequestBytes` are the bytes of a request's body that the platform lets through. Throws `LIMIT_EXCEEDED` if the whole is
+ * too large for any number of parts.
+ */
 export async function beginUpload(
   layout: Layout,
   announced: NewUpload,
-  { maxRequestBytes, signal }: BeginUploadOptions,
+  maxRequestBytes: number | undefined,
+  signal: AbortSignal | undefined,
 ): Promise<BegunUpload> {
   const { store } = layout;
   const { size, owner } = announced;
@@ -61,7 +59,7 @@ function idOf({ owner, size, fingerprint }: NewUpload): string {
     .slice(0, 32);
 }
 
-/** 32 hex digits, 128 bits, that nobody can guess. */
+/** 32 hex digits, 128 random bits. */
 function newSecret(): string {
   return randomBytes(16).toString("hex");
 }
@@ -72,9 +70,7 @@ function partBytesOf(layout: Layout, size: number, maxRequestBytes?: number): nu
     ? [Math.max(minPartBytes, wholeMebibytes(size / maxPresignedParts)), maxPresignedParts * maxPresignedPartBytes]
     : servedPartBytes(layout, maxRequestBytes);
   if (size <= maxBytes) return partBytes;
-  throw new StowageError("LIMIT_EXCEEDED", `Cannot take an upload of ${size} bytes: at most ${maxBytes} are allowed`, {
-    detail: { found: size, expected: maxBytes },
-  });
+  throw limitExceeded(`Cannot take an upload of ${size} bytes`, { found: size, expected: maxBytes });
 }
 
 function wholeMebibytes(bytes: number): number {

@@ -1,14 +1,12 @@
-/** What a client is told of its upload: where to send which bytes, and what has arrived. */
+/** Describes an upload to its client: the URL and the bytes of each part, and the parts that have arrived. */
 import { setImmediate } from "node:timers/promises";
 import { uploadPartKey, uploadPrefix } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import type { CallOptions } from "../storage/object-store.ts";
 import { type Upload, type UploadPart, partsOf } from "./upload.ts";
 
-export interface DescribeUploadOptions extends CallOptions {
-  /** The URL under which the service itself takes a part, where the store has no addresses for it. */
-  readonly servedUrlOf: (upload: Upload, part: UploadPart) => string;
-}
+/** The URL under which the service itself takes a part, if the store has no URLs for it. */
+export type ServedUrlOf = (upload: Upload, part: UploadPart) => string;
 
 export interface UploadDescription {
   readonly id: string;
@@ -18,24 +16,25 @@ export interface UploadDescription {
 }
 
 export interface DescribedPart extends ListedPart {
-  /** For one PUT of exactly its bytes; no token is needed, whoever knows it may send them. */
+  /** For one PUT of the part's bytes. The URL needs no token. */
   readonly url: string;
 }
 
 /** Signing this many URLs takes some 20 ms, and nothing else runs meanwhile. */
 const partsAtATime = 100;
-/** How long a presigned URL is good for; whoever asks again gets fresh ones. */
+/** How long a presigned URL is valid. Each description has new ones. */
 const urlSeconds = 3600;
 
 export async function describeUpload(
   layout: Layout,
   upload: Upload,
-  options: DescribeUploadOptions,
+  servedUrlOf: ServedUrlOf,
+  signal: AbortSignal,
 ): Promise<UploadDescription> {
   const { id, size, partBytes } = upload;
-  const listed = await listParts(layout, upload, options);
-  const urls = await urlsOf(layout, upload, { parts: listed, ...options });
-  // Named one by one: with 10,000 parts, to spread them takes several times as long.
+  const listed = await listParts(layout, upload, { signal });
+  const urls = await urlsOf(layout, upload, listed, servedUrlOf);
+  // Fields one by one: with 10,000 parts, a spread takes several times as long.
   const parts = listed.map((part, i) => ({
     number: part.number,
     offset: part.offset,
@@ -49,7 +48,8 @@ export async function describeUpload(
 async function urlsOf(
   { store: { presigner } }: Layout,
   upload: Upload,
-  { parts, servedUrlOf }: DescribeUploadOptions & { readonly parts: readonly UploadPart[] },
+  parts: readonly UploadPart[],
+  servedUrlOf: ServedUrlOf,
 ): Promise<readonly string[]> {
   if (presigner === undefined) return parts.map((part) => servedUrlOf(upload, part));
   const urls: string[] = [];
@@ -62,14 +62,12 @@ async function urlsOf(
   return urls;
 }
 
-// Which parts of an upload are there, each with all of its bytes.
-
 export interface ListedPart extends UploadPart {
-  /** False also for one that was cut short on its way: VersityGW keeps such a part. */
+  /** Is the part there, with all of its bytes? VersityGW keeps parts that were cut short. */
   readonly present: boolean;
 }
 
-/** All parts in their order; one listing tells. */
+/** All parts in their order, by one listing of the store. */
 export async function listParts(
   { store }: Layout,
   upload: Upload,

@@ -1,16 +1,16 @@
-/** Which blobs the store does not have, so that a client sends a tarball without the rest. */
+/** Finds the blobs that the store does not have, so that a client can leave out the others. */
 import { setMaxListeners } from "node:events";
 import { RescuingStore } from "../layout/condemned.ts";
 import { headBlob } from "../layout/blobs.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
 import { concurrently } from "../streams/concurrently.ts";
 
-/** As many as a load has under way at a time. */
+/** As many blobs as a load has under way. */
 const maxPendingHeads = 32;
 
 /**
- * Those of the digests, `sha256:<64 hex>`, that are not there, in their order, each once. All others stay at least for the
- * shortest grace of a gc: one that was condemned is rescued.
+ * Returns the digests, `sha256:<64 hex>`, that are not there, in their order, each once. All others stay at least for the
+ * shortest grace time of a gc: a condemned blob is rescued.
  */
 export async function findMissingBlobs(
   { store, clock, budget }: Layout,

@@ -1,4 +1,4 @@
-/** Takes one part of an upload, where the store has no addresses of its own to which clients could send it. */
+/** Takes one part of an upload through the service, if clients cannot send it to the store itself. */
 import { Buffer } from "node:buffer";
 import { timingSafeEqual } from "node:crypto";
 import { messageOf, quote, StowageError } from "../errors.ts";
@@ -14,29 +14,21 @@ export interface IncomingPart {
   readonly uploadId: string;
   /** As in the URL: a whole number from 1 on. */
   readonly number: string;
-  /** The secret of the upload, which whoever sends the part must know. */
+  /** The secret of the upload, which the sender of a part must know. */
   readonly key: string;
   /** Length in bytes, where the client says so beforehand. */
   readonly announcedBytes: number | undefined;
-  /** The body, given the name that the request counts for: the URL needs no token, so it is that of the upload's owner. */
+  /** Opens the body for a caller: the owner of the upload, since the URL needs no token. */
   readonly bodyFor: (owner: string) => WatchedSource;
 }
 
-export interface PutPartOptions {
-  /** Turns of parts. */
-  readonly parts: Line;
-  /** Ends the waiting for a turn and for memory, the reading and the writing. */
-  readonly signal: AbortSignal;
-}
-
 /**
- * Holds the part in memory, so that it is stored as a whole or not at all; one that was there is replaced. A turn and the
- * memory are taken once its first byte has come. Throws `SIZE_INVALID` if it has another length than was agreed, `DENIED` for
+ * Holds the part in memory, so that the store gets a whole part or none. It replaces a part that was there before. A part
+ * waits for a turn and for memory once its first byte has come. The signal ends these waits, the reading and the writing. Throws `SIZE_INVALID` if it has another length than was agreed, `DENIED` for
  * another key, `BLOB_UPLOAD_UNKNOWN`, and `TOOMANYREQUESTS` if no turn was to be had.
  */
-export async function putPart(layout: Layout, incoming: IncomingPart, options: PutPartOptions): Promise<void> {
+export async function putPart(layout: Layout, incoming: IncomingPart, turns: Line, signal: AbortSignal): Promise<void> {
   const { store, budget } = layout;
-  const { parts, signal } = options;
   const upload = await readUpload(layout, incoming.uploadId, { signal });
   if (!isSame(incoming.key, upload.key)) {
     throw new StowageError("DENIED", "Cannot take the part: its URL does not carry the key of this upload");
@@ -48,7 +40,7 @@ export async function putPart(layout: Layout, incoming: IncomingPart, options: P
   const body = incoming.bodyFor(caller);
   try {
     await body.begin(signal);
-    releases.push(await parts.acquire(1, { caller, signal, maxWaitMs: maxTurnWaitMs }));
+    releases.push(await turns.acquire(1, { caller, signal, maxWaitMs: maxTurnWaitMs }));
     releases.push(await budget.take(part.size + 1, { caller, signal }));
     const bytes = await readPart(part, body);
     await store.put(uploadPartKey(upload.id, part.number), bytes, { signal });
@@ -60,7 +52,7 @@ export async function putPart(layout: Layout, incoming: IncomingPart, options: P
   }
 }
 
-/** In a time that does not tell how much of it is right. */
+/** Takes the same time however many characters match. */
 function isSame(found: string, expected: string): boolean {
   const [a, b] = [Buffer.from(found), Buffer.from(expected)];
   return a.length === b.length && timingSafeEqual(a, b);
@@ -74,7 +66,7 @@ function partOf(upload: Upload, number: string): UploadPart {
   throw new StowageError("INPUT_INVALID", message);
 }
 
-/** Reads one byte more than it should get, to see that there is none. */
+/** Reads up to one byte more than the part has, to find a body that is too long. */
 async function readPart(part: UploadPart, body: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const reader = new ByteReader(body);
   try {
@@ -88,7 +80,7 @@ async function readPart(part: UploadPart, body: AsyncIterable<Uint8Array>): Prom
   }
 }
 
-/** A body that breaks off is its sender's doing; its own error says so only in a platform's words. */
+/** The error of a body that breaks off differs by platform: it becomes `INTERRUPTED`. */
 function interrupted({ number }: UploadPart, error: unknown): StowageError {
   if (error instanceof StowageError) return error;
   const message = `Cannot take part ${number}: it broke off (${messageOf(error)})`;

@@ -1,9 +1,9 @@
 /**
- * An upload in parts: what was announced when it began, and which parts it has. Each part is an object of its own: every
- * store can take it, a part can be sent again by itself, and nothing has to be completed or aborted. What is given up
- * without a word expires by a lifecycle rule on `staging/`.
+ * An upload in parts: its announcement, and its parts. Each part is an object of its own: every store can take it, a part can
+ * be sent again by itself, and nothing has to be completed or aborted. Abandoned uploads expire by a lifecycle rule on
+ * `staging/`.
  *
- *     staging/<id>.json         what was announced; it never changes
+ *     staging/<id>.json         the announcement; it never changes
  *     staging/<id>.<number>     one part, from 1 on; all are of `partBytes` but the last
  */
 import { messageOf, quote, StowageError } from "../errors.ts";
@@ -17,12 +17,12 @@ import { concurrently } from "../streams/concurrently.ts";
 export interface Upload {
   /** 32 lower-case hex digits. */
   readonly id: string;
-  /** The name of whoever began it; to others it does not exist. */
+  /** The name of the caller that began it. Other callers cannot see it. */
   readonly owner: string;
   /** Bytes of the whole. */
   readonly size: number;
   readonly partBytes: number;
-  /** A secret: where the service takes the parts, their URLs carry it, and it alone allows them. */
+  /** A secret in the URLs of parts that the service takes. It alone allows a part. */
   readonly key: string;
 }
 
@@ -36,14 +36,14 @@ export interface UploadPart {
 
 const maxUploadBytes = 64 * 1024;
 
-/** Reads what was announced. Throws `BLOB_UPLOAD_UNKNOWN` if there is no such upload. */
+/** Reads the announcement. Throws `BLOB_UPLOAD_UNKNOWN` if there is no such upload. */
 export async function readUpload({ store }: Layout, id: string, { signal }: CallOptions): Promise<Upload> {
   const found = isUploadId(id) && (await readSmallObject(store, uploadKey(id), { maxBytes: maxUploadBytes, signal }));
   if (!found) throw unknownUpload(id);
   return parseUpload(found.bytes, id);
 }
 
-/** As `readUpload`, but that an upload of somebody else's is unknown too. */
+/** As `readUpload`. The upload of another caller is unknown, too. */
 export async function readOwnUpload(layout: Layout, id: string, turn: Turn): Promise<Upload> {
   const upload = await readUpload(layout, id, turn);
   if (upload.owner !== turn.caller) throw unknownUpload(id);
@@ -92,12 +92,10 @@ function unknownUpload(id: string): StowageError {
   return new StowageError("BLOB_UPLOAD_UNKNOWN", message, { detail: { id } });
 }
 
-// Deletes an upload with all of its parts.
-
 /** Objects that are deleted at the same time. */
 const maxPendingDeletes = 16;
 
-/** The parts go first: as long as the announcement is there, whoever was interrupted can delete the rest. */
+/** Deletes an upload. The announcement goes last: with it, a deletion that was interrupted can be repeated. */
 export async function deleteUpload({ store }: Layout, id: string, { signal }: CallOptions = {}): Promise<void> {
   const keys: string[] = [];
   for await (const { key } of store.list(uploadPrefix(id), { signal })) keys.push(key);

@@ -6,18 +6,19 @@ import { type HashedObject, hashObject } from "../storage/hash-object.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
 
-/** Blobs that are read at the same time: of each no more than a chunk is in memory. */
+/** Blobs that are read at the same time, each chunk by chunk. */
 const maxConcurrentBlobs = 16;
-/** With more blobs than this that cannot be read, it is the store that fails. */
+/** If more blobs than this cannot be read, the store itself fails. */
 const maxUnreadable = 100;
 
-/** Whatever lies under `blobs/`, also what should not. */
+/** Also finds objects under `blobs/` that do not belong there. */
 const allBlobsPrefix = "blobs/";
 
-export interface VerifyBlobsOptions {
+/** How a store is verified. */
+export interface VerifyOptions {
   readonly signal?: AbortSignal | undefined;
   /** Told of each problem as soon as it is found. */
-  readonly onProblem: (problem: Problem) => void;
+  readonly onProblem?: ((problem: Problem) => void) | undefined;
   /** Told how many bytes will be read, before the first is. */
   readonly onStart?: ((totalBytes: number) => void) | undefined;
   /** Told of bytes that have been read. */
@@ -32,7 +33,7 @@ export interface VerifiedBlobs {
 }
 
 /** Throws `STORE_UNAVAILABLE` if the store cannot be listed, or if blob after blob cannot be read. */
-export async function verifyBlobs({ store }: Layout, options: VerifyBlobsOptions): Promise<VerifiedBlobs> {
+export async function verifyBlobs({ store }: Layout, options: VerifyOptions): Promise<VerifiedBlobs> {
   const { signal, onProblem } = options;
   const keys: string[] = [];
   let totalBytes = 0;
@@ -55,18 +56,14 @@ export async function verifyBlobs({ store }: Layout, options: VerifyBlobsOptions
       if (!(error instanceof StowageError)) throw error;
       if (error.code === "STORE_UNAVAILABLE" && ++unreadable > maxUnreadable) throw error;
       damaged.add(key);
-      onProblem({ where: key, code: error.code, message: error.message });
+      onProblem?.({ where: key, code: error.code, message: error.message });
     }
   });
   return { sizes, damaged };
 }
 
-/** Undefined if it has been deleted meanwhile. */
-async function verifyBlob(
-  store: ObjectStore,
-  key: string,
-  options: VerifyBlobsOptions,
-): Promise<HashedObject | undefined> {
+/** Undefined if the blob has been deleted in the meantime. */
+async function verifyBlob(store: ObjectStore, key: string, options: VerifyOptions): Promise<HashedObject | undefined> {
   const digest = digestOfKey(key);
   if (digest === undefined) throw new StowageError("DIGEST_INVALID", "its name is not a sha256 digest");
   const { signal } = options;
@@ -86,8 +83,6 @@ function digestOfKey(key: string): string | undefined {
   const hex = key.startsWith(blobsPrefix) ? key.slice(blobsPrefix.length) : "";
   return /^[0-9a-f]{64}$/.test(hex) ? `sha256:${hex}` : undefined;
 }
-
-// What is wrong with a store.
 
 /** One thing that is wrong with a store. */
 export interface Problem {

@@ -11,15 +11,7 @@ import { tagOf } from "../oci/index-entry.ts";
 import { formatReference } from "../oci/reference.ts";
 import { ForwardingStore } from "../storage/forwarding-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
-import type { LackedBlob, Problem, VerifiedBlobs } from "./verify-blobs.ts";
-
-export interface VerifyImagesOptions {
-  /** What is known of the blobs. One that is damaged is as good as missing. */
-  readonly blobs: VerifiedBlobs;
-  readonly signal?: AbortSignal | undefined;
-  /** Told of each problem as soon as it is found. */
-  readonly onProblem: (problem: Problem) => void;
-}
+import type { LackedBlob, Problem, VerifiedBlobs, VerifyOptions } from "./verify-blobs.ts";
 
 export interface VerifiedImages {
   /** Those that have images, or an index that cannot be read. */
@@ -36,8 +28,12 @@ export interface VerifiedImages {
 const maxNamedImages = 1000;
 
 /** Throws `STORE_UNAVAILABLE` if the store fails. */
-export async function verifyImages(layout: Layout, options: VerifyImagesOptions): Promise<VerifiedImages> {
-  const check = new ImageCheck(layout, options);
+export async function verifyImages(
+  layout: Layout,
+  blobs: VerifiedBlobs,
+  options: VerifyOptions,
+): Promise<VerifiedImages> {
+  const check = new ImageCheck(layout, blobs, options);
   const names = await listRepositories(layout, options);
   let repositories = 0;
   let images = 0;
@@ -55,18 +51,21 @@ export async function verifyImages(layout: Layout, options: VerifyImagesOptions)
 class ImageCheck {
   readonly needed = new Set<string>();
   readonly #layout: Layout;
-  readonly #options: VerifyImagesOptions;
+  /** A damaged blob is as good as missing. */
+  readonly #blobs: VerifiedBlobs;
+  readonly #options: VerifyOptions;
   /** The layout without the damaged objects of its store. */
   readonly #intact: Layout;
-  /** What is wrong with a root: the same image often has several names. */
+  /** The problems of each root: one image often has several names. */
   readonly #checked = new Map<string, Findings>();
   /** By digest. */
   readonly #lacked = new Map<string, { readonly state: LackedBlob["state"]; readonly images: string[] }>();
 
-  constructor(layout: Layout, options: VerifyImagesOptions) {
+  constructor(layout: Layout, blobs: VerifiedBlobs, options: VerifyOptions) {
     this.#layout = layout;
+    this.#blobs = blobs;
     this.#options = options;
-    this.#intact = layout.through(new IntactStore(layout.store, options.blobs.damaged));
+    this.#intact = layout.through(new IntactStore(layout.store, blobs.damaged));
   }
 
   lacked(): readonly LackedBlob[] {
@@ -80,7 +79,7 @@ class ImageCheck {
       (await readRepository(this.#layout, repository, { signal })).entries;
     const found = await valueOrProblem(read);
     if (!(found instanceof StowageError)) return found;
-    onProblem({ where: indexKey(repository), code: found.code, message: found.message });
+    onProblem?.({ where: indexKey(repository), code: found.code, message: found.message });
     return undefined;
   }
 
@@ -93,17 +92,17 @@ class ImageCheck {
     for (const digest of found.lacked) this.#note(digest, where);
     if (found.lacked.size > 0) {
       const blobs = [...found.lacked].map((digest) => `${digest}, which is ${this.#stateOf(digest)}`);
-      this.#options.onProblem({ where, code: "MANIFEST_BLOB_UNKNOWN", message: `it needs ${blobs.join(", ")}` });
+      this.#options.onProblem?.({ where, code: "MANIFEST_BLOB_UNKNOWN", message: `it needs ${blobs.join(", ")}` });
     }
-    for (const { code, message } of found.others) this.#options.onProblem({ where, code, message });
+    for (const { code, message } of found.others) this.#options.onProblem?.({ where, code, message });
   }
 
   async #checkRoot(root: Descriptor): Promise<Findings> {
-    const { signal, blobs } = this.#options;
+    const { signal } = this.#options;
     const known = {
       sizeOf: (digest: string) => {
         this.needed.add(digest);
-        return blobs.sizes.get(digest);
+        return this.#blobs.sizes.get(digest);
       },
       manifest: (digest: string) => {
         this.needed.add(digest);
@@ -128,11 +127,11 @@ class ImageCheck {
   }
 
   #stateOf(digest: string): LackedBlob["state"] {
-    return this.#options.blobs.damaged.has(blobKey(digest)) ? "damaged" : "missing";
+    return this.#blobs.damaged.has(blobKey(digest)) ? "damaged" : "missing";
   }
 }
 
-/** What is wrong with one image. */
+/** The problems of one image. */
 interface Findings {
   /** Digests of blobs that are missing or damaged. */
   readonly lacked: ReadonlySet<string>;
@@ -141,14 +140,14 @@ interface Findings {
 
 const lackedCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["MANIFEST_BLOB_UNKNOWN", "STORE_DAMAGED"]);
 
-/** The closure's own words are those of a load. */
+/** The messages of the closure speak of a load. */
 function explain({ code, message, detail }: StowageError): string {
   const digest = detail?.["digest"];
   if (typeof digest !== "string" || code !== "SIZE_INVALID") return message;
   return `it needs ${digest} with ${String(detail?.["expected"])} bytes, which has ${String(detail?.["found"])}`;
 }
 
-/** What is wrong with an index is a value; that the store fails is not. */
+/** Returns the problem of an index as a value. Throws if the store fails. */
 async function valueOrProblem<T>(work: () => Promise<T>): Promise<T | StowageError> {
   try {
     return await work();

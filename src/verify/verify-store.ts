@@ -1,26 +1,16 @@
-/** Reads a whole store and tells what is wrong with it: damaged blobs, unreadable indexes, images that are not whole. */
+/** Reads a whole store and reports its problems: damaged blobs, unreadable indexes, images that are not whole. */
 import type { Layout } from "../layout/layout.ts";
-import { type LackedBlob, type Problem, verifyBlobs } from "./verify-blobs.ts";
+import { type LackedBlob, type Problem, type VerifyOptions, verifyBlobs } from "./verify-blobs.ts";
 import { verifyImages } from "./verify-images.ts";
 
-export interface VerifyOptions {
-  readonly signal?: AbortSignal | undefined;
-  /** Told of each problem as soon as it is found. */
-  readonly onProblem?: ((problem: Problem) => void) | undefined;
-  /** Told how many bytes will be read, before the first is. */
-  readonly onStart?: ((totalBytes: number) => void) | undefined;
-  /** Told of bytes that have been read. */
-  readonly onBytes?: ((bytes: number) => void) | undefined;
-}
-
-/** What was found; `bytes` are those of the blobs that are whole. */
+/** The result for a whole store. `bytes` are those of the blobs that are whole. */
 export interface VerifyReport {
   readonly repositories: number;
   /** Tags, and images that are found by digest alone. */
   readonly images: number;
   readonly blobs: number;
   readonly bytes: number;
-  /** Blobs that no image needs, which is no problem; left out where it is not known, since there are problems. */
+  /** Blobs that no image needs, which is no problem. Left out if there are problems: it is not known then. */
   readonly unused?: { readonly blobs: number; readonly bytes: number };
   readonly problems: readonly Problem[];
   /** The missing and damaged blobs of all images; a load of a tarball that has them, with `repair`, writes them again. */
@@ -35,7 +25,7 @@ export async function verifyStore(layout: Layout, options: VerifyOptions = {}): 
     options.onProblem?.(problem);
   };
   const blobs = await verifyBlobs(layout, { ...options, onProblem });
-  const { repositories, images, needed, lacked } = await verifyImages(layout, { ...options, blobs, onProblem });
+  const { repositories, images, needed, lacked } = await verifyImages(layout, blobs, { ...options, onProblem });
 
   const sizes = [...blobs.sizes.values()];
   const unusedSizes = [...blobs.sizes].filter(([digest]) => !needed.has(digest)).map(([, size]) => size);

@@ -22,9 +22,9 @@ const removed = makeLayout({ layers: [randomBytes(1000), randomBytes(5000, 2)], 
 async function age(store: ObjectStore, hours: number): Promise<void> {
   for await (const { key } of store.list(condemnedPrefix)) {
     const digest = digestOfMarkKey(key) ?? "";
-    const from = await readMark(digest, { store });
+    const from = await readMark(store, digest);
     const to: MarkState = from?.state ?? "condemned";
-    expect(await moveMark(digest, { from, to }, { store, clock: clockAfter(-hours * hour) })).toBe("moved");
+    expect(await moveMark({ store, clock: clockAfter(-hours * hour) }, digest, { from, to })).toBe("moved");
   }
 }
 

@@ -7,7 +7,7 @@ import type { Protocol } from "./simulate.ts";
 
 const began = "  const began = clock.now();\n";
 const listFirst =
-  "  const marks = await listMarks(store, signal); // first: whoever needs a blob from here on moves its mark\n";
+  "  const marks = await listMarks(store, signal); // first: a load that needs a blob from here on moves its mark\n";
 const findNeeded = "  const needed = await findNeeded(layout, signal);\n";
 const rescuing = "layout/condemned.ts";
 const sentence = "gc/sentence.ts";
@@ -15,7 +15,7 @@ const sentence = "gc/sentence.ts";
 export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   "loads saw no marks": [{ file: rescuing, replace: "marked.add(key);", by: "" }],
   "loads told nobody what they rescue": [
-    { file: rescuing, replace: '(await moveMark(digest, move, { store, clock, signal })) === "moved"', by: "true" },
+    { file: rescuing, replace: '(await moveMark({ store, clock }, digest, move, signal)) === "moved"', by: "true" },
   ],
   "loads believed that they have rescued what they have not": [
     { file: rescuing, replace: '=== "moved") return', by: '!== "unanswered") return' },

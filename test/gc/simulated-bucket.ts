@@ -22,7 +22,7 @@ import type { Scheduler } from "../commit/scheduler.ts";
 const second = 1000;
 const minute = 60 * second;
 const hour = 60 * minute;
-/** What `marks/mark.ts` assumes, and this bucket keeps to. */
+/** The assumption of `layout/condemned.ts`, which this bucket keeps. */
 const lateMs = 15 * minute;
 const timeoutMs = minute;
 

@@ -56,6 +56,18 @@ describe("loadArchive, of what is small and says much", () => {
     expect(lengths.slice(10)).toEqual(Array.from({ length: 1990 }, () => 1)); // still known to be sparse
   });
 
+  it("finds what is absent below thousands of sparse indexes once, though the image has thousands of names", async () => {
+    const inner = Array.from({ length: 2000 }, (_, i) => sparseIndex(1, { annotations: { number: `${i}` } }));
+    const manifests = inner.map((bytes) => ({ mediaType: types.index, digest: sha256(bytes), size: bytes.length }));
+    const outer = toJson({ schemaVersion: 2, mediaType: types.index, manifests });
+    const names = Array.from({ length: 5000 }, (_, i) => `tag-${i}`);
+    const layout = named(outer, names);
+    const blobs = new Map([...layout.blobs, ...inner.map((bytes) => [sha256(bytes), bytes] as const)]);
+    const { images } = await load({ ...layout, blobs });
+    expect(images).toHaveLength(5000);
+    expect(new Set(images.map(({ absent }) => absent?.length))).toEqual(new Set([1]));
+  });
+
   it("does not repeat what somebody has written at length for a platform", async () => {
     const platform = { os: "a".repeat(100_000), architecture: "amd64" };
     const { images } = await load(named(sparseIndex(1, { platform }), ["one", "two"]));

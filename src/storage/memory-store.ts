@@ -2,21 +2,23 @@
 import { Buffer } from "node:buffer";
 import { StowageError } from "../errors.ts";
 import { abortable } from "../streams/abortable.ts";
-import type {
-  ByteRange,
-  ByteSource,
-  CallOptions,
-  CopyOptions,
-  GetOptions,
-  ObjectInfo,
-  ObjectStore,
-  PutCondition,
-  PutOptions,
-  PutResult,
-  StoredObject,
-  WriteOptions,
-  WriteResult,
+import {
+  type ByteRange,
+  type ByteSource,
+  type CallOptions,
+  type CopyOptions,
+  type GetOptions,
+  type ObjectInfo,
+  type ObjectStore,
+  type PutCondition,
+  type PutOptions,
+  type PutResult,
+  type StoredObject,
+  type WriteOptions,
+  type WriteResult,
+  writeResultOf,
 } from "./object-store.ts";
+import { holds } from "./settle-write.ts";
 import { WrittenBody } from "./written-body.ts";
 
 /** How a store in memory differs from others. */
@@ -77,13 +79,13 @@ export class MemoryStore implements ObjectStore {
     const chunks: Uint8Array[] = [];
     // Copied: a source may fill the same buffer again.
     for await (const chunk of new WrittenBody(key, source, signal).chunks) chunks.push(Uint8Array.from(chunk));
-    return resultOf(this.#put(key, Buffer.concat(chunks), condition));
+    return writeResultOf(this.#put(key, Buffer.concat(chunks), condition));
   }
 
   async copy(from: string, to: string, { condition, signal }: CopyOptions): Promise<WriteResult> {
     await settled(signal);
     const source = this.#objects.get(from);
-    if (source !== undefined) return resultOf(this.#put(to, source.bytes, condition));
+    if (source !== undefined) return writeResultOf(this.#put(to, source.bytes, condition));
     throw new StowageError("STORE_UNAVAILABLE", `Cannot copy "${from}" in ${this.url}: it is not there`);
   }
 
@@ -103,9 +105,7 @@ export class MemoryStore implements ObjectStore {
   }
 
   #put(key: string, bytes: Uint8Array, condition: PutCondition | undefined): { readonly etag: string } | "conflict" {
-    const found = this.#objects.get(key)?.etag;
-    const expected = condition === "absent" ? undefined : condition?.etag;
-    if (condition !== undefined && found !== expected) return "conflict";
+    if (condition !== undefined && !holds(condition, this.#objects.get(key))) return "conflict";
     this.#writes++;
     const etag = String(this.#writes);
     this.#objects.set(key, { bytes, etag });
@@ -121,10 +121,6 @@ async function settled(signal: AbortSignal | undefined): Promise<void> {
 
 function infoOf(key: string, { bytes, etag }: MemoryObject): ObjectInfo {
   return { key, size: bytes.length, etag };
-}
-
-function resultOf(answer: { readonly etag: string } | "conflict"): WriteResult {
-  return { outcome: answer === "conflict" ? "conflict" : "written", parts: 0 };
 }
 
 /** Copies, so that no reader can change what is stored. */

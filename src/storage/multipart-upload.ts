@@ -34,3 +34,11 @@ export async function uploadParts<Piece, Part>(
     throw error;
   }
 }
+
+/** S3 and R2 take no more parts in one upload. */
+const maxParts = 10_000;
+
+/** Bytes of each part but the last: `least`, or more for an object that would need too many parts. */
+export function partBytesOf(size: number, least: number): number {
+  return Math.max(least, Math.ceil(size / maxParts));
+}

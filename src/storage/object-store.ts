@@ -175,3 +175,8 @@ export function answered(result: PutResult): Exclude<PutResult, Unanswered> {
   if (result !== "conflict" && "unanswered" in result) throw result.unanswered;
   return result;
 }
+
+/** The result of a `write` or a `copy` that ended as this `put` did. Throws what went wrong if no answer came. */
+export function writeResultOf(result: PutResult, parts = 0): WriteResult {
+  return { outcome: answered(result) === "conflict" ? "conflict" : "written", parts };
+}

@@ -41,6 +41,6 @@ export async function settleWrite(write: FailedWrite): Promise<PutResult> {
 }
 
 /** Does the condition hold in the state that was found? */
-export function holds(condition: PutCondition, found: ObjectInfo | undefined): boolean {
+export function holds(condition: PutCondition, found: Pick<ObjectInfo, "etag"> | undefined): boolean {
   return found?.etag === (condition === "absent" ? undefined : condition.etag);
 }

@@ -19,22 +19,24 @@ import { randomUUID } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { StowageError } from "../../errors.ts";
-import type {
-  ByteSource,
-  CallOptions,
-  CopyOptions,
-  GetOptions,
-  ObjectInfo,
-  ObjectStore,
-  PutCondition,
-  PutOptions,
-  PutResult,
-  SendOptions,
-  StoredObject,
-  Unanswered,
-  WriteOptions,
-  WriteResult,
+import {
+  type ByteSource,
+  type CallOptions,
+  type CopyOptions,
+  type GetOptions,
+  type ObjectInfo,
+  type ObjectStore,
+  type PutCondition,
+  type PutOptions,
+  type PutResult,
+  type SendOptions,
+  type StoredObject,
+  type Unanswered,
+  type WriteOptions,
+  type WriteResult,
+  writeResultOf,
 } from "../object-store.ts";
+import { holds } from "../settle-write.ts";
 import { WrittenBody } from "../written-body.ts";
 import { inDirectory, linkDurably, makeDirectory, renameDurably, writeDurably } from "./durable-file.ts";
 import { fileReadBytes, readFileBody } from "./file-body.ts";
@@ -131,7 +133,7 @@ export class DirectoryStore implements ObjectStore {
     const body = new WrittenBody(key, source, signal);
     const write = async (): Promise<Answer> => this.#write(body.chunks, { key, condition, signal });
     try {
-      return resultOf(await this.#doLarge(this.#doing("write", key), source.size, write));
+      return writeResultOf(await this.#doLarge(this.#doing("write", key), source.size, write));
     } catch (error) {
       body.throwIfFailed(); // with its own error: a body may read files or sockets, too
       throw error;
@@ -147,7 +149,7 @@ export class DirectoryStore implements ObjectStore {
       if (found !== undefined) return this.#publish(found, { key: to, condition, signal });
       throw new StowageError("STORE_UNAVAILABLE", `Cannot ${doing}: it is not there`);
     };
-    return resultOf(await this.#change(this.#doing("write", to), link));
+    return writeResultOf(await this.#change(this.#doing("write", to), link));
   }
 
   async *list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
@@ -258,10 +260,6 @@ interface Target extends CallOptions {
   readonly condition: PutCondition | undefined;
 }
 
-function holds(condition: PutCondition, found: FoundFile | undefined): boolean {
-  return found?.etag === (condition === "absent" ? undefined : condition.etag);
-}
-
 /** How a file system refuses a write, before anything of it is done. It will refuse the next one as well. */
 const refusals: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EROFS", "ENOTDIR"]);
 
@@ -274,10 +272,6 @@ async function orUnanswered<Result>(work: Promise<Result>): Promise<Result | Una
     if (isInDoubt && !refusals.has(error.detail?.["code"])) return { unanswered: error };
     throw error;
   }
-}
-
-function resultOf(answer: Answer): WriteResult {
-  return { outcome: answer === "conflict" ? "conflict" : "written", parts: 0 };
 }
 
 function infoOf(key: string, { stats, etag }: FoundFile): ObjectInfo {

@@ -3,6 +3,7 @@ import { messageOf, StowageError } from "../../errors.ts";
 import { collectBytes } from "../../streams/collect-bytes.ts";
 import { type ExpectedBytes, VerifiedBytes } from "../../streams/verify-bytes.ts";
 import { WatchedSource } from "../../streams/watched-source.ts";
+import { partBytesOf } from "../multipart-upload.ts";
 import {
   type ByteSource,
   type CallOptions,
@@ -17,7 +18,7 @@ import {
   type Unanswered,
   type WriteOptions,
   type WriteResult,
-  answered,
+  writeResultOf,
 } from "../object-store.ts";
 import { WrittenBody } from "../written-body.ts";
 import type { R2Bucket } from "./r2-bucket.ts";
@@ -29,8 +30,6 @@ import { putR2Object, writeR2Object } from "./r2-write.ts";
 const defaultPartBytes = 5 * 1024 * 1024;
 /** Parts of one stream in memory at once: one that is being filled, the others under way. */
 const defaultQueueSize = 4;
-/** R2 takes no more parts in one upload. An object that would need more gets larger parts. */
-const maxParts = 10_000;
 
 /** Which bucket, and what it is called. */
 export interface R2StoreOptions {
@@ -63,7 +62,7 @@ export class R2Store implements ObjectStore {
   }
 
   writeBufferBytes(size: number): number {
-    return Math.min(size, this.#queueSize * this.#partBytesOf(size));
+    return Math.min(size, this.#queueSize * partBytesOf(size, this.partBytes));
   }
 
   copyBufferBytes(size: number): number {
@@ -92,10 +91,9 @@ export class R2Store implements ObjectStore {
     const { condition, signal } = options;
     if (size <= this.partBytes) {
       const bytes = await collectBytes(new WrittenBody(key, source, signal).chunks, size);
-      const answer = answered(await this.put(key, bytes, options));
-      return { outcome: answer === "conflict" ? "conflict" : "written", parts: 0 };
+      return writeResultOf(await this.put(key, bytes, options));
     }
-    const [partBytes, queueSize] = [this.#partBytesOf(size), this.#queueSize];
+    const [partBytes, queueSize] = [partBytesOf(size, this.partBytes), this.#queueSize];
     return writeR2Object(source, { ...this.#request("upload", key, { signal }), condition, partBytes, queueSize });
   }
 
@@ -139,10 +137,6 @@ export class R2Store implements ObjectStore {
         return new StowageError("STORE_DAMAGED", message, { cause: error, detail: { ...error.detail, key } });
       },
     });
-  }
-
-  #partBytesOf(size: number): number {
-    return Math.max(this.partBytes, Math.ceil(size / maxParts));
   }
 
   #request(operation: string, key: string, options: SendOptions = {}): R2Request {

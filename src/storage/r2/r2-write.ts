@@ -6,7 +6,7 @@ import {
   type PutOptions,
   type PutResult,
   type WriteResult,
-  answered,
+  writeResultOf,
 } from "../object-store.ts";
 import { holds, settleWrite, writeIdName } from "../settle-write.ts";
 import type { R2Object } from "./r2-bucket.ts";
@@ -73,8 +73,7 @@ export async function writeR2Object(source: ByteSource, request: UploadRequest):
       return "written";
     } catch (error) {
       const failure = r2Unavailable(error, request);
-      const answer = answered(await settleWrite({ ...request, writeId, isLost: false, failure, look }));
-      return answer === "conflict" ? "conflict" : "written";
+      return writeResultOf(await settleWrite({ ...request, writeId, isLost: false, failure, look })).outcome;
     }
   };
   const customMetadata = { [writeIdName]: writeId };

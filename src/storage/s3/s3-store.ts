@@ -15,6 +15,7 @@ import type {
   WriteOptions,
   WriteResult,
 } from "../object-store.ts";
+import { partBytesOf } from "../multipart-upload.ts";
 import { holds } from "../settle-write.ts";
 import { copyS3Object, maxCopyBytes } from "./s3-copy.ts";
 import { isAbsent, isUndecided, storeUnavailable, throwFailure } from "./s3-errors.ts";
@@ -27,8 +28,6 @@ import { putS3Object, writeS3Object } from "./s3-write.ts";
 const defaultPartBytes = 5 * 1024 * 1024;
 /** Parts of one stream on their way at once. */
 const defaultQueueSize = 4;
-/** S3 takes no more parts in one upload. An object that would need more gets larger parts. */
-const maxParts = 10_000;
 
 /** Which bucket, and how it is reached. */
 export interface S3StoreOptions {
@@ -75,7 +74,7 @@ export class S3Store implements ObjectStore {
    * and the part that is being filled, once in chunks and once joined. No byte is ever held more than twice.
    */
   writeBufferBytes(size: number): number {
-    return Math.min(2 * size, (this.#queueSize + 2) * this.#partBytesOf(size));
+    return Math.min(2 * size, (this.#queueSize + 2) * partBytesOf(size, this.partBytes));
   }
 
   copyBufferBytes(): number {
@@ -101,7 +100,7 @@ export class S3Store implements ObjectStore {
 
   async write(key: string, source: ByteSource, { condition, signal }: WriteOptions = {}): Promise<WriteResult> {
     const request = this.#request("Upload", key, { signal });
-    const [partBytes, queueSize] = [this.#partBytesOf(source.size), this.#queueSize];
+    const [partBytes, queueSize] = [partBytesOf(source.size, this.partBytes), this.#queueSize];
     return writeS3Object(source, { ...request, condition, partBytes, queueSize });
   }
 
@@ -135,10 +134,6 @@ export class S3Store implements ObjectStore {
       return { unanswered: failure };
     }
     return undefined;
-  }
-
-  #partBytesOf(size: number): number {
-    return Math.max(this.partBytes, Math.ceil(size / maxParts));
   }
 
   #request(operation: string, key: string, options: SendOptions = {}): S3Request {

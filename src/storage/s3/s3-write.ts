@@ -3,7 +3,13 @@ import { Buffer } from "node:buffer";
 import { Readable } from "node:stream";
 import { PutObjectCommand, type PutObjectCommandInput } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
-import { type ByteSource, type PutCondition, type PutResult, type WriteResult, answered } from "../object-store.ts";
+import {
+  type ByteSource,
+  type PutCondition,
+  type PutResult,
+  type WriteResult,
+  writeResultOf,
+} from "../object-store.ts";
 import { type WrittenObject, settleWrite, writeIdName } from "../settle-write.ts";
 import { WrittenBody } from "../written-body.ts";
 import {
@@ -69,8 +75,7 @@ export async function writeS3Object(
   } catch (error) {
     body.throwIfFailed();
     if (!body.hasEnded) throwFailure(error, request);
-    const answer = answered(await settle(error, { ...request, writeId }));
-    return { outcome: answer === "conflict" ? "conflict" : "written", parts };
+    return writeResultOf(await settle(error, { ...request, writeId }), parts);
   }
 }
 

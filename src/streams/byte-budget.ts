@@ -54,13 +54,19 @@ export class ByteBudget {
   /** The largest `bytes` that `take` takes. */
   readonly maxBlobBytes: number;
   readonly #maxLastingBytes: number;
+  /** Bytes of bodies and of windows. A hold for a body needs no other hold, so each wait here ends. */
   readonly #main: Line;
-  /** Whose turn it is to hold a window. */
+  /** Bytes of windows, to be held in the main line too. A load enters this line first, so that it holds nothing while it waits. */
   readonly #lasting: Line;
+  /** Bytes of JSON texts while they are read and parsed. A hold may wait for a turn to ask. */
   readonly #json = new Line({ capacity: maxJsonBytes, units: "bytes of JSON", limit: "maxJsonBytes" });
-  readonly #keptJson = new Line({ capacity: maxKeptJsonBytes, units: "bytes of JSON", limit: "maxKeptJsonBytes" });
+  /** Bytes of indexes and configs that loads keep. A hold may wait for any of the other lines but that of the windows. */
+  readonly #kept = new Line({ capacity: maxKeptJsonBytes, units: "bytes of JSON", limit: "maxKeptJsonBytes" });
+  /** Bytes of indexes and intents that commits change. A commit holds them from its first read to its last write. */
   readonly #commits = new Line({ capacity: maxCommitBytes, units: "bytes of indexes", limit: "maxCommitBytes" });
+  /** Bytes of manifests that clients pull. The line is their own, so that many pulls leave memory for loads. */
   readonly #manifests: Line;
+  /** Questions to the store. A hold lasts for one question and waits for nothing. */
   readonly #questions = new Line({ capacity: maxQuestions, units: "questions to the store", limit: "maxQuestions" });
 
   /** A blob that is streamed into S3 takes 30 MiB: with fewer bytes than that, large ones are refused. */
@@ -158,7 +164,7 @@ export class ByteBudget {
 
   /** Takes bytes for all that a load keeps of large indexes and configs. */
   async keepJson(bytes: number, options: TakeOptions): Promise<Release> {
-    return this.#keptJson.acquire(Math.min(bytes, maxKeptJsonBytes), withCaller(options));
+    return this.#kept.acquire(Math.min(bytes, maxKeptJsonBytes), withCaller(options));
   }
 }
 

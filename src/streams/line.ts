@@ -14,6 +14,8 @@
  * Times are those of `performance.now()`: they go on evenly when somebody sets the clock.
  */
 import { StowageError } from "../errors.ts";
+import { type Claim, type Waiter, FairShares, addHold, keepWaiting, removeHold } from "./fair-shares.ts";
+import { Lease, renewMs } from "./lease.ts";
 
 /** Gives the held units back. Only the first call counts. */
 export type Release = () => void;
@@ -49,79 +51,25 @@ export interface AcquireOptions extends HoldOptions {
   readonly maxWaitMs?: number | undefined;
 }
 
-/** A request that waits. Requests of all callers are numbered in the order in which they came. */
-interface Waiter {
-  readonly number: number;
-  readonly account: Account;
-  readonly amount: number;
-  readonly isCounted: boolean;
-  /** When the waiter last looked whether it is its turn. */
-  seenMs: number;
-  wake: () => void;
-}
-
-interface Hold {
-  readonly account: Account;
-  readonly amount: number;
-  readonly isCounted: boolean;
-  /** When the hold was last renewed. */
-  seenMs: number;
-  /** When the hold was first found to be too old, if it was not renewed since. */
-  doubtedMs?: number | undefined;
-}
-
-/** What a caller holds and waits for. */
-interface Account {
-  /** Units of the counted holds. */
-  held: number;
-  /** Number of the counted holds. */
-  holds: number;
-  /** In the order in which they came. */
-  readonly waiters: Set<Waiter>;
-  /** When the caller last waited, or gave units back. */
-  seenMs: number;
-}
-
-/** What the line looks like to one look at it. */
-interface Look {
-  /** Units that each present caller may hold in any case. */
-  readonly share: number;
-  /** The first waiter of each caller that has one. */
-  readonly heads: readonly Waiter[];
+interface Hold extends Claim {
+  readonly lease: Lease;
 }
 
 /** How long a request waits, at most, for its turn among loads, parts or small bodies. Then it is told to come again. */
 export const maxTurnWaitMs = 10_000;
 
-/** Waiting requests of one caller. Each has a body that is not read meanwhile, and takes memory all the same. */
-const defaultMaxWaiters = 128;
-
 /** A waiter looks again this often, also if nothing wakes it. */
 const lookAgainMs = 250;
-/** A waiter that has not looked for this long is gone. */
-const waiterGoneMs = 5000;
-/** A hold is renewed this often. */
-const renewMs = 5000;
-/** A hold that was not renewed for this long is gone. */
-const holdGoneMs = 60_000;
-/**
- * It is forgotten this much later. After a process was stopped for a minute, the timers of holds that are not gone may run
- * only after a look.
- */
-const doubtMs = 2 * renewMs;
-/** A caller stays present for this long after its last hold. So a flood of requests does not refill every pause of others. */
-const presentMs = 10_000;
-/** Of the units. They stay free for callers below their share while one has more than its share. */
-const reservedFraction = 1 / 2;
+
+/** Waiting requests of one caller. Each has a body that is not read meanwhile, and takes memory all the same. */
+const defaultMaxWaiters = 128;
 
 export class Line {
   readonly capacity: number;
   readonly #options: LineOptions;
+  readonly #shares: FairShares;
   #free: number;
-  /** By caller. Those of absent callers are dropped from time to time. */
-  readonly #accounts = new Map<string, Account>();
   readonly #holds = new Set<Hold>();
-  #lastNumber = 0;
   /** When gone holds were last looked for. */
   #forgottenMs = 0;
 
@@ -129,6 +77,7 @@ export class Line {
     this.capacity = options.capacity;
     this.#free = options.capacity;
     this.#options = options;
+    this.#shares = new FairShares(options.capacity);
   }
 
   /** Does a request wait for units that others hold, and not only for its own caller's share? */
@@ -138,7 +87,8 @@ export class Line {
 
   /** Does any request wait, also one that waits only for its own caller's share? */
   get hasWaiters(): boolean {
-    return this.#look().heads.length > 0;
+    this.#forgetGoneHolds();
+    return this.#shares.hasWaiters;
   }
 
   /** Units that are held at the moment. */
@@ -148,10 +98,8 @@ export class Line {
 
   /** Does this caller hold more than its share, by several holds, while another waits for what is within its own share? */
   isOverdrawn(caller: string): boolean {
-    const account = this.#accounts.get(caller);
-    if (account === undefined || account.holds < 2) return false;
-    const { share, heads } = this.#look();
-    return account.held > share && heads.some((head) => head.account !== account && isWithinShare(head, share));
+    this.#forgetGoneHolds();
+    return this.#shares.isOverdrawn(caller);
   }
 
   /**
@@ -182,13 +130,7 @@ export class Line {
 
   #enter(amount: number, { caller, isCounted = true }: HoldOptions): Waiter {
     if (amount > this.capacity) throw new RangeError(`found ${amount} units, expected at most ${this.capacity}`);
-    const seenMs = performance.now();
-    const account = this.#accounts.get(caller) ?? { held: 0, holds: 0, waiters: new Set(), seenMs };
-    this.#accounts.set(caller, account);
-    account.seenMs = seenMs;
-    const waiter = { number: ++this.#lastNumber, account, amount, isCounted, seenMs, wake: () => undefined };
-    account.waiters.add(waiter);
-    return waiter;
+    return this.#shares.enter(caller, amount, isCounted);
   }
 
   async #turnOf(
@@ -201,10 +143,8 @@ export class Line {
     while (!this.#isTurnOf(waiter)) {
       const now = performance.now();
       if (now >= endMs) throw this.#tooMany(isInFront ? `for ${maxWaitMs / 1000} seconds` : "while others wait");
-      await wokenOrAborted(waiter, { ms: Math.min(lookAgainMs, endMs - now), signal });
-      waiter.seenMs = performance.now();
-      waiter.account.seenMs = waiter.seenMs;
-      waiter.account.waiters.add(waiter); // it was forgotten if its process was stopped for a while
+      await wokenOrAborted(waiter, Math.min(lookAgainMs, endMs - now), signal);
+      keepWaiting(waiter);
     }
   }
 
@@ -213,21 +153,12 @@ export class Line {
   }
 
   #hold({ account, amount, isCounted }: Waiter): Release {
-    const hold: Hold = { account, amount, isCounted, seenMs: performance.now() };
+    const hold: Hold = { account, amount, isCounted, lease: new Lease() };
     this.#holds.add(hold);
     this.#free -= amount;
-    if (isCounted) {
-      account.held += amount;
-      account.holds++;
-    }
-    const renew = (): void => {
-      hold.seenMs = performance.now();
-      hold.doubtedMs = undefined;
-    };
-    const timer: ReturnType<typeof setInterval> | number = setInterval(renew, renewMs);
-    if (typeof timer === "object" && "unref" in timer) timer.unref(); // a number on workerd
+    addHold(hold);
     return () => {
-      clearInterval(timer);
+      hold.lease.end();
       this.#drop(hold);
       this.#next()?.wake();
     };
@@ -235,52 +166,21 @@ export class Line {
 
   #drop(hold: Hold): void {
     if (!this.#holds.delete(hold)) return;
-    const { account, amount, isCounted } = hold;
-    this.#free += amount;
-    account.seenMs = performance.now();
-    if (!isCounted) return;
-    account.held -= amount;
-    account.holds--;
+    this.#free += hold.amount;
+    removeHold(hold);
   }
 
   /** Whose turn it is, whether or not there is room for it yet. */
   #next(): Waiter | undefined {
-    const { share, heads } = this.#look();
-    let next: Waiter | undefined;
-    for (const head of heads) {
-      if (!isWithinShare(head, share) && (heads.length > 1 || !this.#isBeyondReserve(head))) continue;
-      if (next === undefined || comesBefore(head, next)) next = head;
-    }
-    return next;
+    this.#forgetGoneHolds();
+    return this.#shares.next(this.#free);
   }
 
-  /** Does enough stay free for other callers? */
-  #isBeyondReserve({ amount }: Waiter): boolean {
-    return this.#free - amount >= this.capacity * reservedFraction;
-  }
-
-  #look(): Look {
+  #forgetGoneHolds(): void {
     const now = performance.now();
-    this.#forgetGoneHolds(now);
-    const heads: Waiter[] = [];
-    let present = 0;
-    for (const [caller, account] of this.#accounts) {
-      const head = firstOf(account, now);
-      if (head !== undefined) heads.push(head);
-      if (head !== undefined || account.holds > 0 || now - account.seenMs < presentMs) present++;
-      else this.#accounts.delete(caller);
-    }
-    return { share: this.capacity / Math.max(1, present), heads };
-  }
-
-  #forgetGoneHolds(now: number): void {
     if (now - this.#forgottenMs < renewMs) return; // there may be thousands
     this.#forgottenMs = now;
-    for (const hold of this.#holds) {
-      if (now - hold.seenMs <= holdGoneMs) continue;
-      hold.doubtedMs ??= now;
-      if (now - hold.doubtedMs > doubtMs) this.#drop(hold);
-    }
+    for (const hold of this.#holds) if (hold.lease.checkOver(now)) this.#drop(hold);
   }
 
   #tooMany(when: string): StowageError {
@@ -294,30 +194,8 @@ export class Line {
   }
 }
 
-/** The first waiter of a caller. Those before it that are gone are forgotten. */
-function firstOf({ waiters }: Account, now: number): Waiter | undefined {
-  for (const waiter of waiters) {
-    if (now - waiter.seenMs <= waiterGoneMs) return waiter;
-    waiters.delete(waiter);
-  }
-  return undefined;
-}
-
-function isWithinShare({ account, amount, isCounted }: Waiter, share: number): boolean {
-  return !isCounted || account.holds === 0 || account.held + amount <= share;
-}
-
-function comesBefore(a: Waiter, b: Waiter): boolean {
-  return a.account.held < b.account.held || (a.account.held === b.account.held && a.number < b.number);
-}
-
-interface WaitOptions {
-  readonly ms: number;
-  readonly signal: AbortSignal;
-}
-
 /** Waits until it is worth another look. */
-function wokenOrAborted(waiter: Waiter, { ms, signal }: WaitOptions): Promise<void> {
+function wokenOrAborted(waiter: Waiter, ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const settle = (act: () => void): void => {
       clearTimeout(timer);

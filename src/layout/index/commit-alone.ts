@@ -6,21 +6,21 @@ import { type IndexState, maxCommits, readIndex, writeIndex } from "./index-stat
 import { mergeWithin } from "./merge-index.ts";
 import type { RepositoryIndex } from "./repository-index.ts";
 
-/** How often a write is sent that gets no answer: for some six seconds. */
+/** A write without an answer is sent this often: for some six seconds. */
 const maxTries = 8;
 /** Before the second try; twice as long before each further one. */
 const firstWaitMs = 100;
 /**
- * Where the latest two commits are no older, or no older than so many requests take, whoever tries alone is likely to lose,
- * or to make those lose who merge for many, which takes them longer.
+ * A repository is busy if its latest two commits are younger than this time, or than this many requests take. In a busy
+ * repository a writer that tries alone is likely to lose, or to make a writer lose that merges for many.
  */
 const busyCommits = 2;
 const busyMs = 1000;
 const busyRequests = 20;
 
 /**
- * What became of the changes or, where others were faster or are about to be, or where it is too late, the index as it is
- * then without them, and the generation of the index when the commit began.
+ * The outcomes of the changes. If other writers were faster or are likely to be, or if it is too late: the index without the
+ * changes, and the generation of the index when the commit began.
  */
 export type LoneResult =
   { readonly outcomes: readonly ChangeSetOutcome[] } | { readonly lost: IndexState; readonly began: number };
@@ -56,8 +56,8 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
 }
 
 /**
- * What became of a write that moves `state`, going by what lies there now. `open`: it may land yet. Once the index has moved
- * it cannot land any more; whether it did, the latest commits tell, as long as not too many have come after it.
+ * The fate of a write that moves `state`, judged by the index that is there now. `open`: the write may still land. Once the
+ * index has moved, the write cannot land any more. The latest commits tell whether it did, unless too many have followed.
  */
 function fateOf(id: string, state: IndexState, { index, etag }: IndexState): "written" | "lost" | "open" | "unknown" {
   if (index.commits.includes(id)) return "written";
@@ -66,7 +66,7 @@ function fateOf(id: string, state: IndexState, { index, etag }: IndexState): "wr
   return passed > 0 && passed <= maxCommits ? "lost" : "unknown";
 }
 
-/** Are others at it, one after the other? */
+/** Do other writers commit, one after the other? */
 function isMoving({ commits }: RepositoryIndex, { now, requestMs }: { now: number; requestMs: number }): boolean {
   const latest = commits.slice(-busyCommits);
   const recentMs = Math.max(busyMs, busyRequests * requestMs);

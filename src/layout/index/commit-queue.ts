@@ -1,4 +1,4 @@
-/** Commits of one process to one repository: whoever comes while another is under way waits, and all who wait go together. */
+/** Commits of one process to one repository. Changes that come while a commit is under way wait, and go together in the next. */
 import { systemClock } from "../../clock.ts";
 import type { ChangeSet, ChangeSetOutcome } from "../../oci/index-change.ts";
 import { inTime } from "../../streams/in-time.ts";
@@ -7,10 +7,10 @@ import { unknownOutcome } from "./commit.ts";
 
 /** Changes that go into one commit, unless a single set has more. */
 const maxChanges = 1000;
-/** Longer than a commit takes, unless the store hardly answers. On Workers whoever commits for others may be ended. */
+/** A waiter goes on by itself after this time. A commit takes less, and on Workers a leader may be ended without a word. */
 const maxTurnMs = 120_000;
 
-/** `lead`: whoever waited is to commit, for all that wait by then. */
+/** `lead`: the waiter is to commit, for all that wait by then. */
 type Turn = "lead" | { readonly outcome: ChangeSetOutcome } | { readonly error: unknown };
 
 /** What is to be committed, and until when. */
@@ -21,13 +21,13 @@ interface Wanted {
 
 interface Waiter extends Wanted {
   readonly isTold: Promise<void>;
-  /** What was told. It counts also if it comes in the moment in which the waiting ends. */
+  /** The turn that was told. It counts also if it comes in the moment in which the waiting ends. */
   turn: Turn | undefined;
   readonly tell: (turn: Turn) => void;
 }
 
 export class CommitQueue {
-  /** By repository, those whose turn has not come; there is a list where somebody commits. */
+  /** By repository, the waiters whose turn has not come. A repository has a list while a commit is under way. */
   readonly #waiting = new Map<string, Waiter[]>();
 
   /** Makes the changes, and returns what became of them. Throws what `commitChanges` does. */
@@ -68,7 +68,7 @@ export class CommitQueue {
     }
   }
 
-  /** Whoever leads is gone, it seems. Those whose changes it has not taken go on by themselves. */
+  /** The leader seems to be gone. A waiter whose changes it has not taken goes on by itself. */
   async #leave(
     repository: string,
     { waiter, waiting }: { readonly waiter: Waiter; readonly waiting: Waiter[] },

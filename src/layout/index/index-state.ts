@@ -14,7 +14,7 @@ import {
   serializeRepositoryIndex,
 } from "./repository-index.ts";
 
-/** Of commits, so many are remembered: as many may pass while somebody looks for an answer that was lost. */
+/** An index remembers this many commits. A writer without an answer finds its own among them, if no more have followed. */
 export const maxCommits = 32;
 
 /** What a commit starts from. */

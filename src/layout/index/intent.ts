@@ -1,6 +1,6 @@
 /**
- * Intents: the changes of a writer who has lost a race, left in the store for whoever wins the next one to merge. One small
- * object each, which never changes, and is read by many.
+ * Intents. A writer that has lost a race leaves its changes in the store, and the winner of the next race merges them. An intent
+ * is one small object that never changes and that many read.
  */
 import type { Clock } from "../../clock.ts";
 import { StowageError } from "../../errors.ts";
@@ -19,13 +19,13 @@ export const maxIntentBytes = 16 * 1024 * 1024;
 /** How long an intent may wait to be merged. */
 export const maxWaitMs = 60_000;
 /**
- * An intent that is so old has no writer any more, and nobody merges it: it is late by every clock that is right within a
- * quarter of an hour. So it makes no difference to anybody that it goes, nor if it comes back.
+ * An intent of this age has no writer any more, and no writer merges it: it is late by every clock that is right within a
+ * quarter of an hour. So it can be deleted, and it does no harm if it comes back.
  */
 const abandonedMs = 60 * 60_000;
-/** How often an intent is sent that gets no answer, as long as it may be merged. */
+/** An intent without an answer is sent at most this often. */
 const maxTries = 5;
-/** For so long a try waits for its answer: a connection that says nothing is given up much later than an intent waits. */
+/** A try waits this long for its answer. A client gives up a silent connection much later than an intent may wait. */
 const maxAnswerMs = 20_000;
 /** Before the second try; twice as long before each further one. */
 const firstWaitMs = 100;
@@ -80,7 +80,7 @@ export interface IntentPlace {
   readonly repository: string;
 }
 
-/** All that are there, the oldest first. What has another name was not left by a commit. */
+/** All intents of a repository, the oldest first. An object with another kind of name is no intent. */
 export async function listIntents({ store, repository }: IntentPlace): Promise<ListedIntent[]> {
   const prefix = intentsPrefix(repository);
   const listed: ListedIntent[] = [];
@@ -108,7 +108,7 @@ export async function readIntent(id: string, place: IntentPlace): Promise<Intent
   }
 }
 
-/** Is it too old to be merged by others than its writer? */
+/** Is the intent too old to be merged by another writer than its own? */
 export function isLate(id: string, clock: Clock): boolean {
   return clock.now() - timeOfCommit(id) > maxWaitMs;
 }
@@ -117,7 +117,7 @@ export function isAbandoned(id: string, clock: Clock): boolean {
   return clock.now() - timeOfCommit(id) > abandonedMs;
 }
 
-/** It costs nobody anything if it stays: whoever merges later deletes it. */
+/** Does nothing if the store fails: a later merge deletes the intent. */
 export async function deleteIntent(id: string, place: IntentPlace): Promise<void> {
   await place.store.delete(keyOf(id, place)).catch(() => undefined);
 }

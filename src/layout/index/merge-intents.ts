@@ -23,7 +23,7 @@ export const maxConcurrentReads = 32;
 
 type Outcomes = readonly ChangeSetOutcome[];
 const expired: ChangeSetOutcome = { failed: "expired" };
-export const stale: ChangeSetOutcome = { failed: "expired", stale: true };
+const stale: ChangeSetOutcome = { failed: "expired", stale: true };
 
 export interface Merge extends Commit, Sight {
   /** Intents that this writer knows, its own among them: they never change. */

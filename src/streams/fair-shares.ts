@@ -1,0 +1,145 @@
+/**
+ * Whose turn it is in a line (`line.ts`). Callers are present while they wait, while they hold units, and for a moment after
+ * that. Present callers have equal shares.
+ */
+
+/** What a caller holds and waits for. */
+interface Account {
+  /** Units of the counted holds. */
+  held: number;
+  /** Number of the counted holds. */
+  holds: number;
+  /** In the order in which they came. */
+  readonly waiters: Set<Waiter>;
+  /** When the caller last waited, or gave units back. */
+  seenMs: number;
+}
+
+/** Units that a caller holds or wants to hold. */
+export interface Claim {
+  readonly account: Account;
+  readonly amount: number;
+  /** Does the claim count for its caller's share? */
+  readonly isCounted: boolean;
+}
+
+/** A request that waits. Requests of all callers are numbered in the order in which they came. */
+export interface Waiter extends Claim {
+  readonly number: number;
+  /** When the waiter last looked whether it is its turn. */
+  seenMs: number;
+  wake: () => void;
+}
+
+/** What the line looks like to one look at it. */
+interface Look {
+  /** Units that each present caller may hold in any case. */
+  readonly share: number;
+  /** The first waiter of each caller that has one. */
+  readonly heads: readonly Waiter[];
+}
+
+/** A waiter that has not looked for this long is gone. */
+const waiterGoneMs = 5000;
+/** A caller stays present for this long after its last hold. So a flood of requests does not refill every pause of others. */
+const presentMs = 10_000;
+/** Of the units. They stay free for callers below their share while one has more than its share. */
+const reservedFraction = 1 / 2;
+
+export class FairShares {
+  readonly #capacity: number;
+  /** By caller. Those of absent callers are dropped from time to time. */
+  readonly #accounts = new Map<string, Account>();
+  #lastNumber = 0;
+
+  constructor(capacity: number) {
+    this.#capacity = capacity;
+  }
+
+  get hasWaiters(): boolean {
+    return this.#look().heads.length > 0;
+  }
+
+  /** Does this caller hold more than its share, by several holds, while another waits for what is within its own share? */
+  isOverdrawn(caller: string): boolean {
+    const account = this.#accounts.get(caller);
+    if (account === undefined || account.holds < 2) return false;
+    const { share, heads } = this.#look();
+    return account.held > share && heads.some((head) => head.account !== account && isWithinShare(head, share));
+  }
+
+  /** Puts a request at the end of its caller's waiters. */
+  enter(caller: string, amount: number, isCounted: boolean): Waiter {
+    const seenMs = performance.now();
+    const account = this.#accounts.get(caller) ?? { held: 0, holds: 0, waiters: new Set(), seenMs };
+    this.#accounts.set(caller, account);
+    account.seenMs = seenMs;
+    const waiter = { number: ++this.#lastNumber, account, amount, isCounted, seenMs, wake: () => undefined };
+    account.waiters.add(waiter);
+    return waiter;
+  }
+
+  /** The waiter whose turn it is, whether or not its units are `free` yet. */
+  next(free: number): Waiter | undefined {
+    const { share, heads } = this.#look();
+    let next: Waiter | undefined;
+    for (const head of heads) {
+      const keepsReserve = free - head.amount >= this.#capacity * reservedFraction;
+      if (!isWithinShare(head, share) && (heads.length > 1 || !keepsReserve)) continue;
+      if (next === undefined || comesBefore(head, next)) next = head;
+    }
+    return next;
+  }
+
+  #look(): Look {
+    const now = performance.now();
+    const heads: Waiter[] = [];
+    let present = 0;
+    for (const [caller, account] of this.#accounts) {
+      const head = firstOf(account, now);
+      if (head !== undefined) heads.push(head);
+      if (head !== undefined || account.holds > 0 || now - account.seenMs < presentMs) present++;
+      else this.#accounts.delete(caller);
+    }
+    return { share: this.#capacity / Math.max(1, present), heads };
+  }
+}
+
+/** Notes that a waiter still waits. A waiter that was forgotten, because its process was stopped for a while, is back. */
+export function keepWaiting(waiter: Waiter): void {
+  waiter.seenMs = performance.now();
+  waiter.account.seenMs = waiter.seenMs;
+  waiter.account.waiters.add(waiter);
+}
+
+/** Notes that a caller holds units. */
+export function addHold({ account, amount, isCounted }: Claim): void {
+  if (!isCounted) return;
+  account.held += amount;
+  account.holds++;
+}
+
+/** Notes that a caller has given units back. */
+export function removeHold({ account, amount, isCounted }: Claim): void {
+  account.seenMs = performance.now();
+  if (!isCounted) return;
+  account.held -= amount;
+  account.holds--;
+}
+
+/** The first waiter of a caller. Those before it that are gone are forgotten. */
+function firstOf({ waiters }: Account, now: number): Waiter | undefined {
+  for (const waiter of waiters) {
+    if (now - waiter.seenMs <= waiterGoneMs) return waiter;
+    waiters.delete(waiter);
+  }
+  return undefined;
+}
+
+function isWithinShare({ account, amount, isCounted }: Claim, share: number): boolean {
+  return !isCounted || account.holds === 0 || account.held + amount <= share;
+}
+
+function comesBefore(a: Waiter, b: Waiter): boolean {
+  return a.account.held < b.account.held || (a.account.held === b.account.held && a.number < b.number);
+}

@@ -1,4 +1,5 @@
 /** Who sends a request, and what that caller may do (RFC 6750 Bearer, RFC 7617 Basic). */
+import { setMaxListeners } from "node:events";
 import type { Context, MiddlewareHandler } from "hono";
 import { type Access, type Action, permits } from "../auth/access.ts";
 import { type Caller, findCaller } from "../auth/find-caller.ts";
@@ -66,7 +67,9 @@ export function callerName(c: Context): string {
 
 /** The caller and the signal of a request, for all work that it asks for. */
 export function turnOf(c: Context): { readonly caller: string; readonly signal: AbortSignal } {
-  return { caller: callerName(c), signal: c.req.raw.signal };
+  const { signal } = c.req.raw;
+  setMaxListeners(0, signal); // each question that waits for its turn listens to it
+  return { caller: callerName(c), signal };
 }
 
 /** As `turnOf`, for a wait in a line that ends after ten seconds. */

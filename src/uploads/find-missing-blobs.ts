@@ -1,5 +1,4 @@
 /** Finds the blobs that the store does not have, so that a client can leave out the others. */
-import { setMaxListeners } from "node:events";
 import { RescuingStore } from "../layout/condemned.ts";
 import { headBlob } from "../layout/blobs.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
@@ -17,7 +16,6 @@ export async function findMissingBlobs(
   digests: readonly string[],
   { caller, signal = AbortSignal.any([]) }: Turn,
 ): Promise<readonly string[]> {
-  setMaxListeners(0, signal); // each question that waits listens to it
   const rescuing = new RescuingStore(store, clock);
   const present = new Set<string>();
   const distinct = [...new Set(digests)];

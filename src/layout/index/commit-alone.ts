@@ -36,7 +36,8 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
     const { index, outcomes } = mergeWithin(state.index, sets, clock.now());
     if (index === state.index) return { outcomes };
     const isLate = clock.now() > deadline;
-    if ((isBusy || isLate) && tries === 1) return { lost: state, began };
+    if (isBusy && tries === 1) return { lost: state, began };
+    if (isLate && doubt === undefined) return { lost: state, began };
     if (isLate) throw unknownOutcome(repository, doubt?.unanswered);
     const answer = await writeIndex(index, { store, repository, state, id });
     if (answer === "written") return { outcomes };

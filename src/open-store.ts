@@ -3,6 +3,7 @@ import { StowageError } from "./errors.ts";
 import { type Settings, variablesOf } from "./settings/settings.ts";
 import type { ObjectStore } from "./storage/object-store.ts";
 
+/** How a store is opened. */
 export interface OpenStoreOptions {
   /** Parts of one large blob that go to S3 at the same time. Fewer take less memory. */
   readonly queueSize?: number | undefined;

@@ -21,6 +21,7 @@ export interface Token extends Grant {
   readonly sha256: string;
 }
 
+/** The tokens of a service, and what needs none. */
 export interface AccessRules {
   readonly tokens: readonly Token[];
   /** Clients without a token may pull everything. */

@@ -1,8 +1,8 @@
 /**
- * Deletes the blobs that no image needs, in two runs: the first condemns them, and a run after the grace time deletes those
- * that are still not needed. Any number of runs and loads may work at the same time: `layout/condemned.ts` argues why that is
- * safe. Also deletes the intents of killed writers. `staging/` is left to a lifecycle rule of the bucket: a store does not tell
- * the age of its objects.
+ * Deletes the blobs that no image needs, in two runs. The first run condemns them. A run after the grace time deletes the blobs
+ * that are still not needed. Any number of runs and loads may work at the same time: `layout/condemned.ts` explains why that is
+ * safe. A run also deletes the intents of killed writers. It does not touch `staging/`: a store does not tell the age of its
+ * objects, so a lifecycle rule of the bucket deletes them.
  */
 import { StowageError } from "../errors.ts";
 import { listBlobs } from "../layout/blobs.ts";
@@ -15,11 +15,11 @@ import { type Needed, findNeeded } from "./find-needed.ts";
 import { type Candidate, type GcRun, Sentence } from "./sentence.ts";
 import { type GarbageReport, Tally } from "./tally.ts";
 
-/** A day: longer than loads take, and time to notice that an image was removed by mistake. */
+/** One day. Loads take less, and a user has time to notice that an image was removed by mistake. */
 const defaultGraceMs = 24 * 60 * 60 * 1000;
 /** At most this many damaged manifests are named. */
 const maxNamed = 10;
-/** Blobs that are dealt with at the same time. */
+/** Blobs that are handled at the same time. */
 const maxConcurrentBlobs = 32;
 
 /** How garbage is collected. */
@@ -27,26 +27,26 @@ export interface GarbageOptions {
   /** How long a blob stays condemned before it is deleted, in milliseconds; at least an hour. */
   readonly graceMs?: number | undefined;
   /**
-   * Goes on if a manifest is missing or damaged. The blobs that this manifest alone needs are garbage then, unless it is repaired
-   * within the grace time.
+   * Goes on if a manifest is missing or damaged. The blobs that only this manifest needs are then garbage. They are kept if the
+   * manifest is repaired within the grace time.
    */
   readonly force?: boolean | undefined;
   /**
-   * Deletes at once, without a grace time and without marks: only for a store that is not in use. A load that runs would lose
-   * blobs.
+   * Deletes at once, without a grace time and without marks. Only for a store that is not in use: a load at the same time would
+   * lose blobs.
    */
   readonly now?: boolean | undefined;
-  /** Changes nothing, and tells what would be done. */
+  /** Changes nothing. The report says what a run would do. */
   readonly isDryRun?: boolean | undefined;
   /** Ends the run between two blobs. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * One run of what `stowage gc` does, to be repeated, once a day, say. Throws `STORE_DAMAGED` if a manifest is missing or
- * damaged, before anything is changed, `LIMIT_EXCEEDED` if there is too much to keep in mind, and `STORE_UNAVAILABLE` if the
- * store fails: another run goes on from there. The report names an index that cannot be read. The run then keeps everything that
- * any manifest in the store needs.
+ * One run of `stowage gc`. Repeat it, for example once a day. If an index cannot be read, the report names it, and the run
+ * keeps everything that any manifest in the store needs. Throws `STORE_DAMAGED`, before anything is changed, if a manifest is
+ * missing or damaged. Throws `LIMIT_EXCEEDED` if there are too many blobs to remember, and `STORE_UNAVAILABLE` if the store
+ * fails: the next run continues the work.
  */
 export async function collectGarbage(layout: Layout, options: GarbageOptions = {}): Promise<GarbageReport> {
   const { graceMs = defaultGraceMs, isDryRun = false, now = false, force = false, signal } = options;
@@ -54,7 +54,7 @@ export async function collectGarbage(layout: Layout, options: GarbageOptions = {
   const tally = new Tally();
   const plan: Plan = { graceMs: now ? undefined : graceMs, isDryRun, tally, force, signal };
   await collectOnce(layout, plan);
-  // The blobs of the referrers that were removed. Referrers of one another are removed together.
+  // The first pass removed referrers, and the second deletes their blobs. One pass removes a referrer and the referrers of it.
   if (now && !isDryRun && tally.report().untied.blobs > 0) await collectOnce(layout, plan);
   if (!isDryRun) await sweepIntents(layout, signal);
   return tally.report();
@@ -68,7 +68,7 @@ async function collectOnce(layout: Layout, plan: Plan): Promise<void> {
   const { store, clock } = layout;
   const { tally, force, signal } = plan;
   const began = clock.now();
-  const marks = await listMarks(store, signal); // first: a load that needs a blob from here on moves its mark
+  const marks = await listMarks(store, signal); // before `findNeeded`: a later load moves the mark of a blob that it needs
   const needed = await findNeeded(layout, signal);
   if (!force && needed.damagedManifests.length > 0) throw cannotTell(needed.damagedManifests);
   for (const { message } of [...needed.damagedManifests, ...needed.damagedIndexes]) tally.tell(message);
@@ -86,7 +86,7 @@ function cannotTell(damaged: readonly StowageError[]): StowageError {
   return new StowageError("STORE_DAMAGED", message, { detail: damaged[0]?.detail ?? {} });
 }
 
-/** Throws `INPUT_INVALID` for a grace time in milliseconds that is so short that a load could lose a blob. */
+/** Throws `INPUT_INVALID` if the grace time in milliseconds is so short that a load could lose a blob. */
 export function checkGrace(graceMs: number): void {
   if (graceMs >= minGraceMs) return;
   const [found, expected] = [graceMs, minGraceMs].map((ms) => `${ms / 60_000} min`);
@@ -119,7 +119,7 @@ async function findCandidates(store: ObjectStore, { marks, needed, tally, signal
     add(digest, size);
   }
   for (const digest of unseen.keys()) add(digest, 0);
-  // Blobs with a mark first: a full disk has room for new marks once something is deleted.
+  // Blobs with a mark come first: on a full disk, their deletion makes room for new marks.
   return [
     ...candidates.filter(({ etag }) => etag !== undefined),
     ...candidates.filter(({ etag }) => etag === undefined),

@@ -1,14 +1,17 @@
-/** Keeps very many digests in little memory: the first 48 bits of each, which are as good as random. */
+/** Keeps millions of digests in little memory: only the first 48 bits of each. These bits are as good as random. */
 import { limitExceeded } from "../errors.ts";
 import { hexOf } from "../oci/descriptor.ts";
 
-/** At most 32 bytes of memory each, and half as much again while the table grows. */
+/** A digest takes at most 32 bytes of memory, and 48 bytes while the table grows. */
 const maxDigests = 4_000_000;
 const tooMany = "Cannot keep in mind which blobs are needed";
 const firstSlots = 1024;
 const hexDigits = 12;
 
-/** A set of digests that may rarely claim to have one more. That is harmless for blobs that are not to be deleted. */
+/**
+ * A set of digests. In rare cases it claims to have a digest that was not added. That is harmless: a gc then keeps one blob too
+ * many.
+ */
 export class DigestSet {
   /** A hash table of the beginnings of the digests, at most half full. 0 is an empty slot. */
   #slots = new Float64Array(firstSlots);
@@ -31,7 +34,7 @@ export class DigestSet {
   }
 }
 
-/** Never 0. */
+/** The first 48 bits of a digest, plus 1: the result is never 0, which is an empty slot. */
 function startOf(digest: string): number {
   return 1 + Number.parseInt(hexOf(digest).slice(0, hexDigits), 16);
 }

@@ -1,8 +1,8 @@
 /**
- * Finds every blob that an image needs, by way of all indexes.
+ * Finds every blob that an image needs. The walk starts at the indexes of all repositories.
  *
- * A referrer without a tag, such as a signature, serves its subject alone. It is an orphan once nothing leads to its subject.
- * The blobs of an orphan are needed while an index has it: a published image is always whole.
+ * A referrer without a tag, such as a signature, is only useful with its subject. It is an orphan if nothing leads to its
+ * subject. The blobs of an orphan are needed as long as an index lists the orphan: a published image is always whole.
  */
 import { type ErrorCode, limitExceeded, messageOf, StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
@@ -16,15 +16,15 @@ import { type Manifest, isManifestType, parseManifest } from "../oci/manifest.ts
 import { concurrently } from "../streams/concurrently.ts";
 import { DigestSet } from "./digest-set.ts";
 
-/** Referrers that no visited manifest leads to so far. */
+/** The most referrers that no visited manifest leads to so far. */
 const maxWaiting = 100_000;
 const tooManyReferrers = "Cannot keep in mind all referrers whose subject is gone";
-/** Blobs that are checked together whether they are manifests. */
+/** Blobs that are checked in one batch: is each blob a manifest? */
 const batchDigests = 1000;
 
 export interface Needed {
   readonly digests: DigestSet;
-  /** By the digest of an orphan, the repositories whose indexes have it. */
+  /** By the digest of an orphan: the repositories whose indexes list it. */
   readonly orphans: ReadonlyMap<string, readonly string[]>;
   /** Problems of damaged manifests. Each of these manifests may need any blob. */
   readonly damagedManifests: readonly StowageError[];
@@ -32,7 +32,7 @@ export interface Needed {
   readonly damagedIndexes: readonly StowageError[];
 }
 
-/** Throws `LIMIT_EXCEEDED` if there are too many blobs to keep in mind, `STORE_UNAVAILABLE`, and what `checkFormat` does. */
+/** Throws `LIMIT_EXCEEDED` if there are too many blobs to remember, `STORE_UNAVAILABLE`, and the errors of `checkFormat`. */
 export async function findNeeded(layout: Layout, signal: AbortSignal | undefined): Promise<Needed> {
   const walk = new ManifestWalk(layout, signal);
   const waiting: Referrer[] = [];
@@ -47,7 +47,7 @@ export async function findNeeded(layout: Layout, signal: AbortSignal | undefined
     const { entries } = index;
     await walk.visit(entries.filter((entry) => subjectIn(entry) === undefined));
     const referrers = entries.flatMap((entry) => referrersIn(entry, repository));
-    // Another repository may lead to the other referrers.
+    // A manifest of another repository may lead to the remaining referrers.
     for (const referrer of await visitReferrers(referrers, walk)) waiting.push(referrer);
     if (waiting.length > maxWaiting) throw limitExceeded(tooManyReferrers, { expected: maxWaiting });
   }
@@ -92,7 +92,7 @@ async function visitAllManifests(
   await walk.visitManifestsAmong(batch);
 }
 
-/** An entry of an index that serves its subject alone. */
+/** An index entry with a subject and without a tag. */
 interface Referrer {
   readonly repository: string;
   readonly entry: Descriptor;
@@ -111,7 +111,7 @@ function subjectIn(entry: Descriptor): string | undefined {
 /** Visits the referrers of needed subjects, then the referrers of those, and so on. Returns all others. */
 async function visitReferrers(referrers: readonly Referrer[], walk: ManifestWalk): Promise<readonly Referrer[]> {
   const isLedTo = ({ entry, subject }: Referrer): boolean => walk.needed.has(subject) || walk.needed.has(entry.digest);
-  const ledTo = new Set(referrers.filter(isLedTo)); // before the visits, which add to what is needed
+  const ledTo = new Set(referrers.filter(isLedTo)); // computed before the visits: they add to `walk.needed`
   if (ledTo.size === 0) return referrers;
   await walk.visit([...ledTo].map(({ entry }) => entry));
   return visitReferrers(
@@ -131,7 +131,7 @@ function repositoriesByDigest(referrers: readonly Referrer[]): Map<string, strin
 /** Manifests that are read at the same time: each may have some mebibytes. */
 const maxConcurrentReads = 16;
 
-/** Each takes some 150 bytes of memory. */
+/** A visited manifest takes about 150 bytes of memory. */
 const maxManifests = 1_000_000;
 const tooManyManifests = "Cannot keep in mind which manifests were read";
 
@@ -139,11 +139,14 @@ const tooManyManifests = "Cannot keep in mind which manifests were read";
 export class ManifestWalk {
   /** All manifests that were visited, and their blobs. */
   readonly needed = new DigestSet();
-  /** By digest, why the needs of the manifest are not known. */
+  /** By the digest of a manifest: why its needs are not known. */
   readonly damaged = new Map<string, StowageError>();
   readonly #layout: Layout;
   readonly #signal: AbortSignal | undefined;
-  /** By digest, whether the manifest is there. Whole digests: a `DigestSet` could hide a manifest that was not read. */
+  /**
+   * By the digest of a manifest: does the store have it? Not a `DigestSet`: its rare mistakes could hide a manifest that was
+   * not read.
+   */
   readonly #seen = new Map<string, boolean>();
 
   constructor(layout: Layout, signal: AbortSignal | undefined) {
@@ -152,8 +155,8 @@ export class ManifestWalk {
   }
 
   /**
-   * Visits the manifests, which have to be there, and all below them; an index may name others that are not. With
-   * `withSubjects` a manifest needs its subject, too.
+   * Visits the manifests and everything below them. The manifests themselves must be in the store. Manifests that an index
+   * names may be missing. With `withSubjects`, a manifest also needs its subject.
    */
   async visit(roots: readonly Descriptor[], { withSubjects } = { withSubjects: true }): Promise<void> {
     await concurrently(roots, maxConcurrentReads, async (root) => this.#visitTree(root, withSubjects));
@@ -162,7 +165,7 @@ export class ManifestWalk {
     }
   }
 
-  /** Visits those of the blobs that are manifests, as if an index named them. */
+  /** Visits each blob that is a manifest, as if an index named it. */
   async visitManifestsAmong(digests: readonly string[]): Promise<void> {
     await concurrently(digests, maxConcurrentReads, async (digest) => {
       if (this.#seen.has(digest)) return;
@@ -172,7 +175,9 @@ export class ManifestWalk {
     });
   }
 
-  /** One manifest after the other: an index can name very many. A root is read even if its media type is unknown. */
+  /**
+   * Visits one manifest after the other, since an index can name very many. A root is read even if its media type is unknown.
+   */
   async #visitTree(root: Descriptor, withSubjects: boolean): Promise<void> {
     const waiting = [root];
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
@@ -189,7 +194,7 @@ export class ManifestWalk {
 
   async #read({ digest, mediaType }: Descriptor): Promise<Manifest | undefined> {
     if (this.#seen.size === maxManifests) throw limitExceeded(tooManyManifests, { expected: maxManifests });
-    this.#seen.set(digest, true); // before the read: no other visit reads it
+    this.#seen.set(digest, true); // set before the read, so that no other visit reads it
     const bytes = await this.#readBytes(digest);
     if (bytes === undefined && !this.damaged.has(digest)) this.#seen.set(digest, false);
     try {
@@ -200,7 +205,7 @@ export class ManifestWalk {
     }
   }
 
-  /** Undefined if it is not there, or damaged. */
+  /** Returns undefined if the manifest is missing or damaged. */
   async #readBytes(digest: string): Promise<Uint8Array | undefined> {
     const { store, limits } = this.#layout;
     try {

@@ -18,16 +18,16 @@ export interface Candidate {
   readonly digest: string;
   /** Length in bytes, 0 if there is no such blob. */
   readonly size: number;
-  /** The ETag of its mark, listed before the needed blobs were found. */
+  /** The ETag of the blob's mark. The marks were listed before the needed blobs were found. */
   readonly etag: string | undefined;
   readonly isNeeded: boolean;
-  /** The repositories whose indexes have it, if it is an orphan. */
+  /** If the blob is an orphan: the repositories whose indexes list it. */
   readonly orphanIn: readonly string[] | undefined;
 }
 
 /** One run of gc. */
 export interface GcRun {
-  /** When the run began. The age of a mark counts up to this time: the needed blobs were found later. */
+  /** When the run began. The age of a mark is its age at this time, not now: the needed blobs were found after this time. */
   readonly began: number;
   /** Undefined for a store that is not in use: blobs are deleted at once, without marks. */
   readonly graceMs: number | undefined;
@@ -58,7 +58,7 @@ export class Sentence {
     if (graceMs === undefined) return this.#deleteNow(candidate);
     if (etag === undefined) return this.#condemn(candidate, undefined);
     const mark = await readMark(this.#layout.store, digest, signal);
-    if (mark?.etag !== etag) return undefined; // a load, or another run, knows more
+    if (mark?.etag !== etag) return undefined; // a load or another run has moved the mark
     const age = began - mark.time;
     if (mark.state === "deleting" && age <= staleMs) return tally.count("waiting", size);
     if (isNeeded) return this.#letGo(candidate, mark);
@@ -72,8 +72,8 @@ export class Sentence {
   }
 
   /**
-   * Deletes a mark of a needed blob. The mark becomes `rescued` first, so that no other run can move it to `deleting` while the
-   * request is under way: a load that finds no mark trusts the blob.
+   * Deletes the mark of a needed blob. The mark becomes `rescued` first. Otherwise another run could move it to `deleting`
+   * before this request deletes it. A load would then find no mark and trust the blob, and the other run would delete the blob.
    */
   async #letGo({ digest, size }: Candidate, from: Mark): Promise<void> {
     const { tally } = this.#run;
@@ -106,7 +106,10 @@ export class Sentence {
     if (etag !== undefined) await this.#deleteMark(digest, began);
   }
 
-  /** Did the mark surely move? No signal ends the move and the deletion after it: loads would wait for that deletion. */
+  /**
+   * Returns true if the mark has surely moved. No signal ends the move or the deletion that follows: loads wait for that
+   * deletion.
+   */
   async #move({ digest, size, ...move }: MarkMove & Pick<Candidate, "digest" | "size">): Promise<boolean> {
     const { isDryRun, tally } = this.#run;
     if (isDryRun) return true;
@@ -116,12 +119,12 @@ export class Sentence {
       return answer === "moved";
     } catch (error) {
       if (!(error instanceof StowageError) || error.code !== "STORE_FULL") throw error;
-      tally.count("postponed", size); // what this run deletes makes room for another
+      tally.count("postponed", size); // the deletions of this run make room for the next run
       return false;
     }
   }
 
-  /** Sends one request, and only while no load can have taken over the mark. */
+  /** Sends one request, and only within `promptMs`: later a load may have taken over the mark. */
   async #deleteBlob(digest: string, began: number): Promise<boolean> {
     const { store, clock } = this.#layout;
     if (this.#run.isDryRun) return true;
@@ -136,7 +139,10 @@ export class Sentence {
     await deleteMark(store, digest);
   }
 
-  /** Takes an orphan out of its indexes, while no load can have taken over its mark and published it again. */
+  /**
+   * Removes an orphan from its indexes, within `promptMs`: later a load may have taken over the mark and published the orphan
+   * again.
+   */
   async #untie(digest: string, { repositories, began }: Untying): Promise<boolean> {
     if (this.#run.isDryRun) return true;
     const { clock } = this.#layout;
@@ -149,7 +155,7 @@ export class Sentence {
   }
 }
 
-/** Is it known what became of a commit? */
+/** Runs a commit. Returns false if the changes were not made, or if it is not known whether they were made. */
 async function isDecided(commit: () => Promise<unknown>): Promise<boolean> {
   try {
     await commit();

@@ -1,7 +1,7 @@
 /** Counts the outcomes of a run of gc. */
 import { StowageError } from "../errors.ts";
 
-/** A number of blobs, and their length together. */
+/** A number of blobs, and the sum of their lengths. */
 export interface Amount {
   readonly blobs: number;
   readonly bytes: number;
@@ -17,9 +17,9 @@ export interface GarbageReport {
   readonly waiting: Amount;
   /** Condemned before, and needed now. */
   readonly kept: Amount;
-  /** Referrers whose subject is gone, taken out of their index; later runs condemn their blobs. */
+  /** Referrers whose subject is gone: removed from their index. Later runs condemn their blobs. */
   readonly untied: Amount;
-  /** Not needed, but beyond the limit of one run, or a full disk has no room for its mark. */
+  /** Not needed, but not marked: the run has reached its limit, or a full disk has no room for the mark. */
   readonly postponed: Amount;
   /** The store did not answer: a run after some 40 minutes finishes them. */
   readonly undecided: Amount;
@@ -42,7 +42,7 @@ export class Tally {
   };
   readonly #problems = new Set<string>();
 
-  /** Throws `STORE_UNAVAILABLE` if the store has answered too little. */
+  /** Throws `STORE_UNAVAILABLE` if the store has not answered more than `maxUndecided` requests. */
   count(what: keyof Omit<GarbageReport, "problems">, bytes: number): void {
     const amount = this.#amounts[what];
     amount.blobs += 1;

@@ -35,7 +35,7 @@ export interface ListedBlob {
   readonly size: number;
 }
 
-/** All blobs. An object among them whose name is no digest is left out. */
+/** Lists all blobs. Skips an object whose name is not a digest. */
 export async function* listBlobs(store: ObjectStore, options?: CallOptions): AsyncGenerator<ListedBlob> {
   for await (const { key, size } of store.list(blobsPrefix, options)) {
     const digest = digestOfBlobKey(key);
@@ -43,7 +43,10 @@ export async function* listBlobs(store: ObjectStore, options?: CallOptions): Asy
   }
 }
 
-/** A URL by which its holder can read the blob for a while, past the service. Undefined if the store makes none. */
+/**
+ * Makes a URL for one blob, or returns undefined if the store makes no URLs. A client reads the blob with the URL directly from
+ * the store, for `seconds`.
+ */
 export async function presignBlob(
   { presigner }: ObjectStore,
   digest: string,
@@ -53,8 +56,8 @@ export async function presignBlob(
 }
 
 /**
- * Reads a small blob whole, undefined if it is not there. All manifests are read here. Throws `STORE_DAMAGED` if the bytes have
- * another digest, and `LIMIT_EXCEEDED` if there are too many bytes.
+ * Reads a whole small blob, such as a manifest. Returns undefined if the store does not have the blob. Throws `STORE_DAMAGED`
+ * if the bytes have another digest, and `LIMIT_EXCEEDED` if there are too many bytes.
  */
 export async function readSmallBlob(
   store: StoreReader,
@@ -63,7 +66,7 @@ export async function readSmallBlob(
 ): Promise<Uint8Array | undefined> {
   const object = await readSmallObject(store, blobKey(digest), options);
   if (object === undefined) return undefined;
-  const found = `sha256:${createHash("sha256").update(object.bytes).digest("hex")}`; // a manifest takes some microseconds
+  const found = `sha256:${createHash("sha256").update(object.bytes).digest("hex")}`; // takes microseconds for a manifest
   if (found === digest) return object.bytes;
   throw new StowageError(
     "STORE_DAMAGED",

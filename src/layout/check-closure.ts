@@ -1,6 +1,7 @@
 /**
- * Closure: an image is published only if everything that it names is in the store with the right size, from this load
- * or from before. An index may be sparse: manifests of other platforms may be missing as a whole, not all of them.
+ * Checks closures. The closure of an image is everything that the image names. An image is published only if its whole closure
+ * is in the store with the right sizes. Blobs from earlier loads count too. An index may be sparse: it may lack the manifests
+ * of some platforms, but not of all.
  */
 import { type ErrorCode, limitExceeded, StowageError } from "../errors.ts";
 import { maxListed, maxNamed } from "../limits.ts";
@@ -19,45 +20,52 @@ export type { ClosureOptions, KnownBlobs };
 /** The result of a check. */
 export interface Closure {
   readonly roots: readonly ClosedRoot[];
-  /** The digests of all manifests that are there. */
+  /** The digests of all manifests that were found. */
   readonly manifests: ReadonlySet<string>;
-  /** The manifests that say something about another. */
+  /** The manifests with a subject. */
   readonly referrers: NotedParts<Referrer>;
-  /** The digest of the first root that leads to each of the configs that were asked about. */
+  /** By the digest of each config in `ClosureOptions.configs`: the digest of the first root that leads to the config. */
   readonly rootOfConfig: ReadonlyMap<string, string | undefined>;
 }
 
-/** A root whose closure is in the store. Its media type is that of its bytes, even if its descriptor has another. */
+/** A root whose closure is in the store. `mediaType` is that of the manifest's bytes, even if the descriptor has another. */
 export interface ClosedRoot extends Descriptor {
-  /** The digest of the manifest that it says something about, if it is a signature, an attestation or the like. */
+  /** The digest of the root's subject. If the root is a signature, for example, this is the signed image. */
   readonly subject: string | undefined;
-  /** Another root, an index, leads to it: ORAS lists a platform's manifest beside the index as well. */
+  /** True if another root, an index, leads to this root. ORAS, for example, lists a platform's manifest beside the index. */
   readonly isPart: boolean;
-  /** The manifests that are missing from a sparse index: at most 1000, of all roots 10,000. A sparse index lists at least one. */
+  /**
+   * The manifests that a sparse index lacks: at most 1000 for one root, and 10,000 for all roots. A sparse index always lists
+   * at least one.
+   */
   readonly absent: readonly Descriptor[];
 }
 
 /**
- * A signature, an attestation or a bill of materials. It is listed by its subject (distribution specification, "Listing
- * Referrers"), so a load publishes it by its digest, also if only an index leads to it: BuildKit's attestations, or an index
- * under a tag such as `sha256-<hex>` ("Referrers Tag Schema").
+ * A manifest with a subject: a signature, an attestation or a bill of materials. A registry lists referrers by their subject
+ * (distribution specification, "Listing Referrers"). So a load publishes each referrer by its digest, even if only an index
+ * leads to it. Examples are BuildKit's attestations, and an index under a tag such as `sha256-<hex>` ("Referrers Tag Schema").
  */
 export interface Referrer {
   readonly mediaType: string;
   readonly digest: string;
   readonly size: number;
   readonly artifactType: string | undefined;
-  /** The digest of the manifest that it says something about. */
+  /** The digest of the manifest that the referrer refers to. */
   readonly subject: string;
 }
 
-/** A type is at most 127 characters on each side of its slash (RFC 6838, section 4.2); a longer one is in the manifest. */
+/**
+ * A type has at most 127 characters on each side of its slash (RFC 6838, section 4.2). A longer type is not copied to the
+ * index. It is still in the manifest.
+ */
 const maxArtifactTypeLength = 255;
 
 /**
- * Checks each root. Throws `MANIFEST_BLOB_UNKNOWN` if something is missing, `SIZE_INVALID` if it has another size,
- * `MANIFEST_INVALID` if it cannot be read, `STORE_DAMAGED` if the store's copy of a manifest is damaged, what `checkData`
- * does, and `LIMIT_EXCEEDED` if a manifest is too large, an index too deep, or too much of them missing.
+ * Checks each root. Throws `MANIFEST_BLOB_UNKNOWN` if a blob or a manifest is missing, `SIZE_INVALID` if its size is wrong,
+ * `MANIFEST_INVALID` if a manifest cannot be read, `STORE_DAMAGED` if the store's copy of a manifest is damaged, and the errors
+ * of `checkData`. Throws `LIMIT_EXCEEDED` if a manifest is too large, indexes are nested too deep, or too many manifests are
+ * missing.
  */
 export async function checkClosure(
   layout: Layout,
@@ -69,12 +77,12 @@ export async function checkClosure(
   return check.closure(roots);
 }
 
-/** A manifest that is there. */
+/** A manifest that was found. */
 type Visited = Pick<ClosedRoot, "mediaType" | "size" | "subject">;
 
-/** The parts of a manifest that are kept while the store is asked for its blobs and children. */
+/** The parts of a manifest that the check keeps while it asks the store for the manifest's blobs and children. */
 interface ReadManifest extends Visited, Pick<Manifest, "kind" | "artifactType"> {
-  /** Blobs that it has in `data`. */
+  /** Blobs that a descriptor holds in `data`. */
   readonly inlined: readonly InlinedBlob[];
   /** The config and layers, or the blobs that an index names beside manifests. */
   readonly blobs: DescriptorList;
@@ -85,18 +93,23 @@ interface ReadManifest extends Visited, Pick<Manifest, "kind" | "artifactType"> 
 interface Visit {
   /** The digest of the manifest that names this one, for messages. */
   readonly namedBy: string;
-  /** The number of indexes above it, without `index.json`. */
+  /** The number of indexes above this manifest. `index.json` does not count. */
   readonly depth: number;
 }
 
-/** Bytes of a manifest that is read beside others. Larger ones, and indexes, are read one after the other. */
+/**
+ * Manifests of at most this many bytes are read at the same time. Larger manifests, and indexes, are read one after the other.
+ */
 const maxConcurrentBytes = 64 * 1024;
 
 class ClosureCheck {
   readonly #layout: Layout;
   readonly #options: ClosureOptions;
   readonly #finder: NamedFinder;
-  /** By digest, undefined for a manifest that is nowhere: an index can name one manifest in a million ways. */
+  /**
+   * By digest; undefined for a manifest that is nowhere. Nested indexes can lead to one manifest on a million paths: it is
+   * visited once.
+   */
   readonly #visited = new Map<string, Visited | undefined>();
   /** Digests of the manifests that indexes name. */
   readonly #parts = new Set<string>();
@@ -121,7 +134,7 @@ class ClosureCheck {
 
   closure(roots: readonly Descriptor[]): Closure {
     let left = maxNamed;
-    const absentFrom = new Map<string, readonly Descriptor[]>(); // an image can have very many names
+    const absentFrom = new Map<string, readonly Descriptor[]>(); // by digest: one image can have thousands of names
     const closed = roots.flatMap((root): ClosedRoot[] => {
       const { digest } = root;
       const visited = this.#visited.get(digest);
@@ -136,7 +149,7 @@ class ClosureCheck {
     return { roots: closed, manifests, referrers: this.#referrers, rootOfConfig: this.#rootOfConfig };
   }
 
-  /** Checks a manifest or an index and all below it; undefined if it is nowhere. */
+  /** Checks a manifest or an index, and everything below it. Returns undefined if the manifest is nowhere. */
   async #visit(descriptor: Descriptor, visit: Visit): Promise<Visited | undefined> {
     const { digest } = descriptor;
     if (!this.#visited.has(digest)) this.#visited.set(digest, await this.#tryVisit(descriptor, visit));
@@ -145,7 +158,7 @@ class ClosureCheck {
     return visited;
   }
 
-  /** With `onProblem` a manifest that cannot be read counts as there: its own problem has been told. */
+  /** With `onProblem`, a manifest that cannot be read does not count as missing: its problem was reported already. */
   async #tryVisit(descriptor: Descriptor, visit: Visit): Promise<Visited | undefined> {
     try {
       return await this.#visitOnce(descriptor, visit);
@@ -166,7 +179,7 @@ class ClosureCheck {
       await this.#checkNamedBlobs(digest, manifest);
       if (manifest.kind === "index") await this.#checkChildren(manifest, { namedBy: digest, depth: depth + 1 });
     }
-    if (!this.#absent.leadsToNotes(digest)) json.drop(size); // the manifests that a sparse index lacks are kept
+    if (!this.#absent.leadsToNotes(digest)) json.drop(size); // a sparse index still counts: its absent manifests are kept
     return manifest && this.#note(digest, manifest);
   }
 
@@ -204,9 +217,12 @@ class ClosureCheck {
     if (firstAbsent !== undefined && !isAnyPresent) this.#finder.fail(missing(firstAbsent, index));
   }
 
-  /** Visits many children at the same time: each small manifest, and each that is nowhere. The others are left for later. */
+  /**
+   * Visits small manifests, many at the same time, and notes the children that are nowhere. The caller visits the other
+   * children later, one after the other.
+   */
   async #lookAhead(children: DescriptorList, { namedBy }: Visit): Promise<void> {
-    // With `onProblem` the problems of each child are told in its turn.
+    // With `onProblem`, problems are reported child by child, in order.
     if (children.length < 2 || this.#options.onProblem !== undefined) return;
     let absent = 0;
     await concurrently(children, maxConcurrentRequests, async (child) => {
@@ -231,7 +247,7 @@ class ClosureCheck {
     await this.#finder.checkBlobs(blobs, digest);
   }
 
-  /** Reads and parses a manifest, and keeps little of it; undefined if it is nowhere. */
+  /** Reads and parses a manifest. Returns the few parts that the check needs, or undefined if the manifest is nowhere. */
   async #read(descriptor: Descriptor, namedBy: string): Promise<ReadManifest | undefined> {
     const { digest, mediaType, size } = descriptor;
     const { json, known } = this.#options;

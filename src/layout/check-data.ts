@@ -1,6 +1,6 @@
 /**
- * The `data` of descriptors: a blob's own bytes in base64, so that readers need not fetch it (image specification,
- * "Properties").
+ * Checks the `data` of descriptors. `data` holds a blob's bytes in base64, so readers do not have to fetch the blob (image
+ * specification, "Properties").
  */
 import { Buffer } from "node:buffer";
 import { StowageError } from "../errors.ts";
@@ -15,10 +15,10 @@ export interface InlinedBlob {
 
 /**
  * Checks the `data` of a manifest or an index: the bytes must have the digest of their descriptor. Returns the blobs of all
- * descriptors except the subject, which need not be there. Throws `MANIFEST_INVALID`, `SIZE_INVALID` or `DIGEST_INVALID`.
+ * descriptors except the subject: a subject may be missing. Throws `MANIFEST_INVALID`, `SIZE_INVALID` or `DIGEST_INVALID`.
  */
 export async function checkData(bytes: Uint8Array, name: string): Promise<readonly InlinedBlob[]> {
-  // Few manifests have `data`, and parsing a manifest a second time is as slow as the first time.
+  // A second parse would be as slow as the first. Few manifests have `data`, so a fast search for the text comes first.
   if (!Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes('"data"')) return [];
   const json = parseJson(bytes);
   if (!isJsonObject(json)) return [];

@@ -6,12 +6,12 @@ import { orAbort } from "../streams/abortable.ts";
 import { withinSeconds } from "../streams/in-time.ts";
 import { blobsPrefix, indexKey, layoutKey, repositoriesPrefix } from "./keys.ts";
 
-/** More than the 10 seconds that the SDK waits for a connection, whose error says more. */
+/** The SDK waits 10 seconds for a connection. Its error says more than ours, so this limit is longer. */
 const maxSeconds = 12;
 
 /**
- * Reads `oci-layout`, which an empty store does not have. By `get`, since S3 names a missing bucket only in the body of an
- * answer. Throws `STORE_UNAVAILABLE`.
+ * Reads `oci-layout`. An empty store passes too: it has no such object. Uses `get`, not `head`: S3 names a missing bucket only
+ * in the body of an answer. Throws `STORE_UNAVAILABLE`.
  */
 export async function checkStore(
   store: StoreReader & { readonly url: string },
@@ -26,8 +26,8 @@ export async function checkStore(
 }
 
 /**
- * Is there a store that has been written to? A wrong path, for example, leads to none. Every store has `oci-layout`. A copy of
- * a store may lack it, and then an index or a blob tells.
+ * Has Stowage ever written to this store? The answer is no for a wrong path, for example. Every store has `oci-layout`. A copy
+ * of a store may lack that file, so an index or a blob counts as well.
  */
 export async function isStore(store: ObjectStore, options: CallOptions = {}): Promise<boolean> {
   const layout = await store.get(layoutKey, options);

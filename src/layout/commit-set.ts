@@ -1,4 +1,4 @@
-/** Changes a repository's index: the way of loads and deletions into `layout/index/`. */
+/** Changes a repository's index. Loads and deletions reach `layout/index/` through this file. */
 import { limitExceeded, StowageError } from "../errors.ts";
 import { maxEntriesBytes } from "../limits.ts";
 import type { ChangeOutcome, ChangeSet, ChangeSetOutcome, Expectation, Refusal } from "../oci/index-change.ts";
@@ -16,9 +16,10 @@ export interface RepositoryChanges extends ChangeSet {
 }
 
 /**
- * Makes all of the changes in one step, or none, and returns what became of each. Throws `TAG_IMMUTABLE` or
- * `CONDITION_FAILED` if one of them may not be made, `LIMIT_EXCEEDED` if the index would become too large, `COMMIT_CONFLICT`
- * if nobody made them in time, and `STORE_UNAVAILABLE`, also where it cannot be known whether they were made.
+ * Makes all changes in one step, or none of them. Returns the outcome of each change. Throws `TAG_IMMUTABLE` or
+ * `CONDITION_FAILED` if a change is not allowed, `LIMIT_EXCEEDED` if the index would become too large, and `COMMIT_CONFLICT` if
+ * no writer made the changes in time. Throws `STORE_UNAVAILABLE` if the store fails, also if it is not known whether the
+ * changes were made.
  */
 export async function commitSet(
   { store, commits, clock, budget }: Layout,
@@ -68,7 +69,7 @@ export interface FailedCondition {
   readonly repository: string;
   /** A tag or a digest. */
   readonly reference: string;
-  /** The digest that is there, if there is one. */
+  /** The digest that the reference has now, if it has one. */
   readonly found: string | undefined;
   readonly expects: Expectation | undefined;
 }
@@ -81,12 +82,12 @@ export function conditionFailed({ repository, reference, found, expects }: Faile
 }
 
 /**
- * Deletes the intents of dead writers in all repositories. Each merge in a race does that for its own repository, but the race
- * in which a writer was killed may have been the last one there.
+ * Deletes the intents of dead writers in all repositories. Every merge deletes them in its own repository. But the repository
+ * of a killed writer may never have another merge.
  */
 export async function sweepIntents({ store, clock }: Layout, signal: AbortSignal | undefined): Promise<void> {
   for await (const { key } of store.list(allIntentsPrefix, { signal })) {
     const id = key.slice(key.lastIndexOf("/") + 1);
-    if (isCommitId(id) && isAbandoned(id, clock)) await store.delete(key, { signal }); // another name is no commit's
+    if (isCommitId(id) && isAbandoned(id, clock)) await store.delete(key, { signal }); // another name is not an intent
   }
 }

@@ -4,7 +4,7 @@
  *
  *     absent ---gc--> condemned ---gc, once its grace is over--> deleting --gc--> blob, then mark deleted
  *                      |     ^                                      |
- *                     load   gc, if still no image needs it    load, once its gc is surely dead
+ *                     load   gc, if still no image needs it    load, if its gc is surely dead
  *                      v     |                                      |
  *                      rescued <------------------------------------+
  *
@@ -12,10 +12,10 @@
  *
  * - A load lists the marks before it looks for a blob. It rescues a condemned blob first. A rescue and the step to `deleting`
  *   start from the same state, so one of them fails.
- * - A blob without a mark is safe for at least the shortest grace time from then on. No load relies on a blob that it found
- *   longer ago (`RescuingStore`).
- * - A gc lists the marks before it finds out which blobs are needed. It deletes a blob only under the very mark that it has
- *   listed. A load that published the blob in between has found that mark and moved it.
+ * - If a blob has no mark now, no gc deletes it within the shortest grace time. A load does not rely on a blob that it found
+ *   more than 10 minutes ago (`RescuingStore`).
+ * - A gc lists the marks before it finds out which blobs are needed. It deletes a blob only if the blob still has the
+ *   listed mark. A load that published the blob in between has found that mark and moved it.
  *
  * Two assumptions: a request without an answer takes effect within 15 minutes or never (S3 refuses a signature of that age),
  * and clocks differ by at most 15 minutes.
@@ -36,7 +36,7 @@ const lateMs = 15 * minuteMs;
 const skewMs = 15 * minuteMs;
 /** The time for which a load may rely on the blobs that it found. */
 export const freshMs = 10 * minuteMs;
-/** The longest time of a commit: it sends no write later (`index/commit-changes.ts`). */
+/** The longest time of a commit. A commit sends no write after this time (`index/commit-changes.ts`). */
 const commitMs = 5 * minuteMs;
 
 /**
@@ -44,7 +44,7 @@ const commitMs = 5 * minuteMs;
  * the mark and the commit took effect late, and the clocks differ.
  */
 export const minGraceMs = freshMs + commitMs + lateMs + lateMs + skewMs;
-/** A gc that has moved a mark to `deleting` acts on it within this time, or leaves it. */
+/** A gc that has moved a mark to `deleting` deletes the blob within this time, or does not delete it. */
 export const promptMs = commitMs;
 /** A mark that has been `deleting` for this time has lost its gc. All requests and commits of that gc have taken effect. */
 export const staleMs = promptMs + commitMs + lateMs + skewMs;
@@ -86,12 +86,12 @@ export async function listMarks(store: ObjectStore, signal: AbortSignal | undefi
   return marks;
 }
 
-/** Sent once: a second try could take effect after the mark of a load. */
+/** The request is sent once: a second try could arrive late, after a load has moved the mark. */
 export async function deleteMark(store: ObjectStore, digest: string): Promise<Unanswered | undefined> {
   return store.delete(markKey(digest), { once: true });
 }
 
-/** Sent once: a second try could take effect after a load has written the blob again. */
+/** The request is sent once: a second try could arrive late, after a load has written the blob again. */
 export async function deleteBlob(store: ObjectStore, digest: string): Promise<Unanswered | undefined> {
   return store.delete(blobKey(digest), { once: true });
 }
@@ -100,19 +100,22 @@ export async function deleteBlob(store: ObjectStore, digest: string): Promise<Un
 export type MoveAnswer = "moved" | "lost" | "unanswered";
 
 export interface MarkMove {
-  /** The mark as it was read, undefined where there was none. */
+  /** The mark as it was read. Undefined if there was none. */
   readonly from: Mark | undefined;
   readonly to: MarkState;
 }
 
-/** Moves a mark on, if it still is as it was read. Sent once: the answer to a second try would be about the first. */
+/**
+ * Moves a mark to its next state, if the mark is still the one that was read. The request is sent once. A second try could meet
+ * the result of the first, and its answer would be `lost` although the mark moved.
+ */
 export async function moveMark(
   { store, clock }: Pick<Layout, "store" | "clock">,
   digest: string,
   { from, to }: MarkMove,
   signal?: AbortSignal,
 ): Promise<MoveAnswer> {
-  // The id makes every state different, so that no two have the same ETag.
+  // The random id makes the bytes of every state different, so no two states have the same ETag.
   const bytes = new TextEncoder().encode(JSON.stringify({ state: to, time: clock.now(), id: crypto.randomUUID() }));
   const condition = from === undefined ? "absent" : { etag: from.etag };
   const answer = await store.put(markKey(digest), bytes, { condition, once: true, signal });
@@ -129,26 +132,26 @@ function parseMark(json: unknown): Pick<Mark, "state" | "time"> {
   throw new Error(`found the time ${describeJson(time)}, expected milliseconds since 1970`);
 }
 
-/** Marks that one listing takes; where there are more, each blob's own is asked for. */
+/** The most marks that a load lists. If the store has more, the load asks for the mark of each blob. */
 const maxListedMarks = 1000;
-/** The longest wait of a load for a blob that is being deleted. A gc needs two requests for that. */
+/** A load waits at most this long for a blob that a gc is deleting. The gc needs two requests for the deletion. */
 const maxWaitMs = 30_000;
 const firstWaitMs = 20;
 const longestWaitMs = 1000;
 
-/** One listing of all marks, and the rescues since. */
+/** One listing of all marks, and the rescues since then. */
 interface Look {
   /** When the listing began. */
   readonly time: number;
-  /** The keys of all marks, undefined where there are too many. */
+  /** The keys of all marks. Undefined if there are more than `maxListedMarks`. */
   readonly marked: Promise<ReadonlySet<string> | undefined>;
   /** By digest. */
   readonly rescues: Map<string, Promise<void>>;
 }
 
 /**
- * The store of one load. It looks at the mark of a blob before it looks for the blob, and rescues a condemned blob. So a blob
- * that is found stays for long enough to publish it.
+ * The store of one load. It looks at the mark of a blob before it looks for the blob, and rescues a condemned blob. So every
+ * blob that the load finds stays in the store long enough to be published.
  */
 export class RescuingStore extends ForwardingStore {
   readonly #store: ObjectStore;
@@ -172,17 +175,17 @@ export class RescuingStore extends ForwardingStore {
     return super.get(...args);
   }
 
-  /** Has a gc marked anything, by a listing that is not old? */
+  /** Does the store have marks? Uses a listing that is at most 10 minutes old. */
   async hasMarks({ signal }: CallOptions = {}): Promise<boolean> {
     return (await this.#freshLook(signal).marked)?.size !== 0;
   }
 
-  /** Rescues a blob that is needed, without a look at the blob. */
+  /** Rescues a needed blob if it is condemned. Does not ask for the blob. */
   async keep(digest: string, options?: CallOptions): Promise<void> {
     await this.#rescue(blobKey(digest), options);
   }
 
-  /** May the load still rely on all blobs that it has found? */
+  /** Can the load still rely on all blobs that it has found? */
   get isFresh(): boolean {
     return this.#oldestTime === undefined || this.#clock.now() - this.#oldestTime <= freshMs;
   }
@@ -193,7 +196,10 @@ export class RescuingStore extends ForwardingStore {
     this.#oldestTime = undefined;
   }
 
-  /** Called before the blob is asked for: a mark goes with its blob, so a later look could find neither. */
+  /**
+   * Called before the load asks for the blob. In the other order, the load could find the blob, a gc could then delete the blob
+   * and its mark, and the load would find no mark.
+   */
   async #rescue(key: string, { signal }: CallOptions = {}): Promise<void> {
     const digest = digestOfBlobKey(key);
     if (digest === undefined) return;

@@ -1,19 +1,21 @@
 /**
- * The descriptors of an index or a manifest in little memory: some 50 bytes each, where the parsed JSON takes ten times as much.
- * So a list of many thousands can be kept while the store is asked for each.
+ * Holds the descriptors of an index or a manifest in little memory: about 50 bytes each. Parsed JSON takes ten times as much.
+ * So a load can keep many thousands of descriptors while it asks the store for each one.
  */
 import { Buffer } from "node:buffer";
 import { type Descriptor, hexOf } from "../oci/descriptor.ts";
 
 const digestBytes = 32;
-/** Different pairs of a media type and a platform. The platforms of further pairs are not kept. */
+/** The most different pairs of a media type and a platform. The platforms of further pairs are dropped. */
 const maxKinds = 1000;
-/** Characters of a platform, as JSON. A longer one is not kept. */
+/** The most characters of a platform as JSON. A longer platform is dropped. */
 const maxPlatformLength = 500;
 
 type Kind = Pick<Descriptor, "mediaType" | "platform">;
 
-/** Lists each pair of digest and size once, in order, with the media type and, unless it is very long, the platform. */
+/**
+ * Yields each pair of digest and size once, in order, with its media type and its platform. A very long platform is left out.
+ */
 export class DescriptorList implements Iterable<Descriptor> {
   readonly length: number;
   readonly #digests: Buffer;

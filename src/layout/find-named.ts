@@ -1,4 +1,4 @@
-/** Finds what a manifest names: in the archive that brought the manifest, or in the store. */
+/** Finds the blobs and manifests that a manifest names: in the archive, or in the store. */
 import { limitExceeded, StowageError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { concurrently } from "../streams/concurrently.ts";
@@ -10,11 +10,11 @@ import type { ParsedJson } from "./parsed-json.ts";
 /** Blobs and manifests that are asked for at the same time. */
 export const maxConcurrentRequests = 32;
 
-/** Blobs that are in the store for sure: those that an archive brought. */
+/** Blobs that are surely in the store, such as the blobs that an archive brought. */
 export interface KnownBlobs {
   sizeOf(digest: string): number | undefined;
   manifest(digest: string): Uint8Array | undefined;
-  /** Why the archive has something other than a file under this digest. */
+  /** The error if the archive has something other than a file, such as a link, under this digest. */
   unusable?(digest: string): StowageError | undefined;
 }
 
@@ -24,9 +24,9 @@ export interface ClosureOptions {
   readonly known: KnownBlobs;
   /** Stores a blob that is in a descriptor's `data`, if the archive has no file of it. */
   readonly storeBlob?: (bytes: Uint8Array, digest: string) => Promise<void>;
-  /** Digests of configs: the closure tells which root leads to each. */
+  /** Digests of configs. The closure tells which root leads to each config. */
   readonly configs?: Iterable<string>;
-  /** Is given every problem. The check goes on after a problem then, and does not throw. */
+  /** Called with every problem. With `onProblem`, the check goes on after a problem and does not throw. */
   readonly onProblem?: (problem: StowageError) => void;
 }
 
@@ -35,7 +35,7 @@ type NamedBlob = Pick<Descriptor, "digest" | "size">;
 export class NamedFinder {
   readonly #layout: Layout;
   readonly #options: ClosureOptions;
-  /** Sizes that the store has told. */
+  /** Sizes in bytes, by digest, that the store has answered. */
   readonly #sizes = new Map<string, number | undefined>();
 
   constructor(layout: Layout, options: ClosureOptions) {
@@ -43,7 +43,7 @@ export class NamedFinder {
     this.#options = options;
   }
 
-  /** Throws the problem, or tells `onProblem`. */
+  /** Throws the problem, or passes it to `onProblem`. */
   fail(problem: StowageError): void {
     if (this.#options.onProblem === undefined) throw problem;
     this.#options.onProblem(problem);
@@ -102,7 +102,7 @@ export class NamedFinder {
     }
   }
 
-  /** Whether the store has the blob makes no difference: the same tarball gets the same answer. */
+  /** Throws even if the store has the blob: the same tarball always gets the same answer. */
   #checkUsable(digest: string): void {
     const error = this.#options.known.unusable?.(digest);
     if (error !== undefined) throw error;

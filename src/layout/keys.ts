@@ -1,17 +1,17 @@
 /**
- * Where everything lies in a store, relative to its prefix:
+ * The keys of all objects in a store, relative to the store's prefix:
  *
  *     oci-layout                                      written once the store has passed the probe
  *     index.json                                      index of the default repository
  *     blobs/sha256/<64 hex>                           every blob, shared by all repositories
  *     repositories/<name>/_layout/oci-layout
  *     repositories/<name>/_layout/index.json          index of one named repository
- *     intents/<name>/_layout/<id>                     changes of a repository's index which wait to be merged
+ *     intents/<name>/_layout/<id>                     changes of a repository's index that wait to be merged
  *     staging/<id>                                    unfinished work; a lifecycle rule may expire it
  *     staging/<id>.json                               announcement of an upload in parts
- *     staging/<id>.<number>                           one of its parts, from 1 on
+ *     staging/<id>.<number>                           one part of an upload; numbers begin at 1
  *     condemned/<64 hex>                              the mark of a blob that a gc is about to delete
- *     incoming/…                                      tarballs that others put there, loaded when the bucket says so
+ *     incoming/…                                      tarballs from other tools; a notification of the bucket starts the load
  *
  * `_layout` cannot be part of a repository's name, so no name collides with a key. Intents lie apart, so that a
  * listing of all repositories does not list their intents.
@@ -33,17 +33,17 @@ export function blobKey(digest: string): string {
   return blobsPrefix + hexOf(digest);
 }
 
-/** The digest of the blob that lies under `key`, or undefined if the key is no blob's. */
+/** The digest of the blob under `key`. Undefined if the key is not a blob's key. */
 export function digestOfBlobKey(key: string): string | undefined {
   return digestAfter(blobsPrefix, key);
 }
 
-/** Where the mark of a blob lies. */
+/** The key of a blob's mark. */
 export function markKey(digest: string): string {
   return condemnedPrefix + hexOf(digest);
 }
 
-/** The digest of the blob whose mark lies under `key`, or undefined if the key is no mark's. */
+/** The digest of the blob whose mark is under `key`. Undefined if the key is not a mark's key. */
 export function digestOfMarkKey(key: string): string | undefined {
   return digestAfter(condemnedPrefix, key);
 }
@@ -61,7 +61,9 @@ export function intentsPrefix(repository: string): string {
   return `${allIntentsPrefix}${repository}/_layout/`;
 }
 
-/** The prefix of all keys of an upload in parts. Without a slash: a directory then keeps no empty folder of the upload. */
+/**
+ * The prefix of all keys of an upload in parts. It has no slash: a store in a directory would otherwise keep an empty folder.
+ */
 export function uploadPrefix(id: string): string {
   return `${stagingPrefix}${id}.`;
 }
@@ -74,7 +76,7 @@ export function uploadPartKey(id: string, number: number): string {
   return `${uploadPrefix(id)}${number}`;
 }
 
-/** The repository whose index lies under `key`, or undefined if the key is no named repository's index. */
+/** The repository whose index is under `key`. Undefined if the key is not the key of a named repository's index. */
 export function repositoryOfIndexKey(key: string): string | undefined {
   return key.startsWith(repositoriesPrefix) && key.endsWith(indexSuffix)
     ? key.slice(repositoriesPrefix.length, -indexSuffix.length)

@@ -12,17 +12,17 @@ import type { RepositoryIndex } from "./index/repository-index.ts";
 import { guardStore } from "./probe.ts";
 import { SharedReads } from "./shared-reads.ts";
 
-/** How a store is opened. Nothing has to be said. */
+/** How a store is opened. All options may be left out. */
 export interface LayoutOptions {
-  /** Limits that are left out are those of `defaultLimits`. */
+  /** A missing limit is taken from `defaultLimits`. */
   readonly limits?: Partial<Limits> | undefined;
   /** For tests. */
   readonly clock?: Clock | undefined;
 }
 
-/** The caller that work is done for, and the signal that ends it. */
+/** The caller of the work, and the signal that ends the work. */
 export interface Turn {
-  /** Callers get equal shares of memory while several want some. Without a name, the work counts for `anyone`. */
+  /** While several callers want memory, each gets an equal share. Work without a caller counts for the caller `anyone`. */
   readonly caller?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -57,7 +57,7 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
     this.manifestReads = shared.manifestReads;
   }
 
-  /** Opens a store. Nothing is read or written yet. A process opens each store once, so that all its work shares it. */
+  /** Opens a store. Nothing is read or written yet. A process opens each store once, so all its work shares one layout. */
   static open(store: ObjectStore, { limits: given, clock = systemClock }: LayoutOptions = {}): Layout {
     const limits = completeLimits(given);
     return new Layout(guardStore(store), {
@@ -70,7 +70,7 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
     });
   }
 
-  /** The same layout for one piece of work, whose requests go through a decorator of the store. */
+  /** Returns the same layout for one piece of work. All requests of this work go through the given decorator of the store. */
   through<Decorator extends ObjectStore>(store: Decorator): Layout<Decorator> {
     return new Layout(store, this);
   }

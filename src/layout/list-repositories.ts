@@ -20,13 +20,15 @@ export async function listRepositories(layout: Layout, options: CallOptions = {}
 export interface WantedRepositories {
   /** The most names to return. */
   readonly limit: number;
-  /** Only those whose names come after this one. */
+  /** Only names that come after this name are returned. */
   readonly after?: string | undefined;
-  /** Only those that the caller may know of. */
+  /** May the caller see this repository? */
   readonly isWanted: (name: string) => boolean;
 }
 
-/** The first repositories that have images, in the order of their names. Holds at most twice the limit of names. */
+/**
+ * Returns the first repositories that have images, in the order of their names. Keeps at most twice `limit` names in memory.
+ */
 export async function pageOfRepositories(
   layout: Layout,
   { limit, after, isWanted }: WantedRepositories,
@@ -50,7 +52,7 @@ export async function pageOfRepositories(
   return names.toSorted().slice(0, limit);
 }
 
-/** The repositories that have entries, or an index that cannot be read: a damaged index may have some. */
+/** Returns the repositories with entries. A repository whose index cannot be read counts too: its index may have entries. */
 async function withEntries(layout: Layout, names: readonly string[], turn: Turn): Promise<string[]> {
   const isEmpty = await Promise.all(
     names.map(async (name) => {
@@ -71,7 +73,10 @@ interface ListedIndex {
   readonly size: number;
 }
 
-/** In the order of their keys, which is not that of their names: `a-b` comes after `a`, but before `a/_layout`. */
+/**
+ * Yields indexes in the order of their keys, not of their names. Example: the name `a` comes before `a-b`, but the key of `a-b`
+ * comes before the key of `a` (`a-b/_layout` and `a/_layout`).
+ */
 async function* listIndexes({ store }: Layout, options: CallOptions): AsyncGenerator<ListedIndex> {
   const own = await store.head(indexKey(defaultRepository), options);
   if (own !== undefined) yield { name: defaultRepository, size: own.size };

@@ -1,12 +1,12 @@
-/** Notes about manifests, to be found again from the indexes above those manifests. */
+/** Keeps notes about manifests. The notes can be found from the indexes above the manifests. */
 import { limitExceeded } from "../errors.ts";
 import { maxPlaces } from "../limits.ts";
 
 export class NotedParts<Note> {
   readonly #what: string;
-  /** By digest of a manifest. */
+  /** By the digest of a manifest. */
   readonly #notes = new Map<string, Note>();
-  /** By digest of an index, the digests of its parts that have a note or lead to one. */
+  /** By the digest of an index: the digests of its parts that have a note or lead to a note. */
   readonly #parts = new Map<string, Set<string>>();
   #places = 0;
 
@@ -23,7 +23,7 @@ export class NotedParts<Note> {
     return this.#notes.get(digest);
   }
 
-  /** Says that an index names this part. All notes below the part have been added before. Throws `LIMIT_EXCEEDED`. */
+  /** Records that an index names this part. The caller has already added all notes below the part. Throws `LIMIT_EXCEEDED`. */
   addPart(index: string, part: string): void {
     const parts = this.#parts.get(index) ?? new Set();
     if (parts.has(part) || !(this.#notes.has(part) || this.leadsToNotes(part))) return;
@@ -42,7 +42,7 @@ export class NotedParts<Note> {
     return this.#parts.has(index);
   }
 
-  /** The notes below these indexes, each once. The first few of them take few steps: every part leads to a note. */
+  /** Yields the notes below these indexes, each once. The first notes come fast: only parts that lead to a note are walked. */
   *below(indexes: readonly string[]): Generator<Note> {
     const seen = new Set(indexes);
     for (const index of indexes) yield* this.#unseenBelow(index, seen);

@@ -1,14 +1,18 @@
 /**
- * The memory that a load takes for indexes, manifests and configs. A parsed text takes many times its bytes, so the load waits
- * for its turn to parse a large one. A load keeps little of each text, and the texts that it keeps something of have a cap.
+ * Counts the memory that a load takes for indexes, manifests and configs. A parsed text takes many times its bytes, so a load
+ * waits for its turn to parse a large text. A load keeps a small part of some texts. These texts together have a limit in
+ * bytes.
  */
 import { limitExceeded } from "../errors.ts";
 import type { Release } from "../streams/line.ts";
 import type { Layout, Turn } from "./layout.ts";
 
-/** Bytes of JSON texts that a load may keep something of without a hold: the indexes and configs of most archives have less. */
+/**
+ * A load keeps parts of texts. It takes memory from the budget only if these texts together have more bytes than this. The
+ * indexes and configs of most archives have fewer.
+ */
 const freeKeptBytes = 512 * 1024;
-/** A load may keep something of this many of the largest manifests. */
+/** The limit for these texts is this number times `maxManifestBytes`. */
 const maxLargest = 4;
 
 const tooMuchKept =
@@ -17,7 +21,7 @@ const tooMuchKept =
 
 /** The memory of one load. It ends with the load. */
 export class ParsedJson {
-  /** The caller that the load counts for, and the signal that ends it. */
+  /** The caller of the load, and the signal that ends the load. */
   readonly turn: Turn & { readonly signal: AbortSignal };
   readonly #budget: Layout["budget"];
   readonly #maxBytes: number;
@@ -30,17 +34,20 @@ export class ParsedJson {
     this.#maxBytes = maxLargest * limits.maxManifestBytes;
   }
 
-  /** Does the work, which reads a text of this many bytes, parses it, and returns the little that is kept of it. */
+  /**
+   * Does the work at the load's turn. `work` reads and parses a text of this many bytes, and returns the small part that is
+   * kept.
+   */
   async parse<T>(bytes: number, work: () => T | Promise<T>): Promise<T> {
     return this.#budget.parse(bytes, work, this.turn);
   }
 
-  /** Asks the store about one of many objects, at the turn of the load's caller. */
+  /** Asks the store one of many questions, at the turn of the load's caller. */
   async ask<T>(question: () => Promise<T>): Promise<T> {
     return this.#budget.ask(question, this.turn);
   }
 
-  /** To be called before something is kept of a text of this many bytes. May wait; throws `LIMIT_EXCEEDED`. */
+  /** Call this before a part of a text of this many bytes is kept. May wait for memory. Throws `LIMIT_EXCEEDED`. */
   async keep(bytes: number): Promise<void> {
     this.#keptBytes += bytes;
     if (this.#keptBytes > this.#maxBytes)
@@ -48,12 +55,12 @@ export class ParsedJson {
     if (this.#keptBytes > freeKeptBytes) this.#release ??= await this.#budget.keepJson(this.#maxBytes, this.turn);
   }
 
-  /** Says that nothing is kept any more of a text. */
+  /** Call this when no part of a text is kept any more. */
   drop(bytes: number): void {
     this.#keptBytes -= bytes;
   }
 
-  /** Says that nothing is kept any more of any text. */
+  /** Call this when no part of any text is kept any more. */
   end(): void {
     this.#keptBytes = 0;
     this.#release?.();

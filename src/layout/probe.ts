@@ -1,6 +1,6 @@
 /**
  * Guards a store: nothing is written before the store has passed the probe. A store that ignores conditional writes would lose
- * images in silence. Reads pass at once.
+ * images without an error. Reads do not wait for the probe.
  */
 import { StowageError } from "../errors.ts";
 import { ociLayoutJson } from "../oci/manifest.ts";
@@ -12,8 +12,8 @@ import { inTime } from "../streams/in-time.ts";
 import { layoutKey, stagingPrefix } from "./keys.ts";
 
 /**
- * Wraps a store, always in the same guard. The first write probes it, once for the process; a probe that failed is tried
- * again by the next.
+ * Wraps a store. The same store always gets the same guard. The first write probes the store, once per process. If the probe
+ * fails, the next write probes again.
  */
 export function guardStore(store: ObjectStore): ObjectStore {
   if (store instanceof GuardedStore) return store;
@@ -25,7 +25,7 @@ export function guardStore(store: ObjectStore): ObjectStore {
 /** A probe makes some 130 small requests, six at a time. */
 const maxProbeMs = 60_000;
 
-/** A store that is opened again for each of many loads is probed once. */
+/** One guard for each store: a store that is opened again for each of many loads is probed once. */
 const guards = new WeakMap<ObjectStore, ObjectStore>();
 
 class GuardedStore extends ForwardingStore {
@@ -81,31 +81,41 @@ class GuardedStore extends ForwardingStore {
   }
 }
 
-// The probe proves the promise that everything rests on: exactly one of several conditional writes wins.
+// The probe checks the promise on which everything rests: exactly one of several conditional writes wins.
 //
-// A store that ignores conditions would lose images in silence, and such stores exist: some answer 200 to every write,
-// some hold conditions one by one but not in a race. So nothing is published into a store before it has passed.
-// `oci-layout` at its root is the certificate. The process that has seen the store pass writes it. Other processes find it and
-// need no probe: a cold start costs one request.
+// A store that ignores conditions would lose images without an error. Such stores exist. Some answer 200 to every write. Some
+// honour the conditions of single writes, but not of writes at the same time. So nothing is published into a store before it
+// has passed. `oci-layout` at the root of the store is the certificate. The process whose probe has passed writes it. Other
+// processes find it and do not probe: a cold start costs one request.
 //
-// A store that looks first and writes afterwards is caught only by a race that meets the moment between the two, so that
-// many are run. Measured on real servers: moto, writing to disk, lets both writers win in about one race of five, and
-// passed none of 350 probes; two races of four writers, as there once were, it passed 23 times of 40. s3s-fs loses most
-// races, but on a quiet machine there are moments in which it loses none: it passed 2 of 1,400. Two writers are enough: of
-// six on one key most meet a write that is over, and three pairs on three keys caught three times as much with the same
-// six requests. It is kinder too: SeaweedFS makes the third writer on one key wait for 300 ms.
+// Some stores check the condition first and write afterwards. Only a second write between these two steps shows the error, so
+// the probe runs many races. Measured on real servers:
+//
+// - moto, writing to disk, lets both writers win in about one race of five. It passed none of 350 probes. An earlier version of
+//   the probe had two races of four writers: moto passed 23 of 40.
+// - s3s-fs lets both writers win in most races. On a quiet machine there are moments without such a race. It passed 2 of 1,400
+//   probes.
+//
+// Two writers on a key are enough. With six writers on one key, most write after the first write is over. Three pairs on three
+// keys send the same six requests, and found three times as many errors. Two writers also cost less time: SeaweedFS makes the
+// third writer on one key wait for 300 ms.
 
-/** Each is the place of two races. All take some 130 requests, but 26 after each other: about a second at 30 ms each. */
+/**
+ * The number of keys. Each key is the place of two races. All races take about 130 requests, at most 26 of them one after the
+ * other: about one second at 30 ms a request.
+ */
 const contestedKeys = 24;
-/** With two writers on each these are six connections, which is all that a Worker has. */
+/** Three keys with two writers each use six connections. A Worker has no more. */
 const keysAtOnce = 3;
 const writersInRace = 2;
-/** Under a race a store may fail every writer, for once; it may not do so again and again. */
+/**
+ * In a race a store may refuse all writers. The race is repeated then. A store that refuses all writers this many times fails.
+ */
 const triesForAWinner = 5;
 /**
- * How much more the first writer sends on every other key: more than TCP lets out before it hears from the other side. A
- * store that looks when it has read the headers, and then waits for the body, lets the second writer in meanwhile: at
- * 30 ms a request s3s-fs lost two of three such races, and less than half of the others. More bytes did no better.
+ * On every second key the first writer sends this many more bytes. TCP does not send so many before the other side answers.
+ * Some stores check the condition after the headers and then wait for the body: the second writer overtakes the first one. At
+ * 30 ms a request, s3s-fs failed two of three such races, and less than half of the others. More bytes gave no better result.
  */
 const longLeadBytes = 16 * 1024;
 
@@ -114,7 +124,7 @@ const longLeadBytes = 16 * 1024;
  * ignores. Leaves no object of a probe behind.
  */
 export async function probeStore(store: ObjectStore, options: CallOptions = {}): Promise<void> {
-  // Not `head`: a missing bucket has a name only in the body of an answer.
+  // `get`, not `head`: S3 names a missing bucket only in the body of an answer.
   const certificate = await store.get(layoutKey, options);
   if (certificate !== undefined) {
     await certificate.body[Symbol.asyncIterator]().return?.();
@@ -124,7 +134,7 @@ export async function probeStore(store: ObjectStore, options: CallOptions = {}):
   await concurrently(Array(contestedKeys).keys(), keysAtOnce, (i) =>
     onFreshKey(store, options, (place) => writeInRaces(place, i % 2 === 0 ? longLeadBytes : 0)),
   );
-  answered(await store.put(layoutKey, encode(ociLayoutJson), { condition: "absent", ...options })); // or another probe did
+  answered(await store.put(layoutKey, encode(ociLayoutJson), { condition: "absent", ...options })); // conflict: it is there
 }
 
 /** The place of a probe: a key that only this probe uses. */
@@ -142,11 +152,11 @@ async function onFreshKey(
   try {
     await work({ ...options, store, key });
   } finally {
-    await store.delete(key, options).catch(() => undefined); // what stays under `staging/` expires
+    await store.delete(key, options).catch(() => undefined); // an object that stays under `staging/` expires
   }
 }
 
-/** One write after the other: each condition while it holds, and again when it does so no longer. */
+/** Writes one after the other. Tries each condition once while it holds, and again when it does not hold any more. */
 async function writeAlone(place: Place): Promise<void> {
   const created = await expectWritten(place, "absent");
   await expectWritten(place, { etag: created });
@@ -165,7 +175,7 @@ async function expectConflict(place: Place, condition: PutCondition): Promise<vo
   if (answer !== "conflict") throw refused(place, condition, "it took a write whose condition did not hold");
 }
 
-/** The writers create an object, and then they replace it. `leadBytes` are how many more the first of them sends. */
+/** Runs two races: first to create an object, then to replace it. `leadBytes`: the additional bytes of the first writer. */
 async function writeInRaces(place: Place, leadBytes: number): Promise<void> {
   const created = await race(place, { condition: "absent", leadBytes });
   await race(place, { condition: { etag: created }, leadBytes });
@@ -176,13 +186,13 @@ interface Race {
   readonly leadBytes: number;
 }
 
-/** Lets the writers loose and returns the ETag of the only one that won. */
+/** Starts all writers at the same time. Returns the ETag of the only winner. Throws if several writers win. */
 async function race(place: Place, { condition, leadBytes }: Race): Promise<string> {
   for (let tries = 0; tries < triesForAWinner; tries += 1) {
     const writes = Array.from({ length: writersInRace }, (_, i) =>
       write(place, { condition, moreBytes: i === 0 ? leadBytes : 0 }),
     );
-    const settled = await Promise.allSettled(writes); // none may still be under way when the key is cleaned up
+    const settled = await Promise.allSettled(writes); // all writes must be over before the key is deleted
     const answers = settled.map((result) => {
       if (result.status === "rejected") throw result.reason;
       return result.value;
@@ -201,7 +211,7 @@ interface Write {
   readonly moreBytes?: number;
 }
 
-/** Each write has bytes of its own, so that a store that compares contents cannot take it for another. */
+/** Every write has different bytes. So a store that compares contents cannot mix up two writes. */
 async function write(
   { store, key, signal }: Place,
   { condition, moreBytes = 0 }: Write,

@@ -13,19 +13,20 @@ export interface WantedManifest {
 }
 
 /**
- * Undefined if the manifest is not there, or is a blob of another kind. Requests of one caller for one manifest share its read.
- * Throws `STORE_DAMAGED` if the bytes have another digest, and `TOOMANYREQUESTS` if no memory was to be had.
+ * Returns undefined if the store does not have the blob, or if the blob is not a manifest. Requests of one caller for the same
+ * manifest share one read. Throws `STORE_DAMAGED` if the bytes have another digest, and `TOOMANYREQUESTS` if memory does not
+ * become free in time.
  */
 export async function readManifest(
   layout: Layout,
   wanted: WantedManifest,
   { caller, signal }: Turn = {},
 ): Promise<StoredManifest | undefined> {
-  const key = `${wanted.digest} ${wanted.mediaType} ${caller}`; // no caller waits for another's turn
+  const key = `${wanted.digest} ${wanted.mediaType} ${caller}`; // no caller waits for the turn of another caller
   return layout.manifestReads.read(key, async () => readOnce(layout, wanted, caller), signal);
 }
 
-/** Requests may share the read: no request's signal ends it. */
+/** Takes no signal: several requests may share the read, and none of them may end it. */
 async function readOnce(
   { store, limits, budget }: Layout,
   { digest, mediaType }: WantedManifest,
@@ -43,7 +44,7 @@ async function readOnce(
   }
 }
 
-/** Errors of a blob that is no manifest. */
+/** Errors of a blob that is not a manifest. */
 const notAManifest: ReadonlySet<string> = new Set([
   "DIGEST_INVALID",
   "LIMIT_EXCEEDED",
@@ -52,13 +53,13 @@ const notAManifest: ReadonlySet<string> = new Set([
   "UNSUPPORTED",
 ]);
 
-/** The descriptors in a manifest: every walk over manifests goes on from these. */
+/** The descriptors in a manifest. Every walk over manifests follows them. */
 export interface Successors {
   /** The manifests and indexes that an index names. */
   readonly manifests: readonly Descriptor[];
-  /** The config, first, and the layers of a manifest, or the blobs that an index names beside manifests. */
+  /** Of a manifest: the config, then the layers. Of an index: the blobs that it names beside manifests. */
   readonly blobs: readonly Descriptor[];
-  /** The manifest that this one says something about. It need not be there. */
+  /** The manifest that this one refers to. The store may lack it. */
   readonly subject: Descriptor | undefined;
 }
 

@@ -8,15 +8,15 @@ import type { Layout, Turn } from "./layout.ts";
 
 export { type RepositoryIndex, checkFormat } from "./index/repository-index.ts";
 
-/** Throws `NAME_UNKNOWN` if there is no such repository, and `TOOMANYREQUESTS` if no memory was to be had. */
+/** Throws `NAME_UNKNOWN` if there is no such repository, and `TOOMANYREQUESTS` if memory does not become free in time. */
 export async function readRepository(
   { store, budget, indexReads }: Layout,
   repository: string,
   { caller, signal }: Turn = {},
 ): Promise<RepositoryIndex> {
-  const key = `${repository} ${caller}`; // no caller waits for another's turn
+  const key = `${repository} ${caller}`; // no caller waits for the turn of another caller
   const read = async (): Promise<RepositoryIndex> => {
-    // The read is shared: no request's signal ends it.
+    // No signal: several requests share the read, and none of them may end it.
     const { index, etag } = await readIndexInTurn(store, repository, { budget, caller, maxWaitMs: maxTurnWaitMs });
     if (etag === undefined) throw unknownName(repository);
     return index;
@@ -24,7 +24,7 @@ export async function readRepository(
   return indexReads.read(key, read, signal);
 }
 
-/** The entries of a repository's index. A repository that is not there has none. */
+/** The entries of a repository's index. A repository that does not exist has none. */
 export async function readEntries(layout: Layout, repository: string, turn: Turn): Promise<readonly Descriptor[]> {
   try {
     return (await readRepository(layout, repository, turn)).entries;

@@ -1,15 +1,15 @@
 /**
- * Shares the reads of one thing among many requests. A request that comes during a read waits for the next read, and all that
- * wait share it. So the thing is in memory at most twice, and no request gets a state from before it asked. The requests also
- * share the failure of a store that does not answer: the store has been asked several times by then.
+ * Shares the reads of one object among many requests. A request that comes during a read waits for the next read. All waiting
+ * requests share this next read. So the object is in memory at most twice, and no request gets a state that is older than the
+ * request. If the store does not answer a read, the waiting requests fail too: the store has been asked several times already.
  */
 import { StowageError } from "../errors.ts";
 import { orAbort } from "../streams/abortable.ts";
 import { inTime } from "../streams/in-time.ts";
 
 /**
- * Every wait has an end: on Workers the request that began a read may be stopped, and its read with it. The wait is longer
- * than a read takes from a store that does not answer (`storage/s3/s3-client.ts`).
+ * A wait has a limit: on Workers a request may be stopped, and the read that it began stops with it. The limit is longer than a
+ * read from a store that does not answer (`storage/s3/s3-client.ts`).
  */
 const maxWaitMs = 45_000;
 

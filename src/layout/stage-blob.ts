@@ -19,16 +19,18 @@ export interface UnnamedBlob {
   readonly body: PeekableBytes;
 }
 
-/** A blob that has been read. Either `keep` or `drop` is called, once. */
+/** A blob that has been read. The caller calls either `keep` or `drop`, once. */
 export interface HashedBlob {
   readonly digest: string;
-  /** Brings the blob into the store, unless it is there. */
+  /** Stores the blob, unless the store has it. */
   readonly keep: () => Promise<BlobStatus>;
-  /** Deletes what is held of the blob. */
+  /** Frees the memory of the blob, or deletes its staged object. */
   readonly drop: () => Promise<void>;
 }
 
-/** Reads the blob to its end. Rejects with what the body throws, or the store; nothing is left under `staging/` then. */
+/**
+ * Reads the blob to its end. Rejects with the error of the body or of the store. After an error nothing stays under `staging/`.
+ */
 export async function hashBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<HashedBlob> {
   return blob.size <= options.store.partBytes ? holdBlob(blob, options) : stageBlob(blob, options);
 }
@@ -56,7 +58,8 @@ async function stageBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<
   const { size } = blob;
   const { store, budget, caller, signal } = options;
   const key = stagingPrefix + crypto.randomUUID();
-  // Without the signal, which may be why the staged object is not needed any more. An object that stays expires.
+  // Without the signal: a load that has been aborted must still delete its staged object. If the deletion fails, the object
+  // expires.
   const drop = async (): Promise<void> => void (await store.delete(key).catch(() => undefined));
   const release = await holdFor(blob.body, store.writeBufferBytes(size), options);
   const hash = createHash("sha256");
@@ -64,7 +67,7 @@ async function stageBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<
   try {
     await store.write(key, { size, body }, { signal });
   } catch (error) {
-    await drop(); // an answer that was lost may have left it
+    await drop(); // the object may be there although its answer was lost
     throw error;
   } finally {
     release();

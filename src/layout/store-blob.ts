@@ -1,8 +1,8 @@
 /**
- * Brings one blob of a load into the store, unless it is there. A small blob is held in memory: a HEAD on its key runs
- * while its bytes are read, and its write goes on behind the reading. A large one is streamed part by part:
+ * Stores one blob of a load, unless the store has it. A small blob is held in memory. A HEAD on its key runs while its bytes
+ * are read. The load reads the next entry while the blob is written. A large blob is streamed part by part:
  *
- *     the archive's entry -> VerifiedBytes, holds back the last chunk and tells the end, so that the reading goes on
+ *     the archive's entry -> VerifiedBytes, holds back the last chunk, and tells when the next entry can be read
  *                         -> store.write -> lib-storage, up to four parts under way
  */
 import type { ByteBudget } from "../streams/byte-budget.ts";
@@ -23,12 +23,12 @@ export interface IncomingBlob {
 
 export interface StoreBlobOptions extends BlobTarget {
   readonly budget: ByteBudget;
-  /** The caller for whom memory is held. */
+  /** The memory counts for this caller. */
   readonly caller?: string | undefined;
   readonly signal: AbortSignal;
 }
 
-/** A blob that has been read. The store may not have it yet. */
+/** A blob that has been read. Its write may still be under way. */
 export interface TakenBlob {
   /** The bytes of a blob that was held in memory. */
   readonly bytes?: Uint8Array;
@@ -36,8 +36,9 @@ export interface TakenBlob {
 }
 
 /**
- * Reads the blob to its end and verifies every byte, also of a blob that the store has: the store's contents do not decide
- * whether a tarball is taken. The call, or `stored`, rejects with `SIZE_INVALID` or `DIGEST_INVALID`, or with what the body throws.
+ * Reads the blob to its end and verifies every byte, even if the store has the blob: the store's contents must not decide
+ * whether a tarball is valid. The call, or `stored`, rejects with `SIZE_INVALID` or `DIGEST_INVALID`, or with the error of the
+ * body.
  */
 export async function storeBlob(blob: IncomingBlob, options: StoreBlobOptions): Promise<TakenBlob> {
   return blob.size <= options.store.partBytes ? storeWhole(blob, options) : storeStreamed(blob, options);
@@ -76,12 +77,12 @@ async function storeStreamed(blob: IncomingBlob, options: StoreBlobOptions): Pro
   const release = await holdFor(blob.body, store.writeBufferBytes(blob.size), options);
   const body = new VerifiedBytes(blob.body, blob);
   const stored = writeBlob({ ...blob, body }, state, options).finally(release);
-  const first = await Promise.race([body.ended, stored]); // the archive is read on while the last parts are going out
+  const first = await Promise.race([body.ended, stored]); // the load reads the next entry while the last parts are sent
   if (first !== undefined) throw new Error(`${store.url} did not read blob "${blob.digest}" to its end`);
   return { stored };
 }
 
-/** Takes memory for a blob once its first byte has come. The header of an entry, which only promises bytes, holds none. */
+/** Takes memory for a blob once its first byte has come. The header of an entry takes no memory: the bytes may never come. */
 export async function holdFor(
   body: PeekableBytes,
   bytes: number,

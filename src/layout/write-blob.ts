@@ -1,6 +1,6 @@
 /**
- * Writes blobs under their digests. A store knows keys and bytes alone. After a `conflict` the object that is there is compared
- * with the blob: it is the same blob, or a damaged object.
+ * Writes blobs under their digests. A store knows only keys and bytes. After a `conflict`, this file compares the existing
+ * object with the blob: it is the same blob, or a damaged object.
  */
 import { StowageError } from "../errors.ts";
 import { hexOf } from "../oci/descriptor.ts";
@@ -15,11 +15,11 @@ import {
 } from "../storage/object-store.ts";
 import { blobKey } from "./keys.ts";
 
-/** `repaired`: the object that the store had under this digest was damaged; it was replaced. */
+/** `repaired`: the store had a damaged object under this digest. The blob has replaced it. */
 export type BlobStatus = "written" | "present" | "repaired";
 
 export interface BlobBytes extends BlobIdentity {
-  /** In memory and verified, or a stream that throws before its last bytes if they are wrong (`VerifiedBytes`). */
+  /** Verified bytes in memory, or a stream that throws before its last bytes if the blob is wrong (`VerifiedBytes`). */
   readonly body: Uint8Array | AsyncIterable<Uint8Array>;
 }
 
@@ -44,7 +44,7 @@ export async function writeBlob(blob: BlobBytes, state: BlobState, options: Blob
   });
 }
 
-/** As `writeBlob`, of an object whose bytes the caller has hashed. The store copies it. */
+/** Like `writeBlob`, but the store copies the blob from another object. The caller has hashed the bytes of that object. */
 export async function copyToBlob(
   from: string,
   blob: BlobIdentity,
@@ -58,7 +58,7 @@ export async function copyToBlob(
   });
 }
 
-/** Decides after a conflict by the object that is there: the same blob, a damaged object, or none. */
+/** Sends the write. After a conflict, looks at the existing object: the same blob, a damaged object, or none. */
 async function settleBlob(
   { digest, size }: BlobIdentity,
   state: BlobState,
@@ -81,21 +81,21 @@ async function settleBlob(
   });
 }
 
-/** What names a blob. */
+/** Identifies a blob. */
 export interface BlobIdentity {
-  /** `sha256:<64 hex>`; decides the key. */
+  /** `sha256:<64 hex>`. The key follows from it. */
   readonly digest: string;
   /** Length in bytes. */
   readonly size: number;
 }
 
-/** `replaces`: the ETag of a damaged object; without one there is no object. */
+/** `replaces`: the ETag of a damaged object. Undefined if there is no object. */
 export type BlobState = "present" | { readonly replaces: string | undefined };
 
 /**
- * Decides whether a load can rest on the object under a blob's digest. `found` is the answer to a HEAD, which tells most damage
- * by the size. A manifest is small and decides what an image is: its bytes, if they are in memory, are compared by each load. All
- * other blobs are read only by a load that repairs.
+ * Decides whether a load can rely on the object under a blob's digest. `found` is the answer to a HEAD: a wrong size shows most
+ * damage. A manifest is small and defines the image. So every load that has its bytes in memory reads the store's copy and
+ * checks the digest. Only a load with `repair` reads other blobs.
  */
 export async function findDamage(
   { digest, size }: BlobIdentity,

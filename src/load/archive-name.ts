@@ -16,7 +16,7 @@ import {
 export const containerdNameAnnotation = "io.containerd.image.name";
 
 export interface ArchiveName extends ImageName {
-  /** A tag in the archive that no registry takes, such as `v1.0+build`: the image has no tag then. */
+  /** A tag in the archive that no registry takes, such as `v1.0+build`. The image then has no tag. */
   readonly unusableTag?: string | undefined;
 }
 
@@ -34,7 +34,7 @@ export function nameAnnotationsOf({ annotations = {} }: Annotated): Record<strin
   return Object.fromEntries(Object.entries(annotations).filter(isName));
 }
 
-/** The name in the archive; an image without one is in the default repository. Throws `NAME_INVALID`. */
+/** The name of an image in the archive. An image without a name is in the default repository. Throws `NAME_INVALID`. */
 export function nameInArchive(root: Annotated): ArchiveName {
   const text = nameTextOf(root);
   if (text === undefined) return { repository: defaultRepository, tag: undefined };
@@ -53,7 +53,10 @@ function inArchive(text: string, error: StowageError): StowageError {
   return new StowageError(error.code, `${error.message}; ${hint}`, { cause: error, detail: error.detail ?? {} });
 }
 
-/** Reads the tag alone, if the request has a repository: of `My App:1.4` the tag can be used. Throws `NAME_INVALID`. */
+/**
+ * Reads only the tag, for a request that names the repository. The name may be invalid: the tag of `My App:1.4` is `1.4`.
+ * Throws `NAME_INVALID`.
+ */
 export function tagInArchive(root: Annotated): Pick<ArchiveName, "tag" | "unusableTag"> {
   const text = nameTextOf(root);
   if (text === undefined) return { tag: undefined };
@@ -76,9 +79,9 @@ function readTag(text: string): Pick<ArchiveName, "tag" | "unusableTag"> {
 const fileName = /\.(?:tar|tar\.gz|tgz|tar\.zst)$/i;
 
 /**
- * Reads the text behind `/v1/load/`, or behind `incoming/` in a key: `team/app:1.4` is a name. Undefined for an empty text and
- * for a file name such as `app.tar`, which `curl -T app.tar …/v1/load/` appends: the images keep the names in the tarball then.
- * Throws `NAME_INVALID`.
+ * Reads the text after `/v1/load/`, or after `incoming/` in a key, such as `team/app:1.4`. Returns undefined for an empty text
+ * and for a file name such as `app.tar`, which `curl -T app.tar …/v1/load/` appends: the images then keep the names in the
+ * tarball. Throws `NAME_INVALID`.
  */
 export function parseLoadPath(text: string): ImageName | undefined {
   if (text === "" || fileName.test(text)) return undefined;

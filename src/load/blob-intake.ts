@@ -1,6 +1,6 @@
 /**
- * Stores the blobs of one load. Each is read from the archive in turn, while those before it are still on their way into the
- * store. Remembers what the rest of the load asks for: sizes and manifests.
+ * Stores the blobs of one load. Blobs are read from the archive one after the other, while earlier blobs are still being
+ * written. Remembers the sizes and manifests that the rest of the load needs.
  */
 import type { ArchiveEntry, EntryType } from "../archive/read-archive.ts";
 import type { StowageError } from "../errors.ts";
@@ -12,10 +12,10 @@ import { VerifiedBytes, checkDigest } from "../streams/verify-bytes.ts";
 import { notAFile } from "./classify-entry.ts";
 import type { BlobReceipt } from "./receipt.ts";
 
-/** Blobs of one load on their way into the store. Measured: 32 at a time are as fast as 64, and four times 8. */
+/** Blobs of one load that are written at the same time. Measured: 32 are as fast as 64, and four times as fast as 8. */
 const maxPendingBlobs = 32;
 
-/** Bytes of manifests that one load keeps in memory, beside the budget. Further manifests are read again from the store. */
+/** Bytes of manifests that one load keeps in memory, outside the budget. Further manifests are read again from the store. */
 const maxKeptManifestBytes = 1024 * 1024;
 
 export class BlobIntake {
@@ -25,7 +25,7 @@ export class BlobIntake {
   readonly #manifests = new Map<string, Uint8Array>();
   readonly #receipts: BlobReceipt[] = [];
   readonly #pending = new Set<Promise<void>>();
-  /** By path, what the archive has in the place of blobs. */
+  /** By the path of a blob: the type of the archive's entry, if it is not a file. */
   readonly #unusable = new Map<string, EntryType>();
   #keptBytes = 0;
   #failure: { readonly error: unknown } | undefined;
@@ -36,9 +36,9 @@ export class BlobIntake {
     this.#onFailure = onFailure;
   }
 
-  /** Reads the blob's body to its end; it may be stored later, see `settled`. Throws if size or digest are wrong. */
+  /** Reads the blob's body to its end. The write may end later: see `settled`. Throws if the size or the digest is wrong. */
   async store(blob: IncomingBlob): Promise<void> {
-    if (this.#sizes.has(blob.digest)) return new VerifiedBytes(blob.body, blob).drain(); // the same once more
+    if (this.#sizes.has(blob.digest)) return new VerifiedBytes(blob.body, blob).drain(); // the archive has the blob twice
     await this.#room();
     const { bytes, stored } = await storeBlob(blob, this.#options);
     if (bytes !== undefined) this.#keepManifest(blob.digest, bytes);
@@ -68,7 +68,10 @@ export class BlobIntake {
     return digest;
   }
 
-  /** Remembers that the archive has no file in the place of a blob, or of the folder of blobs. An image may need it. */
+  /**
+   * Remembers that the archive has something other than a file in the place of a blob, or of the folder of blobs. This is an
+   * error only if an image needs the blob.
+   */
   refuse({ path, type }: Pick<ArchiveEntry, "path" | "type">): void {
     this.#unusable.set(path, type);
   }
@@ -104,7 +107,7 @@ export class BlobIntake {
     return [...this.#sizes.keys()].flatMap((digest) => byDigest.get(digest) ?? []);
   }
 
-  /** Waits until few enough blobs are on their way. */
+  /** Waits until fewer than `maxPendingBlobs` blobs are being written. */
   async #room(): Promise<void> {
     while (this.#pending.size >= maxPendingBlobs) await Promise.race(this.#pending);
   }

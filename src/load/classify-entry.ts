@@ -9,9 +9,9 @@ import { describeJson, isJsonObject, parseJson } from "../oci/json.ts";
 import { collectBytes, isSameAs } from "../streams/collect-bytes.ts";
 
 export type EntryRole =
-  /** A blob, with the digest that it claims to have: known before any byte of it. */
+  /** A blob. The path claims its digest, before any byte of the blob is read. */
   | { readonly kind: "blob"; readonly digest: string }
-  /** Something other than a file in the place of a blob, or a link in that of the folder of blobs. */
+  /** Something other than a file in the place of a blob, or a link in the place of the folder of blobs. */
   | { readonly kind: "unusable blob" }
   | { readonly kind: "index.json" | "oci-layout" | "directory" | "other" };
 
@@ -52,9 +52,9 @@ export function notAFile({ path, type }: Pick<ArchiveEntry, "path" | "type">): S
 }
 
 /**
- * Reads `index.json` or `oci-layout`, which are kept in memory until the end of the archive. `before` is the file that the
- * archive had under the same path: the same bytes may come again. `limit` is the setting that sets `maxBytes`, if one does.
- * Throws `LIMIT_EXCEEDED` if the file is too large, and an error with `code` if it differs.
+ * Reads `index.json` or `oci-layout`. Both files are kept in memory until the end of the archive. `before`: an earlier file of
+ * the same path. The same bytes may come twice. `limit`: the name of the setting for `maxBytes`, if there is one. Throws
+ * `LIMIT_EXCEEDED` if the file is too large, and an error with `code` if it differs from the earlier file.
  */
 export async function readLayoutFile(
   { path, size, body }: ArchiveEntry,

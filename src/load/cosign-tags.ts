@@ -12,17 +12,17 @@ const extraKind = /^dev\.(?:cosignproject\.cosign|hauler)\/(sig|att|sbom)s$/;
 
 /** A tag that ties a signature to its image. */
 export interface CosignTag {
-  /** `sha256-<hex>.sig`, `.att` or `.sbom`, with the digest of the image: where cosign looks for it. */
+  /** `sha256-<hex>.sig`, `.att` or `.sbom`, with the digest of the image. Cosign looks for signatures under this tag. */
   readonly tag: string;
   readonly image: ClosedRoot;
 }
 
-/** Is the root a signature, an attestation or a bill of materials of another root? Then it does not claim the tag of its name. */
+/** Is the root a signature, an attestation or a bill of materials? Such a root does not claim the tag of its name. */
 export function isCosignExtra(root: ClosedRoot): boolean {
   return root.subject === undefined && extraKind.test(kindOf(root));
 }
 
-/** The tag of such a root; undefined if its image is not known. */
+/** The tag of a signature, an attestation or a bill of materials. Undefined if its image is not known. */
 export function cosignTagOf(extra: ClosedRoot, { named, only }: CosignImages): CosignTag | undefined {
   const [, suffix] = extraKind.exec(kindOf(extra)) ?? [];
   const image = named.get(nameTextOf(extra) ?? "") ?? only;

@@ -1,6 +1,6 @@
 /**
- * Decodes a body by the request's Content-Encoding (RFC 9110, 8.4). The decoded body may be a compressed tarball, so this comes
- * before the first look at its bytes. Takes one encoding, not one inside another.
+ * Decodes a body by the request's Content-Encoding (RFC 9110, 8.4). The decoded body may be a compressed tarball, so decoding
+ * comes before the first look at its bytes. Takes one encoding, not one inside another.
  */
 import { type CompressionFormat, type ExpandOptions, expand } from "../archive/decompress.ts";
 import { limitExceeded } from "../errors.ts";
@@ -31,8 +31,8 @@ export function decodeContent(
 }
 
 /**
- * Checks the length of a tarball, before a byte of it is read if the length is announced, and while it is read. Throws
- * `LIMIT_EXCEEDED`.
+ * Checks the length of a tarball: an announced length before the first byte is read, and the real length during the reading.
+ * Throws `LIMIT_EXCEEDED`.
  */
 export function checkBodyBytes(found: number, maxBodyBytes: number): void {
   if (found <= maxBodyBytes) return;

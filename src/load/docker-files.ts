@@ -1,6 +1,6 @@
 /**
- * The files of a docker-archive. `manifest.json` says which of them an image needs, and mostly comes last. So each file that can
- * be a layer or a config is stored as it comes. A file or a link that is wrong matters only once an image asks for it: an image
+ * Stores the files of a docker-archive. `manifest.json` says which files an image needs, and mostly comes last. So every file
+ * that can be a layer or a config is stored when it comes. A wrong file or link is an error only if an image needs it: an image
  * layout may have such files beside its own.
  */
 import { folderOf, resolvePath } from "../archive/entry-path.ts";
@@ -14,7 +14,7 @@ import { type IgnoredEntry, maxIgnoredEntries } from "./receipt.ts";
 
 /** Characters of all paths and links that are remembered. */
 const maxPathCharacters = 4 * 1024 * 1024;
-/** Links that lead from one to the next. Linux follows as many. */
+/** The longest chain of links. Linux has the same limit. */
 const maxLinks = 40;
 /** Bytes that tell how a layer is compressed. */
 export const maxFirstBytes = 4;
@@ -73,7 +73,7 @@ export class DockerFiles {
     }
   }
 
-  /** Forgets all but `manifest.json`, whose names count for the images of a layout as well. */
+  /** Forgets everything except `manifest.json`: its names count for the images of a layout as well. */
   keepNamesAlone(): void {
     this.#isBesideLayout = true;
     this.#entries.clear();
@@ -93,11 +93,11 @@ export class DockerFiles {
   }
 
   /**
-   * The file that an image means by a path. Follows links, also to files that came later. Throws `ARCHIVE_INVALID` if they lead
-   * nowhere, and the error of a file that is wrong.
+   * Finds the file for a path in `manifest.json`. Follows links, also to files that came later. Throws `ARCHIVE_INVALID` if the
+   * links lead nowhere, and the error of a file that is wrong.
    */
   find(wanted: string): FoundFile {
-    let path = resolvePath(wanted.replace(/^\/+/, "")); // imgutil means the top of the archive by "/"
+    let path = resolvePath(wanted.replace(/^\/+/, "")); // imgutil writes "/" for the top of the archive
     for (let links = 0; links <= maxLinks; links++) {
       if (path === undefined) throw unusablePath(wanted, "it leads out of the archive");
       this.#needed.add(path);
@@ -116,7 +116,7 @@ export class DockerFiles {
     throw limitExceeded(problem, { expected: maxPathCharacters });
   }
 
-  /** The files that no image asked for. Links are left out: old tools look for them. */
+  /** The files that no image asked for. Links are left out: archives have them for old tools. */
   unneeded(): readonly IgnoredEntry[] {
     const files = [...this.#entries].filter(([path, { kind }]) => kind !== "link" && !this.#needed.has(path));
     const reason = "named by no image in manifest.json";

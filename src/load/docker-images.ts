@@ -25,10 +25,10 @@ const maxConcurrentLookups = 32;
 const layerType = "application/vnd.oci.image.layer.v1.tar";
 
 /**
- * Returns a descriptor for each name of each image, as an `index.json` would have it, once every file is in the store; the
- * manifests are on their way then. Throws `INDEX_INVALID` for a `manifest.json` that is none, `MANIFEST_BLOB_UNKNOWN`
- * if a part is missing, `ARCHIVE_INVALID` for links that lead nowhere, and `MANIFEST_INVALID` or `DIGEST_INVALID` if
- * config and layers do not fit together.
+ * Makes the images once all files of the archive are in the store. Returns a descriptor for each name of each image, as in an
+ * `index.json`. The manifests may still be on their way into the store. Throws `INDEX_INVALID` if `manifest.json` is not valid,
+ * `MANIFEST_BLOB_UNKNOWN` if a part is missing, `ARCHIVE_INVALID` if links lead nowhere, and `MANIFEST_INVALID` or
+ * `DIGEST_INVALID` if a config and its layers do not match.
  */
 export async function makeDockerImages(load: Load, files: DockerFiles): Promise<readonly Descriptor[]> {
   const maker = new ImageMaker(load, files);
@@ -46,9 +46,9 @@ export async function makeDockerImages(load: Load, files: DockerFiles): Promise<
 class ImageMaker {
   readonly #load: Load;
   readonly #files: DockerFiles;
-  /** By digest: images share configs as well. */
+  /** By the digest of a config: images can share a config. */
   readonly #diffIds = new Map<string, readonly string[]>();
-  /** By path: images share layers. */
+  /** By path: images can share layers. */
   readonly #layers = new Map<string, Descriptor>();
 
   constructor(load: Load, files: DockerFiles) {
@@ -97,7 +97,7 @@ class ImageMaker {
     return layers.flatMap((path) => this.#layers.get(path) ?? []);
   }
 
-  /** Finds a file in the archive or, by the digest in its name, in the store: a client may leave out blobs that the store has. */
+  /** Finds a file in the archive, or in the store by the digest in its name: clients may leave out blobs that the store has. */
   async #find(wanted: string): Promise<FoundBlob> {
     const { intake, layout, signal } = this.#load;
     const { path, file } = this.#files.find(wanted);
@@ -111,7 +111,7 @@ class ImageMaker {
   }
 
   async #readFirst({ digest, size }: Pick<FoundBlob, "digest" | "size">): Promise<Uint8Array> {
-    if (size < maxFirstBytes) return new Uint8Array(); // a range of nothing is an error
+    if (size < maxFirstBytes) return new Uint8Array(); // a range of an empty blob is an error
     const { layout, signal } = this.#load;
     const object = await getBlob(layout.store, digest, { range: { start: 0, end: maxFirstBytes - 1 }, signal });
     return object === undefined ? new Uint8Array() : collectBytes(object.body, maxFirstBytes);
@@ -144,7 +144,7 @@ function checkDiffId(
   );
 }
 
-/** A path of two letters stands for a descriptor a hundred times as long. */
+/** Limits the number of layers: a path of two letters becomes a descriptor that is a hundred times as long. */
 function checkLayerCount(image: DockerImage): void {
   const found = image.layers.length;
   if (found <= maxNamed) return;

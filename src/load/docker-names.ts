@@ -1,6 +1,6 @@
 /**
- * The names that a `manifest.json` gives to the images of a layout beside it. Docker, BuildKit and Bazel write both, and not
- * all of them write the names into `index.json`. An image is the same in both if it has the same config.
+ * Reads image names from a `manifest.json` beside an image layout. Docker, BuildKit and Bazel write both files, and not all of
+ * them write the names into `index.json`. The same config means the same image in both files.
  */
 import { StowageError } from "../errors.ts";
 import type { ClosedRoot } from "../layout/check-closure.ts";
@@ -36,9 +36,9 @@ export function dockerNamesIn(images: readonly DockerImage[]): DockerNames {
 }
 
 /**
- * Adds a root for each name that `index.json` does not give to any image. A root without a name, or with nothing but the tag
- * of such a name, goes: its image has a better one. `rootOfConfig` has the root that leads to each config. A name that is
- * invalid is left to the naming of roots: the request may have another.
+ * Adds a root for each name in `manifest.json` that `index.json` does not give to any image. Drops a root of the same image if
+ * it has no name, or only the tag of such a name. `rootOfConfig` has the root that leads to each config. An invalid name is not
+ * an error here: `nameRoots` checks names, and the request may give another name.
  */
 export function addDockerNames(
   roots: readonly ClosedRoot[],

@@ -1,7 +1,7 @@
 /**
- * Joins the platforms of an image that an archive lists one by one, without an index: under one name, or all without a name
- * if the request has a name. If the archive lists nothing else, its `index.json` becomes the index of the image, as with
- * `crane push --index`. Otherwise a new index is made of the platforms.
+ * Joins the platforms of one image. Some archives list the platforms one by one, without an index for the image: all under one
+ * name, or all without a name if the request has a name. If the archive lists nothing else, its `index.json` becomes the index
+ * of the image, as with `crane push --index`. Otherwise a new index is made of the platforms.
  */
 import type { ClosedRoot } from "../layout/check-closure.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
@@ -20,8 +20,8 @@ export interface ArchiveIndex {
 }
 
 /**
- * Stores an index for each group of roots that it joins, and returns the roots with the index in the place of its group.
- * Undefined if there is nothing to join. Throws what `claimsIn` does.
+ * Stores an index for each group of platforms. Returns the roots, with this index instead of its group. Returns undefined if
+ * there is nothing to join. Throws the errors of `claimsIn`.
  */
 export async function joinPlatforms(
   load: Load,
@@ -45,7 +45,7 @@ export async function joinPlatforms(
   return indexes.length === 0 ? undefined : [...roots.filter((root) => !joined.has(root)), ...indexes];
 }
 
-/** Are these manifests one image together? No manifest among them may be a part of another. */
+/** Are these manifests the platforms of one image? No manifest may be a part of another root. */
 function arePlatforms(members: readonly ClosedRoot[], index: ArchiveIndex): boolean {
   const [first] = members;
   if (first === undefined || members.length < 2) return false;

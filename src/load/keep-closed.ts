@@ -1,4 +1,4 @@
-/** A gc may have condemned what a load found in the store long ago: the load finds it once more before it publishes. */
+/** Finds the blobs of a long load again before it publishes: a gc may have condemned a blob since the load found it. */
 import { StowageError } from "../errors.ts";
 import { type ClosedRoot, type Closure, type KnownBlobs, checkClosure } from "../layout/check-closure.ts";
 import type { RescuingStore } from "../layout/condemned.ts";
@@ -11,13 +11,13 @@ import { concurrently } from "../streams/concurrently.ts";
 
 const maxTries = 3;
 
-/** Nothing is known of the store but what it says now. */
+/** No blob is known: the check asks the store for each one. */
 const nothing: KnownBlobs = { sizeOf: () => undefined, manifest: () => undefined };
 
 /**
- * Returns once the closure is still in the store and stays there for long enough to publish it in the repository. The same
- * holds for the referrers that the repository has of its manifests. Throws what `checkClosure` does, also if a part of a
- * sparse index has gone, and `STORE_UNAVAILABLE` if finding everything takes so long that it would have to be found again.
+ * Makes sure that the closure stays in the store long enough to be published in the repository. Does the same for the referrers
+ * that the repository has of the closure's manifests. Throws the errors of `checkClosure`, also if a sparse index has lost
+ * another part. Throws `STORE_UNAVAILABLE` if the store is so slow that the blobs would have to be found again and again.
  */
 export async function keepClosed(
   layout: Layout<RescuingStore>,
@@ -37,7 +37,7 @@ export async function keepClosed(
   }
 }
 
-/** An index may lack what it lacked before, and no more: the receipt lists that. */
+/** An index may lack only what it lacked before: the receipt lists these manifests. */
 function checkParts(before: ClosedRoot, now: ClosedRoot | undefined): void {
   const lacked = new Set(before.absent.map(({ digest }) => digest));
   const lost = now?.absent.find(({ digest }) => !lacked.has(digest));
@@ -54,9 +54,9 @@ function tooSlow(url: string): StowageError {
 const maxConcurrentRescues = 32;
 
 /**
- * Rescues the referrers that the repository has of these manifests, and their referrers. An image that comes back brings its
- * referrers back: while the image was gone, a gc condemned its signatures, and no load looks at them. Reads nothing if a gc
- * has marked nothing.
+ * Rescues the referrers that the repository has of these manifests, and the referrers of those referrers. Example: an image was
+ * removed, and a gc condemned its signatures. A load that brings the image back does not look at the signatures, so they are
+ * rescued here. Reads no index if the store has no marks.
  */
 async function keepReferrers(
   layout: Layout<RescuingStore>,
@@ -70,14 +70,14 @@ async function keepReferrers(
   await concurrently(referrers, maxConcurrentRescues, async (digest) => store.keep(digest, turn));
 }
 
-/** Also those of a referrer among them. */
+/** Returns the referrers of the manifests, and the referrers of those referrers. */
 function referrersOf(manifests: ReadonlySet<string>, entries: readonly Descriptor[]): readonly string[] {
   const bySubject = new Map<string, string[]>();
   for (const entry of entries) {
     const subject = subjectOf(entry);
     if (subject !== undefined) bySubject.set(subject, [...(bySubject.get(subject) ?? []), entry.digest]);
   }
-  const found = new Set(manifests); // grows while it is gone through
+  const found = new Set(manifests); // grows during the loop
   for (const subject of found) for (const digest of bySubject.get(subject) ?? []) found.add(digest);
   return [...found].filter((digest) => !manifests.has(digest));
 }

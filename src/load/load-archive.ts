@@ -1,6 +1,6 @@
 /**
- * A load, from the first byte of a tarball to the receipt. Blobs go into the store as they stream by. The images are published
- * once all blobs are there, with everything that they name. A load that fails before that publishes nothing.
+ * A load, from the first byte of a tarball to the receipt. Blobs are stored while the tarball is read. The images are published
+ * once everything that they name is in the store. A load that fails before then publishes nothing.
  */
 import { messageOf, StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
@@ -18,16 +18,18 @@ import { type IgnoredEntry, type Receipt, maxIgnoredEntries } from "./receipt.ts
 import { parseRoots, takeEntries } from "./take-entries.ts";
 
 /**
- * Loads an OCI image layout (image specification, "Image Layout") or a docker-archive, as `podman save` and older versions
- * of `docker save` write it, that comes as a tarball, plain or compressed with gzip or zstd, in one pass. The source is
- * anything that yields bytes: a stream of Node's, a web stream such as the body that `fetch` answers with, a generator. It is
- * read no faster than the store takes it, and left early if the load fails. Chunks are kept: their memory must not be used
- * again. A source that falls silent keeps its share of memory: end it by `signal`.
+ * Loads a tarball in one pass. The tarball holds an OCI image layout (image specification, "Image Layout"), or a
+ * docker-archive as `podman save` and older versions of `docker save` write it. The tarball is plain, or compressed with gzip
+ * or zstd.
  *
- * Nothing is published unless all of it is whole. Otherwise it throws a `StowageError`: `ARCHIVE_INVALID`, `INDEX_INVALID`,
+ * The source is anything that yields bytes: a stream of Node's, a web stream such as the body that `fetch` answers with, a
+ * generator. The source is read no faster than the store takes the bytes. If the load fails, it stops reading. Chunks are kept,
+ * so their memory must not be used again. A silent source keeps its share of memory: end the load by `signal`.
+ *
+ * Nothing is published unless all images are whole. Otherwise throws a `StowageError`: `ARCHIVE_INVALID`, `INDEX_INVALID`,
  * `MANIFEST_INVALID`, `MANIFEST_BLOB_UNKNOWN`, `DIGEST_INVALID`, `SIZE_INVALID`, `NAME_INVALID` or `UNSUPPORTED` for a wrong
- * archive or wrong names, `INPUT_INVALID` for a source of anything but bytes, `INTERRUPTED` for one that
- * throws, `LIMIT_EXCEEDED`, `DENIED`, `TAG_IMMUTABLE`, `CONDITION_FAILED`, `COMMIT_CONFLICT`, and `STORE_UNAVAILABLE` or
+ * archive or wrong names, `INPUT_INVALID` for a source that yields anything but bytes, `INTERRUPTED` for a source that throws,
+ * `LIMIT_EXCEEDED`, `DENIED`, `TAG_IMMUTABLE`, `CONDITION_FAILED`, `COMMIT_CONFLICT`, and `STORE_UNAVAILABLE` or
  * `STORE_DAMAGED` for the store.
  */
 export async function loadArchive(
@@ -51,7 +53,7 @@ export async function loadArchive(
   }
 }
 
-/** Reads the archive to its end. Everything is in the store then, and nothing is published. */
+/** Reads the archive to its end. Afterwards its blobs are in the store, and nothing is published. */
 async function storeArchive(load: Load, source: WatchedSource): Promise<LoadedArchive> {
   try {
     const archive = await readSource(load, source);
@@ -59,7 +61,7 @@ async function storeArchive(load: Load, source: WatchedSource): Promise<LoadedAr
     return archive;
   } catch (error) {
     load.fail(error);
-    await load.intake.settled().catch(() => undefined); // ended for the same reason
+    await load.intake.settled().catch(() => undefined); // these writes end because of the same error
     throw error;
   }
 }
@@ -73,7 +75,7 @@ async function readSource(load: Load, source: WatchedSource): Promise<LoadedArch
   const { limits, budget } = layout;
   let isHeld = false;
   const holdWindow = async (bytes: number): Promise<Release> => {
-    if (isHeld) throw twoWindows(); // a load that holds one window and waits for another could wait without an end
+    if (isHeld) throw twoWindows(); // a load that holds one window and waits for another could wait forever
     isHeld = true;
     return budget.takeLasting(bytes, { caller, signal });
   };
@@ -118,7 +120,7 @@ async function readBeside({ json }: Load, dockerFiles: DockerFiles): Promise<Man
 
 interface ManifestBeside {
   readonly names: DockerNames | undefined;
-  /** Does it name files of a docker-archive, rather than the blobs of a layout? */
+  /** Does `manifest.json` name files of a docker-archive, and not the blobs of a layout? */
   readonly isOfFiles: boolean;
 }
 
@@ -146,7 +148,7 @@ export function brokenOff(error: unknown, bytes: number): StowageError {
   return new StowageError("INTERRUPTED", message, { cause: error });
 }
 
-/** A stream of Node's with an encoding yields strings, and its type does not tell. */
+/** A Node stream with an encoding yields strings, and its TypeScript type does not show this. */
 function notBytes(chunk: unknown): StowageError {
   const message = `Cannot read the archive: its source yields a ${typeof chunk}, expected Uint8Array`;
   return new StowageError("INPUT_INVALID", message);

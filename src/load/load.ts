@@ -20,24 +20,27 @@ export interface LoadOptions {
    * own names.
    */
   readonly name?: string | ImageName | undefined;
-  /** What the tag has to be at before it moves, else nothing is published; for a `name` that has a tag. */
+  /** What the tag must be at before it moves. Otherwise nothing is published. Only for a `name` with a tag. */
   readonly expects?: Expectation | undefined;
-  /** Tags that may be made, and then never move: `[{ repository: "team/**", tag: "v*" }]`. */
+  /** Tags that can be created, but never moved: `[{ repository: "team/**", tag: "v*" }]`. */
   readonly immutableTags?: readonly TagPattern[] | undefined;
-  /** The name that the load counts for. Callers get equal shares of memory while several want some. Without it: one name for all. */
+  /**
+   * The name of the caller. While several callers want memory, each gets an equal share. Loads without a name count as one
+   * caller.
+   */
   readonly caller?: string | undefined;
   /** May the caller publish in this repository? Without it the caller may publish in all. */
   readonly mayPublish?: ((repository: string) => boolean) | undefined;
   /**
-   * Reads every blob of the archive that the store has, and writes those again that are damaged (`repaired`). Without it a
-   * load tells damage by the size alone, and of manifests by the bytes.
+   * Reads the store's copy of every blob in the archive, and replaces damaged copies (`repaired`). Without `repair`, a load
+   * checks the sizes of all copies, and the bytes of manifests only.
    */
   readonly repair?: boolean | undefined;
-  /** The encoding of the source, beside any compression of the archive itself (HTTP's Content-Encoding). */
+  /** The encoding of the source (HTTP's Content-Encoding). The archive itself may be compressed as well. */
   readonly contentEncoding?: ContentEncoding | undefined;
   /**
-   * Ends the load: it rejects with the signal's reason once everything that it began is cleaned up. A source that is silent
-   * cannot be told before it yields again: the caller has to close it.
+   * Ends the load. The load cleans up and then rejects with the signal's reason. A silent source notices only when it yields
+   * again: the caller has to close it.
    */
   readonly signal?: AbortSignal | undefined;
 }
@@ -88,7 +91,10 @@ export class Load {
     this.#failed.abort(error);
   }
 
-  /** Stores a blob that is in no file of the archive. Throws `LIMIT_EXCEEDED` after too many of them: they are stored one by one. */
+  /**
+   * Stores a blob that is in no file of the archive. Throws `LIMIT_EXCEEDED` after `maxListed` of them: they are stored one by
+   * one.
+   */
   async storeBlob(bytes: Uint8Array, digest: string): Promise<void> {
     if (++this.#storedBlobs > maxListed) {
       const problem = "Cannot load the archive: too many of its blobs are in no file, but in descriptors or made here";
@@ -99,7 +105,7 @@ export class Load {
   }
 }
 
-/** Checks the name, which becomes part of a key, also if it comes in pieces. Throws `NAME_INVALID` and `INPUT_INVALID`. */
+/** Checks the name, as a text or as its parts: it becomes part of a key. Throws `NAME_INVALID` and `INPUT_INVALID`. */
 export function checkName({ name: given, expects }: Pick<LoadOptions, "name" | "expects">): ImageName | undefined {
   const name = given === undefined ? undefined : parseName(typeof given === "string" ? given : formatName(given));
   if (expects === undefined || name?.tag !== undefined) return name;

@@ -9,12 +9,18 @@ import { cosignImagesIn, cosignTagOf, isCosignExtra } from "./cosign-tags.ts";
 export interface NamedRoot extends ClosedRoot, Omit<ArchiveName, "digest"> {}
 
 /**
- * Names the roots, each name once; a manifest without a name that is a part of another root is no image of its own. In this
- * order a name is: what the request says; containerd's whole name; `org.opencontainers.image.ref.name`, which may be a whole
- * reference or a tag; of a referrer its digest, in the repository of its subject; the default repository. If a referrer or
- * a signature has the name of an image, the image has the tag. What cosign has saved beside an image goes under a tag of
- * cosign's. Throws `INDEX_INVALID` if two images would have one name, `DIGEST_INVALID` if the request wants another digest,
- * `NAME_INVALID`, and `LIMIT_EXCEEDED`.
+ * Names the roots, each name once. A root gets the first of these names that exists:
+ *
+ * 1. the name in the request;
+ * 2. containerd's whole name;
+ * 3. `org.opencontainers.image.ref.name`, a whole reference or a tag;
+ * 4. for a referrer: its digest, in the repositories of its subject;
+ * 5. its digest, in the default repository.
+ *
+ * A manifest without a name that is a part of another root is not an image of its own. If an image and its referrer or
+ * signature have the same name, the image gets the tag. A signature that cosign saved beside an image gets cosign's tag. Throws
+ * `INDEX_INVALID` if two images would have one name, `DIGEST_INVALID` if the request wants another digest, `NAME_INVALID`, and
+ * `LIMIT_EXCEEDED`.
  */
 export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): NamedRoot[] {
   const images = roots.filter(isImage);
@@ -44,8 +50,8 @@ export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): 
 }
 
 /**
- * By name, as `formatName` writes it, the roots that claim the tag of the name. A signature never claims a tag. A referrer claims
- * one only if no image and no other referrer has the name.
+ * By name, as `formatName` writes it: the roots that claim the tag of the name. A signature of cosign's never claims a tag. A
+ * referrer claims a tag only if no image and no other referrer has the name.
  */
 export function claimsIn(images: readonly ClosedRoot[], requested?: ImageName): ReadonlyMap<string, ClosedRoot[]> {
   const byName = new Map<string, ClosedRoot[]>();
@@ -62,16 +68,16 @@ function claimantsAmong(roots: readonly ClosedRoot[]): ClosedRoot[] {
   const plain = roots.filter(({ subject }) => subject === undefined);
   if (plain.length > 0) return plain;
   const digests = new Set(roots.map(({ digest }) => digest));
-  const outermost = roots.filter(({ subject = "" }) => !digests.has(subject)); // not a signature of another
+  const outermost = roots.filter(({ subject = "" }) => !digests.has(subject)); // without referrers of other roots here
   return new Set(outermost.map(({ digest }) => digest)).size === 1 ? outermost : [];
 }
 
-/** Does the request name one image, rather than the repository of any number of them? */
+/** Does the request name one image? A repository alone can take many images. */
 export function isOneImage(requested: ImageName | undefined): requested is ImageName {
   return requested?.tag !== undefined || requested?.digest !== undefined;
 }
 
-/** A referrer is an image of its own even if it is a part of another root: it is found by its entry alone. */
+/** A referrer is an image of its own, even if it is a part of another root: clients find it only by its own entry. */
 function isImage(root: ClosedRoot): boolean {
   return hasName(root) || root.subject !== undefined || !root.isPart;
 }
@@ -128,7 +134,7 @@ function checkOneImage(claimants: readonly ClosedRoot[], requested: ImageName): 
   throw new StowageError("DIGEST_INVALID", message, { detail: { found: digest, expected: requested.digest } });
 }
 
-// A referrer without a name is published in every repository that holds its subject: it is found by its subject alone.
+// A referrer without a name is published in every repository that holds its subject: clients find it only by its subject.
 
 /** A root of the archive. */
 export interface ListedManifest {
@@ -140,7 +146,7 @@ export interface ListedManifest {
 
 const tooManyHomes = "Cannot load the archive: its referrers belong into too many places";
 
-/** By digest of a referrer without a name, the repositories of its subject. Throws `LIMIT_EXCEEDED`. */
+/** By the digest of a referrer without a name: the repositories of its subject. Throws `LIMIT_EXCEEDED`. */
 export function homesOfReferrers(manifests: readonly ListedManifest[]): ReadonlyMap<string, ReadonlySet<string>> {
   const bySubject = new Map<string, string[]>();
   const places = new Map<string, readonly [digest: string, repository: string]>();

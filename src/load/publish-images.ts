@@ -1,6 +1,6 @@
 /**
- * The publishing half of a load: all blobs are in the store, and nothing can be seen yet. The images are checked to be whole,
- * then published under their names, with their referrers.
+ * The second half of a load. All blobs are in the store, and nothing is published yet. This half checks that every image is
+ * whole, and publishes the images under their names, with their referrers.
  */
 import { limitExceeded, messageOf, StowageError } from "../errors.ts";
 import { type Closure, checkClosure } from "../layout/check-closure.ts";
@@ -30,9 +30,9 @@ export interface StoredArchive {
 }
 
 /**
- * Checks that every image is whole, then publishes them: all of one repository in one conditional write. Throws what
- * `checkClosure`, `nameRoots`, `keepClosed` and `commitSet` do, `LIMIT_EXCEEDED` if there are too many repositories, and
- * `DENIED`; if some of several repositories were published before, the error says which.
+ * Checks that every image is whole, then publishes all images of one repository in one conditional write. Throws the errors of
+ * `checkClosure`, `nameRoots`, `keepClosed` and `commitSet`, `LIMIT_EXCEEDED` if there are too many repositories, and `DENIED`.
+ * If some repositories were published before the error, the error names their images.
  */
 export async function publishImages(load: Load, archive: StoredArchive): Promise<ImageReceipt[]> {
   const { layout, json, signal } = load;
@@ -46,7 +46,7 @@ export async function publishImages(load: Load, archive: StoredArchive): Promise
     return { named, set: { repository, changes: changesFor(load, named, closure), immutableTags } };
   });
   if (publications.length > 1) {
-    // A tag that may not move keeps the others back as well, unless it appears in the meantime.
+    // An immutable tag that would move in one repository stops all repositories. The check cannot see a later tag.
     for (const { set } of publications) await checkSet(layout, set, load);
   }
   const receipts: ImageReceipt[] = [];
@@ -61,7 +61,7 @@ export async function publishImages(load: Load, archive: StoredArchive): Promise
   return receipts;
 }
 
-/** The closure of the images to be named: the roots with their names in `manifest.json`, several platforms of one image as one. */
+/** Checks the closure of the roots. Adds the names in `manifest.json`, and joins the platforms of one image. */
 async function closeRoots(load: Load, { roots, index, dockerNames }: StoredArchive): Promise<Closure> {
   const { layout, json, intake: known } = load;
   const storeBlob = load.storeBlob.bind(load);
@@ -78,7 +78,10 @@ interface Publication {
   readonly set: RepositoryChanges;
 }
 
-/** Each repository is a commit of its own, one after the other. */
+/**
+ * Limits the number of repositories, because each takes a commit of its own. Throws `DENIED` if the caller may not publish in
+ * one.
+ */
 function checkRepositories({ mayPublish }: Load, repositories: readonly string[]): void {
   const found = repositories.length;
   if (found > maxListed) {
@@ -94,7 +97,7 @@ function checkRepositories({ mayPublish }: Load, repositories: readonly string[]
 function changesFor({ name, expects }: Load, named: readonly NamedRoot[], { referrers }: Closure): SetChange[] {
   const images = named.map(({ tag, mediaType, digest, size }): SetChange => {
     const { subject, artifactType } = referrers.get(digest) ?? {};
-    const condition = tag === name?.tag ? expects : undefined; // it is not about what goes along with the image
+    const condition = tag === name?.tag ? expects : undefined; // the condition is only for the image, not for its signatures
     return { op: "set", tag, mediaType, digest, size, artifactType, subject, expects: condition };
   });
   const below = referrers.below(named.map(({ digest }) => digest));

@@ -1,32 +1,32 @@
-/** The receipt: what a load answers. */
+/** The receipt: the answer of a load. */
 import type { BlobStatus } from "../layout/write-blob.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { ChangeOutcome } from "../oci/index-change.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { RequestCounts } from "../storage/counting-store.ts";
 
-/** The outcome of a load. `/v1/load` answers with a part of it, or with `?verbose=true` all of it. */
+/** The outcome of a load. `/v1/load` answers with a part of it, and with `?verbose=true` with all of it. */
 export interface Receipt {
   readonly images: readonly ImageReceipt[];
-  /** Each blob of the archive once, in its order. */
+  /** Each blob of the archive once, in the archive's order. */
   readonly blobs: readonly BlobReceipt[];
   readonly ignored: readonly IgnoredEntry[];
   readonly bytes: {
-    /** Bytes of the body as it came, compressed or not. */
+    /** Bytes of the body as received, compressed or not. */
     readonly received: number;
     /** Bytes of the blobs that were written. */
     readonly written: number;
     /** Bytes of the blobs that were there already. */
     readonly skipped: number;
   };
-  /** What the load asked of the store. */
+  /** The requests that the load has made to the store. */
   readonly requests: RequestCounts;
 }
 
 /** An image under its new name. */
 export interface ImageReceipt extends ChangeOutcome {
   readonly repository: string;
-  /** Its tag, or its digest where it has none. */
+  /** The tag, or the digest if the image has no tag. */
   readonly reference: string;
   readonly digest: string;
   readonly mediaType: string;
@@ -46,10 +46,10 @@ export interface BlobReceipt {
   readonly status: BlobStatus;
 }
 
-/** The most entries that no image needs which a receipt lists. */
+/** The most ignored entries that a receipt lists. */
 export const maxIgnoredEntries = 1000;
 
-/** An entry of the archive that no image needs; the first thousand are listed. */
+/** An entry of the archive that no image needs. The receipt lists the first 1000. */
 export interface IgnoredEntry {
   readonly path: string;
   readonly reason: string;
@@ -60,7 +60,7 @@ export function hasChanges({ images, blobs }: Receipt): boolean {
   return images.some(({ status }) => status !== "unchanged") || blobs.some(({ status }) => status !== "present");
 }
 
-/** Images that a line of the log names. */
+/** The most images that a line of the log names. */
 const maxNamed = 10;
 
 /** A line for the log. */

@@ -16,10 +16,10 @@ import {
 import { DockerFiles } from "./docker-files.ts";
 import { type IgnoredEntry, maxIgnoredEntries } from "./receipt.ts";
 
-/** Bytes of an `oci-layout`, which says a version and nothing more. */
+/** The most bytes of an `oci-layout`. The file holds only a version. */
 const maxLayoutFileBytes = 4096;
 
-/** Images of one index, and names of one docker-archive: each is in the receipt. */
+/** The most images in one `index.json`. The receipt lists each of them. */
 const maxRoots = 10_000;
 
 /** What an archive holds besides blobs. */
@@ -28,16 +28,16 @@ export interface ArchiveContents {
   readonly index: Uint8Array | undefined;
   /** Is there an index, and an `oci-layout` or blobs beside it? A docker-archive may have an `index.json` of its own. */
   readonly isLayout: boolean;
-  /** The files of a docker-archive; beside a layout its `manifest.json` alone. */
+  /** The files of a docker-archive. Of a layout: only the `manifest.json` beside it. */
   readonly dockerFiles: DockerFiles;
-  /** What is ignored if it is a layout. */
+  /** The entries that are ignored if the archive is a layout. */
   readonly ignored: readonly IgnoredEntry[];
 }
 
 /**
- * Reads the archive to its end. The index may come anywhere, and is looked at only then. Until an index and a blob or an
- * `oci-layout` have come, any archive may turn out to be a docker-archive.
- * Throws `ARCHIVE_INVALID`, `INDEX_INVALID`, `LIMIT_EXCEEDED`, or what a blob has wrong.
+ * Reads the archive to its end. The index may come anywhere, and is read only at the end. An archive is an image layout once it
+ * has an index and either a blob or an `oci-layout`. Before then, it may still be a docker-archive. Throws `ARCHIVE_INVALID`,
+ * `INDEX_INVALID`, `LIMIT_EXCEEDED`, or the error of a wrong blob.
  */
 export async function takeEntries(
   source: AsyncIterable<Uint8Array>,
@@ -73,7 +73,7 @@ export async function takeEntries(
   return { index, isLayout, dockerFiles, ignored };
 }
 
-/** Counts for every file: a file that no image needs has to be read to its end as well. */
+/** Checks every file: a file that no image needs is read to its end as well. */
 function checkFileBytes({ path, size }: ArchiveEntry, { maxBlobBytes }: LoadLimits): void {
   if (size <= maxBlobBytes) return;
   const excess = { limit: "maxBlobBytes", path, found: size, expected: maxBlobBytes };
@@ -88,7 +88,7 @@ function ignore(entry: ArchiveEntry): IgnoredEntry {
   return { path, reason: "not part of an image layout" };
 }
 
-/** The descriptors in an `index.json`. Throws `INDEX_INVALID`, `LIMIT_EXCEEDED`, or what a descriptor has wrong. */
+/** The descriptors in an `index.json`. Throws `INDEX_INVALID`, `LIMIT_EXCEEDED`, or the error of a wrong descriptor. */
 export function parseRoots(bytes: Uint8Array): readonly Descriptor[] {
   const index = parseIndex(bytes);
   if (index.kind !== "index")

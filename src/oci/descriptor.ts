@@ -1,8 +1,8 @@
-/** Descriptors of the OCI image specification ("Content Descriptors"), read from JSON that anybody may have written. */
+/** Reads descriptors of the OCI image specification ("Content Descriptors") from JSON that is not trusted. */
 import { quote, StowageError } from "../errors.ts";
 import { type JsonObject, describeJson, isJsonObject } from "./json.ts";
 
-/** What a manifest or an index says of a blob that it names. */
+/** What a manifest or an index says about a blob or a manifest. */
 export interface Descriptor {
   readonly mediaType: string;
   readonly digest: string;
@@ -10,9 +10,9 @@ export interface Descriptor {
   readonly size: number;
   readonly artifactType?: string;
   readonly annotations?: Readonly<Record<string, string>>;
-  /** Such as `os` and `architecture` of the image that is named, and a list of `os.features`. */
+  /** The platform of the named image: `os`, `architecture`, and sometimes more, such as a list of `os.features`. */
   readonly platform?: JsonObject;
-  /** Where else the bytes can be had; with a foreign layer, the only place. */
+  /** Other places of the bytes. For a foreign layer, these are the only places. */
   readonly urls?: readonly string[];
 }
 
@@ -32,7 +32,7 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
   const platformOrNone = parseOptional(platform, `the platform of ${where}`, aPlatform);
   const urlsOrNone = parseOptional(urls, `the urls of ${where}`, aListOfStrings);
   return {
-    ...rest, // its `data`, say: what Stowage does not read it still keeps
+    ...rest, // keeps fields that Stowage does not read, such as `data`
     mediaType: parseMediaType(value["mediaType"], where),
     digest: parseDigest(value["digest"], where),
     size: parseSize(value["size"], where),
@@ -43,7 +43,7 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
   };
 }
 
-/** Without what Stowage does not know: of a manifest's descriptors it needs no more, and their `data` can be large. */
+/** Returns only the fields that Stowage reads. A manifest's descriptors need no other fields, and their `data` can be large. */
 export function knownFields(descriptor: Descriptor): Descriptor {
   const { mediaType, digest, size, annotations, platform, urls } = descriptor;
   return {
@@ -57,8 +57,9 @@ export function knownFields(descriptor: Descriptor): Descriptor {
 }
 
 /**
- * Checks what need not be there, where `null` stands for nothing. A value of another type makes Go's readers refuse the whole
- * manifest, so that nobody could pull it: throws `MANIFEST_INVALID`. `what` is such as `the urls of layers[2]`.
+ * Checks an optional value. `null` counts as missing. Throws `MANIFEST_INVALID` for a value of another type: Go's readers would
+ * refuse the whole manifest, so most clients could not pull it. `what` names the value in messages: `the urls of layers[2]`,
+ * for example.
  */
 export function parseOptional<T>(value: unknown, what: string, { is, expected }: FieldType<T>): T | undefined {
   if (value === undefined || value === null) return undefined;
@@ -88,7 +89,7 @@ function isPlatform(value: unknown): value is JsonObject {
 
 function parseMediaType(value: unknown, where: string): string {
   if (typeof value === "string") return value;
-  if (value === undefined) return ""; // some writers leave it out; the bytes say what they are
+  if (value === undefined) return ""; // some writers leave it out; the bytes tell the type
   throw new StowageError("MANIFEST_INVALID", `Cannot read the mediaType of ${where}: found ${describeJson(value)}`);
 }
 
@@ -114,7 +115,7 @@ function parseSize(value: unknown, where: string): number {
   );
 }
 
-/** Of what should be a map of strings those that are. */
+/** The fields of an object whose values are strings. */
 export function stringsOf(object: JsonObject): Record<string, string> {
   const strings = Object.entries(object).filter((entry): entry is [string, string] => typeof entry[1] === "string");
   return Object.fromEntries(strings);
@@ -122,23 +123,23 @@ export function stringsOf(object: JsonObject): Record<string, string> {
 
 // The platform that an image runs on, in the words of the image specification.
 
-/** `linux/arm64/v8`; undefined if os or architecture is not said. */
+/** A text such as `linux/arm64/v8`. Undefined if os or architecture is missing. */
 export function platformOf({ os, architecture, variant }: JsonObject = {}): string | undefined {
   if (typeof os !== "string" || typeof architecture !== "string" || os === "" || architecture === "") return undefined;
   return [os, architecture, ...(typeof variant === "string" && variant !== "" ? [variant] : [])].join("/");
 }
 
-// Digests of the OCI image specification ("Digests"), of which Stowage stores blobs under SHA-256 alone.
+// Digests of the OCI image specification ("Digests"). Stowage stores blobs only under SHA-256.
 
 const sha256Pattern = /^sha256:[0-9a-f]{64}$/;
 const algorithmPattern = /^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/;
 
-/** Is it `sha256:` and 64 lower-case hexadecimal digits? */
+/** Is the text `sha256:` and 64 lower-case hexadecimal digits? */
 export function isSha256Digest(text: string): boolean {
   return sha256Pattern.test(text);
 }
 
-/** Has it the form of a digest of any algorithm, `algorithm:encoded`? */
+/** Does the text have the form of a digest of any algorithm, `algorithm:encoded`? */
 export function isDigest(text: string): boolean {
   return algorithmPattern.test(text);
 }

@@ -5,11 +5,11 @@
 import { messageOf, StowageError } from "../errors.ts";
 import { type JsonObject, describeJson, isJsonObject, lookalikesOf, parseJson } from "./json.ts";
 
-/** Images of one archive, and names that they have together. */
+/** The most images in one archive, and the most names that these images have together. */
 const maxImages = 1_000;
 const maxNames = 10_000;
 
-/** What some writers call an image without a name, as engines show it. */
+/** Some writers give this name to an image without a name, as engines show it. */
 const noName = "<none>:<none>";
 
 const refuseLookalike = lookalikesOf(["Config", "Layers", "RepoTags"]);
@@ -35,7 +35,7 @@ export function parseDockerManifest(bytes: Uint8Array): readonly DockerImage[] {
   return images;
 }
 
-/** Of a key that comes twice the last counts, to Go's readers as to this one. */
+/** If a key comes twice, the last one counts. Go's readers do the same. */
 function parse(bytes: Uint8Array): unknown {
   try {
     const json = parseJson(bytes);
@@ -77,26 +77,26 @@ function invalid(reason: string, cause?: unknown): StowageError {
   return new StowageError("INDEX_INVALID", `Cannot read manifest.json: ${reason}`, { cause });
 }
 
-// What the names of files in a docker-archive tell. Tools agree on `manifest.json` alone; all else is custom.
+// Reads the names of files in a docker-archive. Tools agree only on `manifest.json`. All other names are custom.
 
-/** The digest that a file's name claims, wherever it lies: `<hex>.tar`, `<hex>.json`, `sha256:<hex>`, … */
+/** The digest that a file's name claims, in any folder: `<hex>.tar`, `<hex>.json`, `sha256:<hex>`, … */
 export function digestInName(path: string): string | undefined {
-  if (/^blobs\/(?!sha256\/)[^/]+\//.test(path)) return undefined; // of another algorithm
+  if (/^blobs\/(?!sha256\/)[^/]+\//.test(path)) return undefined; // the digest has another algorithm
   const hex = /(?:^|\/)(?:sha256:)?([0-9a-f]{64})(?:\.json|\.tar|\.tgz|\.tar\.gz|\.tar\.zst)?$/.exec(path)?.[1];
   return hex === undefined ? undefined : `sha256:${hex}`;
 }
 
 /**
- * Can it be a layer or a config: `<id>/layer.tar`, `config.json`, `config`? Not every file is taken for one, or whoever sends
- * something else by mistake, a root file system say, would fill the store: what lies in a folder has to look like one. A lock
- * is none: BuildKit leaves `index.json.lock` in its layouts.
+ * Can the file be a layer or a config: `<id>/layer.tar`, `config.json`, `config`? A file in a folder must have such a name.
+ * Otherwise a tarball that is sent by mistake, such as a root file system, would fill the store. A lock is neither: BuildKit
+ * leaves `index.json.lock` in its layouts.
  */
 export function isPartName(path: string): boolean {
   if (path.endsWith(".lock")) return false;
   return digestInName(path) !== undefined || /(?:\.(?:tar|tgz|tar\.gz|tar\.zst)|\/layer)$|^[^./][^/]*$/.test(path);
 }
 
-/** Is it there for Docker before 1.10, and for nobody else? */
+/** Is the file only for Docker before 1.10? */
 export function isLegacyName(path: string): boolean {
   return path === "repositories" || /^[^/]+\/(?:json|VERSION)$/.test(path);
 }

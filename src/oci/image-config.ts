@@ -5,7 +5,7 @@ import { describeJson, isJsonObject, parseJson } from "./json.ts";
 
 export const ociConfigType = "application/vnd.oci.image.config.v1+json";
 
-/** The digests of the image's layers as they are unpacked, from the first to the last. Throws `MANIFEST_INVALID`. */
+/** The digests of the image's unpacked layers, from the first to the last. Throws `MANIFEST_INVALID`. */
 export function parseDiffIds(bytes: Uint8Array, name: string): readonly string[] {
   const json = parse(bytes, name);
   const rootfs = isJsonObject(json) ? json["rootfs"] : undefined;
@@ -14,16 +14,16 @@ export function parseDiffIds(bytes: Uint8Array, name: string): readonly string[]
   throw invalid(name, `found ${describeJson(diffIds)} as rootfs.diff_ids, expected a list of digests`);
 }
 
-/** What a config says of its image to people. */
+/** What a config tells people about its image. */
 export interface ConfigSummary {
   /** When the image was made, RFC 3339. */
   readonly created?: string | undefined;
   readonly platform?: string | undefined;
-  /** What has made each layer, from the first to the last; steps that made none are left out. */
+  /** The command that made each layer, from the first to the last. Steps without a layer are left out. */
   readonly history: readonly string[];
 }
 
-/** Reads what there is to show, and passes over what cannot be read: nothing depends on it. */
+/** Reads a summary, and skips what cannot be read: the summary is only shown to people. */
 export function summarizeConfig(bytes: Uint8Array): ConfigSummary {
   let json: unknown;
   try {

@@ -1,9 +1,12 @@
 /**
- * What a commit asks of a repository's index, and what became of it. All of it is plain JSON: while writers race, it lies
- * in the store for others to merge.
+ * Changes of a repository's index, and their outcomes. Both are plain JSON: while writers race, the changes of each lie in the
+ * store, and another writer merges them.
  */
 
-/** Points a tag, or a digest alone where there is no tag, at a manifest that is in the store with all that it names. */
+/**
+ * Points a tag at a manifest, or lists the manifest by its digest if there is no tag. The manifest and everything that it names
+ * are in the store.
+ */
 export interface SetChange {
   readonly op: "set";
   readonly tag?: string | undefined;
@@ -11,24 +14,21 @@ export interface SetChange {
   readonly digest: string;
   /** Length of the manifest in bytes. */
   readonly size: number;
-  /**
-   * What kind of artifact the manifest is, as a list of referrers tells it (distribution specification, "Listing
-   * Referrers").
-   */
+  /** The kind of artifact, as a list of referrers tells it (distribution specification, "Listing Referrers"). */
   readonly artifactType?: string | undefined;
-  /** The digest of the manifest that this one says something about. */
+  /** The digest of the manifest that this one refers to. */
   readonly subject?: string | undefined;
   readonly expects?: Expectation | undefined;
 }
 
-/** Takes out a tag; what it names stays under its other tags. */
+/** Removes a tag. The manifest stays under its other tags. */
 export interface RemoveTagChange {
   readonly op: "remove";
   readonly tag: string;
   readonly expects?: Expectation | undefined;
 }
 
-/** Takes out a manifest, under all its tags; from then on it is not served by its digest either. */
+/** Removes a manifest and all its tags. Afterwards the manifest is not served by its digest either. */
 export interface RemoveDigestChange {
   readonly op: "remove";
   readonly digest: string;
@@ -36,37 +36,40 @@ export interface RemoveDigestChange {
 
 export type Change = SetChange | RemoveTagChange | RemoveDigestChange;
 
-/** What the tag, or the digest alone, has to be before the change: not there, or at this digest. */
+/** What the tag or digest must be before the change: absent, or at this digest. */
 export type Expectation = "absent" | { readonly digest: string };
 
-/** Changes that go in together, or not at all. */
+/** Changes that are made together, or not at all. */
 export interface ChangeSet {
   readonly changes: readonly Change[];
-  /** Tags that fit one of these patterns may be made; they never move and are never removed. */
+  /** Tags that fit one of these patterns can be created, but never moved or removed. */
   readonly immutableTags?: readonly string[] | undefined;
-  /** The generation of the index when their writer began, at the latest. Without it they are merged as soon as they began. */
+  /**
+   * The writer of the changes began at this generation of the index, or before. Without it, the writer began at the generation
+   * into which the changes are merged.
+   */
   readonly began?: number | undefined;
 }
 
 export interface ChangeOutcome {
   readonly status: "created" | "updated" | "unchanged" | "removed";
-  /** The digest that was there before, where it is not the one that is there now. */
+  /** The digest before the change, if it was another one. */
   readonly previous?: string | undefined;
 }
 
-/** Why changes did not go in: the first one that could not be made. */
+/** Why a set of changes was refused: the first change that could not be made. */
 export interface Refusal {
   readonly reason: "immutable" | "unexpected";
-  /** The tag, or the digest where the change has none. */
+  /** The tag, or the digest if the change has no tag. */
   readonly reference: string;
-  /** The digest that was found there, if there was one. */
+  /** The digest that the reference had, if it had one. */
   readonly found?: string | undefined;
 }
 
 /**
- * What became of a set of changes: an outcome for each, in their order, or why none of them was made. `full`: the index
- * would have become larger than it may. `expired`: nobody had merged them when their time was over; with `stale`, something
- * that they touch was changed after their writer had looked.
+ * The outcome of a set of changes: an outcome for each change, in order, or the reason why none was made. `full`: the index
+ * would be too large. `expired`: no writer merged the changes in time. `stale`: one of their names was changed after their
+ * writer had read the index.
  */
 export type ChangeSetOutcome =
   | { readonly changes: readonly ChangeOutcome[] }

@@ -9,12 +9,12 @@ export const refNameAnnotation = "org.opencontainers.image.ref.name";
  */
 export const subjectAnnotation = "dev.stowage.subject";
 
-/** The tag of an index entry; one without is found by its digest alone. */
+/** The tag of an index entry. An entry without a tag is found only by its digest. */
 export function tagOf(entry: Descriptor): string | undefined {
   return entry.annotations?.[refNameAnnotation];
 }
 
-/** The manifest that an index entry says something about. */
+/** The digest of an index entry's subject. */
 export function subjectOf(entry: Descriptor): string | undefined {
   return entry.annotations?.[subjectAnnotation];
 }

@@ -1,4 +1,4 @@
-/** JSON from outside: read once, strictly, into a value of unknown shape. */
+/** Parses JSON from outside: once, strictly, into a value of unknown shape. */
 
 import { quote } from "../errors.ts";
 
@@ -8,12 +8,15 @@ export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Lists and objects inside each other. Nothing that Stowage reads needs a tenth; `JSON.parse` takes seconds for millions. */
+/**
+ * The most lists and objects inside each other. Stowage needs less than a tenth. `JSON.parse` takes seconds for millions of
+ * them.
+ */
 export const maxJsonDepth = 100;
 
 /**
- * Parses UTF-8 JSON without a byte order mark. Throws a `SyntaxError` or a `TypeError` that says what is wrong, also if it
- * is nested too deep.
+ * Parses UTF-8 JSON without a byte order mark. Throws a `SyntaxError` or a `TypeError` that says what is wrong, also if the
+ * JSON is nested too deep.
  */
 export function parseJson(bytes: Uint8Array): unknown {
   checkDepth(bytes);
@@ -21,9 +24,10 @@ export function parseJson(bytes: Uint8Array): unknown {
 }
 
 /**
- * Parses the JSON of a manifest or an index, as `parseJson` does. Go's readers match keys without regard to case, so that
- * `layers` beside `Layers` means another image to them: throws a `SyntaxError` for a key that only looks like a known one,
- * and for what makes them refuse the whole: `1.0` for a whole number, annotations that are no text.
+ * Parses the JSON of a manifest or an index, like `parseJson`. Also throws a `SyntaxError` for a key that differs from a known
+ * key only in case: Go's readers ignore case, so a manifest with both `layers` and `Layers` is another image to them. Also
+ * throws for values with which Go's readers refuse the whole manifest: `1.0` for a whole number, or annotations that are not
+ * text.
  */
 export function parseOciJson(bytes: Uint8Array): unknown {
   checkDepth(bytes);
@@ -34,21 +38,24 @@ export function parseOciJson(bytes: Uint8Array): unknown {
   return json;
 }
 
-/** A whole number that is not written as one, such as `1.0` or `1e3`. Inside a string the quotes would be escaped. */
+/** Finds a whole number with a fraction or an exponent, such as `1.0` or `1e3`. In a string, the quotes would be escaped. */
 const oddNumber = /"(?:schemaVersion|size)"\s*:\s*-?\d+(?:\.0+(?![\deE])|(?:\.\d+)?[eE][+-]?\d+)/;
 
-/** One that is not whole is left to whoever knows what it is the size of. */
+/** A number such as `1.5` passes here. `parseDescriptor` refuses it, and names its place in the message. */
 function checkNumbers(text: string): void {
   const [found] = oddNumber.exec(text) ?? [];
   if (found !== undefined) throw new SyntaxError(`found ${found.slice(0, 100)}, expected digits alone`);
 }
 
-/** A mark stays, and is refused by `JSON.parse` as by other readers. */
+/** Keeps a byte order mark: `JSON.parse` refuses it, as other readers do. */
 function decode(bytes: Uint8Array): string {
   return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
 }
 
-/** In bytes: none of these characters is ever a part of another in UTF-8. What is malformed is left to `JSON.parse`. */
+/**
+ * Looks at bytes: in UTF-8, the bytes of these characters are never a part of another character. `JSON.parse` finds malformed
+ * JSON.
+ */
 function checkDepth(bytes: Uint8Array): void {
   let depth = 0;
   for (let at = 0; at < bytes.length; at++) {
@@ -61,7 +68,7 @@ function checkDepth(bytes: Uint8Array): void {
   }
 }
 
-/** Where the quote is that ends the string which begins at `start`. */
+/** The place of the quote that ends the string which begins at `start`. */
 function endOfString(bytes: Uint8Array, start: number): number {
   let at = start + 1;
   while (at < bytes.length && bytes[at] !== 0x22) at += bytes[at] === 0x5c ? 2 : 1;
@@ -84,7 +91,9 @@ const refuseOciLookalike = lookalikesOf([
   "data",
 ]);
 
-/** Looks at all keys, but for those inside `annotations` and `data`, which anybody chooses. No deeper than `maxJsonDepth`. */
+/**
+ * Checks all keys, except those inside `annotations` and `data`: users choose these freely. Goes no deeper than `maxJsonDepth`.
+ */
 function checkKeys(json: unknown): void {
   if (Array.isArray(json)) for (const item of json) checkKeys(item);
   if (!isJsonObject(json)) return;
@@ -106,10 +115,12 @@ function checkAnnotations(annotations: unknown): void {
   }
 }
 
-/** Returns what throws a `SyntaxError` for a key that Go's readers take for a known one, and others do not. */
+/**
+ * Returns a function that throws a `SyntaxError` for a key that Go's readers take for a known key, and other readers do not.
+ */
 export function lookalikesOf(knownKeys: readonly string[]): (key: string) => void {
   const isKnown = new Set(knownKeys);
-  // With `u`, cases are folded as Go does it: a long s is an s.
+  // The flag `u` folds case as Go does: a long s counts as an s.
   const looksKnown = new RegExp(`^(?:${knownKeys.join("|")})$`, "iu");
   return (key) => {
     if (isKnown.has(key) || !looksKnown.test(key)) return;
@@ -118,7 +129,7 @@ export function lookalikesOf(knownKeys: readonly string[]): (key: string) => voi
   };
 }
 
-/** What was found, for a message: short values themselves, others by their kind. */
+/** Describes a value for a message: a short value itself, a list or an object by its kind. */
 export function describeJson(value: unknown): string {
   if (value === undefined) return "nothing";
   if (Array.isArray(value)) return "a list";

@@ -1,6 +1,6 @@
 /**
- * Manifests and indexes, told apart by their bytes rather than by what a descriptor says of them: linuxkit's own export
- * calls a manifest an index.
+ * Reads manifests and indexes. The bytes decide which of the two it is, not the descriptor: linuxkit's own export calls a
+ * manifest an index.
  */
 import { Buffer } from "node:buffer";
 import { StowageError, messageOf } from "../errors.ts";
@@ -14,7 +14,7 @@ export const ociIndexType = "application/vnd.oci.image.index.v1+json";
 export const ociManifestType = "application/vnd.oci.image.manifest.v1+json";
 const dockerListType = "application/vnd.docker.distribution.manifest.list.v2+json";
 const dockerManifestType = "application/vnd.docker.distribution.manifest.v2+json";
-/** Of drafts of the specification: the final one has image manifests with an `artifactType` instead. */
+/** A type from drafts of the specification. The final specification has image manifests with an `artifactType` instead. */
 const artifactManifestType = "application/vnd.oci.artifact.manifest.v1+json";
 const indexTypes: ReadonlySet<string> = new Set([ociIndexType, dockerListType]);
 const manifestTypes: ReadonlySet<string> = new Set([ociManifestType, dockerManifestType]);
@@ -23,7 +23,7 @@ const manifestTypes: ReadonlySet<string> = new Set([ociManifestType, dockerManif
 export interface ImageIndex {
   readonly kind: "index";
   readonly mediaType: string;
-  /** The manifests that it names. */
+  /** The manifests that the index names. */
   readonly manifests: readonly Descriptor[];
   readonly subject: Descriptor | undefined;
   readonly artifactType: string | undefined;
@@ -37,7 +37,7 @@ export interface ImageManifest {
   /** The config and the layers, in this order. */
   readonly blobs: readonly Descriptor[];
   readonly subject: Descriptor | undefined;
-  /** Its own, or else the media type of its config (distribution specification, "Listing Referrers"). */
+  /** The manifest's own type, or else the media type of its config (distribution specification, "Listing Referrers"). */
   readonly artifactType: string | undefined;
   readonly annotations: Readonly<Record<string, string>> | undefined;
 }
@@ -45,10 +45,10 @@ export interface ImageManifest {
 export type Manifest = ImageIndex | ImageManifest;
 
 /**
- * Reads a manifest or an index (image specification, "Image Manifest" and "Image Index"; Docker's schema 2 alike).
- * `name` names it in messages, by its digest or path. `declaredType` is the media type of its descriptor; it counts
- * where the bytes do not say their own. Throws `MANIFEST_INVALID`, `UNSUPPORTED` for an artifact manifest as drafts of the
- * specification had it, or what `parseDescriptor` throws.
+ * Reads a manifest or an index (image specification, "Image Manifest" and "Image Index"; also Docker's schema 2). `name` is its
+ * digest or path, for messages. `declaredType` is the media type in its descriptor, which counts if the bytes have no media
+ * type. Throws `MANIFEST_INVALID`, `UNSUPPORTED` for an artifact manifest from drafts of the specification, and the errors of
+ * `parseDescriptor`.
  */
 export function parseManifest(bytes: Uint8Array, name: string, declaredType?: string): Manifest {
   const json = parseManifestJson(bytes, name);
@@ -56,7 +56,7 @@ export function parseManifest(bytes: Uint8Array, name: string, declaredType?: st
   if (json["schemaVersion"] !== 2) {
     throw invalid(name, `its schemaVersion is ${describeJson(json["schemaVersion"])}, expected 2`);
   }
-  // null stands for nothing, to Go's readers as to this one.
+  // `null` counts as missing. Go's readers do the same.
   const [manifests, config, layers, subject] = ["manifests", "config", "layers", "subject"].map(
     (key) => json[key] ?? undefined,
   );
@@ -77,7 +77,7 @@ export function parseManifest(bytes: Uint8Array, name: string, declaredType?: st
       ...about,
     };
   }
-  const layerList = json["layers"] === null ? [] : layers; // BuildKit writes it so where there are none
+  const layerList = json["layers"] === null ? [] : layers; // BuildKit writes `null` for no layers
   if (!Array.isArray(layerList)) throw invalid(name, "it has a config, but no list of layers");
   const configDescriptor = parseDescriptor(config, `the config of ${name}`);
   return {
@@ -94,40 +94,42 @@ export function parseManifest(bytes: Uint8Array, name: string, declaredType?: st
   };
 }
 
-/** The bytes of an image manifest: the same for the same parts, with nothing of when or by whom it was made. */
+/** The bytes of an image manifest. The same parts always give the same bytes: the manifest holds no date and no author. */
 export function serializeManifest(config: Descriptor, layers: readonly Descriptor[]): Uint8Array {
   const brief = ({ mediaType, digest, size }: Descriptor): Descriptor => ({ mediaType, digest, size });
   const json = { schemaVersion: 2, mediaType: ociManifestType, config: brief(config), layers: layers.map(brief) };
   return new TextEncoder().encode(JSON.stringify(json));
 }
 
-/** The bytes of an image index: the same for the same manifests. */
+/** The bytes of an image index. The same manifests always give the same bytes. */
 export function serializeIndex(manifests: readonly Descriptor[]): Uint8Array {
   const listed = manifests.map(({ mediaType, digest, size, platform }) => ({ mediaType, digest, size, platform }));
   return new TextEncoder().encode(JSON.stringify({ schemaVersion: 2, mediaType: ociIndexType, manifests: listed }));
 }
 
-/** Could these bytes be a manifest or an index? A cheap look, so that a load keeps in memory what it will read again. */
+/**
+ * Could these bytes be a manifest or an index? A cheap check: a load keeps such bytes in memory, because it reads them again.
+ */
 export function looksLikeManifest(bytes: Uint8Array): boolean {
   return bytes[0] === 0x7b && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes('"schemaVersion"');
 }
 
-/** Is a descriptor of this media type one of a manifest or an index? Where it has none, the bytes have to tell. */
+/** Can a descriptor of this media type name a manifest or an index? Yes also for an empty media type: the bytes then decide. */
 export function isManifestType(mediaType: string): boolean {
   return mediaType === "" || indexTypes.has(mediaType) || manifestTypes.has(mediaType);
 }
 
-/** Is a descriptor of this media type one of a manifest of some kind, also of a kind that is not taken? */
+/** Can a descriptor of this media type name a manifest of any kind, also of a kind that Stowage does not take? */
 export function isManifestOrFormer(mediaType: string): boolean {
   return isManifestType(mediaType) || mediaType === artifactManifestType;
 }
 
-/** Is a descriptor of this media type one of an index? Where it has none, the bytes have to tell. */
+/** Can a descriptor of this media type name an index? Yes also for an empty media type: the bytes then decide. */
 export function isIndexType(mediaType: string): boolean {
   return mediaType === "" || indexTypes.has(mediaType);
 }
 
-/** A layer that by its type need not be in the store: it may only be fetched from its `urls`. */
+/** Is this a foreign layer? By its type, such a layer may be missing from the store: clients fetch it from its `urls`. */
 export function isForeign(descriptor: Descriptor): boolean {
   const urls = descriptor.urls ?? [];
   return urls.length > 0 && /\.(?:foreign|nondistributable)\./.test(descriptor.mediaType);
@@ -148,7 +150,7 @@ function parseDescriptors(values: readonly unknown[], where: (i: number) => stri
   return values.map((value, i) => knownFields(parseDescriptor(value, where(i))));
 }
 
-/** An empty one says nothing: Go's writers leave it out or not, as they like. */
+/** An empty string counts as missing: some of Go's writers write it, others leave it out. */
 function stringOrUndefined(value: unknown): string | undefined {
   return typeof value === "string" && value !== "" ? value : undefined;
 }

@@ -1,6 +1,6 @@
 /**
- * Repository names, tags and whole references (distribution specification, "Pulling manifests"), and what becomes of
- * the registry in front of a name. Names in an archive, in a request's path and on the command line are all read here.
+ * Reads repository names, tags and whole references (distribution specification, "Pulling manifests"). Decides whether the
+ * registry in front of a name is kept. Names in an archive, in a request's path and on the command line are all read here.
  */
 import { quote, StowageError } from "../errors.ts";
 import { isSha256Digest } from "./descriptor.ts";
@@ -13,16 +13,19 @@ const maxNameLength = 255;
 
 const namePattern = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
 const tagPattern = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
-/** What `org.opencontainers.image.ref.name` may be (image specification, "Pre-Defined Annotation Keys"), without "/:@". */
+/**
+ * The form that the image specification allows for `org.opencontainers.image.ref.name` ("Pre-Defined Annotation Keys"), but
+ * without "/", ":" and "@".
+ */
 const refNamePattern = /^[a-zA-Z0-9]+(?:(?:--|[-._+])[a-zA-Z0-9]+)*$/;
 /** A registry in front of a name: it has a dot, a colon or a port, or is `localhost`. `[::1]` is an address of IPv6. */
 const hostPattern = /^(?:localhost|[a-z0-9_-]+(?:\.[a-z0-9_-]+)+|[a-z0-9_-]+(?=:)|\[[0-9a-f:.]+\])(?::[0-9]+)?$/i;
 
-/** Where an image is found: a repository, and a tag or, where there is none, only its digest. */
+/** The name of an image: a repository and a tag. An image without a tag is found only by its digest. */
 export interface ImageName {
   readonly repository: string;
   readonly tag: string | undefined;
-  /** The digest that the image has to have. */
+  /** The digest that the image must have. */
   readonly digest?: string | undefined;
 }
 
@@ -60,8 +63,8 @@ export function parseTag(text: string): string {
 }
 
 /**
- * Reads `[REGISTRY/]NAME[:TAG][@DIGEST]`, as in a request's path or on the command line. Nothing but a digest is an image of
- * the default repository. Throws `NAME_INVALID`.
+ * Reads `[REGISTRY/]NAME[:TAG][@DIGEST]`, as in a request's path or on the command line. A digest alone is an image of the
+ * default repository. Throws `NAME_INVALID`.
  */
 export function parseName(text: string): ImageName {
   refuseScheme(text);
@@ -75,15 +78,15 @@ export function formatName({ repository, tag, digest }: ImageName): string {
   return `${repository}${tag === undefined ? "" : `:${tag}`}${digest === undefined ? "" : `@${digest}`}`;
 }
 
-/** `repository:tag`, or `repository@digest` where the reference is a digest. */
+/** `repository:tag`, or `repository@digest` if the reference is a digest. */
 export function formatReference(repository: string, reference: string): string {
   return `${repository}${reference.includes(":") ? "@" : ":"}${reference}`;
 }
 
 /**
- * Reads a whole reference, such as an engine writes into an archive: `[REGISTRY/]NAME[:TAG][@DIGEST]`. Without tag and
- * digest it means `latest`, as with every client; with a digest alone it has no tag, and nothing but a digest is no name.
- * Throws `NAME_INVALID`.
+ * Reads a whole reference that an engine writes into an archive: `[REGISTRY/]NAME[:TAG][@DIGEST]`. Without a tag and a digest,
+ * the tag is `latest`, as with every client. With a digest and no tag, the image has no tag. A digest alone is an image of the
+ * default repository. Throws `NAME_INVALID`.
  */
 export function parseReference(text: string): ImageName {
   const parts = splitReference(text);
@@ -91,8 +94,8 @@ export function parseReference(text: string): ImageName {
 }
 
 /**
- * The tag of a whole reference, whose name need not be a repository's: somebody has given it another. Throws `NAME_INVALID`
- * if the tag cannot be used.
+ * The tag of a whole reference. The name in front may be invalid: the request gives the image another name. Throws
+ * `NAME_INVALID` if the tag cannot be used.
  */
 export function tagOfReference(text: string): string | undefined {
   return tagIn(splitReference(text));
@@ -104,14 +107,14 @@ function tagIn({ tag, digest }: ReferenceParts): string | undefined {
 }
 
 /**
- * Checks a tag that an archive gives. Undefined if only the image specification allows it, as `v1.0+build`: no registry has
- * such a tag. Throws `NAME_INVALID`.
+ * Checks a tag from an archive. Returns undefined for a tag that only the image specification allows, such as `v1.0+build`: no
+ * registry takes it. Throws `NAME_INVALID`.
  */
 export function usableTag(text: string): string | undefined {
   return refNamePattern.test(text) && !isTag(text) ? undefined : parseTag(text);
 }
 
-/** The tag of a whole reference for which `usableTag` finds none. */
+/** The tag of a whole reference, if `usableTag` returns undefined for it. */
 export function unusableTagOf(reference: string): string | undefined {
   const { tag } = splitReference(reference);
   return tag !== undefined && usableTag(tag) === undefined ? tag : undefined;
@@ -126,7 +129,7 @@ interface ReferenceParts {
 }
 
 function splitReference(text: string): ReferenceParts {
-  // Kubernetes names images for containerd by their ids as well: a digest by itself is no name.
+  // Kubernetes also names images for containerd by their ids: a digest alone is not a name.
   if (isSha256Digest(text)) return { name: defaultRepository, tag: undefined, digest: text };
   const at = text.indexOf("@");
   const named = at === -1 ? text : text.slice(0, at);
@@ -143,8 +146,9 @@ function splitReference(text: string): ReferenceParts {
 }
 
 /**
- * Drops the registry in front of a name if it only says where the image was made: Docker Hub's, `localhost`, any host with a
- * port, or an address of IPv6. Any other stays part of the repository (`ghcr.io/acme/app`), in lower case: a host has no case.
+ * Drops the registry in front of a name if the registry only says where the image was made: Docker Hub's, `localhost`, any host
+ * with a port, or an address of IPv6. Any other registry stays part of the repository (`ghcr.io/acme/app`), in lower case:
+ * hosts have no case.
  */
 function withoutRegistry(name: string): string {
   let path = name;
@@ -153,12 +157,12 @@ function withoutRegistry(name: string): string {
     if (!hostPattern.test(host)) return path;
     const isOnlyPlace = /^(?:(?:index\.)?docker\.io|localhost)$|[:\]]/.test(host);
     if (!isOnlyPlace) return host + path.slice(slash);
-    path = path.slice(slash + 1); // and once more: what is left is to mean the same when it is read again
+    path = path.slice(slash + 1); // again, so that a second reading of the result changes nothing
   }
   return path;
 }
 
-/** People copy addresses, and the transports of other tools, such as `docker://`. */
+/** Refuses a scheme. People copy web addresses, and transports of other tools, such as `docker://`. */
 function refuseScheme(text: string): void {
   const [scheme] = /^[a-z][a-z0-9+.-]*:\/\/|^https?:\/(?!\/)/i.exec(text) ?? [];
   if (scheme === undefined) return;

@@ -1,9 +1,12 @@
-/** Patterns of tags, each for the repositories that fit a pattern of its own: how settings say which tags never move. */
+/**
+ * Reads patterns of tags from the settings: they say which tags never move. Each pattern is for the repositories that fit a
+ * second pattern.
+ */
 import { isRepositoryName, isTag } from "./reference.ts";
 
 /**
- * Tags that fit `tag`, in repositories whose names fit `repository`: `*` is any part, in a name up to the next `/`; `**`
- * any part at all.
+ * All tags that fit `tag`, in all repositories whose names fit `repository`. `*` fits any text, but no `/` of a repository's
+ * name. `**` fits any text.
  */
 export interface TagPattern {
   readonly repository: string;
@@ -12,18 +15,18 @@ export interface TagPattern {
 
 export interface ParsedTagPatterns {
   readonly patterns: readonly TagPattern[];
-  /** All that cannot be used. */
+  /** One problem for each pattern that cannot be used. */
   readonly problems: readonly string[];
 }
 
-/** Reads `[REPOSITORY:]TAG[,…]`, such as `v*,team/**:stable`; without a repository a pattern is for all of them. */
+/** Reads `[REPOSITORY:]TAG[,…]`, such as `v*,team/**:stable`. A pattern without a repository is for all repositories. */
 export function parseTagPatterns(text: string): ParsedTagPatterns {
   const problems: string[] = [];
   const patterns = text === "" ? [] : text.split(",").flatMap((part) => readTagPattern(part.trim(), problems) ?? []);
   return { patterns, problems };
 }
 
-/** Those for one repository: patterns of its tags. */
+/** The patterns of tags for one repository. */
 export function tagPatternsOf(patterns: readonly TagPattern[], repository: string): string[] {
   return patterns.filter((pattern) => matchesPattern(pattern.repository, repository)).map(({ tag }) => tag);
 }
@@ -41,17 +44,17 @@ function readTagPattern(text: string, problems: string[]): TagPattern | undefine
   return undefined;
 }
 
-// Patterns of repository names: `*` is any part of a name up to the next `/`, `**` any part at all; either may be empty.
-// By hand, not by a regular expression: one that is tried anew from each star takes far too long on some patterns.
+// Patterns of repository names: `*` fits any text without `/`, `**` fits any text. Both also fit an empty text.
+// Matched by hand: a regular expression tries again from each star, and takes far too long on some patterns.
 
 /** Could some repository's name fit the pattern? */
 export function isPattern(text: string): boolean {
   return isRepositoryName(text.replaceAll("*", "a"));
 }
 
-/** Does the whole name fit the pattern? Each part of the pattern is held once against each place in the name. */
+/** Does the whole name fit the pattern? Compares each part of the pattern once with each place in the name. */
 export function matchesPattern(pattern: string, name: string): boolean {
-  let reached = [true]; // the places to which the pattern leads so far: before its first part, only the beginning
+  let reached = [true]; // the places in the name that the pattern has reached: at first only the beginning
   for (const [part] of pattern.matchAll(/\*\*|[^]/g)) {
     const next: boolean[] = [];
     for (let i = 0; i <= name.length; i++) {

@@ -11,19 +11,20 @@ import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
 import { type ManifestName, type NameInIndex, findHolder, findInRepository, unknownManifest } from "./find-manifest.ts";
 
 export interface DeleteOptions extends Turn {
-  /** What the tag, or the digest, has to be at before it goes. */
+  /** What the tag or digest must be at before it is removed. */
   readonly expects?: Expectation | undefined;
   /** Tags that are never removed. */
   readonly immutableTags?: readonly TagPattern[] | undefined;
 }
 
 /**
- * Removes a tag, or, by its digest, a manifest with all its tags: from then on the repository does not serve it. Its bytes
- * stay until garbage collection, for other repositories. Returns its digest.
+ * Removes a tag, or a manifest with all its tags if the reference is a digest. The repository then does not serve the tag or
+ * the manifest any more. The bytes stay until garbage collection: other repositories may need them. Returns the digest.
  *
- * A part of an image that stays is served as before, so that every image is whole: where it has tags of its own only those
- * go, and where it has none it is refused (`UNSUPPORTED`). Throws `NAME_UNKNOWN`, `MANIFEST_UNKNOWN`, `TAG_IMMUTABLE`,
- * `CONDITION_FAILED`, and what `commitSet` throws.
+ * A manifest can be a part of an image that stays, such as one of its platforms. The repository still serves this manifest, so
+ * that the image stays whole. Only the manifest's own tags are removed. If it has no tags, the deletion is refused
+ * (`UNSUPPORTED`). Throws `NAME_UNKNOWN`, `MANIFEST_UNKNOWN`, `TAG_IMMUTABLE`, `CONDITION_FAILED`, and the errors of
+ * `commitSet`.
  */
 export async function deleteImage(layout: Layout, name: ManifestName, options: DeleteOptions = {}): Promise<string> {
   const { repository, reference } = name;
@@ -66,8 +67,8 @@ function isPart(digest: string, holder: Descriptor, repository: string): Stowage
 }
 
 /**
- * Removes every image that a repository has now, by one commit, and returns their number. The empty index stays: a load at the
- * same time finds it by compare and swap. Throws `NAME_UNKNOWN`, `TAG_IMMUTABLE`, and what `commitSet` throws.
+ * Removes all images that a repository has now, by one commit. Returns their number. The empty index stays, so that a load at
+ * the same time finds the change by compare and swap. Throws `NAME_UNKNOWN`, `TAG_IMMUTABLE`, and the errors of `commitSet`.
  */
 export async function emptyRepository(
   layout: Layout,

@@ -36,10 +36,10 @@ export interface NameInIndex extends ManifestName {
 }
 
 /**
- * Finds a manifest by tag or digest. By digest it finds each manifest that the store has: those below an index are named
- * in no repository's index, and all repositories share their blobs. But one that was removed from this repository it finds
- * only as a part of an image that is there.
- * Throws `MANIFEST_UNKNOWN`, and `STORE_DAMAGED` if the store lost a manifest that the index names.
+ * Finds a manifest by tag or digest. By digest, it finds every manifest in the store: no repository's index names the manifests
+ * below an index, and all repositories share their blobs. A manifest that was removed from this repository is found only if it
+ * is a part of an image that is still there. Throws `MANIFEST_UNKNOWN`, and `STORE_DAMAGED` if the store lost a manifest that
+ * the index names.
  */
 export async function findInRepository(
   layout: Layout,
@@ -75,7 +75,7 @@ function digestOfTag(index: RepositoryIndex, repository: string, tag: string): s
   return entry.digest;
 }
 
-/** Was the manifest removed, and is it no part of an image that is left? */
+/** Was the manifest removed, and is it not a part of any image that is left? */
 async function isGone(layout: Layout, digest: string, index: RepositoryIndex, turn: Turn): Promise<boolean> {
   if (!index.removed.includes(digest)) return false;
   return (await findHolder(layout, digest, index, turn)) === undefined;
@@ -91,8 +91,8 @@ interface Unread extends Pick<Descriptor, "digest" | "mediaType" | "size"> {
 }
 
 /**
- * Returns an entry of the repository's index whose image has the manifest as a part, at any depth. Reads the indexes, each once,
- * level by level. That is slow: it is for the few manifests that were removed.
+ * Returns an entry of the repository's index whose image has the manifest as a part, at any depth. Reads each index once, level
+ * by level. That is slow, but only few manifests are removed and still a part of an image.
  */
 export async function findHolder(
   layout: Layout,
@@ -118,7 +118,7 @@ export async function findHolder(
   return undefined;
 }
 
-/** Indexes are read at the caller's turn: many short requests, each for many indexes, leave room for others. */
+/** Reads an index at the caller's turn: a caller that makes many such requests leaves room for other callers. */
 async function childrenOf(
   layout: Layout,
   index: Pick<Descriptor, "digest" | "mediaType">,

@@ -10,9 +10,11 @@ import { subjectOf } from "../oci/index-entry.ts";
 import { smallObjectBytes } from "../storage/read-small-object.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 
-/** Manifests that are read for one page. */
+/** The most manifests that are read for one page. */
 const maxPageEntries = 100;
-/** Bytes of the descriptors on a page: clients read no more than 4 MiB of an answer, the rest of it included. */
+/**
+ * The most bytes of the descriptors on a page. Clients read at most 4 MiB of an answer, which has more than the descriptors.
+ */
 const maxPageBytes = 4 * 1024 * 1024 - 1024;
 /** Bytes of the manifests that are read together; a single manifest may have more. */
 const maxBatchBytes = 4 * 1024 * 1024;
@@ -21,24 +23,24 @@ const maxConcurrentReads = 8;
 /** The referrers that a client wants to see. */
 export interface WantedReferrers {
   readonly repository: string;
-  /** The digest of the manifest that they refer to. */
+  /** The digest of the manifest that the referrers refer to. */
   readonly subject: string;
-  /** Only those of this type. */
+  /** Only referrers of this type are listed. */
   readonly artifactType?: string | undefined;
-  /** The page that follows the one which ended here. */
+  /** The `end` of the page before. */
   readonly after?: string | undefined;
 }
 
 export interface ReferrersPage {
   readonly descriptors: readonly Descriptor[];
-  /** Where the page ended, if there are more. */
+  /** Where the page ended, if there are more referrers. */
   readonly end: string | undefined;
 }
 
 /**
- * The referrers of a manifest in the order of their digests, each with its type and annotations as the distribution
- * specification's "Listing Referrers" asks for. A repository that is not there has none. The manifests are read: an index
- * that held the annotations of each could soon hold no more.
+ * The referrers of a manifest in the order of their digests, each with its type and annotations (distribution specification,
+ * "Listing Referrers"). A repository that does not exist has none. The annotations are read from the manifests: an index with
+ * all annotations would soon be full.
  */
 export async function listReferrers(
   layout: Layout,
@@ -58,7 +60,7 @@ export async function listReferrers(
   return { descriptors, end: end ?? (candidates.length > entries.length ? entries.at(-1)?.digest : undefined) };
 }
 
-/** The end of the page is that of the entries if there is room for all of them on it. */
+/** `end` is undefined if all entries fit on the page. */
 async function readPage(
   entries: readonly Descriptor[],
   artifactType: string | undefined,

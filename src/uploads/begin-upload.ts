@@ -1,4 +1,4 @@
-/** Begins an upload in parts, or finds the one that the same caller began for the same thing before. */
+/** Begins an upload in parts. If the same caller has begun the same upload before, returns that upload. */
 import { createHash, randomBytes } from "node:crypto";
 import { limitExceeded } from "../errors.ts";
 import { uploadKey } from "../layout/keys.ts";
@@ -23,16 +23,16 @@ export interface BegunUpload {
 const mebibyte = 1024 * 1024;
 /** A part that the service takes is held in memory as a whole. */
 const minPartBytes = 8 * mebibyte;
-/** Presigned parts grow with the whole, so that an answer has at most this many URLs. */
+/** An answer has at most this many presigned URLs. A larger upload has larger parts. */
 const maxPresignedParts = 1000;
 /** S3 takes no more in one PUT. */
 const maxPresignedPartBytes = 5 * 1024 * mebibyte;
-/** Parts that the service takes do not grow; 80 GiB is enough where there is no bucket. */
+/** The most parts that the service takes. Their size does not grow: 80 GiB are enough for a store that is not a bucket. */
 const maxServedParts = 10_000;
 
 /**
- * `maxRequestBytes` are the bytes of a request's body that the platform lets through. Throws `LIMIT_EXCEEDED` if the whole is
- * too large for any number of parts.
+ * `maxRequestBytes`: the longest body that the platform lets through. Throws `LIMIT_EXCEEDED` if the upload is too large for
+ * the allowed number of parts.
  */
 export async function beginUpload(
   layout: Layout,
@@ -50,7 +50,7 @@ export async function beginUpload(
   return { upload: await readUpload(layout, upload.id, { signal }), isNew: false };
 }
 
-/** Random, or the same for the same caller, size and fingerprint. */
+/** The same caller, size and fingerprint give the same id. Without a fingerprint, the id is random. */
 function idOf({ owner, size, fingerprint }: NewUpload): string {
   if (fingerprint === undefined) return newSecret();
   return createHash("sha256")
@@ -77,7 +77,7 @@ function wholeMebibytes(bytes: number): number {
   return Math.ceil(bytes / mebibyte) * mebibyte;
 }
 
-/** Smaller where the platform cuts bodies off before that, or where there is less memory. */
+/** The size of a part is 8 MiB, or less if the platform cuts off longer bodies or there is less memory. */
 function servedPartBytes(
   { budget }: Layout,
   maxRequestBytes = Number.POSITIVE_INFINITY,

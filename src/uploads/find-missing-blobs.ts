@@ -4,12 +4,12 @@ import { headBlob } from "../layout/blobs.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
 import { concurrently } from "../streams/concurrently.ts";
 
-/** As many blobs as a load has under way. */
+/** As many blobs as a load writes at the same time. */
 const maxPendingHeads = 32;
 
 /**
- * Returns the digests, `sha256:<64 hex>`, that are not there, in their order, each once. All others stay at least for the
- * shortest grace time of a gc: a condemned blob is rescued.
+ * Returns the digests (`sha256:<64 hex>`) that the store lacks, in order, each once. All other blobs stay in the store at least
+ * for the shortest grace time of a gc: condemned blobs are rescued.
  */
 export async function findMissingBlobs(
   { store, clock, budget }: Layout,

@@ -1,4 +1,4 @@
-/** Reads an upload as the one stream that its parts make. */
+/** Reads the parts of an upload as one stream. */
 import { StowageError } from "../errors.ts";
 import { uploadPartKey } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
@@ -21,7 +21,7 @@ export async function openUpload(
   return readParts(layout, upload, options);
 }
 
-/** Opens each part when the one before it has been read. Throws `BLOB_UPLOAD_INVALID` if one is gone meanwhile. */
+/** Opens each part when the part before it has been read. Throws `BLOB_UPLOAD_INVALID` if a part is gone in the meantime. */
 async function* readParts({ store }: Layout, upload: Upload, { signal }: CallOptions): AsyncGenerator<Uint8Array> {
   for (const { number, size } of partsOf(upload)) {
     const object = await store.get(uploadPartKey(upload.id, number), { signal });

@@ -1,4 +1,4 @@
-/** Takes one part of an upload through the service, if clients cannot send it to the store itself. */
+/** Takes one part of an upload through the service, for a store to which clients cannot send parts directly. */
 import { Buffer } from "node:buffer";
 import { timingSafeEqual } from "node:crypto";
 import { messageOf, quote, StowageError } from "../errors.ts";
@@ -12,20 +12,21 @@ import { type Upload, type UploadPart, partsOf, readUpload } from "./upload.ts";
 
 export interface IncomingPart {
   readonly uploadId: string;
-  /** As in the URL: a whole number from 1 on. */
+  /** The number in the URL: a whole number, at least 1. */
   readonly number: string;
   /** The secret of the upload, which the sender of a part must know. */
   readonly key: string;
-  /** Length in bytes, where the client says so beforehand. */
+  /** Length in bytes, if the client announces it. */
   readonly announcedBytes: number | undefined;
   /** Opens the body for a caller: the owner of the upload, since the URL needs no token. */
   readonly bodyFor: (owner: string) => WatchedSource;
 }
 
 /**
- * Holds the part in memory, so that the store gets a whole part or none. It replaces a part that was there before. A part
- * waits for a turn and for memory once its first byte has come. The signal ends these waits, the reading and the writing. Throws `SIZE_INVALID` if it has another length than was agreed, `DENIED` for
- * another key, `BLOB_UPLOAD_UNKNOWN`, and `TOOMANYREQUESTS` if no turn was to be had.
+ * Takes a part into memory, so that the store gets a whole part or none. The part replaces an earlier part of the same number.
+ * A part waits for a turn and for memory once its first byte has come. The signal ends these waits, the reading and the
+ * writing. Throws `SIZE_INVALID` if the length is wrong, `DENIED` for a wrong key, `BLOB_UPLOAD_UNKNOWN`, and `TOOMANYREQUESTS`
+ * if the turn does not come in time.
  */
 export async function putPart(layout: Layout, incoming: IncomingPart, turns: Line, signal: AbortSignal): Promise<void> {
   const { store, budget } = layout;
@@ -52,7 +53,7 @@ export async function putPart(layout: Layout, incoming: IncomingPart, turns: Lin
   }
 }
 
-/** Takes the same time however many characters match. */
+/** Takes the same time for any number of equal characters, so the time tells nothing about the key. */
 function isSame(found: string, expected: string): boolean {
   const [a, b] = [Buffer.from(found), Buffer.from(expected)];
   return a.length === b.length && timingSafeEqual(a, b);

@@ -4,7 +4,7 @@
  * `staging/`.
  *
  *     staging/<id>.json         the announcement; it never changes
- *     staging/<id>.<number>     one part, from 1 on; all are of `partBytes` but the last
+ *     staging/<id>.<number>     one part; numbers begin at 1; only the last part may be shorter than `partBytes`
  */
 import { messageOf, quote, StowageError } from "../errors.ts";
 import { uploadKey, uploadPrefix } from "../layout/keys.ts";
@@ -17,18 +17,18 @@ import { concurrently } from "../streams/concurrently.ts";
 export interface Upload {
   /** 32 lower-case hex digits. */
   readonly id: string;
-  /** The name of the caller that began it. Other callers cannot see it. */
+  /** The name of the caller that began the upload. Other callers cannot see the upload. */
   readonly owner: string;
   /** Bytes of the whole. */
   readonly size: number;
   readonly partBytes: number;
-  /** A secret in the URLs of parts that the service takes. It alone allows a part. */
+  /** A secret in the URLs of parts that the service takes. A client needs only this secret to send a part. */
   readonly key: string;
 }
 
 export interface UploadPart {
   readonly number: number;
-  /** Where in the whole its first byte is. */
+  /** The place of the part's first byte in the whole. */
   readonly offset: number;
   /** Length in bytes. */
   readonly size: number;
@@ -43,7 +43,7 @@ export async function readUpload({ store }: Layout, id: string, { signal }: Call
   return parseUpload(found.bytes, id);
 }
 
-/** As `readUpload`. The upload of another caller is unknown, too. */
+/** Like `readUpload`. The upload of another caller is unknown, too. */
 export async function readOwnUpload(layout: Layout, id: string, turn: Turn): Promise<Upload> {
   const upload = await readUpload(layout, id, turn);
   if (upload.owner !== turn.caller) throw unknownUpload(id);

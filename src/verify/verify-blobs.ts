@@ -17,11 +17,11 @@ const allBlobsPrefix = "blobs/";
 /** How a store is verified. */
 export interface VerifyOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Told of each problem as soon as it is found. */
+  /** Called with each problem as soon as it is found. */
   readonly onProblem?: ((problem: Problem) => void) | undefined;
-  /** Told how many bytes will be read, before the first is. */
+  /** Called once before the first read, with the number of bytes that will be read. */
   readonly onStart?: ((totalBytes: number) => void) | undefined;
-  /** Told of bytes that have been read. */
+  /** Called with the number of bytes that have just been read. */
   readonly onBytes?: ((bytes: number) => void) | undefined;
 }
 
@@ -92,10 +92,10 @@ export interface Problem {
   readonly message: string;
 }
 
-/** A blob without which images are not whole: a tarball that has it repairs them. */
+/** A blob that images need and that is missing or damaged. A tarball that has the blob repairs these images. */
 export interface LackedBlob {
   readonly digest: string;
   readonly state: "missing" | "damaged";
-  /** The images that need it, as `repository:tag` or `repository@digest`; of very many, the first. */
+  /** The images that need the blob, as `repository:tag` or `repository@digest`. At most 1000 are listed. */
   readonly images: readonly string[];
 }

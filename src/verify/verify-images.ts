@@ -14,13 +14,13 @@ import type { ObjectStore } from "../storage/object-store.ts";
 import type { LackedBlob, Problem, VerifiedBlobs, VerifyOptions } from "./verify-blobs.ts";
 
 export interface VerifiedImages {
-  /** Those that have images, or an index that cannot be read. */
+  /** The number of repositories that have images, or an index that cannot be read. */
   readonly repositories: number;
-  /** Entries of all indexes. */
+  /** The number of entries in all indexes. */
   readonly images: number;
-  /** Digests of the blobs that belong to an image; they are all known only if every image is whole. */
+  /** Digests of the blobs that belong to an image. The set is complete only if every image is whole. */
   readonly needed: ReadonlySet<string>;
-  /** The blobs that images need and do not have. */
+  /** The blobs that images need and that are missing or damaged. */
   readonly lacked: readonly LackedBlob[];
 }
 
@@ -83,7 +83,7 @@ class ImageCheck {
     return undefined;
   }
 
-  /** Tells of all blobs that the image lacks in one problem, and of each other problem that it has. */
+  /** Reports one problem for all blobs that the image lacks, and one for each other problem of the image. */
   async checkEntry(repository: string, entry: Descriptor): Promise<void> {
     const name = `${entry.digest} ${entry.size}`;
     const found = this.#checked.get(name) ?? (await this.#checkRoot(entry));
@@ -140,7 +140,7 @@ interface Findings {
 
 const lackedCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["MANIFEST_BLOB_UNKNOWN", "STORE_DAMAGED"]);
 
-/** The messages of the closure speak of a load. */
+/** The messages of `checkClosure` are for a load. This is a message for a verification. */
 function explain({ code, message, detail }: StowageError): string {
   const digest = detail?.["digest"];
   if (typeof digest !== "string" || code !== "SIZE_INVALID") return message;

@@ -3,17 +3,20 @@ import type { Layout } from "../layout/layout.ts";
 import { type LackedBlob, type Problem, type VerifyOptions, verifyBlobs } from "./verify-blobs.ts";
 import { verifyImages } from "./verify-images.ts";
 
-/** The result for a whole store. `bytes` are those of the blobs that are whole. */
+/** The result for a whole store. `bytes` counts only the blobs that are whole. */
 export interface VerifyReport {
   readonly repositories: number;
   /** Tags, and images that are found by digest alone. */
   readonly images: number;
   readonly blobs: number;
   readonly bytes: number;
-  /** Blobs that no image needs, which is no problem. Left out if there are problems: it is not known then. */
+  /**
+   * Blobs that no image needs: this is not a problem. Left out if there are problems, because the needed blobs are not all
+   * known then.
+   */
   readonly unused?: { readonly blobs: number; readonly bytes: number };
   readonly problems: readonly Problem[];
-  /** The missing and damaged blobs of all images; a load of a tarball that has them, with `repair`, writes them again. */
+  /** The missing and damaged blobs of all images. A load with `repair` of a tarball that has these blobs writes them again. */
   readonly lacked: readonly LackedBlob[];
 }
 

@@ -142,7 +142,7 @@ export const mutantsOfTheDead: Readonly<Record<string, readonly Edit[]>> = {
     },
   ],
   "a removal is not remembered": [
-    { file: "merge-index.ts", replace: "    this.#gone.set(name, stamp); // the latest", by: "" },
+    { file: "merge-index.ts", replace: "    this.#gone.set(name, stamp); // moved to the end: the latest", by: "" },
   ],
   "a removal that is forgotten makes nothing stale": [
     noRemovals,

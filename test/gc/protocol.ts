@@ -7,7 +7,7 @@ import type { Protocol } from "./simulate.ts";
 
 const began = "  const began = clock.now();\n";
 const listFirst =
-  "  const marks = await listMarks(store, signal); // first: a load that needs a blob from here on moves its mark\n";
+  "  const marks = await listMarks(store, signal); // before `findNeeded`: a later load moves the mark of a blob that it needs\n";
 const findNeeded = "  const needed = await findNeeded(layout, signal);\n";
 const rescuing = "layout/condemned.ts";
 const sentence = "gc/sentence.ts";

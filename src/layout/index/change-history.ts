@@ -1,6 +1,7 @@
 /**
- * When each name of an index was changed last. A name is a tag, or a digest that has an entry without a tag or was removed.
- * An entry carries its last change itself. Names without an entry are remembered in the index for a while.
+ * Records when each name of an index was changed last. A name is a tag, or a digest: of an entry without a tag, or of a removed
+ * manifest. An entry holds its own last change. The index remembers the last change of names without an entry for up to two
+ * hours.
  */
 import type { Descriptor } from "../../oci/descriptor.ts";
 import { isJsonObject, parseJson } from "../../oci/json.ts";
@@ -9,39 +10,42 @@ import { isJsonObject, parseJson } from "../../oci/json.ts";
 const changedAnnotation = "dev.stowage.at";
 
 /**
- * The last change of a name. An intent whose writer has seen this generation was sent after all writers who have changed the
- * name had begun: none of them began after the writer of the intent was gone. An intent that has seen less is stale.
+ * The last change of a name. A merge compares the generation with the one that the writer of an intent has seen:
+ *
+ * - The writer has seen this generation or a later one: all writers that changed the name had begun before the intent was sent.
+ *   The intent may be merged.
+ * - The writer has seen less: a writer that began after the intent was sent may have changed the name. The intent is stale.
  */
 export interface Stamp {
-  /** The generation after the one in which the writer of a change began. Of all changes of the name the greatest. */
+  /** One more than the generation in which the writer of a change began. The greatest number of all changes of the name. */
   readonly generation: number;
-  /** When the last one was merged, in milliseconds since 1970. */
+  /** When the last change was merged, in milliseconds since 1970. */
   readonly time: number;
 }
 
 export interface ChangeHistory {
-  /** Names the history. Another one begins when nobody knows what was changed since: see `parseHistory`. "" for none. */
+  /** Identifies the history; "" for none. A new history begins if the changes of a writer are not known: see `parseHistory`. */
   readonly id: string;
-  /** The last change of names that have no entry, in the order of time. */
+  /** By name: the last change of each name without an entry, the oldest first. */
   readonly gone: ReadonlyMap<string, Stamp>;
-  /** No name without a stamp has had one that was greater. */
+  /** At least the generation of every stamp that was forgotten. */
   readonly forgotten: number;
 }
 
 export const emptyHistory: ChangeHistory = { id: "", gone: new Map(), forgotten: 0 };
 
-/** Longer than an intent may wait, by clocks that are wrong by a quarter of an hour. */
+/** Longer than an intent may wait, even if clocks are wrong by 15 minutes. */
 const goneMs = 2 * 60 * 60_000;
 const maxGone = 1000;
-/** Of the names alone. Tags have 128 bytes at most, but other tools may have written longer ones. */
+/** The length of all names together. A tag has at most 128 bytes, but other tools may have written longer tags. */
 const maxGoneBytes = 256 * 1024;
 
-/** The annotation that tells of an entry's last change. */
+/** The annotation that holds an entry's last change. */
 export function stampAnnotation({ generation, time }: Stamp): Readonly<Record<string, string>> {
   return { [changedAnnotation]: `${generation} ${time}` };
 }
 
-/** Forgets what is too old or too much. Nothing goes wrong by that: `forgotten` then makes older intents stale. */
+/** Forgets the oldest names if they are too old or too many. That is safe: `forgotten` then makes older intents stale. */
 export function forgetGone(history: ChangeHistory, now: number): ChangeHistory {
   const gone = new Map(history.gone);
   let { forgotten } = history;
@@ -55,26 +59,26 @@ export function forgetGone(history: ChangeHistory, now: number): ChangeHistory {
   return { ...history, gone, forgotten };
 }
 
-/** Where the last change of a name is found. */
+/** The places that may hold the last change of a name. */
 export interface Place {
   readonly entry: Descriptor | undefined;
   readonly gone: Stamp | undefined;
   readonly forgotten: number;
 }
 
-/** The generation of a name's last change, or one that is no earlier. */
+/** The generation of a name's last change, or a later one if the change was forgotten. */
 export function lastChange({ entry, gone, forgotten }: Place): number {
   const stamps = [entry && stampOf(entry), gone].filter((stamp) => stamp !== undefined);
   return stamps.length === 0 ? forgotten : Math.max(...stamps.map(({ generation }) => generation));
 }
 
-/** The last change of an entry. Undefined where another tool, or an older version of Stowage, wrote the entry. */
+/** The last change of an entry. Undefined if another tool, or an older version of Stowage, wrote the entry. */
 function stampOf({ annotations }: Descriptor): Stamp | undefined {
   const [, generation, time] = /^(\d{1,15}) (\d{1,15})$/.exec(annotations?.[changedAnnotation] ?? "") ?? [];
   return generation === undefined ? undefined : { generation: Number(generation), time: Number(time) };
 }
 
-/** The generation of an index that does not say it: at least that of each of its entries. */
+/** The generation of an index that does not name one: the greatest generation of its entries. */
 export function latestGeneration(entries: readonly Descriptor[]): number {
   return entries.reduce((latest, entry) => Math.max(latest, stampOf(entry)?.generation ?? 0), 0);
 }
@@ -85,8 +89,8 @@ export function serializeHistory({ id, gone, forgotten }: ChangeHistory, generat
 }
 
 /**
- * Reads a history. It holds for the generation that it was written with. A writer that keeps no history leaves the former one
- * beside a later generation: what it has changed nobody knows then, and so none of it is believed.
+ * Reads a history. A history is valid only for the generation with which it was written. Some writers keep no history: they
+ * leave the old history beside a later generation. The changes of such a writer are not known, so the old history is ignored.
  */
 export function parseHistory(value: unknown, generation: number): ChangeHistory {
   const unknown = { ...emptyHistory, forgotten: generation };

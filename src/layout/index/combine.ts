@@ -1,22 +1,22 @@
 /**
  * A commit after a lost race: each writer leaves its changes as an intent, and the winner of the next race merges them all.
  *
- * One conditional write decides the outcome of an intent, once: in the same write the outcome goes into the index's `applied`,
- * and it stays there as long as the intent is there. Why nothing old comes back:
+ * One conditional write decides the outcome of an intent, once. The same write puts the outcome into the index's `applied`.
+ * The outcome stays there as long as the intent is in the store. Why no old change comes back:
  *
- * - What is merged is listed *after* the index was read. If that index has forgotten an outcome, its intent was deleted before
- *   and is not in the list. If the index has moved meanwhile, it refuses the write.
- * - An intent that was sent twice may land again after it was deleted. Its writer does not delete it: it stays until it is too
- *   old to be merged.
- * - An intent says which generation of the index its writer had seen. Each name in the index says in which generation the
- *   writers of its changes began, at the latest (`Stamp`). If one of them may have begun after the intent was sent, the intent is
- *   answered `stale` and not made. So a writer that is gone never undoes a change by somebody who began later and was told that
- *   it was made. A living writer that is told `stale` sends another intent.
- * - In one merge intents go by age, and an intent is younger than all that were there when its commit began. So what the dead
- *   have left comes first, by every clock.
+ * - A merge lists the intents *after* it has read the index. If that index has forgotten an outcome, the intent was deleted
+ *   before, and is not in the list. If the index has moved in the meantime, the conditional write fails.
+ * - An intent that was sent twice could land again after a deletion. So its writer does not delete it. The intent stays
+ *   until it is too old to be merged.
+ * - An intent says which generation of the index its writer had seen. Each name in the index has a stamp: the latest generation
+ *   in which a writer of its changes began (`Stamp`). If such a writer may have begun after the intent was sent, the outcome of
+ *   the intent is `stale`, and its changes are not made. So a dead writer never undoes a confirmed change of a later writer. A
+ *   living writer sends a new intent after `stale`.
+ * - A merge applies intents in the order of age. An intent is younger than all intents that were in the store when its commit
+ *   began. So the intents of dead writers come first, even if clocks are wrong.
  *
- * Clocks decide only who goes first and how long others help a writer. An intent that is late by the clock of another writer
- * is left alone: its own writer, if it lives, can still merge it, and is the only one to say that it has expired.
+ * Clocks decide only the order of intents, and how long other writers merge an intent. Another writer does not merge an intent
+ * that is late by its clock. The intent's own writer can still merge it. Only the own writer decides that it has expired.
  */
 import type { ChangeSetOutcome } from "../../oci/index-change.ts";
 import { type Commit, lotOf, newIntentId, unknownOutcome } from "./commit.ts";
@@ -34,18 +34,20 @@ import {
 } from "./merge-intents.ts";
 import { checkFormat } from "./repository-index.ts";
 
-/** After an intent may be merged no more, and after its last sending, its writer looks for its outcome this much longer. */
+/** A writer looks for the outcome of its intent for this long after the deadline of the intent, and after it was sent last. */
 const maxDoubtMs = 30_000;
-/** A writer gives up looking after its intent was in no listing for this long. No answer came when the intent was sent. */
+/**
+ * A writer gives up if its intent has been missing from all listings for this long. The intent was then sent without an answer.
+ */
 const maxMissingMs = 10_000;
-/** The requests of a merge beside the reads of intents: two looks, with two requests each. */
+/** The requests of a merge, without the reads of intents: two looks, with two requests each. */
 const requestsOfMerge = 4;
 const shortestRequestMs = 2;
 const longestWaitMs = 8000;
 
 /**
- * Returns what became of the changes. `lastSeen` is the index without them, as it was a moment ago. Throws
- * `STORE_UNAVAILABLE` if nobody can tell by the time that it should be known, and what `checkFormat` does.
+ * Returns the outcomes of the changes. `lastSeen` is the index as it was read last, without the changes. Throws
+ * `STORE_UNAVAILABLE` if the outcomes are not found in time, and the errors of `checkFormat`.
  */
 export async function combine(commit: Commit, lastSeen: IndexState): Promise<readonly ChangeSetOutcome[]> {
   const { repository, sets, clock } = commit;
@@ -71,15 +73,15 @@ function isStale(outcome: ChangeSetOutcome | undefined): boolean {
 }
 
 interface Attempt {
-  /** It does for the first look too, since what is listed after it is merged with it. */
+  /** The index as it was read last. The first look uses it too: the intents are listed after it was read. */
   readonly lastSeen: IndexState;
-  /** Until when this writer makes the changes, in milliseconds since 1970. */
+  /** After this time, in milliseconds since 1970, the writer does not make the changes any more. */
   readonly until: number;
-  /** The intents that were there when the commit began. */
+  /** The intents that were in the store when the commit began. */
   readonly earlier: readonly string[];
 }
 
-/** Sends an intent with all changes, and returns what became of them. */
+/** Sends an intent with all changes, and returns their outcomes. */
 async function sendIntent(lone: Commit, { lastSeen, until, earlier }: Attempt): Promise<Told> {
   const { sets, clock, repository, store } = lone;
   const id = newIntentId(clock, { commit: lone.id, commits: lastSeen.index.commits, intents: earlier });
@@ -88,8 +90,8 @@ async function sendIntent(lone: Commit, { lastSeen, until, earlier }: Attempt): 
   const read = new Map([[id, own]]);
   let began = clock.now();
   const timesSent = await putIntent(own, { store, repository, clock, deadline: until });
-  const lastLook = Math.max(until, clock.now()) + maxDoubtMs; // no answer may have been long in coming
-  let requestMs = Math.max(shortestRequestMs, clock.now() - began); // the slowest so far
+  const lastLook = Math.max(until, clock.now()) + maxDoubtMs; // waiting for answers may have taken longer than `until`
+  let requestMs = Math.max(shortestRequestMs, clock.now() - began); // the slowest request so far
   let lastError: unknown;
   began = clock.now();
   let missingSince = Number.POSITIVE_INFINITY;
@@ -97,7 +99,7 @@ async function sendIntent(lone: Commit, { lastSeen, until, earlier }: Attempt): 
     let waiting = 0;
     try {
       const found = await look(commit, round === 0 ? lastSeen : undefined);
-      requestMs = Math.max(requestMs, (clock.now() - began) / 2); // a look is two
+      requestMs = Math.max(requestMs, (clock.now() - began) / 2); // a look is two requests
       waiting = found.waiting.length;
       const isThere = found.listed.some((intent) => intent.id === id);
       missingSince = isThere ? Number.POSITIVE_INFINITY : Math.min(missingSince, clock.now());
@@ -110,7 +112,7 @@ async function sendIntent(lone: Commit, { lastSeen, until, earlier }: Attempt): 
     } catch (error) {
       lastError = error; // the intent stays in the store: another round may get an answer
     }
-    // The look's beginning counts: a writer that was held up since then looks once more.
+    // `began` is when this look began. A writer that was held up since then looks once more.
     if (began >= Math.min(lastLook, missingSince + maxMissingMs)) throw unknownOutcome(repository, lastError);
     await clock.sleep(waitMs(round, waiting, requestMs, clock.random()));
     began = clock.now();
@@ -121,24 +123,25 @@ function toldIn({ outcomes, state }: Sight): Told | undefined {
   return outcomes && { outcomes, state };
 }
 
-/** Merges all that wait. What comes while the intents are read waits for the next merge. */
+/** Merges all waiting intents. An intent that comes while these are read waits for the next merge. */
 async function takePart(merge: Merge): Promise<Told | undefined> {
   if (!(await readIntents(merge))) return mergeIntents(merge);
-  // The index may have moved while intents were read: another look costs less than a merge that is lost.
+  // The index may have moved while intents were read. Another look costs less than a lost merge.
   const current = { ...merge, ...(await look(merge, undefined)) };
   return toldIn(current) ?? mergeIntents(current);
 }
 
-/** The place of the own intent among those that wait, by lot. -1 if it is not there. */
+/** The place of the own intent among the waiting intents, in the order of their lots. -1 if the own intent is not there. */
 function rankOf(id: string, { waiting }: Sight): number {
   const isThere = waiting.some((intent) => intent.id === id);
   return isThere ? waiting.filter((intent) => lotOf(intent.id) < lotOf(id)).length : -1;
 }
 
 /**
- * One writer merges first, by lot, and the others wait. Each further writer would read every intent and then lose the race. If
- * the first is slow or dead, four times as many try in each further round. The order changes only the speed. The lot and not
- * the age decides: the oldest would merge before the intents of its crowd have arrived.
+ * May this writer merge in this round? In round 0 one writer merges, chosen by lot, and the others wait: they would read every
+ * intent and then lose the race. The first writer may be slow or dead, so each further round has four times as many writers.
+ * The order changes only the speed. Age does not decide: the oldest writer would merge before the intents of the others have
+ * arrived.
  */
 function isTurn(rank: number, round: number): boolean {
   return rank !== -1 && rank < 4 ** round;
@@ -146,8 +149,8 @@ function isTurn(rank: number, round: number): boolean {
 
 /**
  * How long a writer waits for a merge of `waiting` intents by another writer. The first two waits are a bit longer than a merge
- * usually takes, so that a writer whose intent came too late for one merge is in the next. From then on each wait is twice as
- * long as the one before: a merge by a slow process is over within few rounds.
+ * usually takes. So an intent that came too late for one merge is in the next. Each further wait is twice as long as the one
+ * before. So a merge by a slow process is over within a few rounds.
  */
 function waitMs(round: number, waiting: number, requestMs: number, random: number): number {
   const usualMs = requestMs * (requestsOfMerge + waiting / maxConcurrentReads);

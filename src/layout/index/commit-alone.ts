@@ -1,4 +1,6 @@
-/** A commit by a writer who is most often the only one: one read of the index, one conditional write. */
+/**
+ * The first try of a commit, without other writers: one read of the index, one conditional write. Most commits need no more.
+ */
 import type { ChangeSetOutcome } from "../../oci/index-change.ts";
 import type { Unanswered } from "../../storage/object-store.ts";
 import { type Commit, timeOfCommit, unknownOutcome } from "./commit.ts";
@@ -6,21 +8,22 @@ import { type IndexState, maxCommits, readIndex, writeIndex } from "./index-stat
 import { mergeWithin } from "./merge-index.ts";
 import type { RepositoryIndex } from "./repository-index.ts";
 
-/** A write without an answer is sent this often: for some six seconds. */
+/** A write without an answer is sent at most this many times: for about six seconds. */
 const maxTries = 8;
-/** Before the second try; twice as long before each further one. */
+/** The wait before the second try. Each further wait is twice as long. */
 const firstWaitMs = 100;
 /**
- * A repository is busy if its latest two commits are younger than this time, or than this many requests take. In a busy
- * repository a writer that tries alone is likely to lose, or to make a writer lose that merges for many.
+ * A repository is busy if its latest two commits are younger than `busyMs`, or younger than the time that `busyRequests`
+ * requests take. A writer that tries alone in a busy repository is likely to lose the race, or to win against a writer that
+ * merges for many.
  */
 const busyCommits = 2;
 const busyMs = 1000;
 const busyRequests = 20;
 
 /**
- * The outcomes of the changes. If other writers were faster or are likely to be, or if it is too late: the index without the
- * changes, and the generation of the index when the commit began.
+ * Either the outcomes of the changes, or `lost`: other writers were faster, the repository is busy, or it is too late. `lost`
+ * is the index without the changes, `began` the generation of the index when the commit began.
  */
 export type LoneResult =
   { readonly outcomes: readonly ChangeSetOutcome[] } | { readonly lost: IndexState; readonly began: number };
@@ -31,7 +34,7 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
   let state = await readIndex(store, repository, memory);
   const began = state.index.generation;
   const isBusy = isMoving(state.index, { now: clock.now(), requestMs: clock.now() - beganMs });
-  let doubt: Unanswered | undefined; // the latest try without an answer: it may have landed or may yet
+  let doubt: Unanswered | undefined; // the latest try without an answer: the write may have landed, or may land later
   for (let tries = 1; ; tries++) {
     const { index, outcomes } = mergeWithin(state.index, sets, clock.now());
     if (index === state.index) return { outcomes };
@@ -45,20 +48,21 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
     const next = await readIndex(store, repository, memory).catch((error: unknown) => {
       throw doubt === undefined ? error : unknownOutcome(repository, error);
     });
-    const fate = fateOf(id, state, next); // also after a conflict: it may come from an earlier try that has landed
+    const fate = fateOf(id, state, next); // also after a conflict: an earlier try may have landed and caused it
     if (fate === "written") return { outcomes };
     const isLast = fate === "unknown" || tries === maxTries;
     if (fate === "lost" || (isLast && doubt === undefined)) return { lost: next, began };
     if (isLast) throw unknownOutcome(repository, doubt?.unanswered);
-    // The same id from the same state: of the two writes one can land.
+    // The next try has the same id and starts from the same state, so only one of the two writes can land.
     await clock.sleep(clock.random() * firstWaitMs * 2 ** (tries - 1));
     state = next;
   }
 }
 
 /**
- * The fate of a write that moves `state`, judged by the index that is there now. `open`: the write may still land. Once the
- * index has moved, the write cannot land any more. The latest commits tell whether it did, unless too many have followed.
+ * The fate of a write that moves `state`, judged by the index that is in the store now. `open`: the write may still land. Once
+ * the index has moved, the write cannot land any more. The index's latest commits then tell whether it has landed. `unknown`:
+ * too many commits have followed.
  */
 function fateOf(id: string, state: IndexState, { index, etag }: IndexState): "written" | "lost" | "open" | "unknown" {
   if (index.commits.includes(id)) return "written";
@@ -67,7 +71,7 @@ function fateOf(id: string, state: IndexState, { index, etag }: IndexState): "wr
   return passed > 0 && passed <= maxCommits ? "lost" : "unknown";
 }
 
-/** Do other writers commit, one after the other? */
+/** Do other writers commit at the moment, one after the other? */
 function isMoving({ commits }: RepositoryIndex, { now, requestMs }: { now: number; requestMs: number }): boolean {
   const latest = commits.slice(-busyCommits);
   const recentMs = Math.max(busyMs, busyRequests * requestMs);

@@ -1,6 +1,6 @@
 /**
- * Commit: the one step that others can see. A repository's index is one object, moved by compare and swap, by writers who
- * share no memory and may die, or go without an answer, at any point.
+ * Commits changes to a repository's index. This is the only step of a load that others can see. The index is one object.
+ * Writers move it by compare and swap. They share no memory, and at any point a writer may die or get no answer.
  */
 import { type Clock, systemClock } from "../../clock.ts";
 import type { ChangeSet, ChangeSetOutcome } from "../../oci/index-change.ts";
@@ -11,25 +11,27 @@ import { commitAlone } from "./commit-alone.ts";
 import { type Commit, newCommitId } from "./commit.ts";
 
 /**
- * After so long a writer sends its changes no more: what they rest on, blobs that a load has found, may be gone. Only one who
- * was held up comes to that. With the minute that an intent may wait this is what `marks/mark.ts` reckons with.
+ * After this time a writer does not send its changes any more: a gc may have deleted the blobs that the load had found. Only a
+ * writer that was held up takes so long. This time and the minute that an intent may wait together are `commitMs` in
+ * `layout/condemned.ts`.
  */
 export const maxCommitMs = 4 * 60_000;
 
 export interface CommitOptions {
   readonly store: ObjectStore;
   readonly clock?: Clock | undefined;
-  /** The memory in which large indexes are changed. Without it, they are changed at once. */
+  /** The memory for changes of large indexes. Without a budget, a commit does not wait for memory. */
   readonly budget?: ByteBudget | undefined;
-  /** Whom that memory is held for. */
+  /** The memory counts for this caller. */
   readonly caller?: string | undefined;
-  /** Until when the changes may be sent, in milliseconds since 1970; without it for `maxCommitMs` from now on. */
+  /** The changes are not sent after this time, in milliseconds since 1970. The default is `maxCommitMs` from now on. */
   readonly deadline?: number | undefined;
 }
 
 /**
- * Makes all changes in one conditional write, alone if it can, together with others if they race. Returns what became of
- * each set. Throws `STORE_UNAVAILABLE` if it cannot be known whether they were made, and what a store has refused.
+ * Makes all changes in one conditional write: alone, or together with other writers after a lost race. Returns the outcome of
+ * each set. Throws `STORE_UNAVAILABLE` if it is not known whether the changes were made, and the error of a store that refuses
+ * a write.
  */
 export async function commitChanges(
   repository: string,

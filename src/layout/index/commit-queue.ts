@@ -1,19 +1,25 @@
-/** Commits of one process to one repository. Changes that come while a commit is under way wait, and go together in the next. */
+/**
+ * Queues the commits of one process to one repository. Changes that come during a commit wait. The next commit makes them
+ * together.
+ */
 import { systemClock } from "../../clock.ts";
 import type { ChangeSet, ChangeSetOutcome } from "../../oci/index-change.ts";
 import { inTime } from "../../streams/in-time.ts";
 import { type CommitOptions, commitChanges, maxCommitMs } from "./commit-changes.ts";
 import { unknownOutcome } from "./commit.ts";
 
-/** Changes that go into one commit, unless a single set has more. */
+/** The most changes in one commit. A single set may have more. */
 const maxChanges = 1000;
-/** A waiter goes on by itself after this time. A commit takes less, and on Workers a leader may be ended without a word. */
+/**
+ * A waiter stops waiting after this time and commits by itself. A commit takes less time. But on Workers a leader may be
+ * stopped before it tells the others.
+ */
 const maxTurnMs = 120_000;
 
-/** `lead`: the waiter is to commit, for all that wait by then. */
+/** `lead`: this waiter makes the next commit, for all that wait. */
 type Turn = "lead" | { readonly outcome: ChangeSetOutcome } | { readonly error: unknown };
 
-/** What is to be committed, and until when. */
+/** The changes to commit, and their deadline. */
 interface Wanted {
   readonly set: ChangeSet;
   readonly deadline: number;
@@ -21,7 +27,7 @@ interface Wanted {
 
 interface Waiter extends Wanted {
   readonly isTold: Promise<void>;
-  /** The turn that was told. It counts also if it comes in the moment in which the waiting ends. */
+  /** The turn, once it was told. It counts even if it comes at the moment at which the wait ends. */
   turn: Turn | undefined;
   readonly tell: (turn: Turn) => void;
 }
@@ -30,7 +36,7 @@ export class CommitQueue {
   /** By repository, the waiters whose turn has not come. A repository has a list while a commit is under way. */
   readonly #waiting = new Map<string, Waiter[]>();
 
-  /** Makes the changes, and returns what became of them. Throws what `commitChanges` does. */
+  /** Makes the changes and returns their outcome. Throws the errors of `commitChanges`. */
   async commit(repository: string, set: ChangeSet, options: CommitOptions): Promise<ChangeSetOutcome> {
     const { clock = systemClock, deadline = clock.now() + maxCommitMs } = options;
     const wanted = { set, deadline };
@@ -68,7 +74,7 @@ export class CommitQueue {
     }
   }
 
-  /** The leader seems to be gone. A waiter whose changes it has not taken goes on by itself. */
+  /** The leader seems to be gone. If the leader has not taken the changes of this waiter, the waiter commits by itself. */
   async #leave(
     repository: string,
     { waiter, waiting }: { readonly waiter: Waiter; readonly waiting: Waiter[] },
@@ -97,7 +103,7 @@ function newWaiter(wanted: Wanted): Waiter {
   return waiter;
 }
 
-/** Takes from the front of those who wait, as many as go into one commit. */
+/** Takes waiters from the front of the list, as many as fit into one commit. */
 function takeFrom(waiting: Waiter[], changes: number): Waiter[] {
   let total = changes;
   const end = waiting.findIndex(({ set }) => (total += set.changes.length) > maxChanges);

@@ -1,7 +1,7 @@
 /**
- * Names of commits and intents: `<milliseconds since 1970>-<random>`, both in hexadecimal and of one length, so that they
- * sort by age. Age decides who goes first, how long an intent may wait, and when one that was left is deleted. That is safe if
- * clocks are right within a quarter of an hour.
+ * Ids of commits and intents: `<milliseconds since 1970>-<random>`. Both numbers are hexadecimal with a fixed length, so ids
+ * sort by age. Age decides which intent is merged first, how long an intent may wait, and when an abandoned intent is deleted.
+ * That is safe if clocks are wrong by at most 15 minutes.
  */
 import type { Clock } from "../../clock.ts";
 import { messageOf, StowageError } from "../../errors.ts";
@@ -9,7 +9,7 @@ import type { ChangeSet } from "../../oci/index-change.ts";
 import type { ObjectStore } from "../../storage/object-store.ts";
 import type { LineMemory } from "../../streams/byte-budget.ts";
 
-/** A commit under way. One that goes by way of intents has another id for each of them. */
+/** A commit under way. A commit by way of intents has a different id for each intent. */
 export interface Commit {
   readonly id: string;
   readonly repository: string;
@@ -17,15 +17,15 @@ export interface Commit {
   readonly store: ObjectStore;
   readonly clock: Clock;
   readonly deadline: number;
-  /** For the index, and for the intents that are merged. */
+  /** Memory for the index and for the merged intents. */
   readonly memory: LineMemory | undefined;
 }
 
 const timeDigits = 12;
 
-/** An intent takes so much of the age of its commit, and no more, so that there is time left to merge it. */
+/** An intent that is made late in its commit gets a time that is at most this old. So enough time is left to merge it. */
 const maxAgeMs = 10_000;
-/** The most by which the clocks of others move the id of an intent forward. */
+/** The clocks of other writers move the time of an intent forward by at most this. */
 const maxSkewMs = 15 * 60_000;
 
 export function newCommitId(clock: Clock): string {
@@ -37,14 +37,14 @@ export interface Earlier {
   readonly commit: string;
   /** The latest commits in the index. */
   readonly commits: readonly string[];
-  /** The intents that are there. */
+  /** The intents that are in the store. */
   readonly intents: readonly string[];
 }
 
 /**
- * Makes the id of an intent: as old as its commit, but no older than the latest commits, and later than the intents that are
- * there. So what a dead writer has left comes before it by every clock. And if this clock is slow, the intent is not too old
- * for writers whose clock is right, since these have made the latest commits.
+ * Makes the id of an intent. Its time is that of the commit, but not before the latest commits, and after the intents that are
+ * in the store. So the intents of dead writers come before it, even if clocks are wrong. This writer's clock may be slow:
+ * writers with a right clock have made the latest commits, so the intent does not look too old to them.
  */
 export function newIntentId(clock: Clock, { commit, commits, intents }: Earlier): string {
   const now = clock.now();
@@ -53,7 +53,7 @@ export function newIntentId(clock: Clock, { commit, commits, intents }: Earlier)
   return makeId(Math.max(timeOfCommit(commit), now - maxAgeMs, latest), clock);
 }
 
-/** A number that has nothing to do with age: the same for everybody, and another for each id. */
+/** The random part of an id. It gives the same order to all writers, and the order does not depend on age. */
 export function lotOf(id: string): string {
   return id.slice(timeDigits);
 }
@@ -67,7 +67,7 @@ export function isCommitId(text: string): boolean {
   return /^[0-9a-f]{12}-[0-9a-f]{24}$/.test(text);
 }
 
-/** When the id was made, in milliseconds since 1970. */
+/** The time in an id, in milliseconds since 1970. */
 export function timeOfCommit(id: string): number {
   return Number.parseInt(id.slice(0, timeDigits), 16);
 }
@@ -76,9 +76,9 @@ function hex(value: number, digits: number): string {
   return value.toString(16).padStart(digits, "0");
 }
 
-// The error of a commit that ends in doubt.
+// The error of a commit whose outcome is not known.
 
-/** The changes were made whole, or will be, or not at all: nobody who was asked could tell. */
+/** All changes were made, or will be made, or none of them: no request could tell which. */
 export function unknownOutcome(repository: string, cause?: unknown): StowageError {
   const why = cause === undefined ? "the store did not answer" : messageOf(cause);
   const message = `Cannot tell whether the changes of "${repository}" were made, they may yet be: ${why}; try again`;

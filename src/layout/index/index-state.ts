@@ -14,22 +14,22 @@ import {
   serializeRepositoryIndex,
 } from "./repository-index.ts";
 
-/** An index remembers this many commits. A writer without an answer finds its own among them, if no more have followed. */
+/** An index remembers this many of its latest commits. A writer that got no answer looks for its own commit among them. */
 export const maxCommits = 32;
 
 /** What a commit starts from. */
 export interface IndexState {
   readonly index: RepositoryIndex;
-  /** Undefined where there is no index yet. */
+  /** Undefined if there is no index yet. */
   readonly etag: string | undefined;
-  /** Its bytes in the store, 0 where there is no index yet. */
+  /** Length in bytes in the store, 0 if there is no index yet. */
   readonly size: number;
 }
 
-/** `conflict`: another state lies there. */
+/** `conflict`: the store has another state. */
 export type WriteAnswer = "written" | "conflict" | Unanswered;
 
-/** Reads the index of a repository. `memory` is for a large one: the caller gives it back once it is done with the index. */
+/** Reads the index of a repository. A large index takes `memory`. The caller releases it when it no longer needs the index. */
 export async function readIndex(store: StoreReader, repository: string, memory?: Memory): Promise<IndexState> {
   const key = indexKey(repository);
   const found = await readSmallObject(store, key, { maxBytes: maxIndexBytes, memory });
@@ -39,11 +39,14 @@ export async function readIndex(store: StoreReader, repository: string, memory?:
 
 export interface ReadTurn extends Omit<TakeOptions, "signal"> {
   readonly signal?: AbortSignal | undefined;
-  /** The memory in which large indexes are parsed. Without it, they are parsed at once. */
+  /** The memory for parsing large indexes. Without a budget, a read does not wait for memory. */
   readonly budget?: ByteBudget | undefined;
 }
 
-/** Reads the index of a repository at the caller's turn, for one look at it. Throws `TOOMANYREQUESTS`. */
+/**
+ * Reads the index of a repository at the caller's turn. The memory is released before the index is returned. Throws
+ * `TOOMANYREQUESTS`.
+ */
 export async function readIndexInTurn(
   store: StoreReader,
   repository: string,
@@ -60,16 +63,16 @@ export async function readIndexInTurn(
 export interface WriteIndexOptions {
   readonly store: ObjectStore;
   readonly repository: string;
-  /** Where the index is to be moved from. */
+  /** The state that the write replaces. */
   readonly state: IndexState;
-  /** That of the commit. */
+  /** The id of the commit. */
   readonly id: string;
 }
 
 /**
- * Writes `index` as the next state after `state`, if that is still there. Throws what a store surely has refused, what
- * `checkFormat` does, and `LIMIT_EXCEEDED` rather than write what nobody could read: outcomes that wait for many large
- * intents' writers take room.
+ * Writes `index` as the next state after `state`, if the store still has `state`. Throws the error of a store that refuses the
+ * write, and the errors of `checkFormat`. Throws `LIMIT_EXCEEDED` for an index that would be too large to read: the outcomes of
+ * many large intents take room.
  */
 export async function writeIndex(
   index: RepositoryIndex,
@@ -86,8 +89,8 @@ export async function writeIndex(
   const condition = state.etag === undefined ? "absent" : { etag: state.etag };
   const layout = state.etag === undefined ? await writeLayoutFile(store, repository) : undefined;
   if (typeof layout === "object" && "unanswered" in layout) return layout;
-  // Once: a writer that is told of a conflict, and has sent nothing before, then knows that nothing of it was done. If a proxy
-  // sends again by itself, `commits` tells as long as it remembers.
+  // Sent once: if the first write of a commit gets a conflict, the writer knows that its changes were not made. If a proxy
+  // repeats the request, the writer finds its id in `commits`, unless too many commits have followed.
   const answer = await store.put(indexKey(repository), bytes, { condition, once: true });
   return answer !== "conflict" && "etag" in answer ? "written" : answer;
 }
@@ -97,7 +100,7 @@ function tooLarge(repository: string, found: number): StowageError {
   return new StowageError("LIMIT_EXCEEDED", message, { detail: { name: repository, found, expected: maxIndexBytes } });
 }
 
-/** Makes the repository an image layout of its own, before it has an index. */
+/** Writes the repository's `oci-layout` before its first index: each repository is an image layout of its own. */
 async function writeLayoutFile(store: ObjectStore, repository: string): Promise<PutResult> {
   const bytes = new TextEncoder().encode(ociLayoutJson);
   return store.put(repositoryLayoutKey(repository), bytes, { condition: "absent" });

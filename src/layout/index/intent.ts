@@ -1,6 +1,6 @@
 /**
- * Intents. A writer that has lost a race leaves its changes in the store, and the winner of the next race merges them. An intent
- * is one small object that never changes and that many read.
+ * Reads and writes intents. A writer that has lost a race leaves its changes in the store as an intent: one small object that
+ * never changes. The winner of the next race merges it.
  */
 import type { Clock } from "../../clock.ts";
 import { StowageError } from "../../errors.ts";
@@ -13,27 +13,30 @@ import { isCommitId, timeOfCommit } from "./commit.ts";
 import { type Seen, parseChangeSets, parseSeen } from "./parse-change.ts";
 import { currentFormat } from "./repository-index.ts";
 
-/** A load may publish 10,000 images in a repository, each with a referrer: some 10 MiB. */
+/** The most bytes of an intent. A load may publish 10,000 images in a repository, each with a referrer: about 10 MiB. */
 export const maxIntentBytes = 16 * 1024 * 1024;
 
 /** How long an intent may wait to be merged. */
 export const maxWaitMs = 60_000;
 /**
- * An intent of this age has no writer any more, and no writer merges it: it is late by every clock that is right within a
- * quarter of an hour. So it can be deleted, and it does no harm if it comes back.
+ * An intent of this age is abandoned. Its writer is gone, and no other writer merges it, even if clocks are wrong by 15
+ * minutes. So any writer may delete it. It does no harm if it lands again.
  */
 const abandonedMs = 60 * 60_000;
 /** An intent without an answer is sent at most this often. */
 const maxTries = 5;
-/** A try waits this long for its answer. A client gives up a silent connection much later than an intent may wait. */
+/**
+ * A try waits this long for its answer. Without this limit, a client would wait on a silent connection for much longer than an
+ * intent may wait.
+ */
 const maxAnswerMs = 20_000;
-/** Before the second try; twice as long before each further one. */
+/** The wait before the second try. Each further wait is twice as long. */
 const firstWaitMs = 100;
 
 export interface Intent {
   readonly id: string;
   readonly sets: readonly ChangeSet[];
-  /** The state of the index that its writer had seen when it sent it. */
+  /** The state of the index that the writer had seen when it sent the intent. */
   readonly seen: Seen;
 }
 
@@ -45,10 +48,10 @@ export interface ListedIntent {
 }
 
 /**
- * Sends an intent, and again where no answer comes. Of all tries one can land, as long as it is there; but another may land
- * after it has been deleted, and would be merged again. So it may be deleted only if it was sent once. Returns how often it
- * was; whether it has arrived may not be known even then. Sends nothing again after `deadline`. Throws `LIMIT_EXCEEDED` if
- * others could not read it.
+ * Sends an intent, and sends it again if no answer comes. Returns the number of tries. Even then it may not be known whether
+ * the intent has arrived. While the intent is in the store, no other try can land. But a late try could land after a deletion,
+ * and would be merged again. So the intent may be deleted only after a single try. Nothing is sent again after `deadline`.
+ * Throws `LIMIT_EXCEEDED` if the intent is too large for other writers to read.
  */
 export async function putIntent(
   { id, ...intent }: Intent,
@@ -80,7 +83,7 @@ export interface IntentPlace {
   readonly repository: string;
 }
 
-/** All intents of a repository, the oldest first. An object with another kind of name is no intent. */
+/** All intents of a repository, the oldest first. Skips an object whose name is not an id. */
 export async function listIntents({ store, repository }: IntentPlace): Promise<ListedIntent[]> {
   const prefix = intentsPrefix(repository);
   const listed: ListedIntent[] = [];
@@ -92,9 +95,9 @@ export async function listIntents({ store, repository }: IntentPlace): Promise<L
 }
 
 /**
- * Undefined if it is gone: its writer knows what became of it then. Also if it cannot be read, such as one of another version
- * of Stowage: its writer can merge it, and nobody else has to wait for that. (Those of the first format do not say what their
- * writer had seen.)
+ * Returns undefined if the intent is gone: its writer knows the outcome then. Also returns undefined if the intent cannot be
+ * read, for example if another version of Stowage wrote it. Its own writer can merge it, and no other writer has to wait for
+ * that. (Intents of the first format do not say what their writer had seen.)
  */
 export async function readIntent(id: string, place: IntentPlace): Promise<Intent | undefined> {
   const found = await readSmallObject(place.store, keyOf(id, place), { maxBytes: maxIntentBytes });
@@ -108,7 +111,7 @@ export async function readIntent(id: string, place: IntentPlace): Promise<Intent
   }
 }
 
-/** Is the intent too old to be merged by another writer than its own? */
+/** Is the intent too old for other writers to merge it? Its own writer still can. */
 export function isLate(id: string, clock: Clock): boolean {
   return clock.now() - timeOfCommit(id) > maxWaitMs;
 }

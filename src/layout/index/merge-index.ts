@@ -17,22 +17,22 @@ import { type Stamp, forgetGone, lastChange, stampAnnotation } from "./change-hi
 import type { Seen } from "./parse-change.ts";
 import { type RepositoryIndex, serializeRepositoryIndex } from "./repository-index.ts";
 
-/** Of digests that were removed, so many are remembered, the latest. */
+/** An index remembers this many removed digests: the latest ones. */
 export const maxRemoved = 1000;
 
 export interface MergedIndex {
-  /** The one that was given, if nothing changed. */
+  /** The given index itself, if nothing changed. */
   readonly index: RepositoryIndex;
-  /** What became of each set, in their order. */
+  /** The outcome of each set, in order. */
   readonly outcomes: readonly ChangeSetOutcome[];
 }
 
 /**
  * Applies each set of changes as a whole, one after the other, or refuses it as a whole.
  *
- * A tag that moves lets go of the manifest that it had, as in every image layout: an index names what is current and
- * does not grow with each move of `latest`. A digest that is removed is remembered, since its bytes stay for a while. All that
- * changes is stamped (`Stamp`) with `now`, in milliseconds since 1970.
+ * If a tag moves, its old manifest loses the entry, as in every image layout. So an index does not grow with each move of
+ * `latest`. A removed digest is remembered, because its bytes stay in the store for a while. Every changed name gets a `Stamp`
+ * with the time `now`, in milliseconds since 1970.
  */
 export function mergeIndex(index: RepositoryIndex, sets: readonly ChangeSet[], now: number): MergedIndex {
   const merge = new Merge(index, now);
@@ -45,7 +45,7 @@ export function mergeIndex(index: RepositoryIndex, sets: readonly ChangeSet[], n
 
 class Merge {
   readonly #before: RepositoryIndex;
-  /** By tag, or by digest where there is none: a tag has no ":", so that it is never taken for a digest. */
+  /** By tag, or by digest for an entry without a tag. A tag has no ":", so it cannot be confused with a digest. */
   readonly #entries: Map<string, Descriptor>;
   readonly #removed: Set<string>;
   /** The last changes of names that have no entry. */
@@ -62,7 +62,7 @@ class Merge {
     this.#removed = new Set(index.removed);
   }
 
-  /** Of a set whose every change can be made, undefined. */
+  /** Returns undefined if every change of the set can be made. */
   findRefusal({ changes, immutableTags = [] }: ChangeSet): Refusal | undefined {
     for (const change of changes) {
       const refusal = this.#findUnexpected(change) ?? this.#findImmutable(change, immutableTags);
@@ -100,7 +100,7 @@ class Merge {
     return { reason: "immutable", reference, found: this.#entries.get(reference)?.digest };
   }
 
-  /** The tags that would no longer be at the manifest at which they are. */
+  /** The tags that the change would move or remove. */
   #losersOf(change: Change): string[] {
     if (change.op === "remove" && "digest" in change) {
       return [...this.#entries.values()].flatMap((entry) =>
@@ -118,7 +118,7 @@ class Merge {
     const name = nameOf(change);
     const before = this.#entries.get(name);
     const wasRemoved = this.#removed.delete(change.digest);
-    if (wasRemoved) this.#markGone(change.digest); // its removal is gone
+    if (wasRemoved) this.#markGone(change.digest); // stamps the end of the removal
     this.#isChanged ||= wasRemoved;
     if (before !== undefined && isSame(before, change)) return { status: "unchanged" };
     this.#entries.set(name, entryOf(change, this.#stampOf(name)));
@@ -138,7 +138,10 @@ class Merge {
     return { status: "removed", previous };
   }
 
-  /** Also where no entry has it: it may have been a part of an image that is gone, and is served until its bytes are. */
+  /**
+   * Remembers the digest even if no entry has it. The manifest may be a part of an image that is gone. Without this, it would
+   * be served by its digest as long as its bytes stay.
+   */
   #removeDigest(digest: string): ChangeOutcome {
     const names = [...this.#entries].flatMap(([name, entry]) => (entry.digest === digest ? name : []));
     if (names.length === 0 && this.#removed.has(digest)) return { status: "unchanged" };
@@ -147,7 +150,7 @@ class Merge {
       this.#entries.delete(name);
     }
     this.#removed.delete(digest);
-    this.#removed.add(digest); // the latest
+    this.#removed.add(digest); // moved to the end: the latest
     this.#isChanged = true;
     return { status: "removed", previous: digest };
   }
@@ -155,10 +158,10 @@ class Merge {
   #markGone(name: string): void {
     const stamp = this.#stampOf(name);
     this.#gone.delete(name);
-    this.#gone.set(name, stamp); // the latest
+    this.#gone.set(name, stamp); // moved to the end: the latest
   }
 
-  /** That of a name that is about to be changed by the set whose turn it is. */
+  /** The new stamp of a name that the current set changes. */
   #stampOf(name: string): Stamp {
     const { forgotten } = this.#before.history;
     const before = lastChange({ entry: this.#entries.get(name), gone: this.#gone.get(name), forgotten });
@@ -166,7 +169,7 @@ class Merge {
   }
 }
 
-/** The tag that a change is about, or the digest where it has none. */
+/** The tag of a change, or the digest if the change has no tag. */
 export function nameOf(change: SetChange | RemoveTagChange): string {
   return change.op === "set" ? (change.tag ?? change.digest) : change.tag;
 }
@@ -175,7 +178,7 @@ function isExpected(expects: Expectation, found: string | undefined): boolean {
   return expects === "absent" ? found === undefined : found === expects.digest;
 }
 
-/** An entry that another tool wrote does not say what its subject is. */
+/** An entry that another tool wrote does not name its subject. */
 function isSame(entry: Descriptor, { digest, mediaType, subject }: SetChange): boolean {
   return entry.digest === digest && entry.mediaType === mediaType && subjectOf(entry) === subject;
 }
@@ -189,9 +192,9 @@ function entryOf({ tag, mediaType, digest, size, artifactType, subject }: SetCha
   return { mediaType, digest, size, ...(artifactType !== undefined && { artifactType }), annotations };
 }
 
-// Merges changes into an index, as far as they fit into it.
+// Merges changes into an index within its size limit.
 
-/** As `mergeIndex`, but that sets by which the index would become too large have failed as `full`. */
+/** Like `mergeIndex`, but a set that would make the index too large fails as `full`. */
 export function mergeWithin(index: RepositoryIndex, sets: readonly ChangeSet[], now: number): MergedIndex {
   const merged = mergeIndex(index, sets, now);
   return isFull(index, merged.index) ? mergeOneByOne(index, sets, now) : merged;
@@ -208,7 +211,7 @@ function mergeOneByOne(index: RepositoryIndex, sets: readonly ChangeSet[], now: 
   return { index: current, outcomes };
 }
 
-/** What makes a full index smaller is always welcome. */
+/** A change that makes a full index smaller is always allowed. */
 function isFull(before: RepositoryIndex, after: RepositoryIndex): boolean {
   const bytes = bytesOf(after);
   return bytes > maxEntriesBytes && bytes > bytesOf(before);
@@ -218,17 +221,17 @@ function bytesOf(index: RepositoryIndex): number {
   return serializeRepositoryIndex({ ...index, applied: new Map() }).length;
 }
 
-// Tells which changes come too late: something that they touch was changed by a writer who began after the changes were sent,
-// or may have. To merge them would undo something newer.
+// Tells which changes come too late. A change is too late if one of its names was changed by a writer that began, or may have
+// begun, after the change was sent. The merge would undo the newer change.
 
 export function seenOf({ history, generation }: RepositoryIndex): Seen {
   return { history: history.id, generation };
 }
 
-/** Was any name that the set touches changed by a writer who has seen as much as the set's own writer, or more? */
+/** Was a name of the set changed by a writer that began at the generation that the set's own writer has seen, or later? */
 export type StaleTest = (set: ChangeSet, seen: Seen) => boolean;
 
-/** Returns the test for an index into which these sets are to be merged. */
+/** Returns the test for a merge of these sets into this index. */
 export function findStale(index: RepositoryIndex, sets: readonly ChangeSet[]): StaleTest {
   const { entries, history } = index;
   const byName = new Map(entries.map((entry) => [tagOf(entry) ?? entry.digest, entry]));
@@ -237,8 +240,8 @@ export function findStale(index: RepositoryIndex, sets: readonly ChangeSet[]): S
     lastChange({ entry: byName.get(name), gone: history.gone.get(name), forgotten: history.forgotten });
 
   /**
-   * A digest that was removed must not come back under a tag. The removal of a digest must not take a tag that is newer, nor one
-   * that only gets the digest in the same merge.
+   * The names on which a change depends. A removed digest must not come back under a tag, so a new tag also depends on its
+   * digest. The removal of a digest must not remove a newer tag, nor a tag that gets the digest only in the same merge.
    */
   const touched = (change: Change): readonly string[] => {
     if (change.op === "set") return change.tag === undefined ? [change.digest] : [change.tag, change.digest];

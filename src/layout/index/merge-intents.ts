@@ -1,4 +1,6 @@
-/** What the winner of a race does for everybody: it merges their intents into the index, in one conditional write. */
+/**
+ * Merges the intents of all writers into the index, in one conditional write. The winner of a race does this for all others.
+ */
 import type { ChangeSet, ChangeSetOutcome } from "../../oci/index-change.ts";
 import { smallObjectBytes } from "../../storage/read-small-object.ts";
 import { concurrently } from "../../streams/concurrently.ts";
@@ -17,7 +19,7 @@ import {
 import { type StaleTest, findStale, mergeWithin } from "./merge-index.ts";
 import type { RepositoryIndex } from "./repository-index.ts";
 
-/** Bytes of intents that are merged in one write; the rest waits for the next. */
+/** The most bytes of intents in one merge. The other intents wait for the next merge. */
 const maxMergedBytes = 8 * 1024 * 1024;
 export const maxConcurrentReads = 32;
 
@@ -26,19 +28,19 @@ const expired: ChangeSetOutcome = { failed: "expired" };
 const stale: ChangeSetOutcome = { failed: "expired", stale: true };
 
 export interface Merge extends Commit, Sight {
-  /** Intents that this writer knows, its own among them: they never change. */
+  /** The intents that this writer has sent or read, by id. An intent never changes, so it is read once. */
   readonly read: Map<string, Intent>;
   /** After this time, in milliseconds since 1970, this writer does not make its own changes any more. */
   readonly until: number;
 }
 
-/** What became of the own changes, and the state of the index in which that was found or from which it was written. */
+/** The outcomes of the own changes. `state` is the index that had these outcomes, or the index that the merge has replaced. */
 export interface Told {
   readonly outcomes: Outcomes;
   readonly state: IndexState;
 }
 
-/** Reads those of the waiting that a merge would take and this writer does not know yet. Were there any? */
+/** Reads the waiting intents that a merge would take and that this writer does not know yet. Returns true if there were any. */
 export async function readIntents(merge: Merge): Promise<boolean> {
   const { read, state, memory } = merge;
   const intents = mergeable(merge);
@@ -55,8 +57,9 @@ export async function readIntents(merge: Merge): Promise<boolean> {
 }
 
 /**
- * Merges what waits and was read, in the order of age, and returns what became of the own changes if that could be written or
- * the winner did it. Sets are compared with the index as it was before, not with each other.
+ * Merges the waiting intents that were read, in the order of age. Returns the outcomes of the own changes if the write
+ * succeeded, or if a faster writer merged them. Whether a set is stale is judged by the index before the merge, not by the
+ * other sets.
  */
 export async function mergeIntents(merge: Merge): Promise<Told | undefined> {
   const { id, clock, store, repository, state, listed, read, memory } = merge;
@@ -88,26 +91,29 @@ interface Judge {
   readonly isStale: StaleTest;
 }
 
-/** Why a set is not made, if it is not. The own sets are not stale: their writer lives, and has just looked. */
+/**
+ * Returns why a set is not merged, or undefined if it is merged. The own sets are never stale: their writer lives, and has just
+ * read the index.
+ */
 function failureOf(set: ChangeSet, { id, seen }: Intent, { merge, isStale }: Judge): ChangeSetOutcome | undefined {
   if (id === merge.id) return merge.clock.now() > merge.until ? expired : undefined;
   return isStale(set, seen) ? stale : undefined;
 }
 
-/** Nobody merges those of dead writers any more. If their outcomes are known, the next merge forgets them. */
+/** Deletes the intents of dead writers: no writer merges them any more. The next merge then forgets their outcomes. */
 async function deleteAbandoned(merge: Merge): Promise<void> {
   const abandoned = merge.listed.filter(({ id }) => isAbandoned(id, merge.clock));
   await concurrently(abandoned, maxConcurrentReads, async ({ id }) => deleteIntent(id, merge));
 }
 
-/** The oldest that can be read, as many as may be merged at once; the first in any case. */
+/** The oldest waiting intents that fit into one merge, and at least one. Skips an intent that is too large to be read. */
 function mergeable({ waiting }: Merge): readonly ListedIntent[] {
   let bytes = 0;
   const readable = waiting.filter((intent) => intent.size <= maxIntentBytes);
   return readable.filter(({ size }, i) => (bytes += size) <= maxMergedBytes || i === 0);
 }
 
-/** An outcome is kept as long as its intent is there: so long its writer may not have read it. */
+/** The outcomes of the intents that are still in the store: their writers may not have read the outcomes yet. */
 function keptOutcomes({ applied }: RepositoryIndex, listed: readonly ListedIntent[]): [string, Outcomes][] {
   return listed.flatMap(({ id }): [string, Outcomes][] => {
     const outcomes = applied.get(id);
@@ -118,14 +124,17 @@ function keptOutcomes({ applied }: RepositoryIndex, listed: readonly ListedInten
 /** What a look at the store shows. */
 export interface Sight {
   readonly state: IndexState;
-  /** What became of the own changes, if that is known. */
+  /** The outcomes of the own changes, if the index has them. */
   readonly outcomes: readonly ChangeSetOutcome[] | undefined;
   readonly listed: readonly ListedIntent[];
-  /** Those that have no outcome yet and may be merged: the own one, and those whose time is not over. */
+  /** The intents without an outcome that may be merged: the own intent, and the others that are not late. */
   readonly waiting: readonly ListedIntent[];
 }
 
-/** Lists after it has read, never before: the argument in `combine.ts` hangs on that. `lastSeen` spares the read. */
+/**
+ * Reads the index and then lists the intents, never the other way round: the argument in `combine.ts` depends on this order.
+ * With `lastSeen`, the index is not read again.
+ */
 export async function look(commit: Commit, lastSeen: IndexState | undefined): Promise<Sight> {
   const { id, store, repository, clock, memory } = commit;
   const state = lastSeen ?? (await readIndex(store, repository, memory));

@@ -1,4 +1,4 @@
-/** Reads changes and what became of them from the JSON that another writer left in the store. */
+/** Reads changes and their outcomes from the JSON that another writer left in the store. */
 import { isSha256Digest } from "../../oci/descriptor.ts";
 import type {
   Change,
@@ -23,7 +23,7 @@ export function parseChangeSets(value: unknown): ChangeSet[] {
   });
 }
 
-/** Reads what became of sets of changes. Throws an `Error` that says what is wrong. */
+/** Reads the outcomes of sets of changes. Throws an `Error` that says what is wrong. */
 export function parseOutcomes(value: unknown): ChangeSetOutcome[] {
   return listOf(value, "outcomes").map((outcome) => {
     const { changes, refused, failed, stale } = objectOf(outcome, "an outcome");

@@ -2,12 +2,12 @@
  * The index of one repository, as it lies in the store: an OCI image index whose entries carry their tag as
  * `org.opencontainers.image.ref.name`. Entries and annotations that other tools wrote are kept as they are.
  *
- * What commits must know of each other is in annotations of its own, so that it changes in the same write as the entries:
+ * Commits have to know of each other. Annotations of the index hold this, so that it changes in the same write as the entries:
  *
- *     dev.stowage.generation    grows with each write, so that no two states have the same bytes and so the same ETag
- *     dev.stowage.commits       ids of the latest commits, the newest last: whoever got no answer looks here
- *     dev.stowage.applied       by id of an intent, what became of it: whoever wrote it looks here
- *     dev.stowage.removed       digests that are not to be served, though their bytes are still there
+ *     dev.stowage.generation    grows with each write, so no two states have the same bytes and the same ETag
+ *     dev.stowage.commits       ids of the latest commits, the newest last; a writer that got no answer looks here
+ *     dev.stowage.applied       by the id of an intent, its outcome; the writer of the intent looks here
+ *     dev.stowage.removed       digests that are not served, although their bytes are still in the store
  *     dev.stowage.history       the last changes of names that have no entry; an entry has its own in `dev.stowage.at`
  *     dev.stowage.format        the number of this format: see `checkFormat`
  */
@@ -34,13 +34,13 @@ const historyAnnotation = "dev.stowage.history";
 const formatAnnotation = "dev.stowage.format";
 
 /**
- * The format of a bucket that this version writes. The first had no number: its indexes are read, and become ones of this
- * format when they are written next.
+ * The format of a bucket that this version writes. The first format had no number. Its indexes can be read, and the next write
+ * gives them this format.
  */
 export const currentFormat = 2;
 
 export interface RepositoryIndex {
-  /** Of an index that says no format, the current one. */
+  /** The current format if the index does not name one. */
   readonly format: number;
   readonly generation: number;
   readonly commits: readonly string[];
@@ -48,7 +48,7 @@ export interface RepositoryIndex {
   readonly removed: readonly string[];
   readonly history: ChangeHistory;
   readonly entries: readonly Descriptor[];
-  /** Those that are not Stowage's. */
+  /** The annotations that are not Stowage's. */
   readonly annotations: Readonly<Record<string, unknown>>;
 }
 
@@ -124,14 +124,16 @@ export function serializeRepositoryIndex(index: RepositoryIndex): Uint8Array {
   return new TextEncoder().encode(withTellingLength(JSON.stringify(json), entries.length === 0));
 }
 
-/** The length in bytes of an index without entries is a multiple of this number. No other index that is written has such a length. */
+/**
+ * The length in bytes of an index without entries is a multiple of this number. Stowage writes no other index of such a length.
+ */
 const emptyMultiple = 4096;
 /** Longer than any index without entries that is written. */
 const maxEmptyBytes = 1024 * 1024;
 
 /**
- * Could an index of this many bytes have no entries? A listing of the bucket tells sizes, so that a catalog reads only the few
- * indexes of which this is true. Another tool's index can have such a length and entries.
+ * Could an index of this many bytes have no entries? A listing of the bucket tells sizes, so a catalog reads only the few
+ * indexes with such a size. An index of another tool can have such a size and still have entries.
  */
 export function mayBeEmpty(bytes: number): boolean {
   return bytes % emptyMultiple === 0 && bytes <= maxEmptyBytes;

@@ -3,7 +3,7 @@
  * are read. The load reads the next entry while the blob is written. A large blob is streamed part by part:
  *
  *     the archive's entry -> VerifiedBytes, holds back the last chunk, and tells when the next entry can be read
- *                         -> store.write -> lib-storage, up to four parts under way
+ *                         -> store.write, on S3 in parts by lib-storage (`storage/s3/s3-write.ts`)
  */
 import type { ByteBudget } from "../streams/byte-budget.ts";
 import type { PeekableBytes } from "../streams/byte-reader.ts";

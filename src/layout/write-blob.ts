@@ -58,7 +58,10 @@ export async function copyToBlob(
   });
 }
 
-/** Sends the write. After a conflict, looks at the existing object: the same blob, a damaged object, or none. */
+/**
+ * Sends the write. The store has settled whether a write without an answer was done. After a conflict, this function looks at the
+ * existing object: the same blob, a damaged object, or none.
+ */
 async function settleBlob(
   { digest, size }: BlobIdentity,
   state: BlobState,

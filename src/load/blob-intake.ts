@@ -1,6 +1,7 @@
 /**
  * Stores the blobs of one load. Blobs are read from the archive one after the other, while earlier blobs are still being
- * written. Remembers the sizes and manifests that the rest of the load needs.
+ * written. A manifest is stored like any other blob. The intake remembers the sizes and manifests that the rest of the load
+ * needs.
  */
 import type { ArchiveEntry, EntryType } from "../archive/read-archive.ts";
 import type { StowageError } from "../errors.ts";

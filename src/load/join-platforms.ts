@@ -37,7 +37,7 @@ export async function joinPlatforms(
     if (!hasTag || !arePlatforms(members, index)) continue;
     const bytes = members.length === index.count ? index.bytes : serializeIndex(members);
     const digest = await digestOf(bytes);
-    await load.storeBlob(bytes, digest);
+    await load.storeExtraBlob(bytes, digest);
     const annotations = nameAnnotationsOf(members[0] ?? {});
     indexes.push({ mediaType: ociIndexType, digest, size: bytes.length, annotations });
     for (const root of claimants) joined.add(root);

@@ -56,9 +56,7 @@ export async function loadArchive(
 /** Reads the archive to its end. Afterwards its blobs are in the store, and nothing is published. */
 async function storeArchive(load: Load, source: WatchedSource): Promise<LoadedArchive> {
   try {
-    const archive = await readSource(load, source);
-    await load.intake.settled();
-    return archive;
+    return await readSource(load, source);
   } catch (error) {
     load.fail(error);
     await load.intake.settled().catch(() => undefined); // these writes end because of the same error
@@ -98,6 +96,7 @@ async function readSource(load: Load, source: WatchedSource): Promise<LoadedArch
     }
   }
   const roots = await makeDockerImages(load, dockerFiles);
+  await intake.settled(); // also the manifests that were made
   json.end(); // nothing of the configs is kept
   const unused = index === undefined ? [] : [{ path: "index.json", reason: "beside no oci-layout and no blobs" }];
   return {

@@ -46,7 +46,11 @@ export interface LoadOptions {
 }
 
 export class Load {
-  /** The layout through the load's own store, which rescues the condemned blobs that the load finds. */
+  /**
+   * The layout through the load's own store, which rescues the condemned blobs that the load finds:
+   *
+   *     RescuingStore -> CountingStore -> GuardedStore (`layout/probe.ts`) -> the store that was opened (`open-store.ts`)
+   */
   readonly layout: Layout<RescuingStore>;
   readonly caller: string | undefined;
   /** Ends the load. Fires also when a part of the load fails. */
@@ -95,7 +99,7 @@ export class Load {
    * Stores a blob that is in no file of the archive. Throws `LIMIT_EXCEEDED` after `maxListed` of them: they are stored one by
    * one.
    */
-  async storeBlob(bytes: Uint8Array, digest: string): Promise<void> {
+  async storeExtraBlob(bytes: Uint8Array, digest: string): Promise<void> {
     if (++this.#storedBlobs > maxListed) {
       const problem = "Cannot load the archive: too many of its blobs are in no file, but in descriptors or made here";
       throw limitExceeded(problem, { expected: maxListed });

@@ -52,7 +52,7 @@ export async function publishImages(load: Load, archive: StoredArchive): Promise
   const receipts: ImageReceipt[] = [];
   for (const { named, set } of publications) {
     await keepClosed(layout, closure, set.repository, json);
-    signal.throwIfAborted(); // not after this line: a client must know whether its load was published
+    signal.throwIfAborted(); // for the last time: a commit is never cut short, so that the client learns its outcome
     const outcomes = await commitSet(layout, set, load).catch((error: unknown) => {
       throw receipts.length === 0 ? error : publishedInPart(error, receipts);
     });
@@ -64,7 +64,7 @@ export async function publishImages(load: Load, archive: StoredArchive): Promise
 /** Checks the closure of the roots. Adds the names in `manifest.json`, and joins the platforms of one image. */
 async function closeRoots(load: Load, { roots, index, dockerNames }: StoredArchive): Promise<Closure> {
   const { layout, json, intake: known } = load;
-  const storeBlob = load.storeBlob.bind(load);
+  const storeBlob = load.storeExtraBlob.bind(load);
   const names: DockerNames = dockerNames ?? new Map();
   const found = await checkClosure(layout, roots, { json, known, storeBlob, configs: names.keys() });
   const closure = { ...found, roots: addDockerNames(found.roots, names, found.rootOfConfig) };
@@ -112,7 +112,8 @@ function publishedInPart(error: unknown, receipts: readonly ImageReceipt[]): Sto
   return new StowageError(code, message, { cause: error, detail: { published } });
 }
 
-function receiptFor(root: NamedRoot, outcome: ChangeOutcome = { status: "unchanged" }): ImageReceipt {
+function receiptFor(root: NamedRoot, outcome: ChangeOutcome | undefined): ImageReceipt {
+  if (outcome === undefined) throw new TypeError(`expected an outcome of the change of "${root.digest}"`);
   const { repository, tag, digest, mediaType, size, absent, unusableTag } = root;
   const reference = tag ?? digest;
   return {

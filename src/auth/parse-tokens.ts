@@ -7,7 +7,7 @@ import { type Action, type Token, actions } from "./access.ts";
 export interface ParsedTokens {
   /** Undefined for an empty setting. With an empty list, no client has a token. */
   readonly tokens: readonly Token[] | undefined;
-  /** One for each part that cannot be used. */
+  /** One problem for each part that cannot be used. */
   readonly problems: readonly string[];
 }
 

@@ -1,4 +1,4 @@
-/** A command of the command line, and how commands check their arguments. */
+/** A command of the command line, and the checks of its arguments. */
 import { messageOf, StowageError } from "../errors.ts";
 import type { Environment } from "../settings/settings.ts";
 
@@ -36,11 +36,11 @@ export interface Output extends NodeJS.WritableStream {
 /** Exit codes of every command. */
 export const exitCodes = {
   ok: 0,
-  /** The command failed, or found something wrong. */
+  /** The command failed, or found an error in the store. */
   failed: 1,
   /** The arguments or the settings cannot be used. */
   usage: 2,
-  /** 128 and the number of the signal. */
+  /** 128 plus the number of the signal. */
   interrupted: 130,
   terminated: 143,
 } as const;

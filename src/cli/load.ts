@@ -93,7 +93,7 @@ function parseArgument(text: string): ImageName {
 
 /** A store, in this process, or a running service. */
 interface LoadTarget {
-  /** Host and port from which clients can pull the images, if they can. */
+  /** The host and port for pulls, if clients can pull. */
   readonly registry?: string | undefined;
   readonly load: (input: OpenInput, name: ImageName | undefined) => Promise<Receipt>;
 }

@@ -15,8 +15,8 @@ import type { Service } from "./service.ts";
 const maxPageNames = 10_000;
 
 /**
- * Pages of repositories that are made at the same time. Each reads the names of all repositories: a directory holds some MiB
- * of them for 20,000.
+ * Pages of repositories that are made at the same time. Each page reads the names of all repositories. For 20,000
+ * repositories, a directory holds some MiB of names.
  */
 const maxCatalogs = 4;
 /** Waiting requests of one caller. These requests have no body. */

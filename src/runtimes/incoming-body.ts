@@ -1,4 +1,4 @@
-/** How Node's incoming messages are read: small chunks are joined, and what nobody needs is thrown away. */
+/** Reads Node's incoming messages: joins small chunks, and throws away the bytes that nobody reads. */
 import { Buffer } from "node:buffer";
 import type { IncomingMessage } from "node:http";
 
@@ -13,8 +13,8 @@ const maxDiscardMs = 5000;
 export const lingerMs = 1000;
 
 /**
- * Joins the small chunks of a body that arrive together. A chunk that waits to be read takes some 300 bytes beside its own,
- * and Node counts only its own. Unjoined, chunks of one byte would fill 80 MiB instead of 256 KiB.
+ * Joins the small chunks of a body that arrive together. A waiting chunk takes about 300 bytes of memory besides its
+ * own bytes, and Node counts only its own bytes. Chunks of one byte would fill 80 MiB instead of 256 KiB.
  */
 export function joinSmallChunks(incoming: IncomingMessage): void {
   const push = incoming.push.bind(incoming);
@@ -32,7 +32,7 @@ export function joinSmallChunks(incoming: IncomingMessage): void {
       flush();
       return push(chunk, encoding);
     }
-    if (small.length === 0) setImmediate(flush); // by then all that has arrived is parsed
+    if (small.length === 0) setImmediate(flush); // by then everything that has arrived is parsed
     small.push(chunk);
     smallBytes += chunk.length;
     return incoming.readableLength + smallBytes < incoming.readableHighWaterMark;

@@ -5,7 +5,7 @@ import { isJsonObject } from "../oci/json.ts";
 import type { OpenedApp } from "../open-app.ts";
 import { type WrittenObject, loadWritten } from "./load-incoming.ts";
 
-/** What Stowage uses of a batch of a Cloudflare Queue. */
+/** The part of a batch of a Cloudflare Queue that Stowage uses. */
 export interface EventBatch {
   readonly messages: readonly EventMessage[];
 }

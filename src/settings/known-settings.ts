@@ -74,7 +74,7 @@ export function nearestName(text: string, names: Iterable<string>): string | und
   return nearest;
 }
 
-/** No name is as long. The time for a distance grows with the square of the length. */
+/** All names are shorter. The limit is needed because the time for a distance grows with the square of the length. */
 const maxLength = 64;
 
 /** Optimal string alignment: Levenshtein's distance, with a swap of two neighbours as one edit. */

@@ -21,8 +21,8 @@ export interface Limits {
   /** Bytes of one file in an archive, such as a layer. */
   readonly maxBlobBytes: number;
   /**
-   * Loads at the same time, and also parts of uploads at the same time. Each further load waits ten seconds for its
-   * turn.
+   * Loads at the same time. Parts of uploads have a separate limit of the same size. One load more waits ten seconds
+   * for its turn.
    */
   readonly maxLoads: number;
   /** Seconds for which a client may be silent in the middle of its body. */

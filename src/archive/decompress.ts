@@ -118,7 +118,7 @@ export async function* decompressGzip(reader: ByteReader): AsyncGenerator<Uint8A
   const input = new Input(reader);
   try {
     yield* through(input.chunks(), gunzip, explain);
-    // gunzip ends without an error at a zero behind a member. It may already hold a part of the bytes that follow.
+    // gunzip ends without an error at a zero behind a member. By then it may have taken bytes behind that zero.
     await input.settled();
     if (input.nonZeroBytes > gunzip.bytesWritten) throw bytesAfter(endOfGzip);
     await expectZeros(reader, endOfGzip);

@@ -13,8 +13,8 @@ export interface Caller extends Grant {
 const anyone: Caller = { name: "anyone", isKnown: false, actions, repositories: ["**"] };
 
 /**
- * The caller with this secret, or without a secret. Undefined for a wrong secret: a client that mistypes its secret gets an
- * error, and not the rights of a client without one.
+ * The caller with this secret, or without a secret. Undefined for a wrong secret: a client with a mistyped secret gets
+ * an error, and not the rights of a client without a token.
  */
 export function findCaller(access: Access, secret: string | undefined): Caller | undefined {
   if (access === "anyone") return anyone;

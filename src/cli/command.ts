@@ -65,7 +65,7 @@ export function checkOneTarget({
   throw new StowageError("INPUT_INVALID", "found both --store and --to, expected one of them");
 }
 
-/** Parses a name of the command line. A bad name is wrong usage there (exit code 2), unlike a bad name in an archive. */
+/** Parses a name from the command line. Here a bad name is wrong usage (exit code 2). In an archive it is not. */
 export function readName<T>(text: string, parse: (text: string) => T): T {
   try {
     return parse(text);

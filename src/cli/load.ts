@@ -83,7 +83,10 @@ Examples:
   },
 };
 
-/** A second file name is a mistake: a service would ignore it, because a load by that path has no name. */
+/**
+ * Parses the image's name. A second file name is a mistake: a service would ignore it, because a file name in the path
+ * gives no image name.
+ */
 function parseArgument(text: string): ImageName {
   const name = parseLoadPath(text);
   if (name !== undefined) return name;

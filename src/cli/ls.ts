@@ -8,7 +8,7 @@ import { formatImage, formatImages } from "./list/format-images.ts";
 import { type ImageSource, openImageSource } from "./list/image-source.ts";
 import { type ListedImage, detailed, listEntries, maxDetailed, resolveEntries } from "./list/list-images.ts";
 
-/** Characters in a line of a terminal that does not say its width. A program that reads the output gets whole names. */
+/** Characters in a line if the terminal does not report its width. A program that reads the output gets whole names. */
 const usualColumns = 80;
 
 const usage = "[NAME[:TAG|@DIGEST]]";

@@ -84,7 +84,10 @@ export class Answers {
     return undefined;
   }
 
-  /** Answers with a text. A large text that has to wait for memory is prepared again: nothing is held while it waits. */
+  /**
+   * Answers with a text. If a large text has to wait for memory, it is prepared again after the wait. So nothing is
+   * held during the wait.
+   */
   async sendText(c: Context, prepare: () => Promise<TextAnswer>): Promise<Response> {
     const answer = await prepare();
     const { maxBytes, text, status = 200, headers } = answer;

@@ -44,8 +44,8 @@ export interface AppOptions {
   /** Tags that never move and are never removed once they exist: `[{ repository: "team/**", tag: "v*" }]`. */
   readonly immutableTags?: readonly TagPattern[] | undefined;
   /**
-   * The platform's fastest source of a request's body. By default the body's web stream is read. The source must not read
-   * before its first chunk is asked for: until then the request may be refused.
+   * The platform's fastest source of a request's body. By default the body's web stream is read. The source must not
+   * read before the first chunk is requested, because the request may be refused until then.
    */
   readonly bodyOf?: ((c: Context) => AsyncIterable<Uint8Array>) | undefined;
   /** The names of the service, see `refuse-pages.ts`. Without them, requests for any host are answered. */

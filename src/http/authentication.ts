@@ -5,7 +5,7 @@ import { type Caller, findCaller } from "../auth/find-caller.ts";
 import { StowageError } from "../errors.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 
-/** The context's variable that holds the caller. The prefix keeps it apart from variables of an app around this one. */
+/** The context's variable that holds the caller. The prefix avoids a clash with variables of an app around this one. */
 const callerKey = "stowage.caller";
 
 declare module "hono" {

@@ -103,7 +103,7 @@ export class BlobBytes implements AnswerSource {
     const connection = this.#connection;
     this.#connection = undefined;
     this.#pieceBytes = minPieceBytes;
-    connection?.release(); // before the wait below: the next request need not wait for the store
+    connection?.release(); // before the wait below, so that the next request need not wait for the store
     await connection?.chunks.return?.();
   }
 

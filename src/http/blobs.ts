@@ -16,7 +16,7 @@ export function blobRoutes(service: Service): Route[] {
     route({
       methods: ["GET"],
       path: "/v2/<name>/blobs/<digest>",
-      needs: "pull", // with this repository, though all repositories share their blobs
+      needs: "pull", // for this repository, although all repositories share their blobs
       async answer(c, parameters) {
         const digest = checkBlobDigest(parameters.digest);
         if (c.req.method === "HEAD" || hasConditions(c) || isSizeNeeded) return answerConditions(c, digest, service);

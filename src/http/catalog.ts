@@ -11,7 +11,9 @@ import { nextLink } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
-/** Names on a page at most: clients read no more than 4 MiB of an answer, and a name has up to 255 bytes. */
+/**
+ * The largest number of names on a page. Clients read no more than 4 MiB of an answer, and a name has up to 255 bytes.
+ */
 const maxPageNames = 10_000;
 
 /**

@@ -48,7 +48,10 @@ class Readiness {
     return this.#known?.problem === undefined;
   }
 
-  /** Uses the time of day: other clocks stand still in a frozen function. A clock that was set back makes nothing fresh. */
+  /**
+   * Is the last check fresh? This uses the time of day, because other clocks stop in a frozen function. If the clock
+   * was set back, the check does not count as fresh.
+   */
   #isFresh(): boolean {
     return this.#known !== undefined && Math.abs(Date.now() - this.#known.atMs) < freshMs;
   }

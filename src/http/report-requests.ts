@@ -14,7 +14,7 @@ interface FinishedRequest {
   /** A token's name, `nobody`, `anyone`, or `unknown` for a wrong token. */
   readonly caller: string;
   readonly method: string;
-  /** As it was sent. A decoded path could bring line ends into the log. */
+  /** The path as it was sent. A decoded path could put line ends into the log. */
   readonly path: string;
   /** 499 if the client went away before the answer, as in nginx's logs. */
   readonly status: number;

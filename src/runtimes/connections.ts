@@ -5,7 +5,7 @@ import { messageOf } from "../errors.ts";
 import type { Log } from "../http/log.ts";
 import { discardRest, keepUnread } from "./incoming-body.ts";
 
-/** Requests that wait on one connection. The connection of a client that sends more is closed. */
+/** Requests that may wait on one connection. If a client sends more, its connection is closed. */
 const maxWaiting = 100;
 /** Bytes that the waiting requests of one connection take, as `bytesOf` counts them. */
 const maxWaitingBytes = 128 * 1024;

@@ -5,11 +5,14 @@ import type { IncomingMessage } from "node:http";
 /** A chunk of at least this size is passed on as it is. */
 const largeBytes = 4096;
 
-/** Bytes that are thrown away after an answer. If less is left of the body, the connection stays open for more requests. */
+/**
+ * The largest number of bytes that are thrown away after an answer. If the rest of the body is shorter, the connection
+ * stays open for more requests.
+ */
 const maxDiscardedBytes = 64 * 1024 * 1024;
 const maxDiscardMs = 5000;
 
-/** A client that has sent nothing for this long after its answer has read the answer. */
+/** If a client has sent nothing for this long after its answer, it has read the answer. */
 export const lingerMs = 1000;
 
 /**
@@ -60,8 +63,8 @@ export function discardRest(incoming: IncomingMessage): void {
 }
 
 /**
- * Keeps Node from throwing away an unread body after the answer: Node's way has no limit. Node leaves a body alone once
- * anything was read from it, and a read of no bytes counts.
+ * Stops Node from throwing away an unread body after the answer, because Node does so without a limit. Node leaves a
+ * body alone if anything was read from it. A read of 0 bytes is enough.
  */
 export function keepUnread(incoming: IncomingMessage): void {
   incoming.read(0);

@@ -1,6 +1,6 @@
 /**
- * Restarts a listener of Deno. When file descriptors run out, Deno fails to accept a connection, says nothing, and never
- * accepts again (seen with Deno 2.9.5). So the service connects to itself to see whether its listener still accepts.
+ * Restarts a listener of Deno. When file descriptors run out, Deno fails to accept a connection, reports no error, and
+ * never accepts again (seen with Deno 2.9.5). So the service connects to itself to test its listener.
  */
 import type { Server } from "node:http";
 import { type Socket, connect } from "node:net";

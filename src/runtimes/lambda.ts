@@ -68,7 +68,7 @@ export async function handler(event: unknown, context: LambdaContext): Promise<u
   }
 }
 
-/** Runs once for each cold start. After settings that cannot be used, the next event tries again. */
+/** Runs once for each cold start. If settings cannot be used, the next event tries again. */
 async function open(): Promise<OpenedService> {
   const ending = new AbortController();
   try {

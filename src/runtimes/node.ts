@@ -118,7 +118,7 @@ function requestListener(
   };
 }
 
-/** If all connections are busy, Node closes a new one without an answer. The log says so. */
+/** Logs that Node has closed a new connection without an answer, because all connections are busy. */
 function logDrops(server: Server, log: Log): void {
   let lastMs = -Infinity;
   server.on("drop", () => {

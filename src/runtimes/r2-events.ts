@@ -13,7 +13,7 @@ export interface EventBatch {
 export interface EventMessage {
   readonly body: unknown;
   ack(): void;
-  /** Brings the message again later, as often as the queue's settings say. */
+  /** The queue delivers the message again later, as often as its settings say. */
   retry(): void;
 }
 

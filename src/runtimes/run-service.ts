@@ -20,7 +20,7 @@ export interface Runtime {
   readonly bodyOf: (c: Context) => AsyncIterable<Uint8Array>;
   /** Closes a client's connection at once. */
   readonly hangUp?: (c: Context) => void;
-  /** Can others reach the service, also if `HOST` is this machine alone? */
+  /** Can others reach the service, even with a loopback `HOST`? */
   readonly isReachable?: boolean;
   /** Settings that do nothing on this platform. */
   readonly ignores?: readonly string[];
@@ -41,7 +41,7 @@ export interface Listener {
   cut(): void;
 }
 
-/** After running requests are ended, their last answers have this long to go out. */
+/** After running requests are ended, their last answers may take this long. */
 const farewellMs = 2000;
 
 /**

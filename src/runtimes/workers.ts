@@ -30,7 +30,7 @@ interface ExecutionContext {
   waitUntil(work: Promise<unknown>): void;
 }
 
-/** Cloudflare decides where a Worker is reached, and when it ends. */
+/** Settings without effect: Cloudflare decides the address of a Worker, and its end. */
 const ignores = ["HOST", "PORT", "STOWAGE_STOP_SECONDS", "STOWAGE_CHECK_STORE"];
 
 const log: Log = (line) => console.log(line);
@@ -68,7 +68,7 @@ function withLength(response: Response, context: ExecutionContext): Response {
   return new Response(readable, response);
 }
 
-/** Runs once for the isolate. After settings that cannot be used, which are logged, the next request tries again. */
+/** Runs once for the isolate. If settings cannot be used, it logs them, and the next request tries again. */
 async function open(settings: Settings): Promise<OpenedApp> {
   opened ??= openApp(
     { ...defaults, ...settings },

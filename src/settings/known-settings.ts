@@ -58,7 +58,7 @@ function isOfOthers(name: string, value: string | undefined): boolean {
 }
 
 /**
- * The name that a misspelt `text` most likely means. At most a third of its letters may be missing, added, changed or swapped
+ * The most likely name for a misspelt `text`. At most a third of the letters may be missing, added, changed or swapped
  * with a neighbour. Undefined if no name is that near.
  */
 export function nearestName(text: string, names: Iterable<string>): string | undefined {

@@ -27,7 +27,7 @@ export const defaultMaxOpenBodies = 128;
 
 /** An object that is being read. */
 export interface StoredObject extends ObjectInfo {
-  /** The bytes, or those of the range. The caller reads them to the end or leaves the `for await` early. */
+  /** The bytes of the object, or of the range. The caller reads them to the end or leaves the `for await` early. */
   readonly body: AsyncIterable<Uint8Array>;
 }
 
@@ -58,7 +58,7 @@ export interface SendOptions extends CallOptions {
 export interface PutOptions extends SendOptions {
   /** The store checks the condition and writes in one step. Without a condition the object is always written. */
   readonly condition?: PutCondition | undefined;
-  /** SHA-256 of the bytes in hex. The store compares it with the bytes, if it can. */
+  /** SHA-256 of the bytes in hex. If the store can, it checks the bytes against it. */
   readonly checksum?: string | undefined;
 }
 

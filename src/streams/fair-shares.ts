@@ -23,7 +23,7 @@ export interface Claim {
   readonly isCounted: boolean;
 }
 
-/** A request that waits. Requests of all callers are numbered in the order in which they came. */
+/** A request that waits. Requests of all callers are numbered by arrival. */
 export interface Waiter extends Claim {
   readonly number: number;
   /** When the waiter last looked whether it is its turn. */

@@ -63,7 +63,9 @@ function chunksOf(
   return chunks;
 }
 
-/** A stream that reads its source only as fast as it is read itself. Cancelling the stream closes the source. */
+/**
+ * A web stream that reads its source only as fast as the stream's own reader. Cancelling the stream closes the source.
+ */
 export function bytesToReadable(source: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array> {
   const iterator = source[Symbol.asyncIterator]();
   return new ReadableStream<Uint8Array>(

@@ -109,7 +109,7 @@ function byReference(a: ListedEntry, b: ListedEntry): number {
   return a.reference < b.reference ? -1 : a.reference > b.reference ? 1 : 0;
 }
 
-/** Parts of an index that are read. No image has as many platforms. */
+/** The largest number of parts of an index that are read. Real images have fewer platforms. */
 const maxParts = 64;
 
 export interface ImageDetails {
@@ -185,7 +185,7 @@ async function describeManifest(
       digest,
       mediaType,
       size,
-      // A history with another number of steps than layers cannot be matched with them.
+      // If the history has another number of steps than layers, the two cannot be matched.
       ...(history.length === layers.length && { createdBy: history[i] }),
     })),
   };

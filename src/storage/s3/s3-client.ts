@@ -10,9 +10,9 @@ import { isJsonObject } from "../../oci/json.ts";
 import { defaultMaxOpenBodies } from "../object-store.ts";
 
 /**
- * The largest number of connections to the store. Further requests wait for one. Half of them are not for clients that
- * pull blobs, and that half must be more than the loads at once: a load of an upload holds one connection for reading
- * while it waits for another for writing.
+ * The largest number of connections to the store. Further requests wait for one. Clients that pull blobs get at most
+ * half of them. The other half must be enough for the loads at once: a load of an upload holds one connection for
+ * reading while it waits for another for writing.
  */
 const maxSockets = 2 * defaultMaxOpenBodies;
 const connectionTimeoutMs = 10_000;

@@ -1,9 +1,9 @@
 /**
- * The one error class of Stowage. Every failure that a user can cause or must know of carries one of these codes;
- * `http/error-response.ts` decides the HTTP status of each.
+ * Stowage's one error class. Every failure that a user can cause, or has to know about, has one of these codes.
+ * `http/error-response.ts` decides the HTTP status of each code.
  */
 
-/** Error codes of the OCI distribution specification ("Error Codes"), where one fits. */
+/** Error codes of the OCI distribution specification ("Error Codes"), used if one fits. */
 export type OciErrorCode =
   | "BLOB_UNKNOWN"
   | "BLOB_UPLOAD_INVALID"
@@ -20,39 +20,42 @@ export type OciErrorCode =
   | "UNAUTHORIZED"
   | "UNSUPPORTED";
 
-/** Our own codes, where the specification has none. */
+/** Stowage's own codes, for errors that the specification does not have. */
 export type OwnErrorCode =
-  /** The body is no archive, or one that is cut short or damaged. */
+  /** The body is not an archive, or the archive is cut short or damaged. */
   | "ARCHIVE_INVALID"
-  /** Other writers moved the index again and again; nothing was published. */
+  /** Other writers changed the index at each try. Nothing was published. */
   | "COMMIT_CONFLICT"
-  /** A tag is not what whoever changes it said that it must be; nothing was changed. */
+  /** The tag does not have the digest that the client's condition names. Nothing was changed. */
   | "CONDITION_FAILED"
   /** A setting, an argument or a parameter of a request cannot be used. */
   | "INPUT_INVALID"
   /** The archive's `index.json`, or a docker-archive's `manifest.json`, cannot be used. */
   | "INDEX_INVALID"
-  /** Whoever waited for the work went away, or the service is stopping. */
+  /** The client went away, or the service is stopping. */
   | "INTERRUPTED"
   /** More bytes, entries or levels than a limit allows. */
   | "LIMIT_EXCEEDED"
-  /** A range of a blob that lies outside of it (HTTP 416). */
+  /** A range is outside of its blob (HTTP 416). */
   | "RANGE_INVALID"
-  /** The store holds something that cannot be right: a damaged object. */
+  /** An object in the store is damaged. */
   | "STORE_DAMAGED"
-  /** There is no room left in the store: the disk is full. Nothing was written. */
+  /** The store's disk is full. Nothing was written. */
   | "STORE_FULL"
-  /** The store did not answer, refused, ignores conditional writes, or was written by a later version of Stowage. */
+  /**
+   * The store did not answer, refused a request, ignores the conditions of writes, or was written by a later version of
+   * Stowage.
+   */
   | "STORE_UNAVAILABLE"
-  /** By the settings this tag never moves and is never removed. */
+  /** The settings forbid to move or remove this tag. */
   | "TAG_IMMUTABLE"
-  /** A client that was silent for too long, or a load that took too long. */
+  /** A client was silent for too long, or a load took too long. */
   | "TIMED_OUT";
 
-/** Every code that a `StowageError` can have. More may come; none changes its meaning. */
+/** Every code that a `StowageError` can have. Later versions may add codes. The meaning of a code never changes. */
 export type ErrorCode = OciErrorCode | OwnErrorCode;
 
-/** Of each code: may another try go better? What is wrong with an archive, or with who asks, stays wrong. */
+/** Can another try succeed after this error? A wrong archive or a wrong request stays wrong. */
 const transience: Readonly<Record<ErrorCode, boolean>> = {
   ARCHIVE_INVALID: false,
   BLOB_UNKNOWN: false,
@@ -83,19 +86,19 @@ const transience: Readonly<Record<ErrorCode, boolean>> = {
   UNSUPPORTED: false,
 };
 
-/** Is what failed with this code worth another try? */
+/** Can another try succeed after an error with this code? */
 export function isTransient(code: ErrorCode): boolean {
   return transience[code];
 }
 
-/** Is it one of our codes, where an answer says that it is? */
+/** Is the value from an answer one of Stowage's codes? */
 export function isErrorCode(value: unknown): value is ErrorCode {
   return typeof value === "string" && Object.hasOwn(transience, value);
 }
 
-/** What an error knows besides its message. */
+/** The facts about an error besides its message. */
 export interface StowageErrorOptions {
-  /** What went wrong beneath, if anything did. */
+  /** The error behind this error, if there is one. */
   readonly cause?: unknown;
   /** Machine-readable facts for the `detail` of an OCI error body: what was found, what was expected. */
   readonly detail?: Readonly<Record<string, unknown>>;
@@ -120,11 +123,11 @@ export class StowageError extends Error {
   }
 }
 
-/** What a limit is, and what exceeded it. */
+/** A limit, and the value that exceeded it. */
 export interface Excess extends Readonly<Record<string, unknown>> {
   /** The setting that sets the limit, such as `maxBlobBytes`, if one does. */
   readonly limit?: string;
-  /** What was found, if it is known. */
+  /** The value that was found, if it is known. */
   readonly found?: unknown;
   /** The limit. */
   readonly expected: number;
@@ -147,8 +150,8 @@ export function messageOf(error: unknown): string {
 }
 
 /**
- * Escapes what is not seen in a line of text: control characters, line ends, and marks that change the direction of writing.
- * In JSON the escapes mean the same characters.
+ * Escapes invisible characters: control characters, line ends, and marks that change the direction of writing. In JSON
+ * the escapes mean the same characters.
  */
 export function printable(text: string): string {
   return text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (character) =>
@@ -156,12 +159,12 @@ export function printable(text: string): string {
   );
 }
 
-/** As `printable`, of a text of several lines. */
+/** As `printable`, for a text of several lines. */
 export function printableLines(text: string): string {
   return text.split("\n").map(printable).join("\n");
 }
 
-/** A client's text for a message: in quotes, printable, and cut to a length. */
+/** Puts a client's text into a message: in quotes, printable, and cut to a length. */
 export function quote(text: string, maxLength = 300): string {
   return printable(JSON.stringify(text.length <= maxLength ? text : `${text.slice(0, maxLength)}…`));
 }

@@ -1,8 +1,8 @@
 /**
- * What the package offers to other programs: the service as a Hono app, loading without a service, and stores by their URLs.
- * Each kind of store has an entry of its own, so that a bundle for one platform has no code for the others.
+ * The package's public interface: the service as a Hono app, loading without a service, and stores by their URLs. Each
+ * kind of store has its own entry, so that a bundle for one platform has no code for the others.
  *
- * To read images, ask the app by the distribution specification: `createApp(…).request("/v2/…")`.
+ * To read images, send requests of the distribution specification to the app: `createApp(…).request("/v2/…")`.
  */
 export type { Access, AccessRules, Action, Grant, Token } from "./auth/access.ts";
 export type { Clock } from "./clock.ts";

@@ -1,46 +1,55 @@
-/** How much a load may take, as far as settings decide it; other buffers have their caps beside them. */
+/** The limits that settings can change. All other limits are defined beside their code. */
 
 /**
- * What a service or a load may take. A limit that is exceeded is the error `LIMIT_EXCEEDED`; one of time is `TIMED_OUT`, and
- * one load too many `TOOMANYREQUESTS`.
+ * The limits of a service or a load. Above a limit, the error is `LIMIT_EXCEEDED`. For a limit of time it is
+ * `TIMED_OUT`, and for one load too many `TOOMANYREQUESTS`.
  */
 export interface Limits {
-  /** Bytes of bodies that the process holds at once: those of loads while they wait for the store, parts, and JSON. */
+  /** Bytes of bodies that the process holds at once: bodies of loads that wait for the store, parts, and JSON. */
   readonly maxBufferBytes: number;
   /**
-   * Bytes of one manifest, of an archive's `index.json` or `manifest.json`, or of a docker-archive's config. Of indexes inside
-   * one another four times as many.
+   * Bytes of one manifest, of an archive's `index.json` or `manifest.json`, or of a docker-archive's config. All
+   * indexes inside one another may have four times as many together.
    */
   readonly maxManifestBytes: number;
   /** Entries of an archive, directories included. */
   readonly maxEntries: number;
   /** Levels of indexes inside indexes. */
   readonly maxIndexDepth: number;
-  /** Bytes of a tarball as it comes, compressed or not. */
+  /** Bytes of a tarball as it is sent, compressed or not. */
   readonly maxBodyBytes: number;
   /** Bytes of one file in an archive, such as a layer. */
   readonly maxBlobBytes: number;
-  /** Loads at once, and as many parts of uploads. One more waits ten seconds for its turn. */
+  /**
+   * Loads at the same time. Parts of uploads have a separate limit of the same size. One load more waits ten seconds
+   * for its turn.
+   */
   readonly maxLoads: number;
-  /** Seconds for which a client may send nothing while more of its body is awaited. */
+  /** Seconds for which a client may be silent in the middle of its body. */
   readonly maxIdleSeconds: number;
-  /** Seconds for a whole load, or any other body: who sends a byte now and then is never silent, and holds its share. */
+  /**
+   * Seconds for a whole load, or any other body. A client that sends one byte now and then is never silent, but holds
+   * its share.
+   */
   readonly maxLoadSeconds: number;
-  /** Bytes of an archive's extended headers and long names together; of one of them 1 MiB are allowed. */
+  /** Bytes of all extended headers and long names of an archive. One of them may have 1 MiB. */
   readonly maxPaxBytes: number;
-  /** Bytes that come out of a compressed body for each byte of it, once 64 MiB have come out. */
+  /** Bytes of output for each byte of a compressed body. Checked only after 64 MiB of output. */
   readonly maxExpansionRatio: number;
-  /** Bytes that come out of a compressed body. */
+  /** Bytes of output of a compressed body. */
   readonly maxExpandedBytes: number;
 }
 
-/** Those of a load by itself. The others are a service's: memory comes from a budget, and time ends by a signal. */
+/**
+ * The limits of a load without a service. The other limits belong to a service: a budget limits memory, and a signal
+ * limits time.
+ */
 export type LoadLimits = Omit<Limits, "maxBufferBytes" | "maxLoads" | "maxIdleSeconds" | "maxLoadSeconds">;
 
 /**
- * The limits where none are given. Bytes and time are meant to stop what will never end, not what is large: a layer may have
- * what S3 takes in 10,000 parts of which six fit into the memory, six hours are 27 GB at 10 Mbit/s, and an engine that
- * saves a large image says nothing for minutes.
+ * The default limits. They should stop work that never ends, and not large work. A layer may have as many bytes as S3
+ * takes in 10,000 parts, if six parts fit into the memory. Six hours are 27 GB at 10 Mbit/s. An engine that saves a
+ * large image can be silent for minutes.
  */
 export const defaultLimits: Limits = {
   maxBufferBytes: 64 * 1024 * 1024,
@@ -57,7 +66,7 @@ export const defaultLimits: Limits = {
   maxExpandedBytes: 256 * 1024 * 1024 * 1024,
 };
 
-/** The limits that are given, and the default of every other. An explicit `undefined` is not given either. */
+/** Adds the default of each limit that is missing or `undefined`. */
 export function completeLimits(given: { readonly [limit in keyof Limits]?: number | undefined } = {}): Limits {
   return {
     maxBufferBytes: given.maxBufferBytes ?? defaultLimits.maxBufferBytes,
@@ -75,17 +84,22 @@ export function completeLimits(given: { readonly [limit in keyof Limits]?: numbe
   };
 }
 
-/** Bytes of one repository's index, as it is read. */
+/** Bytes of one repository's index when it is read. */
 export const maxIndexBytes = 32 * 1024 * 1024;
 
-/** Bytes that its entries may take: some 100,000 tags. The rest is for what racing writers leave for each other. */
+/**
+ * Bytes of the entries of an index: about 100,000 tags. The rest of `maxIndexBytes` is for the notes of racing writers
+ * to each other.
+ */
 export const maxEntriesBytes = 24 * 1024 * 1024;
 
-/** Images, names or layers that one archive may list: each is in the receipt, or a few bytes of the archive stand for it. */
+/**
+ * Images, names or layers that one archive may list. Each is in the receipt, or takes only a few bytes of the archive.
+ */
 export const maxNamed = 10_000;
 
-/** Places in which the indexes of an archive may name manifests that are kept in mind: absent ones, and referrers. */
+/** Places in the indexes of an archive that name absent manifests or referrers. The load remembers these places. */
 export const maxPlaces = 20_000;
 
-/** Steps of one load that are made one after the other, and items of a list in its receipt. */
+/** Steps of one load that run one after the other, and items of a list in its receipt. */
 export const maxListed = 1000;

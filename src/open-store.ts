@@ -1,4 +1,4 @@
-/** Opens the store that a URL names. Loads only the code of that kind of store: the AWS SDK takes a quarter of a second. */
+/** Opens the store of a URL. Loads only the code for that kind of store: loading the AWS SDK takes 0.25 s. */
 import { StowageError } from "./errors.ts";
 import { type Settings, variablesOf } from "./settings/settings.ts";
 import type { ObjectStore } from "./storage/object-store.ts";

@@ -1,7 +1,7 @@
 /**
- * Zstandard, one frame after the other (RFC 8878, section 3). The frames are told apart here for two reasons. If one chunk has
- * several frames, Node's own decompressor stops without an error after the first. And fzstd allocates any window that a frame
- * claims, up to 2 GiB.
+ * Decompresses Zstandard, one frame after the other (RFC 8878, section 3). This file finds the frames itself, for two
+ * reasons. Node's decompressor stops after the first of several frames in one chunk, without an error. And fzstd
+ * allocates any window that a frame claims, up to 2 GiB.
  */
 import { Buffer } from "node:buffer";
 import { Transform } from "node:stream";
@@ -14,20 +14,30 @@ import type { ByteReader } from "../streams/byte-reader.ts";
 import { through } from "../streams/through.ts";
 import { expectZeros } from "./trailing-zeros.ts";
 
-/** The native decoder takes as much as the `zstd` command. fzstd moves its whole window with each block, so it gets less. */
+/**
+ * The largest windows. The native decoder accepts the same as the `zstd` command. fzstd moves its whole window with
+ * each block, so its limit is lower.
+ */
 const maxWindowLog = 27;
 const maxFzstdWindowLog = 23;
-/** Measured: at the default of 16 KiB it is four times as slow. */
+/** Measured: the default of 16 KiB is four times as slow. */
 const outputChunkBytes = 256 * 1024;
 
-/** Frames of one body. Each takes a decoder of its own, a fifth of a millisecond. Parallel writers make a frame for some MiB. */
+/**
+ * Frames of one body. Each frame has its own decoder, which takes 0.2 ms. Parallel writers make one frame for some MiB.
+ */
 const maxFrames = 50_000;
-/** Frames between two turns of the event loop: a decoder such as Deno's, which works synchronously, would let in nothing else. */
+/**
+ * Frames between two turns of the event loop. A decoder that works synchronously, such as Deno's, would otherwise stop
+ * all other requests.
+ */
 const framesInTurn = 100;
-/** The least that one call of the decoder gets: a block can have three bytes. */
+/** One call of the decoder gets at least this many bytes: a block can have only three. */
 const inputChunkBytes = 16 * 1024;
 
-/** The window of frames of the usual levels, up to 19. It is held from the first frame on, even if that one needs less. */
+/**
+ * The window of the levels up to 19. This much memory is held from the first frame on, even if that frame needs less.
+ */
 const usualWindowBytes = 2 ** 23;
 
 const cannot = "Cannot decompress the zstd body";
@@ -38,12 +48,12 @@ export function isZstd(head: Uint8Array): boolean {
   return head.length >= 4 && isMagic(uint32(head, 0));
 }
 
-/** Waits until a window of this many bytes may be held. Asked once, before the first byte comes out. */
+/** Waits for the memory of a window. Called once, before the first byte comes out. */
 export type HoldWindow = (bytes: number) => Promise<Release>;
 
 /**
- * Yields the content of all frames; zeros may follow them. Throws `ARCHIVE_INVALID`, `LIMIT_EXCEEDED` for a window that is
- * too large, or larger than what is held since the first frame.
+ * Yields the content of all frames. Zeros may follow the frames. Throws `ARCHIVE_INVALID`. Throws `LIMIT_EXCEEDED` if a
+ * window is above the limit, or larger than the memory that was held for the first frame.
  */
 export async function* decompressZstd(reader: ByteReader, holdWindow?: HoldWindow): AsyncGenerator<Uint8Array> {
   let heldBytes = 0;
@@ -82,7 +92,10 @@ async function readFrameHeader(reader: ByteReader): Promise<Uint8Array> {
   return header;
 }
 
-/** All bytes of one frame: header, blocks and checksum. Some decoders take a frame that is cut short for whole. */
+/**
+ * All bytes of one frame: header, blocks and checksum. A frame that is cut short throws here, because some decoders
+ * accept it.
+ */
 async function* readFrame(header: Uint8Array, reader: ByteReader): AsyncGenerator<Uint8Array> {
   const flags = header[4] ?? 0;
   yield header;
@@ -98,7 +111,7 @@ async function* readFrame(header: Uint8Array, reader: ByteReader): AsyncGenerato
   if (hasChecksum) yield await readExactly(reader, 4);
 }
 
-/** The same bytes in larger chunks: otherwise the header of a block and its content would each be a call of the decoder. */
+/** Joins chunks. Otherwise the header and the content of each block would be two calls of the decoder. */
 async function* gathered(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let chunks: Uint8Array[] = [];
   let bytes = 0;
@@ -127,7 +140,7 @@ function isSingleSegment(flags: number): boolean {
   return (flags & 0x20) !== 0;
 }
 
-/** The header of a frame says how far back the frame may refer. The decoder must hold that much. */
+/** The size of the window in a frame's header. The decoder must hold a window in memory. */
 function windowBytesOf(header: Uint8Array): number {
   const flags = header[4] ?? 0;
   if (isSingleSegment(flags)) {
@@ -145,9 +158,9 @@ function checkWindow(windowBytes: number, maxWindowBytes: number, why = ""): voi
   throw limitExceeded(`${cannot}: it needs a window of ${windowBytes} bytes${why}`, { found: windowBytes, expected });
 }
 
-/** Node has a native decoder from 22.15 on; elsewhere one in JavaScript does, at a third of its speed. */
+/** Uses Node's native decoder (from Node 22.15 on), or else a decoder in JavaScript at a third of its speed. */
 function decodeFrame(frame: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  if (!hasNativeZstd(zlib)) return through(frame, createFzstdTransform(), explain); // block by block: each may take long
+  if (!hasNativeZstd(zlib)) return through(frame, createFzstdTransform(), explain); // in blocks: each may take long
   const decoder = zlib.createZstdDecompress({
     chunkSize: outputChunkBytes,
     params: { [zlib.constants.ZSTD_d_windowLogMax]: maxWindowLog },
@@ -163,7 +176,7 @@ function createFzstdTransform(): Transform {
     } catch (error) {
       return done(new Error(messageOf(error)));
     }
-    setImmediate(done); // so that a hostile body does not keep everything else waiting
+    setImmediate(done); // a hostile body must not stop all other requests
   };
   const transform = new Transform({
     transform: (chunk: Uint8Array, _encoding, done) => attempt(() => void decoder.push(chunk), done),

@@ -1,6 +1,6 @@
 /**
- * Recognises a body by its first bytes, not by its Content-Type, and decompresses it. What comes out must be a tar: a body that
- * was compressed twice is refused.
+ * Recognises the format of a body by its first bytes, not by its Content-Type, and decompresses it. The result must be
+ * a tar. A body that was compressed twice is refused.
  */
 import { createGunzip } from "node:zlib";
 import { StowageError, limitExceeded, messageOf } from "../errors.ts";
@@ -13,8 +13,8 @@ import { blockBytes, hasTarChecksum } from "./tar-header.ts";
 import { bytesAfter, expectZeros, isZeros } from "./trailing-zeros.ts";
 
 /**
- * Reads the tar in `source`, which is plain, gzip or zstd. Throws `ARCHIVE_INVALID` for anything else, and, while it is
- * read, `LIMIT_EXCEEDED` if it expands to more than the limits allow.
+ * Returns the tar in `source`, which is plain, gzip or zstd. Throws `ARCHIVE_INVALID` for any other format. Reading the
+ * result throws `LIMIT_EXCEEDED` if the tar is larger than the limits allow.
  */
 export async function decompress(source: AsyncIterable<Uint8Array>, options: ExpandOptions): Promise<ByteReader> {
   const reader = new ByteReader(source);
@@ -24,22 +24,22 @@ export async function decompress(source: AsyncIterable<Uint8Array>, options: Exp
   return expectTar(new ByteReader(expand(reader, format, options)), `what the ${format} body holds`);
 }
 
-/** How much may come out of a body, and how to ask for the memory of its window. */
+/** The limits of a body's content, and how to wait for the memory of its window. */
 export interface ExpandOptions extends Pick<Limits, "maxExpansionRatio" | "maxExpandedBytes"> {
   readonly holdWindow?: HoldWindow | undefined;
   /**
-   * Counts the bytes as they came, if the body that is decompressed here was decoded before: two steps, each within the ratio,
-   * would expand by its square. Without it the bytes that are decompressed are counted.
+   * Counts the bytes that were received. Needed if the body was already decoded once: two decodings, each within the
+   * ratio, could together expand the body by the square of the ratio. By default the bytes before this decompression
+   * are counted.
    */
   readonly received?: Meter | undefined;
 }
 
-/** What a body can be compressed with. */
 export type CompressionFormat = "gzip" | "zstd";
 
 /**
- * The content of what was compressed in this format. Throws `ARCHIVE_INVALID` if it is damaged, cut short, or goes on after
- * its end, and `LIMIT_EXCEEDED`.
+ * Decompresses the format. Reading the result throws `ARCHIVE_INVALID` if the data is damaged, cut short or followed by
+ * other bytes, and `LIMIT_EXCEEDED`.
  */
 export function expand(reader: ByteReader, format: CompressionFormat, options: ExpandOptions): WatchedSource {
   const content = format === "gzip" ? decompressGzip(reader) : decompressZstd(reader, options.holdWindow);
@@ -62,7 +62,7 @@ async function expectTar(reader: ByteReader, what: string): Promise<ByteReader> 
   throw notAnArchive(head, what);
 }
 
-/** Empty archives are zeros. */
+/** Is this the first block of a tar? An empty tar begins with zeros. */
 function isTar(head: Uint8Array): boolean {
   return head.length === blockBytes && (isZeros(head) || hasTarChecksum(head));
 }
@@ -77,7 +77,7 @@ const matches =
   (_, text) =>
     pattern.test(text);
 
-/** Formats that the refusal names: people try them. */
+/** Formats that users try. The error names them. */
 const refusedFormats: readonly (readonly [name: string, recognise: Recognise])[] = [
   ["it is gzip-compressed, once more", isGzip],
   ["it is zstd-compressed, once more", isZstd],
@@ -118,7 +118,7 @@ export async function* decompressGzip(reader: ByteReader): AsyncGenerator<Uint8A
   const input = new Input(reader);
   try {
     yield* through(input.chunks(), gunzip, explain);
-    // gunzip ends without an error at a zero behind a member. It may already hold a part of the bytes that follow.
+    // gunzip ends without an error at a zero behind a member. By then it may have taken bytes behind that zero.
     await input.settled();
     if (input.nonZeroBytes > gunzip.bytesWritten) throw bytesAfter(endOfGzip);
     await expectZeros(reader, endOfGzip);
@@ -133,19 +133,19 @@ function explain(error: unknown): StowageError {
   return new StowageError("ARCHIVE_INVALID", message, { cause: error });
 }
 
-/** What Deno's zlib says when it goes on after zeros and finds another member. */
+/** Deno's zlib throws this error if another member follows zeros. */
 function isPastEnd(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "ERR_STREAM_PUSH_AFTER_EOF";
 }
 
 const endOfGzip = "the end of the gzip stream";
 
-/** What is given to the decompressor. */
+/** The input of the decompressor. */
 class Input {
   readonly #source: AsyncIterator<Uint8Array, unknown>;
   #last: Promise<IteratorResult<Uint8Array, unknown>> | undefined;
   #bytes = 0;
-  /** Bytes that have been given, without the zeros at the end. */
+  /** Bytes that the decompressor has got, without the zeros at the end. */
   nonZeroBytes = 0;
 
   constructor(reader: ByteReader) {
@@ -164,13 +164,13 @@ class Input {
     }
   }
 
-  /** Waits for the chunk that the decompressor asked for last: it may not wait for that chunk any more. */
+  /** Waits for the chunk that the decompressor requested last. The decompressor itself may not wait for that chunk. */
   async settled(): Promise<void> {
     await this.#last;
   }
 }
 
-/** The ratio counts once this many bytes have come out: the zeros that fill up a small tar compress very well. */
+/** The ratio is checked only above this many bytes of output. The zeros that fill up a small tar compress very well. */
 const freeBytes = 64 * 1024 * 1024;
 
 /** Counts bytes. */
@@ -178,7 +178,7 @@ export interface Meter {
   readonly bytes: number;
 }
 
-/** Throws `LIMIT_EXCEEDED` if this number of bytes is more than the limits allow a compressed body to expand to. */
+/** Throws `LIMIT_EXCEEDED` if a compressed body may not expand to this many bytes. */
 function checkExpansion(
   bytes: number,
   received: Meter,

@@ -1,4 +1,4 @@
-/** Paths in an archive. A name that readers could understand in different ways is refused. */
+/** Paths in an archive. If two programs could read a name as two different paths, the name is refused. */
 import { limitExceeded, quote } from "../errors.ts";
 import { invalidTar } from "./tar-header.ts";
 
@@ -6,9 +6,9 @@ import { invalidTar } from "./tar-header.ts";
 const maxPathLength = 4096;
 
 /**
- * The path that a name means: `./blobs//sha256/` is `blobs/sha256`. Throws `ARCHIVE_INVALID` if the name is absolute, except
- * `/sha256:<hex>.tar`, or has a `..`, a backslash or a zero byte in it, and `LIMIT_EXCEEDED` if it is too long. `where` names
- * the entry's place in messages.
+ * The path of an entry's name: `./blobs//sha256/` is `blobs/sha256`. Throws `ARCHIVE_INVALID` for an absolute name
+ * (except `/sha256:<hex>.tar`), and for a name with `..`, a backslash or a zero byte. Throws `LIMIT_EXCEEDED` for a
+ * name that is too long. `where` names the entry's place in messages.
  */
 export function entryPath(name: string, where: string): string {
   checkLength(name, "path");
@@ -18,7 +18,7 @@ export function entryPath(name: string, where: string): string {
   return resolvePath(relative) ?? "";
 }
 
-/** How imgutil names the layers of images that Buildpacks build. No reader takes such a path for another. */
+/** imgutil uses this name for layers of images that Buildpacks build. All programs read it as the same path. */
 const absoluteLayer = /^\/sha256:[0-9a-f]{64}\.tar$/;
 
 function problemOf(name: string): string | undefined {
@@ -29,7 +29,7 @@ function problemOf(name: string): string | undefined {
   return undefined;
 }
 
-/** Returns a path or the target of a link. Throws `LIMIT_EXCEEDED` if it is too long to be taken apart. */
+/** Returns a path or the target of a link. Throws `LIMIT_EXCEEDED` if it is too long. */
 export function checkLength(text: string, what: string): string {
   if (text.length <= maxPathLength) return text;
   const start = quote(text.slice(0, 100));
@@ -40,8 +40,8 @@ export function checkLength(text: string, what: string): string {
 }
 
 /**
- * The path that `path` means in `folder`, which is itself such a path, or empty for the top of the archive. Undefined if
- * it leads out of the archive, as any absolute path does.
+ * Resolves `path` from `folder`, which is a path in the archive, or empty for the top. Undefined if the result is
+ * outside of the archive. Absolute paths are outside.
  */
 export function resolvePath(path: string, folder = ""): string | undefined {
   if (path.startsWith("/")) return undefined;
@@ -54,7 +54,7 @@ export function resolvePath(path: string, folder = ""): string | undefined {
   return segments.join("/");
 }
 
-/** The folder that a path lies in, empty for the top of the archive. */
+/** The folder of a path. Empty for the top of the archive. */
 export function folderOf(path: string): string {
   return path.slice(0, Math.max(0, path.lastIndexOf("/")));
 }

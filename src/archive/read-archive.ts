@@ -1,9 +1,9 @@
 /**
- * Reads a tarball from front to back, once. The entries come out in the order in which they arrive, each with its body as a
- * stream. The archive is read, and its sender sends, no faster than the entries are taken.
+ * Reads a tarball once, from front to back. The entries come in the order of the archive, each with its body as a
+ * stream. The archive is read only as fast as the caller takes the entries. So a slow caller slows the sender down.
  *
- * Libraries that read tars take half a number for a number, pass over bytes behind the end, and read extended headers of any
- * size. None of that may pass here.
+ * Stowage has its own reader because libraries accept too much: a number that is cut short, bytes behind the end, and
+ * extended headers of any size.
  */
 import { StowageError, limitExceeded, quote } from "../errors.ts";
 import type { Limits } from "../limits.ts";
@@ -16,14 +16,17 @@ import { expectZeros, isZeros } from "./trailing-zeros.ts";
 
 export interface ArchiveEntry {
   /**
-   * The path in the archive, without `.` and `..`, and with no slash in front or behind. Only a directory's may be empty,
-   * and a volume's label has none.
+   * The path in the archive, without `.` and `..`, and without a slash at its start and end. Empty for the top
+   * directory and for a volume's label.
    */
   readonly path: string;
   readonly type: EntryType;
-  /** The target of a `symlink`, from its own folder, or of a `link` (a hard link), from the top of the archive. */
+  /**
+   * The target of a `symlink`, relative to the link's folder, or of a `link` (a hard link), relative to the top of the
+   * archive.
+   */
   readonly linkTarget: string | undefined;
-  /** The name of a volume. It is no path, even if it looks like one. */
+  /** The name of a volume. It is not a path, even if it looks like one. */
   readonly label?: string;
   /** Length of the body in bytes. */
   readonly size: number;
@@ -31,7 +34,7 @@ export interface ArchiveEntry {
   readonly body: PeekableBytes;
 }
 
-/** By the flag in the header. Others are `unknown`. */
+/** The types by the flag in the header. All other flags are `unknown`. */
 const types = {
   "0": "file",
   "1": "link",
@@ -51,9 +54,13 @@ const typesWithBody: ReadonlySet<EntryType> = new Set<EntryType>(["file", "conti
 export interface ReadArchiveOptions extends ExpandOptions, Pick<Limits, "maxEntries" | "maxPaxBytes"> {}
 
 /**
- * Yields the entries of a tarball, plain or compressed (POSIX.1-2001 "pax", with ustar's, GNU's and V7's variants).
- * Throws `ARCHIVE_INVALID` if it is none, is damaged or cut short, leads out of itself, or goes on after its end,
- * `UNSUPPORTED` for sparse files and archives of several volumes, and `LIMIT_EXCEEDED`.
+ * Yields the entries of a tarball, plain or compressed (POSIX.1-2001 "pax", with the variants of ustar, GNU and V7).
+ * Throws:
+ *
+ * - `ARCHIVE_INVALID` if the input is not a tarball, is damaged or cut short, has bytes behind its end, or has a path
+ *   that leads out of the archive;
+ * - `UNSUPPORTED` for sparse files and archives of several volumes;
+ * - `LIMIT_EXCEEDED`.
  */
 export async function* readArchive(
   source: AsyncIterable<Uint8Array>,
@@ -90,17 +97,17 @@ export async function* readArchive(
     if (extensions.arePending) throw invalidTar(whereIs(last), "an extended header stands before no entry");
     await expectZeros(reader, "the end of the tar");
   } finally {
-    // Not awaited: a source that stalls answers only when it goes on.
+    // Not awaited: a stalled source would not answer.
     reader.close().catch(() => undefined);
   }
 }
 
-/** Names a place in messages by the entry before it. */
+/** Names a place in messages by the entry before that place. */
 function whereIs(last: string | undefined): string {
   return last === undefined ? "its first entry" : `what follows ${quote(last)}`;
 }
 
-/** The next header, or undefined at the block of zeros that ends a tar: without it, one cut between entries looks whole. */
+/** The next header. Undefined at the block of zeros that ends a tar. A tar without that block was cut short. */
 async function readHeader(reader: ByteReader, last: string | undefined): Promise<TarHeader | undefined> {
   const block = await reader.read(blockBytes);
   if (block.length < blockBytes) throw cutShortAfter(last, reader.position, blockBytes - block.length);
@@ -110,8 +117,8 @@ async function readHeader(reader: ByteReader, last: string | undefined): Promise
 function toEntry({ name, typeFlag, size, linkTarget }: TarHeader, where: string): Omit<ArchiveEntry, "body"> {
   if (typeFlag === "S") throw sparse(where);
   if (typeFlag === "M") throw unsupportedTar(where, "it goes on from another volume; expected an archive in one piece");
-  const hasNames = typeFlag === "D"; // a directory's, for GNU's incremental backups
-  const isDirectory = hasNames || (typeFlag === "0" && name.endsWith("/")); // the latter as V7 writes them
+  const hasNames = typeFlag === "D"; // a directory of GNU's incremental backups, whose body has names
+  const isDirectory = hasNames || (typeFlag === "0" && name.endsWith("/")); // V7 marks a directory by the slash
   const type = isDirectory ? "directory" : isKnownType(typeFlag) ? types[typeFlag] : "unknown";
   if (type === "volume-label") return { path: "", type, size, linkTarget: undefined, label: name };
   const path = entryPath(name, where);

@@ -1,16 +1,20 @@
 /**
- * Headers that stand before an entry's own header, and say what does not fit there: pax's extended headers, and GNU's long
- * names. Each is read whole into memory. So there is a cap for one and another for all of an archive.
+ * Reads the headers that come before an entry's own header: pax's extended headers and GNU's long names. They hold
+ * values that do not fit into the own header. Each is read whole into memory, so one has a limit, and all of an archive
+ * together have another.
  */
 import { type StowageError, limitExceeded, quote } from "../errors.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { checkLength } from "./entry-path.ts";
 import { type TarHeader, decodeText, invalidTar, unsupportedTar } from "./tar-header.ts";
 
-/** Bytes of one extension. Go's own reader takes as many. They are parsed in one go, which takes a few milliseconds. */
+/**
+ * Bytes of one extension. Go's tar reader has the same limit. An extension is parsed in one step, which takes a few
+ * milliseconds.
+ */
 const maxExtensionBytes = 1024 * 1024;
 
-/** What an extension says in place of the entry's own header. */
+/** The values of an extension. They replace those of the entry's own header. */
 export interface TarExtension {
   readonly name?: string;
   readonly linkTarget?: string;
@@ -18,43 +22,45 @@ export interface TarExtension {
   readonly size?: number;
 }
 
-/** pax's header for one entry (`X` in Solaris), pax's for all that follow, and GNU's long name and long target of a link. */
+/**
+ * `x` is pax's header for one entry (`X` in Solaris), `g` pax's header for all later entries, `L` GNU's long name, `K`
+ * GNU's long target of a link.
+ */
 const extensionFlags = "xXgLK";
 
 export function isTarExtension({ typeFlag }: TarHeader): boolean {
   return extensionFlags.includes(typeFlag);
 }
 
-/** The extensions of one archive. They are read as they come, and belong to the next entry. */
+/** The extensions of one archive. Each belongs to the next entry, except pax's global header. */
 export class TarExtensions {
   readonly #maxBytes: number;
   readonly #pending = new Map<string, TarExtension>();
   #bytes = 0;
 
-  /** `maxBytes` are those of all extensions of the archive (`maxPaxBytes`). */
+  /** `maxBytes` limits all extensions of the archive together (`maxPaxBytes`). */
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
   }
 
-  /** Does an extension wait for its entry? */
+  /** Has an extension been read whose entry has not come yet? */
   get arePending(): boolean {
     return this.#pending.size > 0;
   }
 
   /**
-   * Reads the body of an extension.
-   * Throws `ARCHIVE_INVALID` if it is malformed or the second of its kind before one entry, `UNSUPPORTED` if it makes the
-   * entry a sparse file, and `LIMIT_EXCEEDED`.
+   * Reads the body of an extension. Throws `ARCHIVE_INVALID` if it is malformed, or if the entry has another extension
+   * of the same kind. Throws `UNSUPPORTED` for a sparse file, and `LIMIT_EXCEEDED`.
    */
   async read({ typeFlag, size }: TarHeader, body: AsyncIterable<Uint8Array>, where: string): Promise<void> {
     const kind = typeFlag === "X" ? "x" : typeFlag;
     if (this.#pending.has(kind)) throw invalidTar(where, `two extended headers of type "${typeFlag}" stand in a row`);
     this.#checkBytes(size, where);
     const extension = parseExtension(kind, await collectBytes(body, size), where);
-    if (kind !== "g") this.#pending.set(kind, extension); // a global header waits for no entry
+    if (kind !== "g") this.#pending.set(kind, extension); // a global header belongs to no single entry
   }
 
-  /** What the extensions say of the next entry. Throws `ARCHIVE_INVALID` if pax's and GNU's say different things. */
+  /** The values of the extensions for the next entry. Throws `ARCHIVE_INVALID` if pax's and GNU's values differ. */
   next(where: string): TarExtension {
     const { K: target, L: name, x: pax } = Object.fromEntries(this.#pending);
     this.#pending.clear();
@@ -84,7 +90,10 @@ export class TarExtensions {
   }
 }
 
-/** If they differ, GNU's tar goes by pax's, Go's reader by GNU's, and others by the first or the last. */
+/**
+ * Throws if the two values differ: GNU's tar would use pax's, Go's reader GNU's, and other programs the first or the
+ * last.
+ */
 function checkSame(pax: string | undefined, gnu: string | undefined, where: string): void {
   if (pax === undefined || gnu === undefined || pax === gnu) return;
   const found = `pax's extended header says ${quote(pax, 100)}, and GNU's ${quote(gnu, 100)}`;
@@ -106,8 +115,9 @@ function withoutZeros(bytes: Uint8Array): string {
 }
 
 /**
- * `<length> <key>=<value>\n`, again and again; the length counts the whole record in bytes. Keys are compared as bytes, and
- * values decoded last: a header of a mebibyte can have 200,000 records, and an archive dozens of such headers.
+ * Parses records `<length> <key>=<value>\n`. The length is that of the whole record in bytes. Keys are compared as
+ * bytes, and only the last value of a key is decoded: a header of 1 MiB can have 200,000 records, and an archive can
+ * have dozens of such headers.
  */
 function parsePax(bytes: Uint8Array, where: string): TarExtension {
   const values = new Map<string, Uint8Array>();
@@ -122,7 +132,7 @@ function parsePax(bytes: Uint8Array, where: string): TarExtension {
   }
   const [name, linkTarget, size] = ["path", "linkpath", "size"].map((key) => decodeText(values.get(key) ?? noBytes));
   return {
-    ...(name && { name: checkLength(name, "path") }), // empty: what the entry's own header says counts again
+    ...(name && { name: checkLength(name, "path") }), // an empty value restores the own header's value
     ...(linkTarget && { linkTarget: checkLength(linkTarget, "link's target") }),
     ...(size && { size: parseSize(size, where) }),
   };
@@ -133,9 +143,9 @@ const noBytes = new Uint8Array(0);
 interface KnownKey {
   readonly name: string;
   readonly bytes: Uint8Array;
-  /** Every key that begins so counts. */
+  /** Do all keys with this beginning match? */
   readonly isPrefix: boolean;
-  /** The entry is a sparse file, for any value of the key. */
+  /** Does the key, with any value, mark a sparse file? */
   readonly isSparse: boolean;
 }
 
@@ -151,7 +161,7 @@ const knownKeys: readonly KnownKey[] = [
   knownKey("SCHILY.realsize", { isSparse: true }),
 ];
 
-/** Digits of a record's length. A record is not longer than its header. */
+/** Digits of a record's length: a record is not longer than its header. */
 const maxLengthDigits = 7;
 
 /** The position of the space behind a record's length, and of the end of the record. */

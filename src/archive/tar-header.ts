@@ -1,11 +1,11 @@
 /**
- * One header block of a tar, read strictly: what readers of tars understand in different ways is refused.
+ * Reads one header block of a tar. If programs could read a value in different ways, the header is refused.
  *
  *     0 name 100 | 124 size 12 | 148 checksum 8 | 156 type 1 | 157 link's target 100 | 257 magic 6 | 345 prefix 155
  */
 import { StowageError } from "../errors.ts";
 
-/** Headers are one block long, bodies are filled up to whole blocks (POSIX.1-2001 "pax", 4.18). */
+/** A header is one block long. A body is filled up to whole blocks (POSIX.1-2001 "pax", 4.18). */
 export const blockBytes = 512;
 
 export interface TarHeader {
@@ -18,24 +18,27 @@ export interface TarHeader {
 }
 
 /**
- * Decodes a block of `blockBytes` (ustar's, GNU's or V7's, which has no magic). `where` names its place in messages.
- * Throws `ARCHIVE_INVALID` if its checksum or its size is wrong.
+ * Decodes a block of `blockBytes` in the format of ustar, GNU or V7 (which has no magic). `where` names its place in
+ * messages. Throws `ARCHIVE_INVALID` if the checksum or the size is wrong.
  */
 export function decodeHeader(block: Uint8Array, where: string): TarHeader {
   if (!hasTarChecksum(block)) throw invalidTar(where, "it is no header of a tar: its checksum is wrong");
   const name = textIn(block, 0, 100);
   const prefix = textIn(block, 257, 263) === "ustar" && block[262] === 0 ? textIn(block, 345, 500) : "";
-  const typeFlag = String.fromCharCode(block[156] || 0x30); // V7 and some after it leave a file's type out
+  const typeFlag = String.fromCharCode(block[156] || 0x30); // V7 and some later programs write no type for a file
   const size = numberIn(block.subarray(124, 136), where);
   return {
     name: prefix === "" ? name : `${prefix}/${name}`,
     typeFlag,
-    size: typeFlag === "5" ? 0 : size, // of a directory it says how much that may hold; all readers find no body
+    size: typeFlag === "5" ? 0 : size, // a directory has no body: its size limits its content
     linkTarget: textIn(block, 157, 257) || undefined,
   };
 }
 
-/** A header carries the sum of its own bytes; the eight that hold it count as spaces. Some old tars took them as signed. */
+/**
+ * Is the checksum right? It is the sum of the header's bytes, with its own eight bytes as spaces. Some old programs
+ * added the bytes as signed numbers.
+ */
 export function hasTarChecksum(block: Uint8Array): boolean {
   if (block.length < blockBytes) return false;
   let unsigned = 0;
@@ -49,12 +52,12 @@ export function hasTarChecksum(block: Uint8Array): boolean {
   return claimed === unsigned || claimed === signed;
 }
 
-/** The error that an archive is not as it should be at some place. */
+/** The error for an archive that is wrong at this place. */
 export function invalidTar(where: string, reason: string): StowageError {
   return new StowageError("ARCHIVE_INVALID", `Cannot read ${where} in the archive: ${reason}`);
 }
 
-/** The error that an archive is not one of a kind that is taken. */
+/** The error for an archive of a kind that Stowage does not accept. */
 export function unsupportedTar(where: string, reason: string): StowageError {
   return new StowageError("UNSUPPORTED", `Cannot read ${where} in the archive: ${reason}`);
 }
@@ -65,12 +68,14 @@ function textIn(block: Uint8Array, start: number, end: number): string {
   return decodeText(zero === -1 ? field : field.subarray(0, zero));
 }
 
-/** A byte order mark stays: it is part of a name, which is another without it. */
+/** Decodes UTF-8. A byte order mark stays: it is part of the name. */
 export function decodeText(bytes: Uint8Array): string {
   return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
 }
 
-/** Octal digits or, with the first bit set, a binary number in the rest of the bytes (GNU's and star's base-256). */
+/**
+ * Reads octal digits, or a binary number in the rest of the field if the first bit is set (base-256 of GNU and star).
+ */
 function numberIn(field: Uint8Array, where: string): number {
   const first = field[0] ?? 0;
   if (first < 0x80) {
@@ -84,7 +89,7 @@ function numberIn(field: Uint8Array, where: string): number {
   throw invalidTar(where, "its size is beyond 2^53 bytes");
 }
 
-/** Digits between spaces and zero bytes; none at all mean 0. */
+/** Reads the octal digits between spaces and zero bytes. A field without digits is 0. */
 function octalIn(field: Uint8Array): number | undefined {
   const [, digits] = /^[ \0]*([0-7]*)[ \0]*$/.exec(new TextDecoder("latin1").decode(field)) ?? [];
   return digits === undefined ? undefined : Number.parseInt(`0${digits}`, 8);

@@ -1,8 +1,11 @@
-/** Zeros may follow the end of a tar or of a compressed stream: they fill up a block or a tape. */
+/** Zeros may follow the end of a tar or of a compressed stream: programs fill up a block or a tape with zeros. */
 import { StowageError } from "../errors.ts";
 import type { ByteReader } from "../streams/byte-reader.ts";
 
-/** Reads to the end. Throws `ARCHIVE_INVALID` at the first byte that is not zero. `end` names what the zeros follow. */
+/**
+ * Reads to the end. Throws `ARCHIVE_INVALID` at the first byte that is not zero. `end` names the place before the zeros
+ * in messages.
+ */
 export async function expectZeros(reader: ByteReader, end: string): Promise<void> {
   for await (const chunk of reader.stream()) if (!isZeros(chunk)) throw bytesAfter(end);
 }

@@ -1,4 +1,4 @@
-/** Who may do what with which repositories. These rules know nothing of HTTP. */
+/** The rules of access: callers, actions and repositories. They do not depend on HTTP. */
 import { matchesPattern } from "../oci/tag-pattern.ts";
 
 /** What a token can allow. `load` adds images. `delete` removes manifests and tags. */
@@ -13,7 +13,7 @@ export interface Grant {
   readonly repositories: readonly string[];
 }
 
-/** A secret that clients show, and what it allows. */
+/** A secret of a client, with the rights that it gives. */
 export interface Token extends Grant {
   /** The name in the log. It is no secret. */
   readonly name: string;
@@ -31,7 +31,7 @@ export interface AccessRules {
 /** `anyone`: every client may do everything. */
 export type Access = AccessRules | "anyone";
 
-/** Does the grant allow the action with the repository? Without a repository: with any repository at all? */
+/** Does the grant allow the action with the repository? Without a repository: with at least one repository? */
 export function permits(grant: Grant, action: Action, repository?: string): boolean {
   if (!grant.actions.includes(action)) return false;
   return repository === undefined || grant.repositories.some((pattern) => matchesPattern(pattern, repository));

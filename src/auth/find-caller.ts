@@ -1,8 +1,8 @@
-/** Finds the caller that a secret belongs to. */
+/** Finds the caller by its secret. */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { type Access, type Grant, type Token, actions } from "./access.ts";
 
-/** Who sends a request, and what that caller may do. */
+/** The sender of a request, with its rights. */
 export interface Caller extends Grant {
   /** For the log: a token's name, `nobody` without a token, or `anyone` on a service without tokens. */
   readonly name: string;
@@ -13,8 +13,8 @@ export interface Caller extends Grant {
 const anyone: Caller = { name: "anyone", isKnown: false, actions, repositories: ["**"] };
 
 /**
- * The caller with this secret, or without a secret. Undefined for a wrong secret: a client that mistypes its secret gets an
- * error, and not the rights of a client without one.
+ * The caller with this secret, or without a secret. Undefined for a wrong secret: a client with a mistyped secret gets
+ * an error, and not the rights of a client without a token.
  */
 export function findCaller(access: Access, secret: string | undefined): Caller | undefined {
   if (access === "anyone") return anyone;
@@ -23,7 +23,7 @@ export function findCaller(access: Access, secret: string | undefined): Caller |
   return token === undefined ? undefined : { ...token, isKnown: true };
 }
 
-/** Compares with every token, also after a match, so that the time taken tells nothing about the tokens. */
+/** Compares with every token, also after a match. So the time reveals nothing about the tokens. */
 function findToken(tokens: readonly Token[], secret: string): Token | undefined {
   const digest = createHash("sha256").update(secret).digest();
   return tokens.reduce<Token | undefined>((found, token) => (hasDigest(token, digest) ? token : found), undefined);

@@ -7,7 +7,7 @@ import { type Action, type Token, actions } from "./access.ts";
 export interface ParsedTokens {
   /** Undefined for an empty setting. With an empty list, no client has a token. */
   readonly tokens: readonly Token[] | undefined;
-  /** One for each part that cannot be used. */
+  /** One problem for each part that cannot be used. */
   readonly problems: readonly string[];
 }
 
@@ -76,7 +76,10 @@ function readToken(entry: unknown, report: (problem: string) => void): Token | u
 const properties: ReadonlySet<string> = new Set(["name", "sha256", "actions", "repositories"]);
 const patternForm = 'a list of repository names, "*" in them for any part up to the next "/", "**" for any part at all';
 
-/** Digests of an empty secret, without and with a line's end: an unset variable in a script leads to them. */
+/**
+ * Digests of an empty secret, without and with a line end. They come from an unset variable in a script, and are
+ * refused.
+ */
 const emptyDigests = ["", "\n"].map((text) => createHash("sha256").update(text).digest("hex"));
 
 function isDigestOfSecret(value: unknown): value is string {

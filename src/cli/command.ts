@@ -1,4 +1,4 @@
-/** A command of the command line, and how commands check their arguments. */
+/** A command of the command line, and the checks of its arguments. */
 import { messageOf, StowageError } from "../errors.ts";
 import type { Environment } from "../settings/settings.ts";
 
@@ -36,11 +36,11 @@ export interface Output extends NodeJS.WritableStream {
 /** Exit codes of every command. */
 export const exitCodes = {
   ok: 0,
-  /** The command failed, or found something wrong. */
+  /** The command failed, or found an error in the store. */
   failed: 1,
   /** The arguments or the settings cannot be used. */
   usage: 2,
-  /** 128 and the number of the signal. */
+  /** 128 plus the number of the signal. */
   interrupted: 130,
   terminated: 143,
 } as const;
@@ -65,7 +65,7 @@ export function checkOneTarget({
   throw new StowageError("INPUT_INVALID", "found both --store and --to, expected one of them");
 }
 
-/** Parses a name of the command line. A bad name is wrong usage there (exit code 2), unlike a bad name in an archive. */
+/** Parses a name from the command line. Here a bad name is wrong usage (exit code 2). In an archive it is not. */
 export function readName<T>(text: string, parse: (text: string) => T): T {
   try {
     return parse(text);

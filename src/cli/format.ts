@@ -27,7 +27,7 @@ export function formatCount(count: number, singular: string, plural = `${singula
   return `${count} ${count === 1 ? singular : plural}`;
 }
 
-/** Names from an archive could contain control characters that steer a terminal. */
+/** Escapes control characters, because names from an archive could steer the terminal. */
 export { printableLines as printable } from "../errors.ts";
 
 /** Lays out rows in columns, two spaces apart. No line ends with spaces. */

@@ -73,14 +73,14 @@ Examples:
 
 function parseGrace(text: string): number {
   const graceMs = parseDuration(text);
-  if (graceMs !== undefined && graceMs > 0) return graceMs; // `checkGrace` knows the least
+  if (graceMs !== undefined && graceMs > 0) return graceMs; // `checkGrace` checks the minimum
   throw new StowageError(
     "INPUT_INVALID",
     `found --grace ${JSON.stringify(text)}, expected a time such as 90m, 24h or 7d`,
   );
 }
 
-/** Without a `grace` nothing is condemned. */
+/** The report as text. Without a `grace` nothing was condemned. */
 function describe(report: GarbageReport, url: string, isDryRun: boolean, grace: string | undefined): string {
   const { condemned, freed, waiting, kept, untied, postponed, undecided } = report;
   const verb = (word: string): string => (isDryRun ? `Would have ${word.toLowerCase()}` : word);

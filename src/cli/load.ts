@@ -83,7 +83,10 @@ Examples:
   },
 };
 
-/** A second file name is a mistake: a service would ignore it, because a load by that path has no name. */
+/**
+ * Parses the image's name. A second file name is a mistake: a service would ignore it, because a file name in the path
+ * gives no image name.
+ */
 function parseArgument(text: string): ImageName {
   const name = parseLoadPath(text);
   if (name !== undefined) return name;
@@ -93,7 +96,7 @@ function parseArgument(text: string): ImageName {
 
 /** A store, in this process, or a running service. */
 interface LoadTarget {
-  /** Host and port from which clients can pull the images, if they can. */
+  /** The host and port for pulls, if clients can pull. */
   readonly registry?: string | undefined;
   readonly load: (input: OpenInput, name: ImageName | undefined) => Promise<Receipt>;
 }

@@ -8,7 +8,7 @@ import { formatImage, formatImages } from "./list/format-images.ts";
 import { type ImageSource, openImageSource } from "./list/image-source.ts";
 import { type ListedImage, detailed, listEntries, maxDetailed, resolveEntries } from "./list/list-images.ts";
 
-/** Characters in a line of a terminal that does not say its width. A program that reads the output gets whole names. */
+/** Characters in a line if the terminal does not report its width. A program that reads the output gets whole names. */
 const usualColumns = 80;
 
 const usage = "[NAME[:TAG|@DIGEST]]";
@@ -122,7 +122,7 @@ function readWanted(text: string): Wanted {
   throw new StowageError("INPUT_INVALID", `found ${found} as a digest, expected at least its first 6 hex digits`);
 }
 
-/** Completes a digest that is cut short, as in the table, from the list of the repository. */
+/** Completes a short digest, as in the table, from the list of the repository. */
 async function wholeReference(source: ImageSource, repository: string, reference: string): Promise<string> {
   if (!/^sha256:[0-9a-f]{6,63}$/.test(reference)) return reference;
   const entries = await source.entries(repository);
@@ -137,7 +137,10 @@ async function wholeReference(source: ImageSource, repository: string, reference
   );
 }
 
-/** Fields are named as in a load's receipt. None may ever be removed. `whole` adds the layers. */
+/**
+ * The image as JSON, with the field names of a load's receipt. Scripts read these fields, so none may be removed.
+ * `whole` adds the layers.
+ */
 function toJson({ details, ...image }: ListedImage, { whole = false } = {}): object {
   if (details === undefined) return image;
   const { totalSize, platforms, created, layers, manifests } = details;

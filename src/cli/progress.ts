@@ -12,7 +12,7 @@ export interface Progress {
   advance(bytes: number): void;
   /** Starts again with bytes that are already done. They do not count for the rate. */
   startFrom(bytes: number): void;
-  /** All bytes are done. What follows takes time too. */
+  /** All bytes are done. The work after that takes time too. */
   finish(): void;
   /** Hides the bar during a write to the terminal. */
   hideDuring(write: () => void): void;
@@ -36,7 +36,7 @@ function startBar(stderr: Output, totalBytes: number | undefined): Progress {
     format: totalBytes === undefined ? "{text}" : "[{bar}] {text}",
     barsize: 24,
     clearOnComplete: true,
-    linewrap: true, // otherwise a kill would leave the terminal without wrapping; the lines are cut anyway
+    linewrap: true, // `false` turns wrapping off, also after a kill; lines are cut anyway
     gracefulExit: false, // the command ends by its signal
   });
   const payload = {
@@ -115,7 +115,7 @@ function startMeter(totalBytes: number | undefined): Meter {
   };
 }
 
-/** Passes a stream on, and reports the length of each chunk once the reader has taken it. */
+/** Passes on a stream. Reports the length of each chunk after the reader has taken it. */
 export async function* reportChunks(
   source: AsyncIterable<Uint8Array>,
   advance: (bytes: number) => void,

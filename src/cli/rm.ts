@@ -95,7 +95,10 @@ function describe({ repository, reference }: ManifestName, digest: string | unde
   return digest === undefined ? `Removed ${name}\n` : `Removed ${name} (${digest})\n`;
 }
 
-/** False if the next image would fail too: the store or the service fails, or the token is unknown. */
+/**
+ * Is the error only about this image? Otherwise the next image would fail too: the store or the service fails, or the
+ * token is unknown.
+ */
 function isAboutImage(error: unknown): boolean {
   if (error instanceof Refusal) return error.reason === "DENIED" || isPermanent(error); // a token may allow some repositories only
   return error instanceof StowageError && !isTransient(error.code);

@@ -86,7 +86,7 @@ function unknownCommand(name: string): number {
   return exitCodes.usage;
 }
 
-/** A reader of the output that leaves, such as `head`, ends the output but not the work. */
+/** If the reader of the output leaves, such as `head`, the output ends and the work goes on. */
 function outliveReaders(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {

@@ -1,4 +1,4 @@
-/** `stowage token`: makes a secret, and the entry by which the service knows the secret without keeping it. */
+/** `stowage token`: makes a secret, and the entry for the service's settings. The entry has only the secret's hash. */
 import { createHash, randomBytes } from "node:crypto";
 import { parseArgs } from "node:util";
 import { type Action, type Token, actions } from "../auth/access.ts";
@@ -7,9 +7,9 @@ import { StowageError } from "../errors.ts";
 import { isPattern } from "../oci/tag-pattern.ts";
 import { type Command, checkCount, exitCodes } from "./command.ts";
 
-/** Too many to guess. */
+/** Nobody can guess this many random bytes. */
 const secretBytes = 32;
-/** Tells people, and programs that scan for leaked secrets, what the text is. */
+/** Shows people, and programs that scan for leaked secrets, that the text is a secret of Stowage. */
 const secretPrefix = "stowage_";
 
 export const token: Command = {

@@ -1,4 +1,4 @@
-/** `stowage verify`: reads every byte of a store and tells what is wrong with it. */
+/** `stowage verify`: reads every byte of a store and reports all damage. */
 import { parseArgs } from "node:util";
 import type { Layout } from "../layout/layout.ts";
 import type { LackedBlob, Problem } from "../verify/verify-blobs.ts";

@@ -1,6 +1,7 @@
 /**
- * The body of a large answer. While others wait, a slow reader gives back what it holds, or is cut off. Only the time between
- * a sent chunk and the client's next wish counts: a slow store is not the client's fault.
+ * The body of a large answer. While other requests wait, a slow reader gives back its connection to the store, or is
+ * cut off. Only the time between a sent chunk and the client's next read counts: a slow store is not the client's
+ * fault.
  */
 import { StowageError } from "../errors.ts";
 import type { Line, Release } from "../streams/line.ts";
@@ -11,11 +12,11 @@ const lookMs = 250;
 const yieldPace = { windowMs: 1000, minBytesPerSecond: 1024 * 1024 };
 /** A reader that is slower over this time is cut off. */
 const cutPace = { windowMs: 5000, minBytesPerSecond: 64 * 1024 };
-/** The same, if its caller holds more than its share of what others wait for. */
+/** The limit for a reader whose caller holds more than its share while others wait. */
 const overdrawnBytesPerSecond = 1024 * 1024;
 
 export interface AnswerSource extends AsyncIterator<Uint8Array> {
-  /** Gives back what others wait for and the source can acquire again. Returns false if nobody waits. */
+  /** Gives back the connection that others wait for. The source can acquire it again. Returns false if nobody waits. */
   yieldToOthers?(): boolean;
 }
 
@@ -26,7 +27,10 @@ export interface AnswerHold {
   readonly release: Release;
   /** Ends the answer with the request. */
   readonly signal: AbortSignal;
-  /** Learns why a reader is cut off. Returns true if it has closed the client's connection, which ends the stream. */
+  /**
+   * Called with the reason when a reader is cut off. Returns true if it has closed the client's connection, which ends
+   * the stream.
+   */
   readonly onCut: (reason: StowageError) => boolean;
 }
 
@@ -45,7 +49,7 @@ class Answer {
   readonly #cutPace = new Pace(cutPace.windowMs);
   readonly #onAbort = (): void => void this.#end(this.#hold.signal.reason);
   #timer: ReturnType<typeof setInterval> | undefined;
-  /** The reader's time since then is not counted yet. Undefined while a chunk is awaited from the store. */
+  /** The start of the reader's time that is not counted yet. Undefined while a chunk is awaited from the store. */
   #idleSinceMs: number | undefined = performance.now();
   /** Why the answer ended before its last byte. */
   #failure: unknown;
@@ -99,7 +103,7 @@ class Answer {
     clearInterval(this.#timer);
     this.#hold.signal.removeEventListener("abort", this.#onAbort);
     this.#hold.release();
-    await this.#source.return?.().then(undefined, () => undefined); // the client cannot be told any more
+    await this.#source.return?.().then(undefined, () => undefined); // the client can no longer be told
   }
 
   #look(controller: Controller): void {

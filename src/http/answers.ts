@@ -1,8 +1,9 @@
 /**
- * Large answers: blobs, and texts that do not fit into a socket's buffer. Callers share what these answers take:
+ * Large answers: blobs, and texts that do not fit into a socket's buffer. All callers share the resources of these
+ * answers:
  *
- * - connections to the store. A blob holds one only while bytes come; a slow reader gives its connection to others.
- * - answers with blobs. Each takes some memory, also while its client does not read.
+ * - connections to the store. A blob holds one only while bytes come. A slow reader gives its connection to others.
+ * - open answers with blobs. Each takes some memory, also while its client does not read.
  * - bytes of large texts. A text is in memory until it is sent.
  *
  * A request waits ten seconds for its turn. Meanwhile clients that read too slowly are cut off.
@@ -26,10 +27,10 @@ const maxWaiters = 2048;
 /** A large text is sent in chunks of this size. */
 const chunkBytes = 64 * 1024;
 
-/** All large texts in memory together may take as much as this many manifests of the largest size. */
+/** All large texts together may take the memory of this many manifests of the largest size. */
 const largeManifests = 8;
 
-/** A text that is made when there is memory for it. */
+/** A text that is made only after its memory is held. */
 export interface TextAnswer {
   /** The text has at most this many bytes. */
   readonly maxBytes: number;
@@ -83,7 +84,10 @@ export class Answers {
     return undefined;
   }
 
-  /** Answers with a text. A large text that has to wait for memory is prepared again: nothing is held while it waits. */
+  /**
+   * Answers with a text. If a large text has to wait for memory, it is prepared again after the wait. So nothing is
+   * held during the wait.
+   */
   async sendText(c: Context, prepare: () => Promise<TextAnswer>): Promise<Response> {
     const answer = await prepare();
     const { maxBytes, text, status = 200, headers } = answer;

@@ -1,6 +1,6 @@
 /**
- * The service as a Hono app. It runs on any platform and can be mounted in another app. Each group of routes has a file of its
- * own beside this one.
+ * The service as a Hono app. It runs on any platform and can be mounted in another app. Each group of routes has its
+ * own file in this folder.
  */
 import { type Context, Hono } from "hono";
 import type { Access } from "../auth/access.ts";
@@ -33,7 +33,7 @@ import { uploadRoutes } from "./uploads.ts";
 export interface AppOptions {
   /** The opened store. Other work on the same store, such as `loadArchive`, should share it. */
   readonly layout: Layout;
-  /** Who may do what. `anyone` must be written out, so that no service is open by accident. */
+  /** The rights of callers. Write `anyone` for an open service, so that no service is open by accident. */
   readonly access: Access;
   /** Bytes of a request's body that the platform lets through. Clients send longer ones in parts. */
   readonly maxRequestBytes?: number | undefined;
@@ -44,8 +44,8 @@ export interface AppOptions {
   /** Tags that never move and are never removed once they exist: `[{ repository: "team/**", tag: "v*" }]`. */
   readonly immutableTags?: readonly TagPattern[] | undefined;
   /**
-   * The platform's fastest source of a request's body. By default the body's web stream is read. The source must not read
-   * before its first chunk is asked for: until then the request may be refused.
+   * The platform's fastest source of a request's body. By default the body's web stream is read. The source must not
+   * read before the first chunk is requested, because the request may be refused until then.
    */
   readonly bodyOf?: ((c: Context) => AsyncIterable<Uint8Array>) | undefined;
   /** The names of the service, see `refuse-pages.ts`. Without them, requests for any host are answered. */
@@ -94,7 +94,8 @@ export function createApp(options: AppOptions): Hono {
   const app = new Hono();
   app.get("/healthz", (c) => c.text("ok\n")).all("/healthz", (c) => methodNotAllowed(c, ["GET"]));
   app.get("/readyz", readyRoute(service)).all("/readyz", (c) => methodNotAllowed(c, ["GET"]));
-  // Only these paths: mounted at the root of another app, it must not ask for tokens on that app's own routes.
+  // Only these paths: an app that is mounted at the root of another app must not ask for tokens on that app's own
+  // routes.
   const paths = ["/v1/*", "/v2/*"];
   app.on("ALL", paths, reportRequests(service, options.logPulls ?? false));
   if (options.hosts !== undefined) app.on("ALL", paths, refuseOtherHosts(options.hosts));

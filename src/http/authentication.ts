@@ -1,4 +1,4 @@
-/** Who sends a request, and what that caller may do (RFC 6750 Bearer, RFC 7617 Basic). */
+/** Finds the sender of a request, and checks its rights (RFC 6750 Bearer, RFC 7617 Basic). */
 import { setMaxListeners } from "node:events";
 import type { Context, MiddlewareHandler } from "hono";
 import { type Access, type Action, permits } from "../auth/access.ts";
@@ -6,7 +6,7 @@ import { type Caller, findCaller } from "../auth/find-caller.ts";
 import { StowageError } from "../errors.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 
-/** The context's variable that holds the caller. The prefix keeps it apart from variables of an app around this one. */
+/** The context's variable that holds the caller. The prefix avoids a clash with variables of an app around this one. */
 const callerKey = "stowage.caller";
 
 declare module "hono" {
@@ -25,15 +25,17 @@ export function authenticate(access: Access): MiddlewareHandler {
   };
 }
 
-/** Throws `UNAUTHORIZED` if the caller has shown no token and may do this with no repository. Runs before a name is read. */
+/**
+ * Throws `UNAUTHORIZED` if the caller has no token and may not do this with any repository. Runs before a name is read.
+ */
 export function requireToken(c: Context, action: Action): void {
   const caller = callerOf(c);
   if (!caller.isKnown && !permits(caller, action)) throw withoutToken(`Cannot ${action} without a token`);
 }
 
 /**
- * Throws unless the caller may do this with the repository. Without a repository, one in which the caller may do it is
- * enough. The error is `UNAUTHORIZED` for a caller without a token, and `DENIED` for a known caller.
+ * Throws if the caller may not do this with the repository. Without a repository: if the caller may do it with none.
+ * The error is `UNAUTHORIZED` for a caller without a token, and `DENIED` for a known caller.
  */
 export function authorize(c: Context, action: Action, repository?: string): void {
   const caller = callerOf(c);
@@ -44,7 +46,7 @@ export function authorize(c: Context, action: Action, repository?: string): void
   throw new StowageError("DENIED", `${what}: the token "${caller.name}" does not allow it`, { detail });
 }
 
-/** Throws `UNAUTHORIZED` if the caller has shown no token and may do nothing without one. Clients try out passwords so. */
+/** Throws `UNAUTHORIZED` if a caller without a token may do nothing. Clients use this to test a password. */
 export function authorizeAnything(c: Context): void {
   const { isKnown, actions } = callerOf(c);
   if (!isKnown && actions.length === 0) throw withoutToken("Cannot let anybody in without a token");
@@ -54,7 +56,7 @@ export function mayReach(c: Context, action: Action, repository: string): boolea
   return permits(callerOf(c), action, repository);
 }
 
-/** Is the caller without a token, on a service that has tokens? Such a caller learns nothing of the inside of the service. */
+/** Is the caller without a token, on a service with tokens? Then error messages tell nothing about the store. */
 export function isAnonymous(c: Context): boolean {
   const caller: Caller | undefined = c.get(callerKey);
   return caller === undefined || (!caller.isKnown && !permits(caller, "load"));
@@ -65,14 +67,14 @@ export function callerName(c: Context): string {
   return callerOf(c).name;
 }
 
-/** The caller and the signal of a request, for all work that it asks for. */
+/** The caller and the signal of a request, for all work of the request. */
 export function turnOf(c: Context): { readonly caller: string; readonly signal: AbortSignal } {
   const { signal } = c.req.raw;
   setMaxListeners(0, signal); // each question that waits for its turn listens to it
   return { caller: callerName(c), signal };
 }
 
-/** As `turnOf`, for a wait in a line that ends after ten seconds. */
+/** As `turnOf`, for a wait in a line of at most ten seconds. */
 export function waitingTurnOf(c: Context): ReturnType<typeof turnOf> & { readonly maxWaitMs: number } {
   return { ...turnOf(c), maxWaitMs: maxTurnWaitMs };
 }

@@ -1,6 +1,6 @@
 /**
- * The bytes of a blob on their way to a client. While others wait for a connection to the store, a slow reader gives its
- * connection back. The rest of the blob is asked for when the client reads on.
+ * The bytes of a blob for a client. While others wait for a connection to the store, a slow reader gives its connection
+ * back. When the client reads on, the rest of the blob is requested again.
  */
 import { StowageError } from "../errors.ts";
 import { getBlob } from "../layout/blobs.ts";
@@ -8,12 +8,15 @@ import type { ByteRange, ObjectStore, StoredObject } from "../storage/object-sto
 import { type Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
 import type { AnswerSource } from "./answer-stream.ts";
 
-/** The longest wait for a connection in the middle of a blob. Its headers are sent: the request can no longer be refused. */
+/**
+ * The longest wait for a connection in the middle of a blob. The headers have been sent then, so the request can no
+ * longer be refused.
+ */
 const maxResumeMs = 60_000;
 /**
- * While others wait, a connection is given back after this many bytes, so that small blobs do not wait behind large ones.
- * The first request for the rest asks for as many bytes, each further one for twice as many: bytes that the store has sent
- * and the client has not read are lost when the connection is given back.
+ * While others wait, a connection is given back after this many bytes, so that small blobs do not wait behind large
+ * ones. The first request for the rest asks for the same number of bytes, and each later request for twice the number
+ * before. Requests start small because bytes that the client has not read are lost when a connection is given back.
  */
 const minPieceBytes = 1024 * 1024;
 
@@ -23,7 +26,7 @@ interface Connection {
   readonly release: Release;
 }
 
-/** Where the blobs of one request come from. */
+/** The source of the blobs of one request. */
 export interface BlobReader {
   readonly store: ObjectStore;
   readonly caller: string;
@@ -42,7 +45,7 @@ export class BlobBytes implements AnswerSource {
   #position: number;
   #pieceBytes = minPieceBytes;
   #connection: Connection | undefined;
-  /** The first byte that the connection does not bring. */
+  /** The byte behind the last one that the connection brings. */
   #stop: number;
   /** Before this byte, other requests do not get the connection. */
   #turnEnd: number;
@@ -100,7 +103,7 @@ export class BlobBytes implements AnswerSource {
     const connection = this.#connection;
     this.#connection = undefined;
     this.#pieceBytes = minPieceBytes;
-    connection?.release(); // before the wait below: the next request need not wait for the store
+    connection?.release(); // before the wait below, so that the next request need not wait for the store
     await connection?.chunks.return?.();
   }
 

@@ -16,7 +16,7 @@ export function blobRoutes(service: Service): Route[] {
     route({
       methods: ["GET"],
       path: "/v2/<name>/blobs/<digest>",
-      needs: "pull", // with this repository, though all repositories share their blobs
+      needs: "pull", // for this repository, although all repositories share their blobs
       async answer(c, parameters) {
         const digest = checkBlobDigest(parameters.digest);
         if (c.req.method === "HEAD" || hasConditions(c) || isSizeNeeded) return answerConditions(c, digest, service);
@@ -92,20 +92,20 @@ function unknownBlob(digest: string): StowageError {
 /** A redirect costs the client a round trip and a connection: a smaller blob is sent in less time. */
 const minRedirectBytes = 64 * 1024;
 
-/** An answer's headers take at most this much of what the platform lets through. */
+/** The headers of an answer take at most this many bytes of the platform's limit. */
 const headerBytes = 64 * 1024;
 
 /** A presigned URL is valid for this long. A download that has begun goes on. */
 const urlSeconds = 20 * 60;
 
-/** Can a blob be redirected, or be too large to send? Only then is its size needed before its bytes. */
+/** Can a blob be redirected, or be too large to send? Only then its size is needed before its bytes. */
 function mayRedirect({ layout, redirectBlobs, maxResponseBytes }: Service): boolean {
   return maxResponseBytes !== undefined || (redirectBlobs && layout.store.presigner !== undefined);
 }
 
 /**
- * A redirect to the bucket (a 307, distribution specification, "Pulling blobs"), for blobs that the platform cannot send, and
- * by the settings for all but small blobs. Undefined if the service sends the blob itself.
+ * A redirect to the bucket (a 307, distribution specification, "Pulling blobs"). It is for blobs that are too large for
+ * the platform, and by the settings for all blobs except small ones. Undefined if the service sends the blob itself.
  */
 async function redirectBlob(digest: string, size: number, service: Service): Promise<Response | undefined> {
   const isWanted = (service.redirectBlobs && size > minRedirectBytes) || !fitsAnswer(size, service);

@@ -11,12 +11,14 @@ import { nextLink } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
-/** Names on a page at most: clients read no more than 4 MiB of an answer, and a name has up to 255 bytes. */
+/**
+ * The largest number of names on a page. Clients read no more than 4 MiB of an answer, and a name has up to 255 bytes.
+ */
 const maxPageNames = 10_000;
 
 /**
- * Pages of repositories that are made at the same time. Each reads the names of all repositories: a directory holds some MiB
- * of them for 20,000.
+ * Pages of repositories that are made at the same time. Each page reads the names of all repositories. For 20,000
+ * repositories, a directory holds some MiB of names.
  */
 const maxCatalogs = 4;
 /** Waiting requests of one caller. These requests have no body. */

@@ -15,8 +15,8 @@ export function isFresh(ifNoneMatch: string | undefined, digest: string): boolea
 }
 
 /**
- * The condition of a change: `If-Match: "<digest>"` or `If-None-Match: *`. Throws `INPUT_INVALID` for any other condition. A
- * condition that was ignored could undo the change of another client.
+ * The condition of a change: `If-Match: "<digest>"` or `If-None-Match: *`. Any other condition throws `INPUT_INVALID`:
+ * ignoring it could undo the change of another client.
  */
 export function expectationOf(c: Context): Expectation | undefined {
   const [match, noneMatch] = [c.req.header("If-Match"), c.req.header("If-None-Match")];
@@ -32,16 +32,16 @@ export function expectationOf(c: Context): Expectation | undefined {
   throw new StowageError("INPUT_INVALID", `Cannot use the condition ${quote(found)}: ${expected}`);
 }
 
-/** The Range of a request. Undefined also if If-Range says that the range is of another content. */
+/** The Range of a request. Undefined too if If-Range names other content. */
 export function rangeHeader(c: Context, digest: string): string | undefined {
   const ifRange = c.req.header("If-Range");
   return ifRange === undefined || ifRange === `"${digest}"` ? c.req.header("Range") : undefined;
 }
 
 /**
- * Reads a Range header of one range. Undefined means the whole content: without a header, with another unit, with several
- * ranges, or with a malformed one (RFC 9110, section 14.2, allows that for each). A range that ends before it begins could be
- * ignored too, but OCI's conformance suite wants it refused.
+ * Reads a Range header of one range. Undefined means the whole content: without a header, with another unit, with
+ * several ranges, or with a malformed range (RFC 9110, section 14.2, allows each). OCI's conformance suite requires an
+ * error for a range that ends before it begins.
  */
 export function parseRange(header: string | undefined, size: number): ByteRange | "unsatisfiable" | undefined {
   const match = /^bytes=(\d*)-(\d*)$/i.exec(header?.trim() ?? "");

@@ -32,8 +32,8 @@ const statusOf: Readonly<Record<ErrorCode, number>> = {
 };
 
 /**
- * For a 401. It names only Basic, though the service also accepts Bearer: for Bearer, registry clients would look for a token
- * service (distribution specification, "Authentication").
+ * For a 401. The service also accepts Bearer, but this names only Basic: for Bearer, registry clients would look for a
+ * token service (distribution specification, "Authentication").
  */
 const challenge = { "WWW-Authenticate": 'Basic realm="Stowage"' };
 

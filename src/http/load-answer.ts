@@ -1,5 +1,5 @@
 /**
- * The answer to a load: the images, each with its pull command, and totals. `?verbose=true` adds what happened to each blob,
+ * The answer to a load: the images with their pull commands, and totals. `?verbose=true` adds the result for each blob,
  * the entries that no image needs, and the number of requests to the store.
  */
 import type { Context } from "hono";
@@ -52,7 +52,7 @@ export async function sendReceipt(c: Context, answers: Answers, receipt: Receipt
 const frameBytes = 1024;
 /** Bytes of one blob in its list. */
 const blobBytes = 256;
-/** Line ends and escapes make a text at most this many times as long. */
+/** Line ends and escapes can make a text this many times as long, at most. */
 const layoutFactor = 3;
 
 function totalsOf({ images, blobs, ignored }: Receipt): Readonly<Record<string, number>> {
@@ -71,8 +71,8 @@ function pullCommand(host: string, { repository, reference }: ImageReceipt): str
 }
 
 /**
- * Host and port by which the client reaches the service, or the proxy in front of it. Undefined for a service below a path:
- * registry clients look for `/v2/` only at the root of a host.
+ * The host and port of the service, or of the proxy in front of it, as the client knows them. Undefined for a service
+ * below a path: registry clients look for `/v2/` only at the root of a host.
  */
 function registryHost(c: Context): string | undefined {
   const { host, pathname } = new URL(c.req.url);
@@ -81,7 +81,7 @@ function registryHost(c: Context): string | undefined {
   return isHost(forwarded) ? forwarded : host;
 }
 
-/** People copy the command into shells, so it may contain a host and a port and nothing else. */
+/** Is the text only a host and a port? People copy the command into shells, so nothing else may be in it. */
 function isHost(text: string): boolean {
   return /^(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?$/i.test(text);
 }

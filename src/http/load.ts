@@ -54,8 +54,8 @@ export interface AskedLoad {
 }
 
 /**
- * Loads a tarball and answers with the receipt (`load-answer.ts`). Everything that is known without the body is checked
- * first: a client that is refused need not send its body.
+ * Loads a tarball and answers with the receipt (`load-answer.ts`). All checks that need no body come first: a client
+ * that is refused need not send its body.
  */
 export async function answerLoad(c: Context, service: Service, asked: AskedLoad): Promise<Response> {
   const { name, announcedBytes, body = new WatchedSource(readableToBytes(null)), load } = asked;
@@ -67,7 +67,7 @@ export async function answerLoad(c: Context, service: Service, asked: AskedLoad)
   const caller = callerName(c);
   const { repair } = query;
   const receipt = await withinLoadSeconds("the load", service, async (signal) => {
-    // A request that has sent only its headers holds no turn.
+    // A request without the first bytes of its body holds no turn.
     await body.begin(signal).catch((error: unknown) => {
       throw brokenOff(error, 0);
     });

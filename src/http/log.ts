@@ -1,4 +1,4 @@
-/** The log of the service, and how it is kept from flooding. */
+/** The log of the service, and its protection against floods. */
 
 /** Writes a line for the people who run the service. */
 export type Log = (line: string) => void;
@@ -12,7 +12,7 @@ interface Minute {
   lines: number;
 }
 
-/** Keeps a flood of requests from flooding the log. Lines above the limit are counted, and their number is logged later. */
+/** Protects the log from a flood of requests. Lines above the limit are counted, and their number is logged later. */
 export class FloodGate {
   readonly #log: Log;
   readonly #minutes = new Map<string, Minute>();
@@ -22,11 +22,11 @@ export class FloodGate {
   }
 
   /**
-   * `kind` is part of the log, such as `requests of ci were refused`. Each kind is held in memory. Each caller has kinds of
-   * its own, so that the flood of one caller does not hide another's requests.
+   * `kind` is part of the log, such as `requests of ci were refused`. Each kind is held in memory. Each caller has its
+   * own kinds, so that a flood of one caller does not hide the requests of another.
    */
   write(kind: string, line: string): void {
-    const now = performance.now(); // unlike the time of day, it cannot be set
+    const now = performance.now(); // nobody can set this clock
     let minute = this.#minutes.get(kind);
     if (minute === undefined || now - minute.startedMs >= minuteMs) {
       const untold = (minute?.lines ?? 0) - maxLinesPerMinute;

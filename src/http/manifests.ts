@@ -45,7 +45,10 @@ export function manifestRoutes(service: Service): Route[] {
   ];
 }
 
-/** Drops the bytes of a large manifest, which is sent like a blob: they would be in memory until a slow client has read them. */
+/**
+ * Drops the bytes of a large manifest, which is sent like a blob. Otherwise they would stay in memory until a slow
+ * client has read them.
+ */
 function withoutLarge({ digest, mediaType, bytes }: FoundManifest): Omit<FoundManifest, "bytes"> & {
   readonly size: number;
   readonly bytes: Uint8Array | undefined;

@@ -11,7 +11,9 @@ import type { Service } from "./service.ts";
 const maxBodyBytes = 1024 * 1024;
 const maxDigests = 10_000;
 
-/** A larger tarball goes up in parts, also on platforms without a limit: after a failure, parts that arrived stay. */
+/**
+ * A larger tarball is sent in parts, also on platforms without a limit: after a failure, the parts that arrived stay.
+ */
 const maxDirectBytes = 64 * 1024 * 1024;
 
 export function missingRoutes(service: Service): Route[] {

@@ -1,6 +1,6 @@
 /**
- * `GET /readyz`: does the store answer? Anyone may ask, and load balancers ask every few seconds. So one look at the store
- * counts for all requests of the next seconds. The log says what is wrong. The answer does not: it would name the bucket.
+ * `GET /readyz`: does the store answer? Anyone may ask, and load balancers ask every few seconds. So one check of the
+ * store counts for all requests of the next seconds. Only the log has the error, because it can name the bucket.
  */
 import type { Context } from "hono";
 import { messageOf, StowageError } from "../errors.ts";
@@ -9,10 +9,10 @@ import { inTime } from "../streams/in-time.ts";
 import { errorResponse } from "./error-response.ts";
 import type { Service } from "./service.ts";
 
-/** A look at the store counts for this long. */
+/** A check of the store counts for this long. */
 const freshMs = 5000;
 
-/** A look ends earlier by itself. On Workers it can also end without a result, with the request that began it. */
+/** A check usually ends before this. On Workers it can also stop without a result, with the request that began it. */
 const maxWaitMs = 15_000;
 
 export function readyRoute({ layout, log }: Pick<Service, "layout" | "log">): (c: Context) => Promise<Response> {
@@ -48,7 +48,10 @@ class Readiness {
     return this.#known?.problem === undefined;
   }
 
-  /** Uses the time of day: other clocks stand still in a frozen function. A clock that was set back makes nothing fresh. */
+  /**
+   * Is the last check fresh? This uses the time of day, because other clocks stop in a frozen function. If the clock
+   * was set back, the check does not count as fresh.
+   */
   #isFresh(): boolean {
     return this.#known !== undefined && Math.abs(Date.now() - this.#known.atMs) < freshMs;
   }
@@ -64,7 +67,7 @@ class Readiness {
     this.#learn(problem);
   }
 
-  /** Logs changes only: an outage is found by many requests. */
+  /** Logs only changes: many requests see the same outage. */
   #learn(problem: string | undefined): void {
     const former = this.#known?.problem;
     if (problem !== undefined && problem !== former) this.#log(`not ready: ${problem}`);

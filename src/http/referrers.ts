@@ -41,7 +41,9 @@ function checkDigest(text: string): void {
   throw new StowageError("DIGEST_INVALID", `Cannot list referrers of ${quote(text)}: ${expected}`);
 }
 
-/** An empty type is no filter. A space was a `+` that was not encoded: no type has a space. */
+/**
+ * The filter by type. An empty type is no filter. No type has a space: a space comes from a `+` that was not encoded.
+ */
 function typeParameter(text: string | undefined): string | undefined {
   return text === "" ? undefined : text?.replaceAll(" ", "+");
 }

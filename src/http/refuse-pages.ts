@@ -7,7 +7,10 @@ import type { Context, MiddlewareHandler } from "hono";
 import { quote, StowageError } from "../errors.ts";
 import { errorResponse } from "./error-response.ts";
 
-/** Refuses changes for pages of another site (Fetch Metadata; RFC 6454). Such a page can do harm without seeing an answer. */
+/**
+ * Refuses changes by pages of another site (Fetch Metadata; RFC 6454). Such a page can do harm even if it cannot read
+ * the answer.
+ */
 export const refuseCrossSite: MiddlewareHandler = async (c, next) => {
   const isRead = c.req.method === "GET" || c.req.method === "HEAD";
   if (isRead || !isCrossSite(c)) return next();
@@ -21,7 +24,7 @@ function isCrossSite(c: Context): boolean {
   return origin !== undefined && hostOf(origin) !== new URL(c.req.url).host;
 }
 
-/** Undefined for `null`, the origin of a page that hides its site. */
+/** The host of an origin. Undefined for `null`, which a page sends to hide its site. */
 function hostOf(origin: string): string | undefined {
   return URL.canParse(origin) ? new URL(origin).host : undefined;
 }

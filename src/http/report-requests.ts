@@ -14,7 +14,7 @@ interface FinishedRequest {
   /** A token's name, `nobody`, `anyone`, or `unknown` for a wrong token. */
   readonly caller: string;
   readonly method: string;
-  /** As it was sent. A decoded path could bring line ends into the log. */
+  /** The path as it was sent. A decoded path could put line ends into the log. */
   readonly path: string;
   /** 499 if the client went away before the answer, as in nginx's logs. */
   readonly status: number;
@@ -30,7 +30,7 @@ const maxLineLength = 1000;
 const maxStackLength = 4000;
 const maxPathLength = 300;
 
-/** Runs before `authenticate`, so that its refusals are logged too. */
+/** Runs before `authenticate`, so that refusals of `authenticate` are logged too. */
 export function reportRequests({ log, signal }: Service, logPulls: boolean): MiddlewareHandler {
   const flood = new FloodGate(log);
   const report = (request: FinishedRequest): void => {
@@ -59,7 +59,7 @@ function describeRequest(c: Context): Omit<FinishedRequest, "status" | "error"> 
   return { caller: callerNameIfKnown(c) ?? "unknown", method: c.req.method, path };
 }
 
-/** Did the client go away before its answer? A service that stops ends requests itself: its signal has fired. */
+/** Did the client go away before its answer? False if the service is stopping, which ends requests too. */
 function isGone(c: Context, stopping: AbortSignal | undefined): boolean {
   if (c.error === undefined || stopping?.aborted === true) return false;
   const isInterrupted = c.error instanceof StowageError && c.error.code === "INTERRUPTED";
@@ -70,7 +70,7 @@ function kindOf({ method, path, status }: FinishedRequest): Kind | undefined {
   if (status === goneStatus) return "gone";
   if (status >= 500) return "failed";
   const isRead = method === "GET" || method === "HEAD";
-  // Clients ask by `GET /v2/` whether they have to show a token: its 401 is no refusal.
+  // Clients send `GET /v2/` to learn whether they need a token: its 401 is no refusal.
   const isRefusal = isRead ? status === 401 || status === 403 : status >= 400;
   if (isRefusal && !(isRead && /\/v2\/?$/.test(path))) return "refused";
   return isRead && /\/v2\/./.test(path) ? "pulled" : undefined;

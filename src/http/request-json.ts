@@ -14,9 +14,9 @@ import { type Service, withinLoadSeconds } from "./service.ts";
 const memoryPerByte = 3;
 
 /**
- * Reads and parses the body, and returns what `use` makes of it. Memory is held until then. Throws `INPUT_INVALID` if the
- * body is not a JSON object, `LIMIT_EXCEEDED` if it is longer than `maxBytes`, `TIMED_OUT`, and `TOOMANYREQUESTS` if no
- * memory becomes free in time.
+ * Reads and parses the body, and returns the result of `use`. Memory is held until `use` ends. Throws `INPUT_INVALID`
+ * if the body is not a JSON object, `LIMIT_EXCEEDED` if it is longer than `maxBytes`, `TIMED_OUT`, and
+ * `TOOMANYREQUESTS` if no memory becomes free in time.
  */
 export async function readJsonObject<T>(
   c: Context,

@@ -10,7 +10,7 @@ export function pathOf(c: Context): string {
   return pathname.length <= maxShown ? pathname : `${pathname.slice(0, maxShown)}…`;
 }
 
-/** The URL without the last `segments` of its path. Clients can use it also behind a proxy that speaks TLS. */
+/** The URL without the last `segments` of its path. It also works for clients behind a proxy that speaks TLS. */
 export function urlAbove(c: Context, segments: number): string {
   const url = new URL(c.req.url);
   const forwarded = c.req.header("X-Forwarded-Proto")?.split(",", 1)[0]?.trim();

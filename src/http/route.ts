@@ -14,12 +14,12 @@ export interface Route {
   /** `GET` also answers `HEAD`. A path without methods only gets an error that says what to do instead. */
   readonly methods: readonly string[];
   /**
-   * Such as `/v2/<name>/manifests/<reference>`. Slashes may be in `<name>`, a repository, and in `<image>`, `NAME[:TAG]`. No
-   * placeholder is empty.
+   * Such as `/v2/<name>/manifests/<reference>`. Only `<name>` (a repository) and `<image>` (`NAME[:TAG]`) may have
+   * slashes. No placeholder is empty.
    */
   readonly path: string;
   /**
-   * The action that the caller must be allowed with the repository of the path, or with any repository if the path has none.
+   * The action that the caller needs for the repository of the path. If the path has no repository: for any repository.
    * `anything` stands for any action. `nothing` is for URLs that are secrets themselves.
    */
   readonly needs: Action | "anything" | "nothing";
@@ -61,8 +61,8 @@ export function route<Path extends string>({
 }
 
 /**
- * The values of the placeholders, still encoded. Undefined if the path is not one of this route. Segments behind a name are
- * counted from the end of the path: the tag of `/v2/manifests/manifests/manifests` is the last word.
+ * The values of the placeholders, still encoded. Undefined if the path does not belong to this route. Segments behind a
+ * name are counted from the end of the path: the tag of `/v2/manifests/manifests/manifests` is the last word.
  */
 export function parametersOf({ segments }: Route, path: readonly string[]): Parameters | undefined {
   const more = path.length - segments.length;

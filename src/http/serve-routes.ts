@@ -1,4 +1,4 @@
-/** Finds the route of a request. The caller is known first: nothing of the path is read before. */
+/** Finds the route of a request. The caller is authenticated before any of the path is read. */
 import type { Context, Hono, Next } from "hono";
 import { tryDecodeURIComponent } from "hono/utils/url";
 import { limitExceeded, quote, StowageError } from "../errors.ts";
@@ -10,8 +10,9 @@ import { pathOf, urlAbove } from "./request-url.ts";
 import { type Parameters, type Route, parametersOf } from "./route.ts";
 
 /**
- * Characters of a path below `/v1` or `/v2`, and of a query. The longest useful path has a name of 255 characters and a digest
- * of 135, and the longest useful query a media type of 255 beside a digest. A character may be encoded as three.
+ * Characters of a path below `/v1` or `/v2`, and of a query. The longest useful path has a name of 255 characters and a
+ * digest of 135. The longest useful query has a media type of 255 characters and a digest. An encoded character counts
+ * as three.
  */
 const maxPathLength = 2048;
 const maxQueryLength = 4096;
@@ -49,8 +50,9 @@ export function serveRoutes(app: Hono, routes: readonly Route[]): void {
 }
 
 /**
- * The path behind `/v1/` or `/v2/`, still encoded. Hono hands it out decoded, where an encoded slash of a name looks like any
- * other slash. So this takes segments from the end of the encoded path until their decoded length is the same.
+ * The path behind `/v1/` or `/v2/`, still encoded. Hono returns it decoded, and then an encoded slash in a name looks
+ * like any other slash. So this takes segments from the end of the encoded path, until their decoded length is the
+ * same.
  */
 function restOf(c: Context): string {
   const decoded: string = c.req.param(rest) ?? "";
@@ -84,7 +86,7 @@ async function answerRoute(c: Context, route: Route, encoded: Parameters): Promi
   });
 }
 
-/** Routes of our own refuse unknown parameters. Below `/v2`, clients of others may send more. */
+/** Stowage's own routes refuse unknown parameters. Below `/v2`, other clients may send more parameters. */
 function checkQuery(c: Context, { path, query }: Route): void {
   if (path.startsWith("/v2/")) return;
   const unknown = [...new URL(c.req.url).searchParams.keys()].find((key) => !query.includes(key));

@@ -1,4 +1,4 @@
-/** What every group of routes is given. */
+/** The objects and choices that all groups of routes share. */
 import type { Context } from "hono";
 import { StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
@@ -9,7 +9,7 @@ import type { WatchedSource } from "../streams/watched-source.ts";
 import type { Answers } from "./answers.ts";
 import type { Log } from "./log.ts";
 
-/** What the routes share, with every choice made. */
+/** The parts of the service. Each option has its value here. */
 export interface Service {
   readonly layout: Layout;
   /** One unit is one load. */
@@ -25,15 +25,18 @@ export interface Service {
   readonly redirectBlobs: boolean;
   /** Tags that never move and are never removed. */
   readonly immutableTags: readonly TagPattern[];
-  /** The body ends with `TIMED_OUT` if the client is silent for too long, sooner while others wait for what `caller` holds. */
+  /**
+   * The request's body. It ends with `TIMED_OUT` if the client is silent for too long. The limit is shorter while
+   * others wait for memory that `caller` holds.
+   */
   readonly bodyOf: (c: Context, caller: string) => WatchedSource;
   readonly signal: AbortSignal | undefined;
   readonly log: Log;
 }
 
 /**
- * Does work that reads a request's body, within the time of a load. The work's signal fires with `TIMED_OUT` when the time is
- * over. A client that sends a byte now and then is never silent, so silence alone would not end it. `what` names the work.
+ * Does work that reads a request's body, within the time of a load. The work's signal fires with `TIMED_OUT` when the
+ * time is over. (The limit of silence is not enough: a client can send one byte now and then.) `what` names the work.
  */
 export async function withinLoadSeconds<T>(
   what: string,

@@ -31,7 +31,7 @@ import { type Service, withinLoadSeconds } from "./service.ts";
 
 const maxJsonBytes = 64 * 1024;
 const maxFingerprintLength = 1024;
-/** About how many bytes of an answer describe one part. An upload has up to 10,000 parts. */
+/** The description of one part takes about this many bytes of an answer. An upload has up to 10,000 parts. */
 const describedPartBytes = 200;
 
 /** The URLs of parts are secrets. */
@@ -76,7 +76,7 @@ export function uploadRoutes(service: Service): Route[] {
       },
     });
   };
-  /** A failure does not fail the load: its images are published, and parts that are left expire. */
+  /** Deletes a loaded upload. A failure here does not fail the load: the images are published, and the parts expire. */
   const forget = async ({ id }: Upload): Promise<void> =>
     deleteUpload(layout, id).catch((error: unknown) => {
       service.log(`cannot delete upload ${id}, which is loaded: ${messageOf(error)}`);

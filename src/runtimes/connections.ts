@@ -5,11 +5,11 @@ import { messageOf } from "../errors.ts";
 import type { Log } from "../http/log.ts";
 import { discardRest, keepUnread } from "./incoming-body.ts";
 
-/** Requests that wait on one connection. The connection of a client that sends more is closed. */
+/** Requests that may wait on one connection. If a client sends more, its connection is closed. */
 const maxWaiting = 100;
 /** Bytes that the waiting requests of one connection take, as `bytesOf` counts them. */
 const maxWaitingBytes = 128 * 1024;
-/** What a header takes beside its characters. */
+/** Memory of a header besides its characters. */
 const headerBytes = 64;
 
 type Answer = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
@@ -26,12 +26,12 @@ interface BusyConnection {
 }
 
 /**
- * - One request runs on a connection at a time, also if the client sends several without waiting for answers (RFC 9112,
- *   section 9.3.2). Node would start all of them. Node tells only the first that the connection has closed, and the others
- *   would keep their files and connections to the store.
- * - When `maxConnections` are open, the connection that has been idle longest is closed for a new client.
- * - When the service stops, idle connections are closed. Node leaves open those that have never sent a request, and those
- *   whose last answer ends later.
+ * - One request at a time runs on a connection, also if the client sends several without waiting for answers (RFC 9112,
+ *   section 9.3.2). Node would start all of them. If the connection closes, Node tells only the first request. The
+ *   others would keep their files and their connections to the store.
+ * - When `maxConnections` are open and a new client comes, the connection that has been idle longest is closed.
+ * - When the service stops, idle connections are closed. Node does not close connections that never sent a request, or
+ *   whose last answer ends after the stop.
  */
 export class Connections {
   readonly #answer: Answer;
@@ -61,7 +61,10 @@ export class Connections {
     });
   }
 
-  /** Answers a request after those before it on its connection. A request whose connection closes first is dropped. */
+  /**
+   * Answers a request after the earlier requests of its connection. If the connection closes first, the request is
+   * dropped.
+   */
   queueRequest(incoming: IncomingMessage, outgoing: ServerResponse): void {
     const { socket } = incoming;
     const waiting = this.#busy.get(socket)?.waiting;
@@ -122,13 +125,16 @@ export class Connections {
 /** Methods of routes that read a body. */
 const methodsWithBody: ReadonlySet<string | undefined> = new Set(["PATCH", "POST", "PUT"]);
 
-/** No route reads such a body. Unread, up to 256 KiB would stay in memory until a slow client has read its answer. */
+/**
+ * Has the request a body that no route reads? Such a body would keep up to 256 KiB in memory until a slow client has
+ * read its answer.
+ */
 function hasUselessBody({ method, headers }: IncomingMessage): boolean {
   if (methodsWithBody.has(method)) return false;
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 
-/** What a waiting request takes: its path and its headers. */
+/** The memory of a waiting request: its path and its headers. */
 function bytesOf({ url = "", rawHeaders }: IncomingMessage): number {
   return rawHeaders.reduce((sum, text) => sum + text.length, url.length + (rawHeaders.length / 2) * headerBytes);
 }

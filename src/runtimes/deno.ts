@@ -12,7 +12,7 @@ import { DenoServe } from "./deno-serve.ts";
 import { NodeRuntime } from "./node.ts";
 import { type Runtime, runProgram } from "./run-service.ts";
 
-/** Deno Deploy decides where its servers listen, and all the world can reach them. */
+/** On Deno Deploy the platform decides where servers listen, and everyone can reach them. */
 const isDeployed = Deno.env.get("DENO_DEPLOYMENT_ID") !== undefined;
 const node = new NodeRuntime();
 

@@ -1,20 +1,23 @@
-/** How Node's incoming messages are read: small chunks are joined, and what nobody needs is thrown away. */
+/** Reads Node's incoming messages: joins small chunks, and throws away the bytes that nobody reads. */
 import { Buffer } from "node:buffer";
 import type { IncomingMessage } from "node:http";
 
 /** A chunk of at least this size is passed on as it is. */
 const largeBytes = 4096;
 
-/** Bytes that are thrown away after an answer. If less is left of the body, the connection stays open for more requests. */
+/**
+ * The largest number of bytes that are thrown away after an answer. If the rest of the body is shorter, the connection
+ * stays open for more requests.
+ */
 const maxDiscardedBytes = 64 * 1024 * 1024;
 const maxDiscardMs = 5000;
 
-/** A client that has sent nothing for this long after its answer has read the answer. */
+/** If a client has sent nothing for this long after its answer, it has read the answer. */
 export const lingerMs = 1000;
 
 /**
- * Joins the small chunks of a body that arrive together. A chunk that waits to be read takes some 300 bytes beside its own,
- * and Node counts only its own. Unjoined, chunks of one byte would fill 80 MiB instead of 256 KiB.
+ * Joins the small chunks of a body that arrive together. A waiting chunk takes about 300 bytes of memory besides its
+ * own bytes, and Node counts only its own bytes. Chunks of one byte would fill 80 MiB instead of 256 KiB.
  */
 export function joinSmallChunks(incoming: IncomingMessage): void {
   const push = incoming.push.bind(incoming);
@@ -32,7 +35,7 @@ export function joinSmallChunks(incoming: IncomingMessage): void {
       flush();
       return push(chunk, encoding);
     }
-    if (small.length === 0) setImmediate(flush); // by then all that has arrived is parsed
+    if (small.length === 0) setImmediate(flush); // by then everything that has arrived is parsed
     small.push(chunk);
     smallBytes += chunk.length;
     return incoming.readableLength + smallBytes < incoming.readableHighWaterMark;
@@ -60,8 +63,8 @@ export function discardRest(incoming: IncomingMessage): void {
 }
 
 /**
- * Keeps Node from throwing away an unread body after the answer: Node's way has no limit. Node leaves a body alone once
- * anything was read from it, and a read of no bytes counts.
+ * Stops Node from throwing away an unread body after the answer, because Node does so without a limit. Node leaves a
+ * body alone if anything was read from it. A read of 0 bytes is enough.
  */
 export function keepUnread(incoming: IncomingMessage): void {
   incoming.read(0);

@@ -1,6 +1,6 @@
 /**
- * Restarts a listener of Deno. When file descriptors run out, Deno fails to accept a connection, says nothing, and never
- * accepts again (seen with Deno 2.9.5). So the service connects to itself to see whether its listener still accepts.
+ * Restarts a listener of Deno. When file descriptors run out, Deno fails to accept a connection, reports no error, and
+ * never accepts again (seen with Deno 2.9.5). So the service connects to itself to test its listener.
  */
 import type { Server } from "node:http";
 import { type Socket, connect } from "node:net";
@@ -8,9 +8,9 @@ import type { Log } from "../http/log.ts";
 
 const lookMs = 100;
 /**
- * Looks without a new connection before the listener is tried, and again before it is restarted: two seconds each. Looks are
- * counted because a process that is short of CPU looks less often and also accepts later. A restart would reset the
- * connections that wait.
+ * After this many checks without a new connection, this file connects to the listener. After as many more it restarts
+ * the listener. Together that takes four seconds. It counts checks and not seconds, because a process that is short of
+ * CPU checks less often and also accepts later. A restart would reset connections that wait.
  */
 const maxLooks = 20;
 
@@ -36,7 +36,7 @@ export function keepAccepting(server: Server, log: Log): () => void {
     if (looks < maxLooks) return;
     looks = 0;
     if (server.listening && trial === undefined) {
-      // An error means that the trial got no descriptor, and says nothing of the listener.
+      // An error means that the trial got no descriptor. It says nothing about the listener.
       trial = connect(address).on("end", onAccepted).on("error", onAccepted);
       return;
     }

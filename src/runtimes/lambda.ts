@@ -11,7 +11,7 @@ import { type JsonObject, isJsonObject } from "../oci/json.ts";
 import { type OpenedApp, openApp } from "../open-app.ts";
 import { loadS3Events, writtenObjects } from "./s3-events.ts";
 
-/** Lambda hands over a request, and takes an answer, as JSON of at most 6 MiB, the body in base64. */
+/** Lambda's limit of 6 MiB for a request, and for an answer. Both are JSON with the body in base64. */
 const maxEventBytes = 6 * 1024 * 1024;
 /** Kept free for the request's line and headers. An event has some headers twice. */
 const envelopeBytes = 64 * 1024;
@@ -24,10 +24,10 @@ const platform = {
   log: (line: string): void => void process.stdout.write(`${line}\n`),
 };
 
-/** Work ends this long before Lambda would kill it, so that it can clean up. */
+/** Work ends this long before Lambda would kill it. So it can clean up. */
 const cleanUpMs = 5000;
 
-/** What Stowage uses of Lambda's own context. */
+/** The part of Lambda's context that Stowage uses. */
 interface LambdaContext {
   getRemainingTimeInMillis(): number;
 }
@@ -39,7 +39,8 @@ interface OpenedService extends OpenedApp {
 let opened: Promise<OpenedService> | undefined;
 
 /**
- * Throws for settings that cannot be used, and for loads that are worth another try: Lambda then brings the event again.
+ * The entry of the function. Throws for settings that cannot be used, and for loads that can succeed later: Lambda then
+ * sends the event again.
  */
 export async function handler(event: unknown, context: LambdaContext): Promise<unknown> {
   const service = await (opened ??= open());
@@ -67,7 +68,7 @@ export async function handler(event: unknown, context: LambdaContext): Promise<u
   }
 }
 
-/** Runs once for each cold start. After settings that cannot be used, the next event tries again. */
+/** Runs once for each cold start. If settings cannot be used, the next event tries again. */
 async function open(): Promise<OpenedService> {
   const ending = new AbortController();
   try {
@@ -88,7 +89,7 @@ function bytesInBase64(length: number): number {
   return Math.floor(length / 4) * 3;
 }
 
-/** What Stowage reads of a request in payload version 2. */
+/** The part of a request in payload version 2 that Stowage reads. */
 interface HttpEvent {
   readonly method: string;
   readonly url: string;
@@ -106,7 +107,10 @@ export interface HttpResult {
   readonly isBase64Encoded: true;
 }
 
-/** Undefined for an event of another kind. Throws `TypeError` if a method, path or host is missing: no client can cause that. */
+/**
+ * Reads a request. Undefined for an event of another kind. Throws `TypeError` if a method, path or host is missing: no
+ * client can cause that.
+ */
 export function parseHttpEvent(event: unknown): HttpEvent | undefined {
   if (!isJsonObject(event) || !isJsonObject(event["requestContext"]) || !("http" in event["requestContext"])) {
     return undefined;
@@ -169,12 +173,15 @@ function requestOf(event: HttpEvent, signal: AbortSignal): Request {
 function bodyOf({ body, isBase64Encoded }: HttpEvent): Uint8Array<ArrayBuffer> | undefined {
   if (body === undefined || body === "") return undefined;
   if (!isBase64Encoded) return new TextEncoder().encode(body);
-  // `Buffer` would skip what is not base64.
+  // `Buffer` would skip characters that are not base64.
   if (body.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(body)) return new Uint8Array(Buffer.from(body, "base64"));
   throw new Error("its body is not base64");
 }
 
-/** Lambda hands over text, and a header takes bytes. A bad value is not shown in the error: it may be a secret. */
+/**
+ * Sets a header. Lambda has text, and a header is made of bytes. The error does not show a bad value: it may be a
+ * secret.
+ */
 function setHeader(headers: Headers, name: string, value: string): void {
   try {
     headers.set(name, /[^\0-\xff]/.test(value) ? encodeURIComponent(value) : value);

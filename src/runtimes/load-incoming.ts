@@ -4,8 +4,8 @@
  *     incoming/app.tar             a file name (.tar, .tar.gz, .tgz, .tar.zst): images keep their own names
  *     incoming/team/app:1.4        NAME[:TAG], as in the path of `/v1/load`
  *
- * The bucket's own rules decide who may write there, and so who may load. An event may come twice or late: there is nothing
- * to do then.
+ * The bucket's own rules decide which clients may write there, and so may load. An event may come twice or late:
+ * nothing is left to do then.
  */
 import { isTransient, messageOf, quote, StowageError } from "../errors.ts";
 import type { Log } from "../http/log.ts";
@@ -25,7 +25,7 @@ export interface WrittenObject {
 }
 
 /**
- * Loads what an event names, and logs what came of it. Returns the error of a load that is worth another try. Other errors
+ * Loads the object of an event and logs the result. Returns the error of a load that can succeed later. Other errors
  * are only logged: a damaged archive stays damaged.
  */
 export async function loadWritten(

@@ -1,4 +1,4 @@
-/** The service on Node. A tarball's way starts here, with Node's incoming message: a web stream made from it is slower. */
+/** The service on Node. Bodies are read from Node's incoming message, because a web stream made from it is slower. */
 import { type HttpBindings, getRequestListener, RequestError } from "@hono/node-server";
 import type { Context, Hono } from "hono";
 import { once } from "node:events";
@@ -12,7 +12,10 @@ import { joinSmallChunks } from "./incoming-body.ts";
 import { answerUnparsed, logRefusal, refuseHostless } from "./refuse-unread.ts";
 import { type Listener, type ListenSettings, type Runtime, urlOf } from "./run-service.ts";
 
-/** Read ahead of each upload. Measured: with Node's 64 KiB a load waits for its socket a little more often. */
+/**
+ * Bytes that are read ahead of each upload. Measured: with Node's 64 KiB a load waits for its socket a little more
+ * often.
+ */
 const socketBufferBytes = 256 * 1024;
 
 /** Node looks this often for connections on which the headers of a request take too long. */
@@ -115,7 +118,7 @@ function requestListener(
   };
 }
 
-/** If all connections are busy, Node closes a new one without an answer. The log says so. */
+/** Logs that Node has closed a new connection without an answer, because all connections are busy. */
 function logDrops(server: Server, log: Log): void {
   let lastMs = -Infinity;
   server.on("drop", () => {
@@ -126,8 +129,9 @@ function logDrops(server: Server, log: Log): void {
 }
 
 /**
- * The socket was still for a while in the middle of a request. If sent bytes wait in it, the client does not read and is cut
- * off. Otherwise the client waits for the service. (A silent body has its own limit in the app, on every runtime.)
+ * Called when a socket was silent for a while in the middle of a request. If sent bytes wait in the socket, the client
+ * does not read and is cut off. Otherwise the client waits for the service. (A silent body has its own limit in the
+ * app, on every runtime.)
  */
 function closeIfUnread(socket: Socket): void {
   if (socket.writableLength > 0) socket.destroy();

@@ -5,7 +5,7 @@ import { isJsonObject } from "../oci/json.ts";
 import type { OpenedApp } from "../open-app.ts";
 import { type WrittenObject, loadWritten } from "./load-incoming.ts";
 
-/** What Stowage uses of a batch of a Cloudflare Queue. */
+/** The part of a batch of a Cloudflare Queue that Stowage uses. */
 export interface EventBatch {
   readonly messages: readonly EventMessage[];
 }
@@ -13,7 +13,7 @@ export interface EventBatch {
 export interface EventMessage {
   readonly body: unknown;
   ack(): void;
-  /** Brings the message again later, as often as the queue's settings say. */
+  /** The queue delivers the message again later, as often as its settings say. */
   retry(): void;
 }
 

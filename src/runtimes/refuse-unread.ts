@@ -1,4 +1,7 @@
-/** Answers what Node refuses before the app sees a request: with an error that clients can read, and a line in the log. */
+/**
+ * Node refuses some requests before the app sees them. This file gives them an error that clients can read, and a line
+ * in the log.
+ */
 import { type IncomingMessage, type Server, type ServerResponse, maxHeaderSize, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { StowageError } from "../errors.ts";
@@ -10,7 +13,7 @@ import { lingerMs } from "./incoming-body.ts";
 /** The log says at most this often that a client speaks TLS: podman and crane try that before each pull by plain HTTP. */
 const tlsLogMs = 60_000;
 
-/** Answers what Node's parser cannot read, headers that do not come, and CONNECT. */
+/** Answers requests that Node's parser cannot read, headers that do not come in time, and CONNECT. */
 export function answerUnparsed(server: Server, connections: Connections, log: Log): void {
   const refused = new WeakSet<Duplex>();
   let quietUntil = 0;
@@ -54,7 +57,9 @@ interface Refusal {
   readonly error: StowageError;
 }
 
-/** What an error of Node's parser means. Undefined for an error of the connection: there is no request to refuse. */
+/**
+ * The refusal for an error of Node's parser. Undefined for an error of the connection: there is no request to refuse.
+ */
 function refusalOf(error: Error): Refusal | undefined {
   const code = "code" in error ? String(error.code) : "";
   const refusal = (status: number, kind: "INPUT_INVALID" | "LIMIT_EXCEEDED" | "TIMED_OUT", found: string): Refusal => ({

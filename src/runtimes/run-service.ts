@@ -1,6 +1,6 @@
 /**
- * Runs a service from its settings to its end, on Node, Deno and Bun. A service that is told to stop takes no more requests
- * and finishes those that run. A request that takes too long ends as if its client had gone.
+ * Runs a service from its settings to its end, on Node, Deno and Bun. When the service is told to stop, it accepts no
+ * more requests and finishes those that run. A request that takes too long ends as if its client had gone.
  */
 import type { Context, Hono } from "hono";
 import { once } from "node:events";
@@ -14,19 +14,19 @@ import type { Config } from "../settings/config.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 
-/** What differs between Node, Deno and Bun. */
+/** The differences between Node, Deno and Bun. */
 export interface Runtime {
   /** The fastest source of a request's body. */
   readonly bodyOf: (c: Context) => AsyncIterable<Uint8Array>;
   /** Closes a client's connection at once. */
   readonly hangUp?: (c: Context) => void;
-  /** Can others reach the service, also if `HOST` is this machine alone? */
+  /** Can others reach the service, even with a loopback `HOST`? */
   readonly isReachable?: boolean;
   /** Settings that do nothing on this platform. */
   readonly ignores?: readonly string[];
   /**
-   * Throws if the port is taken, for example. Port 0 stands for any free port. `log` is told of requests and connections that
-   * the app never sees.
+   * Listens. Throws if the port is taken, for example. Port 0 stands for any free port. `log` gets lines about requests
+   * and connections that the app never sees.
    */
   listen(fetch: Hono["fetch"], settings: ListenSettings, log: Log): Promise<Listener>;
 }
@@ -41,7 +41,7 @@ export interface Listener {
   cut(): void;
 }
 
-/** After running requests are ended, their last answers have this long to go out. */
+/** After running requests are ended, their last answers may take this long. */
 const farewellMs = 2000;
 
 /**
@@ -79,7 +79,7 @@ export async function runService(
   clearTimeout(timer);
 }
 
-/** If the store cannot be used, the operator learns of it now instead of each client later. */
+/** Checks the store. If it cannot be used, the operator learns it now, and not each client later. */
 async function checkAtStart(store: ObjectStore, signal: AbortSignal): Promise<void> {
   try {
     await checkStore(store, { signal });
@@ -90,7 +90,7 @@ async function checkAtStart(store: ObjectStore, signal: AbortSignal): Promise<vo
   }
 }
 
-/** The service as a program of its own. Exit codes are those of `stowage serve`: 2 for settings that cannot be used. */
+/** Runs the service as a program. Exit codes are those of `stowage serve`: 2 for settings that cannot be used. */
 export async function runProgram(runtime: Runtime): Promise<void> {
   const stopping = new AbortController();
   for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => stopping.abort());
@@ -109,7 +109,7 @@ export function urlOf(host: string, port: number): string {
   return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-/** Says why a service cannot listen, and which setting mends that. */
+/** The error of a service that cannot listen, with the setting that fixes it. */
 function listenError(error: unknown, { host, port }: Pick<Config, "host" | "port">): Error {
   const code = codeOf(error);
   const reason = reasons[code] ?? `${messageOf(error)}; HOST and PORT say where it listens`;

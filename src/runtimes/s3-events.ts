@@ -6,8 +6,8 @@ import type { OpenedApp } from "../open-app.ts";
 import { type WrittenObject, loadWritten } from "./load-incoming.ts";
 
 /**
- * The objects that an event of S3 says were written (`{"Records":[{"eventSource":"aws:s3",…}]}`). Undefined for any other
- * event. None for `s3:TestEvent`, which S3 sends when its events are first directed to the function.
+ * The objects that were written, from an event of S3 (`{"Records":[{"eventSource":"aws:s3",…}]}`). Undefined for any
+ * other event. Empty for `s3:TestEvent`, which S3 sends when its events are first directed to the function.
  */
 export function writtenObjects(event: unknown): readonly WrittenObject[] | undefined {
   if (isJsonObject(event) && event["Event"] === "s3:TestEvent") return [];
@@ -20,7 +20,7 @@ export function writtenObjects(event: unknown): readonly WrittenObject[] | undef
   });
 }
 
-/** Loads one object after the other. Throws in the end if some are worth another try. */
+/** Loads one object after the other. At the end, throws if some loads can succeed later. */
 export async function loadS3Events(
   objects: readonly WrittenObject[],
   app: Pick<OpenedApp, "layout" | "config">,

@@ -10,22 +10,27 @@ import { type EventBatch, loadR2Events } from "./r2-events.ts";
 /** Bytes of a request's body that Cloudflare lets through on all plans below Enterprise. */
 const maxRequestBytes = 100_000_000;
 
-/** The isolate has 128 MB for everything. Budgeted bytes are in memory up to twice, and each load takes more beside them. */
+/**
+ * The isolate has 128 MB for everything. Bytes of the budget can be in memory twice, and each load takes more memory
+ * besides.
+ */
 const defaults: Settings = {
   STOWAGE_MAX_BUFFER_BYTES: "40MiB",
   STOWAGE_MAX_LOADS: "8",
   STOWAGE_MAX_LOAD_SECONDS: "900",
 };
 
-/** Parts of one large blob on their way to S3 at once. Other platforms have four, which would fill a Worker's memory. */
+/**
+ * Parts of one large blob that are sent to S3 at once. Other platforms have four, which would fill a Worker's memory.
+ */
 const queueSize = 2;
 
-/** What Stowage uses of the context of a request. */
+/** The part of a request's context that Stowage uses. */
 interface ExecutionContext {
   waitUntil(work: Promise<unknown>): void;
 }
 
-/** Cloudflare decides where a Worker is reached, and when it ends. */
+/** Settings without effect: Cloudflare decides the address of a Worker, and its end. */
 const ignores = ["HOST", "PORT", "STOWAGE_STOP_SECONDS", "STOWAGE_CHECK_STORE"];
 
 const log: Log = (line) => console.log(line);
@@ -63,7 +68,7 @@ function withLength(response: Response, context: ExecutionContext): Response {
   return new Response(readable, response);
 }
 
-/** Runs once for the isolate. After settings that cannot be used, which are logged, the next request tries again. */
+/** Runs once for the isolate. If settings cannot be used, it logs them, and the next request tries again. */
 async function open(settings: Settings): Promise<OpenedApp> {
   opened ??= openApp(
     { ...defaults, ...settings },

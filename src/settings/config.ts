@@ -37,9 +37,9 @@ export interface Config {
   readonly warnings: readonly string[];
 }
 
-/** What settings mean on a platform. */
+/** The differences between platforms in the meaning of settings. */
 export interface PlatformTraits {
-  /** Can others reach the service, also if `HOST` is this machine alone? Workers and Lambda are so. */
+  /** Can others reach the service, even with a loopback `HOST`? True on Workers and Lambda. */
   readonly isReachable?: boolean | undefined;
   /** Settings that do nothing on the platform. */
   readonly ignores?: readonly string[] | undefined;
@@ -184,14 +184,17 @@ function parseBufferBytes(text: string): number | undefined {
   return bytes !== undefined && bytes >= 32 * 2 ** 20 ? bytes : undefined;
 }
 
-/** Far fewer than the connections to a store: a load can hold one connection while it waits for another. */
+/**
+ * The largest number of loads at once. It is far below the number of connections to a store, because a load can hold
+ * one connection while it waits for another.
+ */
 const maxLoads = 128;
 
 function parseLoads(text: string): number | undefined {
   return parseCount(text, maxLoads) || undefined;
 }
 
-/** Twenty days: some timers overflow after 24. */
+/** 20 days: some timers overflow after 24 days. */
 const maxSeconds = 20 * 24 * 60 * 60;
 
 function parseTime(text: string): number | undefined {

@@ -58,7 +58,7 @@ function isOfOthers(name: string, value: string | undefined): boolean {
 }
 
 /**
- * The name that a misspelt `text` most likely means. At most a third of its letters may be missing, added, changed or swapped
+ * The most likely name for a misspelt `text`. At most a third of the letters may be missing, added, changed or swapped
  * with a neighbour. Undefined if no name is that near.
  */
 export function nearestName(text: string, names: Iterable<string>): string | undefined {
@@ -74,7 +74,7 @@ export function nearestName(text: string, names: Iterable<string>): string | und
   return nearest;
 }
 
-/** No name is as long. The time for a distance grows with the square of the length. */
+/** All names are shorter. The limit is needed because the time for a distance grows with the square of the length. */
 const maxLength = 64;
 
 /** Optimal string alignment: Levenshtein's distance, with a swap of two neighbours as one edit. */

@@ -16,8 +16,8 @@ const unitBytes: Readonly<Record<string, number>> = {
 const unitMs: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /**
- * Reads a number of bytes: `67108864`, `64MiB` (powers of 1024) or `10GB` (powers of 1000), in upper or lower case. Undefined
- * for anything else. Programs disagree about what `10G` means.
+ * Reads a number of bytes: `67108864`, `64MiB` (powers of 1024) or `10GB` (powers of 1000), in upper or lower case.
+ * Undefined for anything else, such as `10G`: programs disagree about its meaning.
  */
 export function parseBytes(text: string): number | undefined {
   const [, count = "", unit = ""] = /^(\d+(?:\.\d+)?) ?([a-z]*)$/i.exec(text) ?? [];

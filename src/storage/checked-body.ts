@@ -1,18 +1,18 @@
-/** The body of an object as a store reads it: every byte, or an error. */
+/** The body of a stored object: every byte, or an error. */
 
 export interface CheckedBodyOptions {
   readonly next: () => Promise<IteratorResult<Uint8Array, unknown>>;
-  /** How many bytes the store announced. */
+  /** The number of bytes that the store announced. */
   readonly size: number;
   /** Closes the connection or the file. */
   readonly close: () => Promise<unknown>;
-  /** Throws, in the store's words, what went wrong. */
+  /** Throws the store's own error for a failed read. */
   readonly fail: (error: unknown) => never;
 }
 
 /**
- * Fails if reading fails or ends early. A reader that leaves closes the connection or the file, also before its first read: a
- * generator would not do that.
+ * Fails if a read fails, or if the body ends early. A reader that leaves closes the connection or the file, also before
+ * its first read. A generator would not close it then.
  */
 export function checkedBody({ next, size, close, fail }: CheckedBodyOptions): AsyncIterable<Uint8Array> {
   let received = 0;
@@ -29,7 +29,7 @@ export function checkedBody({ next, size, close, fail }: CheckedBodyOptions): As
         if (received === size) return { done: true, value: undefined };
         throw new Error(`The body ended after ${received} bytes, expected ${size}`);
       } catch (error) {
-        await close().catch(() => undefined); // why reading failed says more
+        await close().catch(() => undefined); // the error of the read says more
         return fail(error);
       }
     },

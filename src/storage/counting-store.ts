@@ -1,11 +1,16 @@
-/** Counts what one load asks of a store, for its receipt: a decorator over the same interface. */
+/** Counts the requests of one load to a store, for its receipt. It is a decorator with the store's interface. */
 import { ForwardingStore } from "./forwarding-store.ts";
 import type { ObjectStore } from "./object-store.ts";
 
 /**
- * Requests by kind, as a bucket would bill them. `put` counts the two that open and complete an upload in parts, `part` its
- * parts. `copy` counts each part of an object that is copied, also if the store cannot copy and writes it anew. A listing
- * counts once for all its pages. What a store asks again by itself is not counted.
+ * Requests by kind, as a bucket bills them:
+ *
+ * - `put` counts a whole object, and the two requests that open and complete an upload in parts. `part` counts its
+ *   parts.
+ * - `copy` counts each copied part of an object, also if the store writes the bytes again because it cannot copy.
+ * - `list` counts a listing once, with all its pages.
+ *
+ * A retry by the store itself is not counted.
  */
 export interface RequestCounts {
   readonly head: number;
@@ -40,7 +45,7 @@ export class CountingStore extends ForwardingStore {
     return super.put(...args);
   }
 
-  /** The number of parts is known once they have gone. */
+  /** The number of parts is known after the write. */
   override async write(...args: Parameters<ObjectStore["write"]>): ReturnType<ObjectStore["write"]> {
     const result = await super.write(...args);
     this.#requests.put += result.parts === 0 ? 1 : 2;

@@ -1,4 +1,4 @@
-/** What decorators of a store have in common: each passes on what it does not look at itself. */
+/** The base of the decorators of a store. A decorator overrides only the calls that it changes. */
 import type { ObjectStore, Presigner } from "./object-store.ts";
 
 /** A store that hands every call to another one. */

@@ -9,7 +9,7 @@ export interface HashedObject {
   readonly size: number;
 }
 
-/** Reads the object to its end. `onBytes` is told the length of each chunk. */
+/** Reads the object to its end. `onBytes` is called with the length of each chunk. */
 export async function hashObject(
   { body }: StoredObject,
   { signal, onBytes }: CallOptions & { readonly onBytes?: ((bytes: number) => void) | undefined } = {},

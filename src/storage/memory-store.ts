@@ -1,4 +1,4 @@
-/** A store in memory, for tests and `memory:`. What it holds is gone with the process. */
+/** A store in memory, for tests and `memory:`. Its objects are lost when the process ends. */
 import { Buffer } from "node:buffer";
 import { StowageError } from "../errors.ts";
 import { abortable } from "../streams/abortable.ts";
@@ -23,7 +23,7 @@ import { WrittenBody } from "./written-body.ts";
 
 /** How a store in memory differs from others. */
 export interface MemoryStoreOptions {
-  /** See `ObjectStore.partBytes`; smaller ones make tests of streamed blobs cheap. */
+  /** See `ObjectStore.partBytes`. Small parts make tests of streamed blobs cheap. */
   readonly partBytes?: number;
 }
 
@@ -36,7 +36,6 @@ const defaultPartBytes = 8 * 1024 * 1024;
 /** Length of the chunks in which objects are read. */
 const readBytes = 256 * 1024;
 
-/** A store in memory: what it holds is gone with the process. */
 export class MemoryStore implements ObjectStore {
   readonly url = "memory:";
   readonly partBytes: number;
@@ -47,7 +46,7 @@ export class MemoryStore implements ObjectStore {
     this.partBytes = partBytes;
   }
 
-  /** Nothing beside what becomes the object. */
+  /** No buffer: the bytes are held as the object. */
   writeBufferBytes(): number {
     return 0;
   }
@@ -77,7 +76,7 @@ export class MemoryStore implements ObjectStore {
     const { condition, signal } = options;
     await settled(signal);
     const chunks: Uint8Array[] = [];
-    // Copied: a source may fill the same buffer again.
+    // Copies each chunk: a source may fill the same buffer again.
     for await (const chunk of new WrittenBody(key, source, signal).chunks) chunks.push(Uint8Array.from(chunk));
     return writeResultOf(this.#put(key, Buffer.concat(chunks), condition));
   }
@@ -113,7 +112,10 @@ export class MemoryStore implements ObjectStore {
   }
 }
 
-/** Answers as late as a store with a disk does, so that a caller that relies on an immediate answer is found out. */
+/**
+ * Waits for a turn of the event loop, as every other store does. So tests find a caller that relies on an immediate
+ * answer.
+ */
 async function settled(signal: AbortSignal | undefined): Promise<void> {
   signal?.throwIfAborted();
   await Promise.resolve();
@@ -123,7 +125,7 @@ function infoOf(key: string, { bytes, etag }: MemoryObject): ObjectInfo {
   return { key, size: bytes.length, etag };
 }
 
-/** Copies, so that no reader can change what is stored. */
+/** Yields copies, so that no reader can change the stored object. */
 async function* chunksOf(bytes: Uint8Array, range: ByteRange | undefined): AsyncGenerator<Uint8Array> {
   const end = range === undefined ? bytes.length : range.end + 1;
   for (let start = range?.start ?? 0; start < end; start += readBytes) {

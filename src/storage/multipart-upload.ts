@@ -1,19 +1,19 @@
-/** Makes an object of parts: the loop for what lib-storage does not do, which are R2's uploads and the copies of S3. */
+/** Uploads an object in parts, for R2's uploads and S3's copies. lib-storage does neither. */
 import { concurrently } from "../streams/concurrently.ts";
 
 /** An upload that a bucket has opened. */
 export interface MultipartUpload<Piece, Part> {
   /** Sends one piece. Parts are numbered from 1 on. */
   send(piece: Piece, partNumber: number): Promise<Part>;
-  /** Makes the object, unless that would be a conflict. */
+  /** Makes the object, if the condition holds. */
   complete(parts: readonly Part[]): Promise<"written" | "conflict">;
-  /** Forgets the parts. A bucket forgets an upload that could not be aborted after some days. */
+  /** Deletes the parts. If this fails, the bucket itself deletes the upload after some days. */
   abort(): Promise<unknown>;
 }
 
 /**
- * Sends the pieces, at most `maxPending` at a time, and completes the upload. Rejects with the first error, of the pieces or of
- * the bucket, once nothing is under way any more. Leaves no upload open.
+ * Sends the pieces, at most `maxPending` at a time, and completes the upload. After an error of the pieces or of the
+ * bucket, waits for the requests that still run and aborts the upload. Then it rejects with the first error.
  */
 export async function uploadParts<Piece, Part>(
   upload: MultipartUpload<Piece, Part>,
@@ -35,10 +35,10 @@ export async function uploadParts<Piece, Part>(
   }
 }
 
-/** S3 and R2 take no more parts in one upload. */
+/** The largest number of parts of an upload to S3 or R2. */
 const maxParts = 10_000;
 
-/** Bytes of each part but the last: `least`, or more for an object that would need too many parts. */
+/** Bytes of each part except the last: `least`, or more if the object would otherwise need too many parts. */
 export function partBytesOf(size: number, least: number): number {
   return Math.max(least, Math.ceil(size / maxParts));
 }

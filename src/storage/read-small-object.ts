@@ -3,20 +3,20 @@ import { limitExceeded } from "../errors.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import type { CallOptions, StoreReader } from "./object-store.ts";
 
-/** An object of up to this many bytes is read without a count of its memory. */
+/** The memory of an object of up to this many bytes is not counted. */
 export const smallObjectBytes = 64 * 1024;
 
 /** Memory for one object at a time. */
 export interface Memory {
-  /** Takes memory, if there is enough at once. Returns whether it is held now. */
+  /** Takes memory if enough is free now. Returns whether the memory is held. */
   tryHold(bytes: number): boolean;
-  /** Waits for enough. */
+  /** Waits for enough memory. */
   hold(bytes: number): Promise<void>;
 }
 
 export interface ReadSmallOptions extends CallOptions {
   readonly maxBytes: number;
-  /** Where a larger object than `smallObjectBytes` takes its memory from, before it is read. */
+  /** An object above `smallObjectBytes` takes its memory from here before it is read. */
   readonly memory?: Memory | undefined;
 }
 
@@ -25,7 +25,9 @@ export interface SmallObject {
   readonly etag: string;
 }
 
-/** The bytes of an object with its ETag, or undefined if it is not there. Throws `LIMIT_EXCEEDED` if it is too large. */
+/**
+ * The bytes of an object with its ETag. Undefined if there is no object. Throws `LIMIT_EXCEEDED` if it is too large.
+ */
 export async function readSmallObject(
   store: StoreReader,
   key: string,
@@ -42,6 +44,6 @@ export async function readSmallObject(
     if (size > maxBytes) {
       throw limitExceeded(`Cannot read "${key}": it has ${size} bytes`, { key, found: size, expected: maxBytes });
     }
-    await memory?.hold(size); // without a connection to the store
+    await memory?.hold(size); // no connection to the store is held meanwhile
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Finds out what became of a write to a bucket that failed. Each write carries an id in the metadata of its object. So the
- * writer knows its object if the answer was lost, or if the answer was that of a second try.
+ * Finds out whether a failed write to a bucket was done. Each write puts an id into the metadata of its object. So the
+ * writer can recognise its object if the answer was lost, or if a second try failed because the first was done.
  */
 import type { StowageError } from "../errors.ts";
 import type { ObjectInfo, PutCondition, PutResult, SendOptions } from "./object-store.ts";
@@ -16,15 +16,15 @@ export interface WrittenObject extends ObjectInfo {
 export interface FailedWrite extends SendOptions {
   readonly writeId: string;
   readonly condition: PutCondition | undefined;
-  /** Was the last try answered with a lost race? An earlier try may have been done. */
+  /** Did the last try lose a race? An earlier try may have been done. */
   readonly isLost: boolean;
-  /** What went wrong. */
+  /** The error of the write. */
   readonly failure: StowageError;
-  /** Looks at the object. */
+  /** Returns the object that is there now. */
   readonly look: () => Promise<WrittenObject | undefined>;
 }
 
-/** Decides by the object that is there. Throws `failure` if that does not tell of a write without a condition. */
+/** Decides by the object that is there now. Throws `failure` if a write without a condition cannot be decided. */
 export async function settleWrite(write: FailedWrite): Promise<PutResult> {
   const { writeId, condition, isLost, failure, look, once = false, signal } = write;
   signal?.throwIfAborted();
@@ -32,7 +32,7 @@ export async function settleWrite(write: FailedWrite): Promise<PutResult> {
   signal?.throwIfAborted();
   if (found !== "unknown") {
     if (found?.writeId === writeId) return { etag: found.etag };
-    // Another state does not tell of a request that is sent once: it may have been done before others wrote.
+    // With `once`, another state decides nothing: the request may have been done before others wrote.
     const isOver = condition !== undefined && !once && !holds(condition, found);
     if (isLost || isOver) return "conflict";
   }

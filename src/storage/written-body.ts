@@ -1,11 +1,11 @@
-/** The body of a `write`, as every store reads it. */
+/** The body of a `write`, for every store. */
 import { StowageError } from "../errors.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
 import type { ByteSource } from "./object-store.ts";
 
 /**
- * Passes on the bytes of a body. Ends with the signal's reason once the signal fires, and with `SIZE_INVALID` unless the body
- * has the length that was announced. Remembers why the body failed, to tell that from a failure of the store.
+ * Passes on the bytes of a body. Ends with the signal's reason when the signal fires, and with `SIZE_INVALID` if the
+ * body has another length than announced. Keeps the body's error, so that it is not taken for an error of the store.
  */
 export class WrittenBody {
   readonly chunks: WatchedSource;
@@ -35,7 +35,7 @@ export class WrittenBody {
     return this.#hasEnded;
   }
 
-  /** Throws what the body failed with, if it did. */
+  /** Throws the body's error, if it has failed. */
   throwIfFailed(): void {
     if (this.#failure !== undefined) throw this.#failure.error;
   }

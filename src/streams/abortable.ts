@@ -6,10 +6,10 @@ export function abortable(source: AsyncIterable<Uint8Array>, signal: AbortSignal
   return new WatchedSource(source).watch({ signal });
 }
 
-/** Waits for a promise, but no longer than until the signal fires: then it rejects with the signal's reason. */
+/** Waits for a promise. If the signal fires first, it rejects with the signal's reason. */
 export async function orAbort<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;
-  promise.catch(() => undefined); // it may fail after the wait for it has ended
+  promise.catch(() => undefined); // a failure after the wait is ignored
   signal.throwIfAborted();
   let onAbort: () => void = () => undefined;
   const aborted = new Promise<never>((_, reject) => (onAbort = () => reject(signal.reason as Error)));

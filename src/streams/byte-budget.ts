@@ -1,75 +1,80 @@
 /**
- * The memory that the requests of a process share: for bodies on their way to the store, for zstd windows, and for JSON while
- * it is parsed. A request that finds too little of it waits in line, fair by caller (`line.ts`). Nothing is read for the
- * request meanwhile, so that TCP slows its client down.
+ * The memory that all requests of a process share: for bodies on their way to the store, for zstd windows, and for JSON
+ * while it is parsed. If too little memory is free, a request waits in line, fair by caller (`line.ts`). Meanwhile
+ * nothing is read for the request, so TCP slows its client down.
  *
- * Every wait ends. The reasons, from the hold that ends first to the one that ends last:
+ * Every wait ends. The holds, from the shortest to the longest, and why each ends:
  *
- * - A hold by `take` is for one body: a blob, a part, a small request. Its bytes are read from a client, which is cut off
- *   when it falls silent, or they are on their way to the store. Neither needs another hold. A load that waits for its next
- *   blob still writes its earlier ones, and gives their bytes back.
- * - A turn to `ask` the store lasts for one question.
- * - A hold by `parse` or `jsonMemory` is for one text, while it is read from the store and parsed. That may need a turn to ask.
- * - A hold by `commitMemory` is for the index that a commit changes, from its first read to the commit's last write.
- * - A hold by `keepJson` is for what a load keeps of large indexes or configs. Its load may wait for those above meanwhile,
- *   and holds neither while it waits for this one. A load has one such hold at a time.
- * - A hold by `takeLasting` is for a zstd window. Its load waits for all of the above meanwhile. The load takes it first, and
- *   once, so that it holds nothing while it waits. All windows together leave `blobBytes` free, so that a blob's turn comes
- *   even if no window is given back. They do not count for their caller's share: its own blobs would wait for them.
+ * - `take` is for one body: a blob, a part, a small request. Its bytes come from a client or go to the store. A silent
+ *   client is cut off. Neither direction needs another hold: a load that waits for its next blob still writes its
+ *   earlier blobs and gives their bytes back.
+ * - `ask` is for one question to the store.
+ * - `parse` and `jsonMemory` are for one text while it is read from the store and parsed. That may need an `ask`.
+ * - `commitMemory` is for the index that a commit changes, from the commit's first read to its last write.
+ * - `keepJson` is for large indexes or configs that a load keeps. A load has one such hold at a time. While it waits
+ *   for this hold, it has none of the holds above. With this hold, it may wait for them.
+ * - `takeLasting` is for a zstd window. A load takes it first and once, so it waits with no other hold. With this hold,
+ *   it may wait for all others. All windows together leave `blobBytes` free, so that a blob gets its turn even if no
+ *   window is given back. Windows do not count for their caller's share: otherwise the caller's own blobs would wait
+ *   for its windows.
  */
 import { StowageError } from "../errors.ts";
 import { type AcquireOptions, type Release, Line } from "./line.ts";
 
-/** Bytes that windows leave free: what one blob that is streamed takes. */
+/** Bytes that windows leave free: one streamed blob needs them. */
 const blobBytes = 32 * 1024 * 1024;
-/** Bytes of JSON text that are parsed at the same time. Parsed, they take up to twelve times as much. */
+/** Bytes of JSON text that are parsed at the same time. The parsed values take up to twelve times as much. */
 const maxJsonBytes = 16 * 1024 * 1024;
 /** A JSON text of up to this many bytes is parsed without a turn. */
 export const freeJsonBytes = 64 * 1024;
-/** Bytes of the indexes that commits change at the same time: what the largest one has. */
+/** Bytes of the indexes that commits change at the same time: the size of the largest index. */
 const maxCommitBytes = 32 * 1024 * 1024;
-/** The part of all bytes that manifests may take while they are read and checked for clients that pull. */
+/** Manifests for clients that pull may take this part of all bytes, while they are read and checked. */
 const manifestFraction = 1 / 4;
-/** Bytes that loads keep of large indexes and configs: what two loads may keep. */
+/** Bytes of large indexes and configs that loads keep: enough for two loads. */
 const maxKeptJsonBytes = 32 * 1024 * 1024;
-/** Questions to the store that are asked at the same time while a list of many is gone through. */
+/** Questions to the store at the same time, while long lists are processed. */
 const maxQuestions = 32;
-/** The name for requests that count for no caller in particular. */
+/** The caller's name for requests that name no caller. */
 const defaultCaller = "anyone";
 
 /** How bytes are taken from a budget. */
 export interface TakeOptions {
-  /** Whom the bytes are held for. Callers get equal shares while several want some. Without it: one name for all. */
+  /**
+   * The caller that holds the bytes. Callers that wait get equal shares. By default all requests count for one name.
+   */
   readonly caller?: string | undefined;
-  /** Ends the waiting with its reason. */
+  /** Ends the wait. The wait rejects with the signal's reason. */
   readonly signal: AbortSignal;
-  /** The longest wait in milliseconds, after which `TOOMANYREQUESTS` is thrown. Without it the wait has no end. */
+  /** The longest wait in milliseconds. `TOOMANYREQUESTS` is thrown after it. By default the wait has no limit. */
   readonly maxWaitMs?: number | undefined;
 }
 
 /** Bytes of memory that several loads share. */
 export class ByteBudget {
-  /** All bytes that there are. */
+  /** The whole budget. */
   readonly maxBytes: number;
-  /** The largest `bytes` that `take` takes. */
+  /** `take` refuses a larger number of bytes. */
   readonly maxBlobBytes: number;
   readonly #maxLastingBytes: number;
   /** Bytes of bodies and of windows. A hold for a body needs no other hold, so each wait here ends. */
   readonly #main: Line;
-  /** Bytes of windows, to be held in the main line too. A load enters this line first, so that it holds nothing while it waits. */
+  /** Bytes of windows. A load waits here first, without any hold. Then it takes the same bytes in the main line. */
   readonly #lasting: Line;
   /** Bytes of JSON texts while they are read and parsed. A hold may wait for a turn to ask. */
   readonly #json = new Line({ capacity: maxJsonBytes, units: "bytes of JSON", limit: "maxJsonBytes" });
-  /** Bytes of indexes and configs that loads keep. A hold may wait for any of the other lines but that of the windows. */
+  /**
+   * Bytes of indexes and configs that loads keep. A load with a hold may wait for all other lines except the windows.
+   */
   readonly #kept = new Line({ capacity: maxKeptJsonBytes, units: "bytes of JSON", limit: "maxKeptJsonBytes" });
   /** Bytes of indexes and intents that commits change. A commit holds them from its first read to its last write. */
   readonly #commits = new Line({ capacity: maxCommitBytes, units: "bytes of indexes", limit: "maxCommitBytes" });
-  /** Bytes of manifests that clients pull. The line is their own, so that many pulls leave memory for loads. */
+  /** Bytes of manifests that clients pull. They have their own line, so that many pulls leave memory for loads. */
   readonly #manifests: Line;
   /** Questions to the store. A hold lasts for one question and waits for nothing. */
   readonly #questions = new Line({ capacity: maxQuestions, units: "questions to the store", limit: "maxQuestions" });
 
-  /** A blob that is streamed into S3 takes 30 MiB: with fewer bytes than that, large ones are refused. */
+  /** With less than 30 MiB, large blobs are refused: a blob that is streamed into S3 takes that much. */
   constructor(maxBytes: number) {
     this.maxBytes = maxBytes;
     this.#maxLastingBytes = Math.max(0, Math.min(Math.floor(maxBytes / 2), maxBytes - blobBytes));
@@ -90,7 +95,7 @@ export class ByteBudget {
     return this.#main.isOverdrawn(caller) || this.#lasting.isOverdrawn(caller);
   }
 
-  /** Takes `bytes` for a body, once they are free. Throws `LIMIT_EXCEEDED` if they never can be. */
+  /** Takes `bytes` for a body, as soon as they are free. Throws `LIMIT_EXCEEDED` if the budget is smaller than that. */
   async take(bytes: number, options: TakeOptions): Promise<Release> {
     if (bytes <= this.maxBlobBytes) return this.#main.acquire(bytes, withCaller(options));
     throw new StowageError(
@@ -101,8 +106,8 @@ export class ByteBudget {
   }
 
   /**
-   * Takes bytes for a window: a load does so before it takes any others, and keeps them to its end. A window that is larger
-   * than all windows may be together is let in by itself, and takes only that much: the decoder has a cap for it.
+   * Takes bytes for a window. A load does this before it takes any other bytes, and keeps the window to its end. A
+   * window that is larger than the limit of all windows takes just that limit. The decoder has its own cap.
    */
   async takeLasting(bytes: number, options: TakeOptions): Promise<Release> {
     const endTurn = await this.#lasting.acquire(Math.min(bytes, this.#lasting.capacity), withCaller(options));
@@ -120,8 +125,8 @@ export class ByteBudget {
   }
 
   /**
-   * Does work that reads and parses JSON texts of this many bytes together, at this caller's turn. Short texts need no turn.
-   * The work may `ask` the store meanwhile.
+   * Does work that reads and parses JSON texts of `bytes` bytes together, when it is this caller's turn. Short texts
+   * need no turn. The work may `ask` the store.
    */
   async parse<T>(bytes: number, work: () => T | Promise<T>, options: TakeOptions): Promise<T> {
     if (bytes <= freeJsonBytes) return work();
@@ -134,24 +139,27 @@ export class ByteBudget {
     }
   }
 
-  /** Memory for a JSON text whose length is known once it is looked at. It holds nothing yet. */
+  /** Memory for a JSON text whose length is not known yet. It holds nothing at first. */
   jsonMemory(options: TakeOptions): LineMemory {
     return new LineMemory(this.#json, withCaller(options));
   }
 
-  /** Memory for one manifest that a client pulls. It holds nothing yet. A request may hold it beside `jsonMemory`. */
+  /**
+   * Memory for one manifest that a client pulls. It holds nothing at first. A request may hold it together with
+   * `jsonMemory`.
+   */
   manifestMemory(options: TakeOptions): LineMemory {
     return new LineMemory(this.#manifests, withCaller(options));
   }
 
-  /** Memory for the index that one commit changes, and for the intents that it merges. It holds nothing yet. */
+  /** Memory for the index that one commit changes, and for the intents that it merges. It holds nothing at first. */
   commitMemory(options: TakeOptions): LineMemory {
     return new LineMemory(this.#commits, withCaller(options));
   }
 
   /**
-   * Asks the store whether it has one of many objects, at this caller's turn. Each question takes time and memory of the
-   * process: lists of many thousands, in several requests, would make those of others wait.
+   * Asks the store about one of many objects, when it is this caller's turn. Each question takes time and memory.
+   * Without turns, lists of many thousand objects would make other requests wait.
    */
   async ask<T>(question: () => Promise<T>, options: TakeOptions): Promise<T> {
     const release = await this.#questions.acquire(1, withCaller(options));
@@ -162,7 +170,7 @@ export class ByteBudget {
     }
   }
 
-  /** Takes bytes for all that a load keeps of large indexes and configs. */
+  /** Takes bytes for all large indexes and configs that a load keeps. */
   async keepJson(bytes: number, options: TakeOptions): Promise<Release> {
     return this.#kept.acquire(Math.min(bytes, maxKeptJsonBytes), withCaller(options));
   }
@@ -174,7 +182,7 @@ function withCaller({ caller = defaultCaller, ...options }: TakeOptions): TakeOp
 
 // Memory for one object at a time, held in a line.
 
-/** A hold that grows: an object is looked at before it is read, and may be larger when it is looked at again. */
+/** A hold that can grow: an object may be larger when it is read than it was before. */
 export class LineMemory {
   readonly #line: Line;
   readonly #turn: AcquireOptions;
@@ -186,7 +194,7 @@ export class LineMemory {
     this.#turn = turn;
   }
 
-  /** Takes memory for an object, if there is enough at once. Returns whether the memory is held now. */
+  /** Takes memory for an object if enough is free now. Returns whether the memory is held. */
   tryHold(bytes: number): boolean {
     if (bytes <= this.#heldBytes) return true;
     this.release();
@@ -195,22 +203,22 @@ export class LineMemory {
     return this.#release !== undefined;
   }
 
-  /** Waits for enough memory for an object. Throws `TOOMANYREQUESTS` where the turn has a longest wait. */
+  /** Waits for enough memory for an object. Throws `TOOMANYREQUESTS` if the turn has a longest wait. */
   async hold(bytes: number): Promise<void> {
     if (bytes <= this.#heldBytes) return;
-    this.release(); // what waits must hold nothing that others of the same line wait for
+    this.release(); // a waiter must hold no units of its own line
     this.#release = await this.#line.acquire(this.#amountOf(bytes), this.#turn);
     this.#heldBytes = bytes;
   }
 
-  /** Gives back what is held. */
+  /** Gives the held memory back. */
   release(): void {
     this.#release?.();
     this.#release = undefined;
     this.#heldBytes = 0;
   }
 
-  /** A larger object than the line has units for is let in by itself. */
+  /** An object that is larger than the whole line takes the whole line. */
   #amountOf(bytes: number): number {
     return Math.min(bytes, this.#line.capacity);
   }

@@ -1,15 +1,15 @@
-/** Reads a stream of bytes by number: some bytes exactly, a look ahead, or the next bytes as a stream. */
+/** Reads a stream of bytes: an exact number of bytes, a look ahead, or the next bytes as a stream. */
 
 const noBytes = new Uint8Array(0);
 const end: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
-/** Bytes that a reader can look at before it takes anything for them. */
+/** Bytes that can be looked at before they are read. */
 export interface PeekableBytes extends AsyncIterable<Uint8Array, undefined> {
-  /** The next `count` bytes, which stay unread. Fewer only at the end. */
+  /** Looks at the next `count` bytes without reading them. Fewer only at the end. */
   peek(count: number): Promise<Uint8Array>;
 }
 
-/** The next bytes of a `ByteReader`, as a stream. If it is left early, the rest stays unread. */
+/** The next bytes of a `ByteReader`, as a stream. If its reader leaves early, the rest stays unread. */
 export interface ByteSection extends AsyncIterableIterator<Uint8Array, undefined> {
   peek(count: number): Promise<Uint8Array>;
 }
@@ -34,13 +34,15 @@ export class ByteReader {
     return this.#received - this.#chunk.length;
   }
 
-  /** The next `count` bytes, which stay unread. Fewer only at the end of the stream. */
+  /** Looks at the next `count` bytes without reading them. Fewer only at the end of the stream. */
   async peek(count: number): Promise<Uint8Array> {
     while (this.#chunk.length < count && (await this.#pull()));
     return this.#chunk.subarray(0, count);
   }
 
-  /** The next `count` bytes; fewer only at the end of the stream. Meant for small counts: they are joined. */
+  /**
+   * Reads the next `count` bytes. Fewer only at the end of the stream. For small counts: the bytes are copied together.
+   */
   async read(count: number): Promise<Uint8Array> {
     const bytes = await this.peek(count);
     this.#chunk = this.#chunk.subarray(bytes.length);
@@ -48,8 +50,8 @@ export class ByteReader {
   }
 
   /**
-   * The next `count` bytes as they come, or all. If fewer come, the section throws what `cutShort` makes of the number that is
-   * missing. Without `cutShort` the section just ends.
+   * The next `count` bytes as a stream, or all bytes. If the source ends too early, the section throws the error that
+   * `cutShort` makes from the number of missing bytes. Without `cutShort` the section just ends.
    */
   stream(count = Number.POSITIVE_INFINITY, cutShort?: (missing: number) => Error): ByteSection {
     let left = count;
@@ -74,7 +76,7 @@ export class ByteReader {
     return section;
   }
 
-  /** Passes over the next `count` bytes. */
+  /** Skips the next `count` bytes. */
   async skip(count: number, cutShort?: (missing: number) => Error): Promise<void> {
     for await (const _ of this.stream(count, cutShort));
   }
@@ -85,7 +87,7 @@ export class ByteReader {
     await this.#source.return?.();
   }
 
-  /** At most `count` bytes of those that are there. */
+  /** At most `count` bytes of the chunk in memory. */
   #take(count: number): Uint8Array {
     const taken = this.#chunk.subarray(0, count);
     this.#chunk = this.#chunk.subarray(taken.length);

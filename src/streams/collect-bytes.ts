@@ -1,9 +1,9 @@
-/** Whole streams of known length, and bytes in memory. */
+/** Collects streams in memory, and compares streams with bytes in memory. */
 import { Buffer } from "node:buffer";
 
-/** Reads a stream into memory. The caller has bounded `size`. Throws if the stream is longer; a shorter one is no error. */
+/** Reads a stream of up to `size` bytes into memory. The caller has limited `size`. Throws if the stream is longer. */
 export async function collectBytes(source: AsyncIterable<Uint8Array>, size: number): Promise<Uint8Array> {
-  const bytes = Buffer.allocUnsafeSlow(size); // the rest that is not written to is not returned
+  const bytes = Buffer.allocUnsafeSlow(size); // unwritten memory is not returned
   let length = 0;
   for await (const chunk of source) {
     if (length + chunk.length > size) throw new RangeError(`Cannot collect more than the expected ${size} bytes`);
@@ -13,7 +13,7 @@ export async function collectBytes(source: AsyncIterable<Uint8Array>, size: numb
   return bytes.subarray(0, length);
 }
 
-/** Compares a stream with bytes in memory, without holding the stream too. Reads the stream to its end. */
+/** Compares a stream with bytes in memory, chunk by chunk. Reads the stream to its end. */
 export async function isSameAs(bytes: Uint8Array, source: AsyncIterable<Uint8Array>): Promise<boolean> {
   let isSame = true;
   let at = 0;

@@ -1,8 +1,7 @@
-/** Works on the items of a list or a stream, several at a time. */
-
 /**
- * Calls `work` for each item. At most `limit` items are held at once, including the next item of a stream. Throws the first
- * error, of the source or of the work, once no work is under way any more.
+ * Calls `work` for each item of a list or a stream. At most `limit` items are held at once, including the next item of
+ * a stream. After an error of the source or of the work, waits for the work that still runs. Then throws the first
+ * error.
  */
 export async function concurrently<T>(
   items: Iterable<T> | AsyncIterable<T>,

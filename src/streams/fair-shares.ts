@@ -1,15 +1,15 @@
 /**
- * Whose turn it is in a line (`line.ts`). Callers are present while they wait, while they hold units, and for a moment after
- * that. Present callers have equal shares.
+ * Decides whose turn it is in a line (`line.ts`). A caller is present while it waits or holds units, and for
+ * `presentMs` after that. Present callers have equal shares.
  */
 
-/** What a caller holds and waits for. */
+/** The units that a caller holds, and the requests that wait. */
 interface Account {
   /** Units of the counted holds. */
   held: number;
   /** Number of the counted holds. */
   holds: number;
-  /** In the order in which they came. */
+  /** In order of arrival. */
   readonly waiters: Set<Waiter>;
   /** When the caller last waited, or gave units back. */
   seenMs: number;
@@ -23,7 +23,7 @@ export interface Claim {
   readonly isCounted: boolean;
 }
 
-/** A request that waits. Requests of all callers are numbered in the order in which they came. */
+/** A request that waits. Requests of all callers are numbered by arrival. */
 export interface Waiter extends Claim {
   readonly number: number;
   /** When the waiter last looked whether it is its turn. */
@@ -31,24 +31,27 @@ export interface Waiter extends Claim {
   wake: () => void;
 }
 
-/** What the line looks like to one look at it. */
+/** The state of the line at one moment. */
 interface Look {
-  /** Units that each present caller may hold in any case. */
+  /** Units that each present caller may always hold. */
   readonly share: number;
-  /** The first waiter of each caller that has one. */
+  /** The first waiter of each caller that waits. */
   readonly heads: readonly Waiter[];
 }
 
 /** A waiter that has not looked for this long is gone. */
 const waiterGoneMs = 5000;
-/** A caller stays present for this long after its last hold. So a flood of requests does not refill every pause of others. */
+/**
+ * A caller stays present for this long after its last hold. Otherwise a flood of requests would fill every pause of the
+ * other callers.
+ */
 const presentMs = 10_000;
-/** Of the units. They stay free for callers below their share while one has more than its share. */
+/** This part of the units stays free for callers below their share, while a caller has more than its share. */
 const reservedFraction = 1 / 2;
 
 export class FairShares {
   readonly #capacity: number;
-  /** By caller. Those of absent callers are dropped from time to time. */
+  /** By caller. Accounts of absent callers are dropped from time to time. */
   readonly #accounts = new Map<string, Account>();
   #lastNumber = 0;
 
@@ -60,7 +63,10 @@ export class FairShares {
     return this.#look().heads.length > 0;
   }
 
-  /** Does this caller hold more than its share, by several holds, while another waits for what is within its own share? */
+  /**
+   * Does this caller hold more than its share, by several holds, while another caller waits for units within its own
+   * share?
+   */
   isOverdrawn(caller: string): boolean {
     const account = this.#accounts.get(caller);
     if (account === undefined || account.holds < 2) return false;
@@ -79,7 +85,7 @@ export class FairShares {
     return waiter;
   }
 
-  /** The waiter whose turn it is, whether or not its units are `free` yet. */
+  /** The waiter whose turn it is, also if `free` is not enough for it yet. */
   next(free: number): Waiter | undefined {
     const { share, heads } = this.#look();
     let next: Waiter | undefined;
@@ -105,7 +111,7 @@ export class FairShares {
   }
 }
 
-/** Notes that a waiter still waits. A waiter that was forgotten, because its process was stopped for a while, is back. */
+/** Notes that a waiter still waits. Brings back a waiter that was forgotten while its process was stopped. */
 export function keepWaiting(waiter: Waiter): void {
   waiter.seenMs = performance.now();
   waiter.account.seenMs = waiter.seenMs;
@@ -127,7 +133,7 @@ export function removeHold({ account, amount, isCounted }: Claim): void {
   account.holds--;
 }
 
-/** The first waiter of a caller. Those before it that are gone are forgotten. */
+/** The first waiter of a caller. Waiters that are gone are forgotten. */
 function firstOf({ waiters }: Account, now: number): Waiter | undefined {
   for (const waiter of waiters) {
     if (now - waiter.seenMs <= waiterGoneMs) return waiter;

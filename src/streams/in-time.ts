@@ -12,8 +12,8 @@ export async function inTime(promise: Promise<unknown>, ms: number): Promise<boo
 }
 
 /**
- * Does the work with a signal that fires with the error `late` when the time is over, or when the given signal fires. The work
- * then has to clean up and throw.
+ * Does work with a signal. The signal fires with the error `late` when the time is over, or when the given signal
+ * fires. The work must then clean up and throw.
  */
 export async function withinSeconds<T>(
   {
@@ -32,14 +32,17 @@ export async function withinSeconds<T>(
   }
 }
 
-/** The longest time of a timer on all platforms: some 24 days. A longer time never ends. */
+/** The longest time of a timer on all platforms, about 24 days. A longer time is treated as endless. */
 const maxTimerMs = 2 ** 31 - 1;
 
 export interface Timer {
   stop(): void;
 }
 
-/** Calls `onTime` once, after this number of seconds, unless it is stopped before. The timer keeps no process running. */
+/**
+ * Calls `onTime` once after this number of seconds, if it is not stopped before. The timer does not keep the process
+ * running.
+ */
 export function startTimer(seconds: number, onTime: () => void): Timer {
   const ms = seconds * 1000;
   if (ms > maxTimerMs) return { stop: () => undefined };

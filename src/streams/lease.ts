@@ -1,21 +1,21 @@
 /**
- * Tells whether the request behind a hold is still there. A lease renews itself by a timer. On Workers the timer stops when
- * its request ends without running its `finally`.
+ * Tells whether the request of a hold still exists. A lease renews itself by a timer. On Workers, a request can end
+ * without running its `finally`. The timer then stops, and the lease is over.
  */
 
 /** A lease is renewed this often. */
 export const renewMs = 5000;
-/** A lease that was not renewed for this long is doubted. */
+/** A lease is in doubt if it was not renewed for this long. */
 const doubtedMs = 60_000;
 /**
- * A doubted lease is over after this time. After a process was stopped for a minute, the timers of requests that are still
- * there may run only after a look.
+ * A lease is over after being in doubt for this long. The wait is for a process that was stopped for a minute: timers
+ * of live requests may run only after a check has put their leases in doubt.
  */
 const overMs = 2 * renewMs;
 
 export class Lease {
   #renewedMs = performance.now();
-  /** When a look first found the lease too old, if it was not renewed since. */
+  /** When a check first put the lease in doubt, if it was not renewed since. */
   #doubtedSinceMs: number | undefined;
   readonly #timer: ReturnType<typeof setInterval> | number;
 
@@ -24,7 +24,7 @@ export class Lease {
     if (typeof this.#timer === "object" && "unref" in this.#timer) this.#timer.unref(); // a number on workerd
   }
 
-  /** Looks whether the request is gone. It takes two looks to say so. */
+  /** Is the request gone? Only the second check can say so. */
   checkOver(now: number): boolean {
     if (now - this.#renewedMs <= doubtedMs) return false;
     this.#doubtedSinceMs ??= now;

@@ -1,17 +1,18 @@
 /**
- * A line to wait in for what a process has little of: bytes of memory, turns, connections to the store.
+ * A line for something that a process has little of: bytes of memory, turns, connections to the store.
  *
- * Callers share it. A caller is the name that a request counts for: a token's, or one name for everybody without a token.
+ * Callers share the line. A caller is the name that a request counts for: a token's name, or one name for all clients
+ * without a token.
  *
  * - A caller that is alone may hold everything.
- * - While several are present, each may hold an equal share, or a single hold that is larger. It may hold more than that
- *   while no other caller waits and half of the units stay free.
+ * - While several callers are present, each may hold an equal share, or one hold that is larger. A caller may hold more
+ *   only while no other caller waits and half of the units stay free.
  * - Free units go to the caller that holds least, then to the request that came first. The requests of one caller are
- *   served in the order in which they came.
+ *   served in the order of arrival.
  *
- * Nothing waits on a request that is gone. On Workers a request can end without running its `finally`. So a waiting request
- * looks again by a timer of its own, and a hold is renewed by one. A waiter or a hold whose timer has stopped is forgotten.
- * Times are those of `performance.now()`: they go on evenly when somebody sets the clock.
+ * A request that is gone blocks nobody. On Workers a request can end without running its `finally`. So each waiting
+ * request checks its turn by a timer, and each hold is renewed by a timer. If the timer stops, the waiter or the hold
+ * is forgotten. Times are those of `performance.now()`, which does not jump when the clock is set.
  */
 import { StowageError } from "../errors.ts";
 import { type Claim, type Waiter, FairShares, addHold, keepWaiting, removeHold } from "./fair-shares.ts";
@@ -27,7 +28,7 @@ export interface LineOptions {
   readonly units: string;
   /** The limit that sets the capacity, for messages: `maxLoads`. */
   readonly limit: string;
-  /** Requests of one caller that may wait at the same time, of those with a `maxWaitMs`. 128 by default. */
+  /** Requests of one caller that may wait at the same time. Only requests with a `maxWaitMs` count. 128 by default. */
   readonly maxWaiters?: number | undefined;
 }
 
@@ -35,18 +36,18 @@ export interface HoldOptions {
   /** The name of the caller that the units are held for. */
   readonly caller: string;
   /**
-   * Does the hold count for its caller's share? `false` is for a hold that is kept while its request waits for another hold
-   * in the same line: counted, both could wait for each other without an end.
+   * Does the hold count for its caller's share? Use `false` if the request keeps this hold while it waits for another
+   * hold in the same line. If it counted, two requests of one caller could wait for each other forever.
    */
   readonly isCounted?: boolean | undefined;
 }
 
 export interface AcquireOptions extends HoldOptions {
-  /** Ends the waiting with the signal's reason. */
+  /** Ends the wait. The wait rejects with the signal's reason. */
   readonly signal: AbortSignal;
   /**
-   * The longest wait in milliseconds. The wait has no end without it. With it, only `maxWaiters` requests of one caller may
-   * wait.
+   * The longest wait in milliseconds. By default the wait has no limit. With a limit, at most `maxWaiters` requests of
+   * one caller may wait.
    */
   readonly maxWaitMs?: number | undefined;
 }
@@ -55,13 +56,16 @@ interface Hold extends Claim {
   readonly lease: Lease;
 }
 
-/** How long a request waits, at most, for its turn among loads, parts or small bodies. Then it is told to come again. */
+/**
+ * The longest wait of a request for its turn among loads, parts or small bodies. After that the client is told to come
+ * again.
+ */
 export const maxTurnWaitMs = 10_000;
 
-/** A waiter looks again this often, also if nothing wakes it. */
+/** A waiter checks its turn this often, also if nothing wakes it. */
 const lookAgainMs = 250;
 
-/** Waiting requests of one caller. Each has a body that is not read meanwhile, and takes memory all the same. */
+/** Waiting requests of one caller. Each takes some memory, although its body is not read. */
 const defaultMaxWaiters = 128;
 
 export class Line {
@@ -70,7 +74,7 @@ export class Line {
   readonly #shares: FairShares;
   #free: number;
   readonly #holds = new Set<Hold>();
-  /** When gone holds were last looked for. */
+  /** When the holds were last checked. */
   #forgottenMs = 0;
 
   constructor(options: LineOptions) {
@@ -96,15 +100,18 @@ export class Line {
     return this.capacity - this.#free;
   }
 
-  /** Does this caller hold more than its share, by several holds, while another waits for what is within its own share? */
+  /**
+   * Does this caller hold more than its share, by several holds, while another caller waits for units within its own
+   * share?
+   */
   isOverdrawn(caller: string): boolean {
     this.#forgetGoneHolds();
     return this.#shares.isOverdrawn(caller);
   }
 
   /**
-   * Holds `amount` units until they are released, at most `capacity`. Throws `TOOMANYREQUESTS` if they were not to be had
-   * within `maxWaitMs`, or if too many requests of this caller wait.
+   * Holds `amount` units, at most `capacity`, until they are released. Throws `TOOMANYREQUESTS` if the wait is longer
+   * than `maxWaitMs`, or if too many requests of this caller wait.
    */
   async acquire(amount: number, { signal, maxWaitMs, ...options }: AcquireOptions): Promise<Release> {
     signal.throwIfAborted();
@@ -118,7 +125,7 @@ export class Line {
     }
   }
 
-  /** Holds `amount` units if they can be had without waiting. */
+  /** Holds `amount` units if that needs no wait. */
   tryAcquire(amount: number, options: HoldOptions): Release | undefined {
     const waiter = this.#enter(amount, options);
     try {
@@ -170,7 +177,7 @@ export class Line {
     removeHold(hold);
   }
 
-  /** Whose turn it is, whether or not there is room for it yet. */
+  /** The waiter whose turn it is, also if too few units are free for it. */
   #next(): Waiter | undefined {
     this.#forgetGoneHolds();
     return this.#shares.next(this.#free);
@@ -178,7 +185,7 @@ export class Line {
 
   #forgetGoneHolds(): void {
     const now = performance.now();
-    if (now - this.#forgottenMs < renewMs) return; // there may be thousands
+    if (now - this.#forgottenMs < renewMs) return; // there may be thousands of holds
     this.#forgottenMs = now;
     for (const hold of this.#holds) if (hold.lease.checkOver(now)) this.#drop(hold);
   }
@@ -194,7 +201,7 @@ export class Line {
   }
 }
 
-/** Waits until it is worth another look. */
+/** Waits until the waiter is woken or the time is over. Rejects when the signal fires. */
 function wokenOrAborted(waiter: Waiter, ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const settle = (act: () => void): void => {

@@ -1,23 +1,23 @@
-/** Bytes from and to web streams, for platforms that use them. */
+/** Converts between web streams and async iterables of bytes. */
 
-/** Chunks whose reader may leave at any time, also before the first chunk. */
+/** Chunks of bytes. `return` may be called at any time, also before the first chunk. */
 export interface ByteChunks extends AsyncIterableIterator<Uint8Array> {
   return(): Promise<IteratorReturnResult<undefined>>;
 }
 
-/** Reads a body chunk by chunk. A reader that leaves early cancels it. */
+/** Reads a body chunk by chunk. If the reader leaves early, the body is cancelled. */
 export function readableToBytes(body: ReadableStream<Uint8Array> | null): ByteChunks {
   if (body === null) return chunksOf(undefined, async () => undefined);
   const reader = body.getReader();
   return chunksOf(reader, async () => (await reader.read()).value);
 }
 
-/** Bytes that are asked for at once. Measured: more are no faster, and their garbage fills a Worker's memory. */
+/** Bytes that one read requests. Measured: larger reads are no faster, and their garbage fills a Worker's memory. */
 const readBytes = 64 * 1024;
 
 /**
- * Reads a byte stream as `readableToBytes` does, but into memory of its own: without it workerd hands out 4 KiB at a time, and
- * is several times as slow. Chunks are kept by those who read them, so each chunk has its own memory. If a read fills less than
+ * Reads a byte stream as `readableToBytes` does, but into its own memory. Otherwise workerd hands out chunks of 4 KiB
+ * and is several times as slow. Each chunk has its own memory, because readers keep chunks. If a read fills less than
  * half of its memory, the bytes are copied and the memory is used again. Any other stream is read as it is.
  */
 export function byteStreamToBytes(body: ReadableStream<Uint8Array> | null): ByteChunks {
@@ -35,7 +35,7 @@ export function byteStreamToBytes(body: ReadableStream<Uint8Array> | null): Byte
   });
 }
 
-/** Undefined if it is no byte stream. In Deno a short body that has arrived already is none. */
+/** Undefined if the body is not a byte stream. In Deno, a short body that has already arrived is not one. */
 function byobReaderOf(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader | undefined {
   try {
     return body.getReader({ mode: "byob" });
@@ -56,14 +56,16 @@ function chunksOf(
       return value === undefined ? { done: true, value } : { done: false, value };
     },
     async return() {
-      await reader?.cancel().catch(() => undefined); // a failure to cancel helps no reader
+      await reader?.cancel().catch(() => undefined); // the reader has left and needs no error
       return { done: true, value: undefined };
     },
   };
   return chunks;
 }
 
-/** A stream that reads its source only as fast as it is read itself. Cancelling the stream closes the source. */
+/**
+ * A web stream that reads its source only as fast as the stream's own reader. Cancelling the stream closes the source.
+ */
 export function bytesToReadable(source: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array> {
   const iterator = source[Symbol.asyncIterator]();
   return new ReadableStream<Uint8Array>(

@@ -1,6 +1,6 @@
 /**
- * Tells when the source of a stream is silent or slow for too long (`TIMED_OUT`). A client that sends little must not hold
- * memory, or a turn, that others wait for.
+ * Reports a source that is silent or slow for too long (`TIMED_OUT`). A slow client must not keep memory, or a turn,
+ * that others wait for.
  */
 import { StowageError } from "../errors.ts";
 import { type Timer, startTimer } from "./in-time.ts";
@@ -13,13 +13,16 @@ export interface SilenceLimits {
   readonly isOverdrawn?: (() => boolean) | undefined;
 }
 
-/** The least that a source has to bring while others wait. It does not apply before the first byte: then nothing is held. */
+/**
+ * The least that a source must send while others wait. It does not apply before the first byte, because nothing is held
+ * then.
+ */
 interface Demand {
-  /** Each time that this number of seconds was spent waiting for the source, it must have brought `minBytes`. */
+  /** In this many seconds of waiting for the source, the source must send `minBytes`. */
   readonly seconds: number;
   readonly minBytes: number;
   readonly applies: () => boolean;
-  /** For messages: why more is demanded. */
+  /** Why the demand applies, for messages. */
   readonly why: string;
 }
 
@@ -35,30 +38,33 @@ function demandsOf({ isCrowded, isOverdrawn }: SilenceLimits): readonly Demand[]
   return demands;
 }
 
-/** The time for which one source keeps its reader waiting. A source that is not read, because the store is slow, is not silent. */
+/**
+ * Measures how long one source keeps its reader waiting. A source that is not read, because the store is slow, is not
+ * silent.
+ */
 export class Silence {
   readonly #maxIdleSeconds: number;
   readonly #paces: readonly Pace[];
   readonly #onSilent: (error: StowageError) => void;
   #timer: Timer | undefined;
-  /** When the wait for a chunk began that is not the first one. */
+  /** When the current wait began. Undefined during the wait for the first chunk. */
   #askedMs: number | undefined;
   #hasBegun = false;
 
-  /** `onSilent` is told once a wait takes too long. */
+  /** Calls `onSilent` when a wait takes too long. */
   constructor(limits: SilenceLimits, onSilent: (error: StowageError) => void) {
     this.#maxIdleSeconds = limits.maxIdleSeconds;
     this.#paces = demandsOf(limits).map((demand) => new Pace(demand));
     this.#onSilent = onSilent;
   }
 
-  /** A chunk is awaited from now on. */
+  /** A wait for a chunk begins. */
   begin(): void {
     this.#askedMs = this.#hasBegun ? performance.now() : undefined;
     this.#wait(0);
   }
 
-  /** The wait is over. Returns the error of a source that brought too little, `bytes` included, while others waited. */
+  /** The wait is over. Returns an error if the source has sent too little, `bytes` included, while others waited. */
   end(bytes?: number): StowageError | undefined {
     this.#timer?.stop();
     this.#hasBegun = true;
@@ -69,7 +75,7 @@ export class Silence {
     return unmet && slow(unmet);
   }
 
-  /** Looks at the next moment at which a demand, or the longest silence, may be over. */
+  /** Sets the timer for the next moment at which a demand, or the longest silence, can be over. */
   #wait(waited: number): void {
     const maxSeconds = this.#maxIdleSeconds;
     let until = maxSeconds;
@@ -99,7 +105,7 @@ class Pace {
     this.demand = demand;
   }
 
-  /** Has the time of the demand just ended with too few bytes, although others wait? */
+  /** Has the demand's time just ended with too few bytes, while others wait? */
   isTooSlow(bytes: number, waitedMs: number): boolean {
     this.#bytes += bytes;
     this.#waitedMs += waitedMs;

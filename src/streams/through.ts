@@ -3,8 +3,9 @@ import { type Transform, pipeline } from "node:stream";
 import { WatchedSource } from "./watched-source.ts";
 
 /**
- * Yields what comes out of the transform. A reader that leaves early ends both. An error of the source is thrown as it is.
- * `explain` makes the error to throw from one of the transform: platforms agree neither on its class nor on its code.
+ * Yields the output of the transform. If the reader leaves early, source and transform are closed. An error of the
+ * source is thrown unchanged. `explain` replaces an error of the transform, because its class and code differ between
+ * platforms.
  */
 export async function* through(
   source: AsyncIterable<Uint8Array>,

@@ -1,4 +1,4 @@
-/** Checks that bytes are those of a blob: that they are as many, and have the digest, that was announced. */
+/** Checks that bytes have the size and the digest that were announced. */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { StowageError } from "../errors.ts";
@@ -13,13 +13,14 @@ export interface ExpectedBytes {
 const end: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 /**
- * Hashes a blob as it flows by. The last chunk is let go of only once size and digest are right: most stores take a body for
- * whole once its last byte has come. In place of the last chunk the stream throws `SIZE_INVALID` or `DIGEST_INVALID`.
+ * Hashes a blob while it is read. The last chunk is passed on only after size and digest were found right. Otherwise
+ * the stream throws `SIZE_INVALID` or `DIGEST_INVALID` instead: most stores accept a body as soon as its last byte has
+ * come.
  *
  * A hand-written iterator: every byte of a load passes here, and a generator costs more.
  */
 export class VerifiedBytes implements AsyncIterableIterator<Uint8Array, undefined> {
-  /** Resolves once a reader has had all bytes and the end. Never resolves for a reader that leaves early. */
+  /** Resolves when a reader has read to the end. Never resolves if the reader leaves early. */
   readonly ended: Promise<void>;
   readonly #chunks: AsyncIterator<Uint8Array, unknown>;
   readonly #expected: ExpectedBytes;
@@ -98,7 +99,7 @@ export function checkDigest({ digest, size }: ExpectedBytes, found: string): voi
   });
 }
 
-/** The digest of bytes in memory, `sha256:<64 hex>`. Every runtime works it out beside the calling thread. */
+/** The digest of bytes in memory, `sha256:<64 hex>`. Every runtime computes it in another thread. */
 export async function digestOf(bytes: Uint8Array): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", bytes);
   return `sha256:${Buffer.from(digest).toString("hex")}`;

@@ -1,17 +1,17 @@
 /**
- * The one watch over a stream of bytes: the silence of its sender, the caller's signal, and what its reader wants to check.
+ * Watches a stream of bytes: silence of its sender, the caller's signal, and checks of its reader.
  *
  * A hand-written iterator: every byte of a load passes here, and each async generator on its way costs time.
  */
 import { Silence, type SilenceLimits } from "./silence.ts";
 
-/** What is watched for besides silence. */
+/** The watched events, besides silence. */
 export interface Watch {
   /** Ends the stream with the signal's reason as soon as the signal fires, also while the source stalls. */
   readonly signal?: AbortSignal | undefined;
-  /** Called before a chunk is passed on. What it throws ends the stream in place of the chunk. */
+  /** Called before a chunk is passed on. Its error ends the stream in place of the chunk. */
   readonly onChunk?: ((chunk: Uint8Array) => void) | undefined;
-  /** Called at the end of the source. What it throws ends the stream in place of the end. */
+  /** Called at the end of the source. Its error ends the stream in place of the end. */
   readonly onEnd?: (() => void) | undefined;
   /** Returns the error to throw when the source fails, or when `onChunk` or `onEnd` throws. */
   readonly onFailure?: ((error: unknown) => unknown) | undefined;
@@ -25,30 +25,31 @@ interface Read {
 }
 
 /**
- * The bytes of a source, to be read once and by one reader. The source is opened by the first read, and closed when the stream
- * fails or its reader leaves. Closing is not awaited: a stalled generator answers `return` only once its own source goes on.
+ * The bytes of a source, for one reader and one reading. The first read opens the source. The source is closed when the
+ * stream fails or the reader leaves. Nothing waits for the closing: a stalled generator answers `return` only when its
+ * own source continues.
  */
 export class WatchedSource implements AsyncIterableIterator<Uint8Array, undefined> {
   readonly #source: AsyncIterable<Uint8Array>;
   readonly #silence: Silence | undefined;
   #watch: Watch = {};
   #chunks: AsyncIterator<Uint8Array, unknown> | undefined;
-  /** What `begin` has read. */
+  /** The result that `begin` has read. */
   #first: IteratorResult<Uint8Array, unknown> | undefined;
   /** The read that waits for the source. */
   #read: Read | undefined;
   #bytes = 0;
   #isOver = false;
-  /** Why the stream has ended, until a read is told so. */
+  /** Why the stream has ended. The next read throws it. */
   #failure: { readonly error: unknown } | undefined;
 
-  /** Without limits the source may be silent for as long as it likes. */
+  /** Without limits the source may be silent forever. */
   constructor(source: AsyncIterable<Uint8Array>, limits?: SilenceLimits) {
     this.#source = source;
     this.#silence = limits && new Silence(limits, (error) => this.#end({ error }));
   }
 
-  /** The source itself, if it is watched already. */
+  /** Returns the source itself if it is a `WatchedSource`. */
   static of(source: AsyncIterable<Uint8Array>): WatchedSource {
     return source instanceof WatchedSource ? source : new WatchedSource(source);
   }
@@ -58,7 +59,7 @@ export class WatchedSource implements AsyncIterableIterator<Uint8Array, undefine
     return this.#bytes;
   }
 
-  /** Watches for this from now on, and no longer for what was watched for before. */
+  /** Replaces the watched events. */
   watch(watch: Watch): this {
     this.#watch.signal?.removeEventListener("abort", this.#onAbort);
     this.#watch = watch;
@@ -66,7 +67,7 @@ export class WatchedSource implements AsyncIterableIterator<Uint8Array, undefine
     return this;
   }
 
-  /** Resolves when the first chunk that is not empty has come, or the end. The chunk is read again by the first read. */
+  /** Resolves at the first chunk that is not empty, or at the end. The first read returns that chunk. */
   async begin(signal: AbortSignal): Promise<void> {
     this.watch({ signal });
     this.#first ??= await this.#firstChunk();

@@ -10,7 +10,7 @@ const shortDigits = 12;
 /** A longer list of platforms is shown as their number. */
 const maxPlatformsLength = 16;
 
-/** An image in the table. What is unknown is shown as `-`. */
+/** An image in the table. Unknown values are shown as `-`. */
 type Row = ListedEntry & Pick<Partial<ListedImage>, "details">;
 
 /** IMAGE, SIZE, CREATED and PLATFORM. Names are cut to fit `columns`. Without `columns`, a program reads whole names. */

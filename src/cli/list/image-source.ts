@@ -1,4 +1,4 @@
-/** Where `stowage ls` reads images: a store, in this process, or a running service. */
+/** The source of the images for `stowage ls`: a store, in this process, or a running service. */
 import { StowageError } from "../../errors.ts";
 import { readSmallBlob } from "../../layout/blobs.ts";
 import type { Layout } from "../../layout/layout.ts";

@@ -86,7 +86,10 @@ async function identified(source: ImageSource, entry: ListedEntry): Promise<List
   return identity && { ...entry, ...identity };
 }
 
-/** An image whose manifest is lost is listed without details: `stowage verify` reports such images. */
+/**
+ * The image of an entry, with details. An image without its manifest is listed without details: `stowage verify`
+ * reports it.
+ */
 export async function detailed(source: ImageSource, entry: ListedEntry): Promise<ListedImage | undefined> {
   const { repository, reference, digest = reference } = entry;
   const found = await source.manifest(repository, digest);
@@ -106,11 +109,11 @@ function byReference(a: ListedEntry, b: ListedEntry): number {
   return a.reference < b.reference ? -1 : a.reference > b.reference ? 1 : 0;
 }
 
-/** Parts of an index that are read. No image has as many platforms. */
+/** The largest number of parts of an index that are read. Real images have fewer platforms. */
 const maxParts = 64;
 
 export interface ImageDetails {
-  /** Bytes of all blobs together, without manifests: what a pull of every platform fetches. */
+  /** Bytes of all blobs together, without manifests. A pull of every platform fetches these bytes. */
   readonly totalSize: number;
   /** Such as `linux/arm64/v8`. Attestations have none. */
   readonly platforms: readonly string[];
@@ -136,7 +139,7 @@ export interface ImagePart extends ImageDetails {
 
 const createdAnnotation = "org.opencontainers.image.created";
 
-/** Reads the config too, and for an index its parts. What cannot be read is left out. */
+/** Reads the config, and the parts of an index. Parts that cannot be read are left out. */
 async function describeImage(
   source: ImageSource,
   repository: string,
@@ -182,7 +185,7 @@ async function describeManifest(
       digest,
       mediaType,
       size,
-      // A history with another number of steps than layers cannot be matched with them.
+      // If the history has another number of steps than layers, the two cannot be matched.
       ...(history.length === layers.length && { createdBy: history[i] }),
     })),
   };

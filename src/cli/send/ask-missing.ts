@@ -2,16 +2,19 @@
 import { isJsonObject } from "../../oci/json.ts";
 import { type ServiceClient, isSuccess, jsonOf } from "./service-client.ts";
 
-/** As many as a service takes in one question. */
+/** A service takes at most this many digests in one request. */
 const maxDigests = 10_000;
 
 export interface Missing {
   readonly digests: ReadonlySet<string>;
-  /** A tarball of up to so many bytes may be sent by one request. */
+  /** A tarball of at most this many bytes may be sent in one request. */
   readonly directBytes: number;
 }
 
-/** The first that a service is asked: that there is none, or none that answers so, is said at once. */
+/**
+ * This is the first request to a service. If there is no service, or another program answers, the user learns it at
+ * once.
+ */
 export async function askMissing(
   digests: readonly string[],
   { service, signal }: { readonly service: ServiceClient; readonly signal: AbortSignal },

@@ -1,20 +1,20 @@
-/** What is sent: bytes of which any part can be read again, for another try or by another run. */
+/** The bytes that are sent. Any part of them can be read again, for another try or by another run of the command. */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { StowageError } from "../../errors.ts";
 
-/** The default of most streams, 64 KiB, takes four times the calls. */
+/** Measured: the 64 KiB of most streams take four times the calls. */
 const chunkBytes = 256 * 1024;
 
-/** A piece of the content: bytes that are in memory, or some that stand in the file. */
+/** A piece of the content: bytes in memory, or a range of the file. */
 export type Segment = { readonly bytes: Uint8Array } | FileSegment;
 
 export interface FileSegment {
   readonly offset: number;
   /** Length in bytes. */
   readonly size: number;
-  /** These bytes are named by their digest in the segment before: they need not be read to know them. */
+  /** The segment before this one has the digest of these bytes. So the fingerprint need not read them. */
   readonly isNamed: boolean;
 }
 
@@ -24,7 +24,7 @@ export class Content {
   readonly #file: FileHandle;
   readonly #segments: readonly Segment[];
 
-  /** Closing the file is left to the caller. */
+  /** The caller closes the file. */
   constructor(file: FileHandle, segments: readonly Segment[]) {
     this.#file = file;
     this.#segments = segments;
@@ -43,7 +43,7 @@ export class Content {
     }
   }
 
-  /** Names the bytes, the same for the same bytes wherever they lie: `sha256:<64 hex>`. */
+  /** The name of the content, `sha256:<64 hex>`. The same bytes have the same name in any file. */
   async fingerprint(signal?: AbortSignal): Promise<string> {
     const hash = createHash("sha256");
     for (const segment of this.#segments) {

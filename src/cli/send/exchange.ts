@@ -1,7 +1,9 @@
 /**
- * One request to a server and its answer, and the same again where that helps. By `node:http`, not fetch: a server may
- * refuse a body long before its end, and what it says then is what the user has to see, not that the pipe is broken.
- * Connections are used again and again.
+ * Sends one request to a server and reads its answer, and tries again if another try can succeed. Connections are used
+ * again.
+ *
+ * It uses `node:http` and not fetch. A server may refuse a body long before its end. The user must then see the
+ * server's reason, and fetch shows only a broken pipe.
  */
 import http, { type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import https from "node:https";
@@ -10,14 +12,14 @@ import { setImmediate as turnOfLoop, setTimeout as sleep } from "node:timers/pro
 import { StowageError, messageOf } from "../../errors.ts";
 import { formatSeconds } from "../format.ts";
 
-/** A receipt has a line for each blob, and an archive at most 100,000 entries. */
+/** A receipt has a line for each blob, and an archive has at most 100,000 entries. */
 const maxAnswerBytes = 64 * 1024 * 1024;
 
-/** A connection over which nothing goes for so long has been forgotten by the other side, or on the way. */
+/** A connection that is silent for this long is given up: the server or a proxy has forgotten it. */
 const silenceTimeoutMs = 120_000;
 
 const maxTries = 5;
-/** The first wait; each further one is twice as long. */
+/** The first wait between two tries. Each further wait is twice as long. */
 const firstWaitMs = 500;
 
 const agents = { http: new http.Agent({ keepAlive: true }), https: new https.Agent({ keepAlive: true }) };
@@ -26,14 +28,14 @@ export interface ExchangeOptions {
   readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: RequestBody | undefined;
-  /** How long nothing may go over the connection, where it is not `silenceTimeoutMs`. */
+  /** The connection may be silent for this long. Default: `silenceTimeoutMs`. */
   readonly timeoutMs?: number | undefined;
   readonly signal: AbortSignal;
 }
 
 export interface RequestBody {
   readonly source: AsyncIterable<Uint8Array>;
-  /** Length in bytes, where it is known beforehand. */
+  /** Length in bytes, if it is known before sending. */
   readonly size: number | undefined;
 }
 
@@ -43,17 +45,16 @@ export interface Answer {
   readonly bytes: Uint8Array;
 }
 
-/** The connection failed before there was an answer: another try may have one. */
+/** The connection failed before an answer came. Another try may get one. */
 export class NoAnswer extends Error {
-  /** The other side was there, and has let go, as of a connection that was kept for too long. */
+  /** Did the server close the connection? Servers do so with a connection that was idle for too long. */
   get isReset(): boolean {
     return ["ECONNRESET", "EPIPE"].includes(codeOf(this.cause));
   }
 }
 
 /**
- * Sends the request and reads the answer, whatever its status. Throws `NoAnswer`, what the body throws, and the signal's
- * reason.
+ * Sends the request and reads the answer, with any status. Throws `NoAnswer`, the body's error, or the signal's reason.
  */
 export async function exchange(url: URL, { body, signal, ...options }: ExchangeOptions): Promise<Answer> {
   const outgoing = new OutgoingBody(body);
@@ -63,13 +64,13 @@ export async function exchange(url: URL, { body, signal, ...options }: ExchangeO
       request.on("response", resolve).on("error", reject);
     });
     const sent = pipeline(outgoing.chunks(), request);
-    sent.catch(() => undefined); // the request fails as well, or is answered
+    sent.catch(() => undefined); // the request fails too, or gets an answer
     try {
       const response = await answered;
       outgoing.stop();
       return { status: response.statusCode ?? 0, headers: response.headers, bytes: await collectAnswer(response) };
     } finally {
-      request.destroy(); // does nothing to a connection that is free for the next request
+      request.destroy(); // without effect on a connection that is free again
     }
   } catch (error) {
     signal.throwIfAborted();
@@ -83,15 +84,15 @@ export async function exchange(url: URL, { body, signal, ...options }: ExchangeO
 
 export interface TryAgainOptions {
   readonly signal: AbortSignal;
-  /** May another try be answered otherwise? */
+  /** Can another try get a better answer? */
   readonly isWorthIt: (answer: Answer) => boolean;
-  /** Where there was no answer, tries again only if the other side was there (`NoAnswer.isReset`). */
+  /** Without an answer, tries again only if the server was there (`NoAnswer.isReset`). */
   readonly onlyIfReset?: boolean;
 }
 
 /**
- * Asks again and again, where it may go better next time: networks and services have bad moments. Returns the first answer
- * that is final, or the last one; throws if there was none at last.
+ * Asks up to `maxTries` times, while another try may succeed. Returns the first final answer, or else the last answer.
+ * Throws if the last try gets no answer.
  */
 export async function tryAgain(ask: () => Promise<Answer>, options: TryAgainOptions): Promise<Answer> {
   const { signal, isWorthIt, onlyIfReset = false } = options;
@@ -107,7 +108,7 @@ export async function tryAgain(ask: () => Promise<Answer>, options: TryAgainOpti
   }
 }
 
-/** Between half of the time and all of it, so that those who failed together do not come back together. */
+/** Waits for 50 % to 100 % of the time. Clients that failed together then do not come back together. */
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await sleep(ms * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => undefined);
   signal.throwIfAborted();
@@ -129,7 +130,7 @@ function openRequest(url: URL, options: ExchangeOptions): ClientRequest {
   return request;
 }
 
-/** The body, for as long as somebody wants it; neither more nor fewer bytes than were announced. */
+/** The body while it is sent. Throws if it has more or fewer bytes than were announced. */
 class OutgoingBody {
   readonly #body: RequestBody | undefined;
   #stopped = false;
@@ -145,7 +146,7 @@ class OutgoingBody {
     if (this.#body === undefined) return;
     const { source, size } = this.#body;
     for await (const chunk of source) {
-      await turnOfLoop(); // an answer that has arrived is read first: a write that fails would lose it
+      await turnOfLoop(); // reads an answer that has arrived: a write that fails would lose it
       if (this.#stopped) {
         await this.#ended;
         return;
@@ -157,12 +158,15 @@ class OutgoingBody {
     if (size !== undefined && this.sentBytes < size) throw changed(`${this.sentBytes} bytes`, size);
   }
 
-  /** Sends no more. A body that ended here would free a connection over which the other side waits for the rest. */
+  /**
+   * Sends no more, and keeps the body open. If the body ended here, the connection would count as free while the server
+   * still waits for the rest.
+   */
   stop(): void {
     this.#stopped = true;
   }
 
-  /** Lets go of the source. */
+  /** Ends the body, and closes its source. */
   end(): void {
     this.#end();
   }
@@ -184,7 +188,10 @@ async function collectAnswer(response: IncomingMessage): Promise<Uint8Array> {
   return Buffer.concat(chunks);
 }
 
-/** Where a name has several addresses, Node's error has no message, only a code; OpenSSL's has a line end. */
+/**
+ * The error's message. If a host has several addresses, Node's error has only a code. OpenSSL's message ends with a
+ * line end.
+ */
 function describe(error: unknown): string {
   const hint = hints[codeOf(error)];
   return `${messageOf(error).trim() || codeOf(error)}${hint === undefined ? "" : `; ${hint}`}`;
@@ -193,7 +200,7 @@ function describe(error: unknown): string {
 const noTls = "that port speaks no TLS: is the URL to begin with http://?";
 const noTrust = "NODE_EXTRA_CA_CERTS names a file with the certificate to trust";
 
-/** What mends it, where that is known. */
+/** What the user can do about an error, by its code. */
 const hints: Readonly<Record<string, string>> = {
   ECONNREFUSED: "nothing listens there: are host and port right, and does the service run?",
   ENOTFOUND: "there is no such host",

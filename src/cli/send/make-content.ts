@@ -1,6 +1,6 @@
 /**
- * Decides what is sent of an archive: a tar of the same entries in the same order without the blobs that are there, or
- * the file's own bytes where that is less, as with a compressed archive of which little is there.
+ * Decides what is sent of an archive. Usually that is a tar with the same entries in the same order, without the blobs
+ * that the service has. If the file itself is smaller, the file is sent: for example a compressed archive of new blobs.
  */
 import type { FileHandle } from "node:fs/promises";
 import { decompress } from "../../archive/decompress.ts";
@@ -14,7 +14,7 @@ import { type WalkedEntry, blockBytes, walkTar, wholeBlocks } from "./walk-tar.t
 export interface MakeContentOptions {
   /** Digests of the blobs that are not sent. */
   readonly present: ReadonlySet<string>;
-  /** Where the tar is kept that is made of a compressed archive; it never takes more than the archive itself. */
+  /** Opens the file for a tar that is made from a compressed archive. The tar is never larger than the archive. */
   readonly openTemporary: () => Promise<TemporaryFile>;
   readonly signal?: AbortSignal | undefined;
 }
@@ -36,7 +36,7 @@ interface ChosenEntry extends ListedEntry {
   readonly isSent: boolean;
 }
 
-/** All but the blobs that are there, and of those that the archive has twice, the first. */
+/** Leaves out the blobs that the service has. A blob that is in the archive twice is sent once. */
 function chooseEntries(entries: readonly ListedEntry[], present: ReadonlySet<string>): readonly ChosenEntry[] {
   const known = new Set(present);
   return entries.map((entry) => {
@@ -52,7 +52,7 @@ async function isCompressed(file: FileHandle): Promise<boolean> {
   return isGzip || isZstd(buffer);
 }
 
-/** Of a plain tar only the headers are read, the bodies stay where they are. */
+/** Reads only the headers of a plain tar. The bodies stay in the file. */
 async function pointToEntries(file: FileHandle, chosen: readonly ChosenEntry[]): Promise<Content> {
   let position = 0;
   const read = async (count: number): Promise<Uint8Array> => {
@@ -68,7 +68,7 @@ async function pointToEntries(file: FileHandle, chosen: readonly ChosenEntry[]):
   return new Content(file, [...segments, endOfTar]);
 }
 
-/** A compressed archive can only be read from front to back: what is sent of it is set aside as a plain tar. */
+/** A compressed archive can be read only from front to back. So its chosen entries are copied into a plain tar. */
 async function copyEntries(
   file: FileHandle,
   chosen: readonly ChosenEntry[],

@@ -1,6 +1,6 @@
 /**
- * First pass over an archive that is to be sent: is it whole, and what is in it? A file is read where it is, anything else
- * while it is set aside in a temporary file.
+ * The first pass over an archive: is it whole, and which entries does it have? A file is read in its place. Other input
+ * is copied into a temporary file while it is read.
  */
 import type { FileHandle } from "node:fs/promises";
 import { type ArchiveEntry, type ReadArchiveOptions, readArchive } from "../../archive/read-archive.ts";
@@ -11,7 +11,7 @@ import type { OpenInput } from "../open-input.ts";
 import { reportChunks, startProgress } from "../progress.ts";
 import type { TemporaryFile } from "./temporary-file.ts";
 
-/** What a service takes is its own decision; this only bounds what the list of entries takes here. */
+/** The service decides which archives it accepts. These limits only bound the memory for the list of entries here. */
 export const scanLimits: ReadArchiveOptions = {
   maxEntries: 1_000_000,
   maxPaxBytes: Number.POSITIVE_INFINITY,
@@ -22,7 +22,7 @@ export const scanLimits: ReadArchiveOptions = {
 export interface ListedEntry {
   /** Length of its body in bytes. */
   readonly size: number;
-  /** `sha256:<64 hex>`, where it is a blob by its path. */
+  /** `sha256:<64 hex>` if the entry's path is that of a blob. */
   readonly digest: string | undefined;
 }
 
@@ -34,12 +34,12 @@ export interface ScannedArchive {
 }
 
 export interface ScanInputOptions {
-  /** Where the archive is kept that is no file. */
+  /** Opens the file for an archive that comes through a pipe. */
   readonly openTemporary: () => Promise<TemporaryFile>;
   readonly io: Pick<CommandIo, "stderr" | "signal">;
 }
 
-/** Throws what is wrong with the archive, at once, and the signal's reason. */
+/** Throws the first error of the archive, or the signal's reason. */
 export async function scanInput(input: OpenInput, { io, openTemporary }: ScanInputOptions): Promise<ScannedArchive> {
   const { name, file, size } = input;
   const length = size === undefined ? "" : ` (${formatBytes(size)})`;
@@ -65,7 +65,7 @@ async function* keep(source: AsyncIterable<Uint8Array>, copy: TemporaryFile): As
   }
 }
 
-/** Reads an archive to its end, bodies skipped. Throws what `readArchive` does. */
+/** Reads an archive to its end and skips the bodies. Throws what `readArchive` throws. */
 export async function scanArchive(source: AsyncIterable<Uint8Array>): Promise<readonly ListedEntry[]> {
   const entries: ListedEntry[] = [];
   for await (const entry of readArchive(source, scanLimits)) {
@@ -74,7 +74,7 @@ export async function scanArchive(source: AsyncIterable<Uint8Array>): Promise<re
   return entries;
 }
 
-/** As a load finds blobs. */
+/** The digest in the path of a blob. A load finds blobs by the same rule. */
 function digestOf({ path, type }: ArchiveEntry): string | undefined {
   if (type !== "file" && type !== "contiguous-file") return undefined;
   const [, hex] = /^blobs\/sha256\/([0-9a-f]{64})$/.exec(path) ?? [];

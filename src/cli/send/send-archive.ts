@@ -1,6 +1,9 @@
 /**
- * `stowage load --to`: reads the archive once to see that it is whole and what is in it, asks the service what is missing
- * there, and sends that alone: what is small by one request, what is large in parts.
+ * `stowage load --to`:
+ *
+ * 1. reads the archive once: is it whole, and which blobs does it have?
+ * 2. asks the service which of these blobs it lacks;
+ * 3. sends only those: a small tarball in one request, a large one in parts.
  */
 import { StowageError } from "../../errors.ts";
 import type { Receipt } from "../../load/receipt.ts";
@@ -19,18 +22,18 @@ import type { UploadInParts } from "./send-parts.ts";
 import { type ServiceClient, isPermanent, Refusal } from "./service-client.ts";
 import { type TemporaryFile, openTemporaryFile } from "./temporary-file.ts";
 
-/** How often it is begun, where what it counted on changes meanwhile. */
+/** How often the sending is started, if the service's blobs or the upload change meanwhile. */
 const maxRuns = 4;
 
 export interface SendArchiveOptions {
   readonly service: ServiceClient;
   readonly name: ImageName | undefined;
-  /** Sends all blobs, also those that the service has, for it to compare. */
+  /** Sends all blobs, also those that the service has. The service compares them. */
   readonly repair?: boolean | undefined;
   readonly io: CommandIo;
 }
 
-/** Throws what is wrong with the archive, `STORE_UNAVAILABLE` with what the service has answered, or that it has not. */
+/** Throws the first error of the archive, or `STORE_UNAVAILABLE` with the service's answer, also if no answer came. */
 export async function sendArchive(input: OpenInput, options: SendArchiveOptions): Promise<Receipt> {
   const { io } = options;
   const temporaries: TemporaryFile[] = [];
@@ -48,12 +51,15 @@ export async function sendArchive(input: OpenInput, options: SendArchiveOptions)
 }
 
 interface SendScannedOptions extends SendArchiveOptions {
-  /** What is sent, for a log. */
+  /** Says what is sent. The log begins with it. */
   readonly title: string;
   readonly openTemporary: () => Promise<TemporaryFile>;
 }
 
-/** Asks what is missing and sends it; and begins anew where what it counted on turns out not to be so. */
+/**
+ * Asks which blobs are missing and sends them. Starts again if a blob that was left out is gone, if the upload is gone,
+ * or if parts of an earlier upload may be damaged.
+ */
 async function sendScanned(archive: ScannedArchive, options: SendScannedOptions): Promise<Receipt> {
   const { service, openTemporary, repair = false } = options;
   const { stderr, signal } = options.io;
@@ -78,7 +84,7 @@ async function sendScanned(archive: ScannedArchive, options: SendScannedOptions)
         mayLeaveOut = false;
         stderr.write("A blob that was there is gone or damaged: sending all of them\n");
       } else if (mayResume && isPermanent(error) && upload !== undefined && countPresent(upload).parts > 0) {
-        mayResume = false; // what was there may have come of another archive, which was damaged
+        mayResume = false; // the parts that had arrived may be of a damaged archive
         stderr.write("It was refused with parts from before in it: sending all of it anew\n");
       } else {
         throw error;
@@ -100,7 +106,7 @@ function isAboutOneOf(present: ReadonlySet<string>, error: unknown): boolean {
   return typeof digest === "string" && present.has(digest);
 }
 
-/** Sends it by one request, or in the parts of an upload, and shows how far it has come. */
+/** Sends the content in one request, or in the parts of an upload, and shows the progress. */
 async function sendContent(
   content: Content,
   upload: UploadInParts | undefined,

@@ -1,6 +1,7 @@
 /**
- * Sends what is too large for one request, in parts that go up in parallel and again if they fail, and has it loaded. The
- * service knows the upload by what its bytes are: whoever sends the same again, from wherever, goes on with it.
+ * Sends a tarball that is too large for one request: in parallel parts, each tried again if it fails. Then asks the
+ * service to load it. The service knows an upload by the fingerprint of its bytes. So any client that sends the same
+ * bytes continues the same upload.
  */
 import { StowageError, isTransient } from "../../errors.ts";
 import type { Receipt } from "../../load/receipt.ts";
@@ -18,7 +19,7 @@ import {
   reasonOf,
 } from "./service-client.ts";
 
-/** How often parts that got lost in the service are sent anew. */
+/** How often parts that the service has lost are sent again. */
 const maxRounds = 3;
 
 export interface SendOptions extends LoadRequest {
@@ -26,7 +27,7 @@ export interface SendOptions extends LoadRequest {
   readonly progress: Progress;
 }
 
-/** Begins an upload, or finds the one that was begun for the same bytes before. */
+/** Begins an upload, or continues an earlier one of the same bytes. */
 export async function beginUpload(
   content: Content,
   { service, signal }: Pick<SendOptions, "service" | "signal">,
@@ -35,15 +36,16 @@ export async function beginUpload(
   return readUpload(await service.ask("v1/uploads", { method: "POST", json, signal }), content, service);
 }
 
-/** How much of it has arrived. */
+/** The parts and the bytes that have arrived. */
 export function countPresent({ parts }: UploadInParts): { readonly parts: number; readonly bytes: number } {
   const present = parts.filter((part) => part.present);
   return { parts: present.length, bytes: present.reduce((sum, { size }) => sum + size, 0) };
 }
 
 /**
- * Sends what has not arrived yet and has all of it loaded. Throws `Refusal` (for `isPermanent` the upload is deleted: it
- * would only be found again, and refused again), `STORE_UNAVAILABLE`, and the signal's reason.
+ * Sends the parts that are missing, and asks the service to load the upload. Throws `Refusal`, `STORE_UNAVAILABLE`, and
+ * the signal's reason. After a refusal that is permanent (`isPermanent`) the upload is deleted: the next run would find
+ * it again and be refused again.
  */
 export async function sendInParts(content: Content, upload: UploadInParts, options: SendOptions): Promise<Receipt> {
   try {
@@ -64,7 +66,7 @@ async function sendAndLoad(content: Content, begun: UploadInParts, options: Send
     await sendParts(content, upload, { ...options, look });
     progress.finish();
     const answer = await service.loadUpload(upload.id, options);
-    const lacksParts = reasonOf(answer) === "BLOB_UPLOAD_INVALID"; // some got lost
+    const lacksParts = reasonOf(answer) === "BLOB_UPLOAD_INVALID"; // the service has lost some parts
     if (!lacksParts || round === maxRounds) return service.readReceipt(answer);
   }
 }
@@ -76,7 +78,7 @@ function readUpload(answer: Answer, content: Content, service: ServiceClient): U
   throw service.failed(`it answered ${answer.status} without an upload of ${content.size} bytes: is this a Stowage?`);
 }
 
-/** What ends the sending only for now: the command is ended, the service is out of reach or has trouble. */
+/** Adds how to continue, if the error is a passing one: the command was stopped, or the service cannot be reached. */
 function withResumeHint(error: unknown): unknown {
   if (!(error instanceof StowageError)) return error;
   const code = error instanceof Refusal ? (error.reason ?? error.code) : error.code;
@@ -86,6 +88,6 @@ function withResumeHint(error: unknown): unknown {
 }
 
 async function deleteUpload({ id }: UploadInParts, { service, signal }: SendOptions): Promise<void> {
-  // What stays expires by itself, and why it could not be loaded is what matters now.
+  // A failure is ignored: the upload expires by itself, and the user must see why the load failed.
   await service.ask(`v1/uploads/${id}`, { method: "DELETE", signal }).catch(() => undefined);
 }

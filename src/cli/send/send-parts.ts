@@ -1,4 +1,4 @@
-/** The parts of an upload: what the service says of them, and how those that have not arrived yet are sent. */
+/** The parts of an upload: reads the service's list of them, and sends those that have not arrived. */
 import { isJsonObject } from "../../oci/json.ts";
 import { concurrently } from "../../streams/concurrently.ts";
 import { type Progress, reportChunks } from "../progress.ts";
@@ -6,24 +6,24 @@ import type { Content } from "./content.ts";
 import type { Answer } from "./exchange.ts";
 import { type ServiceClient, errorText, isSuccess, isTransientAnswer } from "./service-client.ts";
 
-/** One connection seldom fills a line; more than a few only take it from one another. */
+/** One connection seldom uses the whole bandwidth. More than four do not make it faster. */
 const maxConcurrentParts = 4;
 
 export interface UploadInParts {
   readonly id: string;
-  /** In their order; they cover the whole without a gap. */
+  /** In order, without gaps. */
   readonly parts: readonly UploadPart[];
 }
 
 export interface UploadPart {
-  /** From 1 on. */
+  /** Counted from 1. */
   readonly number: number;
   readonly offset: number;
   /** Length in bytes. */
   readonly size: number;
-  /** Where it is to be sent; whoever knows it may. */
+  /** Where the part is sent. The URL is a secret: it needs no token. */
   readonly url: URL;
-  /** It has arrived already. */
+  /** Has the part arrived? */
   readonly present: boolean;
 }
 
@@ -36,8 +36,8 @@ export interface SendPartsOptions {
 }
 
 /**
- * Sends them several at a time, each again until it is taken. Throws `STORE_UNAVAILABLE` if a part is not taken at last,
- * once no other is under way any more.
+ * Sends several parts at a time, and tries each several times. If a part fails in the end, the other parts are stopped
+ * first. Then this throws `STORE_UNAVAILABLE`.
  */
 export async function sendParts(content: Content, upload: UploadInParts, options: SendPartsOptions): Promise<void> {
   const failed = new AbortController();
@@ -105,7 +105,7 @@ class PartSender {
     }
   }
 
-  /** Once for all parts that found the same URLs to be stale. */
+  /** Asks for new URLs, once for all parts whose URLs have expired together. */
   async #lookAgain(stale: UploadInParts): Promise<void> {
     if (this.#upload !== stale) return;
     this.#looking ??= this.#options.look().then((upload) => {
@@ -116,14 +116,14 @@ class PartSender {
   }
 }
 
-/** The URL has expired, or the upload is no more. */
+/** Has the URL expired, or is the upload gone? */
 function isStale(answer: Answer): boolean {
   return (
     answer.status === 403 || answer.status === 404 || (answer.status === 400 && s3CodeOf(answer) === "ExpiredToken")
   );
 }
 
-/** The bucket has waited for bytes for too long (S3, "Error responses"). */
+/** Has the bucket given up waiting for bytes (S3, "Error responses")? */
 function isTimeout(answer: Answer): boolean {
   return answer.status === 400 && s3CodeOf(answer) === "RequestTimeout";
 }
@@ -132,7 +132,7 @@ function s3CodeOf({ bytes }: Answer): string | undefined {
   return /<Code>(\w+)<\/Code>/.exec(new TextDecoder().decode(bytes))?.[1];
 }
 
-/** Reads what a service says of an upload; undefined unless it is one of `size` bytes. */
+/** Reads a service's description of an upload. Undefined if it does not describe an upload of `size` bytes. */
 export function parseUpload(json: unknown, size: number): UploadInParts | undefined {
   if (!isJsonObject(json)) return undefined;
   const { id } = json;

@@ -1,4 +1,4 @@
-/** A running Stowage, as the command line sees it: its URL, who asks, and what its answers mean. */
+/** A running Stowage service, for the command line: its URL, the caller's token, and the meaning of its answers. */
 import { Buffer } from "node:buffer";
 import { type ErrorCode, type StowageErrorOptions, isErrorCode, isTransient, StowageError } from "../../errors.ts";
 import type { Receipt } from "../../load/receipt.ts";
@@ -16,43 +16,43 @@ import {
   tryAgain,
 } from "./exchange.ts";
 
-/** Shown of an answer that is not the service's own, such as a proxy's page. */
+/** Characters that are shown of an answer from another program, such as a proxy's page. */
 const maxForeignText = 300;
 
-/** A load says nothing until all of it is stored, which takes a while for a large one. */
+/** A load sends no byte until everything is stored. That can take minutes. */
 const loadTimeoutMs = 30 * 60_000;
 
-/** Without it the answer has no more than images and totals. */
+/** Without this parameter the answer has only the images and totals. */
 const wholeReceipt = "?verbose=true";
 
-/** Where a service takes parts itself. A bucket's own URLs are signed as a whole, and look otherwise. */
+/** The path of a part that the service itself takes. A bucket's presigned URLs have another form. */
 const ownPart = /\/(v1\/uploads\/[\w-]+\/parts\/\d+\?key=[^&]*)$/;
 
 export interface AskOptions {
   readonly method: "GET" | "HEAD" | "POST" | "DELETE";
   /** Sent as the body. */
   readonly json?: JsonObject;
-  /** It shows whether there is a service at all: one that cannot be reached is not asked again. */
+  /** The first request to a service. It is not tried again if the service cannot be reached. */
   readonly isFirst?: boolean;
   readonly signal: AbortSignal;
 }
 
 export interface LoadRequest {
   readonly name: ImageName | undefined;
-  /** Has the service read what it has of the tarball, and write again what is damaged. */
+  /** The service reads its copies of the blobs, and writes damaged ones again. */
   readonly repair?: boolean | undefined;
   readonly signal: AbortSignal;
 }
 
 export interface OpenServiceOptions {
   readonly env: Environment;
-  /** What is done with the service, for messages. */
+  /** What the command does with the service. It is part of messages. */
   readonly purpose: "load into" | "remove from" | "list";
 }
 
 /**
- * The service at a URL such as `https://stowage.example` or `https://ci:TOKEN@stowage.example`; without user info the
- * token is STOWAGE_TOKEN. Throws `INPUT_INVALID`, without any secret in it.
+ * The service at a URL such as `https://stowage.example` or `https://ci:TOKEN@stowage.example`. Without user info in
+ * the URL the token is `STOWAGE_TOKEN`. Throws `INPUT_INVALID`, without any secret in the message.
  */
 export function openService(text: string, { env, purpose }: OpenServiceOptions): ServiceClient {
   const url = URL.canParse(text) ? new URL(text) : undefined;
@@ -65,8 +65,8 @@ export function openService(text: string, { env, purpose }: OpenServiceOptions):
 }
 
 /**
- * The service of a URL that `curl` loads into: `https://stowage.example/v1/load` is `https://stowage.example`. Throws
- * `INPUT_INVALID` for one that has an image's name: a command takes that as an argument.
+ * The service's URL from a URL for `curl`: `https://stowage.example/v1/load` becomes `https://stowage.example`. Throws
+ * `INPUT_INVALID` if the URL has an image's name: the command has an argument for the name.
  */
 function withoutLoadPath(url: URL): URL {
   const [, base = "", name = ""] = /^(.*?)\/+v1\/+load\/*(.*)$/.exec(url.pathname) ?? [undefined, url.pathname];
@@ -83,14 +83,14 @@ interface ServiceClientOptions extends Pick<OpenServiceOptions, "purpose"> {
 }
 
 export class ServiceClient {
-  /** For messages: its URL, without secrets. */
+  /** The URL without secrets, for messages. */
   readonly name: string;
-  /** Host and port where the images can be pulled from; clients look for `/v2/` at the root alone. */
+  /** Host and port for pulls. Undefined for a service below a path: clients look for `/v2/` only at the root. */
   readonly registry: string | undefined;
   readonly #purpose: string;
   readonly #authorization: string | undefined;
 
-  /** The URL may have a path, below which the service is mounted. `authorization` is the header's value. */
+  /** The service may be mounted below a path of the URL. `authorization` is the header's value. */
   constructor(url: URL, { purpose, authorization }: ServiceClientOptions) {
     const path = url.pathname.replace(/\/+$/, "");
     this.#purpose = purpose;
@@ -99,7 +99,7 @@ export class ServiceClient {
     this.#authorization = authorization;
   }
 
-  /** Asks for a path below the service's URL, such as `v1/uploads`, again and again if need be. */
+  /** Requests a path below the service's URL, such as `v1/uploads`. Tries again if that can help. */
   async ask(path: string, { json, isFirst = false, ...options }: AskOptions): Promise<Answer> {
     const { signal } = options;
     const ask = async (): Promise<Answer> =>
@@ -110,7 +110,7 @@ export class ServiceClient {
     return this.tryAgain(ask, { signal, onlyIfReset: isFirst });
   }
 
-  /** Asks for the load of what was uploaded, again and again if need be; the caller reads the answer. */
+  /** Asks the service to load an upload. Tries again if that can help. The caller reads the answer. */
   async loadUpload(id: string, { signal, ...load }: LoadRequest): Promise<Answer> {
     const path = `v1/uploads/${id}/load${pathOf(load)}`;
     return this.tryAgain(async () => this.#exchange(path, { method: "POST", signal, timeoutMs: loadTimeoutMs }), {
@@ -118,15 +118,15 @@ export class ServiceClient {
     });
   }
 
-  /** Sends a tarball by one request; the caller reads the answer. Throws `NoAnswer`. */
+  /** Sends a tarball in one request. The caller reads the answer. Throws `NoAnswer`. */
   async put(body: RequestBody, { signal, ...load }: LoadRequest): Promise<Answer> {
     const options = { method: "PUT", body, type: "application/x-tar", signal, timeoutMs: loadTimeoutMs } as const;
     return this.#exchange(`v1/load${pathOf(load)}`, options);
   }
 
   /**
-   * Sends a part to where it is wanted: to a bucket, which is not shown who asks, or to the service itself, which may know
-   * itself by another address than the one that leads to it. Throws `NoAnswer`.
+   * Sends a part to a bucket, without the token, or to the service. The service may call itself by a host that this
+   * client cannot reach, so its parts go to the service's URL as the client knows it. Throws `NoAnswer`.
    */
   async putPart(url: URL, body: RequestBody, signal: AbortSignal): Promise<Answer> {
     const [, path] = ownPart.exec(url.pathname + url.search) ?? [];
@@ -153,7 +153,7 @@ export class ServiceClient {
       : this.refused(answer);
   }
 
-  /** What to throw if the answer says no; with the detail that the service gives. */
+  /** The error of an answer that is not a success, with the service's detail. */
   refused(answer: Answer): StowageError {
     const { status, headers } = answer;
     if (status >= 300 && status < 400 && headers.location !== undefined) {
@@ -183,7 +183,7 @@ export class ServiceClient {
     return this.attempt(tryAgain(ask, { isWorthIt: isTransientAnswer, ...options }));
   }
 
-  /** Waits for an answer; that there is none becomes a message that names the service. */
+  /** Waits for an answer. Turns `NoAnswer` into a message that names the service. */
   async attempt(answer: Promise<Answer>): Promise<Answer> {
     try {
       return await answer;
@@ -194,9 +194,9 @@ export class ServiceClient {
   }
 }
 
-/** The service has said no. */
+/** The service refused a request. */
 export class Refusal extends StowageError {
-  /** Its own code; undefined where the answer is not its own, such as a proxy's page. */
+  /** The service's error code. Undefined if another program answered, such as a proxy. */
   readonly reason: ErrorCode | undefined;
 
   constructor(message: string, { reason, ...options }: StowageErrorOptions & Pick<Refusal, "reason">) {
@@ -205,10 +205,10 @@ export class Refusal extends StowageError {
   }
 }
 
-/** These say nothing against what was sent: others may load it, or it is not there any more. */
+/** These errors are not about the bytes: another caller may load them, or the upload is gone. */
 const harmless: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["DENIED", "UNAUTHORIZED", "BLOB_UPLOAD_UNKNOWN"]);
 
-/** Has the service refused what was sent, for good? */
+/** Would the service refuse the same bytes again? */
 export function isPermanent(error: unknown): error is Refusal {
   if (!(error instanceof Refusal) || error.reason === undefined) return false;
   return !isTransient(error.reason) && !harmless.has(error.reason);
@@ -218,7 +218,7 @@ export function isSuccess({ status }: Answer): boolean {
   return status >= 200 && status < 300;
 }
 
-/** Timeout, too many requests, trouble inside of the server, or what it says is worth another try. */
+/** Is another try worth it: after a timeout, too many requests, a server error, or an error code that says so? */
 export function isTransientAnswer(answer: Answer): boolean {
   const { status } = answer;
   if (isSuccess(answer)) return false;
@@ -226,13 +226,13 @@ export function isTransientAnswer(answer: Answer): boolean {
   return status === 408 || status === 429 || status >= 500 || (reason !== undefined && isTransient(reason));
 }
 
-/** The service's own code for why it says no. */
+/** The error code in the service's answer. */
 export function reasonOf(answer: Answer): ErrorCode | undefined {
   const code = errorsOf(answer)[0]?.["code"];
   return isErrorCode(code) ? code : undefined;
 }
 
-/** The JSON of an answer, undefined if it is none. */
+/** The JSON of an answer. Undefined if the answer is not JSON. */
 export function jsonOf({ bytes }: Answer): unknown {
   try {
     return parseJson(bytes);
@@ -247,7 +247,7 @@ function errorsOf(answer: Answer): readonly JsonObject[] {
   return isJsonObject(json) && Array.isArray(json["errors"]) ? json["errors"].filter(isJsonObject) : [];
 }
 
-/** The messages of an OCI error body, or the beginning of whatever else it is. */
+/** The messages of an OCI error body. For any other answer, its first characters. */
 export function errorText(answer: Answer): string {
   const errors = errorsOf(answer);
   if (errors.length > 0) return errors.map(({ code, message }) => `${String(code)}: ${String(message)}`).join("\n  ");
@@ -256,7 +256,7 @@ export function errorText(answer: Answer): string {
   return text.length <= maxForeignText ? text : `${text.slice(0, maxForeignText)}…`;
 }
 
-/** What follows `load` in a URL. */
+/** The part of the URL behind `load`. */
 function pathOf({ name, repair = false }: Omit<LoadRequest, "signal">): string {
   const path = name === undefined ? "" : `/${formatName(name)}`;
   return `${path}${wholeReceipt}${repair ? "&repair=true" : ""}`;
@@ -271,7 +271,7 @@ async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
 }
 
-/** What stands before an "@" may be a secret, wherever the rest of the URL is missing. */
+/** Text before an "@" is not shown: it may be a secret, also in a text that is not a URL. */
 function unusable(text: string, hint: string): StowageError {
   const at = text.lastIndexOf("@");
   const shown = at === -1 ? text : `…${text.slice(at)}`;
@@ -280,7 +280,7 @@ function unusable(text: string, hint: string): StowageError {
   return new StowageError("INPUT_INVALID", message);
 }
 
-/** User and password are shown as they are: the login may be that of whatever the service is mounted in. */
+/** The `Authorization` header. User and password are sent unchanged: they may belong to the app around the service. */
 function authorizationOf({ username, password }: URL, env: Environment): string | undefined {
   if (username === "" && password === "") {
     const token = env["STOWAGE_TOKEN"] ?? "";

@@ -1,4 +1,7 @@
-/** A file for what cannot be read twice. It has no name any more once it is open: whatever happens, it is gone with us. */
+/**
+ * A temporary file for input that cannot be read twice. Its name is removed as soon as the file is open. So the file
+ * goes with the process, also after a crash.
+ */
 import { randomUUID } from "node:crypto";
 import { type FileHandle, open, stat, unlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -10,13 +13,13 @@ export interface TemporaryFile {
   readonly handle: FileHandle;
   /** Length in bytes. */
   size(): number;
-  /** Adds to its end. */
+  /** Appends bytes. */
   append(bytes: Uint8Array): Promise<void>;
 }
 
 /**
- * Opens one in TMPDIR, else in /var/tmp, which unlike /tmp is seldom kept in memory. The caller closes its handle. All
- * that goes wrong with it is `STORE_UNAVAILABLE`, as a full disk is anywhere, and the message says what to do.
+ * Opens a file in TMPDIR, or in /var/tmp: /tmp is often in memory. The caller closes the handle. Every failure, such as
+ * a full disk, is `STORE_UNAVAILABLE`, and the message says what to do.
  */
 export async function openTemporaryFile(env: Environment): Promise<TemporaryFile> {
   const folder = await chooseFolder(env);

@@ -1,6 +1,6 @@
 /**
- * Second pass over a tar that has been read once already: finds the headers of its entries, so that an entry can be
- * taken over as it is, with its links, long names and whatever else is in them.
+ * The second pass over a tar that was read before. It finds the headers of each entry. So an entry can be copied
+ * unchanged, with its links, long names and other extensions.
  *
  *     [ extended header | its body ]…  header | body, filled up to whole blocks      (POSIX.1-2001 "pax", 4.18)
  */
@@ -9,20 +9,20 @@ import { StowageError } from "../../errors.ts";
 
 export const blockBytes = 512;
 
-/** Length of its body in bytes: an extended header may say otherwise than the header does. */
+/** Length of the body in bytes. An extended header can change the length in the entry's own header. */
 interface SizedEntry {
   readonly size: number;
 }
 
 export interface WalkedEntry<Entry extends SizedEntry> {
   readonly entry: Entry;
-  /** All that stands before its body. */
+  /** All headers of the entry. */
   readonly header: Uint8Array;
 }
 
 /**
- * Yields the entries that were listed. `read` returns the next so many bytes; whoever gets an entry takes or skips its
- * body, whole blocks of it, before asking for the next.
+ * Yields the listed entries. `read` returns the next `count` bytes. Before the caller asks for the next entry, it takes
+ * or skips the body, in whole blocks.
  */
 export async function* walkTar<Entry extends SizedEntry>(
   read: (count: number) => Promise<Uint8Array>,
@@ -40,7 +40,7 @@ export async function* walkTar<Entry extends SizedEntry>(
   }
 }
 
-/** What so many bytes take in a tar. */
+/** Bytes that a body of this length takes in a tar. */
 export function wholeBlocks(bytes: number): number {
   return Math.ceil(bytes / blockBytes) * blockBytes;
 }
@@ -51,7 +51,10 @@ async function readExactly(read: (count: number) => Promise<Uint8Array>, count: 
   throw new StowageError("ARCHIVE_INVALID", "Cannot send the archive: it has changed meanwhile, and is shorter now");
 }
 
-/** Does it say something about the entry that follows? In pax `x` and `g`, in GNU's format `L`, `K` and `N`. */
+/**
+ * Is the header an extension of the entry behind it? The flags are `x` and `g` in pax, `L`, `K` and `N` in GNU's
+ * format.
+ */
 function isExtension(block: Uint8Array): boolean {
   return "xXgLKN".includes(String.fromCharCode(block[156] ?? 0));
 }
@@ -61,13 +64,13 @@ function sizeIn(block: Uint8Array): number {
 }
 
 /**
- * The header without its time of change, and its checksum without that: tools that make the same archive again, as
- * `skopeo` does in a pipe, often set the time anew, and what went up before is to be found again.
+ * The header with time 0, and the checksum for that. Tools that make an archive again, such as `skopeo` in a pipe,
+ * often write the current time. Without the time, the fingerprint is the same and an earlier upload is found.
  */
 function withoutTime(block: Uint8Array): Uint8Array {
   const header = Buffer.from(block);
   header.write("00000000000\0", 136, "latin1");
-  header.fill(" ", 148, 156); // it counts as spaces in its own sum
+  header.fill(" ", 148, 156); // the checksum field counts as spaces
   const sum = header.reduce((total, byte) => total + byte, 0);
   header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
   return header;

@@ -1,19 +1,20 @@
 /**
- * A directory as a store: where Stowage keeps images when it is told nothing else. Several processes may share it, and
- * each of them may be killed at any moment.
+ * A directory as a store. It is the default store. Several processes may share the directory, and each may be killed at
+ * any moment.
  *
  *     <root>/<key>                       every object, a plain file: for other tools the directory is an image layout
  *     <root>/.stowage/tmp/<uuid>         objects that are being written
  *     <root>/.stowage/versions/…         objects that have been swapped (`file-versions.ts`)
- *     <root>/.stowage/reserve            room for what frees space on a full disk (`reserve-file.ts`)
+ *     <root>/.stowage/reserve            room on a full disk, for the writes that free space (`reserve-file.ts`)
  *
- * An object is written and flushed under `tmp` and then linked to its key. A name can be linked once: a second writer finds
- * it taken. So a key never names half an object, and a killed process leaves nothing but a file under `tmp`, which is removed
- * once it is an hour old, when a process first writes.
+ * An object is written and flushed under `tmp` and then linked to its key. A name can be linked once: a second writer
+ * finds the name taken. So a key never names half an object. A killed process leaves only a file under `tmp`. The first
+ * write of another process removes that file when it is an hour old.
  *
- * A folder goes with its last object, except the folders of blobs and of incoming tarballs. Other tools may read the
- * directory at any time, and write blobs into it; an index that Stowage has swapped is its own. A link in the place of an
- * object is not followed: to a reader there is no object, and a blob that is written replaces the link.
+ * A folder is removed with its last object, except the folders of blobs and of incoming tarballs. Other tools may read
+ * the directory at any time, and may write blobs into it. They must not change an index that Stowage has swapped. A
+ * symbolic link in the place of an object is not followed: readers find no object, and a written blob replaces the
+ * link.
  */
 import { randomUUID } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
@@ -54,19 +55,18 @@ import {
 import { ReserveFile } from "./reserve-file.ts";
 
 const ownFolder = ".stowage";
-/** A temporary file that was last written this long ago has lost its process. */
+/** The process of a temporary file that was last written this long ago is gone. */
 const abandonedMs = 60 * 60 * 1000;
 /**
- * Other tools write these files, too, since an image layout has them, and each always has the same bytes. So such a file has
- * no versions, a damaged one is replaced in its place, and none takes the room of the reserve.
+ * Other tools write these files too, because an image layout has them. Each has the same bytes at all times. So it has
+ * no versions, a damaged one is replaced in its place, and none uses the room of the reserve.
  */
 const contentFolder = "blobs/";
-/** Below these no folder is removed: an image layout has `blobs`, and users put tarballs into `incoming`. */
+/** Folders that stay when they are empty: an image layout has `blobs`, and users put tarballs into `incoming`. */
 const keptFolders = [contentFolder, "incoming/"];
-/** Objects are swapped and deleted here: marks, and those of the probe. */
+/** Prefixes with objects that are swapped and deleted: marks, and the objects of the probe. */
 const sweptPrefixes = ["condemned/", "staging/"];
 
-/** A directory as a store; several processes may share it. */
 export class DirectoryStore implements ObjectStore {
   readonly url: string;
   readonly partBytes = 8 * 1024 * 1024;
@@ -76,7 +76,7 @@ export class DirectoryStore implements ObjectStore {
   readonly #reserve: ReserveFile;
   #swept: Promise<void> | undefined;
 
-  /** The directory is made when it is first written to. */
+  /** The first write makes the directory. */
   constructor(path: string) {
     if (path === "") throw new StowageError("INPUT_INVALID", "Cannot open a directory store: its path is empty");
     this.url = `file:${path}`;
@@ -86,7 +86,7 @@ export class DirectoryStore implements ObjectStore {
     this.#reserve = new ReserveFile(join(this.#root, ownFolder, "reserve"));
   }
 
-  /** Nothing beside the chunk that is being written. */
+  /** One chunk that is being written. */
   writeBufferBytes(): number {
     return fileReadBytes;
   }
@@ -109,7 +109,7 @@ export class DirectoryStore implements ObjectStore {
         const found = await this.#versions.find(key);
         if (found === undefined) return undefined;
         const file = await openFound(found);
-        if (file === undefined) continue; // it has been replaced: look again
+        if (file === undefined) continue; // the file was replaced: look again
         const info = infoOf(key, found);
         const { start, end } = range ?? { start: 0, end: info.size };
         return { ...info, body: readFileBody(file, { start, stop: Math.min(end + 1, info.size), doing, signal }) };
@@ -135,12 +135,12 @@ export class DirectoryStore implements ObjectStore {
     try {
       return writeResultOf(await this.#doLarge(this.#doing("write", key), source.size, write));
     } catch (error) {
-      body.throwIfFailed(); // with its own error: a body may read files or sockets, too
+      body.throwIfFailed(); // the body's own error, which may be of a file or a socket
       throw error;
     }
   }
 
-  /** Nothing is copied: the file gets one more name, or another one. */
+  /** Copies no bytes: the file gets one more name, or another name. */
   async copy(from: string, to: string, { condition, signal }: CopyOptions): Promise<WriteResult> {
     const doing = this.#doing("copy", from);
     const link = async (): Promise<Answer> => {
@@ -189,7 +189,7 @@ export class DirectoryStore implements ObjectStore {
     }
   }
 
-  /** Gives a whole file the name of a key. Its own name may be gone afterwards. */
+  /** Gives a complete file the name of a key. Its temporary name may be gone afterwards. */
   async #publish(file: Pick<FoundFile, "path" | "stats">, { key, condition, signal }: Target): Promise<Answer> {
     const path = join(this.#root, key);
     const written = { etag: etagOf(file.stats) };
@@ -203,19 +203,19 @@ export class DirectoryStore implements ObjectStore {
         if (!isContent) throw notAFile(this.#doing("write", key));
       } else if (found !== undefined && !isContent && (condition !== undefined || found.path !== path)) {
         const answer = await this.#versions.swap({ key, etag: found.etag, file, signal });
-        return condition === undefined && answer === "conflict" ? written : answer; // another write came right after it
+        return condition === undefined && answer === "conflict" ? written : answer; // another write followed at once
       }
-      await renameDurably(file.path, path); // over a link itself, not over the file to which it leads
+      await renameDurably(file.path, path); // replaces a link itself, not the file behind the link
       return written;
     });
   }
 
-  /** Does what a full disk must not stop. */
+  /** Does work that must succeed on a full disk too. */
   async #doSmall<Result>(doing: string, work: () => Promise<Result>): Promise<Result> {
     return this.#change(doing, () => this.#reserve.lend(work));
   }
 
-  /** Does what adds `size` bytes, if there is room for them beside the reserve. */
+  /** Does work that writes `size` bytes, if the disk has room for them beside the reserve. */
   async #doLarge<Result>(doing: string, size: number, work: () => Promise<Result>): Promise<Result> {
     return this.#change(doing, () => this.#reserve.spare(size, doing, work));
   }
@@ -227,7 +227,7 @@ export class DirectoryStore implements ObjectStore {
     });
   }
 
-  /** Removes what killed processes, and deletions, have left, once. */
+  /** Removes the files that killed processes and deletions have left. Runs once. */
   #sweepOnce(): Promise<void> {
     const sweep = async (): Promise<void> => {
       await makeDirectory(this.#temporary);
@@ -260,10 +260,13 @@ interface Target extends CallOptions {
   readonly condition: PutCondition | undefined;
 }
 
-/** How a file system refuses a write, before anything of it is done. It will refuse the next one as well. */
+/** A file system refuses a write with these codes before it does anything. It would refuse the next try too. */
 const refusals: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EROFS", "ENOTDIR"]);
 
-/** A file system that fails may still have done what it was asked: a flush can fail when the name is already there. */
+/**
+ * Turns an error into `unanswered`: a failed call may have been done. For example, a flush can fail after the name was
+ * given.
+ */
 async function orUnanswered<Result>(work: Promise<Result>): Promise<Result | Unanswered> {
   try {
     return await work;
@@ -278,7 +281,7 @@ function infoOf(key: string, { stats, etag }: FoundFile): ObjectInfo {
   return { key, size: Number(stats.size), etag };
 }
 
-/** Opens the very file that was found; undefined if it has been replaced in between. */
+/** Opens the file that was found. Undefined if it was replaced meanwhile. */
 async function openFound({ path, stats }: FoundFile): Promise<FileHandle | undefined> {
   const file = await openFile(path);
   try {

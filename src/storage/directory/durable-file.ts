@@ -1,6 +1,6 @@
 /**
- * Files that survive the loss of power: written under a temporary name, flushed, and only then given the name under
- * which others look for them. The directory store is made of these steps.
+ * Steps for files that survive a loss of power: a file is written under a temporary name and flushed, and only then
+ * gets its real name.
  */
 import type { BigIntStats } from "node:fs";
 import { type FileHandle, link, mkdir, open, rename } from "node:fs/promises";
@@ -8,7 +8,10 @@ import { dirname } from "node:path";
 import { hasCode } from "./file-errors.ts";
 import { removeFile } from "./files.ts";
 
-/** Writes and flushes a file that must not be there yet, and its folder if need be. Rejects with the error of the chunks, and leaves no file. */
+/**
+ * Writes and flushes a new file, and makes its folder. If the file exists, it rejects. After an error of the chunks it
+ * rejects with that error and leaves no file.
+ */
 export async function writeDurably(
   path: string,
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
@@ -23,12 +26,12 @@ export async function writeDurably(
       await file.close();
     }
   } catch (error) {
-    await removeFile(path).catch(() => {}); // why it could not be written says more
+    await removeFile(path).catch(() => {}); // the error of the write says more
     throw error;
   }
 }
 
-/** Makes the folder if it is missing: another process may have removed the empty folder. */
+/** Opens a new file. Makes the folder if it is missing: another process may have removed the empty folder. */
 async function openNew(path: string): Promise<FileHandle> {
   try {
     return await open(path, "wx");
@@ -38,7 +41,7 @@ async function openNew(path: string): Promise<FileHandle> {
   return inDirectory(dirname(path), async () => open(path, "wx"));
 }
 
-/** Gives a file one more name, unless that name is taken: `false`. */
+/** Gives a file one more name. Returns false if that name is taken. */
 export async function linkDurably(from: string, to: string): Promise<boolean> {
   try {
     await link(from, to);
@@ -50,18 +53,18 @@ export async function linkDurably(from: string, to: string): Promise<boolean> {
   return true;
 }
 
-/** Gives a file another name, in place of the file that has it. */
+/** Gives a file another name. A file that has the name is replaced. */
 export async function renameDurably(from: string, to: string): Promise<void> {
   await rename(from, to);
   await syncDirectory(dirname(to));
 }
 
-/** Tries to work in a folder that other processes remove while it is empty. */
+/** The number of tries in a folder that other processes remove while it is empty. */
 const maxTries = 10;
 
 /**
- * Makes a directory and its parents, unless they are there. Step by step: Node's own `recursive` never ends in a folder that
- * is there and takes no other, such as `/proc`.
+ * Makes a directory and the parents that are missing, one after the other. Node's own `recursive` never ends below an
+ * existing folder that accepts no folders, such as `/proc`.
  */
 export async function makeDirectory(path: string): Promise<void> {
   for (let tries = 1; ; tries++) {
@@ -69,7 +72,7 @@ export async function makeDirectory(path: string): Promise<void> {
       await mkdir(path);
       return await syncDirectory(dirname(path));
     } catch (error) {
-      if (hasCode(error, "EEXIST", "EISDIR")) return; // if it is a file, that is said by what is done in it
+      if (hasCode(error, "EEXIST", "EISDIR")) return; // if it is a file, the next step in it fails
       if (!hasCode(error, "ENOENT") || tries === maxTries) throw error;
     }
     await makeDirectory(dirname(path));
@@ -88,7 +91,7 @@ export async function inDirectory<Result>(path: string, work: () => Promise<Resu
   }
 }
 
-/** Flushes the names in a directory. One that is gone has none. */
+/** Flushes the names in a directory. A directory that is gone needs no flush. */
 export async function syncDirectory(path: string): Promise<void> {
   try {
     const directory = await open(path, "r");
@@ -98,7 +101,7 @@ export async function syncDirectory(path: string): Promise<void> {
       await directory.close();
     }
   } catch (error) {
-    // Windows and some network file systems cannot flush a directory, and need no such thing.
+    // Windows and some network file systems cannot flush a directory, and need no flush.
     if (!hasCode(error, "EISDIR", "EPERM", "EINVAL", "ENOTSUP", "ENOENT")) throw error;
   }
 }

@@ -8,20 +8,23 @@ import { guarded } from "./file-errors.ts";
 
 /** Length of the chunks. */
 export const fileReadBytes = 256 * 1024;
-/** Length of the first one; each is twice as long as the one before. Servers read several chunks ahead of a slow client. */
+/**
+ * Length of the first chunk. Each further chunk is twice as long. Servers read several chunks ahead of a slow client,
+ * so the first ones are small.
+ */
 const firstReadBytes = 32 * 1024;
 
 export interface FileRange extends CallOptions {
   readonly start: number;
-  /** The first byte that is not read any more. */
+  /** The byte behind the last one that is read. */
   readonly stop: number;
-  /** For messages: what is being done, such as `read "index.json" in file:./data`. */
+  /** The work in messages, such as `read "index.json" in file:./data`. */
   readonly doing: string;
 }
 
 /**
- * Closes the file with the last byte, when the reader leaves, or when the signal fires: also if no reader ever comes. A reader
- * that comes after the signal gets its reason.
+ * Reads the file. Closes it after the last byte, when the reader leaves, or when the signal fires, also if there is no
+ * reader yet. A reader that comes after the signal gets the signal's reason.
  */
 export function readFileBody(file: FileHandle, { start, stop, doing, signal }: FileRange): AsyncIterable<Uint8Array> {
   let position = start;

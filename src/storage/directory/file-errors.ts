@@ -1,16 +1,16 @@
-/** What the file system says when it fails, in Stowage's words: which of its errors are answers, and which are failures. */
+/** Turns errors of the file system into Stowage's errors, and tells which errors are answers. */
 import { StowageError } from "../../errors.ts";
 
 /**
- * Does `work`. An error of the file system becomes `STORE_UNAVAILABLE`: "Cannot `doing`: EIO: i/o error", and that of a
- * full disk `STORE_FULL`. All others are passed on as they are.
+ * Does `work`. An error of the file system becomes `STORE_UNAVAILABLE` ("Cannot `doing`: EIO: i/o error"), or
+ * `STORE_FULL` for a full disk. All other errors are passed on unchanged.
  */
 export async function guarded<Result>(doing: string, work: () => Promise<Result>): Promise<Result> {
   try {
     return await work();
   } catch (error) {
     if (!isSystemError(error)) throw error;
-    const [reason] = error.message.split(","); // what follows are paths
+    const [reason] = error.message.split(","); // paths follow
     const options = { cause: error, detail: { code: error.code, call: error.syscall } };
     if (isDiskFull(error))
       throw new StowageError("STORE_FULL", `Cannot ${doing}: the disk is full (${reason})`, options);
@@ -18,12 +18,15 @@ export async function guarded<Result>(doing: string, work: () => Promise<Result>
   }
 }
 
-/** Does the error say that there is no such file? A name that is too long, or lies below a file, has none either. */
+/**
+ * Does the error say that there is no such file? There is none either if the name is too long, or if a parent is a
+ * file.
+ */
 export function isAbsence(error: unknown): boolean {
   return hasCode(error, "ENOENT", "ENOTDIR", "ENAMETOOLONG");
 }
 
-/** Is there no room, or none that this user may take? Nothing was written then. */
+/** Is the disk full, or this user's quota? Nothing was written then. */
 export function isDiskFull(error: unknown): boolean {
   return hasCode(error, "ENOSPC", "EDQUOT");
 }
@@ -32,7 +35,7 @@ export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
   return isSystemError(error) && codes.includes(error.code);
 }
 
-/** How file systems without hard links refuse to make one. */
+/** Codes of file systems without hard links. */
 const noHardLinkCodes: ReadonlySet<string> = new Set(["EPERM", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"]);
 
 interface SystemError extends Error {

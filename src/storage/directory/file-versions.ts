@@ -3,32 +3,38 @@
  *
  * An object that has never been swapped is a plain file under its key. Each swap makes a numbered version of it:
  *
- *     index.json                                 plain file, or else a copy of the newest version, for other tools
- *     .stowage/versions/.index.json/7            newest version, a hard link of the same file: what readers read
+ *     index.json                                 plain file, or a copy of the newest version for other tools
+ *     .stowage/versions/.index.json/7            newest version, a hard link of the same file: readers read this one
  *     .stowage/versions/.index.json/8.<uuid>     on its way to become version 8
- *     .stowage/versions/.index.json/9/           a folder: deleted; from here on the plain file counts again
+ *     .stowage/versions/.index.json/9/           a folder marks a deletion: from here on the plain file counts again
  *
  * A swap of version n
  *
- * 1. compares the ETag and moves its file, which is written and flushed, to `<n+1>.<uuid>`;
- * 2. looks again whether n is the newest version and has that ETag;
- * 3. links `<n+1>.<uuid>` to `<n+1>`. A name can be linked once: this decides who won;
- * 4. lists the folder, removes the files on their way to less than n+1, moves its own over the plain file, and removes
- *    the versions before its own, oldest first.
+ * 1. compares the ETag, and moves its own file, which is written and flushed, to `<n+1>.<uuid>`;
+ * 2. checks again that n is the newest version and has that ETag;
+ * 3. links `<n+1>.<uuid>` to `<n+1>`. A name can be linked once, so one writer wins;
+ * 4. lists the folder, removes files on their way to numbers below n+1, moves its own file over the plain file, and
+ *    removes the older versions, oldest first.
  *
- * The number of a plain file is the time at which it was written, in microseconds, or that of the folder beside it if that is
- * larger: so all who swap one plain file go for the same next number, whether the folder is still there or not. A deletion
- * whose number is more than an hour in the past has no effect any more, and its folder is removed: what is written from
- * then on has a larger number by itself. (A swap takes longer than a microsecond, so numbers do not run ahead of time.)
+ * A plain file has a number too: the time at which it was written, in microseconds. If the number of the folder beside
+ * it is larger, that number counts. So all writers that swap one plain file try the same next number, whether the
+ * folder still exists or not. A deletion with a number that is more than an hour old has no effect any more, and its
+ * folder is removed: a file that is written later has a larger number anyway. (A swap takes longer than a microsecond,
+ * so numbers do not run ahead of the time.)
  *
- * Why a number is never won twice, though it is removed in the end: the newest version is never removed, and a number is
- * removed only by the winner of a later one, after it has listed the folder. Take a writer that slept anywhere. If its
- * file was there when the folder was listed, it is gone, and step 3 finds nothing to link. If not, the later version
- * was there before the file was, and step 2 finds it. A killed process leaves nothing but names which a later winner
- * removes. The same list keeps an old copy from being moved over a newer one: a late writer
- * has nothing left to move. (A winner that is killed before its move leaves the copy one version behind, until the next.)
+ * No number is won twice, although numbers are removed later. The newest version is never removed. Only the winner of a
+ * later number removes a number, after it has listed the folder. Suppose that a slow writer sleeps at any step:
  *
- * Rejected: lock files, since a dead process keeps them; versions kept for a minute, since a writer may sleep longer.
+ * - If its file was in the list, the winner has removed the file. Step 3 of the slow writer finds nothing to link.
+ * - If its file was not in the list, the later version existed before the file. Step 2 of the slow writer finds that
+ *   version.
+ *
+ * For the same reason a slow writer never moves an old copy over a newer one: its file is gone. A killed process leaves
+ * only names that a later winner removes. (If a winner is killed before it moves its file, the plain file stays one
+ * version behind until the next swap.)
+ *
+ * Rejected: lock files, because a dead process keeps them; and versions that are kept for a minute, because a writer
+ * may sleep longer.
  */
 import { randomUUID } from "node:crypto";
 import type { BigIntStats } from "node:fs";
@@ -40,9 +46,9 @@ import { hasCode, isSystemError } from "./file-errors.ts";
 import { readFolder, removeEmptyFolders, removeFile, statFile } from "./files.ts";
 import type { CallOptions } from "../object-store.ts";
 
-/** A deletion with a number of so long ago is forgotten. */
+/** A deletion whose number is this old is forgotten. */
 const forgottenMs = 60 * 60 * 1000;
-/** The largest number, for any time that a file claims: beyond 2 ** 53 numbers would have gaps. */
+/** The largest number, for files with a time in the far future: above 2 ** 53, numbers have gaps. */
 const maxNumber = 2 ** 52;
 
 /** The file that is an object's current state. */
@@ -50,7 +56,7 @@ export interface FoundFile {
   readonly path: string;
   readonly stats: BigIntStats;
   readonly etag: string;
-  /** The newest version's number or, where the plain file counts, the number that it has (see above). */
+  /** The newest version's number, or the plain file's number if the plain file counts (see above). */
   readonly number: number;
 }
 
@@ -64,7 +70,7 @@ export interface Swap extends CallOptions {
 
 interface Newest {
   readonly number: number;
-  /** Is it a state, and not the mark of a deletion or of none at all? */
+  /** Is the newest version a file? False for a deletion, and if there is no version. */
   readonly live: boolean;
 }
 
@@ -72,7 +78,7 @@ export class FileVersions {
   readonly #root: string;
   readonly #versions: string;
 
-  /** `root` is where the plain files lie, `versions` the folder of all versions. */
+  /** `root` has the plain files, `versions` has all versions. */
   constructor(root: string, versions: string) {
     this.#root = root;
     this.#versions = versions;
@@ -81,14 +87,14 @@ export class FileVersions {
   async find(key: string): Promise<FoundFile | undefined> {
     const path = join(this.#root, key);
     for (;;) {
-      // In this order: a plain file that is read after the versions may already be the copy of a later one.
+      // The plain file is read first: read after the versions, it could be the copy of a later version.
       const plain = await statFile(path);
       const { number, live } = await this.#newest(key);
       if (!live) return plain && { path, number: Math.max(number, timeOf(plain)), stats: plain, etag: etagOf(plain) };
       const version = join(this.#folder(key), String(number));
       const stats = await statFile(version);
       if (stats !== undefined) return { path: version, number, stats, etag: versionEtag(number, stats) };
-      // Another swap has replaced it in between: look again.
+      // Another swap has replaced the version: look again.
     }
   }
 
@@ -112,9 +118,9 @@ export class FileVersions {
   }
 
   /**
-   * Deletes an object, swapped or not. What was there before the call is gone after it, and a writer that is about to swap it
-   * loses; what is created and swapped anew meanwhile may go with it. An object that has been swapped within the hour leaves
-   * an empty folder under the next number, until `sweep`.
+   * Deletes an object, swapped or not. The state before the call is gone after it, and a writer that is about to swap
+   * that state loses. An object that is made during the call may be deleted too. If the object was swapped within the
+   * last hour, an empty folder with the next number stays until `sweep`.
    */
   async remove(key: string): Promise<void> {
     const path = join(this.#root, key);
@@ -133,14 +139,14 @@ export class FileVersions {
     await this.#forget(key);
   }
 
-  /** Removes what deletions of objects right below `prefix` have left, once they are an hour old. */
+  /** Removes the folders of deletions right below `prefix` that are an hour old. */
   async sweep(prefix: string): Promise<void> {
     for (const { name } of await readFolder(join(this.#versions, prefix))) {
       if (name.startsWith(".")) await this.#forget(prefix + name.slice(1));
     }
   }
 
-  /** Removes the folder of a deletion that has no effect any more. A folder in use is not empty, and stays. */
+  /** Removes the folder of a deletion that no longer has an effect. A folder in use is not empty, and stays. */
   async #forget(key: string): Promise<void> {
     const { number, live } = await this.#newest(key);
     if (live || number > (Date.now() - forgottenMs) * 1000) return;
@@ -164,7 +170,7 @@ export class FileVersions {
     throw new StowageError("STORE_DAMAGED", `${problem}; put a copy of the file there`);
   }
 
-  /** Step 4: makes `number`, which exists, the only version. Without `temporary` the plain file is left as it is. */
+  /** Step 4: makes `number`, which exists, the only version. Without `temporary` the plain file stays unchanged. */
   async #settle({ key, number, temporary }: { key: string; number: number; temporary?: string }): Promise<void> {
     const versions = await this.#removeUnfinished(key, number);
     if (temporary !== undefined) await renameUnlessGone(temporary, join(this.#root, key));
@@ -172,7 +178,7 @@ export class FileVersions {
     for (const version of before) await rm(join(this.#folder(key), String(version)), { recursive: true, force: true });
   }
 
-  /** Removes the files on their way to less than `number`, and returns the versions that were there at the time. */
+  /** Removes the files on their way to numbers below `number`. Returns the versions in the folder at that time. */
   async #removeUnfinished(key: string, number: number): Promise<readonly number[]> {
     const names = (await readFolder(this.#folder(key))).map(({ name }) => name);
     const unfinished = names.filter((name) => name.includes(".") && Number.parseInt(name) < number);
@@ -180,7 +186,7 @@ export class FileVersions {
     return names.map(Number).filter((version) => version > 0);
   }
 
-  /** Makes the plain file count again, with the same bytes as version `number`; `false` if that is not the newest. */
+  /** Makes the plain file count again, with the bytes of version `number`. False if that is not the newest version. */
   async #endVersions(key: string, number: number): Promise<boolean> {
     const folder = this.#folder(key);
     const temporary = join(folder, `${number}.${randomUUID()}`);
@@ -190,7 +196,7 @@ export class FileVersions {
       await mkdir(join(folder, String(number + 1)));
       await syncDirectory(folder);
       await this.#settle({ key, number: number + 1 });
-      return (await this.#newest(key)).number === number + 1; // or this number had been won and removed before
+      return (await this.#newest(key)).number === number + 1; // false if this number was won and removed before
     } catch (error) {
       if (hasCode(error, "EEXIST")) return false;
       throw error;
@@ -199,15 +205,17 @@ export class FileVersions {
     }
   }
 
-  /** With a dot before the last segment, which no key has: `a` may be a key today and `a/7` tomorrow. */
+  /**
+   * The folder's name has a dot before the last segment, which no key has: `a` may be a key today, and `a/7` tomorrow.
+   */
   #folder(key: string): string {
     return join(this.#versions, dirname(key), `.${basename(key)}`);
   }
 }
 
 /**
- * The same for a plain file and for the temporary one that it was. Two plain files have one ETag only if the first was
- * deleted and the second, of the same size, got its inode in the same tick of the file system's clock.
+ * A plain file keeps the ETag of its temporary file. Two plain files can have one ETag only if the first was deleted
+ * and the second, of the same size, got its inode in the same tick of the file system's clock.
  */
 export function etagOf({ ino, mtimeNs, size }: BigIntStats): string {
   return [ino, mtimeNs, size].map((part) => part.toString(36)).join("-");
@@ -218,17 +226,20 @@ function timeOf({ mtimeNs }: BigIntStats): number {
   return Math.min(Math.max(0, Number(mtimeNs / 1000n)), maxNumber);
 }
 
-/** A swap that has been won is done: what could not be cleaned up behind it, the next winner cleans up. */
+/** A swap that has won is done. If its clean-up fails, the next winner cleans up. */
 function leaveToTheNext(error: unknown): void {
   if (!isSystemError(error)) throw error;
 }
 
-/** With its number: here the next file but one gets the same inode at once, often in the same tick of the clock. */
+/**
+ * The ETag of a version has its number, because inodes are used again at once: version 9 can get the inode of version 7
+ * in the same tick of the clock.
+ */
 function versionEtag(number: number, stats: BigIntStats): string {
   return `${number}-${etagOf(stats)}`;
 }
 
-/** Links, unless the name is taken or a later winner has removed the file. */
+/** Links a file. False if the name is taken, or if a later winner has removed the file. */
 async function linkUnlessGone(from: string, to: string): Promise<boolean> {
   try {
     return await linkDurably(from, to);
@@ -238,7 +249,7 @@ async function linkUnlessGone(from: string, to: string): Promise<boolean> {
   }
 }
 
-/** Moves, unless a later winner has removed the file: it moves its own. */
+/** Moves a file. Does nothing if a later winner has removed the file: that winner moves its own. */
 async function renameUnlessGone(from: string, to: string): Promise<void> {
   try {
     await rename(from, to);

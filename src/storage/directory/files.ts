@@ -1,25 +1,28 @@
-/** Files that need not be there, so that absence is an answer and not an error; and the keys of those that are. */
+/** Files that may be missing: absence is an answer here, and not an error. Also lists the keys of files. */
 import { Buffer } from "node:buffer";
 import { type BigIntStats, type Dirent, constants } from "node:fs";
 import { type FileHandle, lstat, open, readdir, realpath, rmdir, stat, unlink } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { hasCode, isAbsence, isSystemError } from "./file-errors.ts";
 
-/** Windows has no `O_NOFOLLOW`, which adds nothing there: links are told by `lstat` alone. */
+/** Windows has no `O_NOFOLLOW`. There only `lstat` recognises links. */
 const withoutLinks = constants.O_RDONLY | constants.O_NOFOLLOW;
 
-/** What is known of a file; undefined where there is none, or something else, such as a link: links are not followed. */
+/**
+ * The facts about a file. Undefined if there is none, or if it is something else, such as a link. Links are not
+ * followed.
+ */
 export async function statFile(path: string): Promise<BigIntStats | undefined> {
   const found = await unlessAbsent(lstat(path, { bigint: true }));
   return found?.isFile() === true ? found : undefined;
 }
 
-/** Is there anything of this name that is no file: a link, a folder, a socket? */
+/** Does the name belong to something else than a file: a link, a folder, a socket? */
 export async function isOtherThanFile(path: string): Promise<boolean> {
   return (await unlessAbsent(lstat(path)))?.isFile() === false;
 }
 
-/** Does the link lead to a folder? A folder around the link does not count: a walk through it would never end. */
+/** Does the link lead to a folder? False for a folder around the link: a walk through that would never end. */
 export async function leadsToFolder(link: string): Promise<boolean> {
   try {
     if (!(await stat(link)).isDirectory()) return false;
@@ -31,12 +34,12 @@ export async function leadsToFolder(link: string): Promise<boolean> {
   }
 }
 
-/** Rejects if it is a link: the caller has found a file by `statFile` before. */
+/** Rejects if it is a link: the caller has checked the file by `statFile` before. */
 export function openFile(path: string): Promise<FileHandle | undefined> {
   return unlessAbsent(open(path, withoutLinks));
 }
 
-/** What is in a folder, in no order; nothing where there is none. */
+/** The entries of a folder, in no order. Empty if there is no folder. */
 export async function readFolder(path: string): Promise<readonly Dirent[]> {
   return (await unlessAbsent(readdir(path, { withFileTypes: true }))) ?? [];
 }
@@ -55,29 +58,29 @@ export async function removeOldFiles(folder: string, ageMs: number): Promise<voi
 }
 
 /**
- * Removes a folder if it is empty, then the folder around it, and so on, up to `top`, which stays. Folders are housekeeping:
- * one that cannot be removed stays.
+ * Removes a folder if it is empty, then the folder around it, and so on up to `top`, which stays. A folder that cannot
+ * be removed stays: an empty folder does no harm.
  */
 export async function removeEmptyFolders(path: string, top: string): Promise<void> {
   for (let folder = path; folder !== top && folder.startsWith(top); folder = dirname(folder)) {
     try {
       await rmdir(folder);
     } catch (error) {
-      if (isSystemError(error)) return; // it is not empty, as a rule
+      if (isSystemError(error)) return; // usually it is not empty
       throw error;
     }
   }
 }
 
-/** Can the directory hold it? No key leaves the root or names one of Stowage's own files. */
+/** Can the directory hold an object with this key? No key leads out of the root or names one of Stowage's own files. */
 export function isKey(key: string): boolean {
   return key.split("/").every((segment) => /^[^.\\\0][^\\\0]*$/.test(segment));
 }
 
 /**
- * The names of all files, links and the like whose keys start with `prefix`, in the order of their keys. Holds the names of
- * one folder at each level. `folder` is empty or ends with a slash. A link to a folder is followed, as a read of a key below it
- * follows the link: an index that can be read and is not listed would lose its blobs to `gc`.
+ * The keys of all files, links and other entries that start with `prefix`, in order. It holds the names of one folder
+ * at each level. `folder` is empty or ends with a slash. A link to a folder is followed, because a read of a key below
+ * it follows the link too. Otherwise an index could be read but not listed, and `gc` would delete its blobs.
  */
 export async function* listFileKeys(
   root: string,
@@ -97,8 +100,8 @@ export async function* listFileKeys(
 }
 
 /**
- * The names in a folder that begin as `start` does, folders with a slash behind, in the order of the keys that they begin.
- * Others are left out before they are sorted: there may be very many.
+ * The names in a folder that begin with `start`, in the order of their keys. Folders have a slash at the end. Other
+ * names are left out before the sort, because there may be very many.
  */
 async function readNames(path: string, start: string): Promise<readonly string[]> {
   const names: { readonly name: string; readonly bytes: Buffer }[] = [];

@@ -1,8 +1,9 @@
 /**
- * Room for the small writes by which space is freed. To remove an image an index is written, to delete a blob a mark: on a
- * full disk neither could be, and the disk would stay full. So a store keeps a file of one mebibyte that holds nothing. A
- * small write that finds the disk full is done once more in the room of that file, which is filled again afterwards. Other
- * writes leave that room free while it is lent.
+ * Keeps room for the small writes that free space. Removing an image writes an index, and deleting a blob writes a
+ * mark. On a full disk both would fail, and the disk would stay full.
+ *
+ * So a store keeps a file of 1 MiB with random bytes. If a small write finds the disk full, the file is removed and the
+ * write is done again. Then the file is filled again. Other writes leave that room free.
  */
 import { randomBytes } from "node:crypto";
 import { open, statfs } from "node:fs/promises";
@@ -11,21 +12,24 @@ import { StowageError } from "../../errors.ts";
 import { isDiskFull, isSystemError } from "./file-errors.ts";
 import { removeFile, statFile } from "./files.ts";
 
-/** Enough for an index of some thousand images, or for the marks of some 250 blobs. */
+/** Enough for an index of some thousand images, or for the marks of about 250 blobs. */
 const reserveBytes = 1024 * 1024;
 const chunkBytes = 64 * 1024;
 
 export class ReserveFile {
   readonly #path: string;
-  /** Settles when the last of those who work in the room of the reserve is done. */
+  /** Settles when the last work in the room of the reserve is done. */
   #lastTurn: Promise<unknown> = Promise.resolve();
 
-  /** The folder of the file has to be there before it is filled. */
+  /** The folder of the file must exist before `fill`. */
   constructor(path: string) {
     this.#path = path;
   }
 
-  /** Does work that writes little. Where the disk is full it is done once more, one at a time, in the room of the reserve. */
+  /**
+   * Does work that writes little. If the disk is full, the work is done again in the room of the reserve, one work at a
+   * time.
+   */
   async lend<Result>(work: () => Promise<Result>): Promise<Result> {
     try {
       return await work();
@@ -45,8 +49,9 @@ export class ReserveFile {
   }
 
   /**
-   * Does work that writes `size` bytes, which `doing` names. Throws `STORE_FULL` unless there is room for them and for the
-   * bytes that the reserve lacks. If others fill the disk meanwhile, the reserve takes back the room that the work leaves.
+   * Does work that writes `size` bytes. `doing` names it in messages. Throws `STORE_FULL` if the disk has no room for
+   * these bytes and for the bytes that the reserve lacks. If others fill the disk meanwhile, the reserve takes back the
+   * room that the work leaves.
    */
   async spare<Result>(size: number, doing: string, work: () => Promise<Result>): Promise<Result> {
     await this.#checkRoom(size, doing);
@@ -58,7 +63,10 @@ export class ReserveFile {
     }
   }
 
-  /** Makes the file as large as it should be, or as it can be. Random bytes: a file system could compress zeros away. */
+  /**
+   * Fills the file up to its full size, or as far as the disk allows. The bytes are random, because a file system could
+   * compress zeros.
+   */
   async fill(): Promise<void> {
     try {
       let size = await this.#size();
@@ -70,7 +78,7 @@ export class ReserveFile {
         await file.close();
       }
     } catch (error) {
-      if (!isSystemError(error)) throw error; // a store without a reserve is one that a full disk stops
+      if (!isSystemError(error)) throw error; // the store works without a reserve, until the disk is full
     }
   }
 
@@ -87,7 +95,7 @@ export class ReserveFile {
   }
 }
 
-/** What this user may still write; undefined where the file system does not say, as some network file systems. */
+/** Bytes that this user may still write. Undefined if the file system does not say it, as some network file systems. */
 async function freeBytes(folder: string): Promise<number | undefined> {
   try {
     const { bavail, bsize, blocks } = await statfs(folder);

@@ -1,11 +1,11 @@
 /**
- * What Stowage uses of a binding to a bucket of R2, in its own words: so it needs no types of Cloudflare's, and a test can
- * hand in any object that behaves like one.
+ * The part of an R2 binding that Stowage uses, with types of its own. So Stowage needs no types of Cloudflare, and a
+ * test can use any object with these methods.
  */
 
 export interface R2Object {
   readonly key: string;
-  /** Length in bytes, of the whole object also where a range of it is read. */
+  /** Length of the whole object in bytes, also for a range. */
   readonly size: number;
   /** Without quotes. */
   readonly etag: string;
@@ -17,9 +17,9 @@ export interface R2ObjectBody extends R2Object {
 }
 
 export interface R2PutOptions {
-  /** Written only if this holds; otherwise the answer is `null`. */
+  /** The condition. If it does not hold, the answer is `null`. */
   readonly onlyIf?: { readonly etagMatches: string } | Headers;
-  /** What the bytes must have, in hex. */
+  /** The expected SHA-256 of the bytes, in hex. */
   readonly sha256?: string;
   readonly customMetadata?: Record<string, string>;
 }
@@ -30,7 +30,7 @@ export interface R2UploadedPart {
 }
 
 export interface R2MultipartUpload {
-  /** All parts but the last have to be equally long. */
+  /** All parts except the last must have the same length. */
   uploadPart(partNumber: number, value: Uint8Array): Promise<R2UploadedPart>;
   abort(): Promise<void>;
   complete(parts: R2UploadedPart[]): Promise<R2Object>;
@@ -39,11 +39,11 @@ export interface R2MultipartUpload {
 export interface R2ObjectList {
   readonly objects: readonly R2Object[];
   readonly truncated: boolean;
-  /** Where the next page begins, if there is one. */
+  /** The start of the next page, if there is one. */
   readonly cursor?: string | undefined;
 }
 
-/** A bucket as a Worker has it: what Cloudflare calls `R2Bucket` is one. */
+/** A bucket that is bound to a Worker. Cloudflare's own `R2Bucket` fits. */
 export interface R2Bucket {
   head(key: string): Promise<R2Object | null>;
   get(
@@ -58,7 +58,7 @@ export interface R2Bucket {
 
 const methods = ["head", "get", "put", "createMultipartUpload", "list", "delete"] as const;
 
-/** Tells a bucket from the other things that a Worker can be bound to. */
+/** Is the binding a bucket of R2? */
 export function isR2Bucket(binding: unknown): binding is R2Bucket {
   if (typeof binding !== "object" || binding === null) return false;
   return methods.every((name) => typeof Reflect.get(binding, name) === "function");

@@ -1,4 +1,4 @@
-/** Looks at objects of R2, reads them and lists them. One that is not there is `undefined`. */
+/** Looks at objects of R2, reads and lists them. A missing object is `undefined`. */
 import { orAbort } from "../../streams/abortable.ts";
 import { byteStreamToBytes } from "../../streams/readable-stream.ts";
 import type { ByteRange, ObjectInfo, StoredObject } from "../object-store.ts";
@@ -18,7 +18,7 @@ export async function getR2Object(request: R2Request, range?: ByteRange): Promis
   const part = range && { range: { offset: range.start, length: range.end - range.start + 1 } };
   const object = await askR2(request, async () => {
     const answer = await bucket.get(at, part);
-    if (signal?.aborted) await answer?.body.cancel(); // the wait for it has ended
+    if (signal?.aborted) await answer?.body.cancel(); // nothing waits for the answer now
     return answer;
   });
   if (object === null) return undefined;
@@ -27,7 +27,7 @@ export async function getR2Object(request: R2Request, range?: ByteRange): Promis
   return { key, size, etag, body: readBody(body, request, end - (range?.start ?? 0)) };
 }
 
-/** Asks for pages of up to 1,000 as they are needed. The keys are without `storePrefix`, which they all begin with. */
+/** Lists objects, in pages of up to 1,000. The keys come without `storePrefix`. */
 export async function* listR2Objects(request: R2Request, storePrefix: string): AsyncGenerator<ObjectInfo> {
   let cursor: string | undefined;
   do {

@@ -1,4 +1,4 @@
-/** Asks R2, again where that may help, and says in Stowage's words what it could not do. */
+/** Sends requests to R2, tries again if that can help, and turns R2's errors into Stowage's. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf, StowageError } from "../../errors.ts";
 import { orAbort } from "../../streams/abortable.ts";
@@ -7,18 +7,20 @@ import type { R2Bucket } from "./r2-bucket.ts";
 
 /** Tries of one request, the first included. */
 const maxTries = 4;
-/** Before the second try, at most; twice as long before each further one. R2 takes one write a second to one key. */
+/**
+ * The longest wait before the second try. Each further wait is twice as long. R2 accepts one write a second to one key.
+ */
 const firstWaitMs = 250;
 
-/** Codes that R2 gives for what passes: an internal error, a lost connection, no service, too many requests. */
+/** R2's codes of passing errors: an internal error, a lost connection, no service, too many requests. */
 const passingCodes: readonly number[] = [10001, 10043, 10054, 10058];
 
-/** One request to R2. R2 knows no signals: a signal ends the waiting, not the request. */
+/** One request to R2. R2 accepts no signals: a signal ends the wait, but not the request. */
 export interface R2Request extends SendOptions {
   readonly bucket: R2Bucket;
   /** The key in the bucket, or the prefix of a listing. */
   readonly at: string;
-  /** The same without the prefix of the store, for messages. */
+  /** The key without the prefix of the store, for messages. */
   readonly key: string;
   /** URL of the store. */
   readonly url: string;
@@ -41,7 +43,7 @@ export async function askR2<T>(request: R2Request, send: () => Promise<T>): Prom
   }
 }
 
-/** `STORE_UNAVAILABLE`, with what was asked and what R2 said. */
+/** The error `STORE_UNAVAILABLE`, with the request and R2's message. */
 export function r2Unavailable(error: unknown, { url, operation, key }: R2Request): StowageError {
   if (error instanceof StowageError) return error;
   const code = codeOf(error);
@@ -52,8 +54,8 @@ export function r2Unavailable(error: unknown, { url, operation, key }: R2Request
 }
 
 /**
- * May it go better another time? Then it is not known whether R2 did what was asked. An error without a code is the runtime's,
- * such as "Network connection lost."; a `TypeError` is our own mistake.
+ * Can another try succeed? If so, R2 may still have done the failed request. An error without a code comes from the
+ * runtime, such as "Network connection lost.". A `TypeError` is a mistake of our own.
  */
 export function isPassing(error: unknown): boolean {
   const code = codeOf(error);

@@ -1,4 +1,7 @@
-/** A bucket of Cloudflare R2, or a prefix of one, by the binding that a Worker has. Conditional writes are R2's own. */
+/**
+ * A bucket of Cloudflare R2 that is bound to a Worker, or a prefix of one, as a store. R2 itself checks the conditions
+ * of writes.
+ */
 import { messageOf, StowageError } from "../../errors.ts";
 import { collectBytes } from "../../streams/collect-bytes.ts";
 import { type ExpectedBytes, VerifiedBytes } from "../../streams/verify-bytes.ts";
@@ -26,19 +29,19 @@ import { getR2Object, headR2Object, listR2Objects } from "./r2-read.ts";
 import { type R2Request, askR2, isPassing, r2Unavailable } from "./r2-request.ts";
 import { putR2Object, writeR2Object } from "./r2-write.ts";
 
-/** The least that R2 takes: a Worker has little memory. */
+/** R2's smallest part size: a Worker has little memory. */
 const defaultPartBytes = 5 * 1024 * 1024;
-/** Parts of one stream in memory at once: one that is being filled, the others under way. */
+/** Parts of one stream that are in memory at once: one is being filled, the others are being sent. */
 const defaultQueueSize = 4;
 
-/** Which bucket, and what it is called. */
+/** The bucket and its names. */
 export interface R2StoreOptions {
   readonly bucket: R2Bucket;
   /** The binding's name, for messages. */
   readonly binding: string;
-  /** Where in the bucket everything lies, such as `images/prod`; without it, the whole bucket. */
+  /** The prefix of all objects in the bucket, such as `images/prod`. By default the store uses the whole bucket. */
   readonly prefix?: string | undefined;
-  /** Bytes of a part, at least 5 MiB, which is R2's own limit. */
+  /** Bytes of a part. R2 requires at least 5 MiB. */
   readonly partBytes?: number;
   readonly queueSize?: number;
 }
@@ -97,7 +100,7 @@ export class R2Store implements ObjectStore {
     return writeR2Object(source, { ...this.#request("upload", key, { signal }), condition, partBytes, queueSize });
   }
 
-  /** By its binding R2 copies nothing: the bytes come here, are verified, and go back. */
+  /** Reads, verifies and writes the bytes: an R2 binding cannot copy. */
   async copy(from: string, to: string, { size, checksum, ...options }: CopyOptions): Promise<WriteResult> {
     const source = await this.get(from, options);
     if (source === undefined) throw r2Unavailable(new Error("it is not there"), this.#request("get", from));
@@ -106,7 +109,7 @@ export class R2Store implements ObjectStore {
       const body = expected ? this.#verified(source, expected) : source.body;
       return await this.write(to, { size, body }, options);
     } finally {
-      await source.body[Symbol.asyncIterator]().return?.(); // also if no byte of it was read
+      await source.body[Symbol.asyncIterator]().return?.(); // also before its first read
     }
   }
 
@@ -127,7 +130,10 @@ export class R2Store implements ObjectStore {
     return undefined;
   }
 
-  /** The bytes were hashed when they were written. If they are others now, the store is to blame, and not the sender. */
+  /**
+   * Verifies stored bytes. They were right when they were written. So a difference is an error of the store, and not of
+   * the sender.
+   */
   #verified({ key, body }: StoredObject, expected: ExpectedBytes): WatchedSource {
     return new WatchedSource(new VerifiedBytes(body, expected)).watch({
       onFailure: (error) => {

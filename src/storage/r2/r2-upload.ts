@@ -1,4 +1,4 @@
-/** Streams a large object to R2 in parts, a few of them under way at a time. */
+/** Streams a large object to R2 in parts, several at a time. */
 import { Buffer } from "node:buffer";
 import { uploadParts } from "../multipart-upload.ts";
 import type { ByteSource, WriteResult } from "../object-store.ts";
@@ -8,21 +8,21 @@ import { type R2Request, askR2 } from "./r2-request.ts";
 
 export interface R2Upload extends R2Request {
   readonly customMetadata: Record<string, string>;
-  /** Of each part but the last. */
+  /** Bytes of each part except the last. */
   readonly partBytes: number;
-  /** Parts that are held at once: one of them is being filled, the others are under way. */
+  /** Parts that are in memory at once: one is being filled, the others are being sent. */
   readonly queueSize: number;
-  /** Makes an object of the parts by `finish`, unless that would be a conflict. */
+  /** Calls `finish`, which makes an object of the parts, if the condition holds. */
   readonly complete: (finish: () => Promise<unknown>) => Promise<WriteResult["outcome"]>;
 }
 
 /**
- * Reads the body, which is not empty, to its end. Rejects with what it throws, with the signal's reason, or with
- * `STORE_UNAVAILABLE`. The last part leaves only once the body has ended as it should.
+ * Reads the body to its end. The body must not be empty. Rejects with the body's error, the signal's reason, or
+ * `STORE_UNAVAILABLE`. The last part is sent only after the body has ended without an error.
  */
 export async function uploadToR2(source: ByteSource, request: R2Upload): Promise<WriteResult["outcome"]> {
   const { bucket, at, key, customMetadata, partBytes, queueSize, complete, signal } = request;
-  const unsignaled = { ...request, signal: undefined }; // what is under way must have ended before the upload does
+  const unsignaled = { ...request, signal: undefined }; // requests that run must end before the upload is aborted
   const upload = await askR2(unsignaled, () => bucket.createMultipartUpload(at, { customMetadata }));
   const spare: Uint8Array[] = [];
   const { chunks } = new WrittenBody(key, source, signal);
@@ -42,8 +42,8 @@ export async function uploadToR2(source: ByteSource, request: R2Upload): Promise
 }
 
 /**
- * Copies `size` bytes into parts. The last part comes only once the body has ended. The memory of parts that have gone, `spare`,
- * is used again: garbage of this size stays long and fills a Worker.
+ * Copies `size` bytes into parts. The last part comes only after the body has ended. The memory of sent parts (`spare`)
+ * is used again: otherwise large garbage fills a Worker's memory.
  */
 async function* cutIntoParts(
   chunks: AsyncIterable<Uint8Array>,

@@ -43,7 +43,7 @@ export async function putR2Object(
   } catch (error) {
     signal?.throwIfAborted();
     failure = r2Unavailable(error, request);
-    if (tries === 1 && !isPassing(error)) throw failure; // R2 has said that it did nothing
+    if (tries === 1 && !isPassing(error)) throw failure; // R2 said that it did nothing
   }
   return settleWrite({
     ...request,
@@ -55,13 +55,16 @@ export async function putR2Object(
 }
 
 export interface UploadRequest extends WriteRequest {
-  /** Of each part but the last. */
+  /** Bytes of each part except the last. */
   readonly partBytes: number;
-  /** Parts that are held at once. */
+  /** Parts that are in memory at once. */
   readonly queueSize: number;
 }
 
-/** Streams more than a part. R2 completes an upload without any condition, so this looks at the object just before. */
+/**
+ * Streams an object that is larger than a part. R2 completes an upload without a condition, so this checks the object
+ * just before.
+ */
 export async function writeR2Object(source: ByteSource, request: UploadRequest): Promise<WriteResult> {
   const { condition, partBytes } = request;
   const writeId = crypto.randomUUID();
@@ -81,7 +84,7 @@ export async function writeR2Object(source: ByteSource, request: UploadRequest):
   return { outcome, parts: Math.ceil(source.size / partBytes) };
 }
 
-/** As a header, since not every R2 has taken `etagDoesNotMatch: "*"` for more than the name of one state. */
+/** "Absent" is sent as a header: some versions of R2 took the `*` of `etagDoesNotMatch: "*"` for an ETag. */
 function onlyIf(condition: PutCondition): { readonly etagMatches: string } | Headers {
   return condition === "absent" ? new Headers({ "If-None-Match": "*" }) : { etagMatches: condition.etag };
 }

@@ -10,29 +10,32 @@ import { isJsonObject } from "../../oci/json.ts";
 import { defaultMaxOpenBodies } from "../object-store.ts";
 
 /**
- * Connections to the store at most; further requests wait for one. Half of them are free of clients that pull blobs. That is
- * more than there are loads at once: a load that reads an upload holds a connection while it waits for another to write.
+ * The largest number of connections to the store. Further requests wait for one. Clients that pull blobs get at most
+ * half of them. The other half must be enough for the loads at once: a load of an upload holds one connection for
+ * reading while it waits for another for writing.
  */
 const maxSockets = 2 * defaultMaxOpenBodies;
 const connectionTimeoutMs = 10_000;
-/** How long a connection may be silent: while the store works on a request, and while a reader does not read on. */
+/** A connection may be silent for this long, while the store works or the reader does not read. */
 const socketTimeoutMs = 120_000;
-/** Tries of one request, the first included; the SDK waits longer before each. All tries of a read end within 45 s. */
+/**
+ * Tries of one request, the first included. The SDK waits longer before each try. All tries of a read end within 45 s.
+ */
 const maxAttempts = 4;
-/** How long a try waits for the head of an answer, where the store has little to do for it. */
+/** A try waits this long for the head of an answer, if the store has little to do. */
 const readAnswerMs = 10_000;
 const writeAnswerMs = 30_000;
-/** A larger body may take longer to send than that, over a slow line. */
+/** The time limit of a write applies up to this size: a larger body can take longer on a slow line. */
 const maxSmallBodyBytes = 64 * 1024;
 
-/** The region of an endpoint of one's own, if none is set. Such servers rarely look at it. */
+/** The region if none is set and the endpoint is not AWS's own. Such servers rarely check the region. */
 const ownEndpointRegion = "us-east-1";
 
 /**
- * Makes a client from the AWS SDK's own environment variables. An endpoint of one's own (`AWS_ENDPOINT_URL_S3`,
- * `AWS_ENDPOINT_URL`) is addressed path-style, and `AWS_REGION` may be left out there. What `env` does not say the SDK
- * finds as it always does: profiles, instance roles. `answerMs` is how long a try waits for the head of an answer, in place of
- * the usual 10 s for a read and 30 s for a small write. Throws `INPUT_INVALID` for an endpoint that is no URL.
+ * Makes a client from the AWS SDK's own environment variables. With an own endpoint (`AWS_ENDPOINT_URL_S3`,
+ * `AWS_ENDPOINT_URL`) addresses are path-style, and `AWS_REGION` is optional. The SDK finds all other settings as
+ * usual, such as profiles and instance roles. `answerMs` replaces the time that a try waits for the head of an answer
+ * (10 s for a read, 30 s for a small write). Throws `INPUT_INVALID` for an endpoint that is not a URL.
  */
 export function createS3Client(
   env: Readonly<Record<string, string | undefined>>,
@@ -53,7 +56,7 @@ export function createS3Client(
       httpAgent: { keepAlive: true, maxSockets },
       httpsAgent: { keepAlive: true, maxSockets },
     },
-    cacheMiddleware: true, // nothing changes it after this function
+    cacheMiddleware: true, // the middleware does not change after this function
     expectContinueHeader: false,
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
@@ -63,7 +66,7 @@ export function createS3Client(
   return client;
 }
 
-/** The SDK itself says "Invalid URL" of it, at the first request. */
+/** Checks the endpoint. The SDK would only say "Invalid URL", at the first request. */
 function endpointOf(env: Readonly<Record<string, string | undefined>>): string | undefined {
   for (const name of ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]) {
     const text = env[name];
@@ -76,8 +79,8 @@ function endpointOf(env: Readonly<Record<string, string | undefined>>): string |
 }
 
 /**
- * Ends a try that gets no answer. The SDK knows one timeout for all requests; but a large body takes long to send, and a
- * store may copy an object, or complete an upload, for minutes before it answers.
+ * Ends a try that gets no answer. The SDK has only one timeout for all requests. But a large body takes long to send,
+ * and a store may work for minutes before it answers a copy or the completion of an upload.
  */
 function limitAnswers(client: S3Client, answerMs: number | undefined): void {
   const { requestHandler } = client.config;
@@ -100,7 +103,7 @@ function usualAnswerMs(request: unknown): number | undefined {
 
 type Credentials = Extract<S3ClientConfig["credentials"], { accessKeyId: string }>;
 
-/** A profile comes before keys in the environment, as everywhere in the SDK. */
+/** The keys in the environment. Undefined if a profile is set: in the SDK, a profile comes before the keys. */
 function credentialsOf(env: Readonly<Record<string, string | undefined>>): Credentials | undefined {
   const { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE } = env;
   if (!AWS_ACCESS_KEY_ID || !AWS_SECRET_ACCESS_KEY || AWS_PROFILE) return undefined;
@@ -112,9 +115,10 @@ function credentialsOf(env: Readonly<Record<string, string | undefined>>): Crede
 }
 
 /**
- * Spares the SDK the hashing of a body for its signature. Where a request carries its SHA-256 as a checksum, that is the
- * signed payload hash too, and the store verifies it. Parts go unsigned if they cannot be changed on their way: over
- * TLS, and within this machine. Over plain HTTP elsewhere nothing but the signature guards them: they are hashed once more.
+ * Avoids a second hash of each body for the signature. If a request has its SHA-256 as a checksum, the same hash is
+ * used in the signature, and the store verifies it. Parts are not signed over TLS or within this machine, because
+ * nobody can change them on the way. Over plain HTTP elsewhere only the signature protects parts, so they are hashed
+ * again.
  */
 function presetPayloadHash(client: S3Client): void {
   client.middlewareStack.add(
@@ -142,7 +146,7 @@ interface SignableRequest {
   readonly hostname?: unknown;
 }
 
-/** The SDK's middleware knows a request as `unknown`. */
+/** A type check: the SDK's middleware gets a request as `unknown`. */
 function isSignable(request: unknown): request is SignableRequest {
   return isJsonObject(request) && isJsonObject(request["headers"]);
 }

@@ -1,4 +1,4 @@
-/** Copies an object within S3: no byte of it passes through this process. */
+/** Copies an object within S3. Its bytes do not pass through this process. */
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
@@ -11,8 +11,8 @@ import { uploadParts } from "../multipart-upload.ts";
 import { type S3Location, type S3Request, clientOf } from "./s3-request.ts";
 
 /**
- * Bytes that one request copies at most. S3 takes 5 GiB, but says nothing until they are copied, and a connection that is
- * silent for two minutes is given up.
+ * The largest number of bytes that one request copies. S3 allows 5 GiB, but sends nothing until they are copied, and a
+ * connection that is silent for two minutes is closed.
  */
 export const maxCopyBytes = 1024 * 1024 * 1024;
 /** Parts of one object that are copied at once. */
@@ -26,7 +26,9 @@ export interface CopyRequest extends Omit<S3Request, "call"> {
   readonly partBytes: number;
 }
 
-/** Returns in how many parts the object was copied, 0 if it was copied as one. Leaves no upload open if it fails. */
+/**
+ * Copies an object. Returns the number of parts, 0 for a copy in one request. Leaves no upload open after a failure.
+ */
 export async function copyS3Object(request: CopyRequest): Promise<number> {
   const { source, at, size, partBytes } = request;
   if (size > partBytes) return copyInParts(request);
@@ -53,7 +55,7 @@ async function copyInParts(request: CopyRequest): Promise<number> {
         await signaled.send(new CompleteMultipartUploadCommand({ ...upload, MultipartUpload }));
         return "written";
       },
-      abort: () => client.send(new AbortMultipartUploadCommand(upload)), // without the signal, which may be why
+      abort: () => client.send(new AbortMultipartUploadCommand(upload)), // without the signal, which may have fired
     },
     starts.entries(),
     maxConcurrentCopies,
@@ -61,7 +63,7 @@ async function copyInParts(request: CopyRequest): Promise<number> {
   return starts.length;
 }
 
-/** As S3 wants it in a header: each segment encoded, the slashes not. */
+/** The object's path for a header: each segment is encoded, the slashes are not. */
 function pathOf({ Bucket, Key }: S3Location): string {
   return [Bucket, ...Key.split("/")].map(encodeURIComponent).join("/");
 }

@@ -1,40 +1,44 @@
-/** Reads what the AWS SDK throws: which errors are expected outcomes, and how messages name and explain the others. */
+/** Reads errors of the AWS SDK: which are expected outcomes, and how messages explain the others. */
 import { S3ServiceException } from "@aws-sdk/client-s3";
 import { StowageError } from "../../errors.ts";
 import { isJsonObject } from "../../oci/json.ts";
 import type { S3Call, S3Request } from "./s3-request.ts";
 
-/** There is no such object. A missing bucket is something else, except to HEAD, whose answer has no body to tell. */
+/**
+ * Is there no such object? A missing bucket is another error, except for HEAD: its answer has no body that could tell
+ * them apart.
+ */
 export function isAbsent(error: unknown): boolean {
   return isNamed(error, "NoSuchKey", "NotFound");
 }
 
-/** Another write came first: the condition of this one does not hold (412), or could not be decided (409). */
+/** Did another write come first? 412: the condition does not hold. 409: S3 could not decide it. */
 export function isLostRace(error: unknown): boolean {
   const status = statusOf(error);
   return status === 412 || status === 409;
 }
 
-/** The upload is gone; after a lost answer, because it has been completed. */
+/** Is the upload gone? After a lost answer, the reason is that the upload was completed. */
 export function isUploadGone(error: unknown): boolean {
   return isNamed(error, "NoSuchUpload");
 }
 
 /**
- * It is not known whether the request took effect: no answer came, or the answer says so. VersityGW, for example, answers 412
- * to a large body before it has read it, and hangs up: a client that still writes then never sees the answer.
+ * Is it unknown whether the request took effect? No answer came, or the answer says so. For example, VersityGW answers
+ * 412 to a large body before it has read the body, and closes the connection. A client that still writes never sees
+ * that answer.
  */
 export function isUndecided(error: unknown): boolean {
   const status = statusOf(error) ?? 500;
   return status >= 500 || status === 429 || isNamed(error, "RequestTimeout"); // which has status 400
 }
 
-/** The SDK sent the request more than once. The second try of a conditional write fails if the first one was done. */
+/** Did the SDK send the request more than once? The second try of a conditional write fails if the first was done. */
 export function wasRetried(error: unknown): boolean {
   return error instanceof S3ServiceException && (error.$metadata.attempts ?? 1) > 1;
 }
 
-/** `STORE_UNAVAILABLE`, with what was asked and what the store said. */
+/** The error `STORE_UNAVAILABLE`, with the request and the store's message. */
 export function storeUnavailable(error: unknown, { url, operation, key }: S3Call): StowageError {
   if (error instanceof StowageError) return error;
   const status = statusOf(error);
@@ -60,7 +64,7 @@ function statusOf(error: unknown): number | undefined {
   return error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined;
 }
 
-/** S3's error code, or the system's, such as `ECONNREFUSED`, which says more than `Error`; then its message. */
+/** S3's error code, or the system's (such as `ECONNREFUSED`), and then the message. */
 function sayingOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (error.name === "TimeoutError" && error.message.includes("requestTimeout")) return "it did not answer in time";
@@ -70,7 +74,7 @@ function sayingOf(error: unknown): string {
   return saysMore ? `${name}: ${message}` : name;
 }
 
-/** The setting that mends the error, for the operator. Begins with `; `, or is empty if there is nothing to say. */
+/** The setting that would fix the error, for the operator. Begins with `; `, or is empty. */
 function hintOf(error: unknown, operation: string): string {
   const region = regionOf(error);
   if (region !== undefined) return `; the bucket is in the region ${region}: set AWS_REGION=${region}`;
@@ -121,7 +125,10 @@ function codeOf(error: unknown): string {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
 }
 
-/** Told in a header where the bucket is elsewhere (301), and in the body where the signature is for another (400). */
+/**
+ * The bucket's region. S3 names it in a header if the bucket is in another region (301), and in the body if the
+ * signature is for another region (400).
+ */
 function regionOf(error: unknown): string | undefined {
   if (!(error instanceof S3ServiceException)) return undefined;
   const told = isJsonObject(error.$response?.headers) ? error.$response.headers["x-amz-bucket-region"] : undefined;

@@ -1,4 +1,4 @@
-/** URLs of the bucket, by which their holder reads or writes one object for a while (Signature Version 4). */
+/** Makes URLs of the bucket (Signature Version 4). The holder of a URL can read or write one object for a while. */
 import { GetObjectCommand, PutObjectCommand, type S3Client } from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import { StowageError } from "../../errors.ts";
@@ -10,7 +10,7 @@ export class S3Presigner implements Presigner {
   readonly #bucket: string;
   readonly #prefix: string;
 
-  /** The client signs for the address at which clients reach the bucket. `prefix` is empty, or ends with `/`. */
+  /** The client signs for the address that clients use for the bucket. `prefix` is empty, or ends with `/`. */
   constructor(client: S3Client, bucket: string, prefix: string) {
     this.#client = client;
     this.#bucket = bucket;
@@ -21,7 +21,7 @@ export class S3Presigner implements Presigner {
     return getSignedUrl(this.#client, new GetObjectCommand(this.#at(key)), { expiresIn: seconds });
   }
 
-  /** The length is one of the signed headers, which every HTTP client sends by itself; no other has to be. */
+  /** Signs the length, which every HTTP client sends by itself. No other header is needed. */
   async presignPut(
     key: string,
     { seconds, size }: { readonly seconds: number; readonly size: number },
@@ -36,8 +36,9 @@ export class S3Presigner implements Presigner {
 }
 
 /**
- * Makes the client of a presigner: for where clients reach the bucket, `STOWAGE_PUBLIC_ENDPOINT_URL_S3`, if that is not
- * where the service does. Undefined for `none`: they cannot reach it, and nothing is presigned. Throws `INPUT_INVALID`.
+ * Makes the client of a presigner. If clients reach the bucket by another address than the service, that is
+ * `STOWAGE_PUBLIC_ENDPOINT_URL_S3`. Undefined for `none`: clients cannot reach the bucket, and no URL is presigned.
+ * Throws `INPUT_INVALID`.
  */
 export function createPresignClient(env: Readonly<Record<string, string | undefined>>): S3Client | undefined {
   const { STOWAGE_PUBLIC_ENDPOINT_URL_S3: endpoint } = env;

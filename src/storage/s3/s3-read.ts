@@ -1,4 +1,4 @@
-/** Looks at objects of S3, reads them and lists them. One that is not there is `undefined`. */
+/** Looks at objects of S3, reads and lists them. A missing object is `undefined`. */
 import { GetObjectCommand, HeadObjectCommand, paginateListObjectsV2 } from "@aws-sdk/client-s3";
 import { byteStreamToBytes } from "../../streams/readable-stream.ts";
 import type { ByteRange, ObjectInfo, StoredObject } from "../object-store.ts";
@@ -36,7 +36,7 @@ export async function getS3Object(request: S3Request, range?: ByteRange): Promis
   }
 }
 
-/** Asks for pages of 1,000 as they are needed. The keys are without `storePrefix`, which they all begin with. */
+/** Lists objects, in pages of 1,000. The keys come without `storePrefix`. */
 export async function* listS3Objects(request: S3Request, storePrefix: string): AsyncGenerator<ObjectInfo> {
   const { at, call } = request;
   const input = { Bucket: at.Bucket, Prefix: at.Key };
@@ -51,7 +51,7 @@ export async function* listS3Objects(request: S3Request, storePrefix: string): A
   }
 }
 
-/** What the store said of an object, if it said all. */
+/** The facts about an object. Throws if the store's answer lacks one. */
 export function infoOf(
   said: { key: string; size: number | undefined; etag: string | undefined },
   call: S3Call,
@@ -69,7 +69,7 @@ function sizeOfRanged(contentRange: string | undefined): number | undefined {
   return size === undefined ? undefined : Number(size);
 }
 
-/** Reads what the SDK hands out: a stream of Node's, or a web stream if the SDK uses `fetch`, which ends by its iterator. */
+/** Reads the SDK's body: a stream of Node, or a web stream if the SDK uses `fetch`. */
 function readBody(body: unknown, request: S3Request, size: number): AsyncIterable<Uint8Array> {
   const { call, signal } = request;
   if (!isByteStream(body)) throw storeUnavailable(new TypeError("The SDK returned no stream"), call);
@@ -81,7 +81,7 @@ function readBody(body: unknown, request: S3Request, size: number): AsyncIterabl
     },
     size,
     close: async () => {
-      body.destroy?.(); // before its first read a stream does not close by its iterator alone
+      body.destroy?.(); // its iterator alone does not close an unread stream
       await chunks.return?.();
     },
     fail: (error) => throwFailure(error, request),

@@ -1,8 +1,8 @@
-/** One request to S3: who sends it, about which object, and how messages name it. */
+/** One request to S3: its client, its object, and its names in messages. */
 import type { S3Client } from "@aws-sdk/client-s3";
 import type { SendOptions } from "../object-store.ts";
 
-/** Where an object lies, in S3's words. */
+/** The place of an object, in S3's words. */
 export interface S3Location {
   readonly Bucket: string;
   readonly Key: string;
@@ -27,10 +27,10 @@ export interface S3Request extends SendOptions {
 const views = new WeakMap<AbortSignal, WeakMap<S3Client, S3Client>>();
 
 /**
- * The client that sends the request: its requests end with the signal, and one that is to be sent once is not sent again.
+ * The client that sends the request. Its requests end with the signal. With `once` it does not try again.
  *
- * If a signal is handed to each `send`, the SDK puts its middleware together anew for each request, a fifth of what one
- * costs. A view of the client for each signal does so once.
+ * If each `send` gets a signal, the SDK builds its middleware again for each request, which takes a fifth of the
+ * request's time. A view of the client for each signal builds the middleware once.
  */
 export function clientOf({ client, signal, once = false }: Pick<S3Request, "client" | keyof SendOptions>): S3Client {
   if (once) return viewOf(client, signal, { isOnce: true });
@@ -57,7 +57,10 @@ function viewOf(client: S3Client, abortSignal: AbortSignal | undefined, { isOnce
   }) as S3Client;
 }
 
-/** The client's middleware, with a part that only passes the request on in the place of the part that tries again. */
+/**
+ * The client's middleware without retries: the part that tries again is replaced by one that only passes the request
+ * on.
+ */
 function withoutRetries(client: S3Client): S3Client["middlewareStack"] {
   const stack = client.middlewareStack.clone();
   const retries = { name: "retryMiddleware", step: "finalizeRequest", priority: "high", override: true } as const;

@@ -1,4 +1,4 @@
-/** A bucket of S3, or a prefix of one, as a store. Conditional writes are S3's own. */
+/** A bucket of S3, or a prefix of one, as a store. S3 itself checks the conditions of writes. */
 import { DeleteObjectCommand, type S3Client } from "@aws-sdk/client-s3";
 import type {
   ByteSource,
@@ -24,24 +24,24 @@ import { getS3Object, headS3Object, listS3Objects } from "./s3-read.ts";
 import { type S3Location, type S3Request, clientOf } from "./s3-request.ts";
 import { putS3Object, writeS3Object } from "./s3-write.ts";
 
-/** The least that S3 takes: larger parts were no faster when measured, and a stream holds six of them. */
+/** S3's smallest part size. Measured: larger parts are no faster, and a stream holds six parts. */
 const defaultPartBytes = 5 * 1024 * 1024;
-/** Parts of one stream on their way at once. */
+/** Parts of one stream that are sent at the same time. */
 const defaultQueueSize = 4;
 
-/** Which bucket, and how it is reached. */
+/** The bucket and its clients. */
 export interface S3StoreOptions {
-  /** Made by `createS3Client`, which tunes it. */
+  /** Make it with `createS3Client`, which tunes it. */
   readonly client: S3Client;
   readonly bucket: string;
-  /** Where in the bucket everything lies, such as `images/prod`; without it, the whole bucket. */
+  /** The prefix of all objects in the bucket, such as `images/prod`. By default the store uses the whole bucket. */
   readonly prefix?: string | undefined;
-  /** Bytes of a part, at least 5 MiB, which is S3's own limit. */
+  /** Bytes of a part. S3 requires at least 5 MiB. */
   readonly partBytes?: number;
   readonly queueSize?: number | undefined;
   /** Bytes of an object that S3 copies in one request. A larger object is copied in parts of this size. */
   readonly copyBytes?: number;
-  /** Signs URLs for where clients reach the bucket; without one there are none. */
+  /** Signs URLs for the address that clients use. Without it there are no presigned URLs. */
   readonly presignClient?: S3Client | undefined;
 }
 
@@ -70,8 +70,8 @@ export class S3Store implements ObjectStore {
   }
 
   /**
-   * What lib-storage holds: the parts on their way, the last one that left, which shares memory with what is read next,
-   * and the part that is being filled, once in chunks and once joined. No byte is ever held more than twice.
+   * lib-storage holds the parts that are being sent, the memory of the last sent part (shared with the next bytes), and
+   * the part that is being filled, once in chunks and once joined. No byte is held more than twice.
    */
   writeBufferBytes(size: number): number {
     return Math.min(2 * size, (this.#queueSize + 2) * partBytesOf(size, this.partBytes));
@@ -104,7 +104,7 @@ export class S3Store implements ObjectStore {
     return writeS3Object(source, { ...request, condition, partBytes, queueSize });
   }
 
-  /** Looks before it copies: few servers take conditions with a copy. */
+  /** Checks the condition before it copies: few servers support a condition of a copy. */
   async copy(from: string, to: string, { size, condition, signal }: CopyOptions): Promise<WriteResult> {
     if (condition !== undefined && !holds(condition, await this.head(to, { signal }))) {
       return { outcome: "conflict", parts: 0 };

@@ -1,4 +1,4 @@
-/** Writes objects to S3: bytes in memory by one request, streams by lib-storage. */
+/** Writes objects to S3: bytes in memory in one request, streams through lib-storage. */
 import { Buffer } from "node:buffer";
 import { Readable } from "node:stream";
 import { PutObjectCommand, type PutObjectCommandInput } from "@aws-sdk/client-s3";
@@ -29,7 +29,7 @@ interface WriteRequest extends S3Request {
 }
 
 export interface PutRequest extends WriteRequest {
-  /** SHA-256 of the bytes in hex: the store verifies them, and the SDK need not hash them again. */
+  /** SHA-256 of the bytes in hex. The store verifies it, and the SDK does not hash the bytes again. */
   readonly checksum: string | undefined;
 }
 
@@ -49,15 +49,16 @@ export async function putS3Object(bytes: Uint8Array, { checksum, ...request }: P
 
 export interface UploadRequest extends WriteRequest {
   readonly partBytes: number;
-  /** Parts on their way at once. */
+  /** Parts that are sent at the same time. */
   readonly queueSize: number;
 }
 
 /**
- * Streams an object. S3 decides the condition when the last part is there.
+ * Streams an object. S3 checks the condition when the last part has come.
  *
- * If its source throws, lib-storage waits for the parts in flight and aborts its upload. Its own `abort()` does neither, so here
- * the signal ends the source. A source that merely ends early lib-storage completes as if it were whole: `WrittenBody` throws.
+ * If the source throws, lib-storage waits for the parts that are being sent and aborts the upload. Its own `abort()`
+ * does neither, so here the signal ends the source. If the source ends early without an error, lib-storage would
+ * complete the upload. So `WrittenBody` throws.
  */
 export async function writeS3Object(
   source: ByteSource,
@@ -83,7 +84,7 @@ function targetOf({ at, condition }: WriteRequest, writeId: string): PutObjectCo
   return { ...at, Metadata: { [writeIdName]: writeId }, ...conditionHeaders(condition) };
 }
 
-/** An ETag goes out without quotes: Ceph 16 compares it so, and all others take it. */
+/** ETags are sent without quotes: Ceph 16 requires that, and all other servers accept it. */
 function conditionHeaders(condition: PutCondition | undefined): { IfNoneMatch?: string; IfMatch?: string } {
   if (condition === undefined) return {};
   return condition === "absent" ? { IfNoneMatch: "*" } : { IfMatch: condition.etag };
@@ -94,7 +95,10 @@ function checksumHeaders(hex: string | undefined): Partial<PutObjectCommandInput
   return { ChecksumAlgorithm: "SHA256", ChecksumSHA256: Buffer.from(hex, "hex").toString("base64") };
 }
 
-/** Decides by the answer or, if that says too little, by a look at the object. Throws if the write was surely not done. */
+/**
+ * Decides by the answer, or by a look at the object if the answer is not enough. Throws if the write was surely not
+ * done.
+ */
 async function settle(
   error: unknown,
   { condition, writeId, ...request }: WriteRequest & { readonly writeId: string },

@@ -1,6 +1,6 @@
 /** The documents: every link leads somewhere, every `npm run` exists, and tables say what the code does. */
 import { existsSync, readFileSync, readdirSync } from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import type { Command } from "../src/cli/command.ts";
@@ -17,6 +17,7 @@ import { isJsonObject } from "../src/oci/json.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const maxReadmeLines = 200;
+const maxFolderReadmeLines = 30;
 /** Folders that hold what somebody else wrote, or what is built. */
 const foreign = ["node_modules", "dist", "data"];
 
@@ -126,6 +127,37 @@ describe("the documents", () => {
           .map((name) => `${path}: ${name}`);
       });
     expect(problems).toEqual([]);
+  });
+});
+
+describe("READMEs of the folders of src", () => {
+  const sources = files.filter((path) => path.startsWith("src/") && path.endsWith(".ts"));
+  const folders = [...new Set(sources.map((path) => dirname(path)))].toSorted();
+  const own = (folder: string): string => join(folder, "README.md");
+  /** A folder inside another one may leave its README to the one around it: `src/storage` says what is in `src/storage/s3`. */
+  const readmeOf = (folder: string): string =>
+    !files.includes(own(folder)) && folder.split("/").length > 2 ? own(dirname(folder)) : own(folder);
+
+  it.each(folders)("%s is explained, in at most thirty lines", (folder) => {
+    expect(files).toContain(readmeOf(folder));
+    expect(read(readmeOf(folder)).trimEnd().split("\n").length).toBeLessThanOrEqual(maxFolderReadmeLines);
+  });
+
+  it.each(folders)("%s is explained, each of its files", (folder) => {
+    const text = files.includes(readmeOf(folder)) ? read(readmeOf(folder)) : "";
+    const names = sources.filter((path) => dirname(path) === folder).map((path) => basename(path));
+    const named = new Set(text.match(/[\w-]+\.ts\b/g));
+    expect(names.filter((name) => !named.has(name))).toEqual([]);
+  });
+
+  it("name no file that is not there", () => {
+    const wrong = folders.flatMap((folder) => {
+      if (!files.includes(own(folder))) return [];
+      const named = [...read(own(folder)).matchAll(/`([\w/-]+\.ts)`/g)].map(([, name = ""]) => name);
+      const isThere = (name: string): boolean => files.some((path) => `/${path}`.endsWith(`/${name}`));
+      return named.filter((name) => !isThere(name)).map((name) => `${folder}: ${name}`);
+    });
+    expect(wrong).toEqual([]);
   });
 });
 

@@ -36,6 +36,7 @@ const defaultPartBytes = 8 * 1024 * 1024;
 /** Length of the chunks in which objects are read. */
 const readBytes = 256 * 1024;
 
+/** A store in memory. Nothing is kept when the process ends. */
 export class MemoryStore implements ObjectStore {
   readonly url = "memory:";
   readonly partBytes: number;

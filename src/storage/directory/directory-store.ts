@@ -67,6 +67,7 @@ const keptFolders = [contentFolder, "incoming/"];
 /** Prefixes with objects that are swapped and deleted: marks, and the objects of the probe. */
 const sweptPrefixes = ["condemned/", "staging/"];
 
+/** A directory as a store. Several processes may share it. */
 export class DirectoryStore implements ObjectStore {
   readonly url: string;
   readonly partBytes = 8 * 1024 * 1024;

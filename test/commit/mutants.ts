@@ -47,8 +47,8 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
     },
     {
       file: "combine.ts",
-      replace: "const told = toldIn(found) ??",
-      by: "const isGone = rankOf(id, found) === -1 && round > 0;\n      const told = isGone ? { ...mergeWithin(found.state.index, sets, 0), state: found.state } : toldIn(found) ??",
+      replace: "const known = toldIn(found) ??",
+      by: "const isGone = rankOf(id, found) === -1 && round > 0;\n      const known = isGone ? { ...mergeWithin(found.state.index, sets, 0), state: found.state } : toldIn(found) ??",
     },
   ],
   "every conflict is believed": [

@@ -22,7 +22,7 @@ import type { ChangeSetOutcome } from "../../oci/index-change.ts";
 import { type Commit, lotOf, newIntentId, unknownOutcome } from "./commit.ts";
 import type { IndexState } from "./index-state.ts";
 import { type Intent, deleteIntent, listIntents, maxWaitMs, putIntent } from "./intent.ts";
-import { seenOf } from "./merge-index.ts";
+import { findStale, seenOf } from "./merge-index.ts";
 import {
   type Merge,
   type Sight,
@@ -31,23 +31,32 @@ import {
   maxConcurrentReads,
   mergeIntents,
   readIntents,
+  stale,
 } from "./merge-intents.ts";
 import { checkFormat } from "./repository-index.ts";
 
-/** A writer looks for the outcome of its intent for this long after the deadline of the intent, and after it was sent last. */
+/** How long after that, and after the last try of sending it, its writer still looks for what became of it. */
 const maxDoubtMs = 30_000;
-/**
- * A writer gives up if its intent has been missing from all listings for this long. The intent was then sent without an answer.
- */
+/** How long an intent that was sent without an answer may be nowhere, until its writer gives up looking. */
 const maxMissingMs = 10_000;
-/** The requests of a merge, without the reads of intents: two looks, with two requests each. */
-const requestsOfMerge = 4;
+/** How often a merge reads what has come meanwhile. What it leaves waits for the next merge, and may be stale by then. */
+const maxReads = 2;
 const shortestRequestMs = 2;
+/** What a process that hardly gets to run needs for an intent, and for all that it merges. */
+const slowReadMs = 4;
+const longestReaderMs = 350;
+/**
+ * Between the rounds, so many times as long as a merge usually takes: who came too late for one merge is in the next, and a
+ * merge by a process that hardly gets to run is still over within few rounds.
+ */
+const patience = [1, 1, 4, 24];
 const longestWaitMs = 8000;
+/** Before another round where the store did not even let itself be looked at. */
+const waitAfterErrorMs = 100;
 
 /**
- * Returns the outcomes of the changes. `lastSeen` is the index as it was read last, without the changes. Throws
- * `STORE_UNAVAILABLE` if the outcomes are not found in time, and the errors of `checkFormat`.
+ * Returns what became of the changes. `lastSeen` is the index without them, as it was a moment ago. Throws
+ * `STORE_UNAVAILABLE` if nobody can tell by the time that it should be known, and what `checkFormat` does.
  */
 export async function combine(commit: Commit, lastSeen: IndexState): Promise<readonly ChangeSetOutcome[]> {
   const { repository, sets, clock } = commit;
@@ -57,13 +66,14 @@ export async function combine(commit: Commit, lastSeen: IndexState): Promise<rea
   const outcomes = new Map<number, ChangeSetOutcome>();
   let open = [...sets.keys()];
   let state = lastSeen;
+  let crowd = 0;
   while (open.length > 0) {
     const openSets = sets.filter((_, i) => open.includes(i));
-    const told = await sendIntent({ ...commit, sets: openSets }, { lastSeen: state, until, earlier });
+    const told = await sendIntent({ ...commit, sets: openSets }, { lastSeen: state, until, earlier, crowd });
     for (const [at, i] of open.entries()) outcomes.set(i, told.outcomes[at] ?? { failed: "expired" });
     if (clock.now() > until) break;
     open = open.filter((i) => isStale(outcomes.get(i)));
-    ({ state } = told);
+    ({ state, crowd } = told);
   }
   return sets.map((_, i) => outcomes.get(i) ?? { failed: "expired" });
 }
@@ -73,16 +83,21 @@ function isStale(outcome: ChangeSetOutcome | undefined): boolean {
 }
 
 interface Attempt {
-  /** The index as it was read last. The first look uses it too: the intents are listed after it was read. */
+  /** It does for the first look too, since what is listed after it is merged with it. */
   readonly lastSeen: IndexState;
-  /** After this time, in milliseconds since 1970, the writer does not make the changes any more. */
+  /** Until when this writer makes the changes, in milliseconds since 1970. */
   readonly until: number;
-  /** The intents that were in the store when the commit began. */
+  /** The intents that were there when the commit began. */
   readonly earlier: readonly string[];
+  /** How many intents have waited beside the former one of this commit, if there was one. */
+  readonly crowd: number;
 }
 
-/** Sends an intent with all changes, and returns their outcomes. */
-async function sendIntent(lone: Commit, { lastSeen, until, earlier }: Attempt): Promise<Told> {
+/** Sends an intent with all changes, and returns what became of them. */
+async function sendIntent(
+  lone: Commit,
+  { lastSeen, until, earlier, crowd }: Attempt,
+): Promise<Told & Pick<Attempt, "crowd">> {
   const { sets, clock, repository, store } = lone;
   const id = newIntentId(clock, { commit: lone.id, commits: lastSeen.index.commits, intents: earlier });
   const commit: Commit = { ...lone, id };
@@ -90,69 +105,89 @@ async function sendIntent(lone: Commit, { lastSeen, until, earlier }: Attempt): 
   const read = new Map([[id, own]]);
   let began = clock.now();
   const timesSent = await putIntent(own, { store, repository, clock, deadline: until });
-  const lastLook = Math.max(until, clock.now()) + maxDoubtMs; // waiting for answers may have taken longer than `until`
-  let requestMs = Math.max(shortestRequestMs, clock.now() - began); // the slowest request so far
+  const lastLook = Math.max(until, clock.now()) + maxDoubtMs; // no answer may have been long in coming
+  let requestMs = Math.max(shortestRequestMs, clock.now() - began); // the slowest so far
   let lastError: unknown;
+  // All that a merge has left are told so at about the same time, and send another intent: the next merge is to have them all.
+  if (crowd > 0) await clock.sleep(Math.min(mergeMs(crowd, requestMs), longestWaitMs));
   began = clock.now();
+  let mostWaiting = crowd;
+  let hasTried = false; // what this writer merges itself is not stale, and may land late
   let missingSince = Number.POSITIVE_INFINITY;
   for (let round = 0; ; round++) {
-    let waiting = 0;
+    let usualMs = waitAfterErrorMs;
     try {
       const found = await look(commit, round === 0 ? lastSeen : undefined);
-      requestMs = Math.max(requestMs, (clock.now() - began) / 2); // a look is two requests
-      waiting = found.waiting.length;
+      requestMs = Math.max(requestMs, (clock.now() - began) / 2); // a look is two
+      usualMs = mergeMs(found.waiting.length, requestMs);
+      mostWaiting = Math.max(mostWaiting, found.waiting.length);
       const isThere = found.listed.some((intent) => intent.id === id);
       missingSince = isThere ? Number.POSITIVE_INFINITY : Math.min(missingSince, clock.now());
       const isOwnTurn = isTurn(rankOf(id, found), round);
-      const told = toldIn(found) ?? (isOwnTurn ? await takePart({ ...commit, ...found, read, until }) : undefined);
+      hasTried ||= isOwnTurn;
+      const known = toldIn(found) ?? (isThere && !hasTried ? foresee(own, found) : undefined);
+      const told = known ?? (isOwnTurn ? await takePart({ ...commit, ...found, read, until }) : undefined);
       if (told !== undefined) {
         if (timesSent === 1) await deleteIntent(id, commit);
-        return told;
+        return { ...told, crowd: mostWaiting };
       }
     } catch (error) {
-      lastError = error; // the intent stays in the store: another round may get an answer
+      lastError = error; // an intent is there for good: another round may find the store in a better state
     }
-    // `began` is when this look began. A writer that was held up since then looks once more.
+    // By when the look began: whoever was held up since then looks once more.
     if (began >= Math.min(lastLook, missingSince + maxMissingMs)) throw unknownOutcome(repository, lastError);
-    await clock.sleep(waitMs(round, waiting, requestMs, clock.random()));
+    await clock.sleep(waitMs({ usualMs, round, random: clock.random() }));
     began = clock.now();
   }
+}
+
+/** Once everything in an intent is stale it stays so: its writer need not wait to be told. */
+function foresee({ sets, seen }: Intent, { state }: Sight): Told | undefined {
+  if (state.index.generation === seen.generation) return undefined;
+  const isOver = findStale(state.index, []);
+  return sets.every((set) => isOver(set, seen)) ? { outcomes: sets.map(() => stale), state } : undefined;
 }
 
 function toldIn({ outcomes, state }: Sight): Told | undefined {
   return outcomes && { outcomes, state };
 }
 
-/** Merges all waiting intents. An intent that comes while these are read waits for the next merge. */
+/** Merges all that wait. */
 async function takePart(merge: Merge): Promise<Told | undefined> {
-  if (!(await readIntents(merge))) return mergeIntents(merge);
-  // The index may have moved while intents were read. Another look costs less than a lost merge.
-  const current = { ...merge, ...(await look(merge, undefined)) };
+  // The index may move while others' intents are read, and a look costs less than a merge that is lost.
+  let current = merge;
+  for (let reads = 0; reads < maxReads && current.outcomes === undefined && (await readIntents(current)); reads++) {
+    current = { ...merge, ...(await look(merge, undefined)) };
+  }
   return toldIn(current) ?? mergeIntents(current);
 }
 
-/** The place of the own intent among the waiting intents, in the order of their lots. -1 if the own intent is not there. */
+/** The place of the own intent among those that wait, by lot. -1 if it is not there. */
 function rankOf(id: string, { waiting }: Sight): number {
   const isThere = waiting.some((intent) => intent.id === id);
   return isThere ? waiting.filter((intent) => lotOf(intent.id) < lotOf(id)).length : -1;
 }
 
 /**
- * May this writer merge in this round? In round 0 one writer merges, chosen by lot, and the others wait: they would read every
- * intent and then lose the race. The first writer may be slow or dead, so each further round has four times as many writers.
- * The order changes only the speed. Age does not decide: the oldest writer would merge before the intents of the others have
- * arrived.
+ * One merges first, by lot, while the others wait for it: each further one would read every intent only to lose. If it is
+ * slow or dead, more and more of them try. Who goes when is a matter of speed alone. (If the oldest went first, it would
+ * merge before the others of its crowd have come.)
  */
 function isTurn(rank: number, round: number): boolean {
   return rank !== -1 && rank < 4 ** round;
 }
 
 /**
- * How long a writer waits for a merge of `waiting` intents by another writer. The first two waits are a bit longer than a merge
- * usually takes. So an intent that came too late for one merge is in the next. Each further wait is twice as long as the one
- * before. So a merge by a slow process is over within a few rounds.
+ * How long it takes whoever merges all that wait: it reads them, looks again and writes. Where the store answers at once it
+ * is the reader that takes its time, the more so beside a hundred others on one machine.
  */
-function waitMs(round: number, waiting: number, requestMs: number, random: number): number {
-  const usualMs = requestMs * (requestsOfMerge + waiting / maxConcurrentReads);
-  return Math.min(usualMs * 2 ** Math.max(0, round - 1), longestWaitMs) * (1.1 + 0.2 * random);
+function mergeMs(intents: number, requestMs: number): number {
+  const readerMs = Math.min(intents * slowReadMs, longestReaderMs);
+  return Math.max(requestMs * (4 + intents / maxConcurrentReads), readerMs);
+}
+
+/** A bit longer, so that it is over by then. */
+function waitMs({ usualMs, round, random }: { usualMs: number; round: number; random: number }): number {
+  const times = patience[Math.min(round, patience.length - 1)] ?? 1;
+  return Math.min(usualMs * times, longestWaitMs) * (1.1 + 0.2 * random);
 }

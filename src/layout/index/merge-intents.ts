@@ -25,7 +25,7 @@ export const maxConcurrentReads = 32;
 
 type Outcomes = readonly ChangeSetOutcome[];
 const expired: ChangeSetOutcome = { failed: "expired" };
-const stale: ChangeSetOutcome = { failed: "expired", stale: true };
+export const stale: ChangeSetOutcome = { failed: "expired", stale: true };
 
 export interface Merge extends Commit, Sight {
   /** The intents that this writer has sent or read, by id. An intent never changes, so it is read once. */

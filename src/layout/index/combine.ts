@@ -46,8 +46,8 @@ const shortestRequestMs = 2;
 const slowReadMs = 4;
 const longestReaderMs = 350;
 /**
- * Between the rounds, so many times as long as a merge usually takes: who came too late for one merge is in the next, and a
- * merge by a process that hardly gets to run is still over within few rounds.
+ * The wait after each round, as a multiple of the usual time of a merge. An intent that came too late for one merge is in the next.
+ * A merge by a process that hardly gets to run is still over within few rounds.
  */
 const patience = [1, 1, 4, 24];
 const longestWaitMs = 8000;
@@ -56,7 +56,7 @@ const waitAfterErrorMs = 100;
 
 /**
  * Returns what became of the changes. `lastSeen` is the index without them, as it was a moment ago. Throws
- * `STORE_UNAVAILABLE` if nobody can tell by the time that it should be known, and what `checkFormat` does.
+ * `STORE_UNAVAILABLE` if the outcome is still unknown when it should be known, and what `checkFormat` throws.
  */
 export async function combine(commit: Commit, lastSeen: IndexState): Promise<readonly ChangeSetOutcome[]> {
   const { repository, sets, clock } = commit;
@@ -134,7 +134,7 @@ async function sendIntent(
     } catch (error) {
       lastError = error; // an intent is there for good: another round may find the store in a better state
     }
-    // By when the look began: whoever was held up since then looks once more.
+    // Judged by the start of the look: a writer that was held up since then looks once more.
     if (began >= Math.min(lastLook, missingSince + maxMissingMs)) throw unknownOutcome(repository, lastError);
     await clock.sleep(waitMs({ usualMs, round, random: clock.random() }));
     began = clock.now();
@@ -178,8 +178,8 @@ function isTurn(rank: number, round: number): boolean {
 }
 
 /**
- * How long it takes whoever merges all that wait: it reads them, looks again and writes. Where the store answers at once it
- * is the reader that takes its time, the more so beside a hundred others on one machine.
+ * The usual time of a merge in milliseconds: the writer reads all intents, looks again and writes. If the store answers at once, the
+ * reader itself takes the time, above all beside a hundred others on one machine.
  */
 function mergeMs(intents: number, requestMs: number): number {
   const readerMs = Math.min(intents * slowReadMs, longestReaderMs);

@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { makeTarball } from "./make-tarball.mjs";
-import { cpuSecondsOf, listening, median, peakMiBOf, print, upload } from "./measuring.mjs";
+import { cpuSecondsOf, listening, median, peakMiBOf, print, startService, upload } from "./measuring.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -62,17 +62,7 @@ async function compare(kind, endpoint) {
 async function measure(kind, which, endpoint) {
   const directory = mkdtempSync(join(folder, "store-"));
   const store = kind === "directory" ? `file:${directory}` : "s3://bench/images";
-  const service = spawn(process.execPath, [builds[which], "serve", "--store", store, "--port", "0"], {
-    stdio: ["ignore", "pipe", "inherit"],
-    env: {
-      ...process.env,
-      AWS_ENDPOINT_URL_S3: endpoint,
-      AWS_REGION: "us-east-1",
-      AWS_ACCESS_KEY_ID: "bench",
-      AWS_SECRET_ACCESS_KEY: "bench",
-      AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true",
-    },
-  });
+  const service = startService([builds[which], "serve", "--store", store, "--port", "0"], endpoint);
   try {
     const url = await listening(service);
     await upload(tarball, `${url}/v1/load/bench:1`);

@@ -6,7 +6,7 @@ import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { makeTarball } from "./make-tarball.mjs";
-import { cpuSecondsOf, listening, median, peakMiBOf, print, upload } from "./measuring.mjs";
+import { cpuSecondsOf, listening, median, peakMiBOf, print, startService, upload } from "./measuring.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -53,17 +53,7 @@ try {
 }
 
 async function measure(name, endpoint) {
-  const service = spawn(process.execPath, services[name], {
-    stdio: ["ignore", "pipe", "inherit"],
-    env: {
-      ...process.env,
-      AWS_ENDPOINT_URL_S3: endpoint,
-      AWS_REGION: "us-east-1",
-      AWS_ACCESS_KEY_ID: "bench",
-      AWS_SECRET_ACCESS_KEY: "bench",
-      AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true",
-    },
-  });
+  const service = startService(services[name], endpoint);
   try {
     const url = await listening(service);
     await upload(tarball, `${url}/v1/load/bench:1`); // a service is not measured while its code is still being compiled

@@ -15,6 +15,21 @@ export async function listening(service) {
   throw new Error(`the service ended: ${output}`);
 }
 
+/** Starts a service whose store, if it is a bucket, is the one at `endpoint`. */
+export function startService(args, endpoint) {
+  return spawn(process.execPath, args, {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: {
+      ...process.env,
+      AWS_ENDPOINT_URL_S3: endpoint,
+      AWS_REGION: "us-east-1",
+      AWS_ACCESS_KEY_ID: "bench",
+      AWS_SECRET_ACCESS_KEY: "bench",
+      AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true",
+    },
+  });
+}
+
 export async function upload(tarball, url) {
   const options = ["-sS", "--fail-with-body", "--noproxy", "*", "-o", "/dev/null"];
   const curl = spawn("curl", [...options, "-T", tarball, url], { stdio: ["ignore", "inherit", "inherit"] });

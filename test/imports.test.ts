@@ -79,7 +79,7 @@ describe("imports", () => {
     expect(wrong).toEqual([]);
   });
 
-  it("name keys only in layout/, but for a capability's own names", () => {
+  it("name keys only in layout/, and in a capability that owns the names", () => {
     const own = ["uploads", "verify", "runtimes/load-incoming.ts"];
     const wrong = imports.filter(
       ({ from, to }) =>

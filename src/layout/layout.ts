@@ -9,7 +9,7 @@ import type { ObjectStore } from "../storage/object-store.ts";
 import { ByteBudget } from "../streams/byte-budget.ts";
 import { CommitQueue } from "./index/commit-queue.ts";
 import type { RepositoryIndex } from "./index/repository-index.ts";
-import { guardStore } from "./probe.ts";
+import { GuardedStore } from "./guarded-store.ts";
 import { SharedReads } from "./shared-reads.ts";
 
 /** How a store is opened. All options may be left out. */
@@ -35,7 +35,7 @@ export interface StoredManifest {
 
 /** One store, opened for work. */
 export class Layout<Store extends ObjectStore = ObjectStore> {
-  /** Nothing is written to the store before it has passed the probe (`probe.ts`). */
+  /** Nothing is written to the store before it has passed the probe (`guarded-store.ts`). */
   readonly store: Store;
   readonly limits: Limits;
   readonly clock: Clock;
@@ -60,7 +60,7 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
   /** Opens a store. Nothing is read or written yet. A process opens each store once, so all its work shares one layout. */
   static open(store: ObjectStore, { limits: given, clock = systemClock }: LayoutOptions = {}): Layout {
     const limits = completeLimits(given);
-    return new Layout(guardStore(store), {
+    return new Layout(new GuardedStore(store), {
       limits,
       clock,
       budget: new ByteBudget(limits.maxBufferBytes),

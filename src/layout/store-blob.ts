@@ -10,7 +10,7 @@ import type { PeekableBytes } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import type { Release } from "../streams/line.ts";
 import { VerifiedBytes, checkDigest, checkSize, digestOf } from "../streams/verify-bytes.ts";
-import { blobKey } from "./keys.ts";
+import { headBlob } from "./blobs.ts";
 import { type BlobStatus, type BlobTarget, findDamage, writeBlob } from "./write-blob.ts";
 
 export interface IncomingBlob {
@@ -47,7 +47,7 @@ export async function storeBlob(blob: IncomingBlob, options: StoreBlobOptions): 
 async function storeWhole(blob: IncomingBlob, options: StoreBlobOptions): Promise<TakenBlob> {
   const { store, signal } = options;
   const release = await holdFor(blob.body, blob.size, options);
-  const found = store.head(blobKey(blob.digest), { signal });
+  const found = headBlob(store, blob.digest, { signal });
   found.catch(() => undefined); // the HEAD may fail before its answer is awaited
   let bytes: Uint8Array;
   try {
@@ -69,7 +69,7 @@ async function storeWhole(blob: IncomingBlob, options: StoreBlobOptions): Promis
 
 async function storeStreamed(blob: IncomingBlob, options: StoreBlobOptions): Promise<TakenBlob> {
   const { store, signal } = options;
-  const state = await findDamage(blob, await store.head(blobKey(blob.digest), { signal }), options);
+  const state = await findDamage(blob, await headBlob(store, blob.digest, { signal }), options);
   if (state === "present") {
     await new VerifiedBytes(blob.body, blob).drain();
     return { stored: Promise.resolve("present") };

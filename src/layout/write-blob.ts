@@ -13,6 +13,7 @@ import {
   type WriteResult,
   answered,
 } from "../storage/object-store.ts";
+import { getBlob } from "./blobs.ts";
 import { blobKey } from "./keys.ts";
 
 /** `repaired`: the store had a damaged object under this digest. The blob has replaced it. */
@@ -108,7 +109,7 @@ export async function findDamage(
 ): Promise<BlobState> {
   if (found?.size !== size) return { replaces: found?.etag };
   if (!repair && (bytes === undefined || !looksLikeManifest(bytes))) return "present";
-  const object = await store.get(blobKey(digest), { signal });
+  const object = await getBlob(store, digest, { signal });
   if (object === undefined) return { replaces: undefined };
   const hashed = await hashObject(object, { signal });
   return hashed.digest === digest ? "present" : { replaces: object.etag };

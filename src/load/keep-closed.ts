@@ -1,6 +1,7 @@
 /** Finds the blobs of a long load again before it publishes: a gc may have condemned a blob since the load found it. */
 import { StowageError } from "../errors.ts";
-import { type ClosedRoot, type Closure, type KnownBlobs, checkClosure } from "../layout/check-closure.ts";
+import { type ClosedRoot, type Closure, checkClosure } from "../layout/check-closure.ts";
+import type { KnownBlobs } from "../layout/find-named.ts";
 import type { RescuingStore } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
 import type { ParsedJson } from "../layout/parsed-json.ts";

@@ -89,7 +89,7 @@ function checkRepositories({ mayPublish }: Load, repositories: readonly string[]
   }
   const denied = repositories.filter((repository) => !mayPublish(repository));
   if (denied.length === 0) return;
-  const message = `Cannot publish in "${denied.join('", "')}": whoever loads may not; nothing was published`;
+  const message = `Cannot publish in "${denied.join('", "')}": the caller may not; nothing was published`;
   throw new StowageError("DENIED", message, { detail: { action: "load", names: denied } });
 }
 

@@ -3,7 +3,7 @@ import type { Clock } from "../../src/clock.ts";
 import { StowageError } from "../../src/errors.ts";
 import { commitChanges } from "../../src/layout/index/commit-changes.ts";
 import { newCommitId } from "../../src/layout/index/commit.ts";
-import { seenOf } from "../../src/layout/index/merge-index.ts";
+import { seenOf } from "../../src/layout/index/find-stale.ts";
 import {
   type RepositoryIndex,
   currentFormat,

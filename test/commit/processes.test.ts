@@ -9,7 +9,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { commitSet } from "../../src/layout/commit-set.ts";
 import { readIndex } from "../../src/layout/index/index-state.ts";
 import { intentsPrefix } from "../../src/layout/keys.ts";
-import { probeStore } from "../../src/layout/probe.ts";
+import { probeStore } from "../../src/layout/probe-store.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import type { Change } from "../../src/oci/index-change.ts";
 import { tagOf } from "../../src/oci/index-entry.ts";

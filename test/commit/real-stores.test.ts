@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { readIndex } from "../../src/layout/index/index-state.ts";
 import { intentsPrefix } from "../../src/layout/keys.ts";
-import { probeStore } from "../../src/layout/probe.ts";
+import { probeStore } from "../../src/layout/probe-store.ts";
 import { tagOf } from "../../src/oci/index-entry.ts";
 import { openStore } from "../../src/open-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";

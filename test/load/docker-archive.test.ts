@@ -2,7 +2,7 @@
 import { gzipSync } from "node:zlib";
 import { beforeEach, describe, expect, it } from "vitest";
 import { blobKey } from "../../src/layout/keys.ts";
-import { probeStore } from "../../src/layout/probe.ts";
+import { probeStore } from "../../src/layout/probe-store.ts";
 import { defaultLimits } from "../../src/limits.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";

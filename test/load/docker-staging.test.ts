@@ -1,7 +1,7 @@
 /** Layers of a docker-archive that are staged: nothing of them is left but the blob, whatever happens. */
 import { beforeEach, describe, expect, it } from "vitest";
 import { blobKey } from "../../src/layout/keys.ts";
-import { probeStore } from "../../src/layout/probe.ts";
+import { probeStore } from "../../src/layout/probe-store.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";

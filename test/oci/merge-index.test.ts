@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { findStale, maxRemoved, mergeIndex, seenOf } from "../../src/layout/index/merge-index.ts";
+import { maxRemoved, mergeIndex } from "../../src/layout/index/merge-index.ts";
+import { findStale, seenOf } from "../../src/layout/index/find-stale.ts";
 import {
   type RepositoryIndex,
   emptyIndex,

@@ -1,7 +1,7 @@
 /** Real servers that do not keep the conditions of writes, and what Stowage says of them: nothing is published there. */
 import { ListObjectsV2Command } from "@aws-sdk/client-s3";
 import { beforeAll, expect, it } from "vitest";
-import { probeStore } from "../../src/layout/probe.ts";
+import { probeStore } from "../../src/layout/probe-store.ts";
 import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { makeS3Store, makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
 import { type S3Server, carelessServerNames, describeS3Servers } from "../servers/s3-servers.ts";

@@ -342,7 +342,7 @@ export function describeStoreContract(
         expectSame(await read(await store.get(keyOf(bytes))), bytes);
       });
 
-      it("writes without a condition, whatever is there", async () => {
+      it("writes without a condition, also over another object", async () => {
         const etag = await create("object", text("one"));
         etagOf(await store.put("object", text("two"), { condition: { etag } }));
         const bytes = someBytes();

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { guardStore } from "../../src/layout/probe.ts";
+import { GuardedStore } from "../../src/layout/guarded-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { listAll, source, text } from "./contract-objects.ts";
@@ -15,7 +15,7 @@ const writes: readonly (readonly [string, (store: ObjectStore) => Promise<unknow
   ["delete", async (store) => store.delete("staging/1")],
 ];
 
-describe("guardStore", () => {
+describe("GuardedStore", () => {
   let careless: MemoryStore;
   beforeEach(async () => {
     careless = new MemoryStore();
@@ -28,7 +28,7 @@ describe("guardStore", () => {
     "lets %s change nothing in a store that ignores conditions, and leaves no doubt of that",
     async (_, write) => {
       const before = await listAll(careless, "");
-      await expect(write(guardStore(careless))).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+      await expect(write(new GuardedStore(careless))).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
       expect(await listAll(careless, "")).toEqual(before);
     },
   );
@@ -36,7 +36,7 @@ describe("guardStore", () => {
   it.each(writes)("lets %s pass in a store that honours them", async (_, write) => {
     const store = new MemoryStore();
     await store.put("staging/1", bytes);
-    await write(guardStore(store));
+    await write(new GuardedStore(store));
     expect((await listAll(store, "")).map(({ key }) => key)).toContain("oci-layout");
   });
 });

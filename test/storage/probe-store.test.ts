@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { probeStore } from "../../src/layout/probe.ts";
+import { probeStore } from "../../src/layout/probe-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { makeS3Store } from "../servers/s3-bucket.ts";

@@ -22,7 +22,7 @@ import type { ChangeSetOutcome } from "../../oci/index-change.ts";
 import { type Commit, lotOf, newIntentId, unknownOutcome } from "./commit.ts";
 import type { IndexState } from "./index-state.ts";
 import { type Intent, deleteIntent, listIntents, maxWaitMs, putIntent } from "./intent.ts";
-import { findStale, seenOf } from "./merge-index.ts";
+import { findStale, seenOf } from "./find-stale.ts";
 import {
   type Merge,
   type Sight,
@@ -35,14 +35,14 @@ import {
 } from "./merge-intents.ts";
 import { checkFormat } from "./repository-index.ts";
 
-/** How long after that, and after the last try of sending it, its writer still looks for what became of it. */
+/** After the deadline of an intent, and after the last try to send it, its writer looks for the outcome for this long. */
 const maxDoubtMs = 30_000;
-/** How long an intent that was sent without an answer may be nowhere, until its writer gives up looking. */
+/** An intent that got no answer may be missing for this long. Then its writer stops looking. */
 const maxMissingMs = 10_000;
-/** How often a merge reads what has come meanwhile. What it leaves waits for the next merge, and may be stale by then. */
+/** A merge reads new intents this many times. Later intents wait for the next merge, and may be stale by then. */
 const maxReads = 2;
 const shortestRequestMs = 2;
-/** What a process that hardly gets to run needs for an intent, and for all that it merges. */
+/** The time that a busy machine needs to read one intent, and at most for all intents of a merge. */
 const slowReadMs = 4;
 const longestReaderMs = 350;
 /**
@@ -51,11 +51,11 @@ const longestReaderMs = 350;
  */
 const patience = [1, 1, 4, 24];
 const longestWaitMs = 8000;
-/** Before another round where the store did not even let itself be looked at. */
+/** The usual time of a merge if the store did not answer a look. */
 const waitAfterErrorMs = 100;
 
 /**
- * Returns what became of the changes. `lastSeen` is the index without them, as it was a moment ago. Throws
+ * Returns the outcomes of the changes. `lastSeen` is a recent state of the index, without the changes. Throws
  * `STORE_UNAVAILABLE` if the outcome is still unknown when it should be known, and what `checkFormat` throws.
  */
 export async function combine(commit: Commit, lastSeen: IndexState): Promise<readonly ChangeSetOutcome[]> {
@@ -83,17 +83,17 @@ function isStale(outcome: ChangeSetOutcome | undefined): boolean {
 }
 
 interface Attempt {
-  /** It does for the first look too, since what is listed after it is merged with it. */
+  /** A recent state of the index. The first look uses this state, and lists the intents after it. */
   readonly lastSeen: IndexState;
-  /** Until when this writer makes the changes, in milliseconds since 1970. */
+  /** The writer makes the changes until this time, in milliseconds since 1970. */
   readonly until: number;
-  /** The intents that were there when the commit began. */
+  /** The intents that were in the store when the commit began. */
   readonly earlier: readonly string[];
-  /** How many intents have waited beside the former one of this commit, if there was one. */
+  /** The number of intents that waited beside the previous intent of this commit. 0 for the first intent. */
   readonly crowd: number;
 }
 
-/** Sends an intent with all changes, and returns what became of them. */
+/** Sends an intent with all changes, and returns their outcomes. */
 async function sendIntent(
   lone: Commit,
   { lastSeen, until, earlier, crowd }: Attempt,
@@ -105,14 +105,14 @@ async function sendIntent(
   const read = new Map([[id, own]]);
   let began = clock.now();
   const timesSent = await putIntent(own, { store, repository, clock, deadline: until });
-  const lastLook = Math.max(until, clock.now()) + maxDoubtMs; // no answer may have been long in coming
+  const lastLook = Math.max(until, clock.now()) + maxDoubtMs; // sending may have taken long
   let requestMs = Math.max(shortestRequestMs, clock.now() - began); // the slowest so far
   let lastError: unknown;
-  // All that a merge has left are told so at about the same time, and send another intent: the next merge is to have them all.
+  // A merge tells all its stale writers at about the same time. They all send a new intent, and the next merge should have all.
   if (crowd > 0) await clock.sleep(Math.min(mergeMs(crowd, requestMs), longestWaitMs));
   began = clock.now();
   let mostWaiting = crowd;
-  let hasTried = false; // what this writer merges itself is not stale, and may land late
+  let hasTried = false; // a merge of this writer may still take effect, and to itself it is not stale
   let missingSince = Number.POSITIVE_INFINITY;
   for (let round = 0; ; round++) {
     let usualMs = waitAfterErrorMs;
@@ -132,7 +132,7 @@ async function sendIntent(
         return { ...told, crowd: mostWaiting };
       }
     } catch (error) {
-      lastError = error; // an intent is there for good: another round may find the store in a better state
+      lastError = error; // the intent stays in the store: the next round may succeed
     }
     // Judged by the start of the look: a writer that was held up since then looks once more.
     if (began >= Math.min(lastLook, missingSince + maxMissingMs)) throw unknownOutcome(repository, lastError);
@@ -141,7 +141,7 @@ async function sendIntent(
   }
 }
 
-/** Once everything in an intent is stale it stays so: its writer need not wait to be told. */
+/** An intent whose changes are all stale stays stale. So its writer need not wait for the outcome. */
 function foresee({ sets, seen }: Intent, { state }: Sight): Told | undefined {
   if (state.index.generation === seen.generation) return undefined;
   const isOver = findStale(state.index, []);
@@ -152,9 +152,9 @@ function toldIn({ outcomes, state }: Sight): Told | undefined {
   return outcomes && { outcomes, state };
 }
 
-/** Merges all that wait. */
+/** Merges all waiting intents. */
 async function takePart(merge: Merge): Promise<Told | undefined> {
-  // The index may move while others' intents are read, and a look costs less than a merge that is lost.
+  // The index may move while intents are read. Another look costs less than a lost merge.
   let current = merge;
   for (let reads = 0; reads < maxReads && current.outcomes === undefined && (await readIntents(current)); reads++) {
     current = { ...merge, ...(await look(merge, undefined)) };
@@ -162,16 +162,17 @@ async function takePart(merge: Merge): Promise<Told | undefined> {
   return toldIn(current) ?? mergeIntents(current);
 }
 
-/** The place of the own intent among those that wait, by lot. -1 if it is not there. */
+/** The place of the own intent among the waiting intents, in the order of their lots. -1 if the own intent is not there. */
 function rankOf(id: string, { waiting }: Sight): number {
   const isThere = waiting.some((intent) => intent.id === id);
   return isThere ? waiting.filter((intent) => lotOf(intent.id) < lotOf(id)).length : -1;
 }
 
 /**
- * One merges first, by lot, while the others wait for it: each further one would read every intent only to lose. If it is
- * slow or dead, more and more of them try. Who goes when is a matter of speed alone. (If the oldest went first, it would
- * merge before the others of its crowd have come.)
+ * May this writer merge in this round? In round 0 one writer merges, chosen by lot, and the others wait: they would read every
+ * intent and then lose the race. The first writer may be slow or dead, so each further round has four times as many writers.
+ * The order changes only the speed. Age does not decide: the oldest writer would merge before the intents of the others have
+ * arrived.
  */
 function isTurn(rank: number, round: number): boolean {
   return rank !== -1 && rank < 4 ** round;
@@ -186,7 +187,7 @@ function mergeMs(intents: number, requestMs: number): number {
   return Math.max(requestMs * (4 + intents / maxConcurrentReads), readerMs);
 }
 
-/** A bit longer, so that it is over by then. */
+/** The wait is a little longer than a merge, so that the merge is over by then. */
 function waitMs({ usualMs, round, random }: { usualMs: number; round: number; random: number }): number {
   const times = patience[Math.min(round, patience.length - 1)] ?? 1;
   return Math.min(usualMs * times, longestWaitMs) * (1.1 + 0.2 * random);

@@ -16,7 +16,8 @@ import {
   maxIntentBytes,
   readIntent,
 } from "./intent.ts";
-import { type StaleTest, findStale, mergeWithin } from "./merge-index.ts";
+import { mergeWithin } from "./merge-index.ts";
+import { type StaleTest, findStale } from "./find-stale.ts";
 import type { RepositoryIndex } from "./repository-index.ts";
 
 /** The most bytes of intents in one merge. The other intents wait for the next merge. */

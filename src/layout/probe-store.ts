@@ -1,104 +1,28 @@
 /**
- * Guards a store: nothing is written before the store has passed the probe. A store that ignores conditional writes would lose
- * images without an error. Reads do not wait for the probe.
+ * The probe checks the promise on which everything rests: exactly one of several conditional writes wins.
+ *
+ * A store that ignores conditions would lose images without an error. Such stores exist. Some answer 200 to every write. Some
+ * honour the conditions of single writes, but not of writes at the same time. So nothing is published into a store before it
+ * has passed. `oci-layout` at the root of the store is the certificate. The process whose probe has passed writes it. Other
+ * processes find it and do not probe: a cold start costs one request.
+ *
+ * Some stores check the condition first and write afterwards. Only a second write between these two steps shows the error, so
+ * the probe runs many races. Measured on real servers:
+ *
+ * - moto, writing to disk, lets both writers win in about one race of five. It passed none of 350 probes. An earlier version of
+ *   the probe had two races of four writers: moto passed 23 of 40.
+ * - s3s-fs lets both writers win in most races. On a quiet machine there are moments without such a race. It passed 2 of 1,400
+ *   probes.
+ *
+ * Two writers on a key are enough. With six writers on one key, most write after the first write is over. Three pairs on three
+ * keys send the same six requests, and found three times as many errors. Two writers also cost less time: SeaweedFS makes the
+ * third writer on one key wait for 300 ms.
  */
 import { StowageError } from "../errors.ts";
 import { ociLayoutJson } from "../oci/manifest.ts";
-import { ForwardingStore } from "../storage/forwarding-store.ts";
 import { type CallOptions, type ObjectStore, type PutCondition, answered } from "../storage/object-store.ts";
-import { orAbort } from "../streams/abortable.ts";
 import { concurrently } from "../streams/concurrently.ts";
-import { inTime } from "../streams/in-time.ts";
 import { layoutKey, stagingPrefix } from "./keys.ts";
-
-/**
- * Wraps a store. The same store always gets the same guard. The first write probes the store, once per process. If the probe
- * fails, the next write probes again.
- */
-export function guardStore(store: ObjectStore): ObjectStore {
-  if (store instanceof GuardedStore) return store;
-  const guarded = guards.get(store) ?? new GuardedStore(store);
-  guards.set(store, guarded);
-  return guarded;
-}
-
-/** A probe makes some 130 small requests, six at a time. */
-const maxProbeMs = 60_000;
-
-/** One guard for each store: a store that is opened again for each of many loads is probed once. */
-const guards = new WeakMap<ObjectStore, ObjectStore>();
-
-class GuardedStore extends ForwardingStore {
-  readonly #unguarded: ObjectStore;
-  #probe: Promise<void> | undefined;
-  #hasPassed = false;
-
-  constructor(store: ObjectStore) {
-    super(store);
-    this.#unguarded = store;
-  }
-
-  override async put(...args: Parameters<ObjectStore["put"]>): ReturnType<ObjectStore["put"]> {
-    await this.#passed(args[2]);
-    return super.put(...args);
-  }
-
-  override async write(...args: Parameters<ObjectStore["write"]>): ReturnType<ObjectStore["write"]> {
-    await this.#passed(args[2]);
-    return super.write(...args);
-  }
-
-  override async copy(...args: Parameters<ObjectStore["copy"]>): ReturnType<ObjectStore["copy"]> {
-    await this.#passed(args[2]);
-    return super.copy(...args);
-  }
-
-  override async delete(...args: Parameters<ObjectStore["delete"]>): ReturnType<ObjectStore["delete"]> {
-    await this.#passed(args[1]);
-    return super.delete(...args);
-  }
-
-  /**
-   * All callers share one probe. A caller's signal ends only its own wait. A wait has an end: on Workers the request that
-   * began the probe may be stopped, and the probe with it.
-   */
-  async #passed({ signal }: CallOptions = {}): Promise<void> {
-    while (!this.#hasPassed) {
-      const probe = (this.#probe ??= this.#startProbe());
-      const isOver = await orAbort(inTime(probe, maxProbeMs), signal);
-      if (!isOver && this.#probe === probe) this.#probe = undefined;
-    }
-  }
-
-  async #startProbe(): Promise<void> {
-    try {
-      await probeStore(this.#unguarded);
-      this.#hasPassed = true;
-    } catch (error) {
-      this.#probe = undefined;
-      throw error;
-    }
-  }
-}
-
-// The probe checks the promise on which everything rests: exactly one of several conditional writes wins.
-//
-// A store that ignores conditions would lose images without an error. Such stores exist. Some answer 200 to every write. Some
-// honour the conditions of single writes, but not of writes at the same time. So nothing is published into a store before it
-// has passed. `oci-layout` at the root of the store is the certificate. The process whose probe has passed writes it. Other
-// processes find it and do not probe: a cold start costs one request.
-//
-// Some stores check the condition first and write afterwards. Only a second write between these two steps shows the error, so
-// the probe runs many races. Measured on real servers:
-//
-// - moto, writing to disk, lets both writers win in about one race of five. It passed none of 350 probes. An earlier version of
-//   the probe had two races of four writers: moto passed 23 of 40.
-// - s3s-fs lets both writers win in most races. On a quiet machine there are moments without such a race. It passed 2 of 1,400
-//   probes.
-//
-// Two writers on a key are enough. With six writers on one key, most write after the first write is over. Three pairs on three
-// keys send the same six requests, and found three times as many errors. Two writers also cost less time: SeaweedFS makes the
-// third writer on one key wait for 300 ms.
 
 /**
  * The number of keys. Each key is the place of two races. All races take about 130 requests, at most 26 of them one after the
@@ -113,7 +37,7 @@ const writersInRace = 2;
  */
 const triesForAWinner = 5;
 /**
- * On every second key the first writer sends this many more bytes. TCP does not send so many before the other side answers.
+ * On every second key the first writer sends this many more bytes. TCP sends fewer bytes than that before the other side answers.
  * Some stores check the condition after the headers and then wait for the body: the second writer overtakes the first one. At
  * 30 ms a request, s3s-fs failed two of three such races, and less than half of the others. More bytes gave no better result.
  */

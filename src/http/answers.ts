@@ -14,8 +14,9 @@ import { type ByteRange, defaultMaxOpenBodies } from "../storage/object-store.ts
 import { smallObjectBytes } from "../storage/read-small-object.ts";
 import { Line, type Release } from "../streams/line.ts";
 import { type AnswerSource, answerStream } from "./answer-stream.ts";
-import { callerName, waitingTurnOf } from "./authentication.ts";
-import { BlobBytes } from "./blob-bytes.ts";
+import { ArchiveBytes, type Pack } from "./archive-bytes.ts";
+import { callerName, turnOf, waitingTurnOf } from "./authentication.ts";
+import { BlobBytes, type BlobReader } from "./blob-bytes.ts";
 import type { Log } from "./log.ts";
 
 /** Blobs that are sent at the same time, for each connection to the store. A client that does not read takes 256 KiB. */
@@ -30,6 +31,9 @@ const chunkBytes = 64 * 1024;
 /** All large texts together may take the memory of this many manifests of the largest size. */
 const largeManifests = 8;
 
+/** Tarballs that are sent at the same time. The plan of one takes up to 2 MiB. */
+const maxArchives = 64;
+
 /** A text that is made only after its memory is held. */
 export interface TextAnswer {
   /** The text has at most this many bytes. */
@@ -38,6 +42,11 @@ export interface TextAnswer {
   /** 200 by default. */
   readonly status?: number | undefined;
   readonly headers: Readonly<Record<string, string>>;
+}
+
+export interface ArchiveAnswer {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly pack: Pack;
 }
 
 export interface OpenBlob {
@@ -53,6 +62,7 @@ export class Answers {
   readonly #connections: Line;
   readonly #blobs: Line;
   readonly #textBytes: Line;
+  readonly #archives: Line;
 
   /** `hangUp` closes a client's connection. Without it, an answer that is cut off ends with an error. */
   constructor(layout: Layout, log: Log, hangUp?: (c: Context) => void) {
@@ -66,15 +76,14 @@ export class Answers {
     this.#connections = line(maxOpenBodies, "connections to the store for blobs", "maxOpenBodies");
     this.#blobs = line(answersPerConnection * maxOpenBodies, "answers with blobs", "maxBlobAnswers");
     this.#textBytes = line(largeManifests * limits.maxManifestBytes, "bytes of large answers", "maxLargeAnswerBytes");
+    this.#archives = line(maxArchives, "exports", "maxArchives");
   }
 
   /** Opens a blob, or a range of it. Undefined if there is no such blob. Throws `TOOMANYREQUESTS`. */
   async openBlob(c: Context, digest: string, range?: ByteRange): Promise<OpenBlob | undefined> {
-    const turn = waitingTurnOf(c);
-    const release = await this.#blobs.acquire(1, turn);
+    const release = await this.#blobs.acquire(1, waitingTurnOf(c));
     try {
-      const reader = { store: this.#layout.store, connections: this.#connections, ...turn };
-      const bytes = await BlobBytes.open(reader, digest, range);
+      const bytes = await BlobBytes.open(this.#readerFor(c), digest, { range });
       if (bytes !== undefined) return { size: bytes.size, body: this.#stream(c, bytes, this.#blobs, release) };
     } catch (error) {
       release();
@@ -102,6 +111,27 @@ export class Answers {
       release();
       throw error;
     }
+  }
+
+  /** Answers with a tarball. The answer is prepared at the caller's turn. */
+  async sendArchive(c: Context, prepare: () => Promise<ArchiveAnswer | Response>): Promise<Response> {
+    const release = await this.#archives.acquire(1, waitingTurnOf(c));
+    try {
+      const answer = await prepare();
+      if (!(answer instanceof Response)) {
+        const source = new ArchiveBytes(answer.pack, this.#readerFor(c));
+        return new Response(this.#stream(c, source, this.#archives, release), { headers: answer.headers });
+      }
+      release();
+      return answer;
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  #readerFor(c: Context): BlobReader {
+    return { store: this.#layout.store, connections: this.#connections, ...turnOf(c) };
   }
 
   #sendLarge(c: Context, { text, status = 200, headers }: TextAnswer, release: Release): Response {

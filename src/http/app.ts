@@ -16,6 +16,7 @@ import { authenticate, authorizeAnything, isAnonymous } from "./authentication.t
 import { blobRoutes } from "./blobs.ts";
 import { catalogRoutes } from "./catalog.ts";
 import { errorResponse, withoutStore } from "./error-response.ts";
+import { exportRoutes } from "./export.ts";
 import { loadRoutes } from "./load.ts";
 import { manifestRoutes } from "./manifests.ts";
 import { missingRoutes } from "./missing.ts";
@@ -61,7 +62,7 @@ export interface AppOptions {
 }
 
 /**
- * Makes the app: loading under `/v1`, the OCI distribution specification under `/v2`, `/healthz` and `/readyz`. Serve its
+ * Makes the app: loading and exporting under `/v1`, the OCI distribution specification under `/v2`, `/healthz` and `/readyz`. Serve its
  * `fetch`, call its `request` without a network, or mount it: `own.route("/images", createApp(…))`. The app answers errors of
  * its own routes only. Do not use Hono's `mount`: it hides the path that links need. Registry clients look for `/v2/` only at
  * the root of a host: for them, use `own.route("/", …)`.
@@ -118,6 +119,7 @@ export function routesOf(service: Service): readonly Route[] {
     ...loadRoutes(service),
     ...missingRoutes(service),
     ...uploadRoutes(service),
+    ...exportRoutes(service),
     ...catalogRoutes(service),
     ...manifestRoutes(service),
     ...blobRoutes(service),

@@ -63,9 +63,16 @@ export class BlobBytes implements AnswerSource {
     this.#turnEnd = this.#position + minPieceBytes;
   }
 
-  /** Undefined if there is no such blob. Throws `TOOMANYREQUESTS` if no connection becomes free in time. */
-  static async open(reader: BlobReader, digest: string, range: ByteRange | undefined): Promise<BlobBytes | undefined> {
-    const connection = await connect(reader, digest, range, maxTurnWaitMs);
+  /**
+   * Undefined if there is no such blob. Throws `TOOMANYREQUESTS` if no connection becomes free in time: in ten seconds, or in a
+   * minute if `hasBegun` tells that the client has got a part of its answer.
+   */
+  static async open(
+    reader: BlobReader,
+    digest: string,
+    { range, hasBegun = false }: { readonly range?: ByteRange | undefined; readonly hasBegun?: boolean } = {},
+  ): Promise<BlobBytes | undefined> {
+    const connection = await connect(reader, digest, range, hasBegun ? maxResumeMs : maxTurnWaitMs);
     return connection && new BlobBytes(reader, digest, range, connection);
   }
 

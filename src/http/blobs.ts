@@ -96,7 +96,7 @@ const minRedirectBytes = 64 * 1024;
 const headerBytes = 64 * 1024;
 
 /** A presigned URL is valid for this long. A download that has begun goes on. */
-const urlSeconds = 20 * 60;
+export const urlSeconds = 20 * 60;
 
 /** Can a blob be redirected, or be too large to send? Only then its size is needed before its bytes. */
 function mayRedirect({ layout, redirectBlobs, maxResponseBytes }: Service): boolean {
@@ -129,6 +129,7 @@ function checkAnswerSize(digest: string, size: number, service: Service): void {
   );
 }
 
-function fitsAnswer(size: number, { maxResponseBytes }: Service): boolean {
+/** Does the platform let an answer of this size through? */
+export function fitsAnswer(size: number, { maxResponseBytes }: Service): boolean {
   return maxResponseBytes === undefined || size + headerBytes <= maxResponseBytes;
 }

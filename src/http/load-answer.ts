@@ -3,11 +3,12 @@
  * the entries that no image needs, and the number of requests to the store.
  */
 import type { Context } from "hono";
-import { printableLines, quote, StowageError } from "../errors.ts";
+import { printableLines } from "../errors.ts";
 import type { BlobStatus } from "../layout/write-blob.ts";
 import { type ImageReceipt, type Receipt, hasChanges } from "../load/receipt.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { Answers } from "./answers.ts";
+import { readFlag } from "./request-url.ts";
 
 /** The query parameters of a load. */
 export const loadQuery = ["verbose", "repair"] as const;
@@ -21,12 +22,6 @@ export interface LoadQuery {
 /** Reads the query of a load. Throws `INPUT_INVALID`. */
 export function readLoadQuery(c: Context): LoadQuery {
   return { verbose: readFlag(c, "verbose"), repair: readFlag(c, "repair") };
-}
-
-function readFlag(c: Context, name: (typeof loadQuery)[number]): boolean {
-  const text = c.req.query(name) ?? "false";
-  if (text === "true" || text === "false") return text === "true";
-  throw new StowageError("INPUT_INVALID", `Cannot use ${name}=${quote(text, 100)}: expected true or false`);
 }
 
 /** 201 if the load has changed anything, else 200. The JSON has line ends, for people who use `curl`. */

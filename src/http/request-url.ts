@@ -1,5 +1,6 @@
 /** The URL of a request, as its client has it. */
 import type { Context } from "hono";
+import { quote, StowageError } from "../errors.ts";
 
 /** Characters of a path in a message. */
 const maxShown = 300;
@@ -26,4 +27,11 @@ export function nextLink(c: Context, query: Readonly<Record<string, string>>): {
   const path = new URL(c.req.url).pathname; // `c.req.path` is decoded, and an app around this one can change it
   const parameters = Object.entries(query).map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
   return { Link: `<${path}?${parameters.join("&")}>; rel="next"` };
+}
+
+/** A parameter of the query that is `true` or `false`. False without the parameter. Throws `INPUT_INVALID`. */
+export function readFlag(c: Context, name: string): boolean {
+  const text = c.req.query(name) ?? "false";
+  if (text === "true" || text === "false") return text === "true";
+  throw new StowageError("INPUT_INVALID", `Cannot use ${name}=${quote(text, 100)}: expected true or false`);
 }

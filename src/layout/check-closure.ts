@@ -9,7 +9,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import { type Manifest, isForeign, isIndexType, parseManifest } from "../oci/manifest.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type InlinedBlob, checkData } from "./check-data.ts";
-import { DescriptorList } from "./descriptor-list.ts";
+import { DescriptorList, distinct } from "./descriptor-list.ts";
 import { type ClosureOptions, type KnownBlobs, NamedFinder, maxConcurrentRequests, missing } from "./find-named.ts";
 import type { Layout } from "./layout.ts";
 import { NotedParts } from "./noted-parts.ts";
@@ -267,8 +267,8 @@ class ClosureCheck {
         subject: subject?.digest,
         artifactType: manifest.artifactType,
         inlined,
-        blobs: new DescriptorList(needed),
-        children: new DescriptorList(manifests),
+        blobs: new DescriptorList(distinct(needed)),
+        children: new DescriptorList(distinct(manifests)),
       };
     });
   }

@@ -13,9 +13,17 @@ const maxPlatformLength = 500;
 
 type Kind = Pick<Descriptor, "mediaType" | "platform">;
 
-/**
- * Yields each pair of digest and size once, in order, with its media type and its platform. A very long platform is left out.
- */
+/** Leaves out descriptors of a digest and a size that came before. */
+export function distinct(descriptors: readonly Descriptor[]): readonly Descriptor[] {
+  const byName = new Map<string, Descriptor>();
+  for (const descriptor of descriptors) {
+    const name = `${descriptor.digest} ${descriptor.size}`;
+    if (!byName.has(name)) byName.set(name, descriptor);
+  }
+  return [...byName.values()];
+}
+
+/** Yields each descriptor's digest, size, media type and platform, in order. A very long platform is left out. */
 export class DescriptorList implements Iterable<Descriptor> {
   readonly length: number;
   readonly #digests: Buffer;
@@ -25,18 +33,15 @@ export class DescriptorList implements Iterable<Descriptor> {
   readonly #kinds: readonly Kind[];
 
   constructor(descriptors: readonly Descriptor[]) {
-    const distinct = new Map(descriptors.map((descriptor) => [`${descriptor.digest} ${descriptor.size}`, descriptor]));
-    this.length = distinct.size;
+    this.length = descriptors.length;
     this.#digests = Buffer.alloc(digestBytes * this.length);
     this.#sizes = new Float64Array(this.length);
     this.#kindOf = new Uint16Array(this.length);
     const kinds = new KindTable();
-    let i = 0;
-    for (const descriptor of distinct.values()) {
+    for (const [i, descriptor] of descriptors.entries()) {
       this.#digests.write(hexOf(descriptor.digest), digestBytes * i, "hex");
       this.#sizes[i] = descriptor.size;
       this.#kindOf[i] = kinds.placeOf(descriptor);
-      i++;
     }
     this.#kinds = kinds.all;
   }

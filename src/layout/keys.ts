@@ -10,6 +10,7 @@
  *     staging/<id>                                    unfinished work; a lifecycle rule may expire it
  *     staging/<id>.json                               announcement of an upload in parts
  *     staging/<id>.<number>                           one part of an upload; numbers begin at 1
+ *     staging/export-<64 hex>                         an exported tarball, for a platform whose answers are too small
  *     condemned/<64 hex>                              the mark of a blob that a gc is about to delete
  *     incoming/…                                      tarballs from other tools; a notification of the bucket starts the load
  *
@@ -74,6 +75,11 @@ export function uploadKey(id: string): string {
 
 export function uploadPartKey(id: string, number: number): string {
   return `${uploadPrefix(id)}${number}`;
+}
+
+/** The key of an exported tarball. `etag` has 64 hex digits. */
+export function exportKey(etag: string): string {
+  return `${stagingPrefix}export-${etag}`;
 }
 
 /** The repository whose index is under `key`. Undefined if the key is not the key of a named repository's index. */

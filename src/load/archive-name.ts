@@ -4,6 +4,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import { refNameAnnotation } from "../oci/index-entry.ts";
 import {
   type ImageName,
+  containerdNameAnnotation,
   defaultRepository,
   parseName,
   parseReference,
@@ -11,9 +12,6 @@ import {
   unusableTagOf,
   usableTag,
 } from "../oci/reference.ts";
-
-/** Engines write the whole name of an image here (containerd, Docker, BuildKit). */
-export const containerdNameAnnotation = "io.containerd.image.name";
 
 export interface ArchiveName extends ImageName {
   /** A tag in the archive that no registry takes, such as `v1.0+build`. The image then has no tag. */

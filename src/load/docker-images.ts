@@ -15,7 +15,7 @@ import { ociManifestType, serializeManifest } from "../oci/manifest.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { digestOf } from "../streams/verify-bytes.ts";
-import { containerdNameAnnotation } from "./archive-name.ts";
+import { containerdNameAnnotation } from "../oci/reference.ts";
 import { type DockerFiles, maxFirstBytes } from "./docker-files.ts";
 import type { Load } from "./load.ts";
 

@@ -5,8 +5,8 @@
 import { StowageError } from "../errors.ts";
 import type { ClosedRoot } from "../layout/check-closure.ts";
 import { type DockerImage, digestInName, parseDockerManifest } from "../oci/docker-manifest.ts";
-import { type ImageName, formatName } from "../oci/reference.ts";
-import { containerdNameAnnotation, isTagAlone, nameInArchive, nameTextOf } from "./archive-name.ts";
+import { type ImageName, containerdNameAnnotation, formatName } from "../oci/reference.ts";
+import { isTagAlone, nameInArchive, nameTextOf } from "./archive-name.ts";
 
 /** By digest of a config, the names of its image. */
 export type DockerNames = ReadonlyMap<string, readonly string[]>;

@@ -129,6 +129,13 @@ export function platformOf({ os, architecture, variant }: JsonObject = {}): stri
   return [os, architecture, ...(typeof variant === "string" && variant !== "" ? [variant] : [])].join("/");
 }
 
+/** Checks a platform that a user writes, such as `linux/arm64`. Throws `INPUT_INVALID`. */
+export function parsePlatform(text: string): string {
+  if (/^[a-z0-9]+\/[a-z0-9_]+(?:\/[a-z0-9.]+)?$/.test(text)) return text;
+  const expected = "expected OS/ARCHITECTURE[/VARIANT], such as linux/arm64";
+  throw new StowageError("INPUT_INVALID", `Cannot use ${quote(text, 100)} as a platform: ${expected}`);
+}
+
 // Digests of the OCI image specification ("Digests"). Stowage stores blobs only under SHA-256.
 
 const sha256Pattern = /^sha256:[0-9a-f]{64}$/;

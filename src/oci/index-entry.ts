@@ -18,3 +18,12 @@ export function tagOf(entry: Descriptor): string | undefined {
 export function subjectOf(entry: Descriptor): string | undefined {
   return entry.annotations?.[subjectAnnotation];
 }
+
+/**
+ * The digest of the manifest that an entry refers to: its subject, or the digest in a tag such as `sha256-<hex>.sig`. Cosign and
+ * clients without the referrers API use such tags (distribution specification, "Referrers Tag Schema").
+ */
+export function referredDigest(entry: Descriptor): string | undefined {
+  const [, hex] = /^sha256-([0-9a-f]{64})(?:\.\w+)?$/.exec(tagOf(entry) ?? "") ?? [];
+  return subjectOf(entry) ?? (hex === undefined ? undefined : `sha256:${hex}`);
+}

@@ -78,6 +78,20 @@ export function formatName({ repository, tag, digest }: ImageName): string {
   return `${repository}${tag === undefined ? "" : `:${tag}`}${digest === undefined ? "" : `@${digest}`}`;
 }
 
+/** Engines write the whole name of an image here (containerd, Docker, BuildKit). */
+export const containerdNameAnnotation = "io.containerd.image.name";
+
+/**
+ * The whole name that engines give an image: `docker.io/library/app:1.4`, `docker.io/team/app:1.4`, `ghcr.io/acme/app:1.4`.
+ * `parseReference` reads the same name.
+ */
+export function nameForEngines(name: ImageName): string {
+  const { repository } = name;
+  const [first = "", ...others] = repository.split("/");
+  if (others.length > 0 && hostPattern.test(first)) return formatName(name);
+  return `docker.io/${others.length === 0 ? "library/" : ""}${formatName(name)}`;
+}
+
 /** `repository:tag`, or `repository@digest` if the reference is a digest. */
 export function formatReference(repository: string, reference: string): string {
   return `${repository}${reference.includes(":") ? "@" : ":"}${reference}`;

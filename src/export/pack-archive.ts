@@ -1,0 +1,77 @@
+/** Packs the files of a plan into a tarball. Its bytes depend on the plan alone. */
+import { type Pack, pack as openPack } from "tar-stream";
+import { messageOf, StowageError } from "../errors.ts";
+import { VerifiedBytes } from "../streams/verify-bytes.ts";
+import { blobPath } from "./archive-json.ts";
+import type { ExportPlan } from "./plan-export.ts";
+
+type Bytes = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+
+/** Opens a blob of the store. Undefined if there is none. */
+export type OpenBlob = (digest: string) => Promise<AsyncIterable<Uint8Array> | undefined>;
+
+/**
+ * Yields the tarball. Every blob is verified while it is read: after a damaged blob the tarball ends with an error, before the
+ * blob's last bytes. Throws `STORE_DAMAGED`, and the errors of `open`.
+ */
+export async function* packArchive({ texts, blobs }: ExportPlan, open: OpenBlob): AsyncGenerator<Uint8Array> {
+  const pack = openPack();
+  const write = async (): Promise<void> => {
+    for (const { path, bytes } of texts) await writeEntry(pack, path, bytes.length, [bytes]);
+    for (const { digest, size } of blobs) {
+      const body = await open(digest);
+      if (body === undefined) throw lost(digest);
+      await writeEntry(pack, blobPath(digest), size, new VerifiedBytes(body, { digest, size })).catch(explainDamage);
+    }
+    pack.finalize();
+  };
+  const writing = write().catch((error: unknown) => {
+    pack.destroy(error instanceof Error ? error : new Error(messageOf(error))); // the reader's loop throws this error
+    throw error;
+  });
+  try {
+    for await (const chunk of pack as AsyncIterable<Uint8Array>) yield chunk;
+  } finally {
+    pack.destroy(null);
+    await writing.catch(() => undefined); // the reader may have left early
+  }
+  await writing;
+}
+
+/** Fixed, so that the same images give the same bytes. Owner and group are 0 by default. */
+const about = { mode: 0o644, mtime: new Date(0) };
+
+/** Writes as fast as the reader of the tarball reads. Returns early if the tarball is closed. */
+async function writeEntry(pack: Pack, name: string, size: number, body: Bytes): Promise<void> {
+  const entry = pack.entry({ ...about, name, size });
+  let isClosed = false;
+  let wake = (): void => undefined;
+  const closed = new Promise<void>((resolve) => {
+    entry.on("drain", () => wake());
+    entry.on("close", () => {
+      isClosed = true;
+      wake();
+      resolve();
+    });
+  });
+  entry.on("error", () => undefined); // the reader of the tarball gets the error
+  for await (const chunk of body) {
+    const isFull = !entry.write(chunk);
+    if (isFull && !isClosed) await new Promise<void>((resolve) => (wake = resolve));
+    if (isClosed) return;
+  }
+  entry.end(null);
+  await closed;
+}
+
+/** Wrong bytes are the store's fault here. */
+function explainDamage(error: unknown): never {
+  const isDamage = error instanceof StowageError && ["DIGEST_INVALID", "SIZE_INVALID"].includes(error.code);
+  throw isDamage
+    ? new StowageError("STORE_DAMAGED", `${error.message}: the store's copy is damaged`, { cause: error })
+    : error;
+}
+
+function lost(digest: string): StowageError {
+  return new StowageError("STORE_DAMAGED", `Cannot pack blob "${digest}": an image needs it, and the store lost it`);
+}

@@ -1,0 +1,49 @@
+/** The bytes of a tarball for a client. While others wait for a connection to the store, a slow reader gives its own back. */
+import type { AnswerSource } from "./answer-stream.ts";
+import { BlobBytes, type BlobReader } from "./blob-bytes.ts";
+
+/** Packs a tarball. `open` opens a blob of the store. */
+export type Pack = (open: OpenBlob) => AsyncGenerator<Uint8Array>;
+type OpenBlob = (digest: string) => Promise<AsyncIterable<Uint8Array> | undefined>;
+
+export class ArchiveBytes implements AnswerSource {
+  readonly #chunks: AsyncGenerator<Uint8Array>;
+  readonly #reader: BlobReader;
+  /** The blob that is being packed, while no chunk of it is awaited. */
+  #idleBlob: BlobBytes | undefined;
+
+  constructor(pack: Pack, reader: BlobReader) {
+    this.#chunks = pack(async (digest) => this.#open(digest));
+    this.#reader = reader;
+  }
+
+  async next(): Promise<IteratorResult<Uint8Array>> {
+    return this.#chunks.next();
+  }
+
+  yieldToOthers(): boolean {
+    return this.#idleBlob?.yieldToOthers() ?? false;
+  }
+
+  async return(): Promise<IteratorResult<Uint8Array>> {
+    return this.#chunks.return(undefined);
+  }
+
+  async #open(digest: string): Promise<AsyncIterable<Uint8Array> | undefined> {
+    const blob = await BlobBytes.open(this.#reader, digest, { hasBegun: true });
+    return blob && this.#read(blob);
+  }
+
+  async *#read(blob: BlobBytes): AsyncGenerator<Uint8Array> {
+    try {
+      for (let next = await blob.next(); next.done !== true; next = await blob.next()) {
+        this.#idleBlob = blob;
+        yield next.value;
+        this.#idleBlob = undefined;
+      }
+    } finally {
+      this.#idleBlob = undefined;
+      await blob.return();
+    }
+  }
+}

@@ -1,0 +1,93 @@
+/** `GET` and `HEAD /v1/export/<name>[:<tag>|@<digest>]`: images as a tarball that engines load. */
+import type { Context } from "hono";
+import { StowageError } from "../errors.ts";
+import { packArchive } from "../export/pack-archive.ts";
+import { type ExportPlan, type WantedImage, planExport } from "../export/plan-export.ts";
+import { stageExport } from "../export/stage-export.ts";
+import { parsePlatform } from "../oci/descriptor.ts";
+import { type ImageName, formatName, parseName } from "../oci/reference.ts";
+import { findManifest, unknownManifest } from "../registry/find-manifest.ts";
+import { type ArchiveAnswer } from "./answers.ts";
+import { authorize, turnOf } from "./authentication.ts";
+import { fitsAnswer, urlSeconds } from "./blobs.ts";
+import { isFresh } from "./conditions.ts";
+import { readFlag } from "./request-url.ts";
+import { type Route, route } from "./route.ts";
+import type { Service } from "./service.ts";
+
+export function exportRoutes(service: Service): Route[] {
+  return [
+    route({
+      methods: ["GET"],
+      path: "/v1/export/<image>",
+      needs: "pull",
+      query: ["image", "platform", "referrers"],
+      async answer(c, { image }) {
+        const names = [image, ...(c.req.queries("image") ?? [])].map(readName);
+        for (const { repository } of names) authorize(c, "pull", repository);
+        const platforms = (c.req.queries("platform") ?? []).map(parsePlatform);
+        const referrers = readFlag(c, "referrers");
+        return service.answers.sendArchive(c, async () => {
+          const images: WantedImage[] = [];
+          for (const name of names) images.push(await find(c, service, name));
+          const plan = await planExport(service.layout, images, { platforms, referrers }, turnOf(c));
+          return answerPlan(c, service, plan, names);
+        });
+      },
+    }),
+  ];
+}
+
+/** Without a tag and a digest, the tag is `latest`, as with every client. */
+function readName(text: string): ImageName {
+  const name = parseName(text);
+  return name.tag === undefined && name.digest === undefined ? { ...name, tag: "latest" } : name;
+}
+
+async function find(c: Context, { layout }: Service, name: ImageName): Promise<WantedImage> {
+  const { repository, tag, digest: expected } = name;
+  const { digest, mediaType, bytes } = await findManifest(
+    layout,
+    { repository, reference: tag ?? expected ?? "" },
+    turnOf(c),
+  );
+  if (expected !== undefined && digest !== expected) throw unknownManifest(repository, formatName(name));
+  return { name, digest, mediaType, size: bytes.length };
+}
+
+async function answerPlan(
+  c: Context,
+  service: Service,
+  plan: ExportPlan,
+  names: readonly ImageName[],
+): Promise<ArchiveAnswer | Response> {
+  const { etag, size } = plan;
+  const cacheHeaders = { ETag: `"${etag}"` };
+  if (isFresh(c.req.header("If-None-Match"), etag)) return new Response(null, { status: 304, headers: cacheHeaders });
+  const headers = {
+    ...cacheHeaders,
+    "Content-Type": "application/x-tar",
+    "Content-Length": String(size),
+    "Content-Disposition": `attachment; filename="${fileName(names)}"`,
+  };
+  if (c.req.method === "HEAD") return new Response(null, { headers });
+  if (fitsAnswer(size, service)) return { headers, pack: (open) => packArchive(plan, open) };
+  const url = await stageExport(service.layout, plan, { ...turnOf(c), seconds: urlSeconds });
+  if (url === undefined) throw tooLarge(size, service.maxResponseBytes);
+  const redirect = { Location: url, "Content-Length": "0", "Cache-Control": "no-store" };
+  return new Response(null, { status: 307, headers: redirect });
+}
+
+/** `app-1.4.tar` for `team/app:1.4`. */
+function fileName([first, ...others]: readonly ImageName[]): string {
+  if (first === undefined || others.length > 0) return "images.tar";
+  const { repository, tag, digest = "" } = first;
+  return `${repository.slice(repository.lastIndexOf("/") + 1)}-${tag ?? digest.slice("sha256:".length, 19)}.tar`;
+}
+
+function tooLarge(found: number, expected: number | undefined): StowageError {
+  const message =
+    `Cannot send a tarball of ${found} bytes: the platform lets ${expected} through, and the store has no addresses of ` +
+    "its own to fetch it from";
+  return new StowageError("UNSUPPORTED", message, { detail: { found, expected } });
+}

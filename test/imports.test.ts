@@ -17,7 +17,7 @@ const floors: readonly (readonly string[])[] = [
   ["layout"],
   ["layout/index"],
   ["layout/keys.ts"],
-  ["open-store.ts"],
+  ["open-store.ts", "remote"],
   ["settings", "storage", "archive"],
   ["auth"],
   ["oci"],

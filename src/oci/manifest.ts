@@ -12,8 +12,8 @@ export const ociLayoutJson = '{"imageLayoutVersion":"1.0.0"}';
 
 export const ociIndexType = "application/vnd.oci.image.index.v1+json";
 export const ociManifestType = "application/vnd.oci.image.manifest.v1+json";
-const dockerListType = "application/vnd.docker.distribution.manifest.list.v2+json";
-const dockerManifestType = "application/vnd.docker.distribution.manifest.v2+json";
+export const dockerListType = "application/vnd.docker.distribution.manifest.list.v2+json";
+export const dockerManifestType = "application/vnd.docker.distribution.manifest.v2+json";
 /** A type from drafts of the specification. The final specification has image manifests with an `artifactType` instead. */
 const artifactManifestType = "application/vnd.oci.artifact.manifest.v1+json";
 const indexTypes: ReadonlySet<string> = new Set([ociIndexType, dockerListType]);

@@ -45,7 +45,11 @@ export function parseRepositoryName(text: string): string {
   refuseScheme(text);
   const repository = withoutRegistry(text);
   if (isRepositoryName(repository)) return repository.replace(/^library\/(?=[^/]+$)/, "");
-  throw new StowageError(
+  throw invalidName(repository);
+}
+
+function invalidName(repository: string): StowageError {
+  return new StowageError(
     "NAME_INVALID",
     `Cannot use ${quote(repository)} as a repository name: expected at most ${maxNameLength} lower-case letters and digits, ` +
       'separated by ".", "_", "-" or "/"',
@@ -72,6 +76,33 @@ export function parseName(text: string): ImageName {
   const repository = parseRepositoryName(name);
   return { repository, tag: tag === undefined ? undefined : parseTag(tag), ...(digest !== undefined && { digest }) };
 }
+
+/** An image's name as `docker pull` reads it: a registry, and the image's name there. */
+export interface RegistryName extends ImageName {
+  /** The host, with its port if there is one. */
+  readonly registry: string;
+}
+
+/**
+ * Reads `[REGISTRY/]NAME[:TAG][@DIGEST]` as `docker pull` does: without a registry it is Docker Hub's, whose `app` is
+ * `library/app`. Throws `NAME_INVALID`.
+ */
+export function parseRegistryName(text: string): RegistryName {
+  const { name, tag, digest } = splitReference(text);
+  const [first = ""] = name.split("/", 1);
+  const hasRegistry = name.includes("/") && hostPattern.test(first);
+  if (!name.includes("/") && /^localhost$|\./.test(name)) {
+    throw new StowageError("NAME_INVALID", `Cannot use ${quote(text)} as an image: found a registry alone`);
+  }
+  const registry = hasRegistry ? first.toLowerCase().replace(/^index\.(?=docker\.io$)/, "") : dockerHub;
+  const path = hasRegistry ? name.slice(first.length + 1) : name;
+  const repository = registry === dockerHub && !path.includes("/") ? `library/${path}` : path;
+  if (!isRepositoryName(repository)) throw invalidName(repository);
+  return { registry, repository, tag: tag === undefined ? undefined : parseTag(tag), digest };
+}
+
+/** Docker Hub, the registry of names without one. */
+const dockerHub = "docker.io";
 
 /** Writes what `parseName` reads. */
 export function formatName({ repository, tag, digest }: ImageName): string {

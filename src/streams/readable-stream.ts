@@ -7,9 +7,14 @@ export interface ByteChunks extends AsyncIterableIterator<Uint8Array> {
 
 /** Reads a body chunk by chunk. If the reader leaves early, the body is cancelled. */
 export function readableToBytes(body: ReadableStream<Uint8Array> | null): ByteChunks {
-  if (body === null) return chunksOf(undefined, async () => undefined);
+  if (body === null) return noBytes();
   const reader = body.getReader();
   return chunksOf(reader, async () => (await reader.read()).value);
+}
+
+/** A stream that has ended. */
+export function noBytes(): ByteChunks {
+  return chunksOf(undefined, async () => undefined);
 }
 
 /** Bytes that one read requests. Measured: larger reads are no faster, and their garbage fills a Worker's memory. */
@@ -21,7 +26,7 @@ const readBytes = 64 * 1024;
  * half of its memory, the bytes are copied and the memory is used again. Any other stream is read as it is.
  */
 export function byteStreamToBytes(body: ReadableStream<Uint8Array> | null): ByteChunks {
-  if (body === null) return readableToBytes(null);
+  if (body === null) return noBytes();
   const reader = byobReaderOf(body);
   if (reader === undefined) return readableToBytes(body);
   let memory: ArrayBuffer | undefined;

@@ -1,0 +1,122 @@
+/** Reads images from a store, as `RegistrySource` reads them from a registry. */
+import { StowageError } from "../errors.ts";
+import { type Descriptor, isDigest } from "../oci/descriptor.ts";
+import { subjectOf, tagOf } from "../oci/index-entry.ts";
+import type {
+  ImageSource,
+  ListedEntry,
+  ManifestIdentity,
+  ReadBlobOptions,
+  SourceManifest,
+} from "../remote/image-source.ts";
+import type { CallOptions } from "../storage/object-store.ts";
+import { noBytes } from "../streams/readable-stream.ts";
+import type { ExpectedBytes } from "../streams/verify-bytes.ts";
+import { getBlob, headBlob } from "./blobs.ts";
+import type { Layout } from "./layout.ts";
+import { listRepositories } from "./list-repositories.ts";
+import { readManifest } from "./read-manifest.ts";
+import { readEntries, readRepository } from "./read-repository.ts";
+
+/** By digest, it finds every manifest and blob of the store: all repositories share them. */
+export class LayoutSource implements ImageSource {
+  readonly #layout: Layout;
+  readonly #caller: string | undefined;
+
+  constructor(layout: Layout, { caller }: { readonly caller?: string | undefined } = {}) {
+    this.#layout = layout;
+    this.#caller = caller;
+  }
+
+  get name(): string {
+    return this.#layout.store.url;
+  }
+
+  async listRepositories(options: CallOptions = {}): Promise<readonly string[]> {
+    return listRepositories(this.#layout, options);
+  }
+
+  async listEntries(repository: string, { signal }: CallOptions = {}): Promise<readonly ListedEntry[]> {
+    const { entries } = await readRepository(this.#layout, repository, { caller: this.#caller, signal });
+    return entries.map((entry) => {
+      const { digest, mediaType, size } = entry;
+      return { reference: tagOf(entry) ?? digest, digest, mediaType, size, subject: subjectOf(entry) };
+    });
+  }
+
+  /** As in the index: without annotations, which only the manifests have. */
+  async listReferrers(
+    repository: string,
+    digest: string,
+    { signal }: CallOptions = {},
+  ): Promise<readonly Descriptor[]> {
+    const entries = await readEntries(this.#layout, repository, { caller: this.#caller, signal });
+    const found = entries.filter((entry) => subjectOf(entry) === digest);
+    const unique = new Map(found.map((entry) => [entry.digest, entry])); // one with several tags has several entries
+    return [...unique.values()].map(({ mediaType, digest: own, size, artifactType }) => ({
+      mediaType,
+      digest: own,
+      size,
+      ...(artifactType !== undefined && { artifactType }),
+    }));
+  }
+
+  async headManifest(
+    repository: string,
+    reference: string,
+    options: CallOptions = {},
+  ): Promise<ManifestIdentity | undefined> {
+    const entry = await this.#findEntry(repository, reference, options);
+    if (entry !== undefined || !isDigest(reference)) return entry;
+    const found = await this.readManifest(repository, reference, options);
+    return found && { digest: found.digest, mediaType: found.mediaType, size: found.size };
+  }
+
+  async readManifest(
+    repository: string,
+    reference: string,
+    options: CallOptions = {},
+  ): Promise<SourceManifest | undefined> {
+    const entry = await this.#findEntry(repository, reference, options);
+    const digest = entry?.digest ?? reference;
+    if (!isDigest(digest)) return undefined;
+    const wanted = { digest, mediaType: entry?.mediaType };
+    const found = await readManifest(this.#layout, wanted, { caller: this.#caller, signal: options.signal });
+    return found && { digest, mediaType: found.manifest.mediaType, size: found.bytes.length, ...found };
+  }
+
+  async headBlob(_: string, digest: string, options: CallOptions = {}): Promise<number | undefined> {
+    return (await headBlob(this.#layout.store, digest, options))?.size;
+  }
+
+  async readBlob(
+    repository: string,
+    { digest, size }: ExpectedBytes,
+    { start = 0, signal }: ReadBlobOptions = {},
+  ): Promise<AsyncIterable<Uint8Array> | undefined> {
+    const { store } = this.#layout;
+    const length = start === 0 ? undefined : await this.headBlob(repository, digest, { signal });
+    if (start > 0 && length === undefined) return undefined;
+    if (length === size && start >= size) return noBytes();
+    if (length !== undefined && length !== size) throw otherSize(digest, { size, found: length });
+    const range = start === 0 ? {} : { range: { start, end: size - 1 } };
+    const blob = await getBlob(store, digest, { ...range, signal });
+    if (blob === undefined || blob.size === size) return blob?.body;
+    await blob.body[Symbol.asyncIterator]().return?.();
+    throw otherSize(digest, { size, found: blob.size });
+  }
+
+  async #findEntry(
+    repository: string,
+    reference: string,
+    { signal }: CallOptions,
+  ): Promise<ManifestIdentity | undefined> {
+    const entries = await readEntries(this.#layout, repository, { caller: this.#caller, signal });
+    const entry = entries.find((it) => (isDigest(reference) ? it.digest : tagOf(it)) === reference);
+    return entry && { digest: entry.digest, mediaType: entry.mediaType, size: entry.size };
+  }
+}
+
+function otherSize(digest: string, { size, found }: { readonly size: number; readonly found: number }): StowageError {
+  return new StowageError("SIZE_INVALID", `Cannot read blob "${digest}": it has ${found} bytes, expected ${size}`);
+}

@@ -1,0 +1,94 @@
+/** Finds the `Authorization` header for each request to one registry: a fixed token, Basic, or tokens of its token service. */
+import type { Clock } from "../clock.ts";
+import { orAbort } from "../streams/abortable.ts";
+import { type Challenge, parseChallenges } from "./challenge.ts";
+import { type Credentials, authorizationOf } from "./credentials.ts";
+import { askToken } from "./token-service.ts";
+
+/** Tokens that are kept: one for each repository that was read. */
+const maxTokens = 1000;
+
+export interface AuthorizerOptions {
+  /** The registry's URL. */
+  readonly registry: URL;
+  readonly credentials: Credentials | undefined;
+  /** Finds credentials when the registry asks for them. */
+  readonly findCredentials: ((host: string) => Promise<Credentials | undefined>) | undefined;
+  readonly maxIdleSeconds: number;
+  readonly clock: Clock;
+}
+
+export class Authorizer {
+  readonly #options: AuthorizerOptions;
+  /** By scope, the header that the registry took last. */
+  readonly #headers = new Map<string, string>();
+  /** By scope, the request for a token that is under way. */
+  readonly #renewals = new Map<string, Promise<string | undefined>>();
+  #credentials: Promise<Credentials | undefined> | undefined;
+  /** No credentials are known. */
+  isAnonymous = false;
+
+  constructor(options: AuthorizerOptions) {
+    this.#options = options;
+  }
+
+  /** The header for a scope, such as `repository:acme/app:pull`. Undefined if the registry has not asked for one. */
+  headerFor(scope: string): string | undefined {
+    const { credentials } = this.#options;
+    return credentials !== undefined && "token" in credentials
+      ? authorizationOf(credentials)
+      : this.#headers.get(scope);
+  }
+
+  /**
+   * The header after a 401. `used` is the header of that request. Undefined if there is no better one: the answer is then
+   * final. Throws if the token service gives no token.
+   */
+  async renew(
+    challenge: string | null,
+    {
+      scope,
+      used,
+      signal,
+    }: { readonly scope: string; readonly used: string | undefined; readonly signal: AbortSignal },
+  ): Promise<string | undefined> {
+    const current = this.headerFor(scope);
+    if (current !== used) return current; // another request has renewed it meanwhile
+    // Several requests share the renewal, and none of them may end it.
+    const renewal = this.#renewals.get(scope) ?? this.#begin(parseChallenges(challenge ?? ""), scope);
+    const header = await orAbort(renewal, signal);
+    return header === used ? undefined : header;
+  }
+
+  async #begin(challenges: readonly Challenge[], scope: string): Promise<string | undefined> {
+    const renewal = this.#answerTo(challenges, scope)
+      .then((header) => this.#keep(scope, header))
+      .finally(() => this.#renewals.delete(scope));
+    this.#renewals.set(scope, renewal);
+    return renewal;
+  }
+
+  #keep(scope: string, header: string | undefined): string | undefined {
+    if (header === undefined) return undefined;
+    const [oldest] = this.#headers.keys();
+    if (this.#headers.size >= maxTokens && oldest !== undefined) this.#headers.delete(oldest);
+    this.#headers.set(scope, header);
+    return header;
+  }
+
+  async #answerTo(challenges: readonly Challenge[], scope: string): Promise<string | undefined> {
+    const credentials = await this.#findCredentials();
+    this.isAnonymous = credentials === undefined;
+    if (credentials !== undefined && "token" in credentials) return authorizationOf(credentials);
+    const bearer = challenges.find(({ scheme, parameters }) => scheme === "bearer" && parameters.has("realm"));
+    if (bearer !== undefined) return askToken({ ...this.#options, ...bearer, credentials, scope });
+    const isBasic = challenges.some(({ scheme }) => scheme === "basic");
+    return isBasic && credentials !== undefined ? authorizationOf(credentials) : undefined;
+  }
+
+  async #findCredentials(): Promise<Credentials | undefined> {
+    const { credentials, findCredentials, registry } = this.#options;
+    this.#credentials ??= credentials === undefined ? findCredentials?.(registry.host) : Promise.resolve(credentials);
+    return this.#credentials;
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * A place that images are read from: a store, or a registry. Both look the same to all other code.
+ *
+ * What is not there is a value. What cannot be read is an error: `UNAUTHORIZED` or `DENIED` if the source lets the caller not
+ * in, `TOOMANYREQUESTS`, `TIMED_OUT` or `STORE_UNAVAILABLE` if the source does not answer, and the errors of wrong bytes.
+ */
+import type { Descriptor } from "../oci/descriptor.ts";
+import type { Manifest } from "../oci/manifest.ts";
+import type { CallOptions } from "../storage/object-store.ts";
+import type { ExpectedBytes } from "../streams/verify-bytes.ts";
+
+/** A manifest without its bytes. */
+export interface ManifestIdentity {
+  readonly digest: string;
+  readonly mediaType: string;
+  /** Length of the manifest in bytes. */
+  readonly size: number;
+}
+
+/** A manifest that was read. Its bytes have the digest. */
+export interface SourceManifest extends ManifestIdentity {
+  readonly bytes: Uint8Array;
+  readonly manifest: Manifest;
+}
+
+/** An image in a list. A registry lists only tags, without the rest. */
+export interface ListedEntry extends Partial<ManifestIdentity> {
+  /** The tag, or the digest of an image without a tag. */
+  readonly reference: string;
+  /** For a referrer, the digest of its subject. */
+  readonly subject?: string | undefined;
+}
+
+/** Where a read of a blob begins. */
+export interface ReadBlobOptions extends CallOptions {
+  /** The first bytes are left out. Default: 0. */
+  readonly start?: number | undefined;
+}
+
+export interface ImageSource {
+  /** Names the source in messages: its URL, without secrets. */
+  readonly name: string;
+
+  /** The names of all repositories. Throws `UNSUPPORTED` if a registry does not list them. */
+  listRepositories(options?: CallOptions): Promise<readonly string[]>;
+
+  /** The images of a repository. Throws `NAME_UNKNOWN` if there is no such repository. */
+  listEntries(repository: string, options?: CallOptions): Promise<readonly ListedEntry[]>;
+
+  /** What refers to a manifest: its signatures, attestations and the like. The manifest may be absent. */
+  listReferrers(repository: string, digest: string, options?: CallOptions): Promise<readonly Descriptor[]>;
+
+  /**
+   * The manifest behind a tag or a digest, without reading it if possible. Undefined if there is none. A registry's word is
+   * not checked.
+   */
+  headManifest(repository: string, reference: string, options?: CallOptions): Promise<ManifestIdentity | undefined>;
+
+  /**
+   * Reads a manifest by tag or digest. Undefined if there is none. Throws `DIGEST_INVALID` (of a store: `STORE_DAMAGED`),
+   * `LIMIT_EXCEEDED` above `maxManifestBytes`, and the errors of `parseManifest`.
+   */
+  readManifest(repository: string, reference: string, options?: CallOptions): Promise<SourceManifest | undefined>;
+
+  /** The length of a blob in bytes. Undefined if there is no such blob. */
+  headBlob(repository: string, digest: string, options?: CallOptions): Promise<number | undefined>;
+
+  /**
+   * Reads a blob from `start` to its end. Undefined if there is no such blob. The caller reads the bytes to the end or leaves
+   * the `for await` early, and checks them (`VerifiedBytes`): a source can send other bytes than the digest names. The number
+   * of bytes is right, else the stream throws `SIZE_INVALID` or `STORE_UNAVAILABLE`.
+   */
+  readBlob(
+    repository: string,
+    blob: ExpectedBytes,
+    options?: ReadBlobOptions,
+  ): Promise<AsyncIterable<Uint8Array> | undefined>;
+}

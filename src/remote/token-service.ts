@@ -1,0 +1,89 @@
+/**
+ * Asks a registry's token service for a token (distribution's "Token Authentication Specification", and its "OAuth2" for an
+ * identity token).
+ */
+import type { Clock } from "../clock.ts";
+import { StowageError } from "../errors.ts";
+import { isLoopback } from "../loopback.ts";
+import { isJsonObject } from "../oci/json.ts";
+import { type Answer, errorText, inAnswerTime, isSuccess, jsonOf, readAnswer } from "./answer.ts";
+import { type Credentials, authorizationOf } from "./credentials.ts";
+import { NoAnswer, type OpenOptions, openAnswer } from "./open-answer.ts";
+import { tryAgain } from "./try-again.ts";
+
+/** Bytes of a token service's answer. */
+const maxTokenBytes = 64 * 1024;
+
+export interface TokenRequest {
+  /** What the registry's challenge says. */
+  readonly parameters: ReadonlyMap<string, string>;
+  /** The scope, if the challenge names none. */
+  readonly scope: string;
+  readonly registry: URL;
+  /** Without credentials, a token for anybody is asked for. */
+  readonly credentials: Credentials | undefined;
+  readonly maxIdleSeconds: number;
+  readonly clock: Clock;
+}
+
+/** Returns the `Authorization` header. Throws `UNAUTHORIZED` if the service refuses, and `STORE_UNAVAILABLE` without answer. */
+export async function askToken(request: TokenRequest): Promise<string> {
+  const { registry, parameters, clock, maxIdleSeconds } = request;
+  const realm = realmOf(parameters.get("realm") ?? "", registry);
+  const what = `a token from ${realm.origin}${realm.pathname}`;
+  const question = questionOf(realm, request);
+  const ask = async (): Promise<Answer> =>
+    inAnswerTime({ what, signal: AbortSignal.any([]) }, async (signal) => {
+      const opened = await openAnswer(realm, { ...question, maxIdleSeconds, signal });
+      return readAnswer(opened, { maxBytes: maxTokenBytes, what });
+    });
+  try {
+    const answer = await tryAgain(ask, { clock, signal: AbortSignal.any([]), hasAnswered: () => false });
+    return `Bearer ${tokenIn(answer, what)}`;
+  } catch (error) {
+    if (!(error instanceof NoAnswer)) throw error;
+    throw new StowageError("STORE_UNAVAILABLE", `Cannot get ${what}: ${error.message}`, { cause: error });
+  }
+}
+
+/** Credentials go there, so only by TLS. A registry on this machine may have its token service there too, without TLS. */
+function realmOf(text: string, registry: URL): URL {
+  const realm = URL.canParse(text) ? new URL(text) : undefined;
+  const isLocal = realm?.protocol === "http:" && isLoopback(realm.hostname) && isLoopback(registry.hostname);
+  if (realm !== undefined && (realm.protocol === "https:" || isLocal) && realm.username === "") return realm;
+  const shown = JSON.stringify(text.slice(0, 200));
+  const message = `Cannot get a token for ${registry.origin}: found ${shown} as its token service, expected https://`;
+  throw new StowageError("UNAUTHORIZED", message);
+}
+
+/** Adds what is asked to the realm's query, or to a form. */
+function questionOf(
+  realm: URL,
+  { parameters, scope: wanted, credentials }: TokenRequest,
+): Pick<OpenOptions, "method" | "headers" | "authorization" | "form"> {
+  const headers = { Accept: "application/json" };
+  const service = parameters.get("service");
+  const scope = parameters.get("scope") ?? wanted;
+  if (credentials !== undefined && "identityToken" in credentials) {
+    const form = new URLSearchParams({
+      grant_type: "refresh_token",
+      refresh_token: credentials.identityToken,
+      client_id: "stowage",
+      scope,
+    });
+    if (service !== undefined) form.set("service", service);
+    return { method: "POST", headers, form };
+  }
+  if (service !== undefined) realm.searchParams.set("service", service);
+  for (const part of scope.split(" ")) realm.searchParams.append("scope", part);
+  return { method: "GET", headers, authorization: credentials && authorizationOf(credentials) };
+}
+
+function tokenIn(answer: Answer, what: string): string {
+  const json = isSuccess(answer) ? jsonOf(answer) : undefined;
+  const token = isJsonObject(json) ? (json["token"] ?? json["access_token"]) : undefined;
+  if (typeof token === "string" && /^[\x21-\x7e]+$/.test(token)) return token;
+  if (isSuccess(answer)) throw new StowageError("STORE_UNAVAILABLE", `Cannot get ${what}: its answer has no token`);
+  const code = [400, 401, 403].includes(answer.status) ? "UNAUTHORIZED" : "STORE_UNAVAILABLE";
+  throw new StowageError(code, `Cannot get ${what}: it answered ${answer.status} ${errorText(answer)}`);
+}

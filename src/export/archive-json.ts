@@ -1,14 +1,18 @@
 /** The two lists of images in an exported tarball: `index.json` of the image layout, and `manifest.json` of Docker. */
-import { type Descriptor, hexOf, platformOf } from "../oci/descriptor.ts";
+import { hexOf, platformOf } from "../oci/descriptor.ts";
 import { refNameAnnotation } from "../oci/index-entry.ts";
 import { ociIndexType } from "../oci/manifest.ts";
 import { type ImageName, containerdNameAnnotation, formatName, nameForEngines } from "../oci/reference.ts";
-import type { ListedClosure, ListedManifest } from "../layout/list-closure.ts";
+import type { ListedManifest } from "../layout/list-closure.ts";
+import type { ManifestIdentity } from "../remote/image-source.ts";
 
 /** A root of the archive: an image, or a referrer. A referrer without a tag has no name. */
-export interface ArchiveRoot extends Pick<Descriptor, "mediaType" | "digest" | "size"> {
+export interface ArchiveRoot extends ManifestIdentity {
   readonly name: ImageName | undefined;
 }
+
+/** The manifests of the archive, by digest. */
+export type Manifests = ReadonlyMap<string, ListedManifest>;
 
 export function blobPath(digest: string): string {
   return `blobs/sha256/${hexOf(digest)}`;
@@ -36,13 +40,10 @@ function annotationsOf(name: ImageName): Record<string, string> {
  * `manifest.json`, as `docker save` writes it: one entry for each image that an engine can run. Undefined without such an image.
  * Of an image for several platforms, the entry of linux/amd64 has the names, else the first entry.
  */
-export function serializeDockerManifest(
-  images: readonly ArchiveRoot[],
-  closure: ListedClosure,
-): Uint8Array | undefined {
+export function serializeDockerManifest(images: readonly ArchiveRoot[], manifests: Manifests): Uint8Array | undefined {
   const entries = new Map<string, DockerEntry>(); // by digest: an image with two names has one entry
   for (const { digest, name } of images) {
-    const runnable = runnableIn(digest, closure);
+    const runnable = runnableIn(digest, manifests);
     for (const { manifest } of runnable)
       entries.set(manifest.digest, entries.get(manifest.digest) ?? toEntry(manifest));
     const named = runnable.find(({ platform }) => platform === "linux/amd64") ?? runnable[0];
@@ -70,11 +71,11 @@ interface Runnable {
 }
 
 /** The manifests below a root that an engine can run, each once. Attestations and charts are not among them. */
-function runnableIn(root: string, closure: ListedClosure): readonly Runnable[] {
+function runnableIn(root: string, manifests: Manifests): readonly Runnable[] {
   const found = new Map<string, Runnable>();
   const seen = new Set<string>();
   const visit = (digest: string, platform: string | undefined): void => {
-    const manifest = closure.get(digest);
+    const manifest = manifests.get(digest);
     if (manifest === undefined || seen.has(digest)) return;
     seen.add(digest);
     if (isRunnable(manifest) && platform !== "unknown/unknown") found.set(digest, { manifest, platform });

@@ -1,15 +1,12 @@
 /** Decides which files a tarball of images has. No blob is read: its manifests tell the tarball's length and ETag. */
 import { createHash } from "node:crypto";
-import { closureReader } from "../layout/closure-reader.ts";
 import { DescriptorList } from "../layout/descriptor-list.ts";
-import type { Layout, Turn } from "../layout/layout.ts";
-import { type ClosureReader, type ListedClosure, listClosure } from "../layout/list-closure.ts";
-import { readEntries } from "../layout/read-repository.ts";
+import { type ListedManifest, listClosure } from "../layout/list-closure.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { referredDigest, tagOf } from "../oci/index-entry.ts";
 import { ociLayoutJson } from "../oci/manifest.ts";
 import type { ImageName } from "../oci/reference.ts";
-import { type ArchiveRoot, serializeArchiveIndex, serializeDockerManifest } from "./archive-json.ts";
+import type { ImageSource, ListedReferrer, ManifestIdentity } from "../remote/image-source.ts";
+import { type ArchiveRoot, type Manifests, serializeArchiveIndex, serializeDockerManifest } from "./archive-json.ts";
 
 /** Changes whenever other bytes are written for the same images. It is a part of the ETag. */
 const format = "stowage-export-1";
@@ -20,7 +17,7 @@ const blockBytes = 512;
 const endBytes = 2 * blockBytes;
 
 /** An image to pack. */
-export interface WantedImage extends Pick<Descriptor, "mediaType" | "digest" | "size"> {
+export interface WantedImage extends ManifestIdentity {
   readonly name: ImageName;
 }
 
@@ -29,6 +26,7 @@ export interface PlanOptions {
   readonly platforms?: readonly string[] | undefined;
   /** Packs signatures, attestations and bills of materials too. */
   readonly referrers?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A small file of the archive. */
@@ -49,52 +47,42 @@ export interface ExportPlan {
 }
 
 /**
- * Plans a tarball of images of a store. The plan depends on the images alone. Throws `MANIFEST_UNKNOWN` if an image has no
- * manifest for the platforms, `STORE_DAMAGED` if the store lost a manifest, and `LIMIT_EXCEEDED` for too many parts.
+ * Plans a tarball of images. The plan depends on the images alone. Throws `MANIFEST_UNKNOWN` if an image has no manifest for the
+ * platforms, `STORE_DAMAGED` if the source lost a manifest, `LIMIT_EXCEEDED` for too many parts, and the source's errors.
  */
 export async function planExport(
-  layout: Layout,
+  source: ImageSource,
   images: readonly WantedImage[],
-  { platforms = [], referrers = false }: PlanOptions,
-  { caller, signal = AbortSignal.any([]) }: Turn = {},
+  { platforms = [], referrers = false, signal = AbortSignal.any([]) }: PlanOptions,
 ): Promise<ExportPlan> {
-  const turn = { caller, signal };
+  const manifests = new Map<string, ListedManifest>();
   const found: ArchiveRoot[] = [];
-  const repositories = new Set(images.map(({ name }) => name.repository));
-  const referrersOf: ClosureReader["referrersOf"] = async (digests) => {
-    const own: ArchiveRoot[] = [];
-    for (const repository of referrers ? repositories : []) {
-      for (const entry of await readEntries(layout, repository, turn)) {
-        if (digests.has(referredDigest(entry) ?? "")) own.push(rootOf(entry, repository));
-      }
-    }
-    found.push(...own);
-    return own;
-  };
-  const closure = await listClosure(images, closureReader(layout, { ...turn, referrersOf }), { platforms });
-  return planFiles(images, found, closure);
+  for (const repository of new Set(images.map(({ name }) => name.repository))) {
+    const roots = images.filter(({ name }) => name.repository === repository);
+    const closure = await listClosure({ source, repository }, roots, { platforms, referrers, signal });
+    for (const [digest, manifest] of closure.manifests) manifests.set(digest, manifest);
+    found.push(...closure.referrers.map((referrer) => rootOf(referrer, repository)));
+  }
+  return planFiles(images, found, manifests);
 }
 
 /** A referrer without a tag has no name: a load publishes it beside its subject. */
-function rootOf(entry: Descriptor, repository: string): ArchiveRoot {
-  const { mediaType, digest, size } = entry;
-  const tag = tagOf(entry);
-  return { mediaType, digest, size, name: tag === undefined ? undefined : { repository, tag } };
+function rootOf({ tag, ...referrer }: ListedReferrer, repository: string): ArchiveRoot {
+  return { ...referrer, name: tag === undefined ? undefined : { repository, tag } };
 }
 
 function planFiles(
   images: readonly WantedImage[],
   referrers: readonly ArchiveRoot[],
-  closure: ListedClosure,
+  manifests: Manifests,
 ): ExportPlan {
-  const present = referrers.filter(({ digest }) => closure.has(digest));
-  const dockerManifest = serializeDockerManifest(images, closure);
+  const dockerManifest = serializeDockerManifest(images, manifests);
   const texts = [
     { path: "oci-layout", bytes: new TextEncoder().encode(ociLayoutJson) },
-    { path: "index.json", bytes: serializeArchiveIndex([...images, ...present]) },
+    { path: "index.json", bytes: serializeArchiveIndex([...images, ...referrers]) },
     ...(dockerManifest === undefined ? [] : [{ path: "manifest.json", bytes: dockerManifest }]),
   ];
-  const blobs = blobsOf(closure);
+  const blobs = blobsOf(manifests);
   const sizes = [...texts.map(({ bytes }) => bytes.length), ...Array.from(blobs, ({ size }) => size)];
   const size = sizes.reduce((sum, bytes) => sum + entryBytes(bytes), endBytes);
   const hash = createHash("sha256").update(format);
@@ -104,10 +92,9 @@ function planFiles(
 }
 
 /** Manifests first: a reader then knows early which blobs it needs. */
-function blobsOf(closure: ListedClosure): DescriptorList {
-  const all = new Map<string, Pick<Descriptor, "digest" | "size">>();
-  for (const manifest of closure.values()) all.set(manifest.digest, manifest);
-  for (const { blobs } of closure.values()) {
+function blobsOf(manifests: Manifests): DescriptorList {
+  const all = new Map<string, Pick<Descriptor, "digest" | "size">>(manifests);
+  for (const { blobs } of manifests.values()) {
     for (const blob of blobs) if (!all.has(blob.digest)) all.set(blob.digest, blob);
   }
   return new DescriptorList(Array.from(all.values(), ({ digest, size }) => ({ mediaType: "", digest, size })));

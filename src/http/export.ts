@@ -4,6 +4,7 @@ import { StowageError } from "../errors.ts";
 import { packArchive } from "../export/pack-archive.ts";
 import { type ExportPlan, type WantedImage, planExport } from "../export/plan-export.ts";
 import { stageExport } from "../export/stage-export.ts";
+import { LayoutSource } from "../layout/layout-source.ts";
 import { parsePlatform } from "../oci/descriptor.ts";
 import { type ImageName, formatName, parseName } from "../oci/reference.ts";
 import { findManifest, unknownManifest } from "../registry/find-manifest.ts";
@@ -30,7 +31,9 @@ export function exportRoutes(service: Service): Route[] {
         return service.answers.sendArchive(c, async () => {
           const images: WantedImage[] = [];
           for (const name of names) images.push(await find(c, service, name));
-          const plan = await planExport(service.layout, images, { platforms, referrers }, turnOf(c));
+          const { caller, signal } = turnOf(c);
+          const source = new LayoutSource(service.layout, { caller });
+          const plan = await planExport(source, images, { platforms, referrers, signal });
           return answerPlan(c, service, plan, names);
         });
       },

@@ -1,12 +1,14 @@
 /** Reads images from a store, as `RegistrySource` reads them from a registry. */
 import { StowageError } from "../errors.ts";
 import { type Descriptor, isDigest } from "../oci/descriptor.ts";
-import { subjectOf, tagOf } from "../oci/index-entry.ts";
+import { referredDigest, subjectOf, tagOf } from "../oci/index-entry.ts";
 import type {
   ImageSource,
   ListedEntry,
+  ListedReferrer,
   ManifestIdentity,
   ReadBlobOptions,
+  ReadManifestOptions,
   SourceManifest,
 } from "../remote/image-source.ts";
 import type { CallOptions } from "../storage/object-store.ts";
@@ -39,26 +41,18 @@ export class LayoutSource implements ImageSource {
   async listEntries(repository: string, { signal }: CallOptions = {}): Promise<readonly ListedEntry[]> {
     const { entries } = await readRepository(this.#layout, repository, { caller: this.#caller, signal });
     return entries.map((entry) => {
-      const { digest, mediaType, size } = entry;
-      return { reference: tagOf(entry) ?? digest, digest, mediaType, size, subject: subjectOf(entry) };
+      return { reference: tagOf(entry) ?? entry.digest, ...identityOf(entry), subject: subjectOf(entry) };
     });
   }
 
-  /** As in the index: without annotations, which only the manifests have. */
   async listReferrers(
     repository: string,
-    digest: string,
+    digests: ReadonlySet<string>,
     { signal }: CallOptions = {},
-  ): Promise<readonly Descriptor[]> {
+  ): Promise<readonly ListedReferrer[]> {
     const entries = await readEntries(this.#layout, repository, { caller: this.#caller, signal });
-    const found = entries.filter((entry) => subjectOf(entry) === digest);
-    const unique = new Map(found.map((entry) => [entry.digest, entry])); // one with several tags has several entries
-    return [...unique.values()].map(({ mediaType, digest: own, size, artifactType }) => ({
-      mediaType,
-      digest: own,
-      size,
-      ...(artifactType !== undefined && { artifactType }),
-    }));
+    const found = entries.filter((entry) => digests.has(referredDigest(entry) ?? ""));
+    return found.map((entry) => ({ ...identityOf(entry), tag: tagOf(entry) }));
   }
 
   async headManifest(
@@ -75,18 +69,20 @@ export class LayoutSource implements ImageSource {
   async readManifest(
     repository: string,
     reference: string,
-    options: CallOptions = {},
+    { mediaType, signal }: ReadManifestOptions = {},
   ): Promise<SourceManifest | undefined> {
-    const entry = await this.#findEntry(repository, reference, options);
-    const digest = entry?.digest ?? reference;
-    if (!isDigest(digest)) return undefined;
-    const wanted = { digest, mediaType: entry?.mediaType };
-    const found = await readManifest(this.#layout, wanted, { caller: this.#caller, signal: options.signal });
+    const named = { digest: reference, mediaType };
+    const wanted = isDigest(reference) ? named : await this.#findEntry(repository, reference, { signal });
+    if (wanted === undefined) return undefined;
+    const { digest } = wanted;
+    const turn = { caller: this.#caller, signal };
+    const found = await this.#ask(async () => readManifest(this.#layout, wanted, turn), signal);
     return found && { digest, mediaType: found.manifest.mediaType, size: found.bytes.length, ...found };
   }
 
   async headBlob(_: string, digest: string, options: CallOptions = {}): Promise<number | undefined> {
-    return (await headBlob(this.#layout.store, digest, options))?.size;
+    const { signal } = options;
+    return (await this.#ask(async () => headBlob(this.#layout.store, digest, options), signal))?.size;
   }
 
   async readBlob(
@@ -113,8 +109,17 @@ export class LayoutSource implements ImageSource {
   ): Promise<ManifestIdentity | undefined> {
     const entries = await readEntries(this.#layout, repository, { caller: this.#caller, signal });
     const entry = entries.find((it) => (isDigest(reference) ? it.digest : tagOf(it)) === reference);
-    return entry && { digest: entry.digest, mediaType: entry.mediaType, size: entry.size };
+    return entry && identityOf(entry);
   }
+
+  /** Waits for the caller's turn: an image with very many parts leaves room for other callers. */
+  async #ask<T>(question: () => Promise<T>, signal = AbortSignal.any([])): Promise<T> {
+    return this.#layout.budget.ask(question, { caller: this.#caller, signal });
+  }
+}
+
+function identityOf({ digest, mediaType, size }: Descriptor): ManifestIdentity {
+  return { digest, mediaType, size };
 }
 
 function otherSize(digest: string, { size, found }: { readonly size: number; readonly found: number }): StowageError {

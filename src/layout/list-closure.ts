@@ -4,27 +4,31 @@ import { maxPlaces } from "../limits.ts";
 import { type Descriptor, platformOf } from "../oci/descriptor.ts";
 import { summarizeConfig } from "../oci/image-config.ts";
 import { type Manifest, isForeign } from "../oci/manifest.ts";
+import type { ImageSource, ListedReferrer, ManifestIdentity, SourceManifest } from "../remote/image-source.ts";
+import { collectBytes } from "../streams/collect-bytes.ts";
 import { concurrently } from "../streams/concurrently.ts";
+import { VerifiedBytes } from "../streams/verify-bytes.ts";
 import { DescriptorList, distinct } from "./descriptor-list.ts";
 import { successorsOf } from "./read-manifest.ts";
+
+/** A larger config is not read for its platform. */
+const maxConfigBytes = 4 * 1024 * 1024;
 
 /** Manifests that are read at the same time. */
 const maxConcurrentReads = 8;
 
-/** Where the manifests of a closure are read. */
-export interface ClosureReader {
-  /** Undefined if the source has no such manifest. */
-  readonly readManifest: (wanted: Descriptor) => Promise<Manifest | undefined>;
-  /** The config of an image. Undefined if the source has none. */
-  readonly readConfig: (config: Descriptor) => Promise<Uint8Array | undefined>;
-  readonly hasBlob: (digest: string) => Promise<boolean>;
-  /** The manifests that refer to any of these. */
-  readonly referrersOf: (digests: ReadonlySet<string>) => Promise<readonly Descriptor[]>;
-}
-
 export interface ListClosureOptions {
   /** Platforms such as `linux/arm64`. Manifests for other platforms are left out. Empty for all platforms. */
   readonly platforms: readonly string[];
+  /** Lists the referrers of all manifests too, and their closures. */
+  readonly referrers: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** Where the images are. */
+export interface ClosurePlace {
+  readonly source: ImageSource;
+  readonly repository: string;
 }
 
 /** A manifest or an index of the closure. */
@@ -36,8 +40,12 @@ export interface ListedManifest extends Pick<Descriptor, "digest" | "mediaType" 
   readonly blobs: DescriptorList;
 }
 
-/** By digest: roots, children and referrers. Children come before their parents. */
-export type ListedClosure = ReadonlyMap<string, ListedManifest>;
+export interface ListedClosure {
+  /** By digest: roots, children and referrers. Children come before their parents. */
+  readonly manifests: ReadonlyMap<string, ListedManifest>;
+  /** A referrer with two tags comes twice. */
+  readonly referrers: readonly ListedReferrer[];
+}
 
 /**
  * Lists everything below the roots. An index may be sparse: a child that the source lacks is left out. Throws
@@ -45,11 +53,11 @@ export type ListedClosure = ReadonlyMap<string, ListedManifest>;
  * children of an index, and `LIMIT_EXCEEDED` above `maxPlaces` manifests and blobs.
  */
 export async function listClosure(
-  roots: readonly Descriptor[],
-  reader: ClosureReader,
-  { platforms }: ListClosureOptions,
+  { source, repository }: ClosurePlace,
+  roots: readonly ManifestIdentity[],
+  options: ListClosureOptions,
 ): Promise<ListedClosure> {
-  const list = new ClosureList(reader, platforms);
+  const list = new ClosureList(source, repository, options);
   await list.readAll(roots);
   return list.closure(roots);
 }
@@ -60,25 +68,27 @@ interface BriefManifest extends ListedManifest {
 }
 
 class ClosureList {
-  readonly #reader: ClosureReader;
-  readonly #platforms: readonly string[];
+  readonly #source: ImageSource;
+  readonly #repository: string;
+  readonly #options: ListClosureOptions;
   /** By digest. Undefined for a manifest that the source lacks. */
   readonly #read = new Map<string, ListedManifest | undefined>();
-  readonly #referrers = new Map<string, Descriptor>();
+  readonly #referrers: ListedReferrer[] = [];
   #places = 0;
 
-  constructor(reader: ClosureReader, platforms: readonly string[]) {
-    this.#reader = reader;
-    this.#platforms = platforms;
+  constructor(source: ImageSource, repository: string, options: ListClosureOptions) {
+    this.#source = source;
+    this.#repository = repository;
+    this.#options = options;
   }
 
   /** Reads level by level: the roots, then their children and referrers, and so on. */
-  async readAll(roots: readonly Descriptor[]): Promise<void> {
+  async readAll(roots: readonly ManifestIdentity[]): Promise<void> {
     await this.#readLevel(roots, true);
     for (const { digest } of roots) await this.#checkPlatform(digest);
   }
 
-  async #readLevel(level: readonly Descriptor[], areRoots = false): Promise<void> {
+  async #readLevel(level: readonly ManifestIdentity[], areRoots = false): Promise<void> {
     const unread = [...new Map(level.map((descriptor) => [descriptor.digest, descriptor])).values()].filter(
       ({ digest }) => !this.#read.has(digest),
     );
@@ -90,12 +100,13 @@ class ClosureList {
       children[i] = listed === undefined ? [] : [...listed.manifests];
     });
     const found = unread.map(({ digest }) => digest).filter((digest) => this.#read.get(digest) !== undefined);
-    const referrers = await this.#reader.referrersOf(new Set(found));
-    for (const referrer of referrers) this.#referrers.set(referrer.digest, referrer);
+    const { referrers: isWanted, signal } = this.#options;
+    const referrers = isWanted ? await this.#source.listReferrers(this.#repository, new Set(found), { signal }) : [];
+    this.#referrers.push(...referrers);
     await this.#readLevel([...children.flat(), ...referrers]);
   }
 
-  closure(roots: readonly Descriptor[]): ListedClosure {
+  closure(roots: readonly ManifestIdentity[]): ListedClosure {
     const manifests = new Map<string, ListedManifest>();
     const add = (digest: string): void => {
       const listed = this.#read.get(digest);
@@ -103,9 +114,9 @@ class ClosureList {
       for (const child of listed.manifests) add(child.digest);
       manifests.set(digest, this.#withoutAbsent(listed));
     };
-    for (const { digest } of [...roots, ...this.#referrers.values()]) add(digest);
+    for (const { digest } of [...roots, ...this.#referrers]) add(digest);
     for (const { digest } of roots) if (!manifests.has(digest)) throw lost(digest);
-    return manifests;
+    return { manifests, referrers: this.#referrers.filter(({ digest }) => manifests.has(digest)) };
   }
 
   /** A sparse index has some of its children. An index without any of them is damaged. */
@@ -117,22 +128,29 @@ class ClosureList {
     return present.length === children.length ? listed : { ...listed, manifests: new DescriptorList(present) };
   }
 
-  async #readOne(descriptor: Descriptor, isRoot: boolean): Promise<ListedManifest | undefined> {
-    const manifest = await this.#reader.readManifest(descriptor);
-    const brief = manifest && this.#brief(descriptor, manifest, isRoot); // a parsed manifest can take 20 MiB
+  async #readOne(
+    { digest: wanted, mediaType }: ManifestIdentity,
+    isRoot: boolean,
+  ): Promise<ListedManifest | undefined> {
+    const { signal } = this.#options;
+    const found = await this.#source.readManifest(this.#repository, wanted, { mediaType, signal });
+    const brief = found && this.#brief(found, isRoot); // a parsed manifest can take 20 MiB
     if (brief === undefined) return undefined;
     const { foreign, ...listed } = brief;
     const absent = new Set<string>();
-    for (const { digest } of foreign) if (!(await this.#reader.hasBlob(digest))) absent.add(digest);
+    for (const { digest } of foreign) {
+      if ((await this.#source.headBlob(this.#repository, digest, { signal })) === undefined) absent.add(digest);
+    }
     if (absent.size === 0) return listed;
     return { ...listed, blobs: new DescriptorList([...listed.blobs].filter(({ digest }) => !absent.has(digest))) };
   }
 
   /** The parts that are kept. Undefined for an index below a root that has no manifest for the platforms. */
-  #brief({ digest, size }: Descriptor, manifest: Manifest, isRoot: boolean): BriefManifest | undefined {
+  #brief({ digest, size, manifest }: SourceManifest, isRoot: boolean): BriefManifest | undefined {
+    const { platforms } = this.#options;
     const { kind, mediaType } = manifest;
     const { manifests, blobs } = successorsOf(manifest);
-    const wanted = this.#platforms.length === 0 ? manifests : ofPlatforms(manifests, this.#platforms);
+    const wanted = platforms.length === 0 ? manifests : ofPlatforms(manifests, platforms);
     this.#count(1 + wanted.length + blobs.length, digest);
     if (wanted.length === 0 && manifests.length > 0) {
       if (isRoot) throw this.#noSuchPlatform(digest, platformsOf(manifests));
@@ -160,17 +178,25 @@ class ClosureList {
   async #checkPlatform(digest: string): Promise<void> {
     const root = this.#read.get(digest);
     const [config] = root?.kind === "manifest" ? root.blobs : [];
-    if (this.#platforms.length === 0 || config === undefined) return;
-    const bytes = await this.#reader.readConfig(config);
-    const platform = bytes && summarizeConfig(bytes).platform;
-    const isWanted = platform === undefined || this.#platforms.some((wanted) => fits(platform, wanted));
+    const { platforms } = this.#options;
+    if (platforms.length === 0 || config === undefined || config.size > maxConfigBytes) return;
+    const platform = summarizeConfig(await this.#readConfig(config)).platform;
+    const isWanted = platform === undefined || platforms.some((wanted) => fits(platform, wanted));
     if (!isWanted) throw this.#noSuchPlatform(digest, [platform]);
   }
 
+  async #readConfig(config: Descriptor): Promise<Uint8Array> {
+    const { signal } = this.#options;
+    const body = await this.#source.readBlob(this.#repository, config, { signal });
+    if (body === undefined) throw lost(config.digest);
+    return collectBytes(new VerifiedBytes(body, config), config.size);
+  }
+
   #noSuchPlatform(digest: string, found: readonly string[]): StowageError {
-    const expected = this.#platforms.join(" or ");
+    const { platforms } = this.#options;
+    const expected = platforms.join(" or ");
     const message = `Cannot find an image for ${expected}: "${digest}" is for ${found.join(", ") || "no platform"}`;
-    return new StowageError("MANIFEST_UNKNOWN", message, { detail: { digest, found, expected: this.#platforms } });
+    return new StowageError("MANIFEST_UNKNOWN", message, { detail: { digest, found, expected: platforms } });
   }
 }
 
@@ -199,5 +225,5 @@ function platformsOf(manifests: readonly Descriptor[]): string[] {
 }
 
 function lost(digest: string): StowageError {
-  return new StowageError("STORE_DAMAGED", `Cannot read manifest "${digest}": an image needs it, and it is gone`);
+  return new StowageError("STORE_DAMAGED", `Cannot read "${digest}": an image needs it, and it is gone`);
 }

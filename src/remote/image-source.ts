@@ -4,7 +4,6 @@
  * What is not there is a value. What cannot be read is an error: `UNAUTHORIZED` or `DENIED` if the source lets the caller not
  * in, `TOOMANYREQUESTS`, `TIMED_OUT` or `STORE_UNAVAILABLE` if the source does not answer, and the errors of wrong bytes.
  */
-import type { Descriptor } from "../oci/descriptor.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import type { CallOptions } from "../storage/object-store.ts";
 import type { ExpectedBytes } from "../streams/verify-bytes.ts";
@@ -31,6 +30,17 @@ export interface ListedEntry extends Partial<ManifestIdentity> {
   readonly subject?: string | undefined;
 }
 
+/** A manifest that refers to another one: by its subject, or by a tag such as `sha256-<hex>.sig`. */
+export interface ListedReferrer extends ManifestIdentity {
+  readonly tag?: string | undefined;
+}
+
+/** How a manifest is read. */
+export interface ReadManifestOptions extends CallOptions {
+  /** The media type in the descriptor of the manifest. It counts if the bytes have none. */
+  readonly mediaType?: string | undefined;
+}
+
 /** Where a read of a blob begins. */
 export interface ReadBlobOptions extends CallOptions {
   /** The first bytes are left out. Default: 0. */
@@ -47,8 +57,12 @@ export interface ImageSource {
   /** The images of a repository. Throws `NAME_UNKNOWN` if there is no such repository. */
   listEntries(repository: string, options?: CallOptions): Promise<readonly ListedEntry[]>;
 
-  /** What refers to a manifest: its signatures, attestations and the like. The manifest may be absent. */
-  listReferrers(repository: string, digest: string, options?: CallOptions): Promise<readonly Descriptor[]>;
+  /** What refers to any of the manifests: signatures, attestations and the like. A referrer with two tags comes twice. */
+  listReferrers(
+    repository: string,
+    digests: ReadonlySet<string>,
+    options?: CallOptions,
+  ): Promise<readonly ListedReferrer[]>;
 
   /**
    * The manifest behind a tag or a digest, without reading it if possible. Undefined if there is none. A registry's word is
@@ -60,7 +74,11 @@ export interface ImageSource {
    * Reads a manifest by tag or digest. Undefined if there is none. Throws `DIGEST_INVALID` (of a store: `STORE_DAMAGED`),
    * `LIMIT_EXCEEDED` above `maxManifestBytes`, and the errors of `parseManifest`.
    */
-  readManifest(repository: string, reference: string, options?: CallOptions): Promise<SourceManifest | undefined>;
+  readManifest(
+    repository: string,
+    reference: string,
+    options?: ReadManifestOptions,
+  ): Promise<SourceManifest | undefined>;
 
   /** The length of a blob in bytes. Undefined if there is no such blob. */
   headBlob(repository: string, digest: string, options?: CallOptions): Promise<number | undefined>;

@@ -6,17 +6,27 @@ import { isJsonObject } from "../oci/json.ts";
 import { dockerListType, dockerManifestType, ociIndexType, ociManifestType, parseManifest } from "../oci/manifest.ts";
 import { isRepositoryName, isTag, parseTag } from "../oci/reference.ts";
 import type { CallOptions } from "../storage/object-store.ts";
+import { concurrently } from "../streams/concurrently.ts";
 import { type ByteChunks, noBytes } from "../streams/readable-stream.ts";
 import { type ExpectedBytes, digestOf } from "../streams/verify-bytes.ts";
 import { type Answer, isSuccess, jsonOf } from "./answer.ts";
 import { BlobBody, withoutFirst } from "./blob-body.ts";
-import type { ImageSource, ListedEntry, ManifestIdentity, ReadBlobOptions, SourceManifest } from "./image-source.ts";
+import type {
+  ImageSource,
+  ListedEntry,
+  ListedReferrer,
+  ManifestIdentity,
+  ReadBlobOptions,
+  SourceManifest,
+} from "./image-source.ts";
 import type { OpenAnswer } from "./open-answer.ts";
 import type { RegistryAddress } from "./registry-address.ts";
 import { RegistryClient, type RegistryClientOptions, type RegistryRequest } from "./registry-client.ts";
 
 /** Pages of one list. */
 const maxPages = 2000;
+/** Manifests whose referrers are asked for at the same time. */
+const maxConcurrentLists = 8;
 /** Bytes of all pages of one list. */
 const maxListBytes = 32 * 1024 * 1024;
 /** Names that are asked for on a page. Registries may send fewer. */
@@ -58,18 +68,47 @@ export class RegistrySource implements ImageSource {
     return tags.filter((tag) => isTag(tag)).map((reference) => ({ reference }));
   }
 
-  /** A registry without the list keeps an index of the referrers under a tag ("Referrers Tag Schema"). */
   async listReferrers(
     repository: string,
-    digest: string,
+    digests: ReadonlySet<string>,
     { signal }: CallOptions = {},
-  ): Promise<readonly Descriptor[]> {
+  ): Promise<readonly ListedReferrer[]> {
+    const found: (readonly ListedReferrer[])[] = [];
+    await concurrently([...digests].entries(), maxConcurrentLists, async ([i, digest]) => {
+      const bySubject = await this.#referrersOf(repository, digest, signal);
+      found[i] = [...bySubject, ...(await this.#cosignReferrersOf(repository, digest, signal))];
+    });
+    return found.flat();
+  }
+
+  /** A registry without the list keeps an index of the referrers under a tag ("Referrers Tag Schema"). */
+  async #referrersOf(
+    repository: string,
+    digest: string,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly ListedReferrer[]> {
     const what = `the list of referrers of "${checkDigest(digest)}"`;
     const request = this.#request(repository, `referrers/${digest}`, { what, signal });
     const referrers = await this.#readPages(request, "", (json) => descriptorsIn(json, what));
-    if (referrers !== undefined) return referrers;
-    const index = await this.readManifest(repository, `sha256-${hexOf(digest)}`, { signal });
-    return index?.manifest.kind === "index" ? index.manifest.manifests : [];
+    const index = referrers ?? (await this.readManifest(repository, `sha256-${hexOf(digest)}`, { signal }))?.manifest;
+    const listed = index !== undefined && "kind" in index ? (index.kind === "index" ? index.manifests : []) : index;
+    return (listed ?? []).map(({ mediaType, digest: own, size }) => ({ mediaType, digest: own, size }));
+  }
+
+  /** Cosign's tags for signatures, attestations and bills of materials. */
+  async #cosignReferrersOf(
+    repository: string,
+    digest: string,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly ListedReferrer[]> {
+    const tags = ["sig", "att", "sbom"].map((kind) => `sha256-${hexOf(digest)}.${kind}`);
+    const found = await Promise.all(
+      tags.map(async (tag) => {
+        const identity = await this.headManifest(repository, tag, { signal });
+        return identity === undefined ? [] : [{ ...identity, tag }];
+      }),
+    );
+    return found.flat();
   }
 
   async headManifest(

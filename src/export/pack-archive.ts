@@ -1,27 +1,29 @@
 /** Packs the files of a plan into a tarball. Its bytes depend on the plan alone. */
 import { type Pack, pack as openPack } from "tar-stream";
 import { messageOf, StowageError } from "../errors.ts";
-import { VerifiedBytes } from "../streams/verify-bytes.ts";
+import { type ExpectedBytes, VerifiedBytes } from "../streams/verify-bytes.ts";
 import { blobPath } from "./archive-json.ts";
 import type { ExportPlan } from "./plan-export.ts";
 
 type Bytes = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
-/** Opens a blob of the store. Undefined if there is none. */
-export type OpenBlob = (digest: string) => Promise<AsyncIterable<Uint8Array> | undefined>;
+/** Opens a blob of a repository. Undefined if there is none. */
+export type OpenBlob = (repository: string, blob: ExpectedBytes) => Promise<AsyncIterable<Uint8Array> | undefined>;
 
 /**
  * Yields the tarball. Every blob is verified while it is read: after a damaged blob the tarball ends with an error, before the
  * blob's last bytes. Throws `STORE_DAMAGED`, and the errors of `open`.
  */
-export async function* packArchive({ texts, blobs }: ExportPlan, open: OpenBlob): AsyncGenerator<Uint8Array> {
+export async function* packArchive({ texts, blobs: groups }: ExportPlan, open: OpenBlob): AsyncGenerator<Uint8Array> {
   const pack = openPack();
   const write = async (): Promise<void> => {
     for (const { path, bytes } of texts) await writeEntry(pack, path, bytes.length, [bytes]);
-    for (const { digest, size } of blobs) {
-      const body = await open(digest);
-      if (body === undefined) throw lost(digest);
-      await writeEntry(pack, blobPath(digest), size, new VerifiedBytes(body, { digest, size })).catch(explainDamage);
+    for (const { repository, blobs } of groups) {
+      for (const blob of blobs) {
+        const body = await open(repository, blob);
+        if (body === undefined) throw lost(blob.digest);
+        await writeEntry(pack, blobPath(blob.digest), blob.size, new VerifiedBytes(body, blob)).catch(explainDamage);
+      }
     }
     pack.finalize();
   };

@@ -2,7 +2,6 @@
 import { createHash } from "node:crypto";
 import { DescriptorList } from "../layout/descriptor-list.ts";
 import { type ListedManifest, listClosure } from "../layout/list-closure.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
 import { ociLayoutJson } from "../oci/manifest.ts";
 import type { ImageName } from "../oci/reference.ts";
 import type { ImageSource, ListedReferrer, ManifestIdentity } from "../remote/image-source.ts";
@@ -18,6 +17,9 @@ const endBytes = 2 * blockBytes;
 
 /** An image to pack. */
 export interface WantedImage extends ManifestIdentity {
+  /** The repository from which the image is read. */
+  readonly repository: string;
+  /** The name that the image gets in the archive. */
   readonly name: ImageName;
 }
 
@@ -35,11 +37,17 @@ export interface TextFile {
   readonly bytes: Uint8Array;
 }
 
+/** The blobs that are read from one repository. */
+export interface RepositoryBlobs {
+  readonly repository: string;
+  readonly blobs: DescriptorList;
+}
+
 export interface ExportPlan {
   /** `oci-layout`, `index.json`, and `manifest.json` if an engine can run one of the images. */
   readonly texts: readonly TextFile[];
   /** Manifests, configs and layers, each once, in the order of the archive. */
-  readonly blobs: DescriptorList;
+  readonly blobs: readonly RepositoryBlobs[];
   /** Length of the tarball in bytes. */
   readonly size: number;
   /** Names the bytes of the tarball: 64 hex digits. */
@@ -57,13 +65,23 @@ export async function planExport(
 ): Promise<ExportPlan> {
   const manifests = new Map<string, ListedManifest>();
   const found: ArchiveRoot[] = [];
-  for (const repository of new Set(images.map(({ name }) => name.repository))) {
-    const roots = images.filter(({ name }) => name.repository === repository);
+  const seen = new Set<string>();
+  const blobs: RepositoryBlobs[] = [];
+  for (const repository of new Set(images.map((image) => image.repository))) {
+    const roots = images.filter((image) => image.repository === repository);
+    const [name = repository] = roots.map((root) => root.name.repository);
     const closure = await listClosure({ source, repository }, roots, { platforms, referrers, signal });
     for (const [digest, manifest] of closure.manifests) manifests.set(digest, manifest);
-    found.push(...closure.referrers.map((referrer) => rootOf(referrer, repository)));
+    found.push(...closure.referrers.map((referrer) => rootOf(referrer, name)));
+    blobs.push({ repository, blobs: blobsOf(closure.manifests, seen) });
   }
-  return planFiles(images, found, manifests);
+  const dockerManifest = serializeDockerManifest(images, manifests);
+  const texts = [
+    { path: "oci-layout", bytes: new TextEncoder().encode(ociLayoutJson) },
+    { path: "index.json", bytes: serializeArchiveIndex([...images, ...found]) },
+    ...(dockerManifest === undefined ? [] : [{ path: "manifest.json", bytes: dockerManifest }]),
+  ];
+  return { texts, blobs, ...measure(texts, blobs) };
 }
 
 /** A referrer without a tag has no name: a load publishes it beside its subject. */
@@ -71,33 +89,25 @@ function rootOf({ tag, ...referrer }: ListedReferrer, repository: string): Archi
   return { ...referrer, name: tag === undefined ? undefined : { repository, tag } };
 }
 
-function planFiles(
-  images: readonly WantedImage[],
-  referrers: readonly ArchiveRoot[],
-  manifests: Manifests,
-): ExportPlan {
-  const dockerManifest = serializeDockerManifest(images, manifests);
-  const texts = [
-    { path: "oci-layout", bytes: new TextEncoder().encode(ociLayoutJson) },
-    { path: "index.json", bytes: serializeArchiveIndex([...images, ...referrers]) },
-    ...(dockerManifest === undefined ? [] : [{ path: "manifest.json", bytes: dockerManifest }]),
-  ];
-  const blobs = blobsOf(manifests);
-  const sizes = [...texts.map(({ bytes }) => bytes.length), ...Array.from(blobs, ({ size }) => size)];
-  const size = sizes.reduce((sum, bytes) => sum + entryBytes(bytes), endBytes);
+function measure(texts: readonly TextFile[], groups: readonly RepositoryBlobs[]): Pick<ExportPlan, "size" | "etag"> {
   const hash = createHash("sha256").update(format);
-  for (const { bytes } of texts) hash.update(bytes);
-  for (const { digest, size: bytes } of blobs) hash.update(`\n${digest} ${bytes}`);
-  return { texts, blobs, size, etag: hash.digest("hex") };
+  let size = endBytes;
+  for (const { bytes } of texts) {
+    hash.update(bytes);
+    size += entryBytes(bytes.length);
+  }
+  for (const { digest, size: bytes } of groups.flatMap(({ blobs }) => [...blobs])) {
+    hash.update(`\n${digest} ${bytes}`);
+    size += entryBytes(bytes);
+  }
+  return { size, etag: hash.digest("hex") };
 }
 
-/** Manifests first: a reader then knows early which blobs it needs. */
-function blobsOf(manifests: Manifests): DescriptorList {
-  const all = new Map<string, Pick<Descriptor, "digest" | "size">>(manifests);
-  for (const { blobs } of manifests.values()) {
-    for (const blob of blobs) if (!all.has(blob.digest)) all.set(blob.digest, blob);
-  }
-  return new DescriptorList(Array.from(all.values(), ({ digest, size }) => ({ mediaType: "", digest, size })));
+/** The blobs that no earlier repository has. Manifests come first: a reader then knows early which blobs it needs. */
+function blobsOf(manifests: Manifests, seen: Set<string>): DescriptorList {
+  const all = [...manifests.values(), ...Array.from(manifests.values(), ({ blobs }) => [...blobs]).flat()];
+  const unseen = all.filter(({ digest }) => !seen.has(digest) && seen.add(digest));
+  return new DescriptorList(unseen.map(({ digest, size }) => ({ mediaType: "", digest, size })));
 }
 
 /** Bytes of a file in a tarball, with its header and the zeros behind it. */

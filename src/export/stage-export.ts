@@ -20,7 +20,7 @@ export async function stageExport(
   const key = exportKey(etag);
   if ((await store.head(key, { signal })) === undefined) {
     const release = await budget.take(store.writeBufferBytes(size), { caller, signal });
-    const body = packArchive(plan, async (digest) => (await getBlob(store, digest, { signal }))?.body);
+    const body = packArchive(plan, async (_, { digest }) => (await getBlob(store, digest, { signal }))?.body);
     // If another request has written the tarball meanwhile, it has the same bytes.
     await store.write(key, { size, body }, { condition: "absent", signal }).finally(release);
   }

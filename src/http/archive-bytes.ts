@@ -1,10 +1,10 @@
 /** The bytes of a tarball for a client. While others wait for a connection to the store, a slow reader gives its own back. */
+import type { OpenBlob } from "../export/pack-archive.ts";
 import type { AnswerSource } from "./answer-stream.ts";
 import { BlobBytes, type BlobReader } from "./blob-bytes.ts";
 
 /** Packs a tarball. `open` opens a blob of the store. */
 export type Pack = (open: OpenBlob) => AsyncGenerator<Uint8Array>;
-type OpenBlob = (digest: string) => Promise<AsyncIterable<Uint8Array> | undefined>;
 
 export class ArchiveBytes implements AnswerSource {
   readonly #chunks: AsyncGenerator<Uint8Array>;
@@ -13,7 +13,7 @@ export class ArchiveBytes implements AnswerSource {
   #idleBlob: BlobBytes | undefined;
 
   constructor(pack: Pack, reader: BlobReader) {
-    this.#chunks = pack(async (digest) => this.#open(digest));
+    this.#chunks = pack(async (_, { digest }) => this.#open(digest));
     this.#reader = reader;
   }
 

@@ -55,7 +55,7 @@ async function find(c: Context, { layout }: Service, name: ImageName): Promise<W
     turnOf(c),
   );
   if (expected !== undefined && digest !== expected) throw unknownManifest(repository, formatName(name));
-  return { name, digest, mediaType, size: bytes.length };
+  return { repository, name, digest, mediaType, size: bytes.length };
 }
 
 async function answerPlan(

@@ -1,0 +1,44 @@
+/** Opens a place to read images from: a store, a service, or any registry. */
+import { StowageError } from "../errors.ts";
+import type { Layout } from "../layout/layout.ts";
+import { LayoutSource } from "../layout/layout-source.ts";
+import type { ImageName } from "../oci/reference.ts";
+import { dockerCredentials } from "../remote/docker-credentials.ts";
+import type { ImageSource } from "../remote/image-source.ts";
+import { type RegistryAddress, isRegistryAddress, parseRegistryAddress } from "../remote/registry-address.ts";
+import { RegistrySource, type RegistrySourceOptions } from "../remote/registry-source.ts";
+import type { CommandIo } from "./command.ts";
+import { openExisting } from "./open-settings.ts";
+
+export interface OpenSource {
+  readonly source: ImageSource;
+  /** The opened store. Undefined for a registry. */
+  readonly layout: Layout | undefined;
+  /** The image in an address such as `docker://ghcr.io/acme/app:1`, as the registry knows it. */
+  readonly image: ImageName | undefined;
+}
+
+/**
+ * Opens the store or the registry at a URL, without a URL the store of the settings. Throws `INPUT_INVALID`, and
+ * `STORE_UNAVAILABLE` if there is no store yet.
+ */
+export async function openSource(url: string | undefined, io: CommandIo): Promise<OpenSource> {
+  if (url === undefined || !isRegistryAddress(url)) {
+    const { layout } = await openExisting(io, url);
+    return { source: new LayoutSource(layout), layout, image: undefined };
+  }
+  const address = parseRegistryAddress(url);
+  return { source: new RegistrySource(address, credentialsFor(address, io)), layout: undefined, image: address.image };
+}
+
+/** `STOWAGE_TOKEN` is for a service at a URL. It is never sent to a registry that only an image's name leads to. */
+function credentialsFor({ image }: RegistryAddress, { env }: CommandIo): RegistrySourceOptions {
+  const token = image === undefined ? (env["STOWAGE_TOKEN"] ?? "") : "";
+  if (!/^[\x21-\x7e]*$/.test(token)) {
+    throw new StowageError(
+      "INPUT_INVALID",
+      "STOWAGE_TOKEN has characters that no token has, such as spaces or line ends",
+    );
+  }
+  return { ...(token !== "" && { credentials: { token } }), findCredentials: dockerCredentials(env) };
+}

@@ -365,7 +365,7 @@ describe("redirects of a registry", () => {
     ["to no web address", "file:///etc/passwd", /its target is no web address/],
     ["to an address with a user", "http://me:secret@127.0.0.1:1/", /its target has a user$/],
   ])("%s are an error", async (_, location, message) => {
-    const { source, registry, waits } = await open((_, response) =>
+    const { source, registry, waits } = await open((__, response) =>
       response.writeHead(307, { Location: location }).end(),
     );
     await expect(readBlob(source)).rejects.toMatchObject({
@@ -396,7 +396,7 @@ describe("a registry that wants a token", () => {
   interface TokenRegistry extends Opened {
     readonly service: FakeRegistry;
     /** Only tokens of this round are good. */
-    expire(): void;
+    readonly expire: () => void;
   }
 
   async function openWithTokens(

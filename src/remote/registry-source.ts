@@ -190,7 +190,8 @@ export class RegistrySource implements ImageSource {
   }
 
   async #openBlob(request: RegistryRequest, size: number, start: number): Promise<ByteChunks | undefined> {
-    const headers: Record<string, string> = start > 0 ? { Range: `bytes=${start}-` } : {};
+    // With its end: crane's registry refuses a range without one.
+    const headers: Record<string, string> = start > 0 ? { Range: `bytes=${start}-${size - 1}` } : {};
     const answer = await this.#client.open({ ...request, headers });
     if (isAbsent(answer)) return undefined;
     if (!("body" in answer)) {

@@ -41,6 +41,7 @@ export type Tool =
   | "podman"
   | "pzstd"
   | "regctl"
+  | "registry"
   | "runc"
   | "skopeo"
   | "split"

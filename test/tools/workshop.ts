@@ -124,7 +124,8 @@ async function buildWithUmoci(context: string, layout: string): Promise<string> 
   return layout;
 }
 
-async function startCraneRegistry(folder: string): ReturnType<typeof startService> {
+/** An empty registry by crane. It deletes the folder when it ends. */
+export async function startCraneRegistry(folder: string): ReturnType<typeof startService> {
   return startService({
     folder,
     command: ["crane", "registry", "serve", "--address", "127.0.0.1:0"],

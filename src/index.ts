@@ -29,6 +29,7 @@ export type {
   ByteSource,
   CallOptions,
   CopyOptions,
+  CopySource,
   GetOptions,
   ObjectInfo,
   ObjectStore,

@@ -2,7 +2,7 @@
  * Guards a store: nothing is written before the store has passed the probe. A store that ignores conditional writes would lose
  * images without an error. Reads do not wait for the probe.
  */
-import { ForwardingStore } from "../storage/forwarding-store.ts";
+import { type CopyFrom, ForwardingStore } from "../storage/forwarding-store.ts";
 import type { CallOptions, ObjectStore } from "../storage/object-store.ts";
 import { orAbort } from "../streams/abortable.ts";
 import { inTime } from "../streams/in-time.ts";
@@ -35,6 +35,11 @@ export class GuardedStore extends ForwardingStore {
   override async copy(...args: Parameters<ObjectStore["copy"]>): ReturnType<ObjectStore["copy"]> {
     await this.#passed(args[2]);
     return super.copy(...args);
+  }
+
+  override async copyFrom(...args: Parameters<CopyFrom>): ReturnType<CopyFrom> {
+    await this.#passed(args[3]);
+    return super.copyFrom(...args);
   }
 
   override async delete(...args: Parameters<ObjectStore["delete"]>): ReturnType<ObjectStore["delete"]> {

@@ -1,6 +1,6 @@
 /** Counts the requests of one load to a store, for its receipt. It is a decorator with the store's interface. */
-import { ForwardingStore } from "./forwarding-store.ts";
-import type { ObjectStore } from "./object-store.ts";
+import { type CopyFrom, ForwardingStore } from "./forwarding-store.ts";
+import type { ObjectStore, WriteResult } from "./object-store.ts";
 
 /**
  * Requests by kind, as a bucket bills them:
@@ -55,8 +55,13 @@ export class CountingStore extends ForwardingStore {
 
   override async copy(...args: Parameters<ObjectStore["copy"]>): ReturnType<ObjectStore["copy"]> {
     const result = await super.copy(...args);
-    if (result.outcome === "written") this.#requests.copy += Math.max(1, result.parts);
-    if (result.parts > 0) this.#requests.put += 2;
+    this.#countCopy(result);
+    return result;
+  }
+
+  override async copyFrom(...args: Parameters<CopyFrom>): ReturnType<CopyFrom> {
+    const result = await super.copyFrom(...args);
+    if (result !== "refused") this.#countCopy(result);
     return result;
   }
 
@@ -68,5 +73,10 @@ export class CountingStore extends ForwardingStore {
   override delete(...args: Parameters<ObjectStore["delete"]>): ReturnType<ObjectStore["delete"]> {
     this.#requests.delete += 1;
     return super.delete(...args);
+  }
+
+  #countCopy({ outcome, parts }: WriteResult): void {
+    if (outcome === "written") this.#requests.copy += Math.max(1, parts);
+    if (parts > 0) this.#requests.put += 2;
   }
 }

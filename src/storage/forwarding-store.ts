@@ -1,5 +1,8 @@
 /** The base of the decorators of a store. A decorator overrides only the calls that it changes. */
-import type { ObjectStore, Presigner } from "./object-store.ts";
+import type { CopySource, ObjectStore, Presigner, WriteResult } from "./object-store.ts";
+
+/** `copyFrom` of a store that has it. */
+export type CopyFrom = NonNullable<ObjectStore["copyFrom"]>;
 
 /** A store that hands every call to another one. */
 export class ForwardingStore implements ObjectStore {
@@ -23,6 +26,10 @@ export class ForwardingStore implements ObjectStore {
 
   get presigner(): Presigner | undefined {
     return this.#store.presigner;
+  }
+
+  get copySource(): CopySource | undefined {
+    return this.#store.copySource;
   }
 
   writeBufferBytes(size: number): number {
@@ -51,6 +58,11 @@ export class ForwardingStore implements ObjectStore {
 
   copy(...args: Parameters<ObjectStore["copy"]>): ReturnType<ObjectStore["copy"]> {
     return this.#store.copy(...args);
+  }
+
+  /** `refused` by a store that never can. */
+  async copyFrom(...args: Parameters<CopyFrom>): Promise<WriteResult | "refused"> {
+    return (await this.#store.copyFrom?.(...args)) ?? "refused";
   }
 
   list(...args: Parameters<ObjectStore["list"]>): ReturnType<ObjectStore["list"]> {

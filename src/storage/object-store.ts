@@ -114,6 +114,15 @@ export interface Presigner {
   presignPut(key: string, options: { readonly seconds: number; readonly size: number }): Promise<string>;
 }
 
+/** The place of a store's objects, for `copyFrom` of another store. */
+export interface CopySource {
+  /** Names the service that has the bucket, such as `s3.example.com:9000`. `aws` for all of AWS. */
+  service(): Promise<string>;
+  readonly bucket: string;
+  /** The prefix of all objects in the bucket. Empty, or ends with `/`. */
+  readonly prefix: string;
+}
+
 /** The reading half of a store. */
 export interface StoreReader {
   /** Returns the facts about an object. Undefined if there is none. */
@@ -139,6 +148,8 @@ export interface ObjectStore extends StoreReader {
   readonly maxOpenBodies?: number | undefined;
   /** Undefined if clients cannot reach the store. */
   readonly presigner?: Presigner | undefined;
+  /** Undefined if no other store can copy from this one without this process. */
+  readonly copySource?: CopySource | undefined;
   /** The largest number of bytes that `write` holds while it streams `size` bytes. */
   writeBufferBytes(size: number): number;
   /** The largest number of bytes that `copy` holds for an object of `size` bytes. 0 if the store itself copies. */
@@ -166,6 +177,12 @@ export interface ObjectStore extends StoreReader {
    * source.
    */
   copy(from: string, to: string, options: CopyOptions): Promise<WriteResult>;
+
+  /**
+   * Copies an object of another store into this one, if the stores can do so without this process. `refused`: they
+   * cannot, and nothing was written; the caller streams the bytes. Undefined on stores that never can.
+   */
+  copyFrom?(source: ObjectStore, from: string, to: string, options: CopyOptions): Promise<WriteResult | "refused">;
 
   /**
    * Lists the objects whose keys start with `prefix`. The order is the store's own: SeaweedFS lists `a/b` before `a-b`.

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { CountingStore } from "../../src/storage/counting-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { source } from "./contract-objects.ts";
 
 describe("CountingStore", () => {
@@ -42,6 +43,19 @@ describe("CountingStore", () => {
     memory.copy = () => Promise.resolve({ outcome: "written", parts: 2 });
     await store.copy("staging/1", "another", creating);
     expect(store.requests).toMatchObject({ put: 2, part: 0, copy: 3 });
+  });
+
+  it("counts what is copied from another store, and nothing that is refused", async () => {
+    const memory: ObjectStore = new MemoryStore();
+    const store = new CountingStore(memory);
+    const copy = async () => store.copyFrom(new MemoryStore(), "a", "a", { size: 10 });
+    expect(await copy(), "a store that cannot").toBe("refused");
+    memory.copyFrom = () => Promise.resolve("refused");
+    expect(await copy()).toBe("refused");
+    expect(store.requests).toMatchObject({ put: 0, part: 0, copy: 0 });
+    memory.copyFrom = () => Promise.resolve({ outcome: "written", parts: 2 });
+    expect(await copy()).toEqual({ outcome: "written", parts: 2 });
+    expect(store.requests).toMatchObject({ put: 2, part: 0, copy: 2 });
   });
 
   it("keeps counts that were read as they were", async () => {

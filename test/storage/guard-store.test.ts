@@ -12,6 +12,7 @@ const writes: readonly (readonly [string, (store: ObjectStore) => Promise<unknow
   ["put without a condition", async (store) => store.put("staging/1", bytes)],
   ["write", async (store) => store.write("staging/1", source(bytes))],
   ["copy", async (store) => store.copy("staging/1", "copy", { size: bytes.length })],
+  ["copyFrom", async (store) => store.copyFrom?.(new MemoryStore(), "staging/1", "copy", { size: bytes.length })],
   ["delete", async (store) => store.delete("staging/1")],
 ];
 
@@ -22,6 +23,7 @@ describe("GuardedStore", () => {
     await careless.put("staging/1", bytes);
     const put = careless.put.bind(careless);
     careless.put = async (key, written) => put(key, written);
+    Object.assign(careless, { copyFrom: copyBytes(careless) });
   });
 
   it.each(writes)(
@@ -36,7 +38,13 @@ describe("GuardedStore", () => {
   it.each(writes)("lets %s pass in a store that honours them", async (_, write) => {
     const store = new MemoryStore();
     await store.put("staging/1", bytes);
+    Object.assign(store, { copyFrom: copyBytes(store) });
     await write(new GuardedStore(store));
     expect((await listAll(store, "")).map(({ key }) => key)).toContain("oci-layout");
   });
 });
+
+/** A store's own copies: the source is a name. */
+function copyBytes(store: ObjectStore): NonNullable<ObjectStore["copyFrom"]> {
+  return async (_, from, to, options) => store.copy(from, to, options);
+}

@@ -31,9 +31,14 @@ export function serializeArchiveIndex(roots: readonly ArchiveRoot[]): Uint8Array
 
 function annotationsOf(name: ImageName): Record<string, string> {
   return {
-    [containerdNameAnnotation]: nameForEngines(name),
+    [containerdNameAnnotation]: nameForEngines(withoutSpareDigest(name)),
     ...(name.tag !== undefined && { [refNameAnnotation]: name.tag }),
   };
+}
+
+/** With a tag, a name needs no digest. An image that has the name `app:1@sha256:…` is not found as `app:1` by Docker and ctr. */
+function withoutSpareDigest(name: ImageName): ImageName {
+  return name.tag === undefined ? name : { ...name, digest: undefined };
 }
 
 /**
@@ -48,7 +53,7 @@ export function serializeDockerManifest(images: readonly ArchiveRoot[], manifest
       entries.set(manifest.digest, entries.get(manifest.digest) ?? toEntry(manifest));
     const named = runnable.find(({ platform }) => platform === "linux/amd64") ?? runnable[0];
     if (named !== undefined && name?.tag !== undefined) {
-      entries.get(named.manifest.digest)?.RepoTags.push(formatName({ ...name, digest: undefined }));
+      entries.get(named.manifest.digest)?.RepoTags.push(formatName(withoutSpareDigest(name)));
     }
   }
   return entries.size === 0 ? undefined : toBytes([...entries.values()]);

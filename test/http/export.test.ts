@@ -109,6 +109,12 @@ describe("GET /v1/export", () => {
     expect(jsonIn(found, "manifest.json")).toMatchObject([{ RepoTags: [name] }]);
   });
 
+  it("names an image by its tag alone if the request has its digest too", async () => {
+    await load(image);
+    const { tarball } = await exported(`team/app:1.4@${image.digest}`);
+    expect(tarball.equals((await exported("team/app:1.4")).tarball)).toBe(true);
+  });
+
   it.each(["team/app:1.4", `team/app:1.4@${image.digest}`, "team/multi:1"])(
     "loads back as unchanged, with no write: %s",
     async (name) => {

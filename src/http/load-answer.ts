@@ -4,7 +4,6 @@
  */
 import type { Context } from "hono";
 import { printableLines, quote, StowageError } from "../errors.ts";
-import type { BlobStatus } from "../layout/write-blob.ts";
 import { type ImageReceipt, type Receipt, hasChanges } from "../load/receipt.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { Answers } from "./answers.ts";
@@ -31,11 +30,11 @@ function readFlag(c: Context, name: (typeof loadQuery)[number]): boolean {
 
 /** 201 if the load has changed anything, else 200. The JSON has line ends, for people who use `curl`. */
 export async function sendReceipt(c: Context, answers: Answers, receipt: Receipt, verbose: boolean): Promise<Response> {
-  const { blobs, ignored, bytes, requests } = receipt;
+  const { totals, blobs, ignored, bytes, requests } = receipt;
   const host = registryHost(c);
   const images =
     host === undefined ? receipt.images : receipt.images.map((image) => ({ ...image, pull: pullCommand(host, image) }));
-  const answer = { images, totals: totalsOf(receipt), bytes, ...(verbose && { blobs, ignored, requests }) };
+  const answer = { images, totals, bytes, ...(verbose && { blobs, ignored, requests }) };
   const maxBytes =
     frameBytes +
     layoutFactor * JSON.stringify(images).length +
@@ -54,17 +53,6 @@ const frameBytes = 1024;
 const blobBytes = 256;
 /** Line ends and escapes can make a text this many times as long, at most. */
 const layoutFactor = 3;
-
-function totalsOf({ images, blobs, ignored }: Receipt): Readonly<Record<string, number>> {
-  const count = (status: BlobStatus): number => blobs.filter((blob) => blob.status === status).length;
-  return {
-    images: images.length,
-    written: count("written"),
-    present: count("present"),
-    repaired: count("repaired"),
-    ignored: ignored.length,
-  };
-}
 
 function pullCommand(host: string, { repository, reference }: ImageReceipt): string {
   return `docker pull ${host}/${formatReference(repository, reference)}`;

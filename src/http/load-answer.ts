@@ -30,18 +30,24 @@ function readFlag(c: Context, name: (typeof loadQuery)[number]): boolean {
 
 /** 201 if the load has changed anything, else 200. The JSON has line ends, for people who use `curl`. */
 export async function sendReceipt(c: Context, answers: Answers, receipt: Receipt, verbose: boolean): Promise<Response> {
-  const { totals, blobs, ignored, bytes, requests } = receipt;
+  const { totals, ignored, bytes, requests } = receipt;
+  const { written, present, repaired } = totals;
   const host = registryHost(c);
   const images =
     host === undefined ? receipt.images : receipt.images.map((image) => ({ ...image, pull: pullCommand(host, image) }));
-  const answer = { images, totals, bytes, ...(verbose && { blobs, ignored, requests }) };
+  const answer = (): unknown => ({
+    images,
+    totals,
+    bytes,
+    ...(verbose && { blobs: receipt.blobs, ignored, requests }),
+  });
   const maxBytes =
     frameBytes +
     layoutFactor * JSON.stringify(images).length +
-    (verbose ? blobs.length * blobBytes + layoutFactor * JSON.stringify(ignored).length : 0);
+    (verbose ? (written + present + repaired) * blobBytes + layoutFactor * JSON.stringify(ignored).length : 0);
   return answers.sendText(c, async () => ({
     maxBytes,
-    text: () => `${printableLines(JSON.stringify(answer, undefined, 2))}\n`,
+    text: () => `${printableLines(JSON.stringify(answer(), undefined, 2))}\n`,
     status: hasChanges(receipt) ? 201 : 200,
     headers: { "Content-Type": "application/json" },
   }));

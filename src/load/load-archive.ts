@@ -43,7 +43,7 @@ export async function loadArchive(
   try {
     const archive = await storeArchive(load, received);
     const { images, referrers } = await publishImages(load, archive);
-    const blobs = intake.receipts();
+    const { blobs } = intake;
     const { ignored } = archive;
     const totals = { images: images.length, referrers, written: 0, present: 0, repaired: 0, ignored: ignored.length };
     const bytes = { received: received.bytes, written: 0, present: 0, repaired: 0 };
@@ -51,7 +51,16 @@ export async function loadArchive(
       totals[status] += 1;
       bytes[status] += size;
     }
-    return { images, totals, blobs, ignored, bytes, requests: load.requests };
+    return {
+      images,
+      totals,
+      get blobs() {
+        return [...blobs]; // a list of very many blobs takes much memory, and is rarely wanted
+      },
+      ignored,
+      bytes,
+      requests: load.requests,
+    };
   } finally {
     json.end();
   }

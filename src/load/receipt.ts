@@ -17,7 +17,7 @@ export interface Receipt {
     readonly repaired: number;
     readonly ignored: number;
   };
-  /** Each blob of the archive once, in the archive's order. */
+  /** Each blob of the archive once, in the archive's order. A load makes the list each time it is asked for. */
   readonly blobs: readonly BlobReceipt[];
   readonly ignored: readonly IgnoredEntry[];
   readonly bytes: {

@@ -4,10 +4,11 @@
  * needs.
  */
 import type { ArchiveEntry, EntryType } from "../archive/read-archive.ts";
-import type { StowageError } from "../errors.ts";
+import { type StowageError, limitExceeded } from "../errors.ts";
 import { type UnnamedBlob, hashBlob } from "../layout/stage-blob.ts";
 import { type IncomingBlob, type StoreBlobOptions, storeBlob } from "../layout/store-blob.ts";
 import type { BlobStatus } from "../layout/write-blob.ts";
+import { maxNamed } from "../limits.ts";
 import { looksLikeManifest } from "../oci/manifest.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { VerifiedBytes, checkDigest } from "../streams/verify-bytes.ts";
@@ -72,10 +73,13 @@ export class BlobIntake {
 
   /**
    * Remembers that the archive has something other than a file in the place of a blob, or of the folder of blobs. This is an
-   * error only if an image needs the blob.
+   * error only if an image needs the blob. Throws `LIMIT_EXCEEDED` if there are too many.
    */
   refuse({ path, type }: Pick<ArchiveEntry, "path" | "type">): void {
     this.#unusable.set(path, type);
+    if (this.#unusable.size <= maxNamed) return;
+    const problem = "Cannot load the archive: too many of its blobs are no files, but links or the like";
+    throw limitExceeded(problem, { expected: maxNamed });
   }
 
   /** Waits until every blob is in the store. Throws the first failure, once no blob is on its way any more. */

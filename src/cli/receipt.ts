@@ -1,11 +1,12 @@
 /** Describes the receipt of a load to a person, and reads the receipt of a service. */
 import type { BlobStatus } from "../layout/write-blob.ts";
-import type { BlobReceipt, ImageReceipt, Receipt } from "../load/receipt.ts";
+import type { ImageReceipt, Receipt } from "../load/receipt.ts";
 import { type Descriptor, platformOf } from "../oci/descriptor.ts";
 import { isJsonObject } from "../oci/json.ts";
 import { formatReference } from "../oci/reference.ts";
 import { formatBytes, formatCount, formatSeconds } from "./format.ts";
 
+const blobStatuses: readonly BlobStatus[] = ["written", "present", "repaired"];
 /** Items of a long list that are shown. */
 const maxShown = 5;
 
@@ -19,9 +20,11 @@ const maxShown = 5;
  * `registry` is the host and port from which clients can pull.
  */
 export function describeReceipt(receipt: Receipt, seconds: number, registry?: string): string {
-  const { images, blobs, ignored, bytes } = receipt;
+  const { images, totals, ignored, bytes } = receipt;
   const lines = images.flatMap((image) => imageLines(image, registry));
-  lines.push(blobLine(blobs));
+  lines.push(blobLine(receipt));
+  if (totals.referrers > 0)
+    lines.push(`Added ${formatCount(totals.referrers, "referrer")} of these images to the index`);
   if (ignored.length > 0) {
     lines.push(`Ignored ${shortList(ignored.map(({ path }) => JSON.stringify(path)))}: not needed by any image`);
   }
@@ -41,12 +44,9 @@ function imageLines(image: ImageReceipt, registry: string | undefined): string[]
   return lines;
 }
 
-function blobLine(blobs: readonly BlobReceipt[]): string {
-  const counted = (status: BlobStatus, text: string): string => {
-    const some = blobs.filter((blob) => blob.status === status);
-    if (some.length === 0) return "";
-    return `${some.length} ${text} (${formatBytes(some.reduce((sum, { size }) => sum + size, 0))})`;
-  };
+function blobLine({ totals, bytes }: Receipt): string {
+  const counted = (status: BlobStatus, text: string): string =>
+    totals[status] === 0 ? "" : `${totals[status]} ${text} (${formatBytes(bytes[status])})`;
   const parts = [
     counted("written", "written"),
     counted("present", "already there"),
@@ -78,7 +78,8 @@ function isReceipt(json: unknown): json is Receipt {
     isListOf(json["images"], isImage) &&
     isListOf(json["blobs"], isBlob) &&
     isListOf(json["ignored"], (entry) => hasStrings(entry, ["path", "reason"])) &&
-    hasNumbers(json["bytes"], ["received", "written", "skipped"]) &&
+    hasNumbers(json["totals"], ["referrers", ...blobStatuses]) &&
+    hasNumbers(json["bytes"], ["received", ...blobStatuses]) &&
     isJsonObject(json["requests"])
   );
 }

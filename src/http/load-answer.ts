@@ -4,7 +4,6 @@
  */
 import type { Context } from "hono";
 import { printableLines } from "../errors.ts";
-import type { BlobStatus } from "../layout/write-blob.ts";
 import { type ImageReceipt, type Receipt, hasChanges } from "../load/receipt.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { Answers } from "./answers.ts";
@@ -26,18 +25,24 @@ export function readLoadQuery(c: Context): LoadQuery {
 
 /** 201 if the load has changed anything, else 200. The JSON has line ends, for people who use `curl`. */
 export async function sendReceipt(c: Context, answers: Answers, receipt: Receipt, verbose: boolean): Promise<Response> {
-  const { blobs, ignored, bytes, requests } = receipt;
+  const { totals, ignored, bytes, requests } = receipt;
+  const { written, present, repaired } = totals;
   const host = registryHost(c);
   const images =
     host === undefined ? receipt.images : receipt.images.map((image) => ({ ...image, pull: pullCommand(host, image) }));
-  const answer = { images, totals: totalsOf(receipt), bytes, ...(verbose && { blobs, ignored, requests }) };
+  const answer = (): unknown => ({
+    images,
+    totals,
+    bytes,
+    ...(verbose && { blobs: receipt.blobs, ignored, requests }),
+  });
   const maxBytes =
     frameBytes +
     layoutFactor * JSON.stringify(images).length +
-    (verbose ? blobs.length * blobBytes + layoutFactor * JSON.stringify(ignored).length : 0);
+    (verbose ? (written + present + repaired) * blobBytes + layoutFactor * JSON.stringify(ignored).length : 0);
   return answers.sendText(c, async () => ({
     maxBytes,
-    text: () => `${printableLines(JSON.stringify(answer, undefined, 2))}\n`,
+    text: () => `${printableLines(JSON.stringify(answer(), undefined, 2))}\n`,
     status: hasChanges(receipt) ? 201 : 200,
     headers: { "Content-Type": "application/json" },
   }));
@@ -49,17 +54,6 @@ const frameBytes = 1024;
 const blobBytes = 256;
 /** Line ends and escapes can make a text this many times as long, at most. */
 const layoutFactor = 3;
-
-function totalsOf({ images, blobs, ignored }: Receipt): Readonly<Record<string, number>> {
-  const count = (status: BlobStatus): number => blobs.filter((blob) => blob.status === status).length;
-  return {
-    images: images.length,
-    written: count("written"),
-    present: count("present"),
-    repaired: count("repaired"),
-    ignored: ignored.length,
-  };
-}
 
 function pullCommand(host: string, { repository, reference }: ImageReceipt): string {
   return `docker pull ${host}/${formatReference(repository, reference)}`;

@@ -4,14 +4,16 @@
  * needs.
  */
 import type { ArchiveEntry, EntryType } from "../archive/read-archive.ts";
-import type { StowageError } from "../errors.ts";
+import { type StowageError, limitExceeded } from "../errors.ts";
 import { type UnnamedBlob, hashBlob } from "../layout/stage-blob.ts";
 import { type IncomingBlob, type StoreBlobOptions, storeBlob } from "../layout/store-blob.ts";
+import type { BlobStatus } from "../layout/write-blob.ts";
+import { maxNamed } from "../limits.ts";
 import { looksLikeManifest } from "../oci/manifest.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { VerifiedBytes, checkDigest } from "../streams/verify-bytes.ts";
+import { BlobTable } from "./blob-table.ts";
 import { notAFile } from "./classify-entry.ts";
-import type { BlobReceipt } from "./receipt.ts";
 
 /** Blobs of one load that are written at the same time. Measured: 32 are as fast as 64, and four times as fast as 8. */
 const maxPendingBlobs = 32;
@@ -20,11 +22,11 @@ const maxPendingBlobs = 32;
 const maxKeptManifestBytes = 1024 * 1024;
 
 export class BlobIntake {
+  /** The outcome for each blob, in the archive's order, once all are settled. */
+  readonly blobs = new BlobTable();
   readonly #options: StoreBlobOptions;
   readonly #onFailure: (error: unknown) => void;
-  readonly #sizes = new Map<string, number>();
   readonly #manifests = new Map<string, Uint8Array>();
-  readonly #receipts: BlobReceipt[] = [];
   readonly #pending = new Set<Promise<void>>();
   /** By the path of a blob: the type of the archive's entry, if it is not a file. */
   readonly #unusable = new Map<string, EntryType>();
@@ -39,7 +41,7 @@ export class BlobIntake {
 
   /** Reads the blob's body to its end. The write may end later: see `settled`. Throws if the size or the digest is wrong. */
   async store(blob: IncomingBlob): Promise<void> {
-    if (this.#sizes.has(blob.digest)) return new VerifiedBytes(blob.body, blob).drain(); // the archive has the blob twice
+    if (this.blobs.has(blob.digest)) return new VerifiedBytes(blob.body, blob).drain(); // the archive has the blob twice
     await this.#room();
     const { bytes, stored } = await storeBlob(blob, this.#options);
     if (bytes !== undefined) this.#keepManifest(blob.digest, bytes);
@@ -63,7 +65,7 @@ export class BlobIntake {
     await this.#room();
     const { digest, keep, drop } = await hashBlob({ size, body }, this.#options);
     const isLie = claimed !== undefined && claimed !== digest;
-    if (isLie || this.#sizes.has(digest)) await drop();
+    if (isLie || this.blobs.has(digest)) await drop();
     else this.#follow({ digest, size }, keep());
     if (isLie) checkDigest({ digest: claimed, size }, digest);
     return digest;
@@ -71,10 +73,13 @@ export class BlobIntake {
 
   /**
    * Remembers that the archive has something other than a file in the place of a blob, or of the folder of blobs. This is an
-   * error only if an image needs the blob.
+   * error only if an image needs the blob. Throws `LIMIT_EXCEEDED` if there are too many.
    */
   refuse({ path, type }: Pick<ArchiveEntry, "path" | "type">): void {
     this.#unusable.set(path, type);
+    if (this.#unusable.size <= maxNamed) return;
+    const problem = "Cannot load the archive: too many of its blobs are no files, but links or the like";
+    throw limitExceeded(problem, { expected: maxNamed });
   }
 
   /** Waits until every blob is in the store. Throws the first failure, once no blob is on its way any more. */
@@ -85,7 +90,7 @@ export class BlobIntake {
 
   /** The size in bytes of a blob that the archive brought. */
   sizeOf(digest: string): number | undefined {
-    return this.#sizes.get(digest);
+    return this.blobs.sizeOf(digest);
   }
 
   /** A manifest that the archive brought, if it was kept. */
@@ -102,27 +107,17 @@ export class BlobIntake {
     return undefined;
   }
 
-  /** The result for each blob, in the archive's order, once all are settled. */
-  receipts(): readonly BlobReceipt[] {
-    const byDigest = new Map(this.#receipts.map((receipt) => [receipt.digest, receipt]));
-    return [...this.#sizes.keys()].flatMap((digest) => byDigest.get(digest) ?? []);
-  }
-
   /** Waits until fewer than `maxPendingBlobs` blobs are being written. */
   async #room(): Promise<void> {
     while (this.#pending.size >= maxPendingBlobs) await Promise.race(this.#pending);
   }
 
-  #follow({ digest, size }: Omit<IncomingBlob, "body">, stored: Promise<BlobReceipt["status"]>): void {
-    this.#sizes.set(digest, size);
+  #follow({ digest, size }: Omit<IncomingBlob, "body">, stored: Promise<BlobStatus>): void {
     const task: Promise<void> = stored
-      .then(
-        (status) => void this.#receipts.push({ digest, size, status }),
-        (error: unknown) => {
-          this.#failure ??= { error };
-          this.#onFailure(error);
-        },
-      )
+      .then(this.blobs.add(digest, size), (error: unknown) => {
+        this.#failure ??= { error };
+        this.#onFailure(error);
+      })
       .finally(() => this.#pending.delete(task));
     this.#pending.add(task);
   }

@@ -3,6 +3,8 @@
  * that can be a layer or a config is stored when it comes. A wrong file or link is an error only if an image needs it: an image
  * layout may have such files beside its own.
  */
+import { isZstd } from "../archive/decompress-zstd.ts";
+import { isGzip } from "../archive/decompress.ts";
 import { folderOf, resolvePath } from "../archive/entry-path.ts";
 import type { ArchiveEntry } from "../archive/read-archive.ts";
 import { StowageError, limitExceeded, quote } from "../errors.ts";
@@ -21,8 +23,16 @@ export const maxFirstBytes = 4;
 
 export interface DockerFile {
   readonly digest: string;
-  /** The first four bytes, or all of a shorter file. */
-  readonly firstBytes: Uint8Array;
+  /** The bytes themselves would take 200 bytes of memory for each file. */
+  readonly compression: Compression;
+}
+
+export type Compression = "gzip" | "zstd" | "none";
+
+/** Reads the first four bytes of a layer. */
+export function compressionOf(firstBytes: Uint8Array): Compression {
+  if (isGzip(firstBytes)) return "gzip";
+  return isZstd(firstBytes) ? "zstd" : "none";
 }
 
 export interface FoundFile {
@@ -139,10 +149,10 @@ export class DockerFiles {
   }
 
   async #storePart({ size, body }: ArchiveEntry, path: string): Promise<Remembered> {
-    const firstBytes = Uint8Array.from(await body.peek(maxFirstBytes));
+    const compression = compressionOf(await body.peek(maxFirstBytes));
     try {
       const digest = await this.#intake.storeUnnamed({ claimed: digestInName(path), size, body });
-      return { kind: "file", file: { digest, firstBytes } };
+      return { kind: "file", file: { digest, compression } };
     } catch (error) {
       if (error instanceof StowageError && error.code === "DIGEST_INVALID") return { kind: "unusable", error };
       throw error;

@@ -2,8 +2,6 @@
  * Makes the images of a docker-archive: an OCI manifest for each image of its `manifest.json`, from files that the load has
  * stored. The same parts always make the same manifest.
  */
-import { isZstd } from "../archive/decompress-zstd.ts";
-import { isGzip } from "../archive/decompress.ts";
 import { limitExceeded, quote, StowageError } from "../errors.ts";
 import { getBlob, headBlob, readSmallBlob } from "../layout/blobs.ts";
 import { type Limits, maxNamed } from "../limits.ts";
@@ -16,7 +14,7 @@ import { collectBytes } from "../streams/collect-bytes.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { digestOf } from "../streams/verify-bytes.ts";
 import { containerdNameAnnotation } from "../oci/reference.ts";
-import { type DockerFiles, maxFirstBytes } from "./docker-files.ts";
+import { type Compression, type DockerFiles, compressionOf, maxFirstBytes } from "./docker-files.ts";
 import type { Load } from "./load.ts";
 
 /** Layers that are looked for at the same time. */
@@ -90,9 +88,9 @@ class ImageMaker {
   async #findLayers({ layers }: DockerImage): Promise<readonly Descriptor[]> {
     const missing = new Set(layers.filter((path) => !this.#layers.has(path)));
     await concurrently(missing, maxConcurrentLookups, async (path) => {
-      const { firstBytes, ...layer } = await this.#find(path);
-      const mediaType = layerTypeOf(firstBytes ?? (await this.#readFirst(layer)));
-      this.#layers.set(path, { ...layer, mediaType });
+      const { compression, ...layer } = await this.#find(path);
+      const known = compression ?? compressionOf(await this.#readFirst(layer));
+      this.#layers.set(path, { ...layer, mediaType: known === "none" ? layerType : `${layerType}+${known}` });
     });
     return layers.flatMap((path) => this.#layers.get(path) ?? []);
   }
@@ -104,7 +102,7 @@ class ImageMaker {
     const digest = file?.digest ?? digestInName(path);
     if (digest !== undefined) {
       const size = intake.sizeOf(digest) ?? (await headBlob(layout.store, digest, { signal }))?.size;
-      if (size !== undefined) return { digest, size, firstBytes: file?.firstBytes };
+      if (size !== undefined) return { digest, size, compression: file?.compression };
     }
     this.#files.checkComplete();
     throw missingPart(wanted, digest);
@@ -122,12 +120,7 @@ interface FoundBlob {
   readonly digest: string;
   readonly size: number;
   /** Undefined for a blob of the store. */
-  readonly firstBytes: Uint8Array | undefined;
-}
-
-function layerTypeOf(firstBytes: Uint8Array): string {
-  if (isGzip(firstBytes)) return `${layerType}+gzip`;
-  return isZstd(firstBytes) ? `${layerType}+zstd` : layerType;
+  readonly compression: Compression | undefined;
 }
 
 /** The diff_id of a layer that is not compressed is its digest. */

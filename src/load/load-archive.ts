@@ -42,12 +42,25 @@ export async function loadArchive(
   const received = watchLoad(source, layout.limits, load.signal);
   try {
     const archive = await storeArchive(load, received);
-    const images = await publishImages(load, archive);
-    const blobs = intake.receipts();
-    const bytesOf = (isPresent: boolean): number =>
-      blobs.reduce((sum, { size, status }) => sum + ((status === "present") === isPresent ? size : 0), 0);
-    const bytes = { received: received.bytes, written: bytesOf(false), skipped: bytesOf(true) };
-    return { images, blobs, ignored: archive.ignored, bytes, requests: load.requests };
+    const { images, referrers } = await publishImages(load, archive);
+    const { blobs } = intake;
+    const { ignored } = archive;
+    const totals = { images: images.length, referrers, written: 0, present: 0, repaired: 0, ignored: ignored.length };
+    const bytes = { received: received.bytes, written: 0, present: 0, repaired: 0 };
+    for (const { size, status } of blobs) {
+      totals[status] += 1;
+      bytes[status] += size;
+    }
+    return {
+      images,
+      totals,
+      get blobs() {
+        return [...blobs]; // a list of very many blobs takes much memory, and is rarely wanted
+      },
+      ignored,
+      bytes,
+      requests: load.requests,
+    };
   } finally {
     json.end();
   }

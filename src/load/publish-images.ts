@@ -29,12 +29,18 @@ export interface StoredArchive {
   readonly dockerNames: DockerNames | undefined;
 }
 
+export interface PublishedImages {
+  readonly images: readonly ImageReceipt[];
+  /** The number of referrers inside the images that were added to an index. */
+  readonly referrers: number;
+}
+
 /**
  * Checks that every image is whole, then publishes all images of one repository in one conditional write. Throws the errors of
  * `checkClosure`, `nameRoots`, `keepClosed` and `commitSet`, `LIMIT_EXCEEDED` if there are too many repositories, and `DENIED`.
  * If some repositories were published before the error, the error names their images.
  */
-export async function publishImages(load: Load, archive: StoredArchive): Promise<ImageReceipt[]> {
+export async function publishImages(load: Load, archive: StoredArchive): Promise<PublishedImages> {
   const { layout, json, signal } = load;
   const closure = await closeRoots(load, archive);
   const images = nameRoots(closure.roots, load.name);
@@ -50,6 +56,7 @@ export async function publishImages(load: Load, archive: StoredArchive): Promise
     for (const { set } of publications) await checkSet(layout, set, load);
   }
   const receipts: ImageReceipt[] = [];
+  let referrers = 0;
   for (const { named, set } of publications) {
     await keepClosed(layout, closure, set.repository, json);
     signal.throwIfAborted(); // for the last time: a commit is never cut short, so that the client learns its outcome
@@ -57,8 +64,9 @@ export async function publishImages(load: Load, archive: StoredArchive): Promise
       throw receipts.length === 0 ? error : publishedInPart(error, receipts);
     });
     receipts.push(...named.map((root, i) => receiptFor(root, outcomes[i])));
+    referrers += outcomes.slice(named.length).filter(({ status }) => status !== "unchanged").length;
   }
-  return receipts;
+  return { images: receipts, referrers };
 }
 
 /** Checks the closure of the roots. Adds the names in `manifest.json`, and joins the platforms of one image. */

@@ -8,7 +8,16 @@ import type { RequestCounts } from "../storage/counting-store.ts";
 /** The outcome of a load. `/v1/load` answers with a part of it, and with `?verbose=true` with all of it. */
 export interface Receipt {
   readonly images: readonly ImageReceipt[];
-  /** Each blob of the archive once, in the archive's order. */
+  readonly totals: {
+    readonly images: number;
+    /** Referrers inside the images, such as signatures, that the load has added to an index. */
+    readonly referrers: number;
+    readonly written: number;
+    readonly present: number;
+    readonly repaired: number;
+    readonly ignored: number;
+  };
+  /** Each blob of the archive once, in the archive's order. A load makes the list each time it is asked for. */
   readonly blobs: readonly BlobReceipt[];
   readonly ignored: readonly IgnoredEntry[];
   readonly bytes: {
@@ -17,7 +26,9 @@ export interface Receipt {
     /** Bytes of the blobs that were written. */
     readonly written: number;
     /** Bytes of the blobs that were there already. */
-    readonly skipped: number;
+    readonly present: number;
+    /** Bytes of the blobs that have replaced damaged objects. */
+    readonly repaired: number;
   };
   /** The requests that the load has made to the store. */
   readonly requests: RequestCounts;
@@ -56,8 +67,9 @@ export interface IgnoredEntry {
 }
 
 /** Did the load change anything in the store? */
-export function hasChanges({ images, blobs }: Receipt): boolean {
-  return images.some(({ status }) => status !== "unchanged") || blobs.some(({ status }) => status !== "present");
+export function hasChanges({ images, totals }: Receipt): boolean {
+  const { referrers, written, repaired } = totals;
+  return images.some(({ status }) => status !== "unchanged") || referrers + written + repaired > 0;
 }
 
 /** The most images that a line of the log names. */
@@ -69,5 +81,6 @@ export function summarize({ images, bytes }: Receipt): string {
     ({ repository, reference, status }) => `${formatReference(repository, reference)} ${status}`,
   );
   const more = names.length > maxNamed ? ` and ${names.length - maxNamed} more` : "";
-  return `loaded ${names.slice(0, maxNamed).join(", ")}${more} (${bytes.written} bytes written, ${bytes.skipped} present)`;
+  const counts = `${bytes.written} bytes written, ${bytes.present} present, ${bytes.repaired} repaired`;
+  return `loaded ${names.slice(0, maxNamed).join(", ")}${more} (${counts})`;
 }

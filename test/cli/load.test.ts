@@ -93,10 +93,12 @@ describe("stowage load", () => {
       ],
       blobs: [...image.blobs].map(([digest, { length: size }]) => ({ digest, size, status: "written" })),
       ignored: [],
+      totals: { images: 1, referrers: 0, written: image.blobs.size, present: 0, repaired: 0, ignored: 0 },
       bytes: {
         received: (await tarOf(image)).length,
         written: [...image.blobs.values()].reduce((sum, { length }) => sum + length, 0),
-        skipped: 0,
+        present: 0,
+        repaired: 0,
       },
     });
   });

@@ -50,8 +50,8 @@ describe("PUT and POST /v1/load", () => {
   it("answers with the command that pulls each image, and totals", async () => {
     expect(await (await put(layout)).json()).toEqual({
       images: [expect.objectContaining({ reference: "1.4", pull: "docker pull localhost/team/app:1.4" })],
-      totals: { images: 1, written: layout.blobs.size, present: 0, repaired: 0, ignored: 0 },
-      bytes: { received: expect.any(Number) as number, written: expect.any(Number) as number, skipped: 0 },
+      totals: { images: 1, referrers: 0, written: layout.blobs.size, present: 0, repaired: 0, ignored: 0 },
+      bytes: { received: expect.any(Number) as number, written: expect.any(Number) as number, present: 0, repaired: 0 },
     });
   });
 

@@ -218,8 +218,14 @@ describe("GET /v2/<name>/referrers/<digest>", () => {
       changes: [{ op: "remove", digest: attestation.digest }],
     });
     expect(await digestsAbout(image.digest)).toEqual([]);
-    await load(whole);
+    const answer = await app.request("/v1/load/team/app", { method: "PUT", body: await tarOf(whole) });
+    expect(answer.status).toBe(201); // the load has changed the index
+    expect(await answer.json()).toMatchObject({
+      images: [{ status: "unchanged" }],
+      totals: { referrers: 1, written: 0 },
+    });
     expect(await digestsAbout(image.digest)).toEqual([attestation.digest]);
+    expect((await app.request("/v1/load/team/app", { method: "PUT", body: await tarOf(whole) })).status).toBe(200);
   });
 
   it("lists one that the store has lost by what the index says of it", async () => {

@@ -3,12 +3,14 @@ import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { blobKey } from "../../src/layout/keys.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
+import type { Receipt } from "../../src/load/receipt.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { chunksOf, sha256 } from "../support/bytes.ts";
 import { archiveOf, configOf, packEntries, toJson } from "../support/docker-archive.ts";
 import {
   type Layout,
   type TestDescriptor,
+  filesOf,
   joinLayouts,
   makeLayout,
   tarOf,
@@ -16,6 +18,7 @@ import {
   withBlob,
 } from "../support/layout.ts";
 import { decorate, loadBytes } from "../support/loading.ts";
+import { rawTar } from "../support/raw-tar.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 const image = makeLayout({ refName: "one" });
@@ -106,6 +109,21 @@ describe("loadArchive, of what is small and says much", () => {
       ),
     ).rejects.toThrow("in 1001 repositories at once");
     expect(await store.head("index.json")).toBeUndefined();
+  });
+
+  it("refuses more than ten thousand links in the place of blobs", async () => {
+    const links = Array.from({ length: 10_001 }, (_, i) => ({
+      name: `blobs/${sha256(Buffer.from(`link ${i}`)).replace(":", "/")}`,
+      type: "2",
+      linkTarget: "elsewhere",
+    }));
+    const loadLinks = (count: number): Promise<Receipt> =>
+      loadBytes(chunksOf(rawTar([...filesOf(image), ...links.slice(0, count)]), 4000), new MemoryStore());
+    expect((await loadLinks(10_000)).images).toHaveLength(1);
+    await expect(loadLinks(10_001)).rejects.toMatchObject({
+      code: "LIMIT_EXCEEDED",
+      message: expect.stringContaining("too many of its blobs are no files") as string,
+    });
   });
 });
 

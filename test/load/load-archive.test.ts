@@ -86,7 +86,7 @@ describe("loadArchive", () => {
     const bytes = gzipSync(await tarOf(layout));
     const { bytes: counted } = await load(bytes);
     const total = [...layout.blobs.values()].reduce((sum, blob) => sum + blob.length, 0);
-    expect(counted).toEqual({ received: bytes.length, written: total, skipped: 0 });
+    expect(counted).toEqual({ received: bytes.length, written: total, present: 0, repaired: 0 });
   });
 
   it("writes nothing when it is loaded again, and asks only for what is there", async () => {
@@ -108,8 +108,11 @@ describe("loadArchive", () => {
   it("replaces a damaged object and reports it", async () => {
     await store.put(blobKey(layout.layers[0] ?? ""), Buffer.from("cut sh"));
     await store.put(blobKey(layout.layers[1] ?? ""), Buffer.from("cut sh"));
-    const { blobs } = await load(await tarOf(layout));
+    const { blobs, totals, bytes } = await load(await tarOf(layout));
     expect(blobs.slice(0, 2).map(({ status }) => status)).toEqual(["repaired", "repaired"]);
+    expect(totals).toMatchObject({ written: 2, present: 0, repaired: 2 });
+    const written = [...layout.blobs.values()].slice(2).reduce((sum, { length }) => sum + length, 0);
+    expect(bytes).toMatchObject({ written, present: 0, repaired: small.length + large.length });
     await expectStored(layout);
   });
 

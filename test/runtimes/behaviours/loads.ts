@@ -17,7 +17,7 @@ export const loads: readonly Behaviour[] = [
       expect(status).toBe(201);
       expect(json).toMatchObject({
         images: [{ repository: "loads/plain", reference: "1.4", digest: layout.digest, status: "created" }],
-        bytes: { skipped: 0 },
+        bytes: { present: 0 },
       });
       await expectImage(trial, "loads/plain", "1.4", layout.digest);
     },

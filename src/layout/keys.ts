@@ -3,24 +3,24 @@
  *
  *     oci-layout                                      written once the store has passed the probe
  *     index.json                                      index of the default repository
- *     blobs/sha256/<64 hex>                           every blob, shared by all repositories
+ *     blobs/<algorithm>/<hex>                         every blob, shared by all repositories
  *     repositories/<name>/_layout/oci-layout
  *     repositories/<name>/_layout/index.json          index of one named repository
  *     intents/<name>/_layout/<id>                     changes of a repository's index that wait to be merged
  *     staging/<id>                                    unfinished work; a lifecycle rule may expire it
  *     staging/<id>.json                               announcement of an upload in parts
  *     staging/<id>.<number>                           one part of an upload; numbers begin at 1
- *     condemned/<64 hex>                              the mark of a blob that a gc is about to delete
+ *     condemned/<algorithm>/<hex>                     the mark of a blob that a gc is about to delete
  *     incoming/…                                      tarballs from other tools; a notification of the bucket starts the load
  *
  * `_layout` cannot be part of a repository's name, so no name collides with a key. Intents lie apart, so that a
  * listing of all repositories does not list their intents.
  */
-import { hexOf, isSha256Digest } from "../oci/descriptor.ts";
+import { type Digest, digestUnder, pathUnder } from "../digest.ts";
 import { defaultRepository } from "../oci/reference.ts";
 
 export const layoutKey = "oci-layout";
-export const blobsPrefix = "blobs/sha256/";
+export const blobsPrefix = "blobs/";
 export const repositoriesPrefix = "repositories/";
 export const stagingPrefix = "staging/";
 export const incomingPrefix = "incoming/";
@@ -29,23 +29,23 @@ export const allIntentsPrefix = "intents/";
 
 const indexSuffix = "/_layout/index.json";
 
-export function blobKey(digest: string): string {
-  return blobsPrefix + hexOf(digest);
+export function blobKey(digest: Digest): string {
+  return pathUnder(blobsPrefix, digest);
 }
 
 /** The digest of the blob under `key`. Undefined if the key is not a blob's key. */
-export function digestOfBlobKey(key: string): string | undefined {
-  return digestAfter(blobsPrefix, key);
+export function digestOfBlobKey(key: string): Digest | undefined {
+  return digestUnder(blobsPrefix, key);
 }
 
 /** The key of a blob's mark. */
-export function markKey(digest: string): string {
-  return condemnedPrefix + hexOf(digest);
+export function markKey(digest: Digest): string {
+  return pathUnder(condemnedPrefix, digest);
 }
 
 /** The digest of the blob whose mark is under `key`. Undefined if the key is not a mark's key. */
-export function digestOfMarkKey(key: string): string | undefined {
-  return digestAfter(condemnedPrefix, key);
+export function digestOfMarkKey(key: string): Digest | undefined {
+  return digestUnder(condemnedPrefix, key);
 }
 
 export function indexKey(repository: string): string {
@@ -81,9 +81,4 @@ export function repositoryOfIndexKey(key: string): string | undefined {
   return key.startsWith(repositoriesPrefix) && key.endsWith(indexSuffix)
     ? key.slice(repositoriesPrefix.length, -indexSuffix.length)
     : undefined;
-}
-
-function digestAfter(prefix: string, key: string): string | undefined {
-  const digest = `sha256:${key.slice(prefix.length)}`;
-  return key.startsWith(prefix) && isSha256Digest(digest) ? digest : undefined;
 }

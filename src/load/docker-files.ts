@@ -5,6 +5,7 @@
  */
 import { folderOf, resolvePath } from "../archive/entry-path.ts";
 import type { ArchiveEntry } from "../archive/read-archive.ts";
+import type { Digest } from "../digest.ts";
 import { StowageError, limitExceeded, quote } from "../errors.ts";
 import { digestInName, isLegacyName, isPartName } from "../oci/docker-manifest.ts";
 import { collectBytes, isSameAs } from "../streams/collect-bytes.ts";
@@ -20,7 +21,7 @@ const maxLinks = 40;
 export const maxFirstBytes = 4;
 
 export interface DockerFile {
-  readonly digest: string;
+  readonly digest: Digest;
   /** The first four bytes, or all of a shorter file. */
   readonly firstBytes: Uint8Array;
 }

@@ -4,6 +4,7 @@
  */
 import { isZstd } from "../archive/decompress-zstd.ts";
 import { isGzip } from "../archive/decompress.ts";
+import { type Digest, digestOf } from "../digest.ts";
 import { limitExceeded, quote, StowageError } from "../errors.ts";
 import { getBlob, headBlob, readSmallBlob } from "../layout/blobs.ts";
 import { type Limits, maxNamed } from "../limits.ts";
@@ -14,7 +15,6 @@ import { describeJson } from "../oci/json.ts";
 import { ociManifestType, serializeManifest } from "../oci/manifest.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { concurrently } from "../streams/concurrently.ts";
-import { digestOf } from "../streams/verify-bytes.ts";
 import { containerdNameAnnotation } from "./archive-name.ts";
 import { type DockerFiles, maxFirstBytes } from "./docker-files.ts";
 import type { Load } from "./load.ts";
@@ -47,7 +47,7 @@ class ImageMaker {
   readonly #load: Load;
   readonly #files: DockerFiles;
   /** By the digest of a config: images can share a config. */
-  readonly #diffIds = new Map<string, readonly string[]>();
+  readonly #diffIds = new Map<Digest, readonly string[]>();
   /** By path: images can share layers. */
   readonly #layers = new Map<string, Descriptor>();
 
@@ -119,7 +119,7 @@ class ImageMaker {
 }
 
 interface FoundBlob {
-  readonly digest: string;
+  readonly digest: Digest;
   readonly size: number;
   /** Undefined for a blob of the store. */
   readonly firstBytes: Uint8Array | undefined;
@@ -170,7 +170,7 @@ function checkBytes(problem: string, found: number, { maxManifestBytes }: Limits
   throw limitExceeded(`${problem} ${found} bytes`, { limit: "maxManifestBytes", found, expected: maxManifestBytes });
 }
 
-function missingPart(path: string, digest: string | undefined): StowageError {
+function missingPart(path: string, digest: Digest | undefined): StowageError {
   const where =
     digest === undefined ? "which is not in the archive" : "which is neither in the archive nor in the store";
   return new StowageError(

@@ -1,4 +1,5 @@
 /** An entry of a repository's index: a descriptor, whose annotations hold its tag and its subject. */
+import { type Digest, isDigest } from "../digest.ts";
 import type { Descriptor } from "./descriptor.ts";
 
 /** The annotation of an index entry that holds its tag (image specification, "Pre-Defined Annotation Keys"). */
@@ -15,6 +16,7 @@ export function tagOf(entry: Descriptor): string | undefined {
 }
 
 /** The digest of an index entry's subject. */
-export function subjectOf(entry: Descriptor): string | undefined {
-  return entry.annotations?.[subjectAnnotation];
+export function subjectOf(entry: Descriptor): Digest | undefined {
+  const subject = entry.annotations?.[subjectAnnotation];
+  return isDigest(subject) ? subject : undefined;
 }

@@ -6,6 +6,7 @@
  */
 export type { Access, AccessRules, Action, Grant, Token } from "./auth/access.ts";
 export type { Clock } from "./clock.ts";
+export { type Digest, isDigest } from "./digest.ts";
 export { type ErrorCode, type OciErrorCode, type OwnErrorCode, StowageError } from "./errors.ts";
 export type { StowageErrorOptions } from "./errors.ts";
 export { type GarbageOptions, collectGarbage } from "./gc/collect-garbage.ts";

@@ -22,7 +22,7 @@ const floors: readonly (readonly string[])[] = [
   ["auth"],
   ["oci"],
   ["streams"],
-  ["clock.ts", "limits.ts", "loopback.ts", "errors.ts"],
+  ["clock.ts", "digest.ts", "limits.ts", "loopback.ts", "errors.ts"],
 ];
 
 /** Capabilities see a store only as an `ObjectStore`, never one of its kinds. */

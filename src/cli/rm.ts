@@ -1,7 +1,7 @@
 /** `stowage rm`: removes tags, and images by their digest, from a store or through a running service. */
 import { parseArgs } from "node:util";
+import { type Digest, isDigest } from "../digest.ts";
 import { isTransient, messageOf, StowageError } from "../errors.ts";
-import { isSha256Digest } from "../oci/descriptor.ts";
 import { formatReference, parseName } from "../oci/reference.ts";
 import { deleteImage, emptyRepository } from "../registry/delete-image.ts";
 import type { ManifestName } from "../registry/find-manifest.ts";
@@ -89,9 +89,9 @@ function readImage(text: string): Named {
   return reference === undefined ? { repository } : { repository, reference };
 }
 
-function describe({ repository, reference }: ManifestName, digest: string | undefined): string {
+function describe({ repository, reference }: ManifestName, digest: Digest | undefined): string {
   const name = formatReference(repository, reference);
-  if (isSha256Digest(reference)) return `Removed ${name} with all its tags\n`;
+  if (isDigest(reference)) return `Removed ${name} with all its tags\n`;
   return digest === undefined ? `Removed ${name}\n` : `Removed ${name} (${digest})\n`;
 }
 
@@ -107,7 +107,7 @@ function isAboutImage(error: unknown): boolean {
 /** A store, in this process, or a running service. */
 interface RemoveTarget {
   /** Removes a tag, or an image with all its tags by its digest. Returns the digest, if it is known. */
-  remove(image: ManifestName): Promise<string | undefined>;
+  remove(image: ManifestName): Promise<Digest | undefined>;
   /** Removes all images of a repository and returns their number. A service has no route for that. */
   empty?(repository: string): Promise<number>;
 }
@@ -145,7 +145,7 @@ function serviceTarget(url: string, { env, signal }: CommandIo): RemoveTarget {
       if (status >= 300) throw service.refused(answer);
       if (status !== 202) throw service.failed(`it answered ${status}, expected 202: is this a Stowage?`);
       const digest = headers["docker-content-digest"];
-      return typeof digest === "string" ? digest : undefined;
+      return isDigest(digest) ? digest : undefined;
     },
   };
 }

@@ -1,5 +1,6 @@
 /** The two lists of images in an exported tarball: `index.json` of the image layout, and `manifest.json` of Docker. */
-import { hexOf, platformOf } from "../oci/descriptor.ts";
+import { type Digest, pathUnder } from "../digest.ts";
+import { platformOf } from "../oci/descriptor.ts";
 import { refNameAnnotation } from "../oci/index-entry.ts";
 import { ociIndexType } from "../oci/manifest.ts";
 import { type ImageName, containerdNameAnnotation, formatName, nameForEngines } from "../oci/reference.ts";
@@ -12,10 +13,10 @@ export interface ArchiveRoot extends ManifestIdentity {
 }
 
 /** The manifests of the archive, by digest. */
-export type Manifests = ReadonlyMap<string, ListedManifest>;
+export type Manifests = ReadonlyMap<Digest, ListedManifest>;
 
-export function blobPath(digest: string): string {
-  return `blobs/sha256/${hexOf(digest)}`;
+export function blobPath(digest: Digest): string {
+  return pathUnder("blobs/", digest);
 }
 
 /** `index.json` (image specification, "Image Layout"). Engines read the name that containerd writes, and others the tag. */
@@ -76,10 +77,10 @@ interface Runnable {
 }
 
 /** The manifests below a root that an engine can run, each once. Attestations and charts are not among them. */
-function runnableIn(root: string, manifests: Manifests): readonly Runnable[] {
+function runnableIn(root: Digest, manifests: Manifests): readonly Runnable[] {
   const found = new Map<string, Runnable>();
   const seen = new Set<string>();
-  const visit = (digest: string, platform: string | undefined): void => {
+  const visit = (digest: Digest, platform: string | undefined): void => {
     const manifest = manifests.get(digest);
     if (manifest === undefined || seen.has(digest)) return;
     seen.add(digest);

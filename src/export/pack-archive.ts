@@ -1,4 +1,5 @@
 /** Packs the files of a plan into a tarball. Its bytes depend on the plan alone. */
+import type { Digest } from "../digest.ts";
 import { type Pack, pack as openPack } from "tar-stream";
 import { messageOf, StowageError } from "../errors.ts";
 import { type ExpectedBytes, VerifiedBytes } from "../streams/verify-bytes.ts";
@@ -74,6 +75,6 @@ function explainDamage(error: unknown): never {
     : error;
 }
 
-function lost(digest: string): StowageError {
+function lost(digest: Digest): StowageError {
   return new StowageError("STORE_DAMAGED", `Cannot pack blob "${digest}": an image needs it, and the store lost it`);
 }

@@ -1,5 +1,6 @@
 /** Decides which files a tarball of images has. No blob is read: its manifests tell the tarball's length and ETag. */
 import { createHash } from "node:crypto";
+import type { Digest } from "../digest.ts";
 import { DescriptorList } from "../layout/descriptor-list.ts";
 import { type ListedManifest, listClosure } from "../layout/list-closure.ts";
 import { ociLayoutJson } from "../oci/manifest.ts";
@@ -63,9 +64,9 @@ export async function planExport(
   images: readonly WantedImage[],
   { platforms = [], referrers = false, signal = AbortSignal.any([]) }: PlanOptions,
 ): Promise<ExportPlan> {
-  const manifests = new Map<string, ListedManifest>();
+  const manifests = new Map<Digest, ListedManifest>();
   const found: ArchiveRoot[] = [];
-  const seen = new Set<string>();
+  const seen = new Set<Digest>();
   const blobs: RepositoryBlobs[] = [];
   for (const repository of new Set(images.map((image) => image.repository))) {
     const roots = images.filter((image) => image.repository === repository);
@@ -104,7 +105,7 @@ function measure(texts: readonly TextFile[], groups: readonly RepositoryBlobs[])
 }
 
 /** The blobs that no earlier repository has. Manifests come first: a reader then knows early which blobs it needs. */
-function blobsOf(manifests: Manifests, seen: Set<string>): DescriptorList {
+function blobsOf(manifests: Manifests, seen: Set<Digest>): DescriptorList {
   const all = [...manifests.values(), ...Array.from(manifests.values(), ({ blobs }) => [...blobs]).flat()];
   const unseen = all.filter(({ digest }) => !seen.has(digest) && seen.add(digest));
   return new DescriptorList(unseen.map(({ digest, size }) => ({ mediaType: "", digest, size })));

@@ -4,6 +4,7 @@
  * safe. A run also deletes the intents of killed writers. It does not touch `staging/`: a store does not tell the age of its
  * objects, so a lifecycle rule of the bucket deletes them.
  */
+import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { listBlobs } from "../layout/blobs.ts";
 import { listMarks, maxMarks, minGraceMs } from "../layout/condemned.ts";
@@ -95,7 +96,7 @@ export function checkGrace(graceMs: number): void {
 }
 
 interface Findings {
-  readonly marks: ReadonlyMap<string, string>;
+  readonly marks: ReadonlyMap<Digest, string>;
   readonly needed: Needed;
   readonly tally: Tally;
   readonly signal: AbortSignal | undefined;
@@ -106,7 +107,7 @@ async function findCandidates(store: ObjectStore, { marks, needed, tally, signal
   const candidates: Candidate[] = [];
   const unseen = new Map(marks);
   let room = maxMarks - marks.size;
-  const add = (digest: string, size: number): void => {
+  const add = (digest: Digest, size: number): void => {
     const orphanIn = needed.orphans.get(digest);
     const isNeeded = orphanIn === undefined && needed.digests.has(digest);
     const etag = marks.get(digest);

@@ -1,6 +1,6 @@
 /** Keeps millions of digests in little memory: only the first 48 bits of each. These bits are as good as random. */
+import { type Digest, hexOf } from "../digest.ts";
 import { limitExceeded } from "../errors.ts";
-import { hexOf } from "../oci/descriptor.ts";
 
 /** A digest takes at most 32 bytes of memory, and 48 bytes while the table grows. */
 const maxDigests = 4_000_000;
@@ -18,7 +18,7 @@ export class DigestSet {
   #size = 0;
 
   /** Throws `LIMIT_EXCEEDED` if there are too many. */
-  add(digest: string): void {
+  add(digest: Digest): void {
     const start = startOf(digest);
     const slot = slotOf(start, this.#slots);
     if (this.#slots[slot] === start) return;
@@ -28,14 +28,14 @@ export class DigestSet {
     if (2 * this.#size > this.#slots.length) this.#slots = grown(this.#slots);
   }
 
-  has(digest: string): boolean {
+  has(digest: Digest): boolean {
     const start = startOf(digest);
     return this.#slots[slotOf(start, this.#slots)] === start;
   }
 }
 
 /** The first 48 bits of a digest, plus 1: the result is never 0, which is an empty slot. */
-function startOf(digest: string): number {
+function startOf(digest: Digest): number {
   return 1 + Number.parseInt(hexOf(digest).slice(0, hexDigits), 16);
 }
 

@@ -4,6 +4,7 @@
  * A referrer without a tag, such as a signature, is only useful with its subject. It is an orphan if nothing leads to its
  * subject. The blobs of an orphan are needed as long as an index lists the orphan: a published image is always whole.
  */
+import type { Digest } from "../digest.ts";
 import { type ErrorCode, limitExceeded, messageOf, StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import { listRepositories } from "../layout/list-repositories.ts";
@@ -81,7 +82,7 @@ async function visitAllManifests(
   walk: ManifestWalk,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  let batch: string[] = [];
+  let batch: Digest[] = [];
   for await (const { digest, size } of listBlobs(store, { signal })) {
     if (size > limits.maxManifestBytes || walk.needed.has(digest)) continue;
     batch.push(digest);
@@ -96,7 +97,7 @@ async function visitAllManifests(
 interface Referrer {
   readonly repository: string;
   readonly entry: Descriptor;
-  readonly subject: string;
+  readonly subject: Digest;
 }
 
 function referrersIn(entry: Descriptor, repository: string): Referrer[] {
@@ -104,7 +105,7 @@ function referrersIn(entry: Descriptor, repository: string): Referrer[] {
   return subject === undefined ? [] : [{ repository, entry: knownFields(entry), subject }];
 }
 
-function subjectIn(entry: Descriptor): string | undefined {
+function subjectIn(entry: Descriptor): Digest | undefined {
   return tagOf(entry) === undefined ? subjectOf(entry) : undefined;
 }
 
@@ -120,8 +121,8 @@ async function visitReferrers(referrers: readonly Referrer[], walk: ManifestWalk
   );
 }
 
-function repositoriesByDigest(referrers: readonly Referrer[]): Map<string, string[]> {
-  const byDigest = new Map<string, string[]>();
+function repositoriesByDigest(referrers: readonly Referrer[]): Map<Digest, string[]> {
+  const byDigest = new Map<Digest, string[]>();
   for (const { repository, entry } of referrers) {
     byDigest.set(entry.digest, [...(byDigest.get(entry.digest) ?? []), repository]);
   }
@@ -140,14 +141,14 @@ export class ManifestWalk {
   /** All manifests that were visited, and their blobs. */
   readonly needed = new DigestSet();
   /** By the digest of a manifest: why its needs are not known. */
-  readonly damaged = new Map<string, StowageError>();
+  readonly damaged = new Map<Digest, StowageError>();
   readonly #layout: Layout;
   readonly #signal: AbortSignal | undefined;
   /**
    * By the digest of a manifest: does the store have it? Not a `DigestSet`: its rare mistakes could hide a manifest that was
    * not read.
    */
-  readonly #seen = new Map<string, boolean>();
+  readonly #seen = new Map<Digest, boolean>();
 
   constructor(layout: Layout, signal: AbortSignal | undefined) {
     this.#layout = layout;
@@ -166,7 +167,7 @@ export class ManifestWalk {
   }
 
   /** Visits each blob that is a manifest, as if an index named it. */
-  async visitManifestsAmong(digests: readonly string[]): Promise<void> {
+  async visitManifestsAmong(digests: readonly Digest[]): Promise<void> {
     await concurrently(digests, maxConcurrentReads, async (digest) => {
       if (this.#seen.has(digest)) return;
       const bytes = await this.#readBytes(digest);
@@ -206,7 +207,7 @@ export class ManifestWalk {
   }
 
   /** Returns undefined if the manifest is missing or damaged. */
-  async #readBytes(digest: string): Promise<Uint8Array | undefined> {
+  async #readBytes(digest: Digest): Promise<Uint8Array | undefined> {
     const { store, limits } = this.#layout;
     try {
       return await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal: this.#signal });
@@ -217,13 +218,13 @@ export class ManifestWalk {
     }
   }
 
-  #note(digest: string, reason: string, cause?: unknown): void {
+  #note(digest: Digest, reason: string, cause?: unknown): void {
     const message = `Cannot tell what manifest "${digest}" needs: ${reason}`;
     this.damaged.set(digest, new StowageError("STORE_DAMAGED", message, { cause, detail: { digest } }));
   }
 }
 
-function isManifest(bytes: Uint8Array, digest: string): boolean {
+function isManifest(bytes: Uint8Array, digest: Digest): boolean {
   try {
     parseManifest(bytes, digest);
     return true;

@@ -1,4 +1,5 @@
 /** Carries out the sentence on one blob: it is condemned, deleted, or let go. */
+import type { Digest } from "../digest.ts";
 import { type ErrorCode, StowageError } from "../errors.ts";
 import { commitSet } from "../layout/commit-set.ts";
 import {
@@ -15,7 +16,7 @@ import type { Layout } from "../layout/layout.ts";
 import type { Tally } from "./tally.ts";
 
 export interface Candidate {
-  readonly digest: string;
+  readonly digest: Digest;
   /** Length in bytes, 0 if there is no such blob. */
   readonly size: number;
   /** The ETag of the blob's mark. The marks were listed before the needed blobs were found. */
@@ -125,7 +126,7 @@ export class Sentence {
   }
 
   /** Sends one request, and only within `promptMs`: later a load may have taken over the mark. */
-  async #deleteBlob(digest: string, began: number): Promise<boolean> {
+  async #deleteBlob(digest: Digest, began: number): Promise<boolean> {
     const { store, clock } = this.#layout;
     if (this.#run.isDryRun) return true;
     if (clock.now() - began > promptMs) return false;
@@ -133,7 +134,7 @@ export class Sentence {
   }
 
   /** If the mark stays, another run deletes it. */
-  async #deleteMark(digest: string, began: number): Promise<void> {
+  async #deleteMark(digest: Digest, began: number): Promise<void> {
     const { store, clock } = this.#layout;
     if (this.#run.isDryRun || clock.now() - began > promptMs) return;
     await deleteMark(store, digest);
@@ -143,7 +144,7 @@ export class Sentence {
    * Removes an orphan from its indexes, within `promptMs`: later a load may have taken over the mark and published the orphan
    * again.
    */
-  async #untie(digest: string, { repositories, began }: Untying): Promise<boolean> {
+  async #untie(digest: Digest, { repositories, began }: Untying): Promise<boolean> {
     if (this.#run.isDryRun) return true;
     const { clock } = this.#layout;
     const changes = [{ op: "remove", digest }] as const;

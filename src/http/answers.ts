@@ -9,6 +9,7 @@
  * A request waits ten seconds for its turn. Meanwhile clients that read too slowly are cut off.
  */
 import type { Context } from "hono";
+import type { Digest } from "../digest.ts";
 import type { Layout } from "../layout/layout.ts";
 import { type ByteRange, defaultMaxOpenBodies } from "../storage/object-store.ts";
 import { smallObjectBytes } from "../storage/read-small-object.ts";
@@ -80,7 +81,7 @@ export class Answers {
   }
 
   /** Opens a blob, or a range of it. Undefined if there is no such blob. Throws `TOOMANYREQUESTS`. */
-  async openBlob(c: Context, digest: string, range?: ByteRange): Promise<OpenBlob | undefined> {
+  async openBlob(c: Context, digest: Digest, range?: ByteRange): Promise<OpenBlob | undefined> {
     const release = await this.#blobs.acquire(1, waitingTurnOf(c));
     try {
       const bytes = await BlobBytes.open(this.#readerFor(c), digest, { range });

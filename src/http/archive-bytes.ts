@@ -1,4 +1,5 @@
 /** The bytes of a tarball for a client. While others wait for a connection to the store, a slow reader gives its own back. */
+import type { Digest } from "../digest.ts";
 import type { OpenBlob } from "../export/pack-archive.ts";
 import type { AnswerSource } from "./answer-stream.ts";
 import { BlobBytes, type BlobReader } from "./blob-bytes.ts";
@@ -29,7 +30,7 @@ export class ArchiveBytes implements AnswerSource {
     return this.#chunks.return(undefined);
   }
 
-  async #open(digest: string): Promise<AsyncIterable<Uint8Array> | undefined> {
+  async #open(digest: Digest): Promise<AsyncIterable<Uint8Array> | undefined> {
     const blob = await BlobBytes.open(this.#reader, digest, { hasBegun: true });
     return blob && this.#read(blob);
   }

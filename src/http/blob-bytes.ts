@@ -2,6 +2,7 @@
  * The bytes of a blob for a client. While others wait for a connection to the store, a slow reader gives its connection
  * back. When the client reads on, the rest of the blob is requested again.
  */
+import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { getBlob } from "../layout/blobs.ts";
 import type { ByteRange, ObjectStore, StoredObject } from "../storage/object-store.ts";
@@ -39,7 +40,7 @@ export class BlobBytes implements AnswerSource {
   /** Bytes of the whole blob. */
   readonly size: number;
   readonly #reader: BlobReader;
-  readonly #digest: string;
+  readonly #digest: Digest;
   readonly #etag: string;
   readonly #end: number;
   #position: number;
@@ -50,7 +51,7 @@ export class BlobBytes implements AnswerSource {
   /** Before this byte, other requests do not get the connection. */
   #turnEnd: number;
 
-  constructor(reader: BlobReader, digest: string, range: ByteRange | undefined, connection: Connection) {
+  constructor(reader: BlobReader, digest: Digest, range: ByteRange | undefined, connection: Connection) {
     const { size, etag } = connection.object;
     this.size = size;
     this.#reader = reader;
@@ -69,7 +70,7 @@ export class BlobBytes implements AnswerSource {
    */
   static async open(
     reader: BlobReader,
-    digest: string,
+    digest: Digest,
     { range, hasBegun = false }: { readonly range?: ByteRange | undefined; readonly hasBegun?: boolean } = {},
   ): Promise<BlobBytes | undefined> {
     const connection = await connect(reader, digest, range, hasBegun ? maxResumeMs : maxTurnWaitMs);
@@ -144,7 +145,7 @@ export class BlobBytes implements AnswerSource {
 
 async function connect(
   { store, connections, caller, signal }: BlobReader,
-  digest: string,
+  digest: Digest,
   range: ByteRange | undefined,
   maxWaitMs: number,
 ): Promise<Connection | undefined> {

@@ -1,8 +1,8 @@
 /** `GET` and `HEAD /v2/<name>/blobs/<digest>`, whole or a range (distribution specification, "Pulling blobs"). */
 import type { Context } from "hono";
+import { type Digest, digestForm, isDigest, isOtherDigest } from "../digest.ts";
 import { quote, StowageError } from "../errors.ts";
 import { headBlob, presignBlob } from "../layout/blobs.ts";
-import { isDigest, isSha256Digest } from "../oci/descriptor.ts";
 import type { ByteRange, ObjectInfo } from "../storage/object-store.ts";
 import type { OpenBlob } from "./answers.ts";
 import { contentHeaders, isFresh, notModified, parseRange, rangeHeader } from "./conditions.ts";
@@ -27,7 +27,7 @@ export function blobRoutes(service: Service): Route[] {
 }
 
 /** Answers a request that depends on the size of the blob: without bytes, with a range of them, or with a redirect. */
-async function answerConditions(c: Context, digest: string, service: Service): Promise<Response> {
+async function answerConditions(c: Context, digest: Digest, service: Service): Promise<Response> {
   const info = await headBlob(service.layout.store, digest, { signal: c.req.raw.signal });
   if (info === undefined) throw unknownBlob(digest);
   if (isFresh(c.req.header("If-None-Match"), digest)) return notModified(digest);
@@ -46,17 +46,17 @@ function hasConditions(c: Context): boolean {
   return c.req.header("If-None-Match") !== undefined || c.req.header("Range") !== undefined;
 }
 
-async function openBlob(c: Context, digest: string, { answers }: Service, range?: ByteRange): Promise<OpenBlob> {
+async function openBlob(c: Context, digest: Digest, { answers }: Service, range?: ByteRange): Promise<OpenBlob> {
   const blob = await answers.openBlob(c, digest, range);
   if (blob === undefined) throw unknownBlob(digest);
   return blob;
 }
 
-function whole(digest: string, { size, body }: OpenBlob): Response {
+function whole(digest: Digest, { size, body }: OpenBlob): Response {
   return new Response(body, { headers: blobHeaders(digest, size) });
 }
 
-function part(digest: string, { size, body }: OpenBlob, { start, end }: ByteRange): Response {
+function part(digest: Digest, { size, body }: OpenBlob, { start, end }: ByteRange): Response {
   return new Response(body, {
     status: 206,
     headers: { ...blobHeaders(digest, end - start + 1), "Content-Range": `bytes ${start}-${end}/${size}` },
@@ -68,7 +68,7 @@ function rangeNotSatisfiable(found = "", { size }: ObjectInfo): Response {
   return errorResponse(new StowageError("RANGE_INVALID", message), { headers: { "Content-Range": `bytes */${size}` } });
 }
 
-function blobHeaders(digest: string, length: number): Record<string, string> {
+function blobHeaders(digest: Digest, length: number): Record<string, string> {
   return {
     ...contentHeaders(digest, length),
     "Content-Type": "application/octet-stream",
@@ -76,16 +76,13 @@ function blobHeaders(digest: string, length: number): Record<string, string> {
   };
 }
 
-function checkBlobDigest(text: string): string {
-  if (isSha256Digest(text)) return text;
-  if (isDigest(text) && !text.startsWith("sha256:")) {
-    throw new StowageError("UNSUPPORTED", `Cannot find blob ${quote(text)}: blobs are stored by sha256 alone`);
-  }
-  const expected = 'expected "sha256:" and 64 lower-case hex digits';
-  throw new StowageError("DIGEST_INVALID", `Cannot find a blob by ${quote(text)}: ${expected}`);
+function checkBlobDigest(text: string): Digest {
+  if (isDigest(text)) return text;
+  const code = isOtherDigest(text) ? "UNSUPPORTED" : "DIGEST_INVALID";
+  throw new StowageError(code, `Cannot find blob ${quote(text)}: expected ${digestForm}`);
 }
 
-function unknownBlob(digest: string): StowageError {
+function unknownBlob(digest: Digest): StowageError {
   return new StowageError("BLOB_UNKNOWN", `Cannot find blob "${digest}"`, { detail: { digest } });
 }
 
@@ -107,7 +104,7 @@ function mayRedirect({ layout, redirectBlobs, maxResponseBytes }: Service): bool
  * A redirect to the bucket (a 307, distribution specification, "Pulling blobs"). It is for blobs that are too large for
  * the platform, and by the settings for all blobs except small ones. Undefined if the service sends the blob itself.
  */
-async function redirectBlob(digest: string, size: number, service: Service): Promise<Response | undefined> {
+async function redirectBlob(digest: Digest, size: number, service: Service): Promise<Response | undefined> {
   const isWanted = (service.redirectBlobs && size > minRedirectBytes) || !fitsAnswer(size, service);
   const url = isWanted ? await presignBlob(service.layout.store, digest, { seconds: urlSeconds }) : undefined;
   if (url === undefined) return undefined;
@@ -118,7 +115,7 @@ async function redirectBlob(digest: string, size: number, service: Service): Pro
 }
 
 /** Throws `UNSUPPORTED` if the platform would cut off an answer of this size. */
-function checkAnswerSize(digest: string, size: number, service: Service): void {
+function checkAnswerSize(digest: Digest, size: number, service: Service): void {
   if (fitsAnswer(size, service)) return;
   const { maxResponseBytes } = service;
   throw new StowageError(

@@ -1,16 +1,16 @@
 /** Conditions, ranges and lengths in the headers of a request (RFC 9110). The ETag of a content is its digest. */
 import type { Context } from "hono";
+import { type Digest, isDigest } from "../digest.ts";
 import { quote, StowageError } from "../errors.ts";
-import { isSha256Digest } from "../oci/descriptor.ts";
 import type { Expectation } from "../oci/index-change.ts";
 import type { ByteRange } from "../storage/object-store.ts";
 
 /** Does the client already have this content? */
-export function isFresh(ifNoneMatch: string | undefined, digest: string): boolean {
+export function isFresh(ifNoneMatch: string | undefined, expected: string): boolean {
   if (ifNoneMatch === undefined) return false;
   return ifNoneMatch.split(",").some((tag) => {
     const etag = tag.trim().replace(/^W\//, "");
-    return etag === "*" || etag === `"${digest}"`;
+    return etag === "*" || etag === `"${expected}"`;
   });
 }
 
@@ -23,7 +23,7 @@ export function expectationOf(c: Context): Expectation | undefined {
   if (match === undefined && noneMatch === undefined) return undefined;
   if (match === undefined && noneMatch?.trim() === "*") return "absent";
   const [, digest = ""] = /^"(.*)"$/.exec(match?.trim() ?? "") ?? [];
-  if (noneMatch === undefined && isSha256Digest(digest)) return { digest };
+  if (noneMatch === undefined && isDigest(digest)) return { digest };
   const found = [
     ...(match === undefined ? [] : [`If-Match: ${match}`]),
     ...(noneMatch === undefined ? [] : [`If-None-Match: ${noneMatch}`]),
@@ -33,7 +33,7 @@ export function expectationOf(c: Context): Expectation | undefined {
 }
 
 /** The Range of a request. Undefined too if If-Range names other content. */
-export function rangeHeader(c: Context, digest: string): string | undefined {
+export function rangeHeader(c: Context, digest: Digest): string | undefined {
   const ifRange = c.req.header("If-Range");
   return ifRange === undefined || ifRange === `"${digest}"` ? c.req.header("Range") : undefined;
 }
@@ -53,15 +53,15 @@ export function parseRange(header: string | undefined, size: number): ByteRange 
 }
 
 /** The headers of every answer with a manifest or a blob. */
-export function contentHeaders(digest: string, length: number): Record<string, string> {
+export function contentHeaders(digest: Digest, length: number): Record<string, string> {
   return { "Content-Length": String(length), ...digestHeaders(digest) };
 }
 
-export function notModified(digest: string): Response {
+export function notModified(digest: Digest): Response {
   return new Response(null, { status: 304, headers: digestHeaders(digest) });
 }
 
-function digestHeaders(digest: string): Record<string, string> {
+function digestHeaders(digest: Digest): Record<string, string> {
   return { "Docker-Content-Digest": digest, ETag: `"${digest}"` };
 }
 

@@ -1,6 +1,6 @@
 /** `POST /v1/blobs/missing`: which of these blobs the store lacks, and how large a tarball may be sent in one request. */
+import { type Digest, digestForm, isDigest } from "../digest.ts";
 import { limitExceeded, StowageError } from "../errors.ts";
-import { isSha256Digest } from "../oci/descriptor.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import { findMissingBlobs } from "../uploads/find-missing-blobs.ts";
 import { turnOf } from "./authentication.ts";
@@ -35,19 +35,13 @@ export function missingRoutes(service: Service): Route[] {
   ];
 }
 
-function parseDigests({ digests }: JsonObject): readonly string[] {
-  if (!Array.isArray(digests) || !digests.every(isDigestText)) {
-    const found = Array.isArray(digests)
-      ? describeJson(digests.find((it) => !isDigestText(it)))
-      : describeJson(digests);
-    const expected = 'expected a list of strings, "sha256:" and 64 lower-case hex digits each';
+function parseDigests({ digests }: JsonObject): readonly Digest[] {
+  if (!Array.isArray(digests) || !digests.every(isDigest)) {
+    const found = Array.isArray(digests) ? describeJson(digests.find((it) => !isDigest(it))) : describeJson(digests);
+    const expected = `expected a list of digests, ${digestForm} each`;
     throw new StowageError("INPUT_INVALID", `Cannot use the digests: found ${found}, ${expected}`);
   }
   if (digests.length <= maxDigests) return digests;
   const found = digests.length;
   throw limitExceeded(`Cannot look for ${found} blobs at once`, { found, expected: maxDigests });
-}
-
-function isDigestText(value: unknown): value is string {
-  return typeof value === "string" && isSha256Digest(value);
 }

@@ -1,7 +1,7 @@
 /** `GET /v2/<name>/referrers/<digest>` (distribution specification, "Listing Referrers"). */
 import type { Context } from "hono";
+import { digestForm, isDigest, isOtherDigest } from "../digest.ts";
 import { quote, StowageError } from "../errors.ts";
-import { isDigest, isSha256Digest } from "../oci/descriptor.ts";
 import { ociIndexType } from "../oci/manifest.ts";
 import { type ReferrersPage, listReferrers } from "../registry/list-referrers.ts";
 import type { TextAnswer } from "./answers.ts";
@@ -36,9 +36,8 @@ export function referrerRoutes({ layout, answers }: Service): Route[] {
 
 /** A digest of another algorithm is valid too. It has no referrers. */
 function checkDigest(text: string): void {
-  if (isSha256Digest(text) || (isDigest(text) && !text.startsWith("sha256:"))) return;
-  const expected = 'expected "sha256:" and 64 lower-case hex digits';
-  throw new StowageError("DIGEST_INVALID", `Cannot list referrers of ${quote(text)}: ${expected}`);
+  if (isDigest(text) || isOtherDigest(text)) return;
+  throw new StowageError("DIGEST_INVALID", `Cannot list referrers of ${quote(text)}: expected ${digestForm}`);
 }
 
 /**

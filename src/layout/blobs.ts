@@ -1,5 +1,5 @@
 /** Blobs by their digests. */
-import { createHash } from "node:crypto";
+import { type Digest, Digester, algorithmOf } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import type {
   CallOptions,
@@ -14,7 +14,7 @@ import { blobKey, blobsPrefix, digestOfBlobKey } from "./keys.ts";
 
 export async function headBlob(
   store: StoreReader,
-  digest: string,
+  digest: Digest,
   options?: CallOptions,
 ): Promise<ObjectInfo | undefined> {
   return store.head(blobKey(digest), options);
@@ -22,7 +22,7 @@ export async function headBlob(
 
 export async function getBlob(
   store: StoreReader,
-  digest: string,
+  digest: Digest,
   options?: GetOptions,
 ): Promise<StoredObject | undefined> {
   return store.get(blobKey(digest), options);
@@ -30,7 +30,7 @@ export async function getBlob(
 
 /** A blob as a listing shows it. */
 export interface ListedBlob {
-  readonly digest: string;
+  readonly digest: Digest;
   /** Length in bytes. */
   readonly size: number;
 }
@@ -49,7 +49,7 @@ export async function* listBlobs(store: ObjectStore, options?: CallOptions): Asy
  */
 export async function presignBlob(
   { presigner }: ObjectStore,
-  digest: string,
+  digest: Digest,
   options: { readonly seconds: number },
 ): Promise<string | undefined> {
   return presigner?.presignGet(blobKey(digest), options);
@@ -61,12 +61,12 @@ export async function presignBlob(
  */
 export async function readSmallBlob(
   store: StoreReader,
-  digest: string,
+  digest: Digest,
   options: ReadSmallOptions,
 ): Promise<Uint8Array | undefined> {
   const object = await readSmallObject(store, blobKey(digest), options);
   if (object === undefined) return undefined;
-  const found = `sha256:${createHash("sha256").update(object.bytes).digest("hex")}`; // takes microseconds for a manifest
+  const found = new Digester(algorithmOf(digest)).update(object.bytes).digest(); // takes microseconds for a manifest
   if (found === digest) return object.bytes;
   throw new StowageError(
     "STORE_DAMAGED",

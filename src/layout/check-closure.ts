@@ -3,6 +3,7 @@
  * is in the store with the right sizes. Blobs from earlier loads count too. An index may be sparse: it may lack the manifests
  * of some platforms, but not of all.
  */
+import type { Digest } from "../digest.ts";
 import { type ErrorCode, limitExceeded, StowageError } from "../errors.ts";
 import { maxListed, maxNamed } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
@@ -21,17 +22,17 @@ export type { ClosureOptions, KnownBlobs };
 export interface Closure {
   readonly roots: readonly ClosedRoot[];
   /** The digests of all manifests that were found. */
-  readonly manifests: ReadonlySet<string>;
+  readonly manifests: ReadonlySet<Digest>;
   /** The manifests with a subject. */
   readonly referrers: NotedParts<Referrer>;
   /** By the digest of each config in `ClosureOptions.configs`: the digest of the first root that leads to the config. */
-  readonly rootOfConfig: ReadonlyMap<string, string | undefined>;
+  readonly rootOfConfig: ReadonlyMap<Digest, Digest | undefined>;
 }
 
 /** A root whose closure is in the store. `mediaType` is that of the manifest's bytes, even if the descriptor has another. */
 export interface ClosedRoot extends Descriptor {
   /** The digest of the root's subject. If the root is a signature, for example, this is the signed image. */
-  readonly subject: string | undefined;
+  readonly subject: Digest | undefined;
   /** True if another root, an index, leads to this root. ORAS, for example, lists a platform's manifest beside the index. */
   readonly isPart: boolean;
   /**
@@ -48,11 +49,11 @@ export interface ClosedRoot extends Descriptor {
  */
 export interface Referrer {
   readonly mediaType: string;
-  readonly digest: string;
+  readonly digest: Digest;
   readonly size: number;
   readonly artifactType: string | undefined;
   /** The digest of the manifest that the referrer refers to. */
-  readonly subject: string;
+  readonly subject: Digest;
 }
 
 /**
@@ -110,14 +111,14 @@ class ClosureCheck {
    * By digest; undefined for a manifest that is nowhere. Nested indexes can lead to one manifest on a million paths: it is
    * visited once.
    */
-  readonly #visited = new Map<string, Visited | undefined>();
+  readonly #visited = new Map<Digest, Visited | undefined>();
   /** Digests of the manifests that indexes name. */
-  readonly #parts = new Set<string>();
+  readonly #parts = new Set<Digest>();
   readonly #absent = new NotedParts<Descriptor>("manifests that are nowhere");
   readonly #referrers = new NotedParts<Referrer>("referrers");
-  readonly #rootOfConfig: Map<string, string | undefined>;
+  readonly #rootOfConfig: Map<Digest, Digest | undefined>;
   /** The digest of the root that is being checked. */
-  #root = "";
+  #root: Digest | undefined;
 
   constructor(layout: Layout, options: ClosureOptions) {
     this.#layout = layout;
@@ -134,7 +135,7 @@ class ClosureCheck {
 
   closure(roots: readonly Descriptor[]): Closure {
     let left = maxNamed;
-    const absentFrom = new Map<string, readonly Descriptor[]>(); // by digest: one image can have thousands of names
+    const absentFrom = new Map<Digest, readonly Descriptor[]>(); // by digest: one image can have thousands of names
     const closed = roots.flatMap((root): ClosedRoot[] => {
       const { digest } = root;
       const visited = this.#visited.get(digest);
@@ -177,13 +178,13 @@ class ClosureCheck {
     const manifest = await this.#read(descriptor, namedBy);
     if (manifest !== undefined) {
       await this.#checkNamedBlobs(digest, manifest);
-      if (manifest.kind === "index") await this.#checkChildren(manifest, { namedBy: digest, depth: depth + 1 });
+      if (manifest.kind === "index") await this.#checkChildren(digest, manifest, depth + 1);
     }
     if (!this.#absent.leadsToNotes(digest)) json.drop(size); // a sparse index still counts: its absent manifests are kept
     return manifest && this.#note(digest, manifest);
   }
 
-  #note(digest: string, { mediaType, size, subject, artifactType }: ReadManifest): Visited {
+  #note(digest: Digest, { mediaType, size, subject, artifactType }: ReadManifest): Visited {
     if (subject !== undefined) {
       const isLong = artifactType !== undefined && artifactType.length > maxArtifactTypeLength;
       const type = isLong ? undefined : artifactType;
@@ -192,13 +193,13 @@ class ClosureCheck {
     return { mediaType, size, subject };
   }
 
-  async #checkChildren({ children, blobs }: ReadManifest, visit: Visit): Promise<void> {
+  async #checkChildren(index: Digest, { children, blobs }: ReadManifest, depth: number): Promise<void> {
     const { maxIndexDepth } = this.#layout.limits;
-    const { namedBy: index } = visit;
-    if (visit.depth > maxIndexDepth) {
+    if (depth > maxIndexDepth) {
       const excess = { limit: "maxIndexDepth", expected: maxIndexDepth };
       throw limitExceeded(`Cannot take index "${index}": indexes are nested in too many levels`, excess);
     }
+    const visit = { namedBy: index, depth };
     await this.#lookAhead(children, visit);
     let firstAbsent: Descriptor | undefined;
     let isAnyPresent = blobs.length > 0;
@@ -242,7 +243,7 @@ class ClosureCheck {
     });
   }
 
-  async #checkNamedBlobs(digest: string, { inlined, blobs }: ReadManifest): Promise<void> {
+  async #checkNamedBlobs(digest: Digest, { inlined, blobs }: ReadManifest): Promise<void> {
     await this.#finder.storeInlined(inlined);
     await this.#finder.checkBlobs(blobs, digest);
   }
@@ -258,7 +259,7 @@ class ClosureCheck {
       const manifest = parseManifest(bytes, digest, mediaType);
       const inlined = await checkData(bytes, digest);
       const { manifests, blobs, subject } = successorsOf(manifest);
-      if (manifest.kind === "manifest") this.#noteConfig(blobs[0]?.digest ?? "");
+      if (manifest.kind === "manifest") this.#noteConfig(blobs[0]?.digest);
       const needed = blobs.filter((blob) => !isForeign(blob) || known.sizeOf(blob.digest) !== undefined);
       return {
         kind: manifest.kind,
@@ -273,9 +274,9 @@ class ClosureCheck {
     });
   }
 
-  #noteConfig(config: string): void {
+  #noteConfig(config: Digest | undefined): void {
     const roots = this.#rootOfConfig;
-    if (roots.has(config) && roots.get(config) === undefined) roots.set(config, this.#root);
+    if (config !== undefined && roots.has(config) && roots.get(config) === undefined) roots.set(config, this.#root);
   }
 }
 

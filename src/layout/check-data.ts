@@ -3,13 +3,13 @@
  * specification, "Properties").
  */
 import { Buffer } from "node:buffer";
+import { type Digest, algorithmOf, digestOf, isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { describeJson, isJsonObject, parseJson } from "../oci/json.ts";
-import { digestOf } from "../streams/verify-bytes.ts";
 
 /** A blob that is in a descriptor's `data`, and perhaps nowhere else. */
 export interface InlinedBlob {
-  readonly digest: string;
+  readonly digest: Digest;
   readonly bytes: Uint8Array;
 }
 
@@ -44,7 +44,7 @@ async function checkDescriptor(
   const bytes = Buffer.from(data, "base64");
   if (bytes.toString("base64") !== data) return fail("MANIFEST_INVALID", "is no base64");
   if (bytes.length !== size) return fail("SIZE_INVALID", `has ${bytes.length} bytes, expected ${String(size)}`);
-  const found = await digestOf(bytes);
+  const found = await digestOf(bytes, isDigest(digest) ? algorithmOf(digest) : undefined);
   if (found !== digest) return fail("DIGEST_INVALID", `has the digest "${found}"`);
-  return { digest, bytes };
+  return { digest: found, bytes };
 }

@@ -1,6 +1,6 @@
 /**
  * Marks: a gc marks a blob before it deletes the blob, so that a load that needs the blob can rescue it. A mark is one small
- * object, `condemned/<64 hex>`, and moves by compare and swap alone:
+ * object, `condemned/<algorithm>/<hex>`, and moves by compare and swap alone:
  *
  *     absent ---gc--> condemned ---gc, once its grace is over--> deleting --gc--> blob, then mark deleted
  *                      |     ^                                      |
@@ -21,6 +21,7 @@
  * and clocks differ by at most 15 minutes.
  */
 import type { Clock } from "../clock.ts";
+import type { Digest } from "../digest.ts";
 import { messageOf, StowageError } from "../errors.ts";
 import { describeJson, isJsonObject, parseJson } from "../oci/json.ts";
 import { ForwardingStore } from "../storage/forwarding-store.ts";
@@ -61,7 +62,7 @@ export interface Mark {
 }
 
 /** The mark of a blob, undefined if it has none. Throws `STORE_DAMAGED` if it cannot be read. */
-export async function readMark(store: ObjectStore, digest: string, signal?: AbortSignal): Promise<Mark | undefined> {
+export async function readMark(store: ObjectStore, digest: Digest, signal?: AbortSignal): Promise<Mark | undefined> {
   const key = markKey(digest);
   const found = await readSmallObject(store, key, { maxBytes: maxMarkBytes, signal });
   if (found === undefined) return undefined;
@@ -76,8 +77,8 @@ export async function readMark(store: ObjectStore, digest: string, signal?: Abor
 export const maxMarks = 100_000;
 
 /** The ETag of each mark, by digest. */
-export async function listMarks(store: ObjectStore, signal: AbortSignal | undefined): Promise<Map<string, string>> {
-  const marks = new Map<string, string>();
+export async function listMarks(store: ObjectStore, signal: AbortSignal | undefined): Promise<Map<Digest, string>> {
+  const marks = new Map<Digest, string>();
   for await (const { key, etag } of store.list(condemnedPrefix, { signal })) {
     const digest = digestOfMarkKey(key);
     if (digest !== undefined) marks.set(digest, etag);
@@ -87,12 +88,12 @@ export async function listMarks(store: ObjectStore, signal: AbortSignal | undefi
 }
 
 /** The request is sent once: a second try could arrive late, after a load has moved the mark. */
-export async function deleteMark(store: ObjectStore, digest: string): Promise<Unanswered | undefined> {
+export async function deleteMark(store: ObjectStore, digest: Digest): Promise<Unanswered | undefined> {
   return store.delete(markKey(digest), { once: true });
 }
 
 /** The request is sent once: a second try could arrive late, after a load has written the blob again. */
-export async function deleteBlob(store: ObjectStore, digest: string): Promise<Unanswered | undefined> {
+export async function deleteBlob(store: ObjectStore, digest: Digest): Promise<Unanswered | undefined> {
   return store.delete(blobKey(digest), { once: true });
 }
 
@@ -111,7 +112,7 @@ export interface MarkMove {
  */
 export async function moveMark(
   { store, clock }: Pick<Layout, "store" | "clock">,
-  digest: string,
+  digest: Digest,
   { from, to }: MarkMove,
   signal?: AbortSignal,
 ): Promise<MoveAnswer> {
@@ -181,7 +182,7 @@ export class RescuingStore extends ForwardingStore {
   }
 
   /** Rescues a needed blob if it is condemned. Does not ask for the blob. */
-  async keep(digest: string, options?: CallOptions): Promise<void> {
+  async keep(digest: Digest, options?: CallOptions): Promise<void> {
     await this.#rescue(blobKey(digest), options);
   }
 
@@ -228,7 +229,7 @@ export class RescuingStore extends ForwardingStore {
     return marked;
   }
 
-  async #rescueBlob(digest: string, signal: AbortSignal | undefined): Promise<void> {
+  async #rescueBlob(digest: Digest, signal: AbortSignal | undefined): Promise<void> {
     const [store, clock] = [this.#store, this.#clock];
     const deadline = clock.now() + maxWaitMs;
     for (let waitMs = firstWaitMs; ; waitMs = Math.min(2 * waitMs, longestWaitMs)) {
@@ -244,7 +245,7 @@ export class RescuingStore extends ForwardingStore {
   }
 }
 
-function beingDeleted(digest: string): StowageError {
+function beingDeleted(digest: Digest): StowageError {
   const minutes = Math.ceil(staleMs / 60_000);
   return new StowageError(
     "STORE_UNAVAILABLE",

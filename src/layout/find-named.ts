@@ -1,4 +1,5 @@
 /** Finds the blobs and manifests that a manifest names: in the archive, or in the store. */
+import type { Digest } from "../digest.ts";
 import { limitExceeded, StowageError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { concurrently } from "../streams/concurrently.ts";
@@ -12,10 +13,10 @@ export const maxConcurrentRequests = 32;
 
 /** Blobs that are surely in the store, such as the blobs that an archive brought. */
 export interface KnownBlobs {
-  sizeOf(digest: string): number | undefined;
-  manifest(digest: string): Uint8Array | undefined;
+  sizeOf(digest: Digest): number | undefined;
+  manifest(digest: Digest): Uint8Array | undefined;
   /** The error if the archive has something other than a file, such as a link, under this digest. */
-  unusable?(digest: string): StowageError | undefined;
+  unusable?(digest: Digest): StowageError | undefined;
 }
 
 export interface ClosureOptions {
@@ -23,9 +24,9 @@ export interface ClosureOptions {
   readonly json: ParsedJson;
   readonly known: KnownBlobs;
   /** Stores a blob that is in a descriptor's `data`, if the archive has no file of it. */
-  readonly storeBlob?: (bytes: Uint8Array, digest: string) => Promise<void>;
+  readonly storeBlob?: (bytes: Uint8Array, digest: Digest) => Promise<void>;
   /** Digests of configs. The closure tells which root leads to each config. */
-  readonly configs?: Iterable<string>;
+  readonly configs?: Iterable<Digest>;
   /** Called with every problem. With `onProblem`, the check goes on after a problem and does not throw. */
   readonly onProblem?: (problem: StowageError) => void;
 }
@@ -36,7 +37,7 @@ export class NamedFinder {
   readonly #layout: Layout;
   readonly #options: ClosureOptions;
   /** Sizes in bytes, by digest, that the store has answered. */
-  readonly #sizes = new Map<string, number | undefined>();
+  readonly #sizes = new Map<Digest, number | undefined>();
 
   constructor(layout: Layout, options: ClosureOptions) {
     this.#layout = layout;
@@ -50,7 +51,7 @@ export class NamedFinder {
   }
 
   /** Undefined if the blob is nowhere. */
-  async sizeOf(digest: string): Promise<number | undefined> {
+  async sizeOf(digest: Digest): Promise<number | undefined> {
     const { json, known } = this.#options;
     const before = known.sizeOf(digest) ?? this.#sizes.get(digest);
     if (before !== undefined) return before;
@@ -103,7 +104,7 @@ export class NamedFinder {
   }
 
   /** Throws even if the store has the blob: the same tarball always gets the same answer. */
-  #checkUsable(digest: string): void {
+  #checkUsable(digest: Digest): void {
     const error = this.#options.known.unusable?.(digest);
     if (error !== undefined) throw error;
   }

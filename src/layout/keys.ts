@@ -3,7 +3,7 @@
  *
  *     oci-layout                                      written once the store has passed the probe
  *     index.json                                      index of the default repository
- *     blobs/sha256/<64 hex>                           every blob, shared by all repositories
+ *     blobs/<algorithm>/<hex>                         every blob, shared by all repositories
  *     repositories/<name>/_layout/oci-layout
  *     repositories/<name>/_layout/index.json          index of one named repository
  *     intents/<name>/_layout/<id>                     changes of a repository's index that wait to be merged
@@ -17,11 +17,11 @@
  * `_layout` cannot be part of a repository's name, so no name collides with a key. Intents lie apart, so that a
  * listing of all repositories does not list their intents.
  */
-import { hexOf, isSha256Digest } from "../oci/descriptor.ts";
+import { type Digest, digestUnder, hexOf, isDigest, pathUnder } from "../digest.ts";
 import { defaultRepository } from "../oci/reference.ts";
 
 export const layoutKey = "oci-layout";
-export const blobsPrefix = "blobs/sha256/";
+export const blobsPrefix = "blobs/";
 export const repositoriesPrefix = "repositories/";
 export const stagingPrefix = "staging/";
 export const incomingPrefix = "incoming/";
@@ -30,23 +30,24 @@ export const allIntentsPrefix = "intents/";
 
 const indexSuffix = "/_layout/index.json";
 
-export function blobKey(digest: string): string {
-  return blobsPrefix + hexOf(digest);
+export function blobKey(digest: Digest): string {
+  return pathUnder(blobsPrefix, digest);
 }
 
 /** The digest of the blob under `key`. Undefined if the key is not a blob's key. */
-export function digestOfBlobKey(key: string): string | undefined {
-  return digestAfter(blobsPrefix, key);
+export function digestOfBlobKey(key: string): Digest | undefined {
+  return digestUnder(blobsPrefix, key);
 }
 
 /** The key of a blob's mark. */
-export function markKey(digest: string): string {
+export function markKey(digest: Digest): string {
   return condemnedPrefix + hexOf(digest);
 }
 
 /** The digest of the blob whose mark is under `key`. Undefined if the key is not a mark's key. */
-export function digestOfMarkKey(key: string): string | undefined {
-  return digestAfter(condemnedPrefix, key);
+export function digestOfMarkKey(key: string): Digest | undefined {
+  const digest = `sha256:${key.slice(condemnedPrefix.length)}`;
+  return key.startsWith(condemnedPrefix) && isDigest(digest) ? digest : undefined;
 }
 
 export function indexKey(repository: string): string {
@@ -87,9 +88,4 @@ export function repositoryOfIndexKey(key: string): string | undefined {
   return key.startsWith(repositoriesPrefix) && key.endsWith(indexSuffix)
     ? key.slice(repositoriesPrefix.length, -indexSuffix.length)
     : undefined;
-}
-
-function digestAfter(prefix: string, key: string): string | undefined {
-  const digest = `sha256:${key.slice(prefix.length)}`;
-  return key.startsWith(prefix) && isSha256Digest(digest) ? digest : undefined;
 }

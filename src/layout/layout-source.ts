@@ -1,6 +1,7 @@
 /** Reads images from a store, as `RegistrySource` reads them from a registry. */
+import { type Digest, isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
-import { type Descriptor, isDigest } from "../oci/descriptor.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
 import { referredDigest, subjectOf, tagOf } from "../oci/index-entry.ts";
 import type {
   ImageSource,
@@ -47,11 +48,14 @@ export class LayoutSource implements ImageSource {
 
   async listReferrers(
     repository: string,
-    digests: ReadonlySet<string>,
+    digests: ReadonlySet<Digest>,
     { signal }: CallOptions = {},
   ): Promise<readonly ListedReferrer[]> {
     const entries = await readEntries(this.#layout, repository, { caller: this.#caller, signal });
-    const found = entries.filter((entry) => digests.has(referredDigest(entry) ?? ""));
+    const found = entries.filter((entry) => {
+      const referred = referredDigest(entry);
+      return referred !== undefined && digests.has(referred);
+    });
     return found.map((entry) => ({ ...identityOf(entry), tag: tagOf(entry) }));
   }
 
@@ -71,8 +75,9 @@ export class LayoutSource implements ImageSource {
     reference: string,
     { mediaType, signal }: ReadManifestOptions = {},
   ): Promise<SourceManifest | undefined> {
-    const named = { digest: reference, mediaType };
-    const wanted = isDigest(reference) ? named : await this.#findEntry(repository, reference, { signal });
+    const wanted = isDigest(reference)
+      ? { digest: reference, mediaType }
+      : await this.#findEntry(repository, reference, { signal });
     if (wanted === undefined) return undefined;
     const { digest } = wanted;
     const turn = { caller: this.#caller, signal };
@@ -80,7 +85,7 @@ export class LayoutSource implements ImageSource {
     return found && { digest, mediaType: found.manifest.mediaType, size: found.bytes.length, ...found };
   }
 
-  async headBlob(_: string, digest: string, options: CallOptions = {}): Promise<number | undefined> {
+  async headBlob(_: string, digest: Digest, options: CallOptions = {}): Promise<number | undefined> {
     const { signal } = options;
     return (await this.#ask(async () => headBlob(this.#layout.store, digest, options), signal))?.size;
   }
@@ -122,6 +127,6 @@ function identityOf({ digest, mediaType, size }: Descriptor): ManifestIdentity {
   return { digest, mediaType, size };
 }
 
-function otherSize(digest: string, { size, found }: { readonly size: number; readonly found: number }): StowageError {
+function otherSize(digest: Digest, { size, found }: { readonly size: number; readonly found: number }): StowageError {
   return new StowageError("SIZE_INVALID", `Cannot read blob "${digest}": it has ${found} bytes, expected ${size}`);
 }

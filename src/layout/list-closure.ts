@@ -1,4 +1,5 @@
 /** Lists the closure of images: all manifests and blobs that they name. Export packs them, and copy moves them. */
+import type { Digest } from "../digest.ts";
 import { limitExceeded, StowageError } from "../errors.ts";
 import { maxPlaces } from "../limits.ts";
 import { type Descriptor, platformOf } from "../oci/descriptor.ts";
@@ -42,7 +43,7 @@ export interface ListedManifest extends Pick<Descriptor, "digest" | "mediaType" 
 
 export interface ListedClosure {
   /** By digest: roots, children and referrers. Children come before their parents. */
-  readonly manifests: ReadonlyMap<string, ListedManifest>;
+  readonly manifests: ReadonlyMap<Digest, ListedManifest>;
   /** A referrer with two tags comes twice. */
   readonly referrers: readonly ListedReferrer[];
 }
@@ -72,7 +73,7 @@ class ClosureList {
   readonly #repository: string;
   readonly #options: ListClosureOptions;
   /** By digest. Undefined for a manifest that the source lacks. */
-  readonly #read = new Map<string, ListedManifest | undefined>();
+  readonly #read = new Map<Digest, ListedManifest | undefined>();
   readonly #referrers: ListedReferrer[] = [];
   #places = 0;
 
@@ -107,8 +108,8 @@ class ClosureList {
   }
 
   closure(roots: readonly ManifestIdentity[]): ListedClosure {
-    const manifests = new Map<string, ListedManifest>();
-    const add = (digest: string): void => {
+    const manifests = new Map<Digest, ListedManifest>();
+    const add = (digest: Digest): void => {
       const listed = this.#read.get(digest);
       if (listed === undefined || manifests.has(digest)) return;
       for (const child of listed.manifests) add(child.digest);
@@ -167,7 +168,7 @@ class ClosureList {
     };
   }
 
-  #count(places: number, digest: string): void {
+  #count(places: number, digest: Digest): void {
     this.#places += places;
     if (this.#places <= maxPlaces) return;
     const message = `Cannot take "${digest}": the images name too many manifests and blobs`;
@@ -175,7 +176,7 @@ class ClosureList {
   }
 
   /** An artifact, such as a chart, is for every platform: its config names none. */
-  async #checkPlatform(digest: string): Promise<void> {
+  async #checkPlatform(digest: Digest): Promise<void> {
     const root = this.#read.get(digest);
     const [config] = root?.kind === "manifest" ? root.blobs : [];
     const { platforms } = this.#options;
@@ -192,7 +193,7 @@ class ClosureList {
     return collectBytes(new VerifiedBytes(body, config), config.size);
   }
 
-  #noSuchPlatform(digest: string, found: readonly string[]): StowageError {
+  #noSuchPlatform(digest: Digest, found: readonly string[]): StowageError {
     const { platforms } = this.#options;
     const expected = platforms.join(" or ");
     const message = `Cannot find an image for ${expected}: "${digest}" is for ${found.join(", ") || "no platform"}`;
@@ -209,7 +210,7 @@ function ofPlatforms(manifests: readonly Descriptor[], platforms: readonly strin
     const found = platformOf(platform);
     return found !== undefined && platforms.some((it) => fits(found, it));
   };
-  const wanted = new Set(manifests.filter(isWanted).map(({ digest }) => digest));
+  const wanted = new Set<string>(manifests.filter(isWanted).map(({ digest }) => digest));
   return manifests.filter(
     ({ digest, annotations = {} }) => wanted.has(digest) || wanted.has(annotations[attestedAnnotation] ?? ""),
   );
@@ -224,6 +225,6 @@ function platformsOf(manifests: readonly Descriptor[]): string[] {
   return [...new Set(manifests.flatMap(({ platform }) => platformOf(platform) ?? []))];
 }
 
-function lost(digest: string): StowageError {
+function lost(digest: Digest): StowageError {
   return new StowageError("STORE_DAMAGED", `Cannot read "${digest}": an image needs it, and it is gone`);
 }

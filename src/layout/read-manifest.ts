@@ -1,4 +1,5 @@
 /** Reads a manifest from the store by its digest, and tells what a manifest names. */
+import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Manifest, isManifestType, parseManifest } from "../oci/manifest.ts";
@@ -7,7 +8,7 @@ import type { Layout, StoredManifest, Turn } from "./layout.ts";
 import { readSmallBlob } from "./blobs.ts";
 
 export interface WantedManifest {
-  readonly digest: string;
+  readonly digest: Digest;
   /** The media type that a descriptor gives the manifest, if there is one. */
   readonly mediaType?: string | undefined;
 }

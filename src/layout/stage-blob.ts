@@ -4,10 +4,9 @@
  *
  *     the archive's entry -> hashed -> store.write staging/<uuid> -> store.copy blobs/sha256/<hex> -> store.delete
  */
-import { createHash } from "node:crypto";
+import { type Digest, Digester, digestOf } from "../digest.ts";
 import type { PeekableBytes } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
-import { digestOf } from "../streams/verify-bytes.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
 import { headBlob } from "./blobs.ts";
 import { stagingPrefix } from "./keys.ts";
@@ -22,7 +21,7 @@ export interface UnnamedBlob {
 
 /** A blob that has been read. The caller calls either `keep` or `drop`, once. */
 export interface HashedBlob {
-  readonly digest: string;
+  readonly digest: Digest;
   /** Stores the blob, unless the store has it. */
   readonly keep: () => Promise<BlobStatus>;
   /** Frees the memory of the blob, or deletes its staged object. */
@@ -63,8 +62,8 @@ async function stageBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<
   // expires.
   const drop = async (): Promise<void> => void (await store.delete(key).catch(() => undefined));
   const release = await holdFor(blob.body, store.writeBufferBytes(size), options);
-  const hash = createHash("sha256");
-  const body = new WatchedSource(blob.body).watch({ onChunk: (chunk) => void hash.update(chunk) });
+  const digester = new Digester();
+  const body = new WatchedSource(blob.body).watch({ onChunk: (chunk) => void digester.update(chunk) });
   try {
     await store.write(key, { size, body }, { signal });
   } catch (error) {
@@ -73,7 +72,7 @@ async function stageBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<
   } finally {
     release();
   }
-  const digest = `sha256:${hash.digest("hex")}`;
+  const digest = digester.digest();
   const promote = async (): Promise<BlobStatus> => {
     const state = await findDamage({ digest, size }, await headBlob(store, digest, { signal }), options);
     if (state === "present") return state;

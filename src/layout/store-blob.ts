@@ -5,17 +5,18 @@
  *     the archive's entry -> VerifiedBytes, holds back the last chunk, and tells when the next entry can be read
  *                         -> store.write, on S3 in parts by lib-storage (`storage/s3/s3-write.ts`)
  */
+import { type Digest, algorithmOf, digestOf } from "../digest.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
 import type { PeekableBytes } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import type { Release } from "../streams/line.ts";
-import { VerifiedBytes, checkDigest, checkSize, digestOf } from "../streams/verify-bytes.ts";
+import { VerifiedBytes, checkDigest, checkSize } from "../streams/verify-bytes.ts";
 import { headBlob } from "./blobs.ts";
 import { type BlobStatus, type BlobTarget, findDamage, writeBlob } from "./write-blob.ts";
 
 export interface IncomingBlob {
-  /** `sha256:<64 hex>`, as the archive claims. */
-  readonly digest: string;
+  /** As the archive claims. */
+  readonly digest: Digest;
   /** Length in bytes, as the archive claims. */
   readonly size: number;
   readonly body: PeekableBytes;
@@ -59,7 +60,7 @@ async function storeWhole(blob: IncomingBlob, options: StoreBlobOptions): Promis
     throw error;
   }
   const write = async (): Promise<BlobStatus> => {
-    const [present, digest] = await Promise.all([found, digestOf(bytes)]);
+    const [present, digest] = await Promise.all([found, digestOf(bytes, algorithmOf(blob.digest))]);
     checkDigest(blob, digest);
     const state = await findDamage(blob, present, options, bytes);
     return writeBlob({ ...blob, body: bytes }, state, options);

@@ -2,8 +2,8 @@
  * Writes blobs under their digests. A store knows only keys and bytes. After a `conflict`, this file compares the existing
  * object with the blob: it is the same blob, or a damaged object.
  */
+import { type Digest, algorithmOf, hexOf } from "../digest.ts";
 import { StowageError } from "../errors.ts";
-import { hexOf } from "../oci/descriptor.ts";
 import { looksLikeManifest } from "../oci/manifest.ts";
 import { hashObject } from "../storage/hash-object.ts";
 import {
@@ -40,7 +40,7 @@ export async function writeBlob(blob: BlobBytes, state: BlobState, options: Blob
   const { digest, size, body } = blob;
   return settleBlob(blob, state, options, async (key, condition) => {
     if (!(body instanceof Uint8Array)) return (await store.write(key, { size, body }, { condition, signal })).outcome;
-    const answer = answered(await store.put(key, body, { condition, checksum: hexOf(digest), signal }));
+    const answer = answered(await store.put(key, body, { condition, checksum: checksumOf(digest), signal }));
     return answer === "conflict" ? answer : "written";
   });
 }
@@ -55,8 +55,13 @@ export async function copyToBlob(
   const { store, signal } = options;
   const { digest, size } = blob;
   return settleBlob(blob, state, options, async (key, condition) => {
-    return (await store.copy(from, key, { size, checksum: hexOf(digest), condition, signal })).outcome;
+    return (await store.copy(from, key, { size, checksum: checksumOf(digest), condition, signal })).outcome;
   });
+}
+
+/** The SHA-256 that a store checks while it writes. Undefined if the digest has another algorithm. */
+function checksumOf(digest: Digest): string | undefined {
+  return digest.startsWith("sha256:") ? hexOf(digest) : undefined;
 }
 
 /**
@@ -87,8 +92,8 @@ async function settleBlob(
 
 /** Identifies a blob. */
 export interface BlobIdentity {
-  /** `sha256:<64 hex>`. The key follows from it. */
-  readonly digest: string;
+  /** The key follows from it. */
+  readonly digest: Digest;
   /** Length in bytes. */
   readonly size: number;
 }
@@ -111,6 +116,6 @@ export async function findDamage(
   if (!repair && (bytes === undefined || !looksLikeManifest(bytes))) return "present";
   const object = await getBlob(store, digest, { signal });
   if (object === undefined) return { replaces: undefined };
-  const hashed = await hashObject(object, { signal });
+  const hashed = await hashObject(object, algorithmOf(digest), { signal });
   return hashed.digest === digest ? "present" : { replaces: object.etag };
 }

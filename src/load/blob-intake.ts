@@ -4,6 +4,7 @@
  * needs.
  */
 import type { ArchiveEntry, EntryType } from "../archive/read-archive.ts";
+import { type Digest, algorithmOf, pathUnder } from "../digest.ts";
 import { type StowageError, limitExceeded } from "../errors.ts";
 import { type UnnamedBlob, hashBlob } from "../layout/stage-blob.ts";
 import { type IncomingBlob, type StoreBlobOptions, storeBlob } from "../layout/store-blob.ts";
@@ -26,7 +27,7 @@ export class BlobIntake {
   readonly blobs = new BlobTable();
   readonly #options: StoreBlobOptions;
   readonly #onFailure: (error: unknown) => void;
-  readonly #manifests = new Map<string, Uint8Array>();
+  readonly #manifests = new Map<Digest, Uint8Array>();
   readonly #pending = new Set<Promise<void>>();
   /** By the path of a blob: the type of the archive's entry, if it is not a file. */
   readonly #unusable = new Map<string, EntryType>();
@@ -49,7 +50,7 @@ export class BlobIntake {
   }
 
   /** Stores a blob that is no file of the archive. */
-  async storeBytes(bytes: Uint8Array, digest: string): Promise<void> {
+  async storeBytes(bytes: Uint8Array, digest: Digest): Promise<void> {
     await this.store({ digest, size: bytes.length, body: new ByteReader(once(bytes)).stream() });
   }
 
@@ -57,7 +58,7 @@ export class BlobIntake {
    * Stores a blob whose digest may be unknown, and returns the digest. Throws `DIGEST_INVALID` on a wrong claim: nothing of the
    * blob is stored then.
    */
-  async storeUnnamed({ claimed, size, body }: UnnamedBlob & { readonly claimed: string | undefined }): Promise<string> {
+  async storeUnnamed({ claimed, size, body }: UnnamedBlob & { readonly claimed: Digest | undefined }): Promise<Digest> {
     if (claimed !== undefined && size > this.#options.store.partBytes) {
       await this.store({ digest: claimed, size, body });
       return claimed;
@@ -89,18 +90,18 @@ export class BlobIntake {
   }
 
   /** The size in bytes of a blob that the archive brought. */
-  sizeOf(digest: string): number | undefined {
+  sizeOf(digest: Digest): number | undefined {
     return this.blobs.sizeOf(digest);
   }
 
   /** A manifest that the archive brought, if it was kept. */
-  manifest(digest: string): Uint8Array | undefined {
+  manifest(digest: Digest): Uint8Array | undefined {
     return this.#manifests.get(digest);
   }
 
   /** The error for a blob in whose place the archive has a link, a device or the like. */
-  unusable(digest: string): StowageError | undefined {
-    for (const path of [`blobs/${digest.replace(":", "/")}`, "blobs/sha256", "blobs"]) {
+  unusable(digest: Digest): StowageError | undefined {
+    for (const path of [pathUnder("blobs/", digest), `blobs/${algorithmOf(digest)}`, "blobs"]) {
       const type = this.#unusable.get(path);
       if (type !== undefined) return notAFile({ path, type });
     }
@@ -122,7 +123,7 @@ export class BlobIntake {
     this.#pending.add(task);
   }
 
-  #keepManifest(digest: string, bytes: Uint8Array): void {
+  #keepManifest(digest: Digest, bytes: Uint8Array): void {
     if (this.#keptBytes + bytes.length > maxKeptManifestBytes || !looksLikeManifest(bytes)) return;
     this.#manifests.set(digest, bytes);
     this.#keptBytes += bytes.length;

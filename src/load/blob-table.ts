@@ -1,7 +1,7 @@
 /** Keeps the digests, sizes and outcomes of all blobs of one load in little memory: at most 98 bytes for each blob. */
 import { Buffer } from "node:buffer";
+import { type Digest, hexOf } from "../digest.ts";
 import type { BlobStatus } from "../layout/write-blob.ts";
-import { hexOf } from "../oci/descriptor.ts";
 import type { BlobReceipt } from "./receipt.ts";
 
 /** A record is the digest, the size as a double, and the place of the status in `statuses`. */
@@ -18,18 +18,18 @@ export class BlobTable implements Iterable<BlobReceipt> {
   #slots = new Uint32Array(2 * firstBlobs);
   #count = 0;
 
-  has(digest: string): boolean {
+  has(digest: Digest): boolean {
     return this.sizeOf(digest) !== undefined;
   }
 
   /** The size in bytes of a blob. Undefined for a blob that is not in the table. */
-  sizeOf(digest: string): number | undefined {
+  sizeOf(digest: Digest): number | undefined {
     const record = this.#slots[this.#slotOf(Buffer.from(hexOf(digest), "hex"))] ?? 0;
     return record === 0 ? undefined : this.#sizeAt((record - 1) * recordBytes);
   }
 
   /** Adds a blob that is not in the table. Returns a function that notes the outcome. */
-  add(digest: string, size: number): (status: BlobStatus) => void {
+  add(digest: Digest, size: number): (status: BlobStatus) => void {
     const at = this.#count * recordBytes;
     if (at === this.#records.length) this.#grow();
     this.#records.write(hexOf(digest), at, "hex");

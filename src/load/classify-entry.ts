@@ -3,14 +3,14 @@
  * files. A link in the place of a blob matters only if an image needs the blob.
  */
 import type { ArchiveEntry, EntryType } from "../archive/read-archive.ts";
+import { type Digest, digestUnder } from "../digest.ts";
 import { type ErrorCode, limitExceeded, messageOf, quote, StowageError } from "../errors.ts";
-import { isSha256Digest } from "../oci/descriptor.ts";
 import { describeJson, isJsonObject, parseJson } from "../oci/json.ts";
 import { collectBytes, isSameAs } from "../streams/collect-bytes.ts";
 
 export type EntryRole =
   /** A blob. The path claims its digest, before any byte of the blob is read. */
-  | { readonly kind: "blob"; readonly digest: string }
+  | { readonly kind: "blob"; readonly digest: Digest }
   /** Something other than a file in the place of a blob, or a link in the place of the folder of blobs. */
   | { readonly kind: "unusable blob" }
   | { readonly kind: "index.json" | "oci-layout" | "directory" | "other" };
@@ -22,8 +22,8 @@ export function classifyEntry(entry: ArchiveEntry): EntryRole {
     if (!isFile(entry)) throw notAFile(entry);
     return { kind: path };
   }
-  const digest = /^blobs\/(sha256)\/([^/]+)$/.exec(path)?.slice(1).join(":") ?? "";
-  if (isSha256Digest(digest)) return isFile(entry) ? { kind: "blob", digest } : { kind: "unusable blob" };
+  const digest = digestUnder("blobs/", path);
+  if (digest !== undefined) return isFile(entry) ? { kind: "blob", digest } : { kind: "unusable blob" };
   if (type === "directory") return { kind: "directory" };
   const isFolder = path === "blobs" || path === "blobs/sha256";
   return { kind: isFolder && !isFile(entry) ? "unusable blob" : "other" };

@@ -7,6 +7,7 @@ import { isZstd } from "../archive/decompress-zstd.ts";
 import { isGzip } from "../archive/decompress.ts";
 import { folderOf, resolvePath } from "../archive/entry-path.ts";
 import type { ArchiveEntry } from "../archive/read-archive.ts";
+import type { Digest } from "../digest.ts";
 import { StowageError, limitExceeded, quote } from "../errors.ts";
 import { digestInName, isLegacyName, isPartName } from "../oci/docker-manifest.ts";
 import { collectBytes, isSameAs } from "../streams/collect-bytes.ts";
@@ -22,7 +23,7 @@ const maxLinks = 40;
 export const maxFirstBytes = 4;
 
 export interface DockerFile {
-  readonly digest: string;
+  readonly digest: Digest;
   /** The bytes themselves would take 200 bytes of memory for each file. */
   readonly compression: Compression;
 }

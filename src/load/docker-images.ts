@@ -2,6 +2,7 @@
  * Makes the images of a docker-archive: an OCI manifest for each image of its `manifest.json`, from files that the load has
  * stored. The same parts always make the same manifest.
  */
+import { type Digest, digestOf } from "../digest.ts";
 import { limitExceeded, quote, StowageError } from "../errors.ts";
 import { getBlob, headBlob, readSmallBlob } from "../layout/blobs.ts";
 import { type Limits, maxNamed } from "../limits.ts";
@@ -12,7 +13,6 @@ import { describeJson } from "../oci/json.ts";
 import { ociManifestType, serializeManifest } from "../oci/manifest.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { concurrently } from "../streams/concurrently.ts";
-import { digestOf } from "../streams/verify-bytes.ts";
 import { containerdNameAnnotation } from "../oci/reference.ts";
 import { type Compression, type DockerFiles, compressionOf, maxFirstBytes } from "./docker-files.ts";
 import type { Load } from "./load.ts";
@@ -45,7 +45,7 @@ class ImageMaker {
   readonly #load: Load;
   readonly #files: DockerFiles;
   /** By the digest of a config: images can share a config. */
-  readonly #diffIds = new Map<string, readonly string[]>();
+  readonly #diffIds = new Map<Digest, readonly string[]>();
   /** By path: images can share layers. */
   readonly #layers = new Map<string, Descriptor>();
 
@@ -117,7 +117,7 @@ class ImageMaker {
 }
 
 interface FoundBlob {
-  readonly digest: string;
+  readonly digest: Digest;
   readonly size: number;
   /** Undefined for a blob of the store. */
   readonly compression: Compression | undefined;
@@ -163,7 +163,7 @@ function checkBytes(problem: string, found: number, { maxManifestBytes }: Limits
   throw limitExceeded(`${problem} ${found} bytes`, { limit: "maxManifestBytes", found, expected: maxManifestBytes });
 }
 
-function missingPart(path: string, digest: string | undefined): StowageError {
+function missingPart(path: string, digest: Digest | undefined): StowageError {
   const where =
     digest === undefined ? "which is not in the archive" : "which is neither in the archive nor in the store";
   return new StowageError(

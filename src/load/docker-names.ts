@@ -2,6 +2,7 @@
  * Reads image names from a `manifest.json` beside an image layout. Docker, BuildKit and Bazel write both files, and not all of
  * them write the names into `index.json`. The same config means the same image in both files.
  */
+import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import type { ClosedRoot } from "../layout/check-closure.ts";
 import { type DockerImage, digestInName, parseDockerManifest } from "../oci/docker-manifest.ts";
@@ -9,7 +10,7 @@ import { type ImageName, containerdNameAnnotation, formatName } from "../oci/ref
 import { isTagAlone, nameInArchive, nameTextOf } from "./archive-name.ts";
 
 /** By digest of a config, the names of its image. */
-export type DockerNames = ReadonlyMap<string, readonly string[]>;
+export type DockerNames = ReadonlyMap<Digest, readonly string[]>;
 
 /** Reads a `manifest.json` beside an `index.json`. Undefined if it cannot be read: the index alone counts then. */
 export function readDockerManifest(bytes: Uint8Array): readonly DockerImage[] | undefined {
@@ -27,7 +28,7 @@ export function namesBlobs(images: readonly DockerImage[]): boolean {
 }
 
 export function dockerNamesIn(images: readonly DockerImage[]): DockerNames {
-  const names = new Map<string, readonly string[]>();
+  const names = new Map<Digest, readonly string[]>();
   for (const { config, repoTags } of images) {
     const digest = digestInName(config);
     if (digest !== undefined && repoTags.length > 0) names.set(digest, [...(names.get(digest) ?? []), ...repoTags]);
@@ -43,10 +44,10 @@ export function dockerNamesIn(images: readonly DockerImage[]): DockerNames {
 export function addDockerNames(
   roots: readonly ClosedRoot[],
   names: DockerNames,
-  rootOfConfig: ReadonlyMap<string, string | undefined>,
+  rootOfConfig: ReadonlyMap<Digest, Digest | undefined>,
 ): readonly ClosedRoot[] {
   const known = new Set(roots.flatMap((root) => nameOrNone(root) ?? []).map(formatName));
-  const byRoot = new Map<string, Map<string, string | undefined>>();
+  const byRoot = new Map<Digest, Map<string, string | undefined>>();
   for (const [config, texts] of names) {
     const digest = rootOfConfig.get(config);
     if (digest === undefined) continue;

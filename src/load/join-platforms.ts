@@ -3,11 +3,11 @@
  * name, or all without a name if the request has a name. If the archive lists nothing else, its `index.json` becomes the index
  * of the image, as with `crane push --index`. Otherwise a new index is made of the platforms.
  */
+import { digestOf } from "../digest.ts";
 import type { ClosedRoot } from "../layout/check-closure.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { ociIndexType, serializeIndex } from "../oci/manifest.ts";
 import { formatName } from "../oci/reference.ts";
-import { digestOf } from "../streams/verify-bytes.ts";
 import { nameAnnotationsOf, nameTextOf } from "./archive-name.ts";
 import type { Load } from "./load.ts";
 import { claimsIn, isOneImage } from "./name-roots.ts";

@@ -1,4 +1,5 @@
 /** Finds the blobs of a long load again before it publishes: a gc may have condemned a blob since the load found it. */
+import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { type ClosedRoot, type Closure, checkClosure } from "../layout/check-closure.ts";
 import type { KnownBlobs } from "../layout/find-named.ts";
@@ -61,7 +62,7 @@ const maxConcurrentRescues = 32;
  */
 async function keepReferrers(
   layout: Layout<RescuingStore>,
-  manifests: ReadonlySet<string>,
+  manifests: ReadonlySet<Digest>,
   repository: string,
   { turn }: ParsedJson,
 ): Promise<void> {
@@ -72,8 +73,8 @@ async function keepReferrers(
 }
 
 /** Returns the referrers of the manifests, and the referrers of those referrers. */
-function referrersOf(manifests: ReadonlySet<string>, entries: readonly Descriptor[]): readonly string[] {
-  const bySubject = new Map<string, string[]>();
+function referrersOf(manifests: ReadonlySet<Digest>, entries: readonly Descriptor[]): readonly Digest[] {
+  const bySubject = new Map<Digest, Digest[]>();
   for (const entry of entries) {
     const subject = subjectOf(entry);
     if (subject !== undefined) bySubject.set(subject, [...(bySubject.get(subject) ?? []), entry.digest]);

@@ -1,5 +1,6 @@
 /** A load under way: what all of its steps share. */
 import { setMaxListeners } from "node:events";
+import type { Digest } from "../digest.ts";
 import { limitExceeded, StowageError } from "../errors.ts";
 import { RescuingStore } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
@@ -99,7 +100,7 @@ export class Load {
    * Stores a blob that is in no file of the archive. Throws `LIMIT_EXCEEDED` after `maxListed` of them: they are stored one by
    * one.
    */
-  async storeExtraBlob(bytes: Uint8Array, digest: string): Promise<void> {
+  async storeExtraBlob(bytes: Uint8Array, digest: Digest): Promise<void> {
     if (++this.#storedBlobs > maxListed) {
       const problem = "Cannot load the archive: too many of its blobs are in no file, but in descriptors or made here";
       throw limitExceeded(problem, { expected: maxListed });

@@ -1,4 +1,5 @@
 /** Names the images of a load: by the request, by the archive's annotations, or by digest alone. */
+import type { Digest } from "../digest.ts";
 import { limitExceeded, StowageError } from "../errors.ts";
 import type { ClosedRoot } from "../layout/check-closure.ts";
 import { maxPlaces } from "../limits.ts";
@@ -28,7 +29,7 @@ export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): 
   if (isOneImage(requested)) checkOneImage(claims.get(formatName(requested)) ?? [], requested);
   const claimants = new Set([...claims.values()].flat());
   const cosignImages = cosignImagesIn(images);
-  const homes = requested === undefined ? homesIn(images) : new Map<string, never>();
+  const homes = requested === undefined ? homesIn(images) : new Map<Digest, never>();
   const named = new Map<string, NamedRoot>();
   const add = (root: ClosedRoot, { repository, tag, unusableTag }: ArchiveName): void => {
     const name = `${repository}:${tag ?? root.digest}`;
@@ -68,7 +69,7 @@ function claimantsAmong(roots: readonly ClosedRoot[]): ClosedRoot[] {
   const plain = roots.filter(({ subject }) => subject === undefined);
   if (plain.length > 0) return plain;
   const digests = new Set(roots.map(({ digest }) => digest));
-  const outermost = roots.filter(({ subject = "" }) => !digests.has(subject)); // without referrers of other roots here
+  const outermost = roots.filter(({ subject }) => subject === undefined || !digests.has(subject)); // without referrers of other roots here
   return new Set(outermost.map(({ digest }) => digest)).size === 1 ? outermost : [];
 }
 
@@ -90,7 +91,7 @@ function hasName(root: ClosedRoot): boolean {
   return nameTextOf(root) !== undefined;
 }
 
-function homesIn(images: readonly ClosedRoot[]): ReadonlyMap<string, ReadonlySet<string>> {
+function homesIn(images: readonly ClosedRoot[]): ReadonlyMap<Digest, ReadonlySet<string>> {
   const listed = images.map((root): ListedManifest => {
     const repository = isNamelessReferrer(root) ? undefined : nameInArchive(root).repository;
     return { digest: root.digest, subject: root.subject, repository };
@@ -109,7 +110,7 @@ function keyOf({ repository, tag }: ArchiveName, requested: ImageName | undefine
   return formatName(isOneImage(requested) ? requested : { repository, tag });
 }
 
-function oneNameForTwo(name: string, digests: readonly [string, string]): StowageError {
+function oneNameForTwo(name: string, digests: readonly [Digest, Digest]): StowageError {
   const message =
     `Cannot name two images "${name}": found ${digests.join(" and ")}; expected one, or several that index.json lists with ` +
     "a platform each";
@@ -138,8 +139,8 @@ function checkOneImage(claimants: readonly ClosedRoot[], requested: ImageName): 
 
 /** A root of the archive. */
 export interface ListedManifest {
-  readonly digest: string;
-  readonly subject: string | undefined;
+  readonly digest: Digest;
+  readonly subject: Digest | undefined;
   /** Undefined for a referrer without a name. */
   readonly repository: string | undefined;
 }
@@ -147,10 +148,10 @@ export interface ListedManifest {
 const tooManyHomes = "Cannot load the archive: its referrers belong into too many places";
 
 /** By the digest of a referrer without a name: the repositories of its subject. Throws `LIMIT_EXCEEDED`. */
-export function homesOfReferrers(manifests: readonly ListedManifest[]): ReadonlyMap<string, ReadonlySet<string>> {
-  const bySubject = new Map<string, string[]>();
-  const places = new Map<string, readonly [digest: string, repository: string]>();
-  const addPlace = (digest: string, repository: string): unknown =>
+export function homesOfReferrers(manifests: readonly ListedManifest[]): ReadonlyMap<Digest, ReadonlySet<string>> {
+  const bySubject = new Map<Digest, Digest[]>();
+  const places = new Map<string, readonly [digest: Digest, repository: string]>();
+  const addPlace = (digest: Digest, repository: string): unknown =>
     places.set(`${repository}@${digest}`, [digest, repository]);
   for (const { digest, subject, repository } of manifests) {
     if (repository !== undefined) {
@@ -161,7 +162,7 @@ export function homesOfReferrers(manifests: readonly ListedManifest[]): Readonly
       referrers.push(digest);
     }
   }
-  const homes = new Map<string, Set<string>>();
+  const homes = new Map<Digest, Set<string>>();
   let count = 0;
   // The map grows during the loop: a referrer may have referrers.
   for (const [subject, repository] of places.values()) {

@@ -1,4 +1,5 @@
 /** The receipt: the answer of a load. */
+import type { Digest } from "../digest.ts";
 import type { BlobStatus } from "../layout/write-blob.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { ChangeOutcome } from "../oci/index-change.ts";
@@ -39,7 +40,7 @@ export interface ImageReceipt extends ChangeOutcome {
   readonly repository: string;
   /** The tag, or the digest if the image has no tag. */
   readonly reference: string;
-  readonly digest: string;
+  readonly digest: Digest;
   readonly mediaType: string;
   /** Length of the manifest in bytes. */
   readonly size: number;
@@ -51,7 +52,7 @@ export interface ImageReceipt extends ChangeOutcome {
 
 /** The outcome for a blob: a layer, a config or a manifest. */
 export interface BlobReceipt {
-  readonly digest: string;
+  readonly digest: Digest;
   /** Length in bytes. */
   readonly size: number;
   readonly status: BlobStatus;

@@ -1,11 +1,12 @@
 /** Reads descriptors of the OCI image specification ("Content Descriptors") from JSON that is not trusted. */
+import { type Digest, digestForm, isDigest, isOtherDigest } from "../digest.ts";
 import { quote, StowageError } from "../errors.ts";
 import { type JsonObject, describeJson, isJsonObject } from "./json.ts";
 
 /** What a manifest or an index says about a blob or a manifest. */
 export interface Descriptor {
   readonly mediaType: string;
-  readonly digest: string;
+  readonly digest: Digest;
   /** Length in bytes. */
   readonly size: number;
   readonly artifactType?: string;
@@ -93,17 +94,12 @@ function parseMediaType(value: unknown, where: string): string {
   throw new StowageError("MANIFEST_INVALID", `Cannot read the mediaType of ${where}: found ${describeJson(value)}`);
 }
 
-function parseDigest(value: unknown, where: string): string {
-  if (typeof value === "string" && isSha256Digest(value)) return value;
-  if (typeof value === "string" && isDigest(value) && !value.startsWith("sha256:")) {
-    throw new StowageError(
-      "UNSUPPORTED",
-      `Cannot take ${where}: its digest is ${quote(value)}, only sha256 is supported`,
-    );
-  }
+function parseDigest(value: unknown, where: string): Digest {
+  if (isDigest(value)) return value;
+  const isOther = isString(value) && isOtherDigest(value);
   throw new StowageError(
-    "DIGEST_INVALID",
-    `Cannot read the digest of ${where}: found ${describeJson(value)}, expected "sha256:" and 64 lower-case hex digits`,
+    isOther ? "UNSUPPORTED" : "DIGEST_INVALID",
+    `Cannot read the digest of ${where}: found ${describeJson(value)}, expected ${digestForm}`,
   );
 }
 
@@ -134,24 +130,4 @@ export function parsePlatform(text: string): string {
   if (/^[a-z0-9]+\/[a-z0-9_]+(?:\/[a-z0-9.]+)?$/.test(text)) return text;
   const expected = "expected OS/ARCHITECTURE[/VARIANT], such as linux/arm64";
   throw new StowageError("INPUT_INVALID", `Cannot use ${quote(text, 100)} as a platform: ${expected}`);
-}
-
-// Digests of the OCI image specification ("Digests"). Stowage stores blobs only under SHA-256.
-
-const sha256Pattern = /^sha256:[0-9a-f]{64}$/;
-const algorithmPattern = /^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/;
-
-/** Is the text `sha256:` and 64 lower-case hexadecimal digits? */
-export function isSha256Digest(text: string): boolean {
-  return sha256Pattern.test(text);
-}
-
-/** Does the text have the form of a digest of any algorithm, `algorithm:encoded`? */
-export function isDigest(text: string): boolean {
-  return algorithmPattern.test(text);
-}
-
-/** The 64 hexadecimal digits of a SHA-256 digest. */
-export function hexOf(digest: string): string {
-  return digest.slice("sha256:".length);
 }

@@ -2,6 +2,7 @@
  * `manifest.json` of a docker-archive, as `docker save` writes it since Docker 1.10 and many tools after it: a list of
  * images, each with its name and the paths of its parts in the archive.
  */
+import type { Digest } from "../digest.ts";
 import { messageOf, StowageError } from "../errors.ts";
 import { type JsonObject, describeJson, isJsonObject, lookalikesOf, parseJson } from "./json.ts";
 
@@ -80,7 +81,7 @@ function invalid(reason: string, cause?: unknown): StowageError {
 // Reads the names of files in a docker-archive. Tools agree only on `manifest.json`. All other names are custom.
 
 /** The digest that a file's name claims, in any folder: `<hex>.tar`, `<hex>.json`, `sha256:<hex>`, … */
-export function digestInName(path: string): string | undefined {
+export function digestInName(path: string): Digest | undefined {
   if (/^blobs\/(?!sha256\/)[^/]+\//.test(path)) return undefined; // the digest has another algorithm
   const hex = /(?:^|\/)(?:sha256:)?([0-9a-f]{64})(?:\.json|\.tar|\.tgz|\.tar\.gz|\.tar\.zst)?$/.exec(path)?.[1];
   return hex === undefined ? undefined : `sha256:${hex}`;

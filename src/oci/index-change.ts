@@ -2,6 +2,7 @@
  * Changes of a repository's index, and their outcomes. Both are plain JSON: while writers race, the changes of each lie in the
  * store, and another writer merges them.
  */
+import type { Digest } from "../digest.ts";
 
 /**
  * Points a tag at a manifest, or lists the manifest by its digest if there is no tag. The manifest and everything that it names
@@ -11,13 +12,13 @@ export interface SetChange {
   readonly op: "set";
   readonly tag?: string | undefined;
   readonly mediaType: string;
-  readonly digest: string;
+  readonly digest: Digest;
   /** Length of the manifest in bytes. */
   readonly size: number;
   /** The kind of artifact, as a list of referrers tells it (distribution specification, "Listing Referrers"). */
   readonly artifactType?: string | undefined;
   /** The digest of the manifest that this one refers to. */
-  readonly subject?: string | undefined;
+  readonly subject?: Digest | undefined;
   readonly expects?: Expectation | undefined;
 }
 
@@ -31,13 +32,13 @@ export interface RemoveTagChange {
 /** Removes a manifest and all its tags. Afterwards the manifest is not served by its digest either. */
 export interface RemoveDigestChange {
   readonly op: "remove";
-  readonly digest: string;
+  readonly digest: Digest;
 }
 
 export type Change = SetChange | RemoveTagChange | RemoveDigestChange;
 
 /** What the tag or digest must be before the change: absent, or at this digest. */
-export type Expectation = "absent" | { readonly digest: string };
+export type Expectation = "absent" | { readonly digest: Digest };
 
 /** Changes that are made together, or not at all. */
 export interface ChangeSet {
@@ -54,7 +55,7 @@ export interface ChangeSet {
 export interface ChangeOutcome {
   readonly status: "created" | "updated" | "unchanged" | "removed";
   /** The digest before the change, if it was another one. */
-  readonly previous?: string | undefined;
+  readonly previous?: Digest | undefined;
 }
 
 /** Why a set of changes was refused: the first change that could not be made. */

@@ -1,4 +1,5 @@
 /** An entry of a repository's index: a descriptor, whose annotations hold its tag and its subject. */
+import { type Digest, isDigest } from "../digest.ts";
 import type { Descriptor } from "./descriptor.ts";
 
 /** The annotation of an index entry that holds its tag (image specification, "Pre-Defined Annotation Keys"). */
@@ -15,15 +16,16 @@ export function tagOf(entry: Descriptor): string | undefined {
 }
 
 /** The digest of an index entry's subject. */
-export function subjectOf(entry: Descriptor): string | undefined {
-  return entry.annotations?.[subjectAnnotation];
+export function subjectOf(entry: Descriptor): Digest | undefined {
+  const subject = entry.annotations?.[subjectAnnotation];
+  return isDigest(subject) ? subject : undefined;
 }
 
 /**
  * The digest of the manifest that an entry refers to: its subject, or the digest in a tag such as `sha256-<hex>.sig`. Cosign and
  * clients without the referrers API use such tags (distribution specification, "Referrers Tag Schema").
  */
-export function referredDigest(entry: Descriptor): string | undefined {
+export function referredDigest(entry: Descriptor): Digest | undefined {
   const [, hex] = /^sha256-([0-9a-f]{64})(?:\.\w+)?$/.exec(tagOf(entry) ?? "") ?? [];
   return subjectOf(entry) ?? (hex === undefined ? undefined : `sha256:${hex}`);
 }

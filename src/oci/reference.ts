@@ -2,8 +2,8 @@
  * Reads repository names, tags and whole references (distribution specification, "Pulling manifests"). Decides whether the
  * registry in front of a name is kept. Names in an archive, in a request's path and on the command line are all read here.
  */
+import { type Digest, digestForm, isDigest } from "../digest.ts";
 import { quote, StowageError } from "../errors.ts";
-import { isSha256Digest } from "./descriptor.ts";
 
 /** The repository whose index is the layout's own `index.json`. */
 export const defaultRepository = "images";
@@ -26,7 +26,7 @@ export interface ImageName {
   readonly repository: string;
   readonly tag: string | undefined;
   /** The digest that the image must have. */
-  readonly digest?: string | undefined;
+  readonly digest?: Digest | undefined;
 }
 
 export function isRepositoryName(text: string): boolean {
@@ -170,20 +170,17 @@ interface ReferenceParts {
   /** With the registry in front. */
   readonly name: string;
   readonly tag: string | undefined;
-  readonly digest: string | undefined;
+  readonly digest: Digest | undefined;
 }
 
 function splitReference(text: string): ReferenceParts {
   // Kubernetes also names images for containerd by their ids: a digest alone is not a name.
-  if (isSha256Digest(text)) return { name: defaultRepository, tag: undefined, digest: text };
+  if (isDigest(text)) return { name: defaultRepository, tag: undefined, digest: text };
   const at = text.indexOf("@");
   const named = at === -1 ? text : text.slice(0, at);
   const digest = at === -1 ? undefined : text.slice(at + 1);
-  if (digest !== undefined && !isSha256Digest(digest)) {
-    throw new StowageError(
-      "NAME_INVALID",
-      `Cannot use ${quote(digest)} as a digest: expected "sha256:" and 64 lower-case hex digits`,
-    );
+  if (digest !== undefined && !isDigest(digest)) {
+    throw new StowageError("NAME_INVALID", `Cannot use ${quote(digest)} as a digest: expected ${digestForm}`);
   }
   const colon = named.indexOf(":", named.lastIndexOf("/") + 1);
   if (colon === -1) return { name: named, tag: undefined, digest };

@@ -1,9 +1,10 @@
 /** Deletes an image from a repository (distribution specification, "Deleting Images"). */
+import { type Digest, isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { commitSet, conditionFailed } from "../layout/commit-set.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
 import { readRepository } from "../layout/read-repository.ts";
-import { type Descriptor, isSha256Digest } from "../oci/descriptor.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
 import type { Expectation, RemoveDigestChange, RemoveTagChange } from "../oci/index-change.ts";
 import { tagOf } from "../oci/index-entry.ts";
 import { formatReference } from "../oci/reference.ts";
@@ -26,12 +27,12 @@ export interface DeleteOptions extends Turn {
  * (`UNSUPPORTED`). Throws `NAME_UNKNOWN`, `MANIFEST_UNKNOWN`, `TAG_IMMUTABLE`, `CONDITION_FAILED`, and the errors of
  * `commitSet`.
  */
-export async function deleteImage(layout: Layout, name: ManifestName, options: DeleteOptions = {}): Promise<string> {
+export async function deleteImage(layout: Layout, name: ManifestName, options: DeleteOptions = {}): Promise<Digest> {
   const { repository, reference } = name;
   const { immutableTags = [] } = options;
   const found = { ...name, index: await readRepository(layout, repository, options) };
-  const change = isSha256Digest(reference)
-    ? await removalOfDigest(layout, found, options)
+  const change = isDigest(reference)
+    ? await removalOfDigest(layout, { ...found, reference }, options)
     : removalOfTag(found, options);
   const set = { repository, changes: [change], immutableTags: tagPatternsOf(immutableTags, repository) };
   const [outcome] = await commitSet(layout, set, options);
@@ -45,7 +46,11 @@ function removalOfTag({ repository, reference: tag, index }: NameInIndex, { expe
   throw unknownManifest(repository, tag);
 }
 
-async function removalOfDigest(layout: Layout, name: NameInIndex, options: DeleteOptions): Promise<RemoveDigestChange> {
+async function removalOfDigest(
+  layout: Layout,
+  name: NameInIndex & { readonly reference: Digest },
+  options: DeleteOptions,
+): Promise<RemoveDigestChange> {
   const { repository, reference: digest, index } = name;
   const { expects } = options;
   if (!index.entries.some((entry) => entry.digest === digest)) {
@@ -57,7 +62,7 @@ async function removalOfDigest(layout: Layout, name: NameInIndex, options: Delet
   throw conditionFailed({ repository, reference: digest, found: digest, expects });
 }
 
-function isPart(digest: string, holder: Descriptor, repository: string): StowageError {
+function isPart(digest: Digest, holder: Descriptor, repository: string): StowageError {
   const name = formatReference(repository, tagOf(holder) ?? holder.digest);
   return new StowageError(
     "UNSUPPORTED",

@@ -1,15 +1,16 @@
 /** Finds a manifest by tag or digest. */
+import { type Digest, isDigest } from "../digest.ts";
 import { quote, StowageError } from "../errors.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
 import { readManifest } from "../layout/read-manifest.ts";
 import { type RepositoryIndex, readRepository } from "../layout/read-repository.ts";
-import { type Descriptor, isSha256Digest } from "../oci/descriptor.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
 import { tagOf } from "../oci/index-entry.ts";
 import { isIndexType } from "../oci/manifest.ts";
 import { concurrently } from "../streams/concurrently.ts";
 
 export interface FoundManifest {
-  readonly digest: string;
+  readonly digest: Digest;
   readonly mediaType: string;
   readonly bytes: Uint8Array;
 }
@@ -46,7 +47,7 @@ export async function findInRepository(
   { repository, reference, index }: NameInIndex,
   turn: Turn,
 ): Promise<FoundManifest> {
-  const digest = isSha256Digest(reference) ? reference : digestOfTag(index, repository, reference);
+  const digest = isDigest(reference) ? reference : digestOfTag(index, repository, reference);
   const mediaType = index.entries.find((entry) => entry.digest === digest)?.mediaType;
   if (mediaType === undefined && (await isGone(layout, digest, index, turn)))
     throw unknownManifest(repository, reference);
@@ -69,14 +70,14 @@ export function unknownManifest(repository: string, reference: string): StowageE
   );
 }
 
-function digestOfTag(index: RepositoryIndex, repository: string, tag: string): string {
+function digestOfTag(index: RepositoryIndex, repository: string, tag: string): Digest {
   const entry = index.entries.find((candidate) => tagOf(candidate) === tag);
   if (entry === undefined) throw unknownManifest(repository, tag);
   return entry.digest;
 }
 
 /** Was the manifest removed, and is it not a part of any image that is left? */
-async function isGone(layout: Layout, digest: string, index: RepositoryIndex, turn: Turn): Promise<boolean> {
+async function isGone(layout: Layout, digest: Digest, index: RepositoryIndex, turn: Turn): Promise<boolean> {
   if (!index.removed.includes(digest)) return false;
   return (await findHolder(layout, digest, index, turn)) === undefined;
 }
@@ -96,12 +97,12 @@ interface Unread extends Pick<Descriptor, "digest" | "mediaType" | "size"> {
  */
 export async function findHolder(
   layout: Layout,
-  digest: string,
+  digest: Digest,
   { entries }: RepositoryIndex,
   turn: Turn,
 ): Promise<Descriptor | undefined> {
   let holder: Descriptor | undefined;
-  const seen = new Set<string>();
+  const seen = new Set<Digest>();
   let level: Unread[] = entries.map((entry) => ({ ...entry, entry }));
   for (let depth = 0; depth <= layout.limits.maxIndexDepth; depth++) {
     const next: Unread[] = [];
@@ -129,7 +130,7 @@ async function childrenOf(
   return found?.manifest.kind === "index" ? found.manifest.manifests : [];
 }
 
-function unseenIndexes(level: readonly Unread[], seen: Set<string>): Unread[] {
+function unseenIndexes(level: readonly Unread[], seen: Set<Digest>): Unread[] {
   return level.filter(({ digest, mediaType }) => {
     if (seen.has(digest) || !isIndexType(mediaType)) return false;
     seen.add(digest);

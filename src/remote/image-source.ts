@@ -4,13 +4,14 @@
  * What is not there is a value. What cannot be read is an error: `UNAUTHORIZED` or `DENIED` if the source lets the caller not
  * in, `TOOMANYREQUESTS`, `TIMED_OUT` or `STORE_UNAVAILABLE` if the source does not answer, and the errors of wrong bytes.
  */
+import type { Digest } from "../digest.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import type { CallOptions } from "../storage/object-store.ts";
 import type { ExpectedBytes } from "../streams/verify-bytes.ts";
 
 /** A manifest without its bytes. */
 export interface ManifestIdentity {
-  readonly digest: string;
+  readonly digest: Digest;
   readonly mediaType: string;
   /** Length of the manifest in bytes. */
   readonly size: number;
@@ -60,7 +61,7 @@ export interface ImageSource {
   /** What refers to any of the manifests: signatures, attestations and the like. A referrer with two tags comes twice. */
   listReferrers(
     repository: string,
-    digests: ReadonlySet<string>,
+    digests: ReadonlySet<Digest>,
     options?: CallOptions,
   ): Promise<readonly ListedReferrer[]>;
 
@@ -81,7 +82,7 @@ export interface ImageSource {
   ): Promise<SourceManifest | undefined>;
 
   /** The length of a blob in bytes. Undefined if there is no such blob. */
-  headBlob(repository: string, digest: string, options?: CallOptions): Promise<number | undefined>;
+  headBlob(repository: string, digest: Digest, options?: CallOptions): Promise<number | undefined>;
 
   /**
    * Reads a blob from `start` to its end. Undefined if there is no such blob. The caller reads the bytes to the end or leaves

@@ -1,14 +1,15 @@
 /** Reads images from a registry, or from a Stowage service (distribution specification, "Pull" and "Content Discovery"). */
+import { type Digest, digestForm, digestOf, hexOf, isDigest, isOtherDigest } from "../digest.ts";
 import { StowageError, limitExceeded, quote } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
-import { type Descriptor, hexOf, isDigest, isSha256Digest, parseDescriptor } from "../oci/descriptor.ts";
+import { type Descriptor, parseDescriptor } from "../oci/descriptor.ts";
 import { isJsonObject } from "../oci/json.ts";
 import { dockerListType, dockerManifestType, ociIndexType, ociManifestType, parseManifest } from "../oci/manifest.ts";
 import { isRepositoryName, isTag, parseTag } from "../oci/reference.ts";
 import type { CallOptions } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type ByteChunks, noBytes } from "../streams/readable-stream.ts";
-import { type ExpectedBytes, digestOf } from "../streams/verify-bytes.ts";
+import type { ExpectedBytes } from "../streams/verify-bytes.ts";
 import { type Answer, isSuccess, jsonOf } from "./answer.ts";
 import { BlobBody, withoutFirst } from "./blob-body.ts";
 import type {
@@ -70,7 +71,7 @@ export class RegistrySource implements ImageSource {
 
   async listReferrers(
     repository: string,
-    digests: ReadonlySet<string>,
+    digests: ReadonlySet<Digest>,
     { signal }: CallOptions = {},
   ): Promise<readonly ListedReferrer[]> {
     const found: (readonly ListedReferrer[])[] = [];
@@ -84,7 +85,7 @@ export class RegistrySource implements ImageSource {
   /** A registry without the list keeps an index of the referrers under a tag ("Referrers Tag Schema"). */
   async #referrersOf(
     repository: string,
-    digest: string,
+    digest: Digest,
     signal: AbortSignal | undefined,
   ): Promise<readonly ListedReferrer[]> {
     const what = `the list of referrers of "${checkDigest(digest)}"`;
@@ -98,7 +99,7 @@ export class RegistrySource implements ImageSource {
   /** Cosign's tags for signatures, attestations and bills of materials. */
   async #cosignReferrersOf(
     repository: string,
-    digest: string,
+    digest: Digest,
     signal: AbortSignal | undefined,
   ): Promise<readonly ListedReferrer[]> {
     const tags = ["sig", "att", "sbom"].map((kind) => `sha256-${hexOf(digest)}.${kind}`);
@@ -121,7 +122,7 @@ export class RegistrySource implements ImageSource {
     if (answer.status === 404) return undefined;
     const digest = isDigest(reference) ? reference : answer.headers.get("Docker-Content-Digest");
     const size = lengthOf(answer);
-    if (isSuccess(answer) && digest !== null && isSha256Digest(digest) && size !== undefined) {
+    if (isSuccess(answer) && isDigest(digest) && size !== undefined) {
       return { digest, mediaType: mediaTypeOf(answer), size };
     }
     const found = await this.readManifest(repository, reference, { signal });
@@ -149,7 +150,7 @@ export class RegistrySource implements ImageSource {
   }
 
   /** A bucket behind a registry may refuse HEAD, since the URL in the redirect is signed for GET. Then one byte is read. */
-  async headBlob(repository: string, digest: string, { signal }: CallOptions = {}): Promise<number | undefined> {
+  async headBlob(repository: string, digest: Digest, { signal }: CallOptions = {}): Promise<number | undefined> {
     const request = this.#blobRequest(repository, digest, signal);
     const head = await this.#client.read({ ...request, method: "HEAD", maxBytes: 0 });
     if (isAbsent(head)) return undefined;
@@ -238,12 +239,12 @@ export class RegistrySource implements ImageSource {
   }
 
   #manifestRequest(repository: string, reference: string, signal: AbortSignal | undefined): RegistryRequest {
-    const checked = isDigest(reference) ? checkDigest(reference) : parseTag(reference);
+    const checked = reference.includes(":") ? checkDigest(reference) : parseTag(reference);
     const request = this.#request(repository, `manifests/${checked}`, { what: `manifest "${checked}"`, signal });
     return { ...request, headers: { Accept: manifestTypes } };
   }
 
-  #blobRequest(repository: string, digest: string, signal: AbortSignal | undefined): RegistryRequest {
+  #blobRequest(repository: string, digest: Digest, signal: AbortSignal | undefined): RegistryRequest {
     return this.#request(repository, `blobs/${checkDigest(digest)}`, { what: `blob "${digest}"`, signal });
   }
 
@@ -302,10 +303,8 @@ function mediaTypeOf({ headers }: Answer): string {
   return (headers.get("Content-Type") ?? "").replace(/;.*/s, "").trim();
 }
 
-function checkDigest(digest: string): string {
-  if (isSha256Digest(digest)) return digest;
-  const [code, expected] = digest.startsWith("sha256:")
-    ? (["DIGEST_INVALID", '"sha256:" and 64 lower-case hex digits'] as const)
-    : (["UNSUPPORTED", "one of sha256"] as const);
-  throw new StowageError(code, `Cannot read ${quote(digest)}: expected ${expected}`);
+function checkDigest(text: string): Digest {
+  if (isDigest(text)) return text;
+  if (isOtherDigest(text)) throw new StowageError("UNSUPPORTED", `Cannot read ${quote(text)}: expected one of sha256`);
+  throw new StowageError("DIGEST_INVALID", `Cannot read ${quote(text)}: expected ${digestForm}`);
 }

@@ -1,10 +1,10 @@
 /** Hashes an object of any size while it is read. */
-import { createHash } from "node:crypto";
+import { type Algorithm, type Digest, Digester } from "../digest.ts";
 import { abortable } from "../streams/abortable.ts";
 import type { CallOptions, StoredObject } from "./object-store.ts";
 
 export interface HashedObject {
-  readonly digest: string;
+  readonly digest: Digest;
   /** Length in bytes. */
   readonly size: number;
 }
@@ -12,14 +12,15 @@ export interface HashedObject {
 /** Reads the object to its end. `onBytes` is called with the length of each chunk. */
 export async function hashObject(
   { body }: StoredObject,
+  algorithm: Algorithm,
   { signal, onBytes }: CallOptions & { readonly onBytes?: ((bytes: number) => void) | undefined } = {},
 ): Promise<HashedObject> {
-  const hash = createHash("sha256");
+  const digester = new Digester(algorithm);
   let size = 0;
   for await (const chunk of abortable(body, signal)) {
-    hash.update(chunk);
+    digester.update(chunk);
     size += chunk.length;
     onBytes?.(chunk.length);
   }
-  return { digest: `sha256:${hash.digest("hex")}`, size };
+  return { digest: digester.digest(), size };
 }

@@ -1,11 +1,9 @@
 /** Checks that bytes have the size and the digest that were announced. */
-import { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
+import { type Digest, Digester, algorithmOf } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 
 export interface ExpectedBytes {
-  /** `sha256:<64 hex>` */
-  readonly digest: string;
+  readonly digest: Digest;
   /** Length in bytes. */
   readonly size: number;
 }
@@ -24,7 +22,7 @@ export class VerifiedBytes implements AsyncIterableIterator<Uint8Array, undefine
   readonly ended: Promise<void>;
   readonly #chunks: AsyncIterator<Uint8Array, unknown>;
   readonly #expected: ExpectedBytes;
-  readonly #hash = createHash("sha256");
+  readonly #digester: Digester;
   #received = 0;
   #held: Uint8Array | undefined;
   #isVerified = false;
@@ -33,6 +31,7 @@ export class VerifiedBytes implements AsyncIterableIterator<Uint8Array, undefine
   constructor(source: AsyncIterable<Uint8Array>, expected: ExpectedBytes) {
     this.#chunks = source[Symbol.asyncIterator]();
     this.#expected = expected;
+    this.#digester = new Digester(algorithmOf(expected.digest));
     this.ended = new Promise((resolve) => (this.#tellEnd = resolve));
   }
 
@@ -53,7 +52,7 @@ export class VerifiedBytes implements AsyncIterableIterator<Uint8Array, undefine
         await this.return();
         checkSize(this.#expected, this.#received);
       }
-      this.#hash.update(chunk);
+      this.#digester.update(chunk);
       const before = this.#held;
       this.#held = chunk;
       if (before !== undefined) return { done: false, value: before };
@@ -77,7 +76,7 @@ export class VerifiedBytes implements AsyncIterableIterator<Uint8Array, undefine
 
   #verify(): void {
     checkSize(this.#expected, this.#received);
-    checkDigest(this.#expected, `sha256:${this.#hash.digest("hex")}`);
+    checkDigest(this.#expected, this.#digester.digest());
     this.#isVerified = true;
   }
 }
@@ -92,15 +91,9 @@ export function checkSize({ digest, size }: ExpectedBytes, received: number): vo
 }
 
 /** Throws `DIGEST_INVALID` unless this digest was expected. */
-export function checkDigest({ digest, size }: ExpectedBytes, found: string): void {
+export function checkDigest({ digest, size }: ExpectedBytes, found: Digest): void {
   if (found === digest) return;
   throw new StowageError("DIGEST_INVALID", `Cannot take blob "${digest}": its ${size} bytes have digest "${found}"`, {
     detail: { digest, found },
   });
-}
-
-/** The digest of bytes in memory, `sha256:<64 hex>`. Every runtime computes it in another thread. */
-export async function digestOf(bytes: Uint8Array): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", bytes);
-  return `sha256:${Buffer.from(digest).toString("hex")}`;
 }

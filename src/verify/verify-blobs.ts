@@ -1,6 +1,7 @@
 /** Reads every blob of a store and compares its bytes with its name. */
+import { type Digest, algorithmOf } from "../digest.ts";
 import { type ErrorCode, StowageError } from "../errors.ts";
-import { blobsPrefix } from "../layout/keys.ts";
+import { blobsPrefix, digestOfBlobKey } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { type HashedObject, hashObject } from "../storage/hash-object.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
@@ -10,9 +11,6 @@ import { concurrently } from "../streams/concurrently.ts";
 const maxConcurrentBlobs = 16;
 /** If more blobs than this cannot be read, the store itself fails. */
 const maxUnreadable = 100;
-
-/** Also finds objects under `blobs/` that do not belong there. */
-const allBlobsPrefix = "blobs/";
 
 /** How a store is verified. */
 export interface VerifyOptions {
@@ -27,7 +25,7 @@ export interface VerifyOptions {
 
 export interface VerifiedBlobs {
   /** Sizes in bytes of the blobs that are whole, by digest. Memory grows with their number, not with their bytes. */
-  readonly sizes: ReadonlyMap<string, number>;
+  readonly sizes: ReadonlyMap<Digest, number>;
   /** Keys of blobs that are not what their name says. */
   readonly damaged: ReadonlySet<string>;
 }
@@ -37,13 +35,13 @@ export async function verifyBlobs({ store }: Layout, options: VerifyOptions): Pr
   const { signal, onProblem } = options;
   const keys: string[] = [];
   let totalBytes = 0;
-  for await (const { key, size } of store.list(allBlobsPrefix, { signal })) {
+  for await (const { key, size } of store.list(blobsPrefix, { signal })) {
     keys.push(key);
     totalBytes += size;
   }
   options.onStart?.(totalBytes);
 
-  const sizes = new Map<string, number>();
+  const sizes = new Map<Digest, number>();
   const damaged = new Set<string>();
   let unreadable = 0;
   await concurrently(keys, maxConcurrentBlobs, async (key) => {
@@ -64,12 +62,12 @@ export async function verifyBlobs({ store }: Layout, options: VerifyOptions): Pr
 
 /** Undefined if the blob has been deleted in the meantime. */
 async function verifyBlob(store: ObjectStore, key: string, options: VerifyOptions): Promise<HashedObject | undefined> {
-  const digest = digestOfKey(key);
-  if (digest === undefined) throw new StowageError("DIGEST_INVALID", "its name is not a sha256 digest");
+  const digest = digestOfBlobKey(key);
+  if (digest === undefined) throw new StowageError("DIGEST_INVALID", "its name is not a digest");
   const { signal } = options;
   const object = await store.get(key, { signal });
   if (object === undefined) return undefined;
-  const found = await hashObject(object, options);
+  const found = await hashObject(object, algorithmOf(digest), options);
   if (found.size !== object.size) {
     throw new StowageError("SIZE_INVALID", `it has ${found.size} bytes, the store says ${object.size}`);
   }
@@ -77,11 +75,6 @@ async function verifyBlob(store: ObjectStore, key: string, options: VerifyOption
     throw new StowageError("DIGEST_INVALID", `its ${found.size} bytes have the digest ${found.digest}`);
   }
   return found;
-}
-
-function digestOfKey(key: string): string | undefined {
-  const hex = key.startsWith(blobsPrefix) ? key.slice(blobsPrefix.length) : "";
-  return /^[0-9a-f]{64}$/.test(hex) ? `sha256:${hex}` : undefined;
 }
 
 /** One thing that is wrong with a store. */
@@ -94,7 +87,7 @@ export interface Problem {
 
 /** A blob that images need and that is missing or damaged. A tarball that has the blob repairs these images. */
 export interface LackedBlob {
-  readonly digest: string;
+  readonly digest: Digest;
   readonly state: "missing" | "damaged";
   /** The images that need the blob, as `repository:tag` or `repository@digest`. At most 1000 are listed. */
   readonly images: readonly string[];

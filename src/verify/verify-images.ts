@@ -1,4 +1,5 @@
 /** Checks that each repository's index can be read, and that every image in it is whole. */
+import { type Digest, isDigest } from "../digest.ts";
 import { type ErrorCode, StowageError } from "../errors.ts";
 import { checkClosure } from "../layout/check-closure.ts";
 import { blobKey, digestOfBlobKey, indexKey } from "../layout/keys.ts";
@@ -19,7 +20,7 @@ export interface VerifiedImages {
   /** The number of entries in all indexes. */
   readonly images: number;
   /** Digests of the blobs that belong to an image. The set is complete only if every image is whole. */
-  readonly needed: ReadonlySet<string>;
+  readonly needed: ReadonlySet<Digest>;
   /** The blobs that images need and that are missing or damaged. */
   readonly lacked: readonly LackedBlob[];
 }
@@ -49,7 +50,7 @@ export async function verifyImages(
 }
 
 class ImageCheck {
-  readonly needed = new Set<string>();
+  readonly needed = new Set<Digest>();
   readonly #layout: Layout;
   /** A damaged blob is as good as missing. */
   readonly #blobs: VerifiedBlobs;
@@ -59,7 +60,7 @@ class ImageCheck {
   /** The problems of each root: one image often has several names. */
   readonly #checked = new Map<string, Findings>();
   /** By digest. */
-  readonly #lacked = new Map<string, { readonly state: LackedBlob["state"]; readonly images: string[] }>();
+  readonly #lacked = new Map<Digest, { readonly state: LackedBlob["state"]; readonly images: string[] }>();
 
   constructor(layout: Layout, blobs: VerifiedBlobs, options: VerifyOptions) {
     this.#layout = layout;
@@ -100,33 +101,33 @@ class ImageCheck {
   async #checkRoot(root: Descriptor): Promise<Findings> {
     const { signal } = this.#options;
     const known = {
-      sizeOf: (digest: string) => {
+      sizeOf: (digest: Digest) => {
         this.needed.add(digest);
         return this.#blobs.sizes.get(digest);
       },
-      manifest: (digest: string) => {
+      manifest: (digest: Digest) => {
         this.needed.add(digest);
         return undefined;
       },
     };
     const json = new ParsedJson(this.#layout, { signal });
-    const found = { lacked: new Set<string>(), others: new Map<string, Pick<Problem, "code" | "message">>() };
+    const found = { lacked: new Set<Digest>(), others: new Map<string, Pick<Problem, "code" | "message">>() };
     const onProblem = (error: StowageError): void => {
       const digest = error.detail?.["digest"];
-      if (typeof digest === "string" && lackedCodes.has(error.code)) found.lacked.add(digest);
+      if (isDigest(digest) && lackedCodes.has(error.code)) found.lacked.add(digest);
       else found.others.set(error.message, { code: error.code, message: explain(error) });
     };
     await checkClosure(this.#intact, [root], { json, known, onProblem }).finally(() => json.end());
     return { lacked: found.lacked, others: [...found.others.values()] };
   }
 
-  #note(digest: string, image: string): void {
+  #note(digest: Digest, image: string): void {
     const lacked = this.#lacked.get(digest) ?? { state: this.#stateOf(digest), images: [] };
     this.#lacked.set(digest, lacked);
     if (lacked.images.length < maxNamedImages) lacked.images.push(image);
   }
 
-  #stateOf(digest: string): LackedBlob["state"] {
+  #stateOf(digest: Digest): LackedBlob["state"] {
     return this.#blobs.damaged.has(blobKey(digest)) ? "damaged" : "missing";
   }
 }
@@ -134,7 +135,7 @@ class ImageCheck {
 /** The problems of one image. */
 interface Findings {
   /** Digests of blobs that are missing or damaged. */
-  readonly lacked: ReadonlySet<string>;
+  readonly lacked: ReadonlySet<Digest>;
   readonly others: readonly Pick<Problem, "code" | "message">[];
 }
 
@@ -143,7 +144,7 @@ const lackedCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["MANIFEST_BLOB_U
 /** The messages of `checkClosure` are for a load. This is a message for a verification. */
 function explain({ code, message, detail }: StowageError): string {
   const digest = detail?.["digest"];
-  if (typeof digest !== "string" || code !== "SIZE_INVALID") return message;
+  if (!isDigest(digest) || code !== "SIZE_INVALID") return message;
   return `it needs ${digest} with ${String(detail?.["expected"])} bytes, which has ${String(detail?.["found"])}`;
 }
 

@@ -1,6 +1,7 @@
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Digest } from "../../src/digest.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { joinLayouts, makeLayout, tarOf, types } from "../support/layout.ts";
 import { type ServingCommand, listFiles, newFolder, serveStowage, stowage } from "../support/run-stowage.ts";
@@ -16,7 +17,7 @@ const named = makeLayout({ layers, name: "docker.io/team/app:1.4", config: { cre
 const older = makeLayout({ name: "docker.io/team/app:1.10", manifest: annotated("2025-01-02T03:04:05+01:00") });
 const index = makeLayout({ platforms: ["linux/amd64", "linux/arm64/v8"], refName: "multi", config: { created } });
 const nameless = makeLayout({ label: "nameless" });
-const short = (digest: string): string => digest.slice("sha256:".length, "sha256:".length + 12);
+const short = (digest: Digest): string => digest.slice("sha256:".length, "sha256:".length + 12);
 
 function annotated(time: string): { readonly annotations: Readonly<Record<string, string>> } {
   return { annotations: { "org.opencontainers.image.created": time } };
@@ -93,7 +94,7 @@ describe("stowage ls", () => {
 
   it("shows one image with its layers and what has made them", async () => {
     const { code, stdout } = await stowage(["ls", "team/app:1.4"], { cwd: folder });
-    const [first = "", second = ""] = named.layers;
+    const [first = "sha256:", second = "sha256:"] = named.layers;
     expect(stdout).toBe(`team/app:1.4
 digest   ${named.digest}
 size     3.00 MiB

@@ -1,6 +1,7 @@
 import { cp, mkdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import type { Digest } from "../../src/digest.ts";
 import { StowageError } from "../../src/errors.ts";
 import { blobKey } from "../../src/layout/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
@@ -13,7 +14,7 @@ import { newFolder, stowage } from "../support/run-stowage.ts";
 
 const image = makeLayout({ layers: [randomBytes(1000), randomBytes(2000, 2)], name: "docker.io/team/app:1.4" });
 const index = makeLayout({ platforms: ["linux/amd64", "linux/arm64"], refName: "multi" });
-const [layer = "", otherLayer = ""] = image.layers;
+const [layer = "sha256:", otherLayer = "sha256:"] = image.layers;
 
 describe("stowage verify", () => {
   let whole: string;
@@ -99,7 +100,7 @@ describe("stowage verify", () => {
         await mkdir(join(store, "blobs/md5"));
         await writeFile(join(store, "blobs/md5/aa"), "x");
       },
-      ["blobs/md5/aa: its name is not a sha256 digest", "blobs/sha256/note: its name is not a sha256 digest"],
+      ["blobs/md5/aa: its name is not a digest", "blobs/sha256/note: its name is not a digest"],
     ],
   ];
 
@@ -133,7 +134,7 @@ describe("stowage verify", () => {
     const url = `file:${store}`;
     await flipByte(pathOf(store, layer));
     await rm(pathOf(store, otherLayer));
-    const manifest = index.manifests[0] ?? "";
+    const manifest = index.manifests[0] ?? "sha256:";
     await flipByte(pathOf(store, manifest), 10);
 
     const { code, stdout } = await stowage(["verify", "--store", url]);
@@ -234,11 +235,11 @@ function hexOf(number: number): string {
   return number.toString(16).padStart(64, "0");
 }
 
-function keyOf(digest: string): string {
+function keyOf(digest: Digest): string {
   return `blobs/${digest.replace(":", "/")}`;
 }
 
-function pathOf(store: string, digest: string): string {
+function pathOf(store: string, digest: Digest): string {
   return join(store, keyOf(digest));
 }
 

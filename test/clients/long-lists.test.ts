@@ -57,7 +57,7 @@ const referrerListers: readonly Lister[] = [
 ];
 
 const image = makeLayout({ name: "team/app:1.4" });
-const { mediaType = "", digest = "", size = 0 } = image.roots[0] ?? {};
+const { mediaType = "", digest = "sha256:", size = 0 } = image.roots[0] ?? {};
 const signatures = Array.from({ length: 230 }, (_, n) =>
   makeLayout({
     subject: { mediaType, digest, size },

@@ -1,5 +1,6 @@
 /** What a schedule begins with: writers, what they are going to do and when, and the decisions that chance will take. */
 import * as fc from "fast-check";
+import type { Digest } from "../../src/digest.ts";
 import type { Change, ChangeSet } from "../../src/oci/index-change.ts";
 
 /** What one writer does, one thing after the other. */
@@ -23,11 +24,11 @@ export interface Scenario {
 const mediaType = "application/vnd.oci.image.manifest.v1+json";
 
 /** A digest of nothing: nobody looks at the blobs of a simulation. */
-export function numberedDigest(number: number): string {
+export function numberedDigest(number: number): Digest {
   return `sha256:${number.toString(16).padStart(64, "0")}`;
 }
 
-export function setTag(tag: string | undefined, digest: string): Change {
+export function setTag(tag: string | undefined, digest: Digest): Change {
   return { op: "set", ...(tag !== undefined && { tag }), mediaType, digest, size: 1 };
 }
 

@@ -6,6 +6,7 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { createAdaptorServer } from "@hono/node-server";
 import { type Context, Hono } from "hono";
+import type { Digest } from "../../src/digest.ts";
 import { isJsonObject } from "../../src/oci/json.ts";
 import { sha256 } from "../support/bytes.ts";
 import { type Layout, makeLayout, tarOf } from "../support/layout.ts";
@@ -78,7 +79,7 @@ interface PushedBlob {
 /** With an image of no interest: an archive has to have one. */
 async function loadBlob(c: Context, { service, digest, bytes }: PushedBlob): Promise<Response> {
   const image = makeLayout();
-  const layout = { ...image, blobs: new Map([...image.blobs, [digest, bytes]]) };
+  const layout = { ...image, blobs: new Map([...image.blobs, [digest as Digest, bytes]]) };
   const answer = await load(layout, `${service}/v1/load/${blobRepository}`);
   return answer.ok ? takenBlob(c, digest) : answer;
 }
@@ -92,7 +93,7 @@ async function loadManifest(c: Context, service: string): Promise<Response> {
   const { name = "", reference = "" } = c.req.param();
   const bytes = await bodyOf(c);
   const isTag = !reference.includes(":");
-  const digest = isTag ? sha256(bytes) : reference;
+  const digest = isTag ? sha256(bytes) : (reference as Digest);
   const mediaType = c.req.header("Content-Type") ?? "";
   // A name in the request would be no referrer's: those are told apart by their digests.
   const annotations = isTag ? { "io.containerd.image.name": `localhost/${name}:${reference}` } : {};

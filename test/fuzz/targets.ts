@@ -4,6 +4,7 @@ import { gzipSync } from "node:zlib";
 import * as fc from "fast-check";
 import { expect } from "vitest";
 import { readArchive } from "../../src/archive/read-archive.ts";
+import type { Digest } from "../../src/digest.ts";
 import { StowageError } from "../../src/errors.ts";
 import { defaultLimits } from "../../src/limits.ts";
 import type { Descriptor } from "../../src/oci/descriptor.ts";
@@ -100,7 +101,7 @@ const layoutLoading: FuzzTarget = {
   },
   words: ["#0", "%0", "#1", "%1", "null", "-1", "1.5", "{}", "[]", '""', "\0", ...jsonWords()],
   async run(input) {
-    const blobs: { readonly digest: string; readonly bytes: Buffer }[] = [];
+    const blobs: { readonly digest: Digest; readonly bytes: Buffer }[] = [];
     const files = input
       .toString("utf8")
       .split("\0")

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Digest } from "../../src/digest.ts";
 import { StowageError } from "../../src/errors.ts";
 import { type GarbageOptions, collectGarbage } from "../../src/gc/collect-garbage.ts";
 import type { GarbageReport } from "../../src/gc/tally.ts";
@@ -40,7 +41,7 @@ async function gc(store: ObjectStore, hours: number, options: Partial<GarbageOpt
   return collectGarbage(openLayout(store, undefined, clockAfter(hours * hour)), options);
 }
 
-async function remove(store: ObjectStore, digest: string): Promise<void> {
+async function remove(store: ObjectStore, digest: Digest): Promise<void> {
   await commitSet(openLayout(store), { repository: "team/app", changes: [{ op: "remove", digest }] });
 }
 
@@ -180,7 +181,7 @@ describe("collectGarbage", () => {
 
   /** It names something, but what: nobody here can tell. */
   async function addForeignEntry(): Promise<void> {
-    const digest = `sha256:${"f".repeat(64)}`;
+    const digest: Digest = `sha256:${"f".repeat(64)}`;
     await store.put(blobKey(digest), Buffer.from('{"blobs":[]}'));
     const mediaType = "application/vnd.oci.artifact.manifest.v1+json";
     await commitSet(openLayout(store), {
@@ -229,7 +230,7 @@ describe("collectGarbage", () => {
   });
 
   it("deletes at once what is not needed, and all marks, where nobody else uses the store", async () => {
-    const root = second.roots[0] ?? { mediaType: "", digest: "", size: 0 };
+    const root = second.roots[0] ?? { mediaType: "", digest: "sha256:", size: 0 };
     const signature = makeLayout({ layers: [randomBytes(100, 7)], label: "signature", subject: root });
     await loadBytes(chunksOf(await tarOf(signature), 5000), store, { name: "team/app" });
     await remove(store, first.digest);
@@ -263,7 +264,7 @@ describe("collectGarbage", () => {
   describe("of a referrer without a tag", () => {
     const [subject] = first.roots;
     const referrer = makeLayout({ layers: [randomBytes(300, 5)], label: "about", ...(subject && { subject }) });
-    const { mediaType = "", digest = "", size = 0 } = referrer.roots[0] ?? {};
+    const { mediaType = "", digest = "sha256:", size = 0 } = referrer.roots[0] ?? {};
     const change: Change = { op: "set", mediaType, digest, size, subject: first.digest };
 
     beforeEach(async () => {
@@ -366,7 +367,7 @@ describe("a load beside a gc", () => {
     await load(withBlob(second, own), store);
   });
 
-  async function mark(digest: string, state: string, ageMs: number): Promise<void> {
+  async function mark(digest: Digest, state: string, ageMs: number): Promise<void> {
     await store.put(markKey(digest), Buffer.from(JSON.stringify({ state, time: Date.now() - ageMs, id: "1" })));
   }
 

@@ -1,9 +1,10 @@
 import { describe, expect, it } from "vitest";
+import type { Digest } from "../../src/digest.ts";
 import { DigestSet } from "../../src/gc/digest-set.ts";
 import { sha256 } from "../support/bytes.ts";
 
 const digests = Array.from({ length: 20_000 }, (_, i) => sha256(Buffer.from(String(i))));
-const alike = (end: string): string => `sha256:${"0".repeat(12)}${end.padStart(52, "0")}`;
+const alike = (end: string): Digest => `sha256:${"0".repeat(12)}${end.padStart(52, "0")}`;
 
 describe("DigestSet", () => {
   it("has what was added, and nothing else", () => {

@@ -1,13 +1,14 @@
 /** The images of a simulation: few, and with blobs in common, so that what one lets go of another needs. */
+import type { Digest } from "../../src/digest.ts";
 import type { Change } from "../../src/oci/index-change.ts";
 import { type Layout, type TestDescriptor, makeLayout } from "../support/layout.ts";
 
 export interface SampleImage {
   readonly root: TestDescriptor;
   /** All that it needs. */
-  readonly blobs: ReadonlyMap<string, Uint8Array>;
+  readonly blobs: ReadonlyMap<Digest, Uint8Array>;
   /** What a load may leave out where the store has it: layers and configs. */
-  readonly parts: ReadonlySet<string>;
+  readonly parts: ReadonlySet<Digest>;
   /** What publishes it. */
   readonly change: Change;
 }
@@ -24,7 +25,7 @@ export const sampleImages: readonly SampleImage[] = [
   sampleImage(makeLayout({ layers: [z], label: "referrer", subject }), { subject: subject.digest }),
 ];
 
-function sampleImage(layout: Layout, names: { readonly tag?: string; readonly subject?: string }): SampleImage {
+function sampleImage(layout: Layout, names: { readonly tag?: string; readonly subject?: Digest }): SampleImage {
   const root = rootOf(layout);
   const manifests = new Set([...layout.manifests, root.digest]);
   return {

@@ -5,6 +5,7 @@
  */
 import { setMaxListeners } from "node:events";
 import type { Clock } from "../../src/clock.ts";
+import type { Digest } from "../../src/digest.ts";
 import { messageOf } from "../../src/errors.ts";
 import type { collectGarbage } from "../../src/gc/collect-garbage.ts";
 import type { checkClosure } from "../../src/layout/check-closure.ts";
@@ -134,7 +135,7 @@ class Simulation implements SimulationResult {
     const { signal } = new AbortController();
     setMaxListeners(0, signal);
     const rescuing = new RescuingStore(store, clock);
-    const known = new Map<string, Uint8Array>();
+    const known = new Map<Digest, Uint8Array>();
     const pauseMs = this.#random() < 0.3 ? 50 * minute : this.#random() * minute;
     const asker = new RescuingStore(store, clock);
     for (const [digest, bytes] of image.blobs) {
@@ -205,7 +206,7 @@ class Simulation implements SimulationResult {
   #checkReferrers(entries: readonly Descriptor[]): void {
     const digests = new Set(entries.map(({ digest }) => digest));
     for (const entry of this.#referrers) {
-      const subject = subjectOf(entry) ?? "";
+      const subject = subjectOf(entry) ?? "sha256:";
       if (digests.has(entry.digest) || !digests.has(subject)) continue;
       this.problems.push(`${subject} has lost ${entry.digest}, which says something about it`);
       this.#scheduler.note(this.problems.at(-1) ?? "");
@@ -225,7 +226,7 @@ class Simulation implements SimulationResult {
   }
 }
 
-function needsOf({ digest }: Descriptor): readonly string[] {
+function needsOf({ digest }: Descriptor): readonly Digest[] {
   return [...(sampleImages.find(({ root }) => root.digest === digest)?.blobs.keys() ?? [])];
 }
 

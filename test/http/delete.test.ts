@@ -1,6 +1,7 @@
 import type { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
 import type { Token } from "../../src/auth/access.ts";
+import type { Digest } from "../../src/digest.ts";
 import { type AppOptions, createApp } from "../../src/http/app.ts";
 import { CountingStore } from "../../src/storage/counting-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
@@ -12,7 +13,7 @@ import { openLayout } from "../support/open-layout.ts";
 const image = makeLayout({ label: "one" });
 const other = makeLayout({ label: "other" });
 const multi = makeLayout({ platforms: ["linux/amd64", "linux/arm64"] });
-const [amd64 = "", arm64 = ""] = multi.manifests;
+const [amd64 = "sha256:", arm64 = "sha256:"] = multi.manifests;
 const unknown = sha256(Buffer.from("nothing"));
 
 let store: CountingStore;
@@ -301,7 +302,7 @@ describe("DELETE and who may", () => {
 });
 
 /** One of the manifests of an index, by itself. */
-function partOf({ blobs }: Layout, digest: string): TestDescriptor {
+function partOf({ blobs }: Layout, digest: Digest): TestDescriptor {
   return { mediaType: types.manifest, digest, size: blobs.get(digest)?.length ?? 0 };
 }
 

@@ -12,7 +12,7 @@ import { decorate } from "../support/loading.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 const image = makeLayout({ name: "team/app:1.4" });
-const { mediaType = "", digest = "", size = 0 } = image.roots[0] ?? {};
+const { mediaType = "", digest = "sha256:", size = 0 } = image.roots[0] ?? {};
 
 let store: MemoryStore;
 beforeEach(() => {

@@ -78,7 +78,7 @@ describe("/v1/load with a condition", () => {
     const [root] = first.roots;
     const signature = makeLayout({
       label: "signature",
-      subject: root ?? { mediaType: types.manifest, digest: "", size: 0 },
+      subject: root ?? { mediaType: types.manifest, digest: "sha256:", size: 0 },
     });
     const both = joinLayouts(first, signature);
     expect((await load(both, "team/app:1", absent)).status).toBe(201);

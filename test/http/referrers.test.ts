@@ -1,5 +1,6 @@
 import type { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
+import type { Digest } from "../../src/digest.ts";
 import { createApp } from "../../src/http/app.ts";
 import { commitSet } from "../../src/layout/commit-set.ts";
 import { blobKey } from "../../src/layout/keys.ts";
@@ -21,7 +22,7 @@ import { openLayout } from "../support/open-layout.ts";
 
 const image = makeLayout({ name: "team/app:1.4" });
 const subject = rootOf(image);
-const nowhere = `sha256:${"0".repeat(64)}`;
+const nowhere: Digest = `sha256:${"0".repeat(64)}`;
 
 let store: MemoryStore;
 let app: Hono;
@@ -84,7 +85,7 @@ async function list(path: string): Promise<Listed> {
   return { manifests: body.manifests, headers: response.headers };
 }
 
-async function digestsAbout(digest: string, repository = "team/app"): Promise<string[]> {
+async function digestsAbout(digest: Digest, repository = "team/app"): Promise<string[]> {
   return (await list(`/v2/${repository}/referrers/${digest}`)).manifests.map((found) => found.digest);
 }
 

@@ -1,6 +1,7 @@
 /** Clients that do not read their answers: what they hold, and who is served meanwhile. */
 import type { Hono } from "hono";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Digest } from "../../src/digest.ts";
 import { createApp } from "../../src/http/app.ts";
 import { commitSet } from "../../src/layout/commit-set.ts";
 import { blobKey } from "../../src/layout/keys.ts";
@@ -372,7 +373,7 @@ describe("clients that do not read what is large and no blob", () => {
   async function loadLarge(
     tag: number,
     more: Record<string, unknown> = {},
-  ): Promise<{ readonly digest: string; readonly size: number }> {
+  ): Promise<{ readonly digest: Digest; readonly size: number }> {
     const annotations = { a: "a".repeat(maxManifestBytes - 2000), tag: String(tag) };
     const layout = makeLayout({ name: `team/large:${tag}`, manifest: { annotations, ...more } });
     await loadArchive(openLayout(store), chunksOf(await tarOf(layout), chunkBytes));
@@ -380,7 +381,7 @@ describe("clients that do not read what is large and no blob", () => {
   }
 
   /** The store's bodies of these blobs say nothing until the returned function is called. */
-  function stall(blobs: readonly { readonly digest: string }[]): () => void {
+  function stall(blobs: readonly { readonly digest: Digest }[]): () => void {
     let goOn: () => void = () => undefined;
     const keys = new Set(blobs.map(({ digest: at }) => blobKey(at)));
     store.stalled = { match: (key) => keys.has(key), until: new Promise((resolve) => (goOn = resolve)) };

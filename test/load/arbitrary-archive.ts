@@ -2,6 +2,7 @@
 import { Buffer } from "node:buffer";
 import { gzipSync } from "node:zlib";
 import * as fc from "fast-check";
+import type { Digest } from "../../src/digest.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import {
   type Layout,
@@ -198,10 +199,10 @@ const dockerNames = fc.option(fc.subarray(["app:1", "docker.io/library/one:lates
 });
 
 function filesWithNames([layout, RepoTags]: [Layout, readonly string[] | undefined]): readonly TarEntry[] {
-  const [digest = ""] = layout.manifests;
+  const [digest = "sha256:"] = layout.manifests;
   const bytes = layout.blobs.get(digest);
   if (RepoTags === undefined || bytes === undefined) return filesOf(layout);
-  const { config } = JSON.parse(bytes.toString()) as { config: { digest: string } };
+  const { config } = JSON.parse(bytes.toString()) as { config: { digest: Digest } };
   const named = { Config: `blobs/${config.digest.replace(":", "/")}`, RepoTags, Layers: [] };
   return [...filesOf(layout), { name: "manifest.json", bytes: Buffer.from(JSON.stringify([named])) }];
 }

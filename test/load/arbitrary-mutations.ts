@@ -59,7 +59,7 @@ interface JsonMutation {
 function mutateJson(layout: Layout, { inRoot, root, at, value }: JsonMutation): Layout {
   if (!inRoot) return { ...layout, roots: replaceOne(layout.roots, at, value) as Layout["roots"] };
   const target = layout.roots[root % layout.roots.length];
-  const before = layout.blobs.get(target?.digest ?? "");
+  const before = layout.blobs.get(target?.digest ?? "sha256:");
   if (target === undefined || before === undefined) return layout;
   const bytes = Buffer.from(JSON.stringify(replaceOne(JSON.parse(before.toString()), at, value)) ?? "");
   const changed = { ...target, digest: sha256(bytes), size: bytes.length };

@@ -1,5 +1,6 @@
 /** Archives that are a layout and a docker-archive at once, or only seem to be. */
 import { describe, expect, it } from "vitest";
+import type { Digest } from "../../src/digest.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
@@ -59,7 +60,7 @@ describe("loadArchive, of a layout with a manifest.json", () => {
   }
 
   const configIn = (layout: Layout, manifest = layout.digest): string =>
-    (JSON.parse(String(layout.blobs.get(manifest))) as { config: { digest: string } }).config.digest;
+    (JSON.parse(String(layout.blobs.get(manifest))) as { config: { digest: Digest } }).config.digest;
 
   async function load(entries: readonly TarEntry[], name?: string): Promise<string[]> {
     return namesOf(

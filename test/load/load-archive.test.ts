@@ -106,8 +106,8 @@ describe("loadArchive", () => {
   });
 
   it("replaces a damaged object and reports it", async () => {
-    await store.put(blobKey(layout.layers[0] ?? ""), Buffer.from("cut sh"));
-    await store.put(blobKey(layout.layers[1] ?? ""), Buffer.from("cut sh"));
+    await store.put(blobKey(layout.layers[0] ?? "sha256:"), Buffer.from("cut sh"));
+    await store.put(blobKey(layout.layers[1] ?? "sha256:"), Buffer.from("cut sh"));
     const { blobs, totals, bytes } = await load(await tarOf(layout));
     expect(blobs.slice(0, 2).map(({ status }) => status)).toEqual(["repaired", "repaired"]);
     expect(totals).toMatchObject({ written: 2, present: 0, repaired: 2 });
@@ -376,7 +376,7 @@ describe("loadArchive, naming", () => {
     const artifact = (seed: number): Layout =>
       makeLayout({ layers: [randomBytes(5, seed)], ...(subject && { subject }) });
     const [sbom, another] = [artifact(1), artifact(2)];
-    const [about = { mediaType: "", digest: "", size: 0 }] = sbom.roots;
+    const [about = { mediaType: "", digest: "sha256:", size: 0 }] = sbom.roots;
     const signature = makeLayout({ layers: [randomBytes(6)], subject: about });
     await load(await tarOf(one), { name: "team/x:1" });
     expect(namesOf(await load(await tarOf(sbom), { name: "team/x:2" }))).toEqual(["team/x:2"]);
@@ -405,7 +405,7 @@ describe("loadArchive, naming", () => {
     const [subject] = one.roots;
     const referring = subject === undefined ? {} : { subject };
     const index = makeLayout({ layers: [small], platforms: ["linux/amd64"], refName: "app:1", ...referring });
-    const [digest = ""] = index.manifests;
+    const [digest = "sha256:"] = index.manifests;
     const manifest = { mediaType: types.manifest, digest, size: index.blobs.get(digest)?.length ?? 0 };
     const annotations = { "org.opencontainers.image.ref.name": "app:1-amd64" };
     const roots = [...index.roots, { ...manifest, annotations }, manifest];

@@ -3,8 +3,16 @@ import { homesOfReferrers } from "../../src/load/name-roots.ts";
 
 it("puts referrers in no more than 20,000 places", () => {
   const archive = (repositories: number): Parameters<typeof homesOfReferrers>[0] => [
-    ...Array.from({ length: repositories }, (_, i) => ({ digest: "a", subject: undefined, repository: `app-${i}` })),
-    ...Array.from({ length: 100 }, (_, i) => ({ digest: `about-${i}`, subject: "a", repository: undefined })),
+    ...Array.from({ length: repositories }, (_, i) => ({
+      digest: "sha256:a" as const,
+      subject: undefined,
+      repository: `app-${i}`,
+    })),
+    ...Array.from({ length: 100 }, (_, i) => ({
+      digest: `sha256:about-${i}` as const,
+      subject: "sha256:a" as const,
+      repository: undefined,
+    })),
   ];
   expect(homesOfReferrers(archive(200)).size).toBe(100);
   expect(() => homesOfReferrers(archive(201))).toThrow(
@@ -14,9 +22,9 @@ it("puts referrers in no more than 20,000 places", () => {
 
 it("comes to an end where referrers are about one another", () => {
   const homes = homesOfReferrers([
-    { digest: "a", subject: undefined, repository: "app" },
-    { digest: "b", subject: "a", repository: undefined },
-    { digest: "b", subject: "b", repository: undefined },
+    { digest: "sha256:a", subject: undefined, repository: "app" },
+    { digest: "sha256:b", subject: "sha256:a", repository: undefined },
+    { digest: "sha256:b", subject: "sha256:b", repository: undefined },
   ]);
-  expect([...homes]).toEqual([["b", new Set(["app"])]]);
+  expect([...homes]).toEqual([["sha256:b", new Set(["app"])]]);
 });

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
+import type { Digest } from "../../src/digest.ts";
 import { createApp } from "../../src/http/app.ts";
 import { blobKey } from "../../src/layout/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
@@ -17,7 +18,7 @@ beforeEach(() => {
   store = new MemoryStore({ partBytes: 400 });
 });
 
-async function flipBit(digest: string): Promise<void> {
+async function flipBit(digest: Digest): Promise<void> {
   const bytes = await bytesAt(store, blobKey(digest));
   bytes[50] = (bytes[50] ?? 0) ^ 1;
   await store.put(blobKey(digest), bytes);

@@ -1,6 +1,7 @@
 /** What a layout holds that no image needs: it is listed, and nothing more. */
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
+import type { Digest } from "../../src/digest.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
@@ -12,7 +13,7 @@ import { openLayout } from "../support/open-layout.ts";
 
 const layout = makeLayout({ layers: [randomBytes(100)], name: "app:1" });
 const hex = "ab".repeat(32);
-const pathOf = (digest: string): string => `blobs/${digest.replace(":", "/")}`;
+const pathOf = (digest: Digest): string => `blobs/${digest.replace(":", "/")}`;
 
 /** Names of more than 100 characters are in an extended header. */
 function packed(entries: readonly RawEntry[]): Buffer {
@@ -62,7 +63,7 @@ describe("loadArchive, of a layout with what no image needs", () => {
   });
 
   it("refuses a link in the place of a blob that an image needs, whatever the store has", async () => {
-    const [layer = ""] = layout.layers;
+    const [layer = "sha256:"] = layout.layers;
     const entries = [
       ...filesOf(withoutBlob(layout, layer)),
       { name: pathOf(layer), type: "2", linkTarget: "../layer.tar" },

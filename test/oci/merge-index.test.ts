@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { Digest } from "../../src/digest.ts";
 import { maxRemoved, mergeIndex } from "../../src/layout/index/merge-index.ts";
 import { findStale, seenOf } from "../../src/layout/index/find-stale.ts";
 import {
@@ -12,7 +13,7 @@ import { tagOf } from "../../src/oci/index-entry.ts";
 import { sha256 } from "../support/bytes.ts";
 
 const mediaType = "application/vnd.oci.image.manifest.v1+json";
-const digestOf = (content: string): string => sha256(Buffer.from(content));
+const digestOf = (content: string): Digest => sha256(Buffer.from(content));
 const set = (tag: string | undefined, content: string, more: Partial<SetChange> = {}): SetChange => ({
   op: "set",
   tag,

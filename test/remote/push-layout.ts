@@ -1,4 +1,5 @@
 /** Pushes a layout into a registry (distribution specification, "Push"), each image under the name of its root. */
+import type { Digest } from "../../src/digest.ts";
 import { type Layout, type TestDescriptor, types } from "../support/layout.ts";
 import { isJsonObject } from "../../src/oci/json.ts";
 
@@ -35,7 +36,7 @@ async function pushImage(push: Push, descriptor: TestDescriptor, reference: stri
   await nameReferrer(push, (subject as TestDescriptor).digest, descriptor);
 }
 
-async function pushBlob({ url, layout }: Push, digest: string): Promise<void> {
+async function pushBlob({ url, layout }: Push, digest: Digest): Promise<void> {
   const begun = await send(`${url}/blobs/uploads/`, { method: "POST" });
   const location = new URL(begun.headers.get("Location") ?? "", `${url}/`);
   location.searchParams.set("digest", digest);
@@ -61,7 +62,7 @@ async function send(url: string, init: RequestInit): Promise<Response> {
   return response;
 }
 
-function bytesOf({ blobs }: Layout, digest: string): Buffer<ArrayBuffer> {
+function bytesOf({ blobs }: Layout, digest: Digest): Buffer<ArrayBuffer> {
   const bytes = blobs.get(digest);
   if (bytes === undefined) throw new Error(`expected a blob ${digest}`);
   return Buffer.from(bytes);

@@ -190,7 +190,7 @@ describe("RegistrySource.readBlob", () => {
   });
 
   it("goes on again and again while a megabyte comes each time, as a large blob may be cut often", async () => {
-    const large = { digest: "sha256:".padEnd(71, "0"), size: 20 * 1024 * 1024 };
+    const large = { digest: sha256(Buffer.of(1)), size: 20 * 1024 * 1024 };
     const { source } = await open(({ headers }, response) => {
       const start = Number(/^bytes=(\d+)-/.exec(headers.range ?? "")?.[1] ?? 0);
       const range = { "Content-Range": `bytes ${start}-${large.size - 1}/${large.size}` };
@@ -699,12 +699,27 @@ describe("lists of a registry", () => {
   it("of referrers are read page by page", async () => {
     const [one, two] = ["1", "2"].map((label) => {
       const { digest } = makeLayout({ label });
-      return { mediaType: types.manifest, digest, size: 100, artifactType: "application/vnd.test" };
+      return { mediaType: types.manifest, digest, size: 100 };
     });
-    const { source, registry } = await open(
-      inTurn(json({ manifests: [one] }, { Link: `</x?last=${one?.digest}>; rel="next"` }), json({ manifests: [two] })),
+    const pages = inTurn(
+      json({ manifests: [one] }, { Link: `</x?last=${one?.digest}>; rel="next"` }),
+      json({ manifests: [two] }),
     );
-    expect(await source.listReferrers("team/app", image.digest)).toEqual([one, two]);
+    const signature = { mediaType: types.manifest, digest: image.digest, size: 100 };
+    const { source, registry } = await open((request, response) => {
+      if (request.method === "GET") pages(request, response);
+      else if (request.url?.endsWith(".sig") !== true) response.writeHead(404).end();
+      else {
+        const headers = {
+          "Docker-Content-Digest": image.digest,
+          "Content-Type": types.manifest,
+          "Content-Length": 100,
+        };
+        response.writeHead(200, headers).end();
+      }
+    });
+    const tag = `${image.digest.replace(":", "-")}.sig`; // cosign's
+    expect(await source.listReferrers("team/app", new Set([image.digest]))).toEqual([one, two, { ...signature, tag }]);
     expect(registry.asked[0]).toBe(`GET /v2/team/app/referrers/${image.digest}`);
   });
 
@@ -714,12 +729,12 @@ describe("lists of a registry", () => {
     const tag = `sha256-${image.digest.slice("sha256:".length)}`;
     let hasTag = true;
     const { source, registry } = await open((request, response) => {
-      if (!hasTag || request.url?.includes("/referrers/") === true) response.writeHead(404).end();
+      if (!hasTag || request.url?.includes(tag) !== true || request.method === "HEAD") response.writeHead(404).end();
       else json(index, { "Content-Type": types.index })(request, response);
     });
-    expect(await source.listReferrers("team/app", image.digest)).toEqual([referrer]);
+    expect(await source.listReferrers("team/app", new Set([image.digest]))).toEqual([referrer]);
     expect(registry.asked[1]).toBe(`GET /v2/team/app/manifests/${tag}`);
     hasTag = false;
-    expect(await source.listReferrers("team/app", image.digest)).toEqual([]);
+    expect(await source.listReferrers("team/app", new Set([image.digest]))).toEqual([]);
   });
 });

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { type Socket, connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
+import type { Digest } from "../../src/digest.ts";
 import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
@@ -44,7 +45,7 @@ async function readToEnd(socket: Socket): Promise<string> {
 }
 
 /** Asks within thirty seconds. Comes again if it is told to, as registry clients do: a busy machine takes long to fill a crowd's sockets. */
-async function ask(url: string, init: RequestInit = {}): Promise<{ status: number; digest: string }> {
+async function ask(url: string, init: RequestInit = {}): Promise<{ status: number; digest: Digest }> {
   const signal = AbortSignal.timeout(30_000);
   for (;;) {
     const response = await fetch(url, { ...init, signal });

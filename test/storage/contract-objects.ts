@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { EventEmitter, once } from "node:events";
 import { expect } from "vitest";
+import type { Digest } from "../../src/digest.ts";
 import {
   type ByteSource,
   type ObjectInfo,
@@ -24,7 +25,7 @@ export function text(value: string): Uint8Array {
   return new TextEncoder().encode(value);
 }
 
-export function digestOf(bytes: Uint8Array): string {
+export function digestOf(bytes: Uint8Array): Digest {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 

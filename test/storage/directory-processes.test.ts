@@ -9,6 +9,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { type Digest, isDigest } from "../../src/digest.ts";
 import { blobKey } from "../../src/layout/keys.ts";
 import { type JsonObject, isJsonObject } from "../../src/oci/json.ts";
 import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
@@ -138,7 +139,7 @@ interface Task {
 interface Line {
   readonly won?: boolean;
   readonly count?: number;
-  readonly digest?: string;
+  readonly digest?: Digest;
 }
 
 class Child {
@@ -178,7 +179,7 @@ function parseLine(line: string): Line {
   return {
     ...(typeof won === "boolean" && { won }),
     ...(typeof count === "number" && { count }),
-    ...(typeof digest === "string" && { digest }),
+    ...(isDigest(digest) && { digest }),
   };
 }
 

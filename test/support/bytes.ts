@@ -1,5 +1,6 @@
 /** Bytes for tests: deterministic, split as a test wants them, and read back whole. */
 import { createHash } from "node:crypto";
+import type { Digest } from "../../src/digest.ts";
 
 /** So many bytes that no compressor makes smaller, the same for the same seed. */
 export function randomBytes(length: number, seed = 1): Buffer {
@@ -12,7 +13,7 @@ export function randomBytes(length: number, seed = 1): Buffer {
   return bytes;
 }
 
-export function sha256(bytes: Uint8Array): string {
+export function sha256(bytes: Uint8Array): Digest {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 

@@ -8,6 +8,7 @@
 import { Readable } from "node:stream";
 import { gzipSync } from "node:zlib";
 import { pack } from "tar-stream";
+import type { Digest } from "../../src/digest.ts";
 import { readAll, sha256 } from "./bytes.ts";
 
 export const types = {
@@ -22,7 +23,7 @@ export const types = {
 /** A descriptor, with whatever a test wants in it. */
 export interface TestDescriptor {
   readonly mediaType: string;
-  readonly digest: string;
+  readonly digest: Digest;
   readonly size: number;
   readonly annotations?: Readonly<Record<string, string>>;
   readonly [field: string]: unknown;
@@ -32,13 +33,13 @@ export interface Layout {
   /** What its `index.json` names. */
   readonly roots: readonly TestDescriptor[];
   /** By digest, in the order: layers, configs, manifests, indexes. */
-  readonly blobs: ReadonlyMap<string, Buffer>;
+  readonly blobs: ReadonlyMap<Digest, Buffer>;
   /** Digests of all layers, in order. */
-  readonly layers: readonly string[];
+  readonly layers: readonly Digest[];
   /** Digests of the image manifests, one for each platform. */
-  readonly manifests: readonly string[];
+  readonly manifests: readonly Digest[];
   /** Digest of the first root. */
-  readonly digest: string;
+  readonly digest: Digest;
 }
 
 export interface LayoutOptions {
@@ -109,8 +110,8 @@ export function withBlob(layout: Layout, bytes: Uint8Array): Layout {
 }
 
 /** With other bytes under a digest, by default those that are there with one bit turned over. */
-export function withBadBlob(layout: Layout, digest: string | undefined, bytes?: Uint8Array): Layout {
-  const blob = layout.blobs.get(digest ?? "");
+export function withBadBlob(layout: Layout, digest: Digest | undefined, bytes?: Uint8Array): Layout {
+  const blob = layout.blobs.get(digest ?? "sha256:");
   if (digest === undefined || blob === undefined) throw new Error(`expected a blob ${digest}`);
   const bad = Buffer.from(bytes ?? blob);
   if (bytes === undefined) bad[bad.length - 1] = (bad.at(-1) ?? 0) ^ 1;
@@ -166,14 +167,14 @@ const mtime = new Date(0);
 
 interface Part {
   readonly part: "layers" | "config" | "manifest";
-  readonly digest: string;
+  readonly digest: Digest;
   readonly bytes: Buffer;
 }
 
 interface TestImage {
   readonly descriptor: TestDescriptor;
   readonly parts: readonly Part[];
-  readonly layers: readonly string[];
+  readonly layers: readonly Digest[];
 }
 
 function makeImage(platform: string | undefined, options: LayoutOptions): TestImage {
@@ -229,13 +230,13 @@ function annotationsOf({ name, refName }: LayoutOptions): Pick<TestDescriptor, "
 
 function toLayout(
   roots: readonly TestDescriptor[],
-  blobs: ReadonlyMap<string, Buffer>,
+  blobs: ReadonlyMap<Digest, Buffer>,
   rest: Pick<Layout, "layers" | "manifests">,
 ): Layout {
-  return { roots, blobs, ...rest, digest: roots[0]?.digest ?? "" };
+  return { roots, blobs, ...rest, digest: roots[0]?.digest ?? "sha256:" };
 }
 
-function jsonBlob(json: unknown): { readonly digest: string; readonly bytes: Buffer } {
+function jsonBlob(json: unknown): { readonly digest: Digest; readonly bytes: Buffer } {
   const bytes = toJson(json);
   return { digest: sha256(bytes), bytes };
 }

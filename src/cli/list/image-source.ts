@@ -1,4 +1,5 @@
 /** The source of the images for `stowage ls`: a store, in this process, or a running service. */
+import { type Digest, isDigest } from "../../digest.ts";
 import { StowageError } from "../../errors.ts";
 import { readSmallBlob } from "../../layout/blobs.ts";
 import type { Layout } from "../../layout/layout.ts";
@@ -26,11 +27,11 @@ export interface ImageSource {
   /** A manifest by tag or digest. Undefined if it is gone or malformed. */
   manifest(repository: string, reference: string): Promise<FoundManifest | undefined>;
   /** A small blob, such as a config. Undefined if it is gone, or larger than a manifest may be. */
-  smallBlob(repository: string, digest: string): Promise<Uint8Array | undefined>;
+  smallBlob(repository: string, digest: Digest): Promise<Uint8Array | undefined>;
 }
 
 export interface ManifestIdentity {
-  readonly digest: string;
+  readonly digest: Digest;
   readonly mediaType: string;
   /** Length of the manifest in bytes. */
   readonly size: number;
@@ -42,7 +43,7 @@ export interface ListedEntry extends Partial<ManifestIdentity> {
   /** The tag, or the digest of an image without a tag. */
   readonly reference: string;
   /** For a referrer, the digest of its subject. */
-  readonly subject?: string | undefined;
+  readonly subject?: Digest | undefined;
 }
 
 export interface FoundManifest extends ManifestIdentity {
@@ -76,7 +77,7 @@ function storeSource(layout: Layout, { signal }: CommandIo): ImageSource {
     entries,
     resolve,
     async manifest(repository, reference) {
-      const digest = reference.includes(":") ? reference : (await resolve(repository, reference))?.digest;
+      const digest = isDigest(reference) ? reference : (await resolve(repository, reference))?.digest;
       if (digest === undefined) return undefined;
       const found = await readManifest(layout, { digest }, { signal });
       if (found === undefined) return undefined;
@@ -171,7 +172,7 @@ function nameIn(path: string): string {
 
 function identityOf({ headers }: Answer): ManifestIdentity | undefined {
   const digest = headers["docker-content-digest"];
-  if (typeof digest !== "string") return undefined;
+  if (!isDigest(digest)) return undefined;
   return { digest, mediaType: headers["content-type"] ?? "", size: Number(headers["content-length"] ?? 0) };
 }
 

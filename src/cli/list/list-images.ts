@@ -1,4 +1,5 @@
 /** The images of a store or a service, with their details. */
+import type { Digest } from "../../digest.ts";
 import { StowageError } from "../../errors.ts";
 import { type Descriptor, platformOf } from "../../oci/descriptor.ts";
 import { type ConfigSummary, summarizeConfig } from "../../oci/image-config.ts";
@@ -25,7 +26,7 @@ export interface ListedImage extends ManifestIdentity {
   /** The tag, or the digest of an image without a tag. */
   readonly reference: string;
   /** For a referrer, the digest of its subject. */
-  readonly subject?: string | undefined;
+  readonly subject?: Digest | undefined;
   readonly details?: ImageDetails | undefined;
 }
 
@@ -126,7 +127,7 @@ export interface ImageDetails {
 }
 
 export interface Layer {
-  readonly digest: string;
+  readonly digest: Digest;
   readonly mediaType: string;
   readonly size: number;
   /** The line of the Dockerfile, for example. */
@@ -134,7 +135,7 @@ export interface Layer {
 }
 
 export interface ImagePart extends ImageDetails {
-  readonly digest: string;
+  readonly digest: Digest;
 }
 
 const createdAnnotation = "org.opencontainers.image.created";

@@ -1,4 +1,5 @@
 /** Asks a service which blobs it does not have, so that the others are not sent. */
+import type { Digest } from "../../digest.ts";
 import { isJsonObject } from "../../oci/json.ts";
 import { type ServiceClient, isSuccess, jsonOf } from "./service-client.ts";
 
@@ -16,7 +17,7 @@ export interface Missing {
  * once.
  */
 export async function askMissing(
-  digests: readonly string[],
+  digests: readonly Digest[],
   { service, signal }: { readonly service: ServiceClient; readonly signal: AbortSignal },
 ): Promise<Missing> {
   const missing = new Set<string>();

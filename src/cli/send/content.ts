@@ -1,7 +1,7 @@
 /** The bytes that are sent. Any part of them can be read again, for another try or by another run of the command. */
 import { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
+import { type Digest, Digester } from "../../digest.ts";
 import { StowageError } from "../../errors.ts";
 
 /** Measured: the 64 KiB of most streams take four times the calls. */
@@ -43,17 +43,17 @@ export class Content {
     }
   }
 
-  /** The name of the content, `sha256:<64 hex>`. The same bytes have the same name in any file. */
-  async fingerprint(signal?: AbortSignal): Promise<string> {
-    const hash = createHash("sha256");
+  /** A digest that names the content. The same bytes have the same name in any file. */
+  async fingerprint(signal?: AbortSignal): Promise<Digest> {
+    const digester = new Digester();
     for (const segment of this.#segments) {
       if ("size" in segment && segment.isNamed) continue;
       for await (const chunk of this.#readSegment(segment, 0, sizeOf(segment))) {
         signal?.throwIfAborted();
-        hash.update(chunk);
+        digester.update(chunk);
       }
     }
-    return `sha256:${hash.digest("hex")}`;
+    return digester.digest();
   }
 
   async *#readSegment(segment: Segment, from: number, to: number): AsyncGenerator<Uint8Array> {

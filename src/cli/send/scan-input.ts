@@ -4,6 +4,7 @@
  */
 import type { FileHandle } from "node:fs/promises";
 import { type ArchiveEntry, type ReadArchiveOptions, readArchive } from "../../archive/read-archive.ts";
+import { type Digest, digestUnder } from "../../digest.ts";
 import { abortable } from "../../streams/abortable.ts";
 import type { CommandIo } from "../command.ts";
 import { formatBytes } from "../format.ts";
@@ -22,8 +23,8 @@ export const scanLimits: ReadArchiveOptions = {
 export interface ListedEntry {
   /** Length of its body in bytes. */
   readonly size: number;
-  /** `sha256:<64 hex>` if the entry's path is that of a blob. */
-  readonly digest: string | undefined;
+  /** Undefined if the entry's path is not that of a blob. */
+  readonly digest: Digest | undefined;
 }
 
 export interface ScannedArchive {
@@ -69,14 +70,12 @@ async function* keep(source: AsyncIterable<Uint8Array>, copy: TemporaryFile): As
 export async function scanArchive(source: AsyncIterable<Uint8Array>): Promise<readonly ListedEntry[]> {
   const entries: ListedEntry[] = [];
   for await (const entry of readArchive(source, scanLimits)) {
-    entries.push({ size: entry.size, digest: digestOf(entry) });
+    entries.push({ size: entry.size, digest: digestIn(entry) });
   }
   return entries;
 }
 
 /** The digest in the path of a blob. A load finds blobs by the same rule. */
-function digestOf({ path, type }: ArchiveEntry): string | undefined {
-  if (type !== "file" && type !== "contiguous-file") return undefined;
-  const [, hex] = /^blobs\/sha256\/([0-9a-f]{64})$/.exec(path) ?? [];
-  return hex === undefined ? undefined : `sha256:${hex}`;
+function digestIn({ path, type }: ArchiveEntry): Digest | undefined {
+  return type === "file" || type === "contiguous-file" ? digestUnder("blobs/", path) : undefined;
 }

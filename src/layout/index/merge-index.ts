@@ -1,4 +1,5 @@
 /** Merges changes into a repository's index: a pure function, so that a commit can try it again on a newer state. */
+import type { Digest } from "../../digest.ts";
 import { maxEntriesBytes } from "../../limits.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
 import type {
@@ -141,7 +142,7 @@ class Merge {
    * Remembers the digest even if no entry has it. The manifest may be a part of an image that is gone. Without this, it would
    * be served by its digest as long as its bytes stay.
    */
-  #removeDigest(digest: string): ChangeOutcome {
+  #removeDigest(digest: Digest): ChangeOutcome {
     const names = [...this.#entries].flatMap(([name, entry]) => (entry.digest === digest ? name : []));
     if (names.length === 0 && this.#removed.has(digest)) return { status: "unchanged" };
     for (const name of [...names, digest]) {

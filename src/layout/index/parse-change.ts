@@ -1,5 +1,5 @@
 /** Reads changes and their outcomes from the JSON that another writer left in the store. */
-import { isSha256Digest } from "../../oci/descriptor.ts";
+import { type Digest, digestForm, isDigest } from "../../digest.ts";
 import type {
   Change,
   ChangeOutcome,
@@ -52,7 +52,7 @@ function parseChange(value: unknown): Change {
   const expectation = expects === undefined ? {} : { expects: parseExpectation(expects) };
   if (op === "set") return { ...parseSet(change), ...expectation };
   if (op !== "remove") throw new Error(`found the change ${describeJson(op)}, expected set or remove`);
-  return tag === undefined ? { op, digest: digestOf(digest) } : { op, tag: textOf(tag), ...expectation };
+  return tag === undefined ? { op, digest: digestIn(digest) } : { op, tag: textOf(tag), ...expectation };
 }
 
 function parseSet({ tag, mediaType, digest, size, artifactType, subject }: JsonObject): SetChange {
@@ -60,15 +60,15 @@ function parseSet({ tag, mediaType, digest, size, artifactType, subject }: JsonO
     op: "set",
     ...(tag !== undefined && { tag: textOf(tag) }),
     mediaType: textOf(mediaType),
-    digest: digestOf(digest),
+    digest: digestIn(digest),
     size: numberOf(size),
     ...(artifactType !== undefined && { artifactType: textOf(artifactType) }),
-    ...(subject !== undefined && { subject: digestOf(subject) }),
+    ...(subject !== undefined && { subject: digestIn(subject) }),
   };
 }
 
 function parseExpectation(value: unknown): Expectation {
-  return value === "absent" ? value : { digest: digestOf(objectOf(value, "an expectation")["digest"]) };
+  return value === "absent" ? value : { digest: digestIn(objectOf(value, "an expectation")["digest"]) };
 }
 
 function parseChangeOutcome(value: unknown): ChangeOutcome {
@@ -76,12 +76,12 @@ function parseChangeOutcome(value: unknown): ChangeOutcome {
   if (status !== "created" && status !== "updated" && status !== "unchanged" && status !== "removed") {
     throw new Error(`found the status ${describeJson(status)}`);
   }
-  return { status, ...(previous !== undefined && { previous: digestOf(previous) }) };
+  return { status, ...(previous !== undefined && { previous: digestIn(previous) }) };
 }
 
 function parseRefusal({ reason, reference, found }: JsonObject): Refusal {
   if (reason !== "immutable" && reason !== "unexpected") throw new Error(`found the reason ${describeJson(reason)}`);
-  return { reason, reference: textOf(reference), ...(found !== undefined && { found: digestOf(found) }) };
+  return { reason, reference: textOf(reference), ...(found !== undefined && { found: digestIn(found) }) };
 }
 
 function listOf(value: unknown, what: string): readonly unknown[] {
@@ -99,10 +99,9 @@ function textOf(value: unknown): string {
   throw new Error(`found ${describeJson(value)}, expected a string`);
 }
 
-function digestOf(value: unknown): string {
-  const text = textOf(value);
-  if (isSha256Digest(text)) return text;
-  throw new Error(`found ${describeJson(value)}, expected a sha256 digest`);
+function digestIn(value: unknown): Digest {
+  if (isDigest(value)) return value;
+  throw new Error(`found ${describeJson(value)}, expected ${digestForm}`);
 }
 
 function numberOf(value: unknown): number {

@@ -104,7 +104,8 @@ export class R2Store implements ObjectStore {
   async copy(from: string, to: string, { size, checksum, ...options }: CopyOptions): Promise<WriteResult> {
     const source = await this.get(from, options);
     if (source === undefined) throw r2Unavailable(new Error("it is not there"), this.#request("get", from));
-    const expected = checksum && { digest: `sha256:${checksum}`, size };
+    const expected: ExpectedBytes | undefined =
+      checksum === undefined ? undefined : { digest: `sha256:${checksum}`, size };
     try {
       const body = expected ? this.#verified(source, expected) : source.body;
       return await this.write(to, { size, body }, options);

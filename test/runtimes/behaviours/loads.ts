@@ -1,5 +1,6 @@
 /** Loads that work, and what their receipts say. */
 import { expect } from "vitest";
+import type { Digest } from "../../../src/digest.ts";
 import { randomBytes, sha256 } from "../../support/bytes.ts";
 import { expectedManifest, makeDockerArchive, packEntries } from "../../support/docker-archive.ts";
 import { makeLayout, reversed, tarOf, withoutPlatform } from "../../support/layout.ts";
@@ -101,7 +102,7 @@ function staged(keys: readonly string[] | undefined): readonly string[] | undefi
   return keys?.filter((key) => key.includes("staging/"));
 }
 
-async function expectImage(trial: Trial, repository: string, tag: string, digest: string): Promise<void> {
+async function expectImage(trial: Trial, repository: string, tag: string, digest: Digest): Promise<void> {
   const { status, bytes, headers } = await ask(trial, `/v2/${repository}/manifests/${tag}`);
   expect(status).toBe(200);
   expect(sha256(bytes)).toBe(digest);

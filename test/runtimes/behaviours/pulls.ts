@@ -1,5 +1,6 @@
 /** What whoever pulls gets. */
 import { expect } from "vitest";
+import type { Digest } from "../../../src/digest.ts";
 import { randomBytes, sha256 } from "../../support/bytes.ts";
 import { makeLayout, tarOf, types } from "../../support/layout.ts";
 import { type Behaviour, type Trial, ask, loaded } from "../trial.ts";
@@ -119,6 +120,6 @@ async function loadSample(trial: Trial): Promise<void> {
   await loaded(trial, await tarOf(layout));
 }
 
-function headersOf(digest: string, type: string): Readonly<Record<string, string>> {
+function headersOf(digest: Digest, type: string): Readonly<Record<string, string>> {
   return { "docker-content-digest": digest, etag: `"${digest}"`, "content-type": type };
 }

@@ -1,7 +1,7 @@
 /** `stowage export`: images of a store, a service or a registry as a tarball. */
 import { parseArgs } from "node:util";
 import { StowageError } from "../errors.ts";
-import { packArchive } from "../export/pack-archive.ts";
+import { openFrom, packArchive } from "../export/pack-archive.ts";
 import { type ExportPlan, type WantedImage, planExport } from "../export/plan-export.ts";
 import { parsePlatform } from "../oci/descriptor.ts";
 import { type ImageName, formatName, parseName } from "../oci/reference.ts";
@@ -75,7 +75,7 @@ Examples:
       await output.commit();
       const what = names.map((name) => formatName(name)).join(", ");
       const files = formatCount(
-        plan.blobs.reduce((sum, { blobs }) => sum + blobs.length, 0),
+        plan.blobs.reduce((sum, { manifests, blobs }) => sum + manifests.length + blobs.length, 0),
         "blob",
       );
       io.stderr.write(printable(`Exported ${what}: ${formatBytes(plan.size)}, ${files}, into ${output.name}\n`));
@@ -108,9 +108,7 @@ async function writeArchive(
   const title = `Exporting ${formatBytes(plan.size)} from ${source.name} into ${output.name}`;
   const progress = startProgress(stderr, { title, totalBytes: plan.size });
   try {
-    for await (const chunk of packArchive(plan, async (repository, blob) =>
-      source.readBlob(repository, blob, { signal }),
-    )) {
+    for await (const chunk of packArchive(plan, openFrom(source, signal))) {
       signal.throwIfAborted();
       await output.write(chunk);
       progress.advance(chunk.length);

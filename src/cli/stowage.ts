@@ -7,6 +7,7 @@ import { isJsonObject } from "../oci/json.ts";
 import { nearestName, warnOfUnknown } from "../settings/known-settings.ts";
 import { type Command, exitCodes } from "./command.ts";
 import { printable } from "./format.ts";
+import { copy } from "./copy.ts";
 import { exportImages } from "./export.ts";
 import { gc } from "./gc.ts";
 import { load } from "./load.ts";
@@ -19,7 +20,17 @@ import { verify } from "./verify.ts";
 // The AWS SDK warns on Node 20. Stowage supports Node 20 as long as the SDK works there.
 process.env["AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED"] ??= "true";
 
-const commands: Readonly<Record<string, Command>> = { serve, load, export: exportImages, ls, rm, verify, gc, token };
+const commands: Readonly<Record<string, Command>> = {
+  serve,
+  load,
+  export: exportImages,
+  copy,
+  ls,
+  rm,
+  verify,
+  gc,
+  token,
+};
 
 outliveReaders();
 process.exitCode = await main(process.argv.slice(2));

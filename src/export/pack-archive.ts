@@ -2,6 +2,7 @@
 import type { Digest } from "../digest.ts";
 import { type Pack, pack as openPack } from "tar-stream";
 import { messageOf, StowageError } from "../errors.ts";
+import type { ImageSource } from "../remote/image-source.ts";
 import { type ExpectedBytes, VerifiedBytes } from "../streams/verify-bytes.ts";
 import { blobPath } from "./archive-json.ts";
 import type { ExportPlan } from "./plan-export.ts";
@@ -9,7 +10,24 @@ import type { ExportPlan } from "./plan-export.ts";
 type Bytes = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
 /** Opens a blob of a repository. Undefined if there is none. */
-export type OpenBlob = (repository: string, blob: ExpectedBytes) => Promise<AsyncIterable<Uint8Array> | undefined>;
+export type OpenBlob = (
+  repository: string,
+  blob: ExpectedBytes,
+  kind: "manifest" | "blob",
+) => Promise<AsyncIterable<Uint8Array> | undefined>;
+
+/** Opens manifests and blobs of a source. A registry has no manifests among its blobs. */
+export function openFrom(source: ImageSource, signal: AbortSignal): OpenBlob {
+  return async (repository, blob, kind) => {
+    if (kind === "blob") return source.readBlob(repository, blob, { signal });
+    const found = await source.readManifest(repository, blob.digest, { signal });
+    return found && once(found.bytes);
+  };
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield await Promise.resolve(bytes);
+}
 
 /**
  * Yields the tarball. Every blob is verified while it is read: after a damaged blob the tarball ends with an error, before the
@@ -19,12 +37,14 @@ export async function* packArchive({ texts, blobs: groups }: ExportPlan, open: O
   const pack = openPack();
   const write = async (): Promise<void> => {
     for (const { path, bytes } of texts) await writeEntry(pack, path, bytes.length, [bytes]);
-    for (const { repository, blobs } of groups) {
-      for (const blob of blobs) {
-        const body = await open(repository, blob);
-        if (body === undefined) throw lost(blob.digest);
-        await writeEntry(pack, blobPath(blob.digest), blob.size, new VerifiedBytes(body, blob)).catch(explainDamage);
-      }
+    const writeBlob = async (repository: string, blob: ExpectedBytes, kind: "manifest" | "blob"): Promise<void> => {
+      const body = await open(repository, blob, kind);
+      if (body === undefined) throw lost(blob.digest);
+      await writeEntry(pack, blobPath(blob.digest), blob.size, new VerifiedBytes(body, blob)).catch(explainDamage);
+    };
+    for (const { repository, manifests, blobs } of groups) {
+      for (const manifest of manifests) await writeBlob(repository, manifest, "manifest");
+      for (const blob of blobs) await writeBlob(repository, blob, "blob");
     }
     pack.finalize();
   };

@@ -38,16 +38,18 @@ export interface TextFile {
   readonly bytes: Uint8Array;
 }
 
-/** The blobs that are read from one repository. */
+/** What is read from one repository. */
 export interface RepositoryBlobs {
   readonly repository: string;
+  readonly manifests: DescriptorList;
+  /** Configs and layers. */
   readonly blobs: DescriptorList;
 }
 
 export interface ExportPlan {
   /** `oci-layout`, `index.json`, and `manifest.json` if an engine can run one of the images. */
   readonly texts: readonly TextFile[];
-  /** Manifests, configs and layers, each once, in the order of the archive. */
+  /** Each blob once, in the order of the archive. In each repository, manifests come first. */
   readonly blobs: readonly RepositoryBlobs[];
   /** Length of the tarball in bytes. */
   readonly size: number;
@@ -74,7 +76,7 @@ export async function planExport(
     const closure = await listClosure({ source, repository }, roots, { platforms, referrers, signal });
     for (const [digest, manifest] of closure.manifests) manifests.set(digest, manifest);
     found.push(...closure.referrers.map((referrer) => rootOf(referrer, name)));
-    blobs.push({ repository, blobs: blobsOf(closure.manifests, seen) });
+    blobs.push({ repository, ...blobsOf(closure.manifests, seen) });
   }
   const dockerManifest = serializeDockerManifest(images, manifests);
   const texts = [
@@ -97,18 +99,19 @@ function measure(texts: readonly TextFile[], groups: readonly RepositoryBlobs[])
     hash.update(bytes);
     size += entryBytes(bytes.length);
   }
-  for (const { digest, size: bytes } of groups.flatMap(({ blobs }) => [...blobs])) {
+  for (const { digest, size: bytes } of groups.flatMap(({ manifests, blobs }) => [...manifests, ...blobs])) {
     hash.update(`\n${digest} ${bytes}`);
     size += entryBytes(bytes);
   }
   return { size, etag: hash.digest("hex") };
 }
 
-/** The blobs that no earlier repository has. Manifests come first: a reader then knows early which blobs it needs. */
-function blobsOf(manifests: Manifests, seen: Set<Digest>): DescriptorList {
-  const all = [...manifests.values(), ...Array.from(manifests.values(), ({ blobs }) => [...blobs]).flat()];
-  const unseen = all.filter(({ digest }) => !seen.has(digest) && seen.add(digest));
-  return new DescriptorList(unseen.map(({ digest, size }) => ({ mediaType: "", digest, size })));
+/** The blobs that no earlier repository has. A reader that meets the manifests first knows early which blobs it needs. */
+function blobsOf(manifests: Manifests, seen: Set<Digest>): Omit<RepositoryBlobs, "repository"> {
+  const unseen = (all: readonly ManifestIdentity[]): DescriptorList =>
+    new DescriptorList(all.filter(({ digest }) => !seen.has(digest) && seen.add(digest)));
+  const listed = [...manifests.values()];
+  return { manifests: unseen(listed), blobs: unseen(listed.flatMap(({ blobs }) => [...blobs])) };
 }
 
 /** Bytes of a file in a tarball, with its header and the zeros behind it. */

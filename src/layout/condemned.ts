@@ -186,6 +186,14 @@ export class RescuingStore extends ForwardingStore {
     await this.#rescue(blobKey(digest), options);
   }
 
+  /** A store for another part of the same work. It relies on this store's look at the marks, and becomes stale by itself. */
+  fork(): RescuingStore {
+    const fork = new RescuingStore(this.#store, this.#clock);
+    fork.#look = this.#look;
+    fork.#oldestTime = this.#oldestTime;
+    return fork;
+  }
+
   /** Can the load still rely on all blobs that it has found? */
   get isFresh(): boolean {
     return this.#oldestTime === undefined || this.#clock.now() - this.#oldestTime <= freshMs;

@@ -16,6 +16,7 @@ import type { CallOptions } from "../storage/object-store.ts";
 import { noBytes } from "../streams/readable-stream.ts";
 import type { ExpectedBytes } from "../streams/verify-bytes.ts";
 import { getBlob, headBlob } from "./blobs.ts";
+import { changeTimeOf } from "./index/change-history.ts";
 import type { Layout } from "./layout.ts";
 import { listRepositories } from "./list-repositories.ts";
 import { readManifest } from "./read-manifest.ts";
@@ -42,7 +43,8 @@ export class LayoutSource implements ImageSource {
   async listEntries(repository: string, { signal }: CallOptions = {}): Promise<readonly ListedEntry[]> {
     const { entries } = await readRepository(this.#layout, repository, { caller: this.#caller, signal });
     return entries.map((entry) => {
-      return { reference: tagOf(entry) ?? entry.digest, ...identityOf(entry), subject: subjectOf(entry) };
+      const reference = tagOf(entry) ?? entry.digest;
+      return { reference, ...identityOf(entry), subject: subjectOf(entry), changed: changeTimeOf(entry) };
     });
   }
 

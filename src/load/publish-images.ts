@@ -4,15 +4,15 @@
  */
 import { limitExceeded, messageOf, StowageError } from "../errors.ts";
 import { type Closure, checkClosure } from "../layout/check-closure.ts";
-import { type RepositoryChanges, checkSet, commitSet } from "../layout/commit-set.ts";
+import { type RepositoryChanges, checkSet } from "../layout/commit-set.ts";
+import { type NamedImage, changesFor, publish } from "../layout/publish.ts";
 import { maxListed } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import type { ChangeOutcome, SetChange } from "../oci/index-change.ts";
+import type { ChangeOutcome } from "../oci/index-change.ts";
 import { formatReference } from "../oci/reference.ts";
 import { tagPatternsOf } from "../oci/tag-pattern.ts";
 import { type DockerNames, addDockerNames } from "./docker-names.ts";
 import { type ArchiveIndex, joinPlatforms } from "./join-platforms.ts";
-import { keepClosed } from "./keep-closed.ts";
 import type { Load } from "./load.ts";
 import { type NamedRoot, nameRoots } from "./name-roots.ts";
 import type { ImageReceipt } from "./receipt.ts";
@@ -37,11 +37,11 @@ export interface PublishedImages {
 
 /**
  * Checks that every image is whole, then publishes all images of one repository in one conditional write. Throws the errors of
- * `checkClosure`, `nameRoots`, `keepClosed` and `commitSet`, `LIMIT_EXCEEDED` if there are too many repositories, and `DENIED`.
+ * `checkClosure`, `nameRoots` and `publish`, `LIMIT_EXCEEDED` if there are too many repositories, and `DENIED`.
  * If some repositories were published before the error, the error names their images.
  */
 export async function publishImages(load: Load, archive: StoredArchive): Promise<PublishedImages> {
-  const { layout, json, signal } = load;
+  const { layout, json } = load;
   const closure = await closeRoots(load, archive);
   const images = nameRoots(closure.roots, load.name);
   const repositories = [...new Set(images.map((image) => image.repository))];
@@ -49,7 +49,17 @@ export async function publishImages(load: Load, archive: StoredArchive): Promise
   const publications = repositories.map((repository): Publication => {
     const named = images.filter((image) => image.repository === repository);
     const immutableTags = tagPatternsOf(load.immutableTags, repository);
-    return { named, set: { repository, changes: changesFor(load, named, closure), immutableTags } };
+    return {
+      named,
+      set: {
+        repository,
+        changes: changesFor(
+          named.map((root) => withCondition(root, load)),
+          closure,
+        ),
+        immutableTags,
+      },
+    };
   });
   if (publications.length > 1) {
     // An immutable tag that would move in one repository stops all repositories. The check cannot see a later tag.
@@ -58,9 +68,7 @@ export async function publishImages(load: Load, archive: StoredArchive): Promise
   const receipts: ImageReceipt[] = [];
   let referrers = 0;
   for (const { named, set } of publications) {
-    await keepClosed(layout, closure, set.repository, json);
-    signal.throwIfAborted(); // for the last time: a commit is never cut short, so that the client learns its outcome
-    const outcomes = await commitSet(layout, set, load).catch((error: unknown) => {
+    const outcomes = await publish(layout, closure, set, json).catch((error: unknown) => {
       throw receipts.length === 0 ? error : publishedInPart(error, receipts);
     });
     receipts.push(...named.map((root, i) => receiptFor(root, outcomes[i])));
@@ -101,15 +109,9 @@ function checkRepositories({ mayPublish }: Load, repositories: readonly string[]
   throw new StowageError("DENIED", message, { detail: { action: "load", names: denied } });
 }
 
-/** A change for each image, in their order, then one for each referrer below them that is no image itself. */
-function changesFor({ name, expects }: Load, named: readonly NamedRoot[], { referrers }: Closure): SetChange[] {
-  const images = named.map(({ tag, mediaType, digest, size }): SetChange => {
-    const { subject, artifactType } = referrers.get(digest) ?? {};
-    const condition = tag === name?.tag ? expects : undefined; // the condition is only for the image, not for its signatures
-    return { op: "set", tag, mediaType, digest, size, artifactType, subject, expects: condition };
-  });
-  const below = referrers.below(named.map(({ digest }) => digest));
-  return [...images, ...Array.from(below, (referrer): SetChange => ({ op: "set", ...referrer }))];
+/** The condition is only for the image that the request names, not for its signatures. */
+function withCondition(root: NamedRoot, { name, expects }: Load): NamedImage {
+  return { ...root, expects: root.tag === name?.tag ? expects : undefined };
 }
 
 /** Repositories are published one after the other: the error of a later one says what was published before. */

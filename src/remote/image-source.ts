@@ -29,6 +29,8 @@ export interface ListedEntry extends Partial<ManifestIdentity> {
   readonly reference: string;
   /** For a referrer, the digest of its subject. */
   readonly subject?: string | undefined;
+  /** When the tag was changed last, in milliseconds since 1970. A registry does not tell. */
+  readonly changed?: number | undefined;
 }
 
 /** A manifest that refers to another one: by its subject, or by a tag such as `sha256-<hex>.sig`. */

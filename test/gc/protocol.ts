@@ -30,7 +30,7 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
       by: "const found = await super.head(...args);\n    await this.#rescue(args[0], args[1]);\n    return found;",
     },
   ],
-  "loads that take long looked only once": [{ file: "load/keep-closed.ts", replace: "!store.isFresh", by: "false" }],
+  "loads that take long looked only once": [{ file: "layout/publish.ts", replace: "!store.isFresh", by: "false" }],
   "marks were listed and judged after it was found out what is needed": [
     { file: "gc/collect-garbage.ts", replace: began + listFirst, by: "" },
     { file: "gc/collect-garbage.ts", replace: findNeeded, by: findNeeded + began + listFirst },
@@ -65,7 +65,7 @@ const entry = `
   export { RescuingStore } from "./src/layout/condemned.ts";
   export { storeBlob } from "./src/layout/store-blob.ts";
   export { checkClosure } from "./src/layout/check-closure.ts";
-  export { keepClosed } from "./src/load/keep-closed.ts";
+  export { publish } from "./src/layout/publish.ts";
   export { commitSet } from "./src/layout/commit-set.ts";
   export { collectGarbage } from "./src/gc/collect-garbage.ts";
 `;

@@ -16,7 +16,7 @@ import { blobKey, blobsPrefix, condemnedPrefix, indexKey } from "../../src/layou
 import type { Layout } from "../../src/layout/layout.ts";
 import { ParsedJson } from "../../src/layout/parsed-json.ts";
 import type { storeBlob } from "../../src/layout/store-blob.ts";
-import type { keepClosed } from "../../src/load/keep-closed.ts";
+import type { publish } from "../../src/layout/publish.ts";
 import type { Descriptor } from "../../src/oci/descriptor.ts";
 import { subjectOf, tagOf } from "../../src/oci/index-entry.ts";
 import { ociLayoutJson } from "../../src/oci/manifest.ts";
@@ -33,7 +33,7 @@ export interface Protocol {
   readonly RescuingStore: typeof RescuingStore;
   readonly storeBlob: typeof storeBlob;
   readonly checkClosure: typeof checkClosure;
-  readonly keepClosed: typeof keepClosed;
+  readonly publish: typeof publish;
   readonly commitSet: typeof commitSet;
   readonly collectGarbage: typeof collectGarbage;
 }
@@ -128,7 +128,7 @@ class Simulation implements SimulationResult {
 
   /** As `loadArchive` does it, one blob after the other. */
   async #load({ name, clock, store }: Actor): Promise<void> {
-    const { Layout, storeBlob, checkClosure, keepClosed, commitSet, RescuingStore } = this.#protocol;
+    const { Layout, storeBlob, checkClosure, publish, RescuingStore } = this.#protocol;
     const image = this.#anyImage();
     // A process has memory of its own: one that is killed keeps none from the others.
     const budget = new ByteBudget(1);
@@ -153,8 +153,7 @@ class Simulation implements SimulationResult {
       known: { sizeOf: (it) => known.get(it)?.length, manifest: (it) => known.get(it) },
     });
     if (!rescuing.isFresh) this.sights.add("a load looked twice");
-    await keepClosed(layout, closure, repository, json);
-    await commitSet(layout, { repository, changes: [image.change] });
+    await publish(layout, closure, { repository, changes: [image.change] }, json);
     this.#scheduler.note(`${name} has published ${image.root.digest}`);
   }
 

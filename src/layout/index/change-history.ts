@@ -78,6 +78,11 @@ function stampOf({ annotations }: Descriptor): Stamp | undefined {
   return generation === undefined ? undefined : { generation: Number(generation), time: Number(time) };
 }
 
+/** When the name of an entry was changed last, in milliseconds since 1970. */
+export function changeTimeOf(entry: Descriptor): number | undefined {
+  return stampOf(entry)?.time;
+}
+
 /** The generation of an index that does not name one: the greatest generation of its entries. */
 export function latestGeneration(entries: readonly Descriptor[]): number {
   return entries.reduce((latest, entry) => Math.max(latest, stampOf(entry)?.generation ?? 0), 0);

@@ -1,27 +1,64 @@
-/** Finds the blobs of a long load again before it publishes: a gc may have condemned a blob since the load found it. */
+/**
+ * Publishes images whose closures were checked, in one repository. Before a publication that comes late, it finds all blobs again:
+ * a gc may have condemned a blob since it was found.
+ */
 import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
-import { type ClosedRoot, type Closure, checkClosure } from "../layout/check-closure.ts";
-import type { KnownBlobs } from "../layout/find-named.ts";
-import type { RescuingStore } from "../layout/condemned.ts";
-import type { Layout } from "../layout/layout.ts";
-import type { ParsedJson } from "../layout/parsed-json.ts";
-import { readEntries } from "../layout/read-repository.ts";
+import { type ClosedRoot, type Closure, checkClosure } from "./check-closure.ts";
+import type { KnownBlobs } from "./find-named.ts";
+import type { RescuingStore } from "./condemned.ts";
+import type { Layout } from "./layout.ts";
+import { type RepositoryChanges, commitSet } from "./commit-set.ts";
+import type { ParsedJson } from "./parsed-json.ts";
+import { readEntries } from "./read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
+import type { ChangeOutcome, Expectation, SetChange } from "../oci/index-change.ts";
 import { subjectOf } from "../oci/index-entry.ts";
 import { concurrently } from "../streams/concurrently.ts";
 
-const maxTries = 3;
-
 /** No blob is known: the check asks the store for each one. */
 const nothing: KnownBlobs = { sizeOf: () => undefined, manifest: () => undefined };
+
+/** An image, and the name that it gets. */
+export interface NamedImage extends Pick<Descriptor, "mediaType" | "digest" | "size"> {
+  readonly tag: string | undefined;
+  /** What the tag must be at before it moves. */
+  readonly expects?: Expectation | undefined;
+}
+
+/** A change for each image, in their order, then one for each referrer below them that is no image itself. */
+export function changesFor(images: readonly NamedImage[], { referrers }: Closure): SetChange[] {
+  const changes = images.map(({ tag, mediaType, digest, size, expects }): SetChange => {
+    const { subject, artifactType } = referrers.get(digest) ?? {};
+    return { op: "set", tag, mediaType, digest, size, artifactType, subject, expects };
+  });
+  const below = referrers.below(images.map(({ digest }) => digest));
+  return [...changes, ...Array.from(below, (referrer): SetChange => ({ op: "set", ...referrer }))];
+}
+
+/**
+ * Publishes all images of one repository in one conditional write. Throws the errors of `checkClosure` and of `commitSet`, and
+ * `STORE_UNAVAILABLE` if the store is so slow that the blobs would have to be found again and again.
+ */
+export async function publish(
+  layout: Layout<RescuingStore>,
+  closure: Closure,
+  set: RepositoryChanges,
+  json: ParsedJson,
+): Promise<readonly ChangeOutcome[]> {
+  await keepClosed(layout, closure, set.repository, json);
+  json.turn.signal.throwIfAborted(); // for the last time: a commit is never cut short, so that the client learns its outcome
+  return commitSet(layout, set, json.turn);
+}
+
+const maxTries = 3;
 
 /**
  * Makes sure that the closure stays in the store long enough to be published in the repository. Does the same for the referrers
  * that the repository has of the closure's manifests. Throws the errors of `checkClosure`, also if a sparse index has lost
  * another part. Throws `STORE_UNAVAILABLE` if the store is so slow that the blobs would have to be found again and again.
  */
-export async function keepClosed(
+async function keepClosed(
   layout: Layout<RescuingStore>,
   closure: Closure,
   repository: string,

@@ -1,0 +1,232 @@
+/**
+ * Copies images into a store. The blobs that the store lacks come first, then manifests, children before parents. Each
+ * repository's index comes last, by one commit. A copy that is stopped leaves blobs behind and no index that names missing blobs.
+ * The next copy goes on where it was.
+ */
+import { setMaxListeners } from "node:events";
+import type { Digest } from "../digest.ts";
+import { StowageError } from "../errors.ts";
+import { checkClosure } from "../layout/check-closure.ts";
+import { RescuingStore } from "../layout/condemned.ts";
+import type { Layout } from "../layout/layout.ts";
+import { ParsedJson } from "../layout/parsed-json.ts";
+import { type NamedImage, changesFor, publish } from "../layout/publish.ts";
+import { readEntries } from "../layout/read-repository.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
+import { tagOf } from "../oci/index-entry.ts";
+import type { ChangeOutcome } from "../oci/index-change.ts";
+import { formatReference } from "../oci/reference.ts";
+import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
+import type { ImageSource } from "../remote/image-source.ts";
+import { concurrently } from "../streams/concurrently.ts";
+import { type CopyFailure, type CopyPlan, type PlannedImage, findPresent, sizesOf } from "./plan-copy.ts";
+import { type BlobTotals, BlobTransfer, type TransferOptions } from "./transfer-blobs.ts";
+
+/** Repositories that are copied at the same time. They share the blobs under way. */
+const maxConcurrentRepositories = 8;
+
+export interface CopyOptions extends Omit<TransferOptions, "signal"> {
+  /** The name that the only image gets: by default the source's. */
+  readonly as?: { readonly repository: string; readonly tag: string | undefined } | undefined;
+  /** Tags that can be created, but never moved. */
+  readonly immutableTags?: readonly TagPattern[] | undefined;
+  readonly caller?: string | undefined;
+  /** Called before the first blob moves. */
+  readonly onPlan?: ((totals: BlobTotals) => void) | undefined;
+  /** Finds out what would be copied, and copies nothing. */
+  readonly dryRun?: boolean | undefined;
+  readonly signal: AbortSignal;
+}
+
+/** An image that is in the target now. */
+export interface CopiedImage extends ChangeOutcome {
+  readonly repository: string;
+  /** The tag, or the digest of an image without a tag. */
+  readonly reference: string;
+  readonly digest: Digest;
+}
+
+export interface CopyReceipt {
+  readonly images: readonly CopiedImage[];
+  readonly failures: readonly CopyFailure[];
+  readonly blobs: BlobTotals;
+}
+
+/** Copies the planned images. An image that fails does not stop the others. */
+export async function copyImages(
+  source: ImageSource,
+  target: Layout,
+  plan: CopyPlan,
+  options: CopyOptions,
+): Promise<CopyReceipt> {
+  const copy = new Copy(source, target, options);
+  return copy.run(plan);
+}
+
+/** The images of one repository of the target. */
+interface Group {
+  readonly repository: string;
+  readonly images: readonly PlannedImage[];
+}
+
+class Copy {
+  readonly #target: Layout;
+  readonly #options: CopyOptions;
+  readonly #transfer: BlobTransfer;
+  readonly #images: CopiedImage[] = [];
+  readonly #failures: CopyFailure[] = [];
+
+  constructor(source: ImageSource, target: Layout, options: CopyOptions) {
+    this.#target = target;
+    this.#options = options;
+    setMaxListeners(0, options.signal); // each request under way listens to it
+    this.#transfer = new BlobTransfer(source, target, options);
+  }
+
+  async run({ images, failures }: CopyPlan): Promise<CopyReceipt> {
+    const { as, signal, dryRun = false } = this.#options;
+    const rescuing = new RescuingStore(this.#target.store, this.#target.clock);
+    const sizes = sizesOf(images);
+    this.#transfer.expect(sizes, await findPresent(rescuing, sizes, signal));
+    this.#options.onPlan?.(this.#transfer.totals);
+    const repositories = new Set(images.map(({ repository }) => repository));
+    const groups = [...repositories].map((repository): Group => ({
+      repository: as?.repository ?? repository,
+      images: images.filter((image) => image.repository === repository),
+    }));
+    await concurrently(groups, maxConcurrentRepositories, async (group) =>
+      this.#copyGroup(group, rescuing.fork(), dryRun),
+    );
+    return { images: this.#images, failures: [...failures, ...this.#failures], blobs: this.#transfer.totals };
+  }
+
+  async #copyGroup({ repository, images }: Group, store: RescuingStore, dryRun: boolean): Promise<void> {
+    const { caller, signal } = this.#options;
+    const layout = this.#target.through(store);
+    const entries = await readEntries(layout, repository, { caller, signal });
+    const changed: PlannedImage[] = [];
+    for (const image of images) {
+      if (!this.#isWhole(image) || !this.#isListed(image, entries)) changed.push(image);
+      else this.#images.push({ ...this.#nameOf(image, repository), status: "unchanged" });
+    }
+    if (dryRun) {
+      for (const image of changed)
+        this.#images.push({ ...this.#nameOf(image, repository), ...outcomeOf(this.#toName(image), entries) });
+      return;
+    }
+    const stored = await this.#storeAll(changed, store);
+    if (stored.length > 0) await this.#publish(layout, { repository, images: stored }, entries);
+  }
+
+  #nameOf(image: PlannedImage, repository: string): Omit<CopiedImage, "status"> {
+    const { digest } = image.root;
+    return { repository, reference: this.#toName(image).tag ?? digest, digest };
+  }
+
+  #toName({ reference, root }: PlannedImage): NamedImage {
+    const { as } = this.#options;
+    const tag = reference === root.digest ? undefined : reference;
+    return { ...root, tag: as === undefined ? tag : (as.tag ?? tag) };
+  }
+
+  /** Does the target have all manifests and blobs of the image? */
+  #isWhole({ closure }: PlannedImage): boolean {
+    for (const { digest, blobs } of closure.manifests.values()) {
+      if (!this.#transfer.isPresent(digest)) return false;
+      for (const blob of blobs) if (!this.#transfer.isPresent(blob.digest)) return false;
+    }
+    return true;
+  }
+
+  /** Does the target's index list the image and its referrers? */
+  #isListed(image: PlannedImage, entries: readonly Descriptor[]): boolean {
+    const has = (digest: Digest, tag: string | undefined): boolean =>
+      entries.some((entry) => entry.digest === digest && (tag === undefined || tagOf(entry) === tag));
+    const { tag } = this.#toName(image);
+    return has(image.root.digest, tag) && image.closure.referrers.every((it) => has(it.digest, it.tag));
+  }
+
+  /** Stores the blobs and manifests of the images. Returns the images that are whole afterwards. */
+  async #storeAll(images: readonly PlannedImage[], store: RescuingStore): Promise<readonly PlannedImage[]> {
+    const stored: PlannedImage[] = [];
+    await concurrently(images, maxConcurrentRepositories, async (image) => {
+      const fine = await this.#attempt(image, async () => this.#transfer.store(image, store));
+      if (fine) stored.push(image);
+    });
+    return images.filter((image) => stored.includes(image));
+  }
+
+  async #publish(layout: Layout<RescuingStore>, group: Group, entries: readonly Descriptor[]): Promise<void> {
+    const { signal, caller, immutableTags = [] } = this.#options;
+    const { repository } = group;
+    const patterns = tagPatternsOf(immutableTags, repository);
+    for (let images = group.images; images.length > 0;) {
+      const named = images.flatMap((image) => this.#namesOf(image, entries));
+      const json = new ParsedJson(layout, { caller, signal });
+      try {
+        const roots = [...new Map(named.map((it) => [it.digest, it])).values()];
+        const closure = await checkClosure(layout, roots, { json, known: this.#transfer.known });
+        const set = { repository, changes: changesFor(named, closure), immutableTags: patterns };
+        const outcomes = await publish(layout, closure, set, json);
+        for (const image of images) {
+          const { tag, digest } = this.#toName(image);
+          const at = named.findIndex((it) => it.tag === tag && it.digest === digest);
+          const outcome = outcomes[at];
+          if (outcome !== undefined) this.#images.push({ ...this.#nameOf(image, repository), ...outcome });
+        }
+        return;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!(error instanceof StowageError)) throw error;
+        images = this.#withoutRefused(images, error);
+      } finally {
+        json.end();
+      }
+    }
+  }
+
+  /** The image, and its referrers with tags. The target must be as it was when the copy looked at it. */
+  #namesOf(image: PlannedImage, entries: readonly Descriptor[]): readonly NamedImage[] {
+    const withExpectation = (named: NamedImage): NamedImage => {
+      if (named.tag === undefined) return named;
+      const found = entries.find((entry) => tagOf(entry) === named.tag);
+      return { ...named, expects: found === undefined ? "absent" : { digest: found.digest } };
+    };
+    const referrers = image.closure.referrers.map(({ tag, ...referrer }): NamedImage => ({ ...referrer, tag }));
+    return [this.#toName(image), ...referrers].map(withExpectation);
+  }
+
+  /** One tag that may not move stops its own image. Any other error stops all images of the repository. */
+  #withoutRefused(images: readonly PlannedImage[], error: StowageError): readonly PlannedImage[] {
+    const reference = error.detail?.["reference"];
+    const isRefused = (image: PlannedImage): boolean =>
+      reference === this.#toName(image).tag || image.closure.referrers.some(({ tag }) => tag === reference);
+    const isOneTag = ["TAG_IMMUTABLE", "CONDITION_FAILED"].includes(error.code) && images.some(isRefused);
+    const refused = isOneTag ? images.filter(isRefused) : images;
+    for (const { repository, reference: own } of refused) this.#failures.push({ repository, reference: own, error });
+    return images.filter((image) => !refused.includes(image));
+  }
+
+  async #attempt({ repository, reference }: PlannedImage, work: () => Promise<void>): Promise<boolean> {
+    try {
+      await work();
+      return true;
+    } catch (error) {
+      this.#options.signal.throwIfAborted();
+      if (!(error instanceof StowageError)) throw error;
+      this.#failures.push({ repository, reference, error });
+      return false;
+    }
+  }
+}
+
+function outcomeOf({ tag, digest }: NamedImage, entries: readonly Descriptor[]): ChangeOutcome {
+  const found = entries.find((entry) => (tag === undefined ? entry.digest === digest : tagOf(entry) === tag));
+  if (found === undefined) return { status: "created" };
+  return found.digest === digest ? { status: "unchanged" } : { status: "updated", previous: found.digest };
+}
+
+/** A line about an image that was not copied. */
+export function describeFailure({ repository, reference, error }: CopyFailure): string {
+  return `${formatReference(repository, reference)}: ${error.code}: ${error.message}`;
+}

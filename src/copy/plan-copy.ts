@@ -1,0 +1,113 @@
+/** Finds out what a copy has to move: the closures of all images, and the blobs that the target lacks. */
+import type { Digest } from "../digest.ts";
+import { StowageError } from "../errors.ts";
+import { headBlob, listBlobs } from "../layout/blobs.ts";
+import type { RescuingStore } from "../layout/condemned.ts";
+import { type ListedClosure, listClosure } from "../layout/list-closure.ts";
+import { formatReference } from "../oci/reference.ts";
+import type { ImageSource, ManifestIdentity } from "../remote/image-source.ts";
+import { concurrently } from "../streams/concurrently.ts";
+import type { SelectedImage } from "./select-images.ts";
+
+/** Images whose closures are listed at the same time. */
+const maxConcurrentImages = 8;
+/** Blobs that are asked for at the same time. */
+const maxConcurrentHeads = 32;
+/** As many blobs are asked for one by one. For more blobs, the store is listed. */
+const maxHeads = 64;
+/** A listing stops after this many other objects for each blob that is looked for. HEADs take less time then. */
+const listedForEach = 64;
+
+/** An image with everything below it. */
+export interface PlannedImage extends SelectedImage {
+  readonly root: ManifestIdentity;
+  readonly closure: ListedClosure;
+}
+
+/** An image that could not be copied. */
+export interface CopyFailure extends SelectedImage {
+  readonly error: StowageError;
+}
+
+export interface PlanOptions {
+  readonly platforms: readonly string[];
+  readonly referrers: boolean;
+  readonly signal: AbortSignal;
+}
+
+export interface CopyPlan {
+  readonly images: readonly PlannedImage[];
+  readonly failures: readonly CopyFailure[];
+}
+
+/** Lists the closures of the images. An image that cannot be read does not stop the others. */
+export async function planCopy(
+  source: ImageSource,
+  selected: readonly SelectedImage[],
+  { platforms, referrers, signal }: PlanOptions,
+): Promise<CopyPlan> {
+  const images: (PlannedImage | CopyFailure)[] = [];
+  await concurrently(selected.entries(), maxConcurrentImages, async ([i, image]) => {
+    const { repository, reference } = image;
+    try {
+      const root = await source.headManifest(repository, reference, { signal });
+      if (root === undefined) throw notThere(image, source);
+      const closure = await listClosure({ source, repository }, [root], { platforms, referrers, signal });
+      images[i] = { ...image, root, closure };
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof StowageError)) throw error;
+      images[i] = { ...image, error };
+    }
+  });
+  return {
+    images: images.flatMap((image) => ("closure" in image ? image : [])),
+    failures: images.flatMap((image) => ("error" in image ? image : [])),
+  };
+}
+
+function notThere({ repository, reference }: SelectedImage, { name }: ImageSource): StowageError {
+  const message = `Cannot find "${formatReference(repository, reference)}" in ${name}`;
+  return new StowageError("MANIFEST_UNKNOWN", message, { detail: { name: repository, reference } });
+}
+
+/** The sizes in bytes of all manifests and blobs of the images, by digest. */
+export function sizesOf(images: readonly PlannedImage[]): Map<Digest, number> {
+  const sizes = new Map<Digest, number>();
+  for (const { closure } of images) {
+    for (const manifest of closure.manifests.values()) {
+      sizes.set(manifest.digest, manifest.size);
+      for (const { digest, size } of manifest.blobs) sizes.set(digest, size);
+    }
+  }
+  return sizes;
+}
+
+/**
+ * Returns the wanted blobs that the store has, with the wanted size. The store's look at the marks of gc comes before the listing,
+ * so that no listed blob is about to be deleted unless it is rescued here.
+ */
+export async function findPresent(
+  store: RescuingStore,
+  wanted: ReadonlyMap<Digest, number>,
+  signal: AbortSignal,
+): Promise<Set<Digest>> {
+  const present = new Set<Digest>();
+  await store.hasMarks({ signal });
+  let isListed = wanted.size > maxHeads;
+  if (isListed) {
+    let others = 0;
+    for await (const { digest, size } of listBlobs(store, { signal })) {
+      if (wanted.get(digest) === size) present.add(digest);
+      else if (++others > listedForEach * wanted.size) {
+        isListed = false;
+        break;
+      }
+    }
+  }
+  const doubtful = isListed ? [] : [...wanted].filter(([digest]) => !present.has(digest));
+  await concurrently(doubtful, maxConcurrentHeads, async ([digest, size]) => {
+    if ((await headBlob(store, digest, { signal }))?.size === size) present.add(digest);
+  });
+  return present;
+}

@@ -1,0 +1,114 @@
+/** Chooses the images of a source that patterns and counts name. */
+import { isDigest } from "../digest.ts";
+import { StowageError } from "../errors.ts";
+import { isPattern, matchesPattern } from "../oci/tag-pattern.ts";
+import { isTag } from "../oci/reference.ts";
+import type { ImageSource, ListedEntry } from "../remote/image-source.ts";
+import { concurrently } from "../streams/concurrently.ts";
+
+/** Repositories that are listed at the same time. */
+const maxConcurrentLists = 8;
+
+/** Names images: `team/app`, `team/**:v*`, `team/app@sha256:…`. */
+export interface ImagePattern {
+  /** A pattern of repository names. */
+  readonly repository: string;
+  /** A pattern of tags, or a digest. Without it, the pattern is for all images of the repositories. */
+  readonly reference: string | undefined;
+}
+
+/** An image of the source. */
+export interface SelectedImage {
+  readonly repository: string;
+  /** A tag or a digest. */
+  readonly reference: string;
+}
+
+/**
+ * Reads a pattern such as `team/**:v*`. `*` fits any text, but no `/` of a repository's name. `**` fits any text. Throws
+ * `INPUT_INVALID`.
+ */
+export function parseImagePattern(text: string): ImagePattern {
+  const at = text.indexOf("@");
+  const colon = text.indexOf(":", text.lastIndexOf("/") + 1);
+  const end = at === -1 ? colon : at;
+  const repository = end === -1 ? text : text.slice(0, end);
+  const reference = end === -1 ? undefined : text.slice(end + 1);
+  const isReference = at === -1 ? isTag((reference ?? "a").replaceAll("*", "a")) : isDigest(reference);
+  if (isPattern(repository) && isReference) return { repository, reference };
+  const expected = 'expected a name such as team/app:1.4, or a pattern such as "team/**:v*"';
+  throw new StowageError("INPUT_INVALID", `Cannot use ${JSON.stringify(text)} to choose images: ${expected}`);
+}
+
+export interface SelectOptions {
+  /** Without patterns, all images are chosen. */
+  readonly patterns: readonly ImagePattern[];
+  /** Of each repository, only this number of the chosen tags: the newest. */
+  readonly latest?: number | undefined;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Lists the chosen images, ordered by repository. A registry need not list its repositories if all patterns name them. Throws
+ * `NAME_UNKNOWN` for a repository that a pattern names and the source lacks, and `MANIFEST_UNKNOWN` if a pattern fits no image.
+ */
+export async function selectImages(
+  source: ImageSource,
+  { patterns, latest, signal }: SelectOptions,
+): Promise<readonly SelectedImage[]> {
+  const isNamed = patterns.length > 0 && patterns.every(({ repository }) => !repository.includes("*"));
+  const all = isNamed
+    ? [...new Set(patterns.map(({ repository }) => repository))]
+    : await source.listRepositories({ signal });
+  const repositories = all.filter((name) => patterns.length === 0 || patterns.some((it) => fitsName(it, name)));
+  const chosen: (readonly SelectedImage[])[] = [];
+  await concurrently(repositories.entries(), maxConcurrentLists, async ([i, repository]) => {
+    chosen[i] = await selectIn(source, repository, { patterns, latest, signal });
+  });
+  const images = chosen.flat();
+  const idle = patterns.find((pattern) => !images.some((image) => fits(pattern, image)));
+  if (idle === undefined) return images;
+  const text = `${idle.repository}${formatted(idle.reference)}`;
+  throw new StowageError("MANIFEST_UNKNOWN", `Cannot find an image for ${JSON.stringify(text)} in ${source.name}`);
+}
+
+async function selectIn(
+  source: ImageSource,
+  repository: string,
+  { patterns, latest, signal }: SelectOptions,
+): Promise<readonly SelectedImage[]> {
+  const own = patterns.filter((pattern) => fitsName(pattern, repository));
+  const exact = own.flatMap(({ reference }) => (reference === undefined || reference.includes("*") ? [] : reference));
+  if (own.length > 0 && exact.length === own.length) return exact.map((reference) => ({ repository, reference }));
+  const entries = await source.listEntries(repository, { signal });
+  const fitting = entries.filter((entry) => own.length === 0 || own.some((it) => fits(it, { repository, ...entry })));
+  const wanted = latest === undefined ? fitting.filter(isImage) : newest(fitting, latest);
+  return wanted.map(({ reference }) => ({ repository, reference }));
+}
+
+/** A referrer without a tag comes along with its subject. */
+function isImage({ reference, subject }: ListedEntry): boolean {
+  return subject === undefined || !isDigest(reference);
+}
+
+/** A store knows when each tag was changed. Of a registry's tags, the highest versions count as the newest: 1.10 before 1.9. */
+function newest(entries: readonly ListedEntry[], count: number): readonly ListedEntry[] {
+  const tags = entries.filter(({ reference }) => !isDigest(reference) && !/^sha256-[0-9a-f]{64}/.test(reference));
+  const order = new Intl.Collator("en", { numeric: true });
+  const byAge = tags.toSorted((a, b) => (b.changed ?? 0) - (a.changed ?? 0) || order.compare(b.reference, a.reference));
+  return byAge.slice(0, count);
+}
+
+function fitsName({ repository }: ImagePattern, name: string): boolean {
+  return matchesPattern(repository, name);
+}
+
+function fits(pattern: ImagePattern, { repository, reference }: SelectedImage): boolean {
+  if (!fitsName(pattern, repository)) return false;
+  if (pattern.reference === undefined) return true;
+  return isDigest(pattern.reference) ? pattern.reference === reference : matchesPattern(pattern.reference, reference);
+}
+
+function formatted(reference: string | undefined): string {
+  return reference === undefined ? "" : isDigest(reference) ? `@${reference}` : `:${reference}`;
+}

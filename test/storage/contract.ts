@@ -27,10 +27,13 @@ import {
   ways,
 } from "./contract-objects.ts";
 import { describeCopy } from "./copy-contract.ts";
+import { describeCopyFrom, describeNoCopyFrom } from "./copy-from-contract.ts";
 
 export interface StoreUnderTest {
   /** Fresh and empty. */
   readonly store: ObjectStore;
+  /** Another empty store, from which this one can copy by itself. Undefined on stores that never can. */
+  readonly neighbour?: ObjectStore;
   /** A second handle on the same data, as another process would have it. */
   reopen(): ObjectStore | Promise<ObjectStore>;
   /** Names everything that is neither an object nor the store's own bookkeeping: temporary files, open uploads. */
@@ -47,6 +50,8 @@ export interface StoreContractOptions {
   readonly racers?: number;
   /** False for a server that ignores conditions when a multipart upload is completed. */
   readonly writeIsConditional?: boolean;
+  /** True for a store that can copy from its neighbour. */
+  readonly copiesFrom?: boolean;
   /** For each test. */
   readonly timeoutMs?: number;
 }
@@ -54,7 +59,13 @@ export interface StoreContractOptions {
 export function describeStoreContract(
   name: string,
   open: () => StoreUnderTest | Promise<StoreUnderTest>,
-  { listedObjects = 1_100, racers = 20, writeIsConditional = true, timeoutMs = 60_000 }: StoreContractOptions = {},
+  {
+    listedObjects = 1_100,
+    racers = 20,
+    writeIsConditional = true,
+    copiesFrom = false,
+    timeoutMs = 60_000,
+  }: StoreContractOptions = {},
 ): void {
   describe(`${name} keeps the contract of ObjectStore`, { timeout: timeoutMs }, () => {
     let opened: StoreUnderTest;
@@ -67,9 +78,11 @@ export function describeStoreContract(
 
     afterEach(async () => {
       try {
-        const keys = await listKeys(store, "");
-        await inParallel(keys, (key) => store.delete(key));
-        expect(await listAll(store, ""), "objects are left after all were deleted").toEqual([]);
+        for (const used of [store, ...(opened.neighbour ? [opened.neighbour] : [])]) {
+          const keys = await listKeys(used, "");
+          await inParallel(keys, (key) => used.delete(key));
+          expect(await listAll(used, ""), "objects are left after all were deleted").toEqual([]);
+        }
         expect(await opened.leftovers(), "the backend keeps what is no object").toEqual([]);
       } finally {
         await opened.close();
@@ -529,6 +542,8 @@ export function describeStoreContract(
     });
 
     describeCopy(() => ({ store, opened, expectNothingStored, damage }));
+    const describeFrom = copiesFrom ? describeCopyFrom : describeNoCopyFrom;
+    describeFrom(() => ({ store, opened, expectNothingStored, damage }));
 
     describe("list", () => {
       it("lists nothing in an empty store", async () => {

@@ -108,7 +108,7 @@ export function describeCopy(tried: () => TriedStore): void {
   });
 }
 
-/** Copies these bytes to where nothing is. */
-function creating(bytes: Uint8Array): CopyOptions {
+/** The options of a copy of these bytes to where nothing is. */
+export function creating(bytes: Uint8Array): CopyOptions {
   return { size: bytes.length, checksum: digestOf(bytes).slice("sha256:".length), condition: "absent" };
 }

@@ -26,13 +26,14 @@ await describeS3Servers("S3Store", (server) => {
       const prefix = prefixOf(store);
       return {
         store,
+        neighbour: await makeS3Store(server, { partBytes }),
         reopen: () => new S3Store({ client, bucket: testBucket, prefix, partBytes }),
         leftovers: () => openUploads(server, store),
         damage: (key, bytes) => putUnasked(server, store, { key, bytes }),
         close: async () => {},
       };
     },
-    { listedObjects: 1_010, writeIsConditional: server.name !== "ceph" },
+    { listedObjects: 1_010, writeIsConditional: server.name !== "ceph", copiesFrom: true },
   );
 
   it("streams a large object in parts, byte for byte", async () => {

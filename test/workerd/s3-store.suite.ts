@@ -17,6 +17,7 @@ describeStoreContract(
     const open = () => new S3Store({ client, bucket: testBucket, prefix });
     return {
       store: open(),
+      neighbour: new S3Store({ client, bucket: testBucket, prefix: `tests/${crypto.randomUUID()}` }),
       reopen: open,
       leftovers: async () => {
         const input = { Bucket: testBucket, Prefix: prefix };
@@ -29,5 +30,5 @@ describeStoreContract(
       close: async () => {},
     };
   },
-  { listedObjects: 1_010 },
+  { listedObjects: 1_010, copiesFrom: true },
 );

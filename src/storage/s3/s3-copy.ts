@@ -8,6 +8,7 @@ import {
   UploadPartCopyCommand,
 } from "@aws-sdk/client-s3";
 import { uploadParts } from "../multipart-upload.ts";
+import { findOpenCopy } from "./s3-open-copy.ts";
 import { type S3Location, type S3Request, clientOf } from "./s3-request.ts";
 
 /**
@@ -24,29 +25,46 @@ export interface CopyRequest extends Omit<S3Request, "call"> {
   readonly size: number;
   /** A larger object is copied in parts of this size. */
   readonly partBytes: number;
+  /** Copies the source only in the state that has this ETag. */
+  readonly sourceEtag?: string | undefined;
+  /** Asks the store to hash the object. A copy in parts gets no hash of the whole object. */
+  readonly asksSha256?: boolean | undefined;
+  /** Takes over the parts of an earlier copy that was killed. Only for a source that never changes. */
+  readonly resumes?: boolean | undefined;
 }
 
-/**
- * Copies an object. Returns the number of parts, 0 for a copy in one request. Leaves no upload open after a failure.
- */
-export async function copyS3Object(request: CopyRequest): Promise<number> {
-  const { source, at, size, partBytes } = request;
-  if (size > partBytes) return copyInParts(request);
-  await clientOf(request).send(new CopyObjectCommand({ ...at, CopySource: pathOf(source) }));
-  return 0;
+export interface S3Copy {
+  /** 0 for a copy in one request. */
+  readonly parts: number;
+  /** SHA-256 of the whole object in base64, if the store said it. */
+  readonly sha256?: string | undefined;
+}
+
+/** Copies an object. Leaves no upload open after a failure. */
+export async function copyS3Object(request: CopyRequest): Promise<S3Copy> {
+  const { at, size, partBytes, asksSha256 = false } = request;
+  if (size > partBytes) return { parts: await copyInParts(request) };
+  const checksum = asksSha256 && ({ ChecksumAlgorithm: "SHA256" } as const);
+  const command = new CopyObjectCommand({ ...at, ...sourceOf(request), ...checksum });
+  const { CopyObjectResult: { ChecksumSHA256: sha256, ChecksumType } = {} } = await clientOf(request).send(command);
+  const isWhole = ChecksumType !== "COMPOSITE" && sha256?.includes("-") === false;
+  return { parts: 0, sha256: isWhole ? sha256 : undefined };
 }
 
 async function copyInParts(request: CopyRequest): Promise<number> {
-  const { client, source, at, size, partBytes } = request;
+  const { client, at, size, partBytes, resumes = false } = request;
   const signaled = clientOf(request);
-  const { UploadId } = await signaled.send(new CreateMultipartUploadCommand(at));
-  const upload = { ...at, UploadId };
   const starts = Array.from({ length: Math.ceil(size / partBytes) }, (_, i) => i * partBytes);
+  const open = resumes ? await findOpenCopy(request) : undefined;
+  const { UploadId } = open ?? (await signaled.send(new CreateMultipartUploadCommand(at)));
+  const upload = { ...at, UploadId };
   await uploadParts<number, CompletedPart>(
     {
       async send(start, PartNumber) {
+        const copied = open?.parts.get(PartNumber);
+        if (copied !== undefined) return copied;
         const CopySourceRange = `bytes=${start}-${Math.min(start + partBytes, size) - 1}`;
-        const part = { ...upload, PartNumber, CopySource: pathOf(source), CopySourceRange };
+        const part = { ...upload, ...sourceOf(request), PartNumber, CopySourceRange };
         const { CopyPartResult } = await signaled.send(new UploadPartCopyCommand(part));
         return { PartNumber, ETag: CopyPartResult?.ETag };
       },
@@ -63,7 +81,11 @@ async function copyInParts(request: CopyRequest): Promise<number> {
   return starts.length;
 }
 
-/** The object's path for a header: each segment is encoded, the slashes are not. */
-function pathOf({ Bucket, Key }: S3Location): string {
-  return [Bucket, ...Key.split("/")].map(encodeURIComponent).join("/");
+/** The source's path for a header: each segment is encoded, the slashes are not. */
+function sourceOf({ source: { Bucket, Key }, sourceEtag }: CopyRequest): {
+  CopySource: string;
+  CopySourceIfMatch?: string;
+} {
+  const CopySource = [Bucket, ...Key.split("/")].map(encodeURIComponent).join("/");
+  return { CopySource, ...(sourceEtag !== undefined && { CopySourceIfMatch: sourceEtag }) };
 }

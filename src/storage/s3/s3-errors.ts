@@ -23,6 +23,21 @@ export function isUploadGone(error: unknown): boolean {
   return isNamed(error, "NoSuchUpload");
 }
 
+/** Does the store not know a header or an operation, or not take it? */
+export function isNotUnderstood(error: unknown): boolean {
+  const status = statusOf(error);
+  return status === 405 || status === 501 || (status === 400 && !isNamed(error, "RequestTimeout"));
+}
+
+/**
+ * Does the store say that it does not make such a copy? Reasons are missing rights, an unknown operation, a bucket in
+ * another region (301, 400) and a bucket that the credentials do not see.
+ */
+export function isRefusal(error: unknown): boolean {
+  const status = statusOf(error);
+  return status === 301 || status === 403 || isNotUnderstood(error) || isNamed(error, "NoSuchBucket");
+}
+
 /**
  * Is it unknown whether the request took effect? No answer came, or the answer says so. For example, VersityGW answers
  * 412 to a large body before it has read the body, and closes the connection. A client that still writes never sees

@@ -1,5 +1,7 @@
 /** A bucket of S3, or a prefix of one, as a store. S3 itself checks the conditions of writes. */
+import { Buffer } from "node:buffer";
 import { DeleteObjectCommand, type S3Client } from "@aws-sdk/client-s3";
+import { StowageError } from "../../errors.ts";
 import type {
   ByteSource,
   CallOptions,
@@ -18,6 +20,7 @@ import type {
 import { partBytesOf } from "../multipart-upload.ts";
 import { holds } from "../settle-write.ts";
 import { copyS3Object, maxCopyBytes } from "./s3-copy.ts";
+import { S3CopiesFrom, S3CopySource } from "./s3-copy-from.ts";
 import { isAbsent, isUndecided, storeUnavailable, throwFailure } from "./s3-errors.ts";
 import { S3Presigner } from "./s3-presigner.ts";
 import { getS3Object, headS3Object, listS3Objects } from "./s3-read.ts";
@@ -50,12 +53,14 @@ export class S3Store implements ObjectStore {
   readonly url: string;
   readonly partBytes: number;
   readonly presigner: S3Presigner | undefined;
+  readonly copySource: S3CopySource;
   readonly #client: S3Client;
   readonly #bucket: string;
   /** Empty, or ends with `/`. */
   readonly #prefix: string;
   readonly #queueSize: number;
   readonly #copyBytes: number;
+  readonly #copiesFrom: S3CopiesFrom;
 
   constructor({ client, bucket, prefix = "", partBytes, queueSize, copyBytes, presignClient }: S3StoreOptions) {
     const path = prefix.replace(/^\/+|\/+$/g, "");
@@ -67,6 +72,8 @@ export class S3Store implements ObjectStore {
     this.#queueSize = queueSize ?? defaultQueueSize;
     this.#copyBytes = copyBytes ?? maxCopyBytes;
     this.presigner = presignClient && new S3Presigner(presignClient, bucket, this.#prefix);
+    this.copySource = new S3CopySource(client, bucket, this.#prefix);
+    this.#copiesFrom = new S3CopiesFrom(this.copySource);
   }
 
   /**
@@ -112,10 +119,66 @@ export class S3Store implements ObjectStore {
     const { client, at: source, call } = this.#request("CopyObject", from);
     try {
       const copy = { client, source, at: this.#at(to), size, partBytes: this.#copyBytes, signal };
-      return { outcome: "written", parts: await copyS3Object(copy) };
+      return { outcome: "written", parts: (await copyS3Object(copy)).parts };
     } catch (error) {
       return throwFailure(error, { call, signal });
     }
+  }
+
+  /**
+   * Looks at the source with the source's own credentials first. The service copies the object only if this store's
+   * credentials lead to the same one. The source must never change: a copy may go on where a killed one stopped.
+   */
+  async copyFrom(
+    source: ObjectStore,
+    from: string,
+    to: string,
+    options: CopyOptions,
+  ): Promise<WriteResult | "refused"> {
+    const { size, checksum, condition, signal } = options;
+    const place = source.copySource;
+    if (place === undefined) return "refused";
+    const { client, at, call } = this.#request("CopyObject", to);
+    try {
+      if (!(await this.#copiesFrom.arePossible(place))) return "refused";
+      const found = await source.head(from, { signal });
+      if (found === undefined) throw new Error(`"${from}" is not in ${source.url}`);
+      if (found.size !== size) throw damagedObject(source, from, found.size, size);
+      if (condition !== undefined && !holds(condition, await this.head(to, { signal }))) {
+        return { outcome: "conflict", parts: 0 };
+      }
+      const copied = await this.#copiesFrom.copy(place, {
+        client,
+        at,
+        source: { Bucket: place.bucket, Key: place.prefix + from },
+        sourceEtag: found.etag,
+        size,
+        partBytes: this.#copyBytes,
+        asksSha256: checksum !== undefined,
+        resumes: true,
+        signal,
+      });
+      if (copied === "refused") return copied;
+      if (copied === "gone" && condition !== "absent") throw new Error("its upload is gone");
+      const { parts, sha256 } = copied === "gone" ? { parts: 0 } : copied;
+      await this.#checkCopy(to, options, sha256);
+      return { outcome: "written", parts };
+    } catch (error) {
+      return throwFailure(error, { call, signal });
+    }
+  }
+
+  /** Deletes a copy that is not what was expected, and throws. `sha256` is in base64. */
+  async #checkCopy(key: string, { size, checksum, signal }: CopyOptions, sha256: string | undefined): Promise<void> {
+    const copy = await this.head(key, { signal });
+    if (copy === undefined) throw new Error("the copy is not there");
+    const hash = sha256 && Buffer.from(sha256, "base64").toString("hex");
+    const isHashWrong = hash !== undefined && checksum !== undefined && hash !== checksum;
+    if (copy.size === size && !isHashWrong) return;
+    const failure =
+      copy.size === size ? damagedObject(this, key, hash, checksum) : damagedObject(this, key, copy.size, size);
+    await this.delete(key).catch(() => undefined); // without the signal: nobody may find the copy
+    throw failure;
   }
 
   list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
@@ -143,4 +206,15 @@ export class S3Store implements ObjectStore {
   #at(key: string): S3Location {
     return { Bucket: this.#bucket, Key: this.#prefix + key };
   }
+}
+
+function damagedObject(
+  { url }: ObjectStore,
+  key: string,
+  found: number | string | undefined,
+  expected: number | string | undefined,
+): StowageError {
+  const unit = typeof expected === "number" ? "bytes" : "as its SHA-256";
+  const message = `Cannot use "${key}" in ${url}: found ${found} ${unit}, expected ${expected}`;
+  return new StowageError("STORE_DAMAGED", message, { detail: { key, found, expected } });
 }

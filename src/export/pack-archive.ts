@@ -21,7 +21,9 @@ export async function* packArchive({ texts, blobs }: ExportPlan, open: OpenBlob)
     for (const { digest, size } of blobs) {
       const body = await open(digest);
       if (body === undefined) throw lost(digest);
-      await writeEntry(pack, blobPath(digest), size, new VerifiedBytes(body, { digest, size })).catch(explainDamage);
+      const verified = new VerifiedBytes(body, { digest, size });
+      if (pack.destroying) return void (await verified.return()); // the reader left while the blob was opened
+      await writeEntry(pack, blobPath(digest), size, verified).catch(explainDamage);
     }
     pack.finalize();
   };

@@ -40,7 +40,9 @@ export async function* packArchive({ texts, blobs: groups }: ExportPlan, open: O
     const writeBlob = async (repository: string, blob: ExpectedBytes, kind: "manifest" | "blob"): Promise<void> => {
       const body = await open(repository, blob, kind);
       if (body === undefined) throw lost(blob.digest);
-      await writeEntry(pack, blobPath(blob.digest), blob.size, new VerifiedBytes(body, blob)).catch(explainDamage);
+      const verified = new VerifiedBytes(body, blob);
+      if (pack.destroying) return void (await verified.return()); // the reader left while the blob was opened
+      await writeEntry(pack, blobPath(blob.digest), blob.size, verified).catch(explainDamage);
     };
     for (const { repository, manifests, blobs } of groups) {
       for (const manifest of manifests) await writeBlob(repository, manifest, "manifest");

@@ -32,19 +32,22 @@ export class ArchiveBytes implements AnswerSource {
 
   async #open(digest: Digest): Promise<AsyncIterable<Uint8Array> | undefined> {
     const blob = await BlobBytes.open(this.#reader, digest, { hasBegun: true });
-    return blob && this.#read(blob);
+    return blob && { [Symbol.asyncIterator]: () => this.#read(blob) };
   }
 
-  async *#read(blob: BlobBytes): AsyncGenerator<Uint8Array> {
-    try {
-      for (let next = await blob.next(); next.done !== true; next = await blob.next()) {
-        this.#idleBlob = blob;
-        yield next.value;
+  /** Not a generator: one whose first chunk is never read would not return the blob. */
+  #read(blob: BlobBytes): AsyncIterator<Uint8Array> {
+    return {
+      next: async () => {
         this.#idleBlob = undefined;
-      }
-    } finally {
-      this.#idleBlob = undefined;
-      await blob.return();
-    }
+        const next = await blob.next();
+        if (next.done !== true) this.#idleBlob = blob;
+        return next;
+      },
+      return: async () => {
+        this.#idleBlob = undefined;
+        return blob.return();
+      },
+    };
   }
 }

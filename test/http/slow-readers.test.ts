@@ -20,6 +20,8 @@ const chunkBytes = 64 * 1024;
 const maxOpenBodies = 4;
 /** Answers with blobs that are sent at once. */
 const maxBlobAnswers = 32;
+/** Tarballs that are sent at once. */
+const maxArchives = 64;
 const layer = randomBytes(6 * chunkBytes);
 const digest = sha256(layer);
 const blobPath = `/v2/team/app/blobs/${digest}`;
@@ -40,11 +42,16 @@ class WatchedStore extends ForwardingStore {
   open = 0;
   mostOpen = 0;
   gets = 0;
+  chunks = 0;
+  /** Such keys are opened after this resolves, also for a request that has ended meanwhile. */
+  opening: { readonly match: (key: string) => boolean; readonly until: Promise<void> } | undefined;
   /** Bodies of such keys say nothing until this resolves. */
   stalled: { readonly match: (key: string) => boolean; readonly until: Promise<void> } | undefined;
 
   override async get(key: string, options: GetOptions = {}): Promise<StoredObject | undefined> {
-    const object = await super.get(key, options);
+    const isLate = this.opening?.match(key) === true;
+    if (isLate) await this.opening?.until;
+    const object = await super.get(key, isLate ? { range: options.range } : options);
     if (object === undefined) return undefined;
     this.gets++;
     this.mostOpen = Math.max(this.mostOpen, ++this.open);
@@ -56,6 +63,7 @@ class WatchedStore extends ForwardingStore {
       next: async () => {
         if (this.stalled?.match(key) === true) await this.stalled.until;
         const next = await chunks.next();
+        this.chunks++;
         if (next.done === true) end();
         return next;
       },
@@ -184,6 +192,98 @@ describe("clients that pull a blob and do not read it", () => {
     for (const { reason } of cut) expect(reason).toMatchObject({ code: "TIMED_OUT" });
   });
 });
+
+describe("clients that export an image and do not read it", () => {
+  const exportPath = "/v1/export/team/app:1";
+  let tarball: string;
+  beforeEach(async () => {
+    tarball = await pull(exportPath);
+    store.mostOpen = 0;
+  });
+
+  it("give their connections to the store to those who wait, and get the whole tarball once they read", async () => {
+    const slow = await readUpTo(chunkBytes, await begin(exportPath, 3 * maxOpenBodies));
+    expect(await within(5, pull())).toBe(digest);
+    expect(await within(5, pull(exportPath))).toBe(tarball);
+    expect(store.mostOpen).toBeLessThanOrEqual(maxOpenBodies);
+    const whole = await within(5, Promise.all(slow.map(async ({ read, rest }) => wholeOf(read, rest))));
+    expect(new Set(whole)).toEqual(new Set([tarball]));
+    expect(store.open).toBe(0);
+  });
+
+  it("read no further ahead than a few chunks", async () => {
+    const large = randomBytes(60 * chunkBytes, 5);
+    const layout = makeLayout({ layers: [large], name: "team/large:1" });
+    await loadArchive(openLayout(store), chunksOf(await tarOf(layout), chunkBytes));
+    store.chunks = 0;
+    const [slow] = await readUpTo(chunkBytes, await begin("/v1/export/team/large:1", 1));
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(store.chunks).toBeLessThan(20); // with those of the manifest and the lists
+    await slow?.rest.return?.();
+  });
+
+  it.each([
+    ["the request", async (leaving: AbortController) => leaving.abort(new Error("gone"))],
+    ["the answer", async (_: AbortController, rest: AsyncIterator<Uint8Array>) => void (await rest.return?.())],
+  ])("give everything back when they end %s", async (_, end) => {
+    const leaving = new AbortController();
+    const slow = await readUpTo(chunkBytes, await begin(exportPath, maxOpenBodies, { signal: leaving.signal }));
+    expect(store.open).toBe(maxOpenBodies);
+    for (const { rest } of slow) await end(leaving, rest);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(store.open).toBe(0);
+    expect(await within(0, pull(exportPath))).toBe(tarball);
+  });
+
+  it("leave no blob open that the store opens after they have gone", async () => {
+    let goOn: () => void = () => undefined;
+    store.opening = { match: (key) => key === blobKey(digest), until: new Promise((resolve) => (goOn = resolve)) };
+    const leaving = new AbortController();
+    await readUpTo(1, await begin(exportPath, maxOpenBodies, { signal: leaving.signal }));
+    store.gets = 0;
+    leaving.abort(new Error("gone"));
+    await vi.advanceTimersByTimeAsync(0);
+    goOn();
+    await vi.advanceTimersByTimeAsync(100);
+    expect([store.gets, store.open]).toEqual([maxOpenBodies, 0]);
+    expect(await within(0, pull(exportPath))).toBe(tarball);
+  });
+
+  it("are cut off once very many are there and others wait", async () => {
+    const slow = await readUpTo(chunkBytes, await begin(exportPath, maxArchives));
+    expect(await within(9, pull(exportPath))).toBe(tarball);
+    const ends = await within(5, Promise.allSettled(slow.map(async ({ read, rest }) => wholeOf(read, rest))));
+    if (ends === "too late") throw new Error("expected all ends within five seconds");
+    const cut = ends.filter((end) => end.status === "rejected");
+    expect(cut.length).toBeGreaterThan(0);
+    for (const { reason } of cut) expect(reason).toMatchObject({ code: "TIMED_OUT" });
+    expect(store.open).toBe(0);
+  });
+});
+
+interface HalfRead {
+  readonly read: Uint8Array[];
+  readonly rest: AsyncIterableIterator<Uint8Array>;
+}
+
+/** Reads so much of each answer and then pauses. */
+async function readUpTo(bytes: number, responses: readonly Promise<Response>[]): Promise<HalfRead[]> {
+  const begun = Promise.all(
+    responses.map(async (response) => {
+      const rest = readableToBytes((await response).body);
+      const read: Uint8Array[] = [];
+      while (Buffer.concat(read).length < bytes) read.push(...(await readChunks(rest, 1)));
+      return { read, rest };
+    }),
+  );
+  const readers = await within(20, begun);
+  if (readers === "too late") throw new Error("expected the first bytes within twenty seconds");
+  return readers;
+}
+
+async function wholeOf(read: readonly Uint8Array[], rest: AsyncIterable<Uint8Array>): Promise<string> {
+  return sha256(Buffer.concat([...read, await readAll(rest)]));
+}
 
 describe("a crowd without a token", () => {
   it("is served to the last request, also if a thousand come at once", async () => {

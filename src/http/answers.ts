@@ -20,7 +20,7 @@ import { callerName, turnOf, waitingTurnOf } from "./authentication.ts";
 import { BlobBytes, type BlobReader } from "./blob-bytes.ts";
 import type { Log } from "./log.ts";
 
-/** Blobs that are sent at the same time, for each connection to the store. A client that does not read takes 256 KiB. */
+/** Blobs that are sent at the same time, for each connection to the store. A client that does not read takes 170 KiB. */
 const answersPerConnection = 8;
 
 /** Waiting requests of one caller. All clients without a token are one caller. These requests have no body. */

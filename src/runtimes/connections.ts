@@ -126,7 +126,7 @@ export class Connections {
 const methodsWithBody: ReadonlySet<string | undefined> = new Set(["PATCH", "POST", "PUT"]);
 
 /**
- * Has the request a body that no route reads? Such a body would keep up to 256 KiB in memory until a slow client has
+ * Has the request a body that no route reads? Such a body would keep up to 128 KiB in memory until a slow client has
  * read its answer.
  */
 function hasUselessBody({ method, headers }: IncomingMessage): boolean {

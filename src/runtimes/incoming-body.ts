@@ -17,7 +17,7 @@ export const lingerMs = 1000;
 
 /**
  * Joins the small chunks of a body that arrive together. A waiting chunk takes about 300 bytes of memory besides its
- * own bytes, and Node counts only its own bytes. Chunks of one byte would fill 80 MiB instead of 256 KiB.
+ * own bytes, and Node counts only its own bytes. Chunks of one byte would fill 40 MiB instead of 128 KiB.
  */
 export function joinSmallChunks(incoming: IncomingMessage): void {
   const push = incoming.push.bind(incoming);

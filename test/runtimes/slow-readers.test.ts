@@ -1,5 +1,6 @@
 /** A crowd of clients that do not read what they pull: everybody else is served, from real stores. */
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { type Socket, connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
@@ -9,7 +10,7 @@ import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.
 import { describeS3Servers } from "../servers/s3-servers.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
-import { newFolder, serveStowage } from "../support/run-stowage.ts";
+import { type ServingCommand, newFolder, serveStowage } from "../support/run-stowage.ts";
 
 /** More than there are connections to the store. */
 const crowd = 300;
@@ -84,7 +85,34 @@ await describeS3Servers("a crowd that does not read, with images", (server) => {
   });
 });
 
+/** Resident memory in KiB, once it has not grown by a mebibyte for five seconds. */
+async function settledKiB({ pid }: ServingCommand): Promise<number> {
+  let most = 0;
+  for (let quiet = 0; quiet < 5; quiet++) {
+    await sleep(1000);
+    const [, found = ""] = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+    if (Number(found) > most + 1024) quiet = 0;
+    most = Math.max(most, Number(found));
+  }
+  return most;
+}
+
 describe("a crowd that does not read, with images in a directory", () => {
+  it("takes little memory for each client", { timeout: 120_000 }, async () => {
+    const service = await serveStowage(["--store", `file:${await newFolder()}`], access);
+    const { url } = service;
+    expect(await ask(`${url}/v1/load`, { method: "PUT", headers: asToken, body: tarball })).toMatchObject({
+      status: 201,
+    });
+    const before = await settledKiB(service);
+    await Promise.all(Array.from({ length: 3 * crowd }, async () => pullSlowly(url)));
+    const kibibytes = ((await settledKiB(service)) - before) / (3 * crowd);
+    expect(kibibytes).toBeLessThan(250); // chunks of 256 KiB took 400
+    for (const socket of sockets) socket.destroy();
+    service.kill("SIGTERM");
+    expect(await service.outcome).toMatchObject({ code: 0, stderr: "" });
+  });
+
   it("holds up nobody, and is sent the rest once it reads", { timeout: 90_000 }, async () => {
     await expectService(`file:${await newFolder()}`, {});
   });

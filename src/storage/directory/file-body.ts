@@ -6,8 +6,11 @@ import { checkedBody } from "../checked-body.ts";
 import type { CallOptions } from "../object-store.ts";
 import { guarded } from "./file-errors.ts";
 
-/** Length of the chunks. */
-export const fileReadBytes = 256 * 1024;
+/**
+ * Length of the chunks. A client that does not read keeps one chunk in memory. Measured: a pull takes a tenth more CPU
+ * time than with 256 KiB, and a client that does not read takes 170 KiB instead of 430.
+ */
+export const fileReadBytes = 128 * 1024;
 /**
  * Length of the first chunk. Each further chunk is twice as long. Servers read several chunks ahead of a slow client,
  * so the first ones are small.

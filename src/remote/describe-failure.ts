@@ -40,8 +40,7 @@ const hints: Readonly<Record<string, string>> = {
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: noTrust,
 };
 
-/** With these codes, another try would fail in the same way, unless the server was there before. */
+/** Would another try fail in the same way, unless the server was there before? */
 export function isHopeless(error: unknown): boolean {
-  const code = failureCode(error);
-  return code in hints;
+  return Object.hasOwn(hints, failureCode(error));
 }

@@ -3,12 +3,16 @@ import { messageOf } from "../errors.ts";
 
 /**
  * The message of the innermost error: `fetch` says only that it failed. If a host has several addresses, Node's error has
- * only a code. OpenSSL's message ends with a line end.
+ * only a code. OpenSSL's message ends with a line end. Deno's has the URL, which may be a bucket's with a signature: only its
+ * host is shown.
  */
 export function describeFailure(error: unknown): string {
   const inner = innermost(error);
   const hint = hints[failureCode(inner)];
-  return `${messageOf(inner).trim() || failureCode(inner)}${hint === undefined ? "" : `; ${hint}`}`;
+  const message = messageOf(inner)
+    .trim()
+    .replaceAll(/(https?:\/\/[^/\s)]*)[^\s)]*/g, "$1");
+  return `${message || failureCode(inner)}${hint === undefined ? "" : `; ${hint}`}`;
 }
 
 /** Node's code of a failed connection, such as `ECONNREFUSED`. Empty if there is none. */
@@ -40,8 +44,7 @@ const hints: Readonly<Record<string, string>> = {
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: noTrust,
 };
 
-/** With these codes, another try would fail in the same way, unless the server was there before. */
+/** Would another try fail in the same way, unless the server was there before? */
 export function isHopeless(error: unknown): boolean {
-  const code = failureCode(error);
-  return code in hints;
+  return Object.hasOwn(hints, failureCode(error));
 }

@@ -9,12 +9,13 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { StowageError, messageOf } from "../errors.ts";
 import { type JsonObject, isJsonObject, parseJson } from "../oci/json.ts";
+import { startTimer } from "../streams/in-time.ts";
 import type { Credentials } from "./credentials.ts";
 
 /** Bytes of a helper's answer. */
 const maxHelperBytes = 64 * 1024;
 /** A helper may ask its user to unlock a keychain. */
-const helperTimeoutMs = 60_000;
+const helperSeconds = 60;
 
 /** The key of Docker Hub in the file, and its name for helpers. */
 const dockerHubKey = "https://index.docker.io/v1/";
@@ -97,18 +98,26 @@ interface HelperOutcome {
 
 async function run(program: string, input: string, env: Environment): Promise<HelperOutcome> {
   return new Promise((resolve) => {
-    const child = spawn(program, ["get"], { env, stdio: ["pipe", "pipe", "ignore"], timeout: helperTimeoutMs });
+    const child = spawn(program, ["get"], { env, stdio: ["pipe", "pipe", "ignore"] });
     let output = "";
+    /** Programs that the helper has started may keep the pipe open: nothing waits for them. */
+    const giveUp = (problem: string): void => {
+      child.kill();
+      child.stdout.destroy();
+      resolve({ code: null, output: "", problem });
+    };
+    const timer = startTimer(helperSeconds, () => giveUp(`it took more than ${helperSeconds} seconds`));
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
       output += text;
-      if (output.length > maxHelperBytes) child.kill();
+      if (output.length > maxHelperBytes) giveUp(`it answered more than ${maxHelperBytes} bytes`);
     });
     child.stdin.on("error", () => undefined); // a helper that has ended; its code says more
     child.stdin.end(input);
-    child.on("error", (error) => resolve({ code: null, output: "", problem: messageOf(error) }));
-    child.on("close", (code, signal) =>
-      resolve(signal === null ? { code, output } : { code, output, problem: `${signal} ended it` }),
-    );
+    child.on("error", (error) => giveUp(messageOf(error)));
+    child.on("close", (code, signal) => {
+      timer.stop();
+      resolve(signal === null ? { code, output } : { code, output, problem: `${signal} ended it` });
+    });
   });
 }
 

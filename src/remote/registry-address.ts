@@ -43,7 +43,9 @@ function parseUrl(text: string): RegistryAddress {
   if (`${url.pathname}${url.search}${url.hash}`.includes("@")) {
     throw unusable(text, '; in a password "/", "?", "#" and "@" are written %2F, %3F, %23 and %40');
   }
-  if (url.search !== "" || url.hash !== "") throw unusable(text, "; found a query or a fragment");
+  if (url.search !== "" || url.hash !== "") {
+    throw unusable(url.origin + url.pathname, "; found a query or a fragment behind");
+  }
   const path = url.pathname.replace(/\/+$/, "").replace(/\/v2$/, "");
   return { url: url.origin + path, credentials: credentialsOf(url, "the registry's URL") };
 }

@@ -144,8 +144,7 @@ export class RegistryClient {
   ): Promise<OpenAnswer> {
     return openAnswer(new URL(`${this.name}/v2/${path}`), {
       method,
-      // A compressed answer would have another length, and other bytes in a range.
-      headers: { "Accept-Encoding": "identity", "User-Agent": "stowage", ...headers },
+      headers: { "User-Agent": "stowage", ...headers },
       authorization,
       maxIdleSeconds: this.#maxIdleSeconds,
       signal,

@@ -156,7 +156,7 @@ export class RegistrySource implements ImageSource {
     if (isAbsent(head)) return undefined;
     const length = isSuccess(head) ? lengthOf(head) : undefined;
     if (length !== undefined) return length;
-    const answer = await this.#client.open({ ...request, headers: { Range: "bytes=0-0" } });
+    const answer = await this.#client.open({ ...request, headers: { ...request.headers, Range: "bytes=0-0" } });
     if (isAbsent(answer)) return undefined;
     if (!("body" in answer)) throw this.#client.refused(answer, request);
     await answer.body.return();
@@ -192,19 +192,20 @@ export class RegistrySource implements ImageSource {
 
   async #openBlob(request: RegistryRequest, size: number, start: number): Promise<ByteChunks | undefined> {
     // With its end: crane's registry refuses a range without one.
-    const headers: Record<string, string> = start > 0 ? { Range: `bytes=${start}-${size - 1}` } : {};
-    const answer = await this.#client.open({ ...request, headers });
+    const range = start > 0 ? { Range: `bytes=${start}-${size - 1}` } : {};
+    const answer = await this.#client.open({ ...request, headers: { ...request.headers, ...range } });
     if (isAbsent(answer)) return undefined;
     if (!("body" in answer)) {
       if (answer.status !== 416) throw this.#client.refused(answer, request);
       throw this.#client.failed("SIZE_INVALID", `it has at most ${start} bytes, expected ${size}`, request);
     }
-    const range = answer.status === 206 ? rangeOf(answer) : { start: 0, size: lengthOf(answer) };
-    if (range?.start === (answer.status === 206 ? start : 0) && (range.size ?? size) === size) {
-      return answer.status === 206 ? answer.body : withoutFirst(answer.body, start);
+    const isPart = answer.status === 206;
+    const sent = isPart ? rangeOf(answer) : { start: 0, size: lengthOf(answer) };
+    if (sent?.start === (isPart ? start : 0) && (sent.size ?? size) === size) {
+      return isPart ? answer.body : withoutFirst(answer.body, start);
     }
     await answer.body.return();
-    const found = range?.size === undefined || range.size === size ? "another range" : `${range.size} bytes`;
+    const found = sent?.size === undefined || sent.size === size ? "another range" : `${sent.size} bytes`;
     throw this.#client.failed("SIZE_INVALID", `found ${found}, expected ${size} bytes from byte ${start} on`, request);
   }
 
@@ -245,7 +246,8 @@ export class RegistrySource implements ImageSource {
   }
 
   #blobRequest(repository: string, digest: Digest, signal: AbortSignal | undefined): RegistryRequest {
-    return this.#request(repository, `blobs/${checkDigest(digest)}`, { what: `blob "${digest}"`, signal });
+    const request = this.#request(repository, `blobs/${checkDigest(digest)}`, { what: `blob "${digest}"`, signal });
+    return { ...request, headers: { "Accept-Encoding": "identity" } }; // else length and ranges would be of other bytes
   }
 
   #request(

@@ -9,7 +9,8 @@ import http, { type ClientRequest, type IncomingHttpHeaders, type IncomingMessag
 import https from "node:https";
 import { pipeline } from "node:stream/promises";
 import { setImmediate as turnOfLoop, setTimeout as sleep } from "node:timers/promises";
-import { StowageError, messageOf } from "../../errors.ts";
+import { StowageError } from "../../errors.ts";
+import { describeFailure, failureCode } from "../../remote/describe-failure.ts";
 import { formatSeconds } from "../format.ts";
 
 /** A receipt has a line for each blob, and an archive has at most 100,000 entries. */
@@ -49,7 +50,7 @@ export interface Answer {
 export class NoAnswer extends Error {
   /** Did the server close the connection? Servers do so with a connection that was idle for too long. */
   get isReset(): boolean {
-    return ["ECONNRESET", "EPIPE"].includes(codeOf(this.cause));
+    return ["ECONNRESET", "EPIPE"].includes(failureCode(this.cause));
   }
 }
 
@@ -75,7 +76,7 @@ export async function exchange(url: URL, { body, signal, ...options }: ExchangeO
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof StowageError) throw error;
-    const message = `the connection failed after ${outgoing.sentBytes} bytes were sent: ${describe(error)}`;
+    const message = `the connection failed after ${outgoing.sentBytes} bytes were sent: ${describeFailure(error)}`;
     throw new NoAnswer(message, { cause: error });
   } finally {
     outgoing.end();
@@ -186,34 +187,4 @@ async function collectAnswer(response: IncomingMessage): Promise<Uint8Array> {
     if (length > maxAnswerBytes) throw new Error(`the answer has more than ${maxAnswerBytes} bytes`);
   }
   return Buffer.concat(chunks);
-}
-
-/**
- * The error's message. If a host has several addresses, Node's error has only a code. OpenSSL's message ends with a
- * line end.
- */
-function describe(error: unknown): string {
-  const hint = hints[codeOf(error)];
-  return `${messageOf(error).trim() || codeOf(error)}${hint === undefined ? "" : `; ${hint}`}`;
-}
-
-const noTls = "that port speaks no TLS: is the URL to begin with http://?";
-const noTrust = "NODE_EXTRA_CA_CERTS names a file with the certificate to trust";
-
-/** What the user can do about an error, by its code. */
-const hints: Readonly<Record<string, string>> = {
-  ECONNREFUSED: "nothing listens there: are host and port right, and does the service run?",
-  ENOTFOUND: "there is no such host",
-  EPROTO: noTls,
-  ERR_SSL_WRONG_VERSION_NUMBER: noTls,
-  ERR_SSL_PACKET_LENGTH_TOO_LONG: noTls,
-  HPE_INVALID_CONSTANT: "that is no answer of HTTP: is the URL to begin with https://?",
-  DEPTH_ZERO_SELF_SIGNED_CERT: noTrust,
-  SELF_SIGNED_CERT_IN_CHAIN: noTrust,
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: noTrust,
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: noTrust,
-};
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && "code" in error ? String(error.code) : "";
 }

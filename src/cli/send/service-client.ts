@@ -1,9 +1,9 @@
 /** A running Stowage service, for the command line: its URL, the caller's token, and the meaning of its answers. */
-import { Buffer } from "node:buffer";
 import { type ErrorCode, type StowageErrorOptions, isErrorCode, isTransient, StowageError } from "../../errors.ts";
 import type { Receipt } from "../../load/receipt.ts";
 import { type JsonObject, isJsonObject, parseJson } from "../../oci/json.ts";
 import { type ImageName, formatName } from "../../oci/reference.ts";
+import { authorizationOf as headerOf, credentialsOf, decodePercents, tokenOf } from "../../remote/credentials.ts";
 import type { Environment } from "../../settings/settings.ts";
 import { parseReceipt } from "../receipt.ts";
 import {
@@ -281,30 +281,9 @@ function unusable(text: string, hint: string): StowageError {
 }
 
 /** The `Authorization` header. User and password are sent unchanged: they may belong to the app around the service. */
-function authorizationOf({ username, password }: URL, env: Environment): string | undefined {
-  if (username === "" && password === "") {
-    const token = env["STOWAGE_TOKEN"] ?? "";
-    return token === "" ? undefined : bearer(token, "STOWAGE_TOKEN");
-  }
-  if (password === "") {
-    const message = "the service's URL has a user without a password, expected https://USER:TOKEN@…";
-    throw new StowageError("INPUT_INVALID", message);
-  }
-  if (username === "") return bearer(decodePercents(password), "the token in the service's URL");
-  const user = decodePercents(username);
-  if (!user.includes(":")) return `Basic ${Buffer.from(`${user}:${decodePercents(password)}`).toString("base64")}`;
-  throw new StowageError("INPUT_INVALID", "the user in the service's URL has a colon, which HTTP does not allow");
-}
-
-function bearer(token: string, where: string): string {
-  if (/^[\x21-\x7e]+$/.test(token)) return `Bearer ${token}`;
-  throw new StowageError("INPUT_INVALID", `${where} has characters that no token has, such as spaces or line ends`);
-}
-
-function decodePercents(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
+function authorizationOf(url: URL, env: Environment): string | undefined {
+  const token = env["STOWAGE_TOKEN"] ?? "";
+  const credentials =
+    credentialsOf(url, "the service's URL") ?? (token === "" ? undefined : tokenOf(token, "STOWAGE_TOKEN"));
+  return credentials && headerOf(credentials);
 }

@@ -26,6 +26,8 @@ export type OwnErrorCode =
   | "ARCHIVE_INVALID"
   /** Other writers changed the index at each try. Nothing was published. */
   | "COMMIT_CONFLICT"
+  /** A target of the settings does not have all images. The service's own store has them. */
+  | "COPY_FAILED"
   /** The tag does not have the digest that the client's condition names. Nothing was changed. */
   | "CONDITION_FAILED"
   /** A setting, an argument or a parameter of a request cannot be used. */
@@ -63,6 +65,7 @@ const transience: Readonly<Record<ErrorCode, boolean>> = {
   BLOB_UPLOAD_UNKNOWN: false,
   COMMIT_CONFLICT: true,
   CONDITION_FAILED: false,
+  COPY_FAILED: true,
   DENIED: false,
   DIGEST_INVALID: false,
   INDEX_INVALID: false,

@@ -1,5 +1,6 @@
 /** Opens the app that the settings describe. Every platform does this before it serves. */
 import type { Hono } from "hono";
+import type { CopyTargets } from "./copy/copy-to-targets.ts";
 import { type AppOptions, createApp } from "./http/app.ts";
 import { Layout } from "./layout/layout.ts";
 import { type OpenStoreOptions, openStore } from "./open-store.ts";
@@ -9,7 +10,10 @@ import { type Settings, variablesOf } from "./settings/settings.ts";
 /** What a platform adds to the settings. */
 export interface Platform
   extends
-    Omit<AppOptions, "layout" | "access" | "redirectBlobs" | "immutableTags" | "logPulls">,
+    Omit<
+      AppOptions,
+      "layout" | "access" | "copyTargets" | "copyAfterLoad" | "redirectBlobs" | "immutableTags" | "logPulls"
+    >,
     PlatformTraits,
     OpenStoreOptions {}
 
@@ -18,6 +22,8 @@ export interface OpenedApp {
   readonly config: Config;
   /** For loads that do not come through the app, such as those of a bucket's events. */
   readonly layout: Layout;
+  /** The stores that images are copied to, by name. */
+  readonly copyTargets: CopyTargets;
 }
 
 /** Reads the settings, logs warnings, opens the store and makes the app. Throws `INPUT_INVALID` with every problem found. */
@@ -26,5 +32,9 @@ export async function openApp(settings: Settings, platform: Platform): Promise<O
   for (const warning of config.warnings) platform.log?.(`Warning: ${warning}`);
   const store = await openStore(config.storeUrl, settings, platform);
   const layout = Layout.open(store, { limits: config.limits });
-  return { app: createApp({ ...config, ...platform, layout }), config, layout };
+  const copyTargets = new Map<string, Layout>();
+  for (const [name, url] of config.copyTargets) {
+    copyTargets.set(name, layout.beside(await openStore(url, settings, platform)));
+  }
+  return { app: createApp({ ...config, ...platform, layout, copyTargets }), config, layout, copyTargets };
 }

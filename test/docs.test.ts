@@ -4,6 +4,8 @@ import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import type { Command } from "../src/cli/command.ts";
+import { copy } from "../src/cli/copy.ts";
+import { exportImages } from "../src/cli/export.ts";
 import { gc } from "../src/cli/gc.ts";
 import { load } from "../src/cli/load.ts";
 import { ls } from "../src/cli/ls.ts";
@@ -178,7 +180,17 @@ describe("limits in docs/architecture.md", () => {
 });
 
 describe("commands in the documents", () => {
-  const commands: Readonly<Record<string, Command>> = { serve, load, ls, rm, verify, gc, token };
+  const commands: Readonly<Record<string, Command>> = {
+    serve,
+    load,
+    export: exportImages,
+    copy,
+    ls,
+    rm,
+    verify,
+    gc,
+    token,
+  };
   const withoutHelp = ["help", "version"];
   /** What follows `stowage` in code: `load app.tar --to https://stowage.example`. */
   const calls = documents

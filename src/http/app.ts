@@ -4,6 +4,7 @@
  */
 import { type Context, Hono } from "hono";
 import type { Access } from "../auth/access.ts";
+import type { CopyTargets } from "../copy/copy-to-targets.ts";
 import { StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
@@ -15,6 +16,7 @@ import { Answers } from "./answers.ts";
 import { authenticate, authorizeAnything, isAnonymous } from "./authentication.ts";
 import { blobRoutes } from "./blobs.ts";
 import { catalogRoutes } from "./catalog.ts";
+import { copyRoutes } from "./copy.ts";
 import { errorResponse, withoutStore } from "./error-response.ts";
 import { exportRoutes } from "./export.ts";
 import { loadRoutes } from "./load.ts";
@@ -36,6 +38,10 @@ export interface AppOptions {
   readonly layout: Layout;
   /** The rights of callers. Write `anyone` for an open service, so that no service is open by accident. */
   readonly access: Access;
+  /** Other stores that images can be copied to, by name. Open them with `layout.beside`, so that they share its memory. */
+  readonly copyTargets?: CopyTargets | undefined;
+  /** Loads copy their images to the targets with these names, if the request names no other. */
+  readonly copyAfterLoad?: readonly string[] | undefined;
   /** Bytes of a request's body that the platform lets through. Clients send longer ones in parts. */
   readonly maxRequestBytes?: number | undefined;
   /** Bytes of an answer that the platform lets through. Pulls of larger blobs are redirected to the bucket. */
@@ -84,6 +90,8 @@ export function createApp(options: AppOptions): Hono {
     loads,
     parts,
     answers: new Answers(layout, log, options.hangUp),
+    copyTargets: options.copyTargets ?? new Map(),
+    copyAfterLoad: options.copyAfterLoad ?? [],
     maxRequestBytes: options.maxRequestBytes,
     maxResponseBytes: options.maxResponseBytes,
     redirectBlobs: options.redirectBlobs ?? false,
@@ -120,6 +128,7 @@ export function routesOf(service: Service): readonly Route[] {
     ...missingRoutes(service),
     ...uploadRoutes(service),
     ...exportRoutes(service),
+    ...copyRoutes(service),
     ...catalogRoutes(service),
     ...manifestRoutes(service),
     ...blobRoutes(service),

@@ -8,6 +8,7 @@ const statusOf: Readonly<Record<ErrorCode, number>> = {
   BLOB_UPLOAD_UNKNOWN: 404,
   COMMIT_CONFLICT: 409,
   CONDITION_FAILED: 412,
+  COPY_FAILED: 502,
   DENIED: 403,
   DIGEST_INVALID: 400,
   INDEX_INVALID: 400,

@@ -3,6 +3,7 @@
  * the entries that no image needs, and the number of requests to the store.
  */
 import type { Context } from "hono";
+import { type TargetReceipt, checkCopies } from "../copy/copy-to-targets.ts";
 import { printableLines } from "../errors.ts";
 import { type ImageReceipt, type Receipt, hasChanges } from "../load/receipt.ts";
 import { formatReference } from "../oci/reference.ts";
@@ -10,21 +11,34 @@ import type { Answers } from "./answers.ts";
 import { readFlag } from "./request-url.ts";
 
 /** The query parameters of a load. */
-export const loadQuery = ["verbose", "repair"] as const;
+export const loadQuery = ["verbose", "repair", "copyTo"] as const;
 
 export interface LoadQuery {
   readonly verbose: boolean;
   /** Reads the blobs that the store has, and writes damaged ones again. */
   readonly repair: boolean;
+  /** The names of the targets that get the images too. Undefined for those of the settings. */
+  readonly copyTo: readonly string[] | undefined;
 }
 
 /** Reads the query of a load. Throws `INPUT_INVALID`. */
 export function readLoadQuery(c: Context): LoadQuery {
-  return { verbose: readFlag(c, "verbose"), repair: readFlag(c, "repair") };
+  return { verbose: readFlag(c, "verbose"), repair: readFlag(c, "repair"), copyTo: c.req.query("copyTo")?.split(",") };
+}
+
+/** A load, and what became of its images in the targets of the settings. */
+export interface CopiedLoad {
+  readonly receipt: Receipt;
+  readonly copies: readonly TargetReceipt[] | undefined;
 }
 
 /** 201 if the load has changed anything, else 200. The JSON has line ends, for people who use `curl`. */
-export async function sendReceipt(c: Context, answers: Answers, receipt: Receipt, verbose: boolean): Promise<Response> {
+export async function sendReceipt(
+  c: Context,
+  answers: Answers,
+  { receipt, copies }: CopiedLoad,
+  verbose: boolean,
+): Promise<Response> {
   const { totals, ignored, bytes, requests } = receipt;
   const { written, present, repaired } = totals;
   const host = registryHost(c);
@@ -34,12 +48,14 @@ export async function sendReceipt(c: Context, answers: Answers, receipt: Receipt
     images,
     totals,
     bytes,
+    ...(copies !== undefined && { copies }),
     ...(verbose && { blobs: receipt.blobs, ignored, requests }),
   });
   const maxBytes =
     frameBytes +
-    layoutFactor * JSON.stringify(images).length +
+    layoutFactor * JSON.stringify([images, copies]).length +
     (verbose ? (written + present + repaired) * blobBytes + layoutFactor * JSON.stringify(ignored).length : 0);
+  if (copies !== undefined) checkCopies(copies, { images, totals, bytes, copies });
   return answers.sendText(c, async () => ({
     maxBytes,
     text: () => `${printableLines(JSON.stringify(answer(), undefined, 2))}\n`,

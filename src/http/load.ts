@@ -11,6 +11,7 @@ import { readableToBytes } from "../streams/readable-stream.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
 import { callerName, mayReach, waitingTurnOf } from "./authentication.ts";
 import { contentLengthOf, expectationOf } from "./conditions.ts";
+import { copyLoaded, targetsNamed } from "./copy.ts";
 import { errorResponse } from "./error-response.ts";
 import { loadQuery, readLoadQuery, sendReceipt } from "./load-answer.ts";
 import { type Route, route } from "./route.ts";
@@ -65,8 +66,9 @@ export async function answerLoad(c: Context, service: Service, asked: AskedLoad)
   checkName({ name, expects });
   const mayPublish = (repository: string): boolean => mayReach(c, "load", repository);
   const caller = callerName(c);
-  const { repair } = query;
-  const receipt = await withinLoadSeconds("the load", service, async (signal) => {
+  const { repair, copyTo = service.copyAfterLoad } = query;
+  const targets = copyTo.length === 0 ? undefined : targetsNamed(copyTo, service);
+  const loaded = await withinLoadSeconds("the load", service, async (signal) => {
     // A request without the first bytes of its body holds no turn.
     await body.begin(signal).catch((error: unknown) => {
       throw brokenOff(error, 0);
@@ -74,12 +76,17 @@ export async function answerLoad(c: Context, service: Service, asked: AskedLoad)
     try {
       const endTurn = await service.loads.acquire(1, { ...waitingTurnOf(c), signal });
       const { immutableTags } = service;
-      const loading = load(body, { caller, name, expects, repair, immutableTags, mayPublish, signal });
-      return await loading.finally(endTurn);
+      try {
+        const receipt = await load(body, { caller, name, expects, repair, immutableTags, mayPublish, signal });
+        service.log(`${caller} ${summarize(receipt)}`);
+        const copies = targets && (await copyLoaded(service, targets, receipt.images, { caller, signal }));
+        return { receipt, copies };
+      } finally {
+        endTurn();
+      }
     } finally {
       await body.return();
     }
   });
-  service.log(`${caller} ${summarize(receipt)}`);
-  return sendReceipt(c, service.answers, receipt, query.verbose);
+  return sendReceipt(c, service.answers, loaded, query.verbose);
 }

@@ -1,5 +1,6 @@
 /** The objects and choices that all groups of routes share. */
 import type { Context } from "hono";
+import type { CopyTargets } from "../copy/copy-to-targets.ts";
 import { StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
@@ -17,6 +18,10 @@ export interface Service {
   /** One unit is one part of an upload. */
   readonly parts: Line;
   readonly answers: Answers;
+  /** The stores that images can be copied to, by name. */
+  readonly copyTargets: CopyTargets;
+  /** Loads copy their images to the targets with these names, if the request names no other. */
+  readonly copyAfterLoad: readonly string[];
   /** Bytes of a request's body that the platform lets through. Undefined without a limit. */
   readonly maxRequestBytes: number | undefined;
   /** Bytes of an answer that the platform lets through. Undefined without a limit. */

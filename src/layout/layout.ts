@@ -47,7 +47,7 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
   /** A large manifest takes some 20 MiB, and 20 ms, while it is checked. */
   readonly manifestReads: SharedReads<StoredManifest | undefined>;
 
-  private constructor(store: Store, shared: Omit<Layout, "store" | "through">) {
+  private constructor(store: Store, shared: Omit<Layout, "store" | "beside" | "through">) {
     this.store = store;
     this.limits = shared.limits;
     this.clock = shared.clock;
@@ -68,6 +68,13 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
       indexReads: new SharedReads(),
       manifestReads: new SharedReads(),
     });
+  }
+
+  /** Opens another store for the same process: both share memory, limits and clock. */
+  beside(store: ObjectStore): Layout {
+    const { limits, clock, budget } = this;
+    const own = { commits: new CommitQueue(), indexReads: new SharedReads<RepositoryIndex>() };
+    return new Layout(new GuardedStore(store), { limits, clock, budget, ...own, manifestReads: new SharedReads() });
   }
 
   /** Returns the same layout for one piece of work. All requests of this work go through the given decorator of the store. */

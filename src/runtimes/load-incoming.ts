@@ -7,6 +7,7 @@
  * The bucket's own rules decide which clients may write there, and so may load. An event may come twice or late:
  * nothing is left to do then.
  */
+import { checkCopies, copyToTargets, summarizeCopies } from "../copy/copy-to-targets.ts";
 import { isTransient, messageOf, quote, StowageError } from "../errors.ts";
 import type { Log } from "../http/log.ts";
 import { incomingPrefix } from "../layout/keys.ts";
@@ -29,11 +30,12 @@ export interface WrittenObject {
  * are only logged: a damaged archive stays damaged.
  */
 export async function loadWritten(
-  { layout, config }: Pick<OpenedApp, "layout" | "config">,
+  app: Pick<OpenedApp, "layout" | "config" | "copyTargets">,
   { key: bucketKey, etag }: WrittenObject,
   log: Log,
   signal?: AbortSignal,
 ): Promise<unknown> {
+  const { layout, config } = app;
   const key = incomingKeyOf(bucketKey, layout.store.url);
   if (key === undefined) {
     log(`nothing to load: ${quote(bucketKey)} does not lie under incoming/ of ${layout.store.url}`);
@@ -41,15 +43,38 @@ export async function loadWritten(
   }
   try {
     const { immutableTags } = config;
-    const receipt = await loadIncoming(layout, key, { etag, immutableTags, signal });
+    const onLoaded = async (loaded: Receipt): Promise<void> => {
+      log(`${quote(key)}: ${summarize(loaded)}`);
+      await copyAfterLoad(app, loaded, log, signal);
+    };
+    const receipt = await loadIncoming(layout, key, { etag, immutableTags, signal, onLoaded });
     if (receipt === undefined) log(`nothing to load: ${quote(key)} is gone, or has been replaced`);
-    else log(`${quote(key)}: ${summarize(receipt)}`);
     return undefined;
   } catch (error) {
     const willRetry = isRetryable(error);
     log(`cannot load ${quote(key)}, ${willRetry ? "will try again" : "given up"}: ${messageOf(error)}`);
     return willRetry ? error : undefined;
   }
+}
+
+export interface IncomingOptions extends Omit<LoadOptions, "name"> {
+  readonly etag?: string | undefined;
+  /** Called before the object is deleted. If it fails, the object stays for another try. */
+  readonly onLoaded?: ((receipt: Receipt) => Promise<void>) | undefined;
+}
+
+/** Throws `COPY_FAILED`: the platform then sends the event again. */
+async function copyAfterLoad(
+  { layout, config, copyTargets }: Pick<OpenedApp, "layout" | "config" | "copyTargets">,
+  { images }: Receipt,
+  log: Log,
+  signal = AbortSignal.any([]),
+): Promise<void> {
+  const targets = new Map([...copyTargets].filter(([name]) => config.copyAfterLoad.includes(name)));
+  if (targets.size === 0) return;
+  const copies = await copyToTargets(layout, targets, images, { signal });
+  log(summarizeCopies(copies));
+  checkCopies(copies, { copies });
 }
 
 /**
@@ -63,7 +88,7 @@ export async function loadWritten(
 export async function loadIncoming(
   layout: Layout,
   key: string,
-  { etag, ...options }: Omit<LoadOptions, "name"> & { readonly etag?: string | undefined } = {},
+  { etag, onLoaded, ...options }: IncomingOptions = {},
 ): Promise<Receipt | undefined> {
   const { store } = layout;
   const { signal } = options;
@@ -74,6 +99,7 @@ export async function loadIncoming(
     return undefined;
   }
   const receipt = await loadArchive(layout, object.body, { ...options, name });
+  await onLoaded?.(receipt);
   const left = await store.head(key, { signal });
   if (left?.etag === object.etag) await store.delete(key, { signal });
   return receipt;

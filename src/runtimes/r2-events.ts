@@ -23,7 +23,7 @@ const maxShownLength = 500;
 /** Loads one object after the other: a Worker has little memory. */
 export async function loadR2Events(
   { messages }: EventBatch,
-  app: Pick<OpenedApp, "layout" | "config">,
+  app: Pick<OpenedApp, "layout" | "config" | "copyTargets">,
   log: Log,
 ): Promise<void> {
   for (const message of messages) {

@@ -23,7 +23,7 @@ export function writtenObjects(event: unknown): readonly WrittenObject[] | undef
 /** Loads one object after the other. At the end, throws if some loads can succeed later. */
 export async function loadS3Events(
   objects: readonly WrittenObject[],
-  app: Pick<OpenedApp, "layout" | "config">,
+  app: Pick<OpenedApp, "layout" | "config" | "copyTargets">,
   log: Log,
   signal: AbortSignal,
 ): Promise<void> {

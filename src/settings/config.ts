@@ -4,6 +4,7 @@ import { parseTokens } from "../auth/parse-tokens.ts";
 import { StowageError } from "../errors.ts";
 import { type Limits, defaultLimits } from "../limits.ts";
 import { isLoopback } from "../loopback.ts";
+import { isJsonObject } from "../oci/json.ts";
 import { type TagPattern, parseTagPatterns } from "../oci/tag-pattern.ts";
 import { warnOfUnknown } from "./known-settings.ts";
 import { parseBytes, parseSeconds } from "./parse-quantity.ts";
@@ -28,6 +29,10 @@ export interface Config {
   readonly redirectBlobs: boolean;
   /** Tags that never move and are never removed. */
   readonly immutableTags: readonly TagPattern[];
+  /** The URLs of the stores that images can be copied to, by name. */
+  readonly copyTargets: ReadonlyMap<string, string>;
+  /** The names of the targets that loads copy to. */
+  readonly copyAfterLoad: readonly string[];
   readonly limits: Limits;
   /** Does the service look at its store before it starts? */
   readonly checkStore: boolean;
@@ -69,6 +74,7 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
   problems.push(...ofTokens.map((problem) => `STOWAGE_TOKENS, ${problem}`));
   const { patterns: immutableTags, problems: ofPatterns } = parseTagPatterns(env["STOWAGE_IMMUTABLE_TAGS"] ?? "");
   problems.push(...ofPatterns.map((problem) => `STOWAGE_IMMUTABLE_TAGS: ${problem}`));
+  const copyTargets = read("STOWAGE_COPY_TARGETS", parseTargets, targetsForm, new Map<string, string>());
   const asks = tokens !== undefined || anonymousPull;
   const host = read("HOST", (text) => text, "an address", "127.0.0.1");
   const hosts = read<readonly string[] | undefined>("STOWAGE_HOSTS", parseHosts, hostForm, undefined);
@@ -90,6 +96,8 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
       isOpen || hosts !== undefined ? [...new Set([...loopbackHosts, urlHost(host), ...(hosts ?? [])])] : undefined,
     redirectBlobs: read("STOWAGE_REDIRECT_BLOBS", parseBoolean, "true or false", false),
     immutableTags,
+    copyTargets,
+    copyAfterLoad: read("STOWAGE_COPY_AFTER_LOAD", (text) => parseTargetNames(text, copyTargets), afterLoadForm, []),
     limits: {
       maxBufferBytes: read("STOWAGE_MAX_BUFFER_BYTES", parseBufferBytes, atLeast, defaultLimits.maxBufferBytes),
       maxManifestBytes: read("STOWAGE_MAX_MANIFEST_BYTES", parseBytes, bytes, defaultLimits.maxManifestBytes),
@@ -115,6 +123,30 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
   }
   if (problems.length === 0) return { ...config, warnings: warningsOf(env, config, platform) };
   throw new StowageError("INPUT_INVALID", "Cannot use the settings:", { lines: problems.map((p) => `  ${p}`) });
+}
+
+const targetsForm = 'a JSON object of names and stores, such as {"us":"s3://bucket/images?region=us-east-1"}';
+const afterLoadForm = "names of STOWAGE_COPY_TARGETS, such as us,ap";
+
+function parseTargets(text: string): ReadonlyMap<string, string> | undefined {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  const entries = isJsonObject(json) ? Object.entries(json) : [];
+  const targets = new Map<string, string>();
+  for (const [name, url] of entries) {
+    const store = typeof url === "string" ? parseStoreUrl(url) : undefined;
+    if (store !== undefined && /^[a-z0-9][a-z0-9._-]{0,62}$/.test(name)) targets.set(name, store);
+  }
+  return targets.size > 0 && targets.size === entries.length ? targets : undefined;
+}
+
+function parseTargetNames(text: string, targets: ReadonlyMap<string, string>): readonly string[] | undefined {
+  const names = text.split(",").map((name) => name.trim());
+  return names.every((name) => targets.has(name)) ? names : undefined;
 }
 
 function warningsOf(

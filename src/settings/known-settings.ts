@@ -11,6 +11,8 @@ export const knownSettings: Readonly<Record<string, string>> = {
   STOWAGE_ALLOW_ANYONE: "true: anyone may do everything",
   STOWAGE_HOSTS: "more names under which clients may ask",
   STOWAGE_IMMUTABLE_TAGS: "tags that never move, v*,team/**:stable",
+  STOWAGE_COPY_TARGETS: "stores that images are copied to, by name, JSON",
+  STOWAGE_COPY_AFTER_LOAD: "targets that loads copy to, us,ap",
   STOWAGE_REDIRECT_BLOBS: "true: pulls go to the bucket itself",
   STOWAGE_PUBLIC_ENDPOINT_URL_S3: "where clients reach the bucket",
   STOWAGE_CHECK_STORE: "false: starts though the store does not answer",

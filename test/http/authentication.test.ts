@@ -167,11 +167,22 @@ function fillIn(placeholder: string): string {
 function serviceOf(of: MemoryStore): Service {
   const bodyOf = (c: Context): WatchedSource => new WatchedSource(readableToBytes(c.req.raw.body));
   const none = { maxRequestBytes: undefined, maxResponseBytes: undefined, redirectBlobs: false, immutableTags: [] };
+  const copying = { copyTargets: new Map(), copyAfterLoad: [] };
   const turns = new Line({ capacity: 1, units: "loads", limit: "maxLoads" });
   const opened = openLayout(of);
   const ignore = (): void => undefined;
   const answers = new Answers(opened, ignore);
-  return { layout: opened, ...none, loads: turns, parts: turns, answers, bodyOf, signal: undefined, log: ignore };
+  return {
+    layout: opened,
+    ...none,
+    ...copying,
+    loads: turns,
+    parts: turns,
+    answers,
+    bodyOf,
+    signal: undefined,
+    log: ignore,
+  };
 }
 
 /** With each way to spell a path or a name wrong, or a query. */
@@ -194,7 +205,8 @@ describe("every route", () => {
     await expectError(await send(), 401, "UNAUTHORIZED");
     await expectError(await send("Bearer wrong"), 401, "UNAUTHORIZED");
     if (path !== "/v2/") {
-      const unfit = path.startsWith("/v1/") ? "reader" : "loader";
+      const isPull = path.startsWith("/v2/") || path.startsWith("/v1/export/");
+      const unfit = isPull ? "loader" : "reader";
       await expectError(await send(basic(unfit)), 403, "DENIED");
     }
     expect(store.requests).toEqual(before);

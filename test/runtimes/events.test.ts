@@ -1,12 +1,14 @@
 import { beforeEach, describe, expect, it } from "vitest";
+import { StowageError } from "../../src/errors.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import { loadR2Events } from "../../src/runtimes/r2-events.ts";
 import { loadS3Events } from "../../src/runtimes/s3-events.ts";
 import { parseConfig } from "../../src/settings/config.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { chunksOf } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
-import { bytesAt } from "../support/loading.ts";
+import { bytesAt, decorate } from "../support/loading.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 const config = parseConfig({ STOWAGE_IMMUTABLE_TAGS: "v*" });
@@ -37,7 +39,12 @@ describe("tags that the settings protect", () => {
   it("do not move by an event of S3", async () => {
     const { signal } = new AbortController();
     await expectNothingMoved(async () =>
-      loadS3Events([{ key, etag: undefined }], { config, layout: openLayout(store) }, writeLog, signal),
+      loadS3Events(
+        [{ key, etag: undefined }],
+        { config, layout: openLayout(store), copyTargets: new Map() },
+        writeLog,
+        signal,
+      ),
     );
   });
 
@@ -49,7 +56,7 @@ describe("tags that the settings protect", () => {
       retry: () => expect.fail("it was to be given up"),
     };
     await expectNothingMoved(async () =>
-      loadR2Events({ messages: [message] }, { config, layout: openLayout(store) }, writeLog),
+      loadR2Events({ messages: [message] }, { config, layout: openLayout(store), copyTargets: new Map() }, writeLog),
     );
   });
 });
@@ -58,9 +65,42 @@ describe("a tarball that is loaded by an event", () => {
   it("says in the log where its images are now", async () => {
     await store.put("incoming/team/other.tar", await tarOf(makeLayout({ name: "elsewhere/app:2" })));
     const { signal } = new AbortController();
-    const app = { config, layout: openLayout(store) };
+    const app = { config, layout: openLayout(store), copyTargets: new Map() };
     await loadS3Events([{ key: "incoming/team/other.tar", etag: undefined }], app, writeLog, signal);
     expect(log).toEqual([expect.stringMatching(/^"incoming\/team\/other.tar": loaded elsewhere\/app:2 created \(/)]);
+  });
+});
+
+describe("an event with targets in the settings", () => {
+  it("copies the images, and comes again if a target is down", async () => {
+    await store.put("incoming/team/app:2", await tarOf(makeLayout({ label: "two" })));
+    const layout = openLayout(store);
+    const target = new MemoryStore();
+    const down = decorate(target, {
+      list: () => {
+        throw new StowageError("STORE_UNAVAILABLE", "the region is down");
+      },
+    });
+    const { signal } = new AbortController();
+    const objects = [{ key: "incoming/team/app:2", etag: undefined }];
+    const seeded = { ...config, copyAfterLoad: ["us"] };
+    const app = (us: ObjectStore): Parameters<typeof loadS3Events>[1] => ({
+      config: seeded,
+      layout,
+      copyTargets: new Map([["us", layout.beside(us)]]),
+    });
+    await expect(loadS3Events(objects, app(down), writeLog, signal)).rejects.toThrow("the region is down");
+    expect(await store.head("incoming/team/app:2")).toBeDefined();
+    await loadS3Events(objects, app(target), writeLog, signal);
+    expect(log).toEqual([
+      expect.stringContaining("loaded team/app:2 created"),
+      expect.stringMatching(/^copied to us: 0 images, 1 failed$/),
+      expect.stringMatching(/will try again: Cannot copy all images to us \(the region is down\)/),
+      expect.stringContaining("loaded team/app:2 unchanged"),
+      expect.stringMatching(/^copied to us: 1 images, \d+ bytes$/),
+    ]);
+    expect(await store.head("incoming/team/app:2")).toBeUndefined();
+    expect(await bytesAt(target, "repositories/team/app/_layout/index.json")).not.toHaveLength(0);
   });
 });
 
@@ -86,7 +126,7 @@ describe("a message of R2's queue that is no event", () => {
     const eTag = (await store.head("incoming/team/next:1"))?.etag;
     const event = { action: "PutObject", object: { key: "incoming/team/next:1", eTag } };
     const messages = [messageOf("the first", body), messageOf("the second", event)];
-    await loadR2Events({ messages }, { config, layout: openLayout(store) }, writeLog);
+    await loadR2Events({ messages }, { config, layout: openLayout(store), copyTargets: new Map() }, writeLog);
     expect(done).toEqual(["the first is done", "the second is done"]);
     expect(log).toEqual([expect.stringMatching(/^nothing to load: /), expect.stringMatching(/loaded team\/next:1/)]);
     expect(log[0]?.length).toBeLessThan(1000);

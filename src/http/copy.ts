@@ -1,0 +1,108 @@
+/** `POST /v1/copy`: copies images to the targets of the settings. Loads copy to them too, if asked. */
+import type { Context } from "hono";
+import { type TargetReceipt, checkCopies, copyToTargets, summarizeCopies } from "../copy/copy-to-targets.ts";
+import { type SelectedImage, parseImagePattern, selectImages } from "../copy/select-images.ts";
+import { quote, StowageError, printableLines } from "../errors.ts";
+import { LayoutSource } from "../layout/layout-source.ts";
+import type { Layout } from "../layout/layout.ts";
+import { parsePlatform } from "../oci/descriptor.ts";
+import { type JsonObject, describeJson } from "../oci/json.ts";
+import { authorize, callerName, waitingTurnOf } from "./authentication.ts";
+import { readJsonObject } from "./request-json.ts";
+import { type Route, route } from "./route.ts";
+import { type Service, withinLoadSeconds } from "./service.ts";
+
+const maxJsonBytes = 64 * 1024;
+/** Images of one request. */
+const maxImages = 1000;
+
+export function copyRoutes(service: Service): Route[] {
+  return [
+    route({
+      methods: ["POST"],
+      path: "/v1/copy",
+      needs: "load",
+      async answer(c) {
+        const wanted = await readJsonObject(c, service, maxJsonBytes, (json) => parseWanted(json, service));
+        const copies = await withinLoadSeconds("the copy", service, async (signal) => {
+          const endTurn = await service.loads.acquire(1, { ...waitingTurnOf(c), signal });
+          try {
+            const caller = callerName(c);
+            const source = new LayoutSource(service.layout, { caller });
+            const images = await selectImages(source, { patterns: wanted.patterns, signal });
+            checkImages(c, images);
+            const { targets, platforms } = wanted;
+            return await copyToTargets(service.layout, targets, images, { platforms, caller, signal });
+          } finally {
+            endTurn();
+          }
+        });
+        service.log(`${callerName(c)} ${summarizeCopies(copies)}`);
+        checkCopies(copies, { copies });
+        return c.body(`${printableLines(JSON.stringify({ copies }, undefined, 2))}\n`, 200, {
+          "Content-Type": "application/json",
+        });
+      },
+    }),
+  ];
+}
+
+interface WantedCopy {
+  readonly patterns: ReturnType<typeof parseImagePattern>[];
+  readonly targets: ReadonlyMap<string, Layout>;
+  readonly platforms: readonly string[];
+}
+
+/** `{"images": ["team/app:1.4"], "to": ["us"], "platforms"?: ["linux/arm64"]}` */
+function parseWanted(json: JsonObject, service: Service): WantedCopy {
+  const unknown = Object.keys(json).find((key) => !["images", "to", "platforms"].includes(key));
+  if (unknown !== undefined) throw invalid(`found ${quote(unknown, 100)}, expected images, to and platforms`);
+  const images = stringsIn(json, "images");
+  if (images.length === 0) throw invalid('found no images, expected names such as "team/app:1.4"');
+  return {
+    patterns: images.map(parseImagePattern),
+    targets: targetsNamed(stringsIn(json, "to"), service),
+    platforms: stringsIn({ platforms: [], ...json }, "platforms").map(parsePlatform),
+  };
+}
+
+function stringsIn(json: JsonObject, key: string): readonly string[] {
+  const value = json[key];
+  if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
+  throw invalid(`found ${describeJson(value)} as ${key}, expected a list of strings`);
+}
+
+function invalid(reason: string): StowageError {
+  return new StowageError("INPUT_INVALID", `Cannot read what to copy: ${reason}`);
+}
+
+/** The caller may load into each repository of the images. A pattern can fit repositories that the caller may not see. */
+function checkImages(c: Context, images: readonly SelectedImage[]): void {
+  for (const repository of new Set(images.map((image) => image.repository))) authorize(c, "load", repository);
+  if (images.length <= maxImages) return;
+  throw invalid(`found ${images.length} images, expected at most ${maxImages} in one request`);
+}
+
+/** The targets with these names. Throws `INPUT_INVALID`. */
+export function targetsNamed(names: readonly string[], { copyTargets }: Service): ReadonlyMap<string, Layout> {
+  if (names.length === 0) throw invalid("found no target");
+  const targets = names.map((name) => {
+    const target = copyTargets.get(name);
+    if (target !== undefined) return [name, target] as const;
+    const known = copyTargets.size === 0 ? "none, STOWAGE_COPY_TARGETS is empty" : [...copyTargets.keys()].join(" or ");
+    throw invalid(`found ${quote(name, 100)} as a target, expected ${known}`);
+  });
+  return new Map(targets);
+}
+
+/** Copies the images of a load. */
+export async function copyLoaded(
+  service: Service,
+  targets: ReadonlyMap<string, Layout>,
+  images: readonly SelectedImage[],
+  turn: { readonly caller: string; readonly signal: AbortSignal },
+): Promise<readonly TargetReceipt[]> {
+  const copies = await copyToTargets(service.layout, targets, images, turn);
+  service.log(`${turn.caller} ${summarizeCopies(copies)}`);
+  return copies;
+}

@@ -1,0 +1,240 @@
+/** The service copies images to the targets of its settings: by request, and after loads. */
+import type { Hono } from "hono";
+import { beforeEach, describe, expect, it } from "vitest";
+import { createApp } from "../../src/http/app.ts";
+import { StowageError } from "../../src/errors.ts";
+import { blobKey } from "../../src/layout/keys.ts";
+import type { Layout as OpenedLayout } from "../../src/layout/layout.ts";
+import { CountingStore } from "../../src/storage/counting-store.ts";
+import { MemoryStore } from "../../src/storage/memory-store.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
+import { sha256 } from "../support/bytes.ts";
+import { type Layout, joinLayouts, makeLayout, tarOf } from "../support/layout.ts";
+import { decorate, keysOf } from "../support/loading.ts";
+import { openLayout } from "../support/open-layout.ts";
+
+const app1 = makeLayout({ name: "docker.io/team/app:1", layers: [Buffer.alloc(70_000, 1)] });
+const other = makeLayout({ name: "docker.io/other/app:1", label: "other" });
+
+let own: MemoryStore;
+let us: MemoryStore;
+let ap: MemoryStore;
+let isDown: boolean;
+let log: string[];
+let app: Hono;
+beforeEach(() => {
+  [own, us, ap] = [new MemoryStore(), new MemoryStore(), new MemoryStore()];
+  isDown = false;
+  log = [];
+  app = serve();
+});
+
+/** The target `ap` can be down. */
+function targetsOf(layout: OpenedLayout): Map<string, OpenedLayout> {
+  const refuse = (): void => {
+    if (isDown) throw new StowageError("STORE_UNAVAILABLE", "the region is down");
+  };
+  const fragile: ObjectStore = decorate(ap, {
+    head: async (...args) => (refuse(), ap.head(...args)),
+    get: async (...args) => (refuse(), ap.get(...args)),
+    put: async (...args) => (refuse(), ap.put(...args)),
+    list: (...args) => (refuse(), ap.list(...args)),
+  });
+  return new Map([
+    ["us", layout.beside(us)],
+    ["ap", layout.beside(fragile)],
+  ]);
+}
+
+function serve(options: Partial<Parameters<typeof createApp>[0]> = {}): Hono {
+  const layout = openLayout(own);
+  const copyTargets = targetsOf(layout);
+  return createApp({ layout, access: "anyone", copyTargets, log: (line) => void log.push(line), ...options });
+}
+
+interface Answered {
+  readonly status: number;
+  readonly json: unknown;
+}
+
+async function load(layout: Layout, path = "/v1/load"): Promise<Answered> {
+  return ask(path, { method: "PUT", body: await tarOf(layout) });
+}
+
+async function copy(json: unknown, headers: Readonly<Record<string, string>> = {}): Promise<Answered> {
+  return ask("/v1/copy", { method: "POST", body: JSON.stringify(json), headers });
+}
+
+async function ask(path: string, init: RequestInit): Promise<Answered> {
+  const response = await app.request(path, init);
+  return { status: response.status, json: await response.json() };
+}
+
+async function digestIn(store: ObjectStore, path: string): Promise<string | null> {
+  const target = createApp({ layout: openLayout(store), access: "anyone" });
+  const response = await target.request(`/v2/${path}`, { method: "HEAD" });
+  return response.headers.get("Docker-Content-Digest");
+}
+
+describe("POST /v1/copy", () => {
+  it("copies images to the named targets, and nothing the second time", async () => {
+    await load(joinLayouts(app1, other));
+    const asked = { images: ["team/*:*"], to: ["us"] };
+    const image = { repository: "team/app", reference: "1", digest: app1.digest };
+    const blobs = { copied: { blobs: app1.blobs.size } };
+    expect(await copy(asked)).toMatchObject({
+      status: 200,
+      json: { copies: [{ target: "us", images: [{ ...image, status: "created" }], failures: [], blobs }] },
+    });
+    expect(await digestIn(us, "team/app/manifests/1")).toBe(app1.digest);
+    expect(await digestIn(us, "other/app/manifests/1")).toBeNull();
+    expect(await keysOf(ap)).toEqual([]);
+    expect(await copy(asked)).toMatchObject({
+      status: 200,
+      json: { copies: [{ images: [{ ...image, status: "unchanged" }], blobs: { copied: { blobs: 0, bytes: 0 } } }] },
+    });
+  });
+
+  it("answers 502 with a line for each target if one of them fails, and goes on when it is sent again", async () => {
+    await load(app1);
+    isDown = true;
+    const asked = { images: ["team/app:1"], to: ["us", "ap"] };
+    const failure = {
+      repository: "team/app",
+      reference: "1",
+      code: "STORE_UNAVAILABLE",
+      message: "the region is down",
+    };
+    const copies = [
+      { target: "us", images: [{ status: "created" }], failures: [] },
+      { target: "ap", images: [], failures: [failure] },
+    ];
+    expect(await copy(asked)).toMatchObject({
+      status: 502,
+      json: {
+        errors: [
+          {
+            code: "COPY_FAILED",
+            message: expect.stringContaining("ap (the region is down)") as string,
+            detail: { copies },
+          },
+        ],
+      },
+    });
+    isDown = false;
+    expect(await copy(asked)).toMatchObject({
+      status: 200,
+      json: { copies: [{ images: [{ status: "unchanged" }] }, { images: [{ status: "created" }] }] },
+    });
+    expect(await digestIn(ap, "team/app/manifests/1")).toBe(app1.digest);
+  });
+
+  it.each([
+    [{}, "found nothing as images"],
+    [{ images: [], to: ["us"] }, "found no images"],
+    [{ images: ["team/app:1"], to: [] }, "found no target"],
+    [{ images: ["team/app:1"], to: ["eu"] }, 'found "eu" as a target, expected us or ap'],
+    [{ images: ["Team"], to: ["us"] }, 'Cannot use "Team" to choose images'],
+    [{ images: ["team/app:1"], to: ["us"], from: "x" }, 'found "from"'],
+    [{ images: ["team/app:1"], to: ["us"], platforms: ["arm"] }, 'Cannot use "arm" as a platform'],
+  ])("refuses %j", async (json, message) => {
+    await load(app1);
+    expect(await copy(json)).toMatchObject({
+      status: 400,
+      json: { errors: [{ code: "INPUT_INVALID", message: expect.stringContaining(message) as string }] },
+    });
+  });
+
+  it("names an image that is not there", async () => {
+    await load(app1);
+    expect(await copy({ images: ["team/app:2"], to: ["us"] })).toMatchObject({
+      status: 502,
+      json: { errors: [{ detail: { copies: [{ failures: [{ code: "MANIFEST_UNKNOWN" }] }] } }] },
+    });
+    expect(await copy({ images: ["team/none:*"], to: ["us"] })).toMatchObject({ status: 404 });
+  });
+
+  it("needs the right to load into each repository", async () => {
+    await load(joinLayouts(app1, other));
+    const token = (name: string, actions: readonly ("pull" | "load")[]) => ({
+      name,
+      sha256: sha256(Buffer.from(name)).slice(7),
+      actions,
+      repositories: ["team/*"],
+    });
+    app = serve({ access: { tokens: [token("ci", ["load"]), token("reader", ["pull"])], anonymousPull: true } });
+    const one = { images: ["team/app:1"], to: ["us"] };
+    expect(await copy(one)).toMatchObject({ status: 401 });
+    expect(await copy(one, { Authorization: "Bearer reader" })).toMatchObject({ status: 403 });
+    expect(await copy({ ...one, images: ["**"] }, { Authorization: "Bearer ci" })).toMatchObject({ status: 403 });
+    expect(await keysOf(us)).toEqual([]);
+    expect(await copy(one, { Authorization: "Bearer ci" })).toMatchObject({ status: 200 });
+  });
+});
+
+describe("a load with targets", () => {
+  it("answers when every target has the image", async () => {
+    const loaded = await load(app1, "/v1/load?copyTo=us,ap");
+    expect(loaded).toMatchObject({
+      status: 201,
+      json: {
+        images: [{ repository: "team/app", status: "created" }],
+        copies: [
+          { target: "us", images: [{ status: "created", digest: app1.digest }] },
+          { target: "ap", images: [{ status: "created", digest: app1.digest }] },
+        ],
+      },
+    });
+    for (const store of [us, ap]) expect(await digestIn(store, "team/app/manifests/1")).toBe(app1.digest);
+    expect(log).toContainEqual(expect.stringMatching(/^anyone copied to us: 1 images, \d+ bytes; ap: 1 images/));
+  });
+
+  it("copies without being asked if the settings say so", async () => {
+    app = serve({ copyAfterLoad: ["us"] });
+    expect(await load(app1)).toMatchObject({ status: 201, json: { copies: [{ target: "us" }] } });
+    expect(await digestIn(us, "team/app/manifests/1")).toBe(app1.digest);
+    expect(await keysOf(ap)).toEqual([]);
+  });
+
+  it("keeps the image published if a target is down: 502 with the whole receipt", async () => {
+    isDown = true;
+    const images = [{ repository: "team/app", digest: app1.digest, status: "created" }];
+    expect(await load(app1, "/v1/load?copyTo=us,ap")).toMatchObject({
+      status: 502,
+      json: {
+        errors: [
+          { code: "COPY_FAILED", detail: { images, copies: [{ target: "us", failures: [] }, { target: "ap" }] } },
+        ],
+      },
+    });
+    expect(await digestIn(own, "team/app/manifests/1")).toBe(app1.digest);
+    expect(await digestIn(us, "team/app/manifests/1")).toBe(app1.digest);
+    isDown = false;
+    expect(await load(app1, "/v1/load?copyTo=us,ap")).toMatchObject({
+      status: 200,
+      json: { copies: [{ images: [{ status: "unchanged" }] }, { images: [{ status: "created" }] }] },
+    });
+  });
+
+  it("moves no byte to a target that has all of it", async () => {
+    await load(app1, "/v1/load?copyTo=us");
+    const layout = openLayout(own);
+    const counted = new CountingStore(us);
+    app = serve({ layout, copyTargets: new Map([["us", layout.beside(counted)]]) });
+    expect(await load(app1, "/v1/load?copyTo=us")).toMatchObject({ status: 200 });
+    expect(counted.requests).toMatchObject({ put: 0, part: 0, copy: 0, delete: 0, list: 1 });
+  });
+
+  it("refuses an unknown target before it reads the body", async () => {
+    expect(await load(app1, "/v1/load?copyTo=eu")).toMatchObject({ status: 400 });
+    expect(await keysOf(own)).toEqual([]);
+  });
+
+  it("copies what the load has found, also if a blob of its own was damaged meanwhile", async () => {
+    await load(app1);
+    await own.put(blobKey(app1.layers[0] ?? "sha256:"), Buffer.alloc(70_000, 2));
+    const asked = { images: ["team/app:1"], to: ["us"] };
+    expect(await copy(asked)).toMatchObject({ status: 502 });
+    expect(await digestIn(us, "team/app/manifests/1")).toBeNull();
+  });
+});

@@ -109,10 +109,10 @@ export async function loadIncoming(
  * The store's key of an object, from its key in the bucket. Undefined if the object does not lie under `incoming/` of this
  * store, or stands for a folder. S3's events encode a key: decode it first.
  *
- * @param storeUrl such as `s3://bucket/prefix` or `r2:BINDING/prefix`
+ * @param storeUrl such as `s3://bucket/prefix`, `s3://bucket/prefix?endpoint=host` or `r2:BINDING/prefix`
  */
 export function incomingKeyOf(bucketKey: string, storeUrl: string): string | undefined {
-  const prefix = /^[a-z0-9]+:(?:\/\/)?[^/]+(?:\/+(.*?))?\/*$/.exec(storeUrl)?.[1] ?? "";
+  const prefix = /^[a-z0-9]+:(?:\/\/)?[^/?]+(?:\/+(.*?))?\/*(?:\?endpoint=[^?]*)?$/.exec(storeUrl)?.[1] ?? "";
   const inStore = prefix === "" ? bucketKey : withoutPrefix(bucketKey, `${prefix}/`);
   const rest = inStore === undefined ? undefined : withoutPrefix(inStore, incomingPrefix);
   return rest === undefined || rest === "" || rest.endsWith("/") ? undefined : inStore;

@@ -72,7 +72,15 @@ function withLength(response: Response, context: ExecutionContext): Response {
 async function open(settings: Settings): Promise<OpenedApp> {
   opened ??= openApp(
     { ...defaults, ...settings },
-    { isReachable: true, ignores, maxRequestBytes, queueSize, bodyOf: (c) => byteStreamToBytes(c.req.raw.body), log },
+    {
+      isReachable: true,
+      ignores,
+      maxRequestBytes,
+      queueSize,
+      hasProfiles: false,
+      bodyOf: (c) => byteStreamToBytes(c.req.raw.body),
+      log,
+    },
   );
   try {
     return await opened;

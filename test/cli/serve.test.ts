@@ -66,9 +66,13 @@ describe("stowage serve, whose store cannot be used", () => {
 
   it("names the region of a bucket that is elsewhere", async () => {
     const elsewhere = await fakeS3(301, "PermanentRedirect", { headers: { "x-amz-bucket-region": "eu-central-1" } });
-    expect((await serve(s3(elsewhere))).stderr).toMatch(/the region eu-central-1: set AWS_REGION=eu-central-1$/m);
+    expect((await serve(s3(elsewhere))).stderr).toMatch(
+      /the region eu-central-1: set AWS_REGION=eu-central-1, or region=eu-central-1 in its URL$/m,
+    );
     const signed = await fakeS3(400, "AuthorizationHeaderMalformed", { xml: "<Region>eu-west-3</Region>" });
-    expect((await serve(s3(signed))).stderr).toMatch(/the region eu-west-3: set AWS_REGION=eu-west-3$/m);
+    expect((await serve(s3(signed))).stderr).toMatch(
+      /the region eu-west-3: set AWS_REGION=eu-west-3, or region=eu-west-3 in its URL$/m,
+    );
   });
 
   it("names AWS_ENDPOINT_URL_S3 where nothing listens at it", async () => {

@@ -94,6 +94,8 @@ describe("incomingKeyOf", () => {
     ["incoming/app.tar", "s3://bucket/", "incoming/app.tar"],
     ["images/prod/incoming/a/b:1", "s3://bucket/images/prod", "incoming/a/b:1"],
     ["images/prod/incoming/a/b:1", "s3://bucket/images/prod/", "incoming/a/b:1"],
+    ["incoming/app.tar", "s3://bucket?endpoint=127.0.0.1:9000", "incoming/app.tar"],
+    ["images/prod/incoming/a/b:1", "s3://bucket/images/prod?endpoint=s3.example.com", "incoming/a/b:1"],
     ["incoming/app.tar", "r2:BUCKET", "incoming/app.tar"],
     ["images/incoming/app.tar", "r2:BUCKET/images", "incoming/app.tar"],
     ["incoming/app.tar", "s3://bucket/images", undefined],

@@ -15,7 +15,10 @@ export const s3ServerNames = ["seaweedfs", "versitygw", "ceph"] as const;
 /** Servers that do not keep the conditions of writes: no store for Stowage. */
 export const carelessServerNames = ["fauxqs", "s3rver", "moto"] as const;
 
-type ServerName = (typeof s3ServerNames | typeof carelessServerNames)[number];
+/** A second server with keys of its own. */
+export const otherServerName = "versitygw-other";
+
+type ServerName = (typeof s3ServerNames | typeof carelessServerNames)[number] | typeof otherServerName;
 
 /**
  * `describe` for each of the servers, `title` followed by its name. One that is not installed is skipped, or a failure,

@@ -9,8 +9,8 @@
 
 set -euo pipefail
 
-access_key_id=stowage
-secret_access_key=stowage-secret
+access_key_id=${STOWAGE_TEST_ACCESS_KEY_ID:-stowage}
+secret_access_key=$access_key_id-secret
 start_seconds=90 # generous: three servers start at once, on a busy machine
 
 tools=${STOWAGE_TEST_TOOLS:-${HOME:-/root}/.cache/stowage-test-tools}

@@ -34,7 +34,7 @@ const ownEndpointRegion = "us-east-1";
 /**
  * Makes a client from the AWS SDK's own environment variables. With an own endpoint (`AWS_ENDPOINT_URL_S3`,
  * `AWS_ENDPOINT_URL`) addresses are path-style, and `AWS_REGION` is optional. The SDK finds all other settings as
- * usual, such as profiles and instance roles. `answerMs` replaces the time that a try waits for the head of an answer
+ * usual, such as profiles and instance roles. `AWS_PROFILE` may differ from that of the process. `answerMs` replaces the time that a try waits for the head of an answer
  * (10 s for a read, 30 s for a small write). Throws `INPUT_INVALID` for an endpoint that is not a URL.
  */
 export function createS3Client(
@@ -44,10 +44,13 @@ export function createS3Client(
   const endpoint = endpointOf(env);
   const region = env["AWS_REGION"] || (endpoint && ownEndpointRegion);
   const credentials = credentialsOf(env);
+  const profile = env["AWS_PROFILE"];
   const client = new S3Client({
     ...(endpoint && { endpoint, forcePathStyle: true }),
     ...(region && { region }),
     ...(credentials && { credentials }),
+    ...(profile && { profile, logger: silent }),
+    ...(env["AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"] === "true" && { ignoreConfiguredEndpointUrls: true }),
     maxAttempts,
     requestHandler: {
       connectionTimeout: connectionTimeoutMs,
@@ -65,6 +68,9 @@ export function createS3Client(
   limitAnswers(client, answerMs);
   return client;
 }
+
+/** Without it, the SDK warns on the console of a profile beside keys: a URL's profile comes before the keys. */
+const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** Checks the endpoint. The SDK would only say "Invalid URL", at the first request. */
 function endpointOf(env: Readonly<Record<string, string | undefined>>): string | undefined {

@@ -92,7 +92,8 @@ function sayingOf(error: unknown): string {
 /** The setting that would fix the error, for the operator. Begins with `; `, or is empty. */
 function hintOf(error: unknown, operation: string): string {
   const region = regionOf(error);
-  if (region !== undefined) return `; the bucket is in the region ${region}: set AWS_REGION=${region}`;
+  if (region !== undefined)
+    return `; the bucket is in the region ${region}: set AWS_REGION=${region}, or region=${region} in its URL`;
   const hint = hints[nameOf(error)] ?? hints[codeOf(error)];
   if (hint !== undefined) return `; ${hint}`;
   if (isForbidden(error) && readOperations.has(operation)) return `; ${hintOfForbidden}`;

@@ -46,6 +46,8 @@ export interface S3StoreOptions {
   readonly copyBytes?: number;
   /** Signs URLs for the address that clients use. Without it there are no presigned URLs. */
   readonly presignClient?: S3Client | undefined;
+  /** Is named in the store's `url`, so that messages tell apart two buckets of one name. By default no host is named. */
+  readonly endpointHost?: string | undefined;
 }
 
 /** A bucket of S3, or a prefix of one, as a store. */
@@ -62,9 +64,11 @@ export class S3Store implements ObjectStore {
   readonly #copyBytes: number;
   readonly #copiesFrom: S3CopiesFrom;
 
-  constructor({ client, bucket, prefix = "", partBytes, queueSize, copyBytes, presignClient }: S3StoreOptions) {
+  constructor(options: S3StoreOptions) {
+    const { client, bucket, prefix = "", partBytes, queueSize, copyBytes, presignClient, endpointHost } = options;
     const path = prefix.replace(/^\/+|\/+$/g, "");
-    this.url = path === "" ? `s3://${bucket}` : `s3://${bucket}/${path}`;
+    const endpoint = endpointHost === undefined ? "" : `?endpoint=${endpointHost}`;
+    this.url = `s3://${bucket}${path === "" ? "" : `/${path}`}${endpoint}`;
     this.partBytes = partBytes ?? defaultPartBytes;
     this.#client = client;
     this.#bucket = bucket;

@@ -10,12 +10,13 @@ export type Pack = (open: OpenBlob) => AsyncGenerator<Uint8Array>;
 export class ArchiveBytes implements AnswerSource {
   readonly #chunks: AsyncGenerator<Uint8Array>;
   readonly #reader: BlobReader;
+  readonly #leaving = new AbortController();
   /** The blob that is being packed, while no chunk of it is awaited. */
   #idleBlob: BlobBytes | undefined;
 
   constructor(pack: Pack, reader: BlobReader) {
     this.#chunks = pack(async (_, { digest }) => this.#open(digest));
-    this.#reader = reader;
+    this.#reader = { ...reader, signal: AbortSignal.any([reader.signal, this.#leaving.signal]) };
   }
 
   async next(): Promise<IteratorResult<Uint8Array>> {
@@ -26,7 +27,9 @@ export class ArchiveBytes implements AnswerSource {
     return this.#idleBlob?.yieldToOthers() ?? false;
   }
 
+  /** Ends the wait for a connection and for the store too: the packer reads ahead. */
   async return(): Promise<IteratorResult<Uint8Array>> {
+    this.#leaving.abort(new Error("The reader of the tarball has left"));
     return this.#chunks.return(undefined);
   }
 

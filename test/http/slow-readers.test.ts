@@ -249,6 +249,18 @@ describe("clients that export an image and do not read it", () => {
     expect(await within(0, pull(exportPath))).toBe(tarball);
   });
 
+  it("wait no longer for a connection to the store when they have gone", async () => {
+    let goOn: () => void = () => undefined;
+    store.stalled = { match: (key) => key === blobKey(digest), until: new Promise((resolve) => (goOn = resolve)) };
+    const busy = (await begin(blobPath, maxOpenBodies)).map(digestOf);
+    const [slow] = await readUpTo(1, await begin(exportPath, 1));
+    expect(await within(0, slow?.rest.return?.() ?? Promise.reject(new Error("expected an answer")))).toMatchObject({
+      done: true,
+    });
+    goOn();
+    expect(new Set(await Promise.all(busy))).toEqual(new Set([digest]));
+  });
+
   it("are cut off once very many are there and others wait", async () => {
     const slow = await readUpTo(chunkBytes, await begin(exportPath, maxArchives));
     expect(await within(9, pull(exportPath))).toBe(tarball);

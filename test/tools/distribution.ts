@@ -45,8 +45,8 @@ const tokenSeconds = 300;
 /** A token service as the specification has it. It lets one user pull. Its keys are in `folder`. */
 export async function startTokenService({ user, password }: User, folder: string): Promise<TokenService> {
   const [keyFile, certificateFile] = [join(folder, "key.pem"), join(folder, "certificate.pem")];
-  const request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tests"];
-  await runTool("openssl", [...request, "-keyout", keyFile, "-out", certificateFile]);
+  const options = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tests"];
+  await runTool("openssl", [...options, "-keyout", keyFile, "-out", certificateFile]);
   const privateKey = await readFile(keyFile);
   const chain = [new X509Certificate(await readFile(certificateFile)).raw.toString("base64")];
   const basic = `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}`;

@@ -59,3 +59,34 @@ export function quickClock(): { readonly clock: Clock; readonly waits: number[] 
   };
   return { clock, waits };
 }
+
+export interface RoughRegistry {
+  /** With a user and a password. */
+  readonly url: string;
+  readonly close: () => Promise<void>;
+}
+
+/**
+ * A registry as rough as real ones: it wants a password, and sends clients to a bucket that shows them out if they show it
+ * there, and that breaks off when it is asked for the whole blob.
+ */
+export async function startRoughRegistry(blob: Uint8Array): Promise<RoughRegistry> {
+  const bucket = await startFakeRegistry(({ headers }, response) => {
+    const start = Number(/^bytes=(\d+)-/.exec(headers.range ?? "")?.[1] ?? 0);
+    const length = { "Content-Length": blob.length - start };
+    const range = { "Content-Range": `bytes ${start}-${blob.length - 1}/${blob.length}` };
+    if (headers.authorization !== undefined) response.writeHead(400).end();
+    else if (start > 0) response.writeHead(206, { ...length, ...range }).end(blob.subarray(start));
+    else response.writeHead(200, length).write(blob.subarray(0, blob.length / 2), () => response.destroy());
+  });
+  const registry = await startFakeRegistry(({ headers }, response) => {
+    if (headers.authorization === `Basic ${Buffer.from("me:secret").toString("base64")}`) {
+      response.writeHead(307, { Location: `${bucket.url}/blob` }).end();
+    } else response.writeHead(401, { "WWW-Authenticate": 'Basic realm="rough"' }).end();
+  });
+  const close = async (): Promise<void> => {
+    await registry.close();
+    await bucket.close();
+  };
+  return { url: registry.url.replace("//", "//me:secret@"), close };
+}

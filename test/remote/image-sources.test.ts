@@ -97,7 +97,7 @@ describeImageSource("crane's registry", {
 });
 
 describeImageSource("distribution", {
-  missing: missingTools(["registry"]),
+  missing: missingTools(["docker-registry"]),
   open: async () => {
     const storage = await newFolder();
     const { answer, stop } = await startDistribution(await newFolder(), storage);
@@ -111,16 +111,16 @@ describeImageSource("distribution", {
 });
 
 describeImageSource("distribution behind a token service", {
-  missing: missingTools(["registry"]),
+  missing: missingTools(["docker-registry", "openssl"]),
   open: async (): Promise<OpenedSource> => {
     const storage = await newFolder();
     const free = await startDistribution(await newFolder(), storage);
     await pushLayout(`http://${free.answer}`, contractLayout);
     await free.stop();
     const user = { user: "ci", password: "pass word" };
-    const tokens = await startTokenService(user, 300);
     const folder = await newFolder();
-    const { answer, stop } = await startDistribution(folder, storage, await tokens.settings(folder));
+    const tokens = await startTokenService(user, folder);
+    const { answer, stop } = await startDistribution(folder, storage, tokens.settings);
     const close = async (): Promise<void> => {
       await stop();
       await tokens.stop();

@@ -1,10 +1,11 @@
 /** Distribution's own registry, alone or with a token service in front. */
 import { once } from "node:events";
-import { generateKeyPairSync, sign } from "node:crypto";
-import { writeFile } from "node:fs/promises";
+import { X509Certificate, sign } from "node:crypto";
+import { readFile, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { runTool } from "./run-tool.ts";
 import { type Service, startService } from "./start-service.ts";
 
 /**
@@ -20,7 +21,7 @@ export async function startDistribution(
   await writeFile(config, `version: 0.1\nstorage: { filesystem: { rootdirectory: ${storage} } }\n`);
   return startService({
     folder,
-    command: ["registry", "serve", config],
+    command: ["docker-registry", "serve", config],
     env: { REGISTRY_HTTP_ADDR: "127.0.0.1:0", OTEL_TRACES_EXPORTER: "none", ...env },
     ready: (output) => /listening on (127\.0\.0\.1:\d+)/.exec(output)?.[1],
   });
@@ -33,15 +34,21 @@ export interface User {
 
 export interface TokenService {
   /** The settings with which distribution sends its clients here. */
-  readonly settings: (folder: string) => Promise<Readonly<Record<string, string>>>;
+  readonly settings: Readonly<Record<string, string>>;
   /** The scopes that were asked for. */
   readonly asked: readonly string[];
   readonly stop: () => Promise<void>;
 }
 
-/** A token service as the specification has it. It lets one user pull, and makes tokens of this length. */
-export async function startTokenService({ user, password }: User, seconds: number): Promise<TokenService> {
-  const { publicKey, privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+const tokenSeconds = 300;
+
+/** A token service as the specification has it. It lets one user pull. Its keys are in `folder`. */
+export async function startTokenService({ user, password }: User, folder: string): Promise<TokenService> {
+  const [keyFile, certificateFile] = [join(folder, "key.pem"), join(folder, "certificate.pem")];
+  const options = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tests"];
+  await runTool("openssl", [...options, "-keyout", keyFile, "-out", certificateFile]);
+  const privateKey = await readFile(keyFile);
+  const chain = [new X509Certificate(await readFile(certificateFile)).raw.toString("base64")];
   const basic = `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}`;
   const asked: string[] = [];
   const server = createServer((request, response) => {
@@ -62,11 +69,11 @@ export async function startTokenService({ user, password }: User, seconds: numbe
       aud: searchParams.get("service"),
       iat: now,
       nbf: now - 60,
-      exp: now + seconds,
+      exp: now + tokenSeconds,
       access,
     };
     const encode = (json: object): string => Buffer.from(JSON.stringify(json)).toString("base64url");
-    const signed = `${encode({ alg: "RS256", typ: "JWT", kid: "tests" })}.${encode(claims)}`;
+    const signed = `${encode({ alg: "RS256", typ: "JWT", x5c: chain })}.${encode(claims)}`;
     const token = `${signed}.${sign("RSA-SHA256", Buffer.from(signed), privateKey).toString("base64url")}`;
     response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify({ token }));
   });
@@ -74,17 +81,12 @@ export async function startTokenService({ user, password }: User, seconds: numbe
   const realm = `http://127.0.0.1:${(server.address() as AddressInfo).port}/token`;
   return {
     asked,
-    settings: async (folder) => {
-      const keys = join(folder, "keys.json");
-      const key = { ...publicKey.export({ format: "jwk" }), kid: "tests", use: "sig", alg: "RS256" };
-      await writeFile(keys, JSON.stringify({ keys: [key] }));
-      return {
-        REGISTRY_AUTH: "token",
-        REGISTRY_AUTH_TOKEN_REALM: realm,
-        REGISTRY_AUTH_TOKEN_SERVICE: "tests",
-        REGISTRY_AUTH_TOKEN_ISSUER: "tests",
-        REGISTRY_AUTH_TOKEN_JWKS: keys,
-      };
+    settings: {
+      REGISTRY_AUTH: "token",
+      REGISTRY_AUTH_TOKEN_REALM: realm,
+      REGISTRY_AUTH_TOKEN_SERVICE: "tests",
+      REGISTRY_AUTH_TOKEN_ISSUER: "tests",
+      REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE: certificateFile,
     },
     stop: async () => {
       const closed = once(server, "close");

@@ -3,9 +3,9 @@
 #
 #     test/tools/install.sh             everything: some five minutes, and up to fifteen on a machine that has built no Go yet
 #     test/tools/install.sh packages    Debian's packages only
-#     test/tools/install.sh programs    what is built: crane, ORAS, regctl, distribution's registry, the OCI conformance
-#                                       suite, BuildKit and a Docker engine 29; and what is taken out of Debian's packages:
-#                                       a Docker client, an engine 20.10, containerd, busybox
+#     test/tools/install.sh programs    what is built: crane, ORAS, regctl, the OCI conformance suite, BuildKit and a Docker
+#                                       engine 29; and what is taken out of Debian's packages: a Docker client, an engine
+#                                       20.10, containerd, distribution's registry, busybox
 #     test/tools/install.sh runtimes    what Stowage runs on: Node 20, 22, 24 and 26, Deno, Bun, by npm
 #
 # Needs Node and npm, Go 1.26.8 or later, and for Debian's packages root or sudo. Programs go to
@@ -15,7 +15,6 @@ set -euo pipefail
 crane_version=v0.22.1
 oras_version=v1.3.6
 regctl_version=v0.11.7
-registry_version=v3.1.2 # distribution's own
 conformance_version=v0.0.0-20260831232431-97274622c111 # the distribution specification's own suite; it has no releases
 buildkit_version=v0.34.2
 dockerd_version=v2.0.0-beta.24 # of the Go module github.com/moby/moby/v2: the engine 29
@@ -30,7 +29,7 @@ bun_version=1.4.5
 
 # runc: dockerd does not start without it. podman takes crun, which also runs where runc cannot.
 # libdevmapper: the Docker engine 20.10 is linked to it.
-packages=(buildah ca-certificates crun curl jq libarchive-tools libdevmapper1.02.1 podman runc skopeo umoci zstd)
+packages=(buildah ca-certificates crun curl jq libarchive-tools libdevmapper1.02.1 openssl podman runc skopeo umoci zstd)
 
 tools=${STOWAGE_TEST_TOOLS:-$HOME/.cache/stowage-test-tools}
 
@@ -67,7 +66,6 @@ install_programs() {
   go_install crane github.com/google/go-containerregistry cmd/crane "$crane_version"
   go_install oras oras.land/oras cmd/oras "$oras_version"
   go_install regctl github.com/regclient/regclient cmd/regctl "$regctl_version"
-  go_install registry github.com/distribution/distribution/v3 cmd/registry "$registry_version"
   go_install conformance github.com/opencontainers/distribution-spec/conformance "" "$conformance_version"
   go_build dockerd github.com/moby/moby/v2 cmd/dockerd "$dockerd_version"
   go_build buildctl github.com/moby/buildkit cmd/buildctl "$buildkit_version"
@@ -75,6 +73,7 @@ install_programs() {
   install_docker_client
   install_docker20
   install_from_debian containerd ctr usr/bin/ctr usr/bin/containerd
+  install_from_debian docker-registry docker-registry usr/bin/docker-registry
   install_from_debian busybox-static busybox bin/busybox
 }
 

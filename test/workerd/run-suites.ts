@@ -7,11 +7,14 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { messageOf } from "../../src/errors.ts";
+import { startRoughRegistry } from "../remote/fake-registry.ts";
 import type { S3Server } from "../servers/s3-servers.ts";
+import { randomBytes } from "../support/bytes.ts";
 import { findTool, toolsPath } from "../tools/find-tool.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const timeoutMs = 300_000;
+const blobBytes = 3 * 1024 * 1024;
 /** What the Vitest plugin of workerd needs. */
 const oldestNode = 22;
 
@@ -47,6 +50,7 @@ function isNewNode(path: string): boolean {
 
 /** Rejects if the run leaves no report. */
 export async function runSuites(node: string, s3Server: S3Server | undefined): Promise<SuitesReport> {
+  const registry = await startRoughRegistry(randomBytes(blobBytes));
   const folder = await mkdtemp(join(tmpdir(), "stowage-workerd-"));
   const file = join(folder, "report.json");
   const vitest = join(root, "node_modules/vitest/vitest.mjs");
@@ -55,7 +59,7 @@ export async function runSuites(node: string, s3Server: S3Server | undefined): P
   try {
     const failure = await promisify(execFile)(node, args, {
       cwd: root,
-      env: environment(s3Server),
+      env: { ...environment(s3Server), STOWAGE_WORKERD_REGISTRY: JSON.stringify({ url: registry.url, blobBytes }) },
       maxBuffer: 64 * 1024 * 1024,
       timeout: timeoutMs,
     }).then(() => undefined, messageOf);
@@ -64,6 +68,7 @@ export async function runSuites(node: string, s3Server: S3Server | undefined): P
     const report: JsonReport = JSON.parse(text);
     return describeReport(report, failure);
   } finally {
+    await registry.close();
     await rm(folder, { recursive: true });
   }
 }

@@ -8,6 +8,14 @@ const found = process.env["STOWAGE_WORKERD_S3"];
 /** Undefined where there is none. */
 const s3Server: S3Server | undefined = found === undefined ? undefined : JSON.parse(found);
 
+/** A `RoughRegistry`, and the length of its blob. */
+export interface RegistryUnderTest {
+  readonly url: string;
+  readonly blobBytes: number;
+}
+
+const registry: RegistryUnderTest = JSON.parse(process.env["STOWAGE_WORKERD_REGISTRY"] ?? "{}");
+
 export default defineConfig({
   plugins: [
     cloudflareTest({
@@ -29,7 +37,7 @@ export default defineConfig({
     root: new URL("../..", import.meta.url).pathname,
     include: ["test/workerd/*.suite.ts"],
     exclude: s3Server === undefined ? ["test/workerd/s3-store.suite.ts"] : [],
-    provide: { s3Server },
+    provide: { s3Server, registry },
     testTimeout: 30_000,
     hookTimeout: 60_000,
   },
@@ -38,5 +46,6 @@ export default defineConfig({
 declare module "vitest" {
   export interface ProvidedContext {
     readonly s3Server: S3Server | undefined;
+    readonly registry: RegistryUnderTest;
   }
 }

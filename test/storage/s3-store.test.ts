@@ -348,6 +348,20 @@ describe("S3Store", () => {
     expect(s3.conditions).toEqual(["*", "*"]); // its first try, and the SDK's second
   });
 
+  it("does not wait for the completion of an upload once the signal has fired, and aborts the upload", async () => {
+    const s3 = new MultipartS3();
+    const store = await storeOf(s3.answer);
+    const reason = new Error("enough");
+    const controller = new AbortController();
+    s3.onCompletion = () => controller.abort(reason); // and no answer, ever
+    const writing = store.write("object", streamed(randomBytes(2 * partBytes)), {
+      ...absent,
+      signal: controller.signal,
+    });
+    await expect(writing).rejects.toBe(reason);
+    expect(s3.log.slice(-2)).toEqual(["complete", "abort"]);
+  });
+
   it("ends every call with the signal's reason", async () => {
     const store = await storeOf((request, response) => {
       if (request.method !== "GET" || request.url?.includes("list-type")) return; // no answer, ever
@@ -363,6 +377,7 @@ describe("S3Store", () => {
       store.head("key", { signal: signal() }),
       store.put("key", randomBytes(10), { ...absent, signal: signal() }),
       store.put("key", randomBytes(10), { ...absent, once: true, signal: signal() }),
+      store.write("key", streamed(randomBytes(10)), { signal: signal() }),
       store.copy("key", "other", { size: 10, signal: signal() }),
       store.delete("key", { signal: signal() }),
       store.list("key", { signal: signal() }).next(),
@@ -423,6 +438,8 @@ class MultipartS3 {
   readonly conditions: (string | undefined)[] = [];
   refusePart = 0;
   loseCompletion = false;
+  /** Called instead of an answer to the completion. */
+  onCompletion: (() => void) | undefined;
   #size = 0;
   #writeId = "";
   #isComplete = false;
@@ -455,6 +472,10 @@ class MultipartS3 {
   #complete(request: IncomingMessage, response: ServerResponse): void {
     this.log.push("complete");
     this.conditions.push(request.headers["if-none-match"]);
+    if (this.onCompletion !== undefined) {
+      this.onCompletion();
+      return;
+    }
     if (this.#isComplete) response.writeHead(404).end(s3Error("NoSuchUpload", "It is gone"));
     else if (this.loseCompletion) response.destroy();
     else response.end("<CompleteMultipartUploadResult><ETag>1</ETag></CompleteMultipartUploadResult>");

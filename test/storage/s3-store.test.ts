@@ -2,7 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
 import { once } from "node:events";
 import { ListMultipartUploadsCommand, PutObjectCommand } from "@aws-sdk/client-s3";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { ByteSource, ObjectStore, PutCondition, StoredObject } from "../../src/storage/object-store.ts";
 import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { S3Store } from "../../src/storage/s3/s3-store.ts";
@@ -156,6 +156,7 @@ await describeS3Servers("S3Store", (server) => {
 describe("S3Store", () => {
   let server: Server | undefined;
   afterEach(() => {
+    vi.unstubAllEnvs();
     server?.closeAllConnections();
     server?.close();
   });
@@ -291,6 +292,22 @@ describe("S3Store", () => {
     const isOnce = { once: true };
     await expect(store.put("index.json", randomBytes(10), { ...absent, ...isOnce })).rejects.toMatchObject(refused);
     await expect(store.delete("index.json", isOnce)).rejects.toMatchObject(refused);
+  });
+
+  it("throws when there are no credentials: nothing was sent", async () => {
+    const nowhere = { HOME: "/nonexistent", AWS_EC2_METADATA_DISABLED: "true" };
+    for (const [name, value] of Object.entries(nowhere)) vi.stubEnv(name, value);
+    const client = createS3Client({ AWS_ENDPOINT_URL: "http://127.0.0.1:1" });
+    const store = new S3Store({ client, bucket: "bucket", partBytes });
+    const failure = {
+      code: "STORE_UNAVAILABLE",
+      message: expect.stringContaining("; set AWS_ACCESS_KEY_ID") as unknown,
+    };
+    const bytes = randomBytes(10);
+    await expect(store.put("index.json", bytes, absent)).rejects.toMatchObject(failure);
+    await expect(store.put("index.json", bytes, { ...absent, once: true })).rejects.toMatchObject(failure);
+    await expect(store.delete("index.json", { once: true })).rejects.toMatchObject(failure);
+    await expect(store.write("index.json", streamed(bytes), absent)).rejects.toMatchObject(failure);
   });
 
   it("throws when a body breaks off", async () => {

@@ -33,7 +33,10 @@ export interface StoredObject extends ObjectInfo {
 
 /** The options of every call. */
 export interface CallOptions {
-  /** Ends the call. The call rejects with the signal's reason and leaves nothing behind. */
+  /**
+   * Ends the call. The call rejects with the signal's reason and leaves nothing behind. A write whose last request has
+   * been sent may still be done, whole.
+   */
   readonly signal?: AbortSignal | undefined;
 }
 

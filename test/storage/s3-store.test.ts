@@ -2,7 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
 import { once } from "node:events";
 import { ListMultipartUploadsCommand, PutObjectCommand } from "@aws-sdk/client-s3";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { ByteSource, ObjectStore, PutCondition, StoredObject } from "../../src/storage/object-store.ts";
 import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { S3Store } from "../../src/storage/s3/s3-store.ts";
@@ -156,6 +156,7 @@ await describeS3Servers("S3Store", (server) => {
 describe("S3Store", () => {
   let server: Server | undefined;
   afterEach(() => {
+    vi.unstubAllEnvs();
     server?.closeAllConnections();
     server?.close();
   });
@@ -293,6 +294,22 @@ describe("S3Store", () => {
     await expect(store.delete("index.json", isOnce)).rejects.toMatchObject(refused);
   });
 
+  it("throws when there are no credentials: nothing was sent", async () => {
+    const nowhere = { HOME: "/nonexistent", AWS_EC2_METADATA_DISABLED: "true" };
+    for (const [name, value] of Object.entries(nowhere)) vi.stubEnv(name, value);
+    const client = createS3Client({ AWS_ENDPOINT_URL: "http://127.0.0.1:1" });
+    const store = new S3Store({ client, bucket: "bucket", partBytes });
+    const failure = {
+      code: "STORE_UNAVAILABLE",
+      message: expect.stringContaining("; set AWS_ACCESS_KEY_ID") as unknown,
+    };
+    const bytes = randomBytes(10);
+    await expect(store.put("index.json", bytes, absent)).rejects.toMatchObject(failure);
+    await expect(store.put("index.json", bytes, { ...absent, once: true })).rejects.toMatchObject(failure);
+    await expect(store.delete("index.json", { once: true })).rejects.toMatchObject(failure);
+    await expect(store.write("index.json", streamed(bytes), absent)).rejects.toMatchObject(failure);
+  });
+
   it("throws when a body breaks off", async () => {
     const store = await storeOf((_, response) => {
       response.writeHead(200, { "Content-Length": 1_000_000, ETag: '"1"' }).write(new Uint8Array(100_000));
@@ -348,6 +365,20 @@ describe("S3Store", () => {
     expect(s3.conditions).toEqual(["*", "*"]); // its first try, and the SDK's second
   });
 
+  it("does not wait for the completion of an upload once the signal has fired, and aborts the upload", async () => {
+    const s3 = new MultipartS3();
+    const store = await storeOf(s3.answer);
+    const reason = new Error("enough");
+    const controller = new AbortController();
+    s3.onCompletion = () => controller.abort(reason); // and no answer, ever
+    const writing = store.write("object", streamed(randomBytes(2 * partBytes)), {
+      ...absent,
+      signal: controller.signal,
+    });
+    await expect(writing).rejects.toBe(reason);
+    expect(s3.log.slice(-2)).toEqual(["complete", "abort"]);
+  });
+
   it("ends every call with the signal's reason", async () => {
     const store = await storeOf((request, response) => {
       if (request.method !== "GET" || request.url?.includes("list-type")) return; // no answer, ever
@@ -363,6 +394,7 @@ describe("S3Store", () => {
       store.head("key", { signal: signal() }),
       store.put("key", randomBytes(10), { ...absent, signal: signal() }),
       store.put("key", randomBytes(10), { ...absent, once: true, signal: signal() }),
+      store.write("key", streamed(randomBytes(10)), { signal: signal() }),
       store.copy("key", "other", { size: 10, signal: signal() }),
       store.delete("key", { signal: signal() }),
       store.list("key", { signal: signal() }).next(),
@@ -423,6 +455,8 @@ class MultipartS3 {
   readonly conditions: (string | undefined)[] = [];
   refusePart = 0;
   loseCompletion = false;
+  /** Called instead of an answer to the completion. */
+  onCompletion: (() => void) | undefined;
   #size = 0;
   #writeId = "";
   #isComplete = false;
@@ -455,6 +489,10 @@ class MultipartS3 {
   #complete(request: IncomingMessage, response: ServerResponse): void {
     this.log.push("complete");
     this.conditions.push(request.headers["if-none-match"]);
+    if (this.onCompletion !== undefined) {
+      this.onCompletion();
+      return;
+    }
     if (this.#isComplete) response.writeHead(404).end(s3Error("NoSuchUpload", "It is gone"));
     else if (this.loseCompletion) response.destroy();
     else response.end("<CompleteMultipartUploadResult><ETag>1</ETag></CompleteMultipartUploadResult>");

@@ -41,9 +41,10 @@ export function isRefusal(error: unknown): boolean {
 /**
  * Is it unknown whether the request took effect? No answer came, or the answer says so. For example, VersityGW answers
  * 412 to a large body before it has read the body, and closes the connection. A client that still writes never sees
- * that answer.
+ * that answer. Without credentials the SDK sends nothing.
  */
 export function isUndecided(error: unknown): boolean {
+  if (nameOf(error) === missingCredentials) return false;
   const status = statusOf(error) ?? 500;
   return status >= 500 || status === 429 || isNamed(error, "RequestTimeout"); // which has status 400
 }
@@ -106,9 +107,12 @@ const keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
 const endpoint = "AWS_ENDPOINT_URL_S3";
 const trust = "NODE_EXTRA_CA_CERTS names a file with the certificate to trust";
 
+/** The SDK looks for credentials before its first try. */
+const missingCredentials = "CredentialsProviderError";
+
 const hints: Readonly<Record<string, string>> = {
   NoSuchBucket: "there is no such bucket, and Stowage does not make one: STOWAGE_STORE or --store names another",
-  CredentialsProviderError: `set ${keys}, or AWS_PROFILE`,
+  [missingCredentials]: `set ${keys}, or AWS_PROFILE`,
   InvalidAccessKeyId: `the store does not know the key: are ${keys} those of this store?`,
   XAdminUserNotFound: `the store does not know the key: are ${keys} those of this store?`, // VersityGW
   SignatureDoesNotMatch: "is AWS_SECRET_ACCESS_KEY right?",

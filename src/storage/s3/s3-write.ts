@@ -1,7 +1,12 @@
 /** Writes objects to S3: bytes in memory in one request, streams through lib-storage. */
 import { Buffer } from "node:buffer";
 import { Readable } from "node:stream";
-import { PutObjectCommand, type PutObjectCommandInput } from "@aws-sdk/client-s3";
+import {
+  CompleteMultipartUploadCommand,
+  PutObjectCommand,
+  type PutObjectCommandInput,
+  type S3Client,
+} from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
 import {
   type ByteSource,
@@ -57,27 +62,37 @@ export interface UploadRequest extends WriteRequest {
  * Streams an object. S3 checks the condition when the last part has come.
  *
  * If the source throws, lib-storage waits for the parts that are being sent and aborts the upload. Its own `abort()`
- * does neither, so here the signal ends the source. If the source ends early without an error, lib-storage would
- * complete the upload. So `WrittenBody` throws.
+ * does neither, so here the signal ends the source, and the last request, whose answer may take minutes. If the source
+ * ends early without an error, lib-storage would complete the upload. So `WrittenBody` throws.
  */
 export async function writeS3Object(
   source: ByteSource,
   { partBytes, queueSize, ...request }: UploadRequest,
 ): Promise<WriteResult> {
-  const { client, call, signal } = request;
+  const { call, signal } = request;
   const { size } = source;
   const writeId = crypto.randomUUID();
   const body = new WrittenBody(call.key, source, signal);
   const params = { ...targetOf(request, writeId), Body: Readable.from(body.chunks), ContentLength: size };
   const parts = size > partBytes ? Math.ceil(size / partBytes) : 0;
   try {
-    await new Upload({ client, params, partSize: partBytes, queueSize }).done();
+    await new Upload({ client: endingLastWith(request), params, partSize: partBytes, queueSize }).done();
     return { outcome: "written", parts };
   } catch (error) {
     body.throwIfFailed();
     if (!body.hasEnded) throwFailure(error, request);
     return writeResultOf(await settle(error, { ...request, writeId }), parts);
   }
+}
+
+/** The client for lib-storage. The signal ends only the request that makes the object. */
+function endingLastWith(request: S3Request): S3Client {
+  const { client } = request;
+  const send = async (command: Parameters<S3Client["send"]>[0]): Promise<unknown> => {
+    const isLast = command instanceof CompleteMultipartUploadCommand || command instanceof PutObjectCommand;
+    return (isLast ? clientOf(request) : client).send(command);
+  };
+  return Object.create(client, { send: { value: send } }) as S3Client;
 }
 
 function targetOf({ at, condition }: WriteRequest, writeId: string): PutObjectCommandInput {

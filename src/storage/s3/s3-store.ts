@@ -21,7 +21,7 @@ import { copyS3Object, maxCopyBytes } from "./s3-copy.ts";
 import { isAbsent, isUndecided, storeUnavailable, throwFailure } from "./s3-errors.ts";
 import { S3Presigner } from "./s3-presigner.ts";
 import { getS3Object, headS3Object, listS3Objects } from "./s3-read.ts";
-import { type S3Location, type S3Request, clientOf } from "./s3-request.ts";
+import { type ClientViews, type S3Location, type S3Request, clientOf } from "./s3-request.ts";
 import { putS3Object, writeS3Object } from "./s3-write.ts";
 
 /** S3's smallest part size. Measured: larger parts are no faster, and a stream holds six parts. */
@@ -51,6 +51,7 @@ export class S3Store implements ObjectStore {
   readonly partBytes: number;
   readonly presigner: S3Presigner | undefined;
   readonly #client: S3Client;
+  readonly #views: ClientViews = new WeakMap();
   readonly #bucket: string;
   /** Empty, or ends with `/`. */
   readonly #prefix: string;
@@ -109,12 +110,12 @@ export class S3Store implements ObjectStore {
     if (condition !== undefined && !holds(condition, await this.head(to, { signal }))) {
       return { outcome: "conflict", parts: 0 };
     }
-    const { client, at: source, call } = this.#request("CopyObject", from);
+    const { at: source, ...request } = this.#request("CopyObject", from, { signal });
     try {
-      const copy = { client, source, at: this.#at(to), size, partBytes: this.#copyBytes, signal };
+      const copy = { ...request, source, at: this.#at(to), size, partBytes: this.#copyBytes };
       return { outcome: "written", parts: await copyS3Object(copy) };
     } catch (error) {
-      return throwFailure(error, { call, signal });
+      return throwFailure(error, request);
     }
   }
 
@@ -137,7 +138,8 @@ export class S3Store implements ObjectStore {
   }
 
   #request(operation: string, key: string, options: SendOptions = {}): S3Request {
-    return { ...options, client: this.#client, at: this.#at(key), call: { url: this.url, operation, key } };
+    const call = { url: this.url, operation, key };
+    return { ...options, client: this.#client, views: this.#views, at: this.#at(key), call };
   }
 
   #at(key: string): S3Location {

@@ -46,6 +46,11 @@ export function hexOf(digest: Digest): string {
   return digest.slice(digest.indexOf(":") + 1);
 }
 
+/** The digest with this hash. The length tells the algorithm. Undefined if the text is no hash. */
+export function digestOfHex(hex: string): Digest | undefined {
+  return algorithmNames.map((algorithm): Digest => `${algorithm}:${hex}`).find(isDigest);
+}
+
 /** The length of a digest as bytes, which take less memory than a text: one byte tells the algorithm, the hash follows. */
 export const digestBytes = 1 + Math.max(...Object.values(algorithms).map(({ hexLength }) => hexLength / 2));
 

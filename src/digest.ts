@@ -9,6 +9,8 @@ const algorithms = {
 
 export type Algorithm = keyof typeof algorithms;
 
+const algorithmNames = Object.keys(algorithms) as readonly Algorithm[];
+
 /** An accepted algorithm, a colon and lower-case hex digits. `isDigest` tells whether a value is one. */
 export type Digest = `${Algorithm}:${string}`;
 
@@ -23,9 +25,6 @@ const anyDigestPattern = /^([a-z0-9]+(?:[.+_-][a-z0-9]+)*):[a-zA-Z0-9=_-]+$/;
 export const digestForm = Object.entries(algorithms)
   .map(([name, { hexLength }]) => `"${name}:" and ${hexLength} lower-case hex digits`)
   .join(", or ");
-
-/** The length of the longest hash. */
-export const maxHashBytes = Math.max(...Object.values(algorithms).map(({ hexLength }) => hexLength / 2));
 
 /** Is the value a digest with an algorithm that Stowage accepts? */
 export function isDigest(value: unknown): value is Digest {
@@ -42,14 +41,30 @@ export function algorithmOf(digest: Digest): Algorithm {
   return digest.slice(0, digest.indexOf(":")) as Algorithm;
 }
 
-/** The length of the algorithm's hashes. */
-export function hashBytesOf(algorithm: Algorithm): number {
-  return algorithms[algorithm].hexLength / 2;
-}
-
 /** The hash alone, in hex digits. */
 export function hexOf(digest: Digest): string {
   return digest.slice(digest.indexOf(":") + 1);
+}
+
+/** The digest with this hash. The length tells the algorithm. Undefined if the text is no hash. */
+export function digestOfHex(hex: string): Digest | undefined {
+  return algorithmNames.map((algorithm): Digest => `${algorithm}:${hex}`).find(isDigest);
+}
+
+/** The length of a digest as bytes, which take less memory than a text: one byte tells the algorithm, the hash follows. */
+export const digestBytes = 1 + Math.max(...Object.values(algorithms).map(({ hexLength }) => hexLength / 2));
+
+/** Writes a digest into `digestBytes` bytes that are zero. */
+export function writeDigest(digest: Digest, bytes: Uint8Array, at: number): void {
+  bytes[at] = algorithmNames.indexOf(algorithmOf(digest));
+  bytes.set(Buffer.from(hexOf(digest), "hex"), at + 1);
+}
+
+/** Reads what `writeDigest` has written. */
+export function readDigest(bytes: Uint8Array, at: number): Digest {
+  const algorithm = algorithmNames[bytes[at] ?? 0] ?? "sha256";
+  const hash = bytes.subarray(at + 1, at + 1 + algorithms[algorithm].hexLength / 2);
+  return `${algorithm}:${Buffer.from(hash).toString("hex")}`;
 }
 
 /** The path of a digest's content under `prefix`, as an image layout has it: `blobs/sha256/9f86…`. */

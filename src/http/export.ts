@@ -1,5 +1,6 @@
 /** `GET` and `HEAD /v1/export/<name>[:<tag>|@<digest>]`: images as a tarball that engines load. */
 import type { Context } from "hono";
+import { hexOf } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { packArchive } from "../export/pack-archive.ts";
 import { type ExportPlan, type WantedImage, planExport } from "../export/plan-export.ts";
@@ -84,8 +85,9 @@ async function answerPlan(
 /** `app-1.4.tar` for `team/app:1.4`. */
 function fileName([first, ...others]: readonly ImageName[]): string {
   if (first === undefined || others.length > 0) return "images.tar";
-  const { repository, tag, digest = "" } = first;
-  return `${repository.slice(repository.lastIndexOf("/") + 1)}-${tag ?? digest.slice("sha256:".length, 19)}.tar`;
+  const { repository, tag, digest } = first;
+  const end = tag ?? (digest && hexOf(digest).slice(0, 12));
+  return `${repository.slice(repository.lastIndexOf("/") + 1)}-${end}.tar`;
 }
 
 function tooLarge(found: number, expected: number | undefined): StowageError {

@@ -1,6 +1,6 @@
 /**
  * Marks: a gc marks a blob before it deletes the blob, so that a load that needs the blob can rescue it. A mark is one small
- * object, `condemned/<algorithm>/<hex>`, and moves by compare and swap alone:
+ * object, `condemned/<hex>`, and moves by compare and swap alone:
  *
  *     absent ---gc--> condemned ---gc, once its grace is over--> deleting --gc--> blob, then mark deleted
  *                      |     ^                                      |

@@ -3,7 +3,7 @@
  * So a load can keep many thousands of descriptors while it asks the store for each one.
  */
 import { Buffer } from "node:buffer";
-import { type Algorithm, algorithmOf, hashBytesOf, hexOf, maxHashBytes } from "../digest.ts";
+import { digestBytes, readDigest, writeDigest } from "../digest.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 
 /** The most different pairs of a media type and a platform. The platforms of further pairs are dropped. */
@@ -11,10 +11,7 @@ const maxKinds = 1000;
 /** The most characters of a platform as JSON. A longer platform is dropped. */
 const maxPlatformLength = 500;
 
-/** What many descriptors have in common. */
-interface Kind extends Pick<Descriptor, "mediaType" | "platform"> {
-  readonly algorithm: Algorithm;
-}
+type Kind = Pick<Descriptor, "mediaType" | "platform">;
 
 /** Leaves out descriptors of a digest and a size that came before. */
 export function distinct(descriptors: readonly Descriptor[]): readonly Descriptor[] {
@@ -37,12 +34,12 @@ export class DescriptorList implements Iterable<Descriptor> {
 
   constructor(descriptors: readonly Descriptor[]) {
     this.length = descriptors.length;
-    this.#digests = Buffer.alloc(maxHashBytes * this.length);
+    this.#digests = Buffer.alloc(digestBytes * this.length);
     this.#sizes = new Float64Array(this.length);
     this.#kindOf = new Uint16Array(this.length);
     const kinds = new KindTable();
     for (const [i, descriptor] of descriptors.entries()) {
-      this.#digests.write(hexOf(descriptor.digest), maxHashBytes * i, "hex");
+      writeDigest(descriptor.digest, this.#digests, digestBytes * i);
       this.#sizes[i] = descriptor.size;
       this.#kindOf[i] = kinds.placeOf(descriptor);
     }
@@ -51,10 +48,8 @@ export class DescriptorList implements Iterable<Descriptor> {
 
   *[Symbol.iterator](): Generator<Descriptor> {
     for (let i = 0; i < this.length; i++) {
-      const { algorithm = "sha256", ...kind } = this.#kinds[this.#kindOf[i] ?? 0] ?? {};
-      const start = maxHashBytes * i;
-      const hex = this.#digests.toString("hex", start, start + hashBytesOf(algorithm));
-      yield { mediaType: "", ...kind, digest: `${algorithm}:${hex}`, size: this.#sizes[i] ?? 0 };
+      const kind = this.#kinds[this.#kindOf[i] ?? 0];
+      yield { mediaType: "", ...kind, digest: readDigest(this.#digests, digestBytes * i), size: this.#sizes[i] ?? 0 };
     }
   }
 }
@@ -63,12 +58,11 @@ class KindTable {
   readonly all: Kind[] = [];
   readonly #places = new Map<string, number>();
 
-  placeOf({ digest, mediaType, platform }: Descriptor): number {
+  placeOf({ mediaType, platform }: Descriptor): number {
     const text = platform === undefined ? "" : JSON.stringify(platform);
     const isKept = platform !== undefined && text.length <= maxPlatformLength && this.all.length < maxKinds;
-    const algorithm = algorithmOf(digest);
-    const kind = { algorithm, mediaType, ...(isKept && { platform }) };
-    const key = `${algorithm} ${mediaType} ${isKept ? text : ""}`;
+    const kind = isKept ? { mediaType, platform } : { mediaType };
+    const key = `${mediaType} ${isKept ? text : ""}`;
     const place = this.#places.get(key) ?? this.all.push(kind) - 1;
     this.#places.set(key, place);
     return place;

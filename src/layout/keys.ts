@@ -11,13 +11,13 @@
  *     staging/<id>.json                               announcement of an upload in parts
  *     staging/<id>.<number>                           one part of an upload; numbers begin at 1
  *     staging/export-<64 hex>                         an exported tarball, for a platform whose answers are too small
- *     condemned/<64 hex>                              the mark of a blob that a gc is about to delete
+ *     condemned/<hex>                                 the mark of a blob that a gc is about to delete
  *     incoming/…                                      tarballs from other tools; a notification of the bucket starts the load
  *
  * `_layout` cannot be part of a repository's name, so no name collides with a key. Intents lie apart, so that a
  * listing of all repositories does not list their intents.
  */
-import { type Digest, digestUnder, hexOf, isDigest, pathUnder } from "../digest.ts";
+import { type Digest, digestOfHex, digestUnder, hexOf, pathUnder } from "../digest.ts";
 import { defaultRepository } from "../oci/reference.ts";
 
 export const layoutKey = "oci-layout";
@@ -46,8 +46,7 @@ export function markKey(digest: Digest): string {
 
 /** The digest of the blob whose mark is under `key`. Undefined if the key is not a mark's key. */
 export function digestOfMarkKey(key: string): Digest | undefined {
-  const digest = `sha256:${key.slice(condemnedPrefix.length)}`;
-  return key.startsWith(condemnedPrefix) && isDigest(digest) ? digest : undefined;
+  return key.startsWith(condemnedPrefix) ? digestOfHex(key.slice(condemnedPrefix.length)) : undefined;
 }
 
 export function indexKey(repository: string): string {

@@ -1,11 +1,10 @@
-/** Keeps the digests, sizes and outcomes of all blobs of one load in little memory: at most 98 bytes for each blob. */
+/** Keeps the digests, sizes and outcomes of all blobs of one load in little memory: at most 100 bytes for each blob. */
 import { Buffer } from "node:buffer";
-import { type Digest, hexOf } from "../digest.ts";
+import { type Digest, digestBytes, readDigest, writeDigest } from "../digest.ts";
 import type { BlobStatus } from "../layout/write-blob.ts";
 import type { BlobReceipt } from "./receipt.ts";
 
 /** A record is the digest, the size as a double, and the place of the status in `statuses`. */
-const digestBytes = 32;
 const statusAt = digestBytes + 8;
 const recordBytes = statusAt + 1;
 const firstBlobs = 64;
@@ -24,7 +23,9 @@ export class BlobTable implements Iterable<BlobReceipt> {
 
   /** The size in bytes of a blob. Undefined for a blob that is not in the table. */
   sizeOf(digest: Digest): number | undefined {
-    const record = this.#slots[this.#slotOf(Buffer.from(hexOf(digest), "hex"))] ?? 0;
+    const wanted = Buffer.alloc(digestBytes);
+    writeDigest(digest, wanted, 0);
+    const record = this.#slots[this.#slotOf(wanted)] ?? 0;
     return record === 0 ? undefined : this.#sizeAt((record - 1) * recordBytes);
   }
 
@@ -32,7 +33,7 @@ export class BlobTable implements Iterable<BlobReceipt> {
   add(digest: Digest, size: number): (status: BlobStatus) => void {
     const at = this.#count * recordBytes;
     if (at === this.#records.length) this.#grow();
-    this.#records.write(hexOf(digest), at, "hex");
+    writeDigest(digest, this.#records, at);
     this.#records.writeDoubleLE(size, at + digestBytes);
     this.#count += 1;
     this.#slots[this.#slotOf(this.#digestAt(at))] = this.#count;
@@ -44,14 +45,14 @@ export class BlobTable implements Iterable<BlobReceipt> {
   *[Symbol.iterator](): Generator<BlobReceipt> {
     for (let at = 0; at < this.#count * recordBytes; at += recordBytes) {
       const status = statuses[this.#records[at + statusAt] ?? 0] ?? "written";
-      yield { digest: `sha256:${this.#digestAt(at).toString("hex")}`, size: this.#sizeAt(at), status };
+      yield { digest: readDigest(this.#records, at), size: this.#sizeAt(at), status };
     }
   }
 
   /** The slot of this digest, or the free slot for it. */
   #slotOf(digest: Buffer): number {
     const slots = this.#slots;
-    let slot = digest.readUInt32LE() % slots.length;
+    let slot = digest.readUInt32LE(1) % slots.length;
     for (;;) {
       const record = slots[slot] ?? 0;
       if (record === 0 || this.#digestAt((record - 1) * recordBytes).equals(digest)) return slot;

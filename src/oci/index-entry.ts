@@ -26,6 +26,7 @@ export function subjectOf(entry: Descriptor): Digest | undefined {
  * clients without the referrers API use such tags (distribution specification, "Referrers Tag Schema").
  */
 export function referredDigest(entry: Descriptor): Digest | undefined {
-  const [, hex] = /^sha256-([0-9a-f]{64})(?:\.\w+)?$/.exec(tagOf(entry) ?? "") ?? [];
-  return subjectOf(entry) ?? (hex === undefined ? undefined : `sha256:${hex}`);
+  const [, algorithm, hex] = /^(\w+)-([0-9a-f]+)(?:\.\w+)?$/.exec(tagOf(entry) ?? "") ?? [];
+  const inTag = `${algorithm}:${hex}`;
+  return subjectOf(entry) ?? (isDigest(inTag) ? inTag : undefined);
 }

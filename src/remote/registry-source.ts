@@ -1,5 +1,5 @@
 /** Reads images from a registry, or from a Stowage service (distribution specification, "Pull" and "Content Discovery"). */
-import { type Digest, digestForm, digestOf, hexOf, isDigest, isOtherDigest } from "../digest.ts";
+import { type Digest, digestForm, digestOf, isDigest, isOtherDigest } from "../digest.ts";
 import { StowageError, limitExceeded, quote } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
 import { type Descriptor, parseDescriptor } from "../oci/descriptor.ts";
@@ -91,7 +91,7 @@ export class RegistrySource implements ImageSource {
     const what = `the list of referrers of "${checkDigest(digest)}"`;
     const request = this.#request(repository, `referrers/${digest}`, { what, signal });
     const referrers = await this.#readPages(request, "", (json) => descriptorsIn(json, what));
-    const index = referrers ?? (await this.readManifest(repository, `sha256-${hexOf(digest)}`, { signal }))?.manifest;
+    const index = referrers ?? (await this.readManifest(repository, digest.replace(":", "-"), { signal }))?.manifest;
     const listed = index !== undefined && "kind" in index ? (index.kind === "index" ? index.manifests : []) : index;
     return (listed ?? []).map(({ mediaType, digest: own, size }) => ({ mediaType, digest: own, size }));
   }
@@ -102,7 +102,7 @@ export class RegistrySource implements ImageSource {
     digest: Digest,
     signal: AbortSignal | undefined,
   ): Promise<readonly ListedReferrer[]> {
-    const tags = ["sig", "att", "sbom"].map((kind) => `sha256-${hexOf(digest)}.${kind}`);
+    const tags = ["sig", "att", "sbom"].map((kind) => `${digest.replace(":", "-")}.${kind}`);
     const found = await Promise.all(
       tags.map(async (tag) => {
         const identity = await this.headManifest(repository, tag, { signal });
@@ -307,6 +307,6 @@ function mediaTypeOf({ headers }: Answer): string {
 
 function checkDigest(text: string): Digest {
   if (isDigest(text)) return text;
-  if (isOtherDigest(text)) throw new StowageError("UNSUPPORTED", `Cannot read ${quote(text)}: expected one of sha256`);
-  throw new StowageError("DIGEST_INVALID", `Cannot read ${quote(text)}: expected ${digestForm}`);
+  const code = isOtherDigest(text) ? "UNSUPPORTED" : "DIGEST_INVALID";
+  throw new StowageError(code, `Cannot read ${quote(text)}: expected ${digestForm}`);
 }

@@ -17,14 +17,16 @@ export interface S3Call {
   readonly key: string;
 }
 
+/** By signal: the view of a store's client whose requests end with the signal. */
+export type ClientViews = WeakMap<AbortSignal, S3Client>;
+
 export interface S3Request extends SendOptions {
   readonly client: S3Client;
+  readonly views: ClientViews;
   readonly at: S3Location;
   /** For messages. */
   readonly call: S3Call;
 }
-
-const views = new WeakMap<AbortSignal, WeakMap<S3Client, S3Client>>();
 
 /**
  * The client that sends the request. Its requests end with the signal. With `once` it does not try again.
@@ -32,13 +34,11 @@ const views = new WeakMap<AbortSignal, WeakMap<S3Client, S3Client>>();
  * If each `send` gets a signal, the SDK builds its middleware again for each request, which takes a fifth of the
  * request's time. A view of the client for each signal builds the middleware once.
  */
-export function clientOf({ client, signal, once = false }: Pick<S3Request, "client" | keyof SendOptions>): S3Client {
+export function clientOf({ client, views, signal, once = false }: Omit<S3Request, "at" | "call">): S3Client {
   if (once) return viewOf(client, signal, { isOnce: true });
   if (signal === undefined) return client;
-  const known = views.get(signal) ?? new WeakMap<S3Client, S3Client>();
-  views.set(signal, known);
-  const view = known.get(client) ?? viewOf(client, signal, { isOnce: false });
-  known.set(client, view);
+  const view = views.get(signal) ?? viewOf(client, signal, { isOnce: false });
+  views.set(signal, view);
   return view;
 }
 

@@ -24,7 +24,7 @@ import { S3CopiesFrom, S3CopySource } from "./s3-copy-from.ts";
 import { isAbsent, isUndecided, storeUnavailable, throwFailure } from "./s3-errors.ts";
 import { S3Presigner } from "./s3-presigner.ts";
 import { getS3Object, headS3Object, listS3Objects } from "./s3-read.ts";
-import { type S3Location, type S3Request, clientOf } from "./s3-request.ts";
+import { type ClientViews, type S3Location, type S3Request, clientOf } from "./s3-request.ts";
 import { putS3Object, writeS3Object } from "./s3-write.ts";
 
 /** S3's smallest part size. Measured: larger parts are no faster, and a stream holds six parts. */
@@ -57,6 +57,7 @@ export class S3Store implements ObjectStore {
   readonly presigner: S3Presigner | undefined;
   readonly copySource: S3CopySource;
   readonly #client: S3Client;
+  readonly #views: ClientViews = new WeakMap();
   readonly #bucket: string;
   /** Empty, or ends with `/`. */
   readonly #prefix: string;
@@ -120,12 +121,12 @@ export class S3Store implements ObjectStore {
     if (condition !== undefined && !holds(condition, await this.head(to, { signal }))) {
       return { outcome: "conflict", parts: 0 };
     }
-    const { client, at: source, call } = this.#request("CopyObject", from);
+    const { at: source, ...request } = this.#request("CopyObject", from, { signal });
     try {
-      const copy = { client, source, at: this.#at(to), size, partBytes: this.#copyBytes, signal };
+      const copy = { ...request, source, at: this.#at(to), size, partBytes: this.#copyBytes };
       return { outcome: "written", parts: (await copyS3Object(copy)).parts };
     } catch (error) {
-      return throwFailure(error, { call, signal });
+      return throwFailure(error, request);
     }
   }
 
@@ -142,7 +143,7 @@ export class S3Store implements ObjectStore {
     const { size, checksum, condition, signal } = options;
     const place = source.copySource;
     if (place === undefined) return "refused";
-    const { client, at, call } = this.#request("CopyObject", to);
+    const request = this.#request("CopyObject", to, { signal });
     try {
       if (!(await this.#copiesFrom.arePossible(place))) return "refused";
       const found = await source.head(from, { signal });
@@ -152,15 +153,13 @@ export class S3Store implements ObjectStore {
         return { outcome: "conflict", parts: 0 };
       }
       const copied = await this.#copiesFrom.copy(place, {
-        client,
-        at,
+        ...request,
         source: { Bucket: place.bucket, Key: place.prefix + from },
         sourceEtag: found.etag,
         size,
         partBytes: this.#copyBytes,
         asksSha256: checksum !== undefined,
         resumes: true,
-        signal,
       });
       if (copied === "refused") return copied;
       if (copied === "gone" && condition !== "absent") throw new Error("its upload is gone");
@@ -168,7 +167,7 @@ export class S3Store implements ObjectStore {
       await this.#checkCopy(to, options, sha256);
       return { outcome: "written", parts };
     } catch (error) {
-      return throwFailure(error, { call, signal });
+      return throwFailure(error, request);
     }
   }
 
@@ -204,7 +203,8 @@ export class S3Store implements ObjectStore {
   }
 
   #request(operation: string, key: string, options: SendOptions = {}): S3Request {
-    return { ...options, client: this.#client, at: this.#at(key), call: { url: this.url, operation, key } };
+    const call = { url: this.url, operation, key };
+    return { ...options, client: this.#client, views: this.#views, at: this.#at(key), call };
   }
 
   #at(key: string): S3Location {

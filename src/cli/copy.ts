@@ -1,4 +1,4 @@
-/** `stowage copy`: images of a store, a service or a registry into a store. */
+/** `stowage copy`: images of a store, a service or a registry into a store or a service. */
 import { parseArgs } from "node:util";
 import { StowageError } from "../errors.ts";
 import { type CopiedImage, type CopyReceipt, copyImages, describeFailure } from "../copy/copy-images.ts";
@@ -9,10 +9,12 @@ import { parsePlatform } from "../oci/descriptor.ts";
 import { type ImageName, formatReference, parseName } from "../oci/reference.ts";
 import { parseDuration } from "../settings/parse-quantity.ts";
 import { type Command, type CommandIo, checkCount, exitCodes, readName } from "./command.ts";
+import { copyToService } from "./copy-to-service.ts";
 import { formatBytes, formatCount, formatSeconds, printable } from "./format.ts";
 import { type StoreSettings, openSettings } from "./open-settings.ts";
 import { type OpenSource, openSource } from "./open-source.ts";
 import { type Progress, startProgress } from "./progress.ts";
+import { openService } from "./send/service-client.ts";
 
 const usage = "FROM TO [PATTERN...]";
 
@@ -27,8 +29,9 @@ unless it is protected or somebody else moves it meanwhile.
 
 FROM is a store (file:./data, s3://bucket/prefix), a service (https://stowage.example),
 a registry (https://registry.example), or one image of a registry
-(docker://ghcr.io/acme/app:1). TO is a store. The URL of a bucket may have its own
-?endpoint=, ?region= and ?profile=.
+(docker://ghcr.io/acme/app:1). TO is a store, or a service, which gets what "stowage
+load --to" would send. The URL of a bucket may have its own ?endpoint=, ?region= and
+?profile=.
 
 PATTERN chooses images: team/app, team/app:1.4, "team/**:v*". * fits any text without
 a slash, ** any text. Without a pattern, all images are copied.
@@ -111,13 +114,13 @@ interface Choices {
   readonly json: boolean;
 }
 
-async function copyOnce(choices: Choices, target: StoreSettings, io: CommandIo): Promise<number> {
+async function copyOnce(choices: Choices, target: CopyTarget, io: CommandIo): Promise<number> {
   const startedMs = Date.now();
   const opened = await openSource(choices.from, io);
   const selected = await select(opened, choices, io);
   const { platforms, referrers } = choices;
   const plan = await planCopy(opened.source, selected, { platforms, referrers, signal: io.signal });
-  const receipt = await copyPlan(opened, plan, target, choices, io);
+  const receipt = await target(opened, plan, withAddress(choices));
   const seconds = (Date.now() - startedMs) / 1000;
   io.stdout.write(
     choices.json
@@ -145,18 +148,21 @@ async function select(
   throw new StowageError("INPUT_INVALID", `found ${selected.length} images, expected one with --as`);
 }
 
-async function copyPlan(
+/** Copies planned images. */
+type CopyTarget = (opened: OpenSource, plan: CopyPlan, choices: Choices) => Promise<CopyReceipt>;
+
+async function copyToStore(
   { source, layout }: OpenSource,
   plan: CopyPlan,
   { layout: target, immutableTags }: StoreSettings,
   choices: Choices,
   { stderr, signal }: CommandIo,
 ): Promise<CopyReceipt> {
-  const { from, as, mode, verify, concurrency, dryRun } = choices;
+  const { as, mode, verify, concurrency, dryRun } = choices;
   let progress: Progress | undefined;
   try {
     return await copyImages(source, target, plan, {
-      as: as ?? (from.startsWith("docker://") ? nameOf(from) : undefined),
+      as,
       mode,
       verify,
       concurrency,
@@ -176,16 +182,26 @@ async function copyPlan(
   }
 }
 
-/** The name of an image of a registry in the target, with the registry's host if it is not Docker Hub's. */
-function nameOf(address: string): { readonly repository: string; readonly tag: undefined } {
-  return { repository: parseName(address.slice("docker://".length)).repository, tag: undefined };
+/** An image of a registry gets its name with the registry's host, unless that is Docker Hub. */
+function withAddress(choices: Choices): Choices {
+  const { from, as } = choices;
+  if (as !== undefined || !from.startsWith("docker://")) return choices;
+  const name = parseName(from.slice("docker://".length));
+  const isWithout = name.tag === undefined && name.digest === undefined;
+  return { ...choices, as: isWithout ? { ...name, tag: "latest" } : name };
 }
 
-async function openTarget(to: string, { env }: CommandIo): Promise<StoreSettings> {
-  if (!/^https?:/.test(to)) return openSettings(env, to);
-  const message =
-    "TO is a service, expected a store: `stowage export … | stowage load - --to URL` sends images to a service";
-  throw new StowageError("INPUT_INVALID", message);
+/** Opens a store or a service. */
+async function openTarget(to: string, io: CommandIo): Promise<CopyTarget> {
+  if (!/^https?:/.test(to)) {
+    const settings = await openSettings(io.env, to);
+    return async (opened, plan, choices) => copyToStore(opened, plan, settings, choices, io);
+  }
+  const service = openService(to, { env: io.env, purpose: "load into" });
+  return async ({ source }, plan, { as, platforms, referrers, dryRun }) => {
+    if (dryRun) throw new StowageError("INPUT_INVALID", "found --dry-run, expected a store as TO with it");
+    return copyToService(source, plan, { service, as, platforms, referrers, io });
+  };
 }
 
 function modeOf(text: string): CopyMode {

@@ -87,6 +87,18 @@ export async function planExport(
   return { texts, blobs, ...measure(texts, blobs) };
 }
 
+/** The same tarball without some of its blobs: a load finds them in its store. */
+export function withoutBlobs(plan: ExportPlan, isLeftOut: (digest: Digest) => boolean): ExportPlan {
+  const rest = (list: DescriptorList): DescriptorList =>
+    new DescriptorList([...list].filter(({ digest }) => !isLeftOut(digest)));
+  const blobs = plan.blobs.map((group) => ({
+    repository: group.repository,
+    manifests: rest(group.manifests),
+    blobs: rest(group.blobs),
+  }));
+  return { texts: plan.texts, blobs, ...measure(plan.texts, blobs) };
+}
+
 /** A referrer without a tag has no name: a load publishes it beside its subject. */
 function rootOf({ tag, ...referrer }: ListedReferrer, repository: string): ArchiveRoot {
   return { ...referrer, name: tag === undefined ? undefined : { repository, tag } };

@@ -141,7 +141,7 @@ const maxManifests = 1_000_000;
 const tooManyManifests = "Cannot keep in mind which manifests were read";
 
 /** Goes from manifest to manifest, and notes every blob on its way. */
-export class ManifestWalk {
+class ManifestWalk {
   /** All manifests that were visited, and their blobs. */
   readonly needed = new DigestSet();
   /** By the digest of a manifest: why its needs are not known. */

@@ -65,7 +65,7 @@ function failureOf(failed: Extract<ChangeSetOutcome, { failed: unknown }>["faile
   return new StowageError("COMMIT_CONFLICT", message, { detail: { name: repository } });
 }
 
-export interface FailedCondition {
+interface FailedCondition {
   readonly repository: string;
   /** A tag or a digest. */
   readonly reference: string;

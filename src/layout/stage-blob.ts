@@ -20,7 +20,7 @@ export interface UnnamedBlob {
 }
 
 /** A blob that has been read. The caller calls either `keep` or `drop`, once. */
-export interface HashedBlob {
+interface HashedBlob {
   readonly digest: Digest;
   /** Stores the blob, unless the store has it. */
   readonly keep: () => Promise<BlobStatus>;

@@ -30,7 +30,7 @@ export interface StoreBlobOptions extends BlobTarget {
 }
 
 /** A blob that has been read. Its write may still be under way. */
-export interface TakenBlob {
+interface TakenBlob {
   /** The bytes of a blob that was held in memory. */
   readonly bytes?: Uint8Array;
   readonly stored: Promise<BlobStatus>;

@@ -19,7 +19,7 @@ import { blobKey } from "./keys.ts";
 /** `repaired`: the store had a damaged object under this digest. The blob has replaced it. */
 export type BlobStatus = "written" | "present" | "repaired";
 
-export interface VerifiedBlob extends BlobIdentity {
+interface VerifiedBlob extends BlobIdentity {
   /** Verified bytes in memory, or a stream that throws before its last bytes if the blob is wrong (`VerifiedBytes`). */
   readonly body: Uint8Array | AsyncIterable<Uint8Array>;
 }
@@ -91,7 +91,7 @@ async function settleBlob(
 }
 
 /** Identifies a blob. */
-export interface BlobIdentity {
+interface BlobIdentity {
   /** The key follows from it. */
   readonly digest: Digest;
   /** Length in bytes. */
@@ -99,7 +99,7 @@ export interface BlobIdentity {
 }
 
 /** `replaces`: the ETag of a damaged object. Undefined if there is no object. */
-export type BlobState = "present" | { readonly replaces: string | undefined };
+type BlobState = "present" | { readonly replaces: string | undefined };
 
 /**
  * Decides whether a load can rely on the object under a blob's digest. `found` is the answer to a HEAD: a wrong size shows most

@@ -25,7 +25,7 @@ const busyRequests = 20;
  * Either the outcomes of the changes, or `lost`: other writers were faster, the repository is busy, or it is too late. `lost`
  * is the index without the changes, `began` the generation of the index when the commit began.
  */
-export type LoneResult =
+type LoneResult =
   { readonly outcomes: readonly ChangeSetOutcome[] } | { readonly lost: IndexState; readonly began: number };
 
 export async function commitAlone(commit: Commit): Promise<LoneResult> {

@@ -20,7 +20,7 @@ import { type RepositoryIndex, serializeRepositoryIndex } from "./repository-ind
 /** An index remembers this many removed digests: the latest ones. */
 export const maxRemoved = 1000;
 
-export interface MergedIndex {
+interface MergedIndex {
   /** The given index itself, if nothing changed. */
   readonly index: RepositoryIndex;
   /** The outcome of each set, in order. */

@@ -60,7 +60,7 @@ export interface FoundVersion {
   readonly number: number;
 }
 
-export interface Swap extends CallOptions {
+interface Swap extends CallOptions {
   readonly key: string;
   /** The new state, written and flushed. The file is moved. */
   readonly file: Pick<FoundVersion, "path" | "stats">;

@@ -181,6 +181,11 @@ export class RescuingStore extends ForwardingStore {
     return (await this.#freshLook(signal).marked)?.size !== 0;
   }
 
+  /** May the blob have a mark? Uses the same listing as `hasMarks`. */
+  async isMarked(digest: Digest, { signal }: CallOptions = {}): Promise<boolean> {
+    return (await this.#freshLook(signal).marked)?.has(markKey(digest)) !== false;
+  }
+
   /** Rescues a needed blob if it is condemned. Does not ask for the blob. */
   async keep(digest: Digest, options?: CallOptions): Promise<void> {
     await this.#rescue(blobKey(digest), options);

@@ -127,7 +127,7 @@ export class StowageError extends Error {
 }
 
 /** A limit, and the value that exceeded it. */
-export interface Excess extends Readonly<Record<string, unknown>> {
+interface Excess extends Readonly<Record<string, unknown>> {
   /** The setting that sets the limit, such as `maxBlobBytes`, if one does. */
   readonly limit?: string;
   /** The value that was found, if it is known. */

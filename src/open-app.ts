@@ -8,7 +8,7 @@ import { type Config, type PlatformTraits, parseConfig } from "./settings/config
 import { type Settings, variablesOf } from "./settings/settings.ts";
 
 /** What a platform adds to the settings. */
-export interface Platform
+interface Platform
   extends
     Omit<
       AppOptions,

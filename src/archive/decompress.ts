@@ -113,7 +113,7 @@ export function isGzip(head: Uint8Array): boolean {
  * Yields the content of all members of a gzip body (RFC 1952). Throws `ARCHIVE_INVALID` if a member is damaged or cut short, or
  * if bytes other than zeros follow the last one.
  */
-export async function* decompressGzip(reader: ByteReader): AsyncGenerator<Uint8Array> {
+async function* decompressGzip(reader: ByteReader): AsyncGenerator<Uint8Array> {
   const gunzip = createGunzip({ chunkSize: outputChunkBytes });
   const input = new Input(reader);
   try {
@@ -174,7 +174,7 @@ class Input {
 const freeBytes = 64 * 1024 * 1024;
 
 /** Counts bytes. */
-export interface Meter {
+interface Meter {
   readonly bytes: number;
 }
 

@@ -15,7 +15,7 @@ import { type TarHeader, decodeText, invalidTar, unsupportedTar } from "./tar-he
 const maxExtensionBytes = 1024 * 1024;
 
 /** The values of an extension. They replace those of the entry's own header. */
-export interface TarExtension {
+interface TarExtension {
   readonly name?: string;
   readonly linkTarget?: string;
   /** Length of the body in bytes. */

@@ -4,7 +4,7 @@ import { isJsonObject } from "../oci/json.ts";
 import { isPattern } from "../oci/tag-pattern.ts";
 import { type Action, type Token, actions } from "./access.ts";
 
-export interface ParsedTokens {
+interface ParsedTokens {
   /** Undefined for an empty setting. With an empty list, no client has a token. */
   readonly tokens: readonly Token[] | undefined;
   /** One problem for each part that cannot be used. */

@@ -137,13 +137,13 @@ async function select(
   choices: Choices,
   { signal }: CommandIo,
 ): Promise<readonly SelectedImage[]> {
-  const { patterns, latest, as } = choices;
+  const { patterns, latest, referrers, as } = choices;
   if (image !== undefined && patterns.length > 0) {
     throw new StowageError("INPUT_INVALID", "found a pattern beside docker://, expected one of them");
   }
   const own = image && { repository: image.repository, reference: image.digest ?? image.tag ?? "latest" };
   const wanted = own === undefined ? patterns.map(parseImagePattern) : [own];
-  const selected = await selectImages(source, { patterns: wanted, latest, signal });
+  const selected = await selectImages(source, { patterns: wanted, latest, referrers, signal });
   if (as === undefined || selected.length === 1) return selected;
   throw new StowageError("INPUT_INVALID", `found ${selected.length} images, expected one with --as`);
 }

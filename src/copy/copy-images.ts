@@ -85,9 +85,11 @@ class Copy {
 
   async run({ images, failures }: CopyPlan): Promise<CopyReceipt> {
     const { as, signal, dryRun = false } = this.#options;
-    const rescuing = new RescuingStore(this.#target.store, this.#target.clock);
+    const { store, clock } = this.#target;
+    const rescuing = new RescuingStore(store, clock);
     const sizes = sizesOf(images);
-    this.#transfer.expect(sizes, await findPresent(rescuing, sizes, signal));
+    const present = await findPresent(sizes, { store, rescuing: dryRun ? undefined : rescuing, signal });
+    this.#transfer.expect(sizes, present);
     this.#options.onPlan?.(this.#transfer.totals);
     const repositories = new Set(images.map(({ repository }) => repository));
     const groups = [...repositories].map((repository): Group => ({
@@ -95,7 +97,7 @@ class Copy {
       images: images.filter((image) => image.repository === repository),
     }));
     await concurrently(groups, maxConcurrentRepositories, async (group) =>
-      this.#copyGroup(group, rescuing.fork(), dryRun),
+      this.#attempt(group.images, async () => this.#copyGroup(group, rescuing.fork(), dryRun)),
     );
     return { images: this.#images, failures: [...failures, ...this.#failures], blobs: this.#transfer.totals };
   }
@@ -150,7 +152,7 @@ class Copy {
   async #storeAll(images: readonly PlannedImage[], store: RescuingStore): Promise<readonly PlannedImage[]> {
     const stored: PlannedImage[] = [];
     await concurrently(images, maxConcurrentRepositories, async (image) => {
-      const fine = await this.#attempt(image, async () => this.#transfer.store(image, store));
+      const fine = await this.#attempt([image], async () => this.#transfer.store(image, store));
       if (fine) stored.push(image);
     });
     return images.filter((image) => stored.includes(image));
@@ -196,25 +198,32 @@ class Copy {
     return [this.#toName(image), ...referrers].map(withExpectation);
   }
 
-  /** One tag that may not move stops its own image. Any other error stops all images of the repository. */
+  /** A tag that may not move, or a blob that is gone, stops its own images. Any other error stops all of the repository. */
   #withoutRefused(images: readonly PlannedImage[], error: StowageError): readonly PlannedImage[] {
-    const reference = error.detail?.["reference"];
-    const isRefused = (image: PlannedImage): boolean =>
-      reference === this.#toName(image).tag || image.closure.referrers.some(({ tag }) => tag === reference);
-    const isOneTag = ["TAG_IMMUTABLE", "CONDITION_FAILED"].includes(error.code) && images.some(isRefused);
-    const refused = isOneTag ? images.filter(isRefused) : images;
-    for (const { repository, reference: own } of refused) this.#failures.push({ repository, reference: own, error });
+    const { reference, digest } = error.detail ?? {};
+    const concerns = (image: PlannedImage): boolean => {
+      const { manifests, referrers } = image.closure;
+      if (reference !== undefined) return [this.#toName(image), ...referrers].some(({ tag }) => tag === reference);
+      return [...manifests.values()].some((it) => [it, ...it.blobs].some((part) => part.digest === digest));
+    };
+    const concerned = images.filter(concerns);
+    const refused = concerned.length === 0 ? images : concerned;
+    this.#fail(refused, error);
     return images.filter((image) => !refused.includes(image));
   }
 
-  async #attempt({ repository, reference }: PlannedImage, work: () => Promise<void>): Promise<boolean> {
+  #fail(images: readonly PlannedImage[], error: StowageError): void {
+    for (const { repository, reference } of images) this.#failures.push({ repository, reference, error });
+  }
+
+  async #attempt(images: readonly PlannedImage[], work: () => Promise<void>): Promise<boolean> {
     try {
       await work();
       return true;
     } catch (error) {
       this.#options.signal.throwIfAborted();
       if (!(error instanceof StowageError)) throw error;
-      this.#failures.push({ repository, reference, error });
+      this.#fail(images, error);
       return false;
     }
   }

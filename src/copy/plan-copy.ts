@@ -6,6 +6,7 @@ import type { RescuingStore } from "../layout/condemned.ts";
 import { type ListedClosure, listClosure } from "../layout/list-closure.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { ImageSource, ManifestIdentity } from "../remote/image-source.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import type { SelectedImage } from "./select-images.ts";
 
@@ -83,31 +84,42 @@ export function sizesOf(images: readonly PlannedImage[]): Map<Digest, number> {
   return sizes;
 }
 
+/** Where blobs are looked for. */
+export interface Lookup {
+  readonly store: ObjectStore;
+  /** Rescues the blobs that are found. Undefined for a dry run, which changes nothing. */
+  readonly rescuing: RescuingStore | undefined;
+  readonly signal: AbortSignal;
+}
+
 /**
- * Returns the wanted blobs that the store has, with the wanted size. The store's look at the marks of gc comes before the listing,
- * so that no listed blob is about to be deleted unless it is rescued here.
+ * Returns the wanted blobs that the store has, with the wanted size. The look at the marks of gc comes before the listing. A
+ * listed blob with a mark may be deleted at any moment, so it is asked for: that rescues it.
  */
 export async function findPresent(
-  store: RescuingStore,
   wanted: ReadonlyMap<Digest, number>,
-  signal: AbortSignal,
+  { store, rescuing, signal }: Lookup,
 ): Promise<Set<Digest>> {
   const present = new Set<Digest>();
-  await store.hasMarks({ signal });
+  const marked: Digest[] = [];
+  await rescuing?.hasMarks({ signal });
   let isListed = wanted.size > maxHeads;
   if (isListed) {
     let others = 0;
     for await (const { digest, size } of listBlobs(store, { signal })) {
-      if (wanted.get(digest) === size) present.add(digest);
-      else if (++others > listedForEach * wanted.size) {
+      if (wanted.get(digest) !== size) others++;
+      else if ((await rescuing?.isMarked(digest, { signal })) === true) marked.push(digest);
+      else present.add(digest);
+      if (others > listedForEach * wanted.size) {
         isListed = false;
         break;
       }
     }
   }
-  const doubtful = isListed ? [] : [...wanted].filter(([digest]) => !present.has(digest));
-  await concurrently(doubtful, maxConcurrentHeads, async ([digest, size]) => {
-    if ((await headBlob(store, digest, { signal }))?.size === size) present.add(digest);
+  const doubtful = isListed ? marked : [...wanted.keys()].filter((digest) => !present.has(digest));
+  await concurrently(doubtful, maxConcurrentHeads, async (digest) => {
+    const found = await headBlob(rescuing ?? store, digest, { signal });
+    if (found !== undefined && found.size === wanted.get(digest)) present.add(digest);
   });
   return present;
 }

@@ -45,6 +45,8 @@ export interface SelectOptions {
   readonly patterns: readonly ImagePattern[];
   /** Of each repository, only this number of the chosen tags: the newest. */
   readonly latest?: number | undefined;
+  /** With `false`, a signature or the like is chosen only if a pattern has its whole name. */
+  readonly referrers?: boolean | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -52,48 +54,63 @@ export interface SelectOptions {
  * Lists the chosen images, ordered by repository. A registry need not list its repositories if all patterns name them. Throws
  * `NAME_UNKNOWN` for a repository that a pattern names and the source lacks, and `MANIFEST_UNKNOWN` if a pattern fits no image.
  */
-export async function selectImages(
-  source: ImageSource,
-  { patterns, latest, signal }: SelectOptions,
-): Promise<readonly SelectedImage[]> {
+export async function selectImages(source: ImageSource, options: SelectOptions): Promise<readonly SelectedImage[]> {
+  const { patterns, latest, signal } = options;
   const isNamed = patterns.length > 0 && patterns.every(({ repository }) => !repository.includes("*"));
   const all = isNamed
     ? [...new Set(patterns.map(({ repository }) => repository))]
     : await source.listRepositories({ signal });
   const repositories = all.filter((name) => patterns.length === 0 || patterns.some((it) => fitsName(it, name)));
+  const idle = new Set(patterns);
   const chosen: (readonly SelectedImage[])[] = [];
   await concurrently(repositories.entries(), maxConcurrentLists, async ([i, repository]) => {
-    chosen[i] = await selectIn(source, repository, { patterns, latest, signal });
+    const fitting = await listFitting(source, repository, options);
+    for (const pattern of idle) {
+      if (fitting.some(({ reference }) => fits(pattern, { repository, reference }))) idle.delete(pattern);
+    }
+    const wanted = latest === undefined ? fitting : newest(fitting, latest);
+    chosen[i] = wanted.map(({ reference }) => ({ repository, reference }));
   });
-  const images = chosen.flat();
-  const idle = patterns.find((pattern) => !images.some((image) => fits(pattern, image)));
-  if (idle === undefined) return images;
-  const text = `${idle.repository}${formatted(idle.reference)}`;
-  throw new StowageError("MANIFEST_UNKNOWN", `Cannot find an image for ${JSON.stringify(text)} in ${source.name}`);
+  for (const { repository, reference } of idle) {
+    const text = `${repository}${formatted(reference)}`;
+    throw new StowageError("MANIFEST_UNKNOWN", `Cannot find an image for ${JSON.stringify(text)} in ${source.name}`);
+  }
+  return chosen.flat();
 }
 
-async function selectIn(
+/** An image whose whole name a pattern has need not be in the source's list: a registry lists no digests. */
+async function listFitting(
   source: ImageSource,
   repository: string,
-  { patterns, latest, signal }: SelectOptions,
-): Promise<readonly SelectedImage[]> {
+  { patterns, latest, referrers = true, signal }: SelectOptions,
+): Promise<readonly ListedEntry[]> {
   const own = patterns.filter((pattern) => fitsName(pattern, repository));
-  const exact = own.flatMap(({ reference }) => (reference === undefined || reference.includes("*") ? [] : reference));
-  if (own.length > 0 && exact.length === own.length) return exact.map((reference) => ({ repository, reference }));
+  const exact = new Set(own.flatMap(({ reference = "*" }) => (reference.includes("*") ? [] : reference)));
+  const isListed =
+    own.length === 0 || latest !== undefined || own.some(({ reference = "*" }) => reference.includes("*"));
+  if (!isListed) return [...exact].map((reference) => ({ reference }));
   const entries = await source.listEntries(repository, { signal });
-  const fitting = entries.filter((entry) => own.length === 0 || own.some((it) => fits(it, { repository, ...entry })));
-  const wanted = latest === undefined ? fitting.filter(isImage) : newest(fitting, latest);
-  return wanted.map(({ reference }) => ({ repository, reference }));
+  const fitting = entries.filter((entry) => {
+    if (exact.delete(entry.reference)) return true;
+    return isWanted(entry, referrers) && (own.length === 0 || own.some((it) => fits(it, { repository, ...entry })));
+  });
+  return [...fitting, ...[...exact].filter(isDigest).map((reference) => ({ reference }))];
 }
 
 /** A referrer without a tag comes along with its subject. */
-function isImage({ reference, subject }: ListedEntry): boolean {
-  return subject === undefined || !isDigest(reference);
+function isWanted({ reference, subject }: ListedEntry, referrers: boolean): boolean {
+  if (referrers) return subject === undefined || !isDigest(reference);
+  return subject === undefined && !isReferrersTag(reference);
+}
+
+/** Cosign and clients without the referrers API use such tags. */
+function isReferrersTag(reference: string): boolean {
+  return /^sha256-[0-9a-f]{64}/.test(reference);
 }
 
 /** A store knows when each tag was changed. Of a registry's tags, the highest versions count as the newest: 1.10 before 1.9. */
 function newest(entries: readonly ListedEntry[], count: number): readonly ListedEntry[] {
-  const tags = entries.filter(({ reference }) => !isDigest(reference) && !/^sha256-[0-9a-f]{64}/.test(reference));
+  const tags = entries.filter(({ reference }) => !isDigest(reference) && !isReferrersTag(reference));
   const order = new Intl.Collator("en", { numeric: true });
   const byAge = tags.toSorted((a, b) => (b.changed ?? 0) - (a.changed ?? 0) || order.compare(b.reference, a.reference));
   return byAge.slice(0, count);

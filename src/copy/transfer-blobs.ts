@@ -1,20 +1,21 @@
 /** Moves blobs into the target: the target's store copies them, or their bytes stream through this process and are verified. */
-import { type Digest, hexOf } from "../digest.ts";
+import { type Digest, algorithmOf, hexOf } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { getBlob, headBlob } from "../layout/blobs.ts";
-import type { RescuingStore } from "../layout/condemned.ts";
+import { type RescuingStore, deleteBlob } from "../layout/condemned.ts";
 import type { KnownBlobs } from "../layout/find-named.ts";
 import { blobKey } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import type { ListedManifest } from "../layout/list-closure.ts";
 import { storeBlob } from "../layout/store-blob.ts";
+import type { BlobStatus } from "../layout/write-blob.ts";
 import { hashObject } from "../storage/hash-object.ts";
 import type { ImageSource } from "../remote/image-source.ts";
-import type { ObjectStore } from "../storage/object-store.ts";
+import type { ObjectStore, PutCondition, WriteResult } from "../storage/object-store.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { Line } from "../streams/line.ts";
-import { type ExpectedBytes, checkDigest } from "../streams/verify-bytes.ts";
+import type { ExpectedBytes } from "../streams/verify-bytes.ts";
 import type { PlannedImage } from "./plan-copy.ts";
 
 /** `auto`: the store copies where it can. `server`: it must. `stream`: the bytes pass through this process. */
@@ -105,71 +106,79 @@ export class BlobTransfer {
     return this.#present.has(digest);
   }
 
-  /** Stores the blobs that the target lacks, then the manifests, children before parents. `store` keeps what is there. */
+  /** Stores the blobs that the target lacks, then the manifests, children before parents. */
   async store({ repository, closure }: PlannedImage, store: RescuingStore): Promise<void> {
-    const { signal } = this.#options;
     const manifests = [...closure.manifests.values()];
-    await concurrently(distinctBlobs(manifests), maxPending, async (blob) => {
-      if (this.#present.has(blob.digest)) await store.keep(blob.digest, { signal });
-      else await this.#once(blob, async () => this.#copyBlob(repository, blob, store));
-    });
+    const missing = distinctBlobs(manifests).filter(({ digest }) => !this.#present.has(digest));
+    await concurrently(missing, maxPending, async (blob) =>
+      this.#once(blob, async () => this.#copyBlob(repository, blob, store)),
+    );
     for (const manifest of manifests) {
-      if (this.#present.has(manifest.digest)) await store.keep(manifest.digest, { signal });
-      else await this.#once(manifest, async () => this.#copyManifest(repository, manifest, store));
+      await this.#once(manifest, async () => this.#copyManifest(repository, manifest, store));
     }
   }
 
   /** Images share blobs: each blob moves once. */
-  async #once(blob: ExpectedBytes, move: () => Promise<void>): Promise<void> {
-    const { digest, size } = blob;
+  async #once({ digest, size }: ExpectedBytes, move: () => Promise<BlobStatus>): Promise<void> {
     const moving =
       this.#moves.get(digest) ??
-      move().then(() => {
+      move().then((status) => {
         this.#present.add(digest);
-        this.#copied = plus(this.#copied, size);
+        if (status !== "present") this.#copied = plus(this.#copied, size);
       });
     this.#moves.set(digest, moving);
     await moving;
   }
 
-  async #copyBlob(repository: string, blob: ExpectedBytes, store: RescuingStore): Promise<void> {
+  async #copyBlob(repository: string, blob: ExpectedBytes, store: RescuingStore): Promise<BlobStatus> {
     const { mode = "auto", caller = "", signal } = this.#options;
     const release = await this.#line.acquire(1, { caller, signal });
     try {
-      if (mode !== "stream" && (await this.#copyByStore(blob, store))) return;
+      const status = mode === "stream" ? "refused" : await this.#copyByStore(blob, store);
+      if (status !== "refused") return status;
       if (mode === "server") throw notByStore(blob, this.#source, this.#target);
-      await this.#stream(repository, blob, store);
+      return await this.#stream(repository, blob, store);
     } finally {
       release();
     }
   }
 
-  /** Returns false if the stores cannot. */
-  async #copyByStore(blob: ExpectedBytes, store: RescuingStore): Promise<boolean> {
+  async #copyByStore(blob: ExpectedBytes, store: RescuingStore): Promise<BlobStatus | "refused"> {
     const { sourceStore, verify = false, onBytes, signal } = this.#options;
     const { digest, size } = blob;
-    if (sourceStore === undefined || store.copyFrom === undefined) return false;
+    if (sourceStore === undefined) return "refused";
     const key = blobKey(digest);
-    const options = { size, checksum: hexOf(digest), condition: "absent", signal } as const;
-    const result = await store.copyFrom(sourceStore, key, key, options);
-    if (result === "refused" || result.outcome === "conflict") return false; // a damaged object is replaced by a stream
-    const found = await headBlob(store, digest, { signal });
-    if (found?.size !== size) throw wrongCopy(blob, found?.size);
+    const copyIf = async (condition: PutCondition): Promise<WriteResult["outcome"] | "refused"> => {
+      const result = await store.copyFrom(sourceStore, key, key, { size, checksum: hexOf(digest), condition, signal });
+      return result === "refused" ? result : result.outcome;
+    };
+    await store.keep(digest, { signal }); // waits for a gc that is deleting an object of this name
+    let outcome = await copyIf("absent");
+    if (outcome === "conflict") {
+      const found = await headBlob(store, digest, { signal });
+      if (found?.size === size) return "present";
+      outcome = await copyIf(found === undefined ? "absent" : { etag: found.etag }); // replaces a damaged object
+    }
+    if (outcome === "refused") return outcome;
+    if (outcome === "conflict") throw contested(blob, store);
     if (verify) await this.#verify(blob, store);
     onBytes?.(size);
     this.#copiedByStore = plus(this.#copiedByStore, size);
-    return true;
+    return "written";
   }
 
+  /** Deletes a copy with other bytes: the next copy would rely on it. */
   async #verify(blob: ExpectedBytes, store: RescuingStore): Promise<void> {
     const { signal } = this.#options;
-    const object = await getBlob(store, blob.digest, { signal });
-    if (object === undefined) throw wrongCopy(blob, undefined);
-    const { digest } = await hashObject(object, "sha256", { signal });
-    checkDigest(blob, digest);
+    const { digest } = blob;
+    const object = await getBlob(store, digest, { signal });
+    const found = object && (await hashObject(object, algorithmOf(digest), { signal }));
+    if (found?.digest === digest) return;
+    await deleteBlob(store, digest);
+    throw damaged(blob, this.#source, `the store's copy has digest "${found?.digest}"`);
   }
 
-  async #stream(repository: string, blob: ExpectedBytes, store: RescuingStore): Promise<void> {
+  async #stream(repository: string, blob: ExpectedBytes, store: RescuingStore): Promise<BlobStatus> {
     const { caller = "", onBytes, signal } = this.#options;
     const isLarge = blob.size > store.partBytes;
     const release = isLarge ? await this.#streams.acquire(1, { caller, signal }) : undefined;
@@ -183,30 +192,38 @@ export class BlobTransfer {
           onBytes?.(chunk.length);
         }
       }
-      await this.#store(blob, read(), store);
+      return await this.#store(blob, read(), store);
     } finally {
       release?.();
     }
   }
 
-  async #copyManifest(repository: string, manifest: ListedManifest, store: RescuingStore): Promise<void> {
+  /** Also if the target has the manifest: a damaged one is replaced. */
+  async #copyManifest(repository: string, manifest: ListedManifest, store: RescuingStore): Promise<BlobStatus> {
     const { onBytes, signal } = this.#options;
-    const { digest, mediaType } = manifest;
+    const { digest, size, mediaType } = manifest;
     const found = await this.#source.readManifest(repository, digest, { mediaType, signal });
     if (found === undefined) throw lost(manifest, this.#source);
     async function* read(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
       yield await Promise.resolve(bytes);
     }
-    await this.#store(manifest, read(found.bytes), store);
-    onBytes?.(manifest.size);
+    const status = await this.#store(manifest, read(found.bytes), store);
+    if (!this.#present.has(digest)) onBytes?.(size);
+    return status;
   }
 
-  async #store({ digest, size }: ExpectedBytes, body: AsyncIterable<Uint8Array>, store: RescuingStore): Promise<void> {
+  async #store(blob: ExpectedBytes, body: AsyncIterable<Uint8Array>, store: RescuingStore): Promise<BlobStatus> {
     const { budget } = this.#target;
     const { caller, signal } = this.#options;
+    const { digest, size } = blob;
     const reader = new ByteReader(body);
-    const { stored } = await storeBlob({ digest, size, body: reader.stream() }, { store, budget, caller, signal });
-    await stored;
+    try {
+      const { stored } = await storeBlob({ digest, size, body: reader.stream() }, { store, budget, caller, signal });
+      return await stored;
+    } catch (error) {
+      const isDamage = error instanceof StowageError && ["DIGEST_INVALID", "SIZE_INVALID"].includes(error.code);
+      throw isDamage ? damaged(blob, this.#source, error.message) : error;
+    }
   }
 }
 
@@ -219,23 +236,26 @@ function plus({ blobs, bytes }: Amount, size: number): Amount {
   return { blobs: blobs + 1, bytes: bytes + size };
 }
 
-function* distinctBlobs(manifests: readonly ListedManifest[]): Generator<ExpectedBytes> {
-  const seen = new Set<Digest>();
-  for (const { blobs } of manifests) {
-    for (const blob of blobs) {
-      if (!seen.has(blob.digest)) yield blob;
-      seen.add(blob.digest);
-    }
+function distinctBlobs(manifests: readonly ListedManifest[]): readonly ExpectedBytes[] {
+  const blobs = new Map<Digest, ExpectedBytes>();
+  for (const manifest of manifests) {
+    for (const { digest, size } of manifest.blobs) blobs.set(digest, { digest, size });
   }
+  return [...blobs.values()];
 }
 
 function lost({ digest }: ExpectedBytes, { name }: ImageSource): StowageError {
   return new StowageError("STORE_DAMAGED", `Cannot copy "${digest}": an image needs it, and ${name} lost it`);
 }
 
-function wrongCopy({ digest, size }: ExpectedBytes, found: number | undefined): StowageError {
-  const message = `Cannot copy "${digest}": the store's copy has ${found ?? "no"} bytes, expected ${size}`;
-  return new StowageError("STORE_UNAVAILABLE", message, { detail: { digest, found, expected: size } });
+function damaged({ digest }: ExpectedBytes, { name }: ImageSource, problem: string): StowageError {
+  const message = `Cannot copy "${digest}": the bytes of ${name} are damaged: ${problem}`;
+  return new StowageError("STORE_DAMAGED", message, { detail: { digest } });
+}
+
+function contested({ digest }: ExpectedBytes, { url }: ObjectStore): StowageError {
+  const message = `Cannot copy "${digest}": others write or delete it in ${url} at the same time`;
+  return new StowageError("STORE_UNAVAILABLE", message, { detail: { digest } });
 }
 
 function notByStore({ digest }: ExpectedBytes, source: ImageSource, { store }: Layout): StowageError {

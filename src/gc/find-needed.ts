@@ -36,7 +36,7 @@ export interface Needed {
 /** Throws `LIMIT_EXCEEDED` if there are too many blobs to remember, `STORE_UNAVAILABLE`, and the errors of `checkFormat`. */
 export async function findNeeded(layout: Layout, signal: AbortSignal | undefined): Promise<Needed> {
   const walk = new ManifestWalk(layout, signal);
-  const waiting: Referrer[] = [];
+  const waiting: UntaggedReferrer[] = [];
   const damagedIndexes: StowageError[] = [];
   for (const repository of await listRepositories(layout, { signal })) {
     const index = await readIfIntact(layout, repository, signal);
@@ -94,13 +94,13 @@ async function visitAllManifests(
 }
 
 /** An index entry with a subject and without a tag. */
-interface Referrer {
+interface UntaggedReferrer {
   readonly repository: string;
   readonly entry: Descriptor;
   readonly subject: Digest;
 }
 
-function referrersIn(entry: Descriptor, repository: string): Referrer[] {
+function referrersIn(entry: Descriptor, repository: string): UntaggedReferrer[] {
   const subject = subjectIn(entry);
   return subject === undefined ? [] : [{ repository, entry: knownFields(entry), subject }];
 }
@@ -110,8 +110,12 @@ function subjectIn(entry: Descriptor): Digest | undefined {
 }
 
 /** Visits the referrers of needed subjects, then the referrers of those, and so on. Returns all others. */
-async function visitReferrers(referrers: readonly Referrer[], walk: ManifestWalk): Promise<readonly Referrer[]> {
-  const isLedTo = ({ entry, subject }: Referrer): boolean => walk.needed.has(subject) || walk.needed.has(entry.digest);
+async function visitReferrers(
+  referrers: readonly UntaggedReferrer[],
+  walk: ManifestWalk,
+): Promise<readonly UntaggedReferrer[]> {
+  const isLedTo = ({ entry, subject }: UntaggedReferrer): boolean =>
+    walk.needed.has(subject) || walk.needed.has(entry.digest);
   const ledTo = new Set(referrers.filter(isLedTo)); // computed before the visits: they add to `walk.needed`
   if (ledTo.size === 0) return referrers;
   await walk.visit([...ledTo].map(({ entry }) => entry));
@@ -121,7 +125,7 @@ async function visitReferrers(referrers: readonly Referrer[], walk: ManifestWalk
   );
 }
 
-function repositoriesByDigest(referrers: readonly Referrer[]): Map<Digest, string[]> {
+function repositoriesByDigest(referrers: readonly UntaggedReferrer[]): Map<Digest, string[]> {
   const byDigest = new Map<Digest, string[]>();
   for (const { repository, entry } of referrers) {
     byDigest.set(entry.digest, [...(byDigest.get(entry.digest) ?? []), repository]);
@@ -137,7 +141,7 @@ const maxManifests = 1_000_000;
 const tooManyManifests = "Cannot keep in mind which manifests were read";
 
 /** Goes from manifest to manifest, and notes every blob on its way. */
-export class ManifestWalk {
+class ManifestWalk {
   /** All manifests that were visited, and their blobs. */
   readonly needed = new DigestSet();
   /** By the digest of a manifest: why its needs are not known. */

@@ -96,7 +96,7 @@ export function createApp(options: AppOptions): Hono {
     maxResponseBytes: options.maxResponseBytes,
     redirectBlobs: options.redirectBlobs ?? false,
     immutableTags: options.immutableTags ?? [],
-    bodyOf: (c, caller) => new WatchedSource(bodyOf(c), silenceOf(caller)),
+    watchBody: (c, caller) => new WatchedSource(bodyOf(c), silenceOf(caller)),
     signal: options.signal,
     log,
   };

@@ -2,7 +2,7 @@
 import { setMaxListeners } from "node:events";
 import type { Context, MiddlewareHandler } from "hono";
 import { type Access, type Action, permits } from "../auth/access.ts";
-import { type Caller, findCaller } from "../auth/find-caller.ts";
+import { type Caller, findCaller } from "../auth/access.ts";
 import { StowageError } from "../errors.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 

@@ -53,8 +53,8 @@ export async function sendReceipt(
   });
   const maxBytes =
     frameBytes +
-    layoutFactor * JSON.stringify([images, copies]).length +
-    (verbose ? (written + present + repaired) * blobBytes + layoutFactor * JSON.stringify(ignored).length : 0);
+    jsonFactor * JSON.stringify([images, copies]).length +
+    (verbose ? (written + present + repaired) * blobBytes + jsonFactor * JSON.stringify(ignored).length : 0);
   if (copies !== undefined) checkCopies(copies, { images, totals, bytes, copies });
   return answers.sendText(c, async () => ({
     maxBytes,
@@ -68,8 +68,8 @@ export async function sendReceipt(
 const frameBytes = 1024;
 /** Bytes of one blob in its list. */
 const blobBytes = 256;
-/** Line ends and escapes can make a text this many times as long, at most. */
-const layoutFactor = 3;
+/** White space and escapes make JSON at most this many times as long. */
+const jsonFactor = 3;
 
 function pullCommand(host: string, { repository, reference }: ImageReceipt): string {
   return `docker pull ${host}/${formatReference(repository, reference)}`;

@@ -24,7 +24,7 @@ export function loadRoutes(service: Service): Route[] {
     return answerLoad(c, service, {
       name,
       announcedBytes: contentLengthOf(c),
-      body: service.bodyOf(c, callerName(c)),
+      body: service.watchBody(c, callerName(c)),
       load: async (body, options) => loadArchive(service.layout, body, { ...options, contentEncoding: encoding }),
     });
   };

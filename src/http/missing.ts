@@ -1,8 +1,11 @@
 /** `POST /v1/blobs/missing`: which of these blobs the store lacks, and how large a tarball may be sent in one request. */
 import { type Digest, digestForm, isDigest } from "../digest.ts";
 import { limitExceeded, StowageError } from "../errors.ts";
+import { headBlob } from "../layout/blobs.ts";
+import { RescuingStore } from "../layout/condemned.ts";
+import type { Layout, Turn } from "../layout/layout.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
-import { findMissingBlobs } from "../uploads/find-missing-blobs.ts";
+import { concurrently } from "../streams/concurrently.ts";
 import { turnOf } from "./authentication.ts";
 import { readJsonObject } from "./request-json.ts";
 import { type Route, route } from "./route.ts";
@@ -44,4 +47,26 @@ function parseDigests({ digests }: JsonObject): readonly Digest[] {
   if (digests.length <= maxDigests) return digests;
   const found = digests.length;
   throw limitExceeded(`Cannot look for ${found} blobs at once`, { found, expected: maxDigests });
+}
+
+/** As many blobs as a load writes at the same time. */
+const maxPendingHeads = 32;
+
+/**
+ * Returns the digests that the store lacks, in order, each once. All other blobs stay in the store at least
+ * for the shortest grace time of a gc: condemned blobs are rescued.
+ */
+async function findMissingBlobs(
+  { store, clock, budget }: Layout,
+  digests: readonly Digest[],
+  { caller, signal = AbortSignal.any([]) }: Turn,
+): Promise<readonly Digest[]> {
+  const rescuing = new RescuingStore(store, clock);
+  const present = new Set<Digest>();
+  const distinct = [...new Set(digests)];
+  await concurrently(distinct, maxPendingHeads, async (digest) => {
+    const found = await budget.ask(async () => headBlob(rescuing, digest, { signal }), { caller, signal });
+    if (found !== undefined) present.add(digest);
+  });
+  return distinct.filter((digest) => !present.has(digest));
 }

@@ -18,7 +18,7 @@ export function referrerRoutes({ layout, answers }: Service): Route[] {
       needs: "pull",
       query: ["artifactType", "last"],
       async answer(c, { name, digest }) {
-        checkDigest(digest);
+        checkSubject(digest);
         const artifactType = typeParameter(c.req.query("artifactType"));
         const after = c.req.query("last");
         return answers.sendText(c, async () => {
@@ -35,7 +35,7 @@ export function referrerRoutes({ layout, answers }: Service): Route[] {
 }
 
 /** A digest of another algorithm is valid too. It has no referrers. */
-function checkDigest(text: string): void {
+function checkSubject(text: string): void {
   if (isDigest(text) || isOtherDigest(text)) return;
   throw new StowageError("DIGEST_INVALID", `Cannot list referrers of ${quote(text)}: expected ${digestForm}`);
 }

@@ -27,7 +27,7 @@ export async function readJsonObject<T>(
   const announced = contentLengthOf(c) ?? maxBytes;
   if (announced > maxBytes) throw tooLong(c, maxBytes);
   return withinLoadSeconds("reading what was sent", service, async (signal) => {
-    const body = service.bodyOf(c, callerName(c));
+    const body = service.watchBody(c, callerName(c));
     await body.begin(signal); // headers alone hold no memory
     let release: Release | undefined;
     try {

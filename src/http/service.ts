@@ -34,7 +34,7 @@ export interface Service {
    * The request's body. It ends with `TIMED_OUT` if the client is silent for too long. The limit is shorter while
    * others wait for memory that `caller` holds.
    */
-  readonly bodyOf: (c: Context, caller: string) => WatchedSource;
+  readonly watchBody: (c: Context, caller: string) => WatchedSource;
   readonly signal: AbortSignal | undefined;
   readonly log: Log;
 }

@@ -122,7 +122,7 @@ export function uploadRoutes(service: Service): Route[] {
           number,
           key,
           announcedBytes: contentLengthOf(c),
-          bodyFor: (owner: string) => service.bodyOf(c, owner),
+          bodyFor: (owner: string) => service.watchBody(c, owner),
         };
         await withinLoadSeconds("the part", service, async (signal) =>
           putPart(layout, part, service.parts, AbortSignal.any([c.req.raw.signal, signal])),

@@ -29,7 +29,7 @@ export async function getBlob(
 }
 
 /** A blob as a listing shows it. */
-export interface ListedBlob {
+interface ListedBlob {
   readonly digest: Digest;
   /** Length in bytes. */
   readonly size: number;

@@ -47,7 +47,7 @@ export interface ClosedRoot extends Descriptor {
  * (distribution specification, "Listing Referrers"). So a load publishes each referrer by its digest, even if only an index
  * leads to it. Examples are BuildKit's attestations, and an index under a tag such as `sha256-<hex>` ("Referrers Tag Schema").
  */
-export interface Referrer {
+interface Referrer {
   readonly mediaType: string;
   readonly digest: Digest;
   readonly size: number;

@@ -6,7 +6,7 @@ import { formatReference } from "../oci/reference.ts";
 import { isCommitId } from "./index/commit.ts";
 import { readIndexInTurn } from "./index/index-state.ts";
 import { isAbandoned } from "./index/intent.ts";
-import { mergeWithin, nameOf } from "./index/merge-index.ts";
+import { mergeWithinLimit, nameOf } from "./index/merge-index.ts";
 import { allIntentsPrefix } from "./keys.ts";
 import type { Layout, Turn } from "./layout.ts";
 
@@ -36,7 +36,7 @@ export async function checkSet(
   turn: Turn,
 ): Promise<void> {
   const { index } = await readIndexInTurn(store, repository, { budget, ...turn });
-  for (const outcome of mergeWithin(index, [set], clock.now()).outcomes) changesOf(outcome, repository, set);
+  for (const outcome of mergeWithinLimit(index, [set], clock.now()).outcomes) changesOf(outcome, repository, set);
 }
 
 function changesOf(outcome: ChangeSetOutcome, repository: string, set: ChangeSet): readonly ChangeOutcome[] {
@@ -65,7 +65,7 @@ function failureOf(failed: Extract<ChangeSetOutcome, { failed: unknown }>["faile
   return new StowageError("COMMIT_CONFLICT", message, { detail: { name: repository } });
 }
 
-export interface FailedCondition {
+interface FailedCondition {
   readonly repository: string;
   /** A tag or a digest. */
   readonly reference: string;

@@ -36,7 +36,7 @@ const lateMs = 15 * minuteMs;
 /** The largest difference between clocks. */
 const skewMs = 15 * minuteMs;
 /** The time for which a load may rely on the blobs that it found. */
-export const freshMs = 10 * minuteMs;
+const freshMs = 10 * minuteMs;
 /** The longest time of a commit. A commit sends no write after this time (`index/commit-changes.ts`). */
 const commitMs = 5 * minuteMs;
 
@@ -98,7 +98,7 @@ export async function deleteBlob(store: ObjectStore, digest: Digest): Promise<Un
 }
 
 /** `lost`: the mark is not in the expected state. `unanswered`: it is not known whether the mark moved. */
-export type MoveAnswer = "moved" | "lost" | "unanswered";
+type MoveAnswer = "moved" | "lost" | "unanswered";
 
 export interface MarkMove {
   /** The mark as it was read. Undefined if there was none. */
@@ -179,6 +179,11 @@ export class RescuingStore extends ForwardingStore {
   /** Does the store have marks? Uses a listing that is at most 10 minutes old. */
   async hasMarks({ signal }: CallOptions = {}): Promise<boolean> {
     return (await this.#freshLook(signal).marked)?.size !== 0;
+  }
+
+  /** May the blob have a mark? Uses the same listing as `hasMarks`. */
+  async isMarked(digest: Digest, { signal }: CallOptions = {}): Promise<boolean> {
+    return (await this.#freshLook(signal).marked)?.has(markKey(digest)) !== false;
   }
 
   /** Rescues a needed blob if it is condemned. Does not ask for the blob. */

@@ -36,8 +36,8 @@ type NamedBlob = Pick<Descriptor, "digest" | "size">;
 export class NamedFinder {
   readonly #layout: Layout;
   readonly #options: ClosureOptions;
-  /** Sizes in bytes, by digest, that the store has answered. */
-  readonly #sizes = new Map<Digest, number | undefined>();
+  /** By digest, the sizes in bytes that the store has answered. */
+  readonly #sizes = new Map<Digest, number>();
 
   constructor(layout: Layout, options: ClosureOptions) {
     this.#layout = layout;
@@ -57,7 +57,7 @@ export class NamedFinder {
     if (before !== undefined) return before;
     this.#checkUsable(digest);
     const size = (await json.ask(async () => headBlob(this.#layout.store, digest, json.turn)))?.size;
-    this.#sizes.set(digest, size);
+    if (size !== undefined) this.#sizes.set(digest, size);
     return size;
   }
 

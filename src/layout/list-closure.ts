@@ -18,7 +18,7 @@ const maxConfigBytes = 4 * 1024 * 1024;
 /** Manifests that are read at the same time. */
 const maxConcurrentReads = 8;
 
-export interface ListClosureOptions {
+interface ListClosureOptions {
   /** Platforms such as `linux/arm64`. Manifests for other platforms are left out. Empty for all platforms. */
   readonly platforms: readonly string[];
   /** Lists the referrers of all manifests too, and their closures. */
@@ -27,7 +27,7 @@ export interface ListClosureOptions {
 }
 
 /** Where the images are. */
-export interface ClosurePlace {
+interface ClosurePlace {
   readonly source: ImageSource;
   readonly repository: string;
 }

@@ -17,7 +17,7 @@ export async function listRepositories(layout: Layout, options: CallOptions = {}
   return names.toSorted();
 }
 
-export interface WantedRepositories {
+interface WantedRepositories {
   /** The most names to return. */
   readonly limit: number;
   /** Only names that come after this name are returned. */

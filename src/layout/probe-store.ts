@@ -62,7 +62,7 @@ export async function probeStore(store: ObjectStore, options: CallOptions = {}):
 }
 
 /** The place of a probe: a key that only this probe uses. */
-interface Place extends CallOptions {
+interface ProbeKey extends CallOptions {
   readonly store: ObjectStore;
   readonly key: string;
 }
@@ -70,7 +70,7 @@ interface Place extends CallOptions {
 async function onFreshKey(
   store: ObjectStore,
   options: CallOptions,
-  work: (place: Place) => Promise<void>,
+  work: (place: ProbeKey) => Promise<void>,
 ): Promise<void> {
   const key = `${stagingPrefix}probe-${crypto.randomUUID()}`;
   try {
@@ -81,26 +81,26 @@ async function onFreshKey(
 }
 
 /** Writes one after the other. Tries each condition once while it holds, and again when it does not hold any more. */
-async function writeAlone(place: Place): Promise<void> {
+async function writeAlone(place: ProbeKey): Promise<void> {
   const created = await expectWritten(place, "absent");
   await expectWritten(place, { etag: created });
   await expectConflict(place, "absent");
   await expectConflict(place, { etag: created });
 }
 
-async function expectWritten(place: Place, condition: PutCondition): Promise<string> {
+async function expectWritten(place: ProbeKey, condition: PutCondition): Promise<string> {
   const answer = await write(place, { condition });
   if (answer === "conflict") throw refused(place, condition, "it refused a write whose condition held");
   return answer.etag;
 }
 
-async function expectConflict(place: Place, condition: PutCondition): Promise<void> {
+async function expectConflict(place: ProbeKey, condition: PutCondition): Promise<void> {
   const answer = await write(place, { condition });
   if (answer !== "conflict") throw refused(place, condition, "it took a write whose condition did not hold");
 }
 
 /** Runs two races: first to create an object, then to replace it. `leadBytes`: the additional bytes of the first writer. */
-async function writeInRaces(place: Place, leadBytes: number): Promise<void> {
+async function writeInRaces(place: ProbeKey, leadBytes: number): Promise<void> {
   const created = await race(place, { condition: "absent", leadBytes });
   await race(place, { condition: { etag: created }, leadBytes });
 }
@@ -111,7 +111,7 @@ interface Race {
 }
 
 /** Starts all writers at the same time. Returns the ETag of the only winner. Throws if several writers win. */
-async function race(place: Place, { condition, leadBytes }: Race): Promise<string> {
+async function race(place: ProbeKey, { condition, leadBytes }: Race): Promise<string> {
   for (let tries = 0; tries < triesForAWinner; tries += 1) {
     const writes = Array.from({ length: writersInRace }, (_, i) =>
       write(place, { condition, moreBytes: i === 0 ? leadBytes : 0 }),
@@ -137,14 +137,14 @@ interface Write {
 
 /** Every write has different bytes. So a store that compares contents cannot mix up two writes. */
 async function write(
-  { store, key, signal }: Place,
+  { store, key, signal }: ProbeKey,
   { condition, moreBytes = 0 }: Write,
 ): Promise<{ readonly etag: string } | "conflict"> {
   const bytes = encode(`probe ${crypto.randomUUID()}${".".repeat(moreBytes)}`);
   return answered(await store.put(key, bytes, { condition, signal }));
 }
 
-function refused({ store }: Place, condition: PutCondition, found: string): StowageError {
+function refused({ store }: ProbeKey, condition: PutCondition, found: string): StowageError {
   const header = condition === "absent" ? "If-None-Match" : "If-Match";
   return new StowageError(
     "STORE_UNAVAILABLE",

@@ -7,7 +7,7 @@ import { maxTurnWaitMs } from "../streams/line.ts";
 import type { Layout, StoredManifest, Turn } from "./layout.ts";
 import { readSmallBlob } from "./blobs.ts";
 
-export interface WantedManifest {
+interface WantedManifest {
   readonly digest: Digest;
   /** The media type that a descriptor gives the manifest, if there is one. */
   readonly mediaType?: string | undefined;
@@ -55,7 +55,7 @@ const notAManifest: ReadonlySet<string> = new Set([
 ]);
 
 /** The descriptors in a manifest. Every walk over manifests follows them. */
-export interface Successors {
+interface Successors {
   /** The manifests and indexes that an index names. */
   readonly manifests: readonly Descriptor[];
   /** Of a manifest: the config, then the layers. Of an index: the blobs that it names beside manifests. */

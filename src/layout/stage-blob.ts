@@ -11,7 +11,7 @@ import { WatchedSource } from "../streams/watched-source.ts";
 import { headBlob } from "./blobs.ts";
 import { stagingPrefix } from "./keys.ts";
 import { type StoreBlobOptions, holdFor } from "./store-blob.ts";
-import { type BlobStatus, copyToBlob, findDamage, writeBlob } from "./write-blob.ts";
+import { type BlobStatus, copyToBlob, findBlobState, writeBlob } from "./write-blob.ts";
 
 export interface UnnamedBlob {
   /** Length in bytes. */
@@ -20,7 +20,7 @@ export interface UnnamedBlob {
 }
 
 /** A blob that has been read. The caller calls either `keep` or `drop`, once. */
-export interface HashedBlob {
+interface HashedBlob {
   readonly digest: Digest;
   /** Stores the blob, unless the store has it. */
   readonly keep: () => Promise<BlobStatus>;
@@ -44,7 +44,7 @@ async function holdBlob(unnamed: UnnamedBlob, options: StoreBlobOptions): Promis
     const digest = await digestOf(bytes);
     const write = async (): Promise<BlobStatus> => {
       const blob = { digest, size, body: bytes };
-      const state = await findDamage(blob, await headBlob(store, digest, { signal }), options, bytes);
+      const state = await findBlobState(blob, await headBlob(store, digest, { signal }), options, bytes);
       return writeBlob(blob, state, options);
     };
     return { digest, keep: () => write().finally(release), drop: async () => release() };
@@ -74,7 +74,7 @@ async function stageBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<
   }
   const digest = digester.digest();
   const promote = async (): Promise<BlobStatus> => {
-    const state = await findDamage({ digest, size }, await headBlob(store, digest, { signal }), options);
+    const state = await findBlobState({ digest, size }, await headBlob(store, digest, { signal }), options);
     if (state === "present") return state;
     const releaseAgain = await budget.take(store.copyBufferBytes(size), { caller, signal });
     return copyToBlob(key, { digest, size }, state, options).finally(releaseAgain);

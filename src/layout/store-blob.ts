@@ -12,7 +12,7 @@ import { collectBytes } from "../streams/collect-bytes.ts";
 import type { Release } from "../streams/line.ts";
 import { VerifiedBytes, checkDigest, checkSize } from "../streams/verify-bytes.ts";
 import { headBlob } from "./blobs.ts";
-import { type BlobStatus, type BlobTarget, findDamage, writeBlob } from "./write-blob.ts";
+import { type BlobStatus, type BlobTarget, findBlobState, writeBlob } from "./write-blob.ts";
 
 export interface IncomingBlob {
   /** As the archive claims. */
@@ -30,7 +30,7 @@ export interface StoreBlobOptions extends BlobTarget {
 }
 
 /** A blob that has been read. Its write may still be under way. */
-export interface TakenBlob {
+interface TakenBlob {
   /** The bytes of a blob that was held in memory. */
   readonly bytes?: Uint8Array;
   readonly stored: Promise<BlobStatus>;
@@ -62,7 +62,7 @@ async function storeWhole(blob: IncomingBlob, options: StoreBlobOptions): Promis
   const write = async (): Promise<BlobStatus> => {
     const [present, digest] = await Promise.all([found, digestOf(bytes, algorithmOf(blob.digest))]);
     checkDigest(blob, digest);
-    const state = await findDamage(blob, present, options, bytes);
+    const state = await findBlobState(blob, present, options, bytes);
     return writeBlob({ ...blob, body: bytes }, state, options);
   };
   return { bytes, stored: write().finally(release) };
@@ -70,7 +70,7 @@ async function storeWhole(blob: IncomingBlob, options: StoreBlobOptions): Promis
 
 async function storeStreamed(blob: IncomingBlob, options: StoreBlobOptions): Promise<TakenBlob> {
   const { store, signal } = options;
-  const state = await findDamage(blob, await headBlob(store, blob.digest, { signal }), options);
+  const state = await findBlobState(blob, await headBlob(store, blob.digest, { signal }), options);
   if (state === "present") {
     await new VerifiedBytes(blob.body, blob).drain();
     return { stored: Promise.resolve("present") };

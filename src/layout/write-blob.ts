@@ -19,7 +19,7 @@ import { blobKey } from "./keys.ts";
 /** `repaired`: the store had a damaged object under this digest. The blob has replaced it. */
 export type BlobStatus = "written" | "present" | "repaired";
 
-export interface BlobBytes extends BlobIdentity {
+interface VerifiedBlob extends BlobIdentity {
   /** Verified bytes in memory, or a stream that throws before its last bytes if the blob is wrong (`VerifiedBytes`). */
   readonly body: Uint8Array | AsyncIterable<Uint8Array>;
 }
@@ -35,7 +35,7 @@ export interface BlobTarget {
 type Send = (key: string, condition: PutCondition) => Promise<WriteResult["outcome"]>;
 
 /** Creates the blob, or replaces a damaged object, unless it is present. */
-export async function writeBlob(blob: BlobBytes, state: BlobState, options: BlobTarget): Promise<BlobStatus> {
+export async function writeBlob(blob: VerifiedBlob, state: BlobState, options: BlobTarget): Promise<BlobStatus> {
   const { store, signal } = options;
   const { digest, size, body } = blob;
   return settleBlob(blob, state, options, async (key, condition) => {
@@ -91,7 +91,7 @@ async function settleBlob(
 }
 
 /** Identifies a blob. */
-export interface BlobIdentity {
+interface BlobIdentity {
   /** The key follows from it. */
   readonly digest: Digest;
   /** Length in bytes. */
@@ -99,14 +99,14 @@ export interface BlobIdentity {
 }
 
 /** `replaces`: the ETag of a damaged object. Undefined if there is no object. */
-export type BlobState = "present" | { readonly replaces: string | undefined };
+type BlobState = "present" | { readonly replaces: string | undefined };
 
 /**
  * Decides whether a load can rely on the object under a blob's digest. `found` is the answer to a HEAD: a wrong size shows most
  * damage. A manifest is small and defines the image. So every load that has its bytes in memory reads the store's copy and
  * checks the digest. Only a load with `repair` reads other blobs.
  */
-export async function findDamage(
+export async function findBlobState(
   { digest, size }: BlobIdentity,
   found: ObjectInfo | undefined,
   { store, signal, repair = false }: BlobTarget,

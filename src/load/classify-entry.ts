@@ -8,7 +8,7 @@ import { type ErrorCode, limitExceeded, messageOf, quote, StowageError } from ".
 import { describeJson, isJsonObject, parseJson } from "../oci/json.ts";
 import { collectBytes, isSameAs } from "../streams/collect-bytes.ts";
 
-export type EntryRole =
+type EntryRole =
   /** A blob. The path claims its digest, before any byte of the blob is read. */
   | { readonly kind: "blob"; readonly digest: Digest }
   /** Something other than a file in the place of a blob, or a link in the place of the folder of blobs. */

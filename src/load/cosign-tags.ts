@@ -11,7 +11,7 @@ const imageKind = /^dev\.(?:cosignproject\.cosign|hauler)\/image(?:Index)?$/;
 const extraKind = /^dev\.(?:cosignproject\.cosign|hauler)\/(sig|att|sbom)s$/;
 
 /** A tag that ties a signature to its image. */
-export interface CosignTag {
+interface CosignTag {
   /** `sha256-<hex>.sig`, `.att` or `.sbom`, with the digest of the image. Cosign looks for signatures under this tag. */
   readonly tag: string;
   readonly image: ClosedRoot;
@@ -30,7 +30,7 @@ export function cosignTagOf(extra: ClosedRoot, { named, only }: CosignImages): C
 }
 
 /** The images that signatures can belong to. */
-export interface CosignImages {
+interface CosignImages {
   /** By the text of the name; undefined for a name that two images have. */
   readonly named: ReadonlyMap<string, ClosedRoot | undefined>;
   /** The image, if the archive has just one. */

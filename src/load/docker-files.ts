@@ -22,7 +22,7 @@ const maxLinks = 40;
 /** Bytes that tell how a layer is compressed. */
 export const maxFirstBytes = 4;
 
-export interface DockerFile {
+interface DockerFile {
   readonly digest: Digest;
   /** The bytes themselves would take 200 bytes of memory for each file. */
   readonly compression: Compression;
@@ -36,7 +36,7 @@ export function compressionOf(firstBytes: Uint8Array): Compression {
   return isZstd(firstBytes) ? "zstd" : "none";
 }
 
-export interface FoundFile {
+interface FoundFile {
   /** The path at the end of all links. */
   readonly path: string;
   /** Undefined if the archive has no such file. */

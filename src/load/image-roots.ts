@@ -9,7 +9,7 @@ import { isManifestOrFormer, parseManifest } from "../oci/manifest.ts";
 import type { Load } from "./load.ts";
 import type { IgnoredEntry } from "./receipt.ts";
 
-export interface ImageRoots {
+interface ImageRoots {
   readonly roots: readonly Descriptor[];
   /** The other roots, as the receipt lists them. */
   readonly ignored: readonly IgnoredEntry[];

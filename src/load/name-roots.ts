@@ -92,7 +92,7 @@ function hasName(root: ClosedRoot): boolean {
 }
 
 function homesIn(images: readonly ClosedRoot[]): ReadonlyMap<Digest, ReadonlySet<string>> {
-  const listed = images.map((root): ListedManifest => {
+  const listed = images.map((root): PlacedRoot => {
     const repository = isNamelessReferrer(root) ? undefined : nameInArchive(root).repository;
     return { digest: root.digest, subject: root.subject, repository };
   });
@@ -135,10 +135,8 @@ function checkOneImage(claimants: readonly ClosedRoot[], requested: ImageName): 
   throw new StowageError("DIGEST_INVALID", message, { detail: { found: digest, expected: requested.digest } });
 }
 
-// A referrer without a name is published in every repository that holds its subject: clients find it only by its subject.
-
 /** A root of the archive. */
-export interface ListedManifest {
+interface PlacedRoot {
   readonly digest: Digest;
   readonly subject: Digest | undefined;
   /** Undefined for a referrer without a name. */
@@ -147,8 +145,11 @@ export interface ListedManifest {
 
 const tooManyHomes = "Cannot load the archive: its referrers belong into too many places";
 
-/** By the digest of a referrer without a name: the repositories of its subject. Throws `LIMIT_EXCEEDED`. */
-export function homesOfReferrers(manifests: readonly ListedManifest[]): ReadonlyMap<Digest, ReadonlySet<string>> {
+/**
+ * By the digest of a referrer without a name: the repositories of its subject. The referrer is published in all of them, since
+ * clients find it only by its subject. Throws `LIMIT_EXCEEDED`.
+ */
+export function homesOfReferrers(manifests: readonly PlacedRoot[]): ReadonlyMap<Digest, ReadonlySet<string>> {
   const bySubject = new Map<Digest, Digest[]>();
   const places = new Map<string, readonly [digest: Digest, repository: string]>();
   const addPlace = (digest: Digest, repository: string): unknown =>

@@ -29,7 +29,7 @@ export interface StoredArchive {
   readonly dockerNames: DockerNames | undefined;
 }
 
-export interface PublishedImages {
+interface PublishedImages {
   readonly images: readonly ImageReceipt[];
   /** The number of referrers inside the images that were added to an index. */
   readonly referrers: number;

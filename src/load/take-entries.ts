@@ -23,7 +23,7 @@ const maxLayoutFileBytes = 4096;
 const maxRoots = 10_000;
 
 /** What an archive holds besides blobs. */
-export interface ArchiveContents {
+interface ArchiveContents {
   /** The bytes of `index.json`. */
   readonly index: Uint8Array | undefined;
   /** Is there an index, and an `oci-layout` or blobs beside it? A docker-archive may have an `index.json` of its own. */

@@ -117,9 +117,7 @@ export function stringsOf(object: JsonObject): Record<string, string> {
   return Object.fromEntries(strings);
 }
 
-// The platform that an image runs on, in the words of the image specification.
-
-/** A text such as `linux/arm64/v8`. Undefined if os or architecture is missing. */
+/** The platform that an image runs on, such as `linux/arm64/v8`. Undefined if os or architecture is missing. */
 export function platformOf({ os, architecture, variant }: JsonObject = {}): string | undefined {
   if (typeof os !== "string" || typeof architecture !== "string" || os === "" || architecture === "") return undefined;
   return [os, architecture, ...(typeof variant === "string" && variant !== "" ? [variant] : [])].join("/");

@@ -78,9 +78,10 @@ function invalid(reason: string, cause?: unknown): StowageError {
   return new StowageError("INDEX_INVALID", `Cannot read manifest.json: ${reason}`, { cause });
 }
 
-// Reads the names of files in a docker-archive. Tools agree only on `manifest.json`. All other names are custom.
-
-/** The digest that a file's name claims, in any folder: `<hex>.tar`, `<hex>.json`, `sha256:<hex>`, … */
+/**
+ * The digest that a file's name claims, in any folder: `<hex>.tar`, `<hex>.json`, `sha256:<hex>`, … Tools agree only on the
+ * name `manifest.json`. All other names are custom.
+ */
 export function digestInName(path: string): Digest | undefined {
   if (/^blobs\/(?!sha256\/)[^/]+\//.test(path)) return undefined; // the digest has another algorithm
   const hex = /(?:^|\/)(?:sha256:)?([0-9a-f]{64})(?:\.json|\.tar|\.tgz|\.tar\.gz|\.tar\.zst)?$/.exec(path)?.[1];

@@ -78,7 +78,7 @@ export function parseName(text: string): ImageName {
 }
 
 /** An image's name as `docker pull` reads it: a registry, and the image's name there. */
-export interface RegistryName extends ImageName {
+interface RegistryName extends ImageName {
   /** The host, with its port if there is one. */
   readonly registry: string;
 }

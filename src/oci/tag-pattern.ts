@@ -13,7 +13,7 @@ export interface TagPattern {
   readonly tag: string;
 }
 
-export interface ParsedTagPatterns {
+interface ParsedTagPatterns {
   readonly patterns: readonly TagPattern[];
   /** One problem for each pattern that cannot be used. */
   readonly problems: readonly string[];
@@ -44,15 +44,16 @@ function readTagPattern(text: string, problems: string[]): TagPattern | undefine
   return undefined;
 }
 
-// Patterns of repository names: `*` fits any text without `/`, `**` fits any text. Both also fit an empty text.
-// Matched by hand: a regular expression tries again from each star, and takes far too long on some patterns.
-
 /** Could some repository's name fit the pattern? */
 export function isPattern(text: string): boolean {
   return isRepositoryName(text.replaceAll("*", "a"));
 }
 
-/** Does the whole name fit the pattern? Compares each part of the pattern once with each place in the name. */
+/**
+ * Does the whole name fit the pattern? `*` fits any text without `/`, `**` fits any text. Both also fit an empty text. Compares
+ * each part of the pattern once with each place in the name: a regular expression tries again from each star, and takes far too
+ * long on some patterns.
+ */
 export function matchesPattern(pattern: string, name: string): boolean {
   let reached = [true]; // the places in the name that the pattern has reached: at first only the beginning
   for (const [part] of pattern.matchAll(/\*\*|[^]/g)) {

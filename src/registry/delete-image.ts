@@ -11,7 +11,7 @@ import { formatReference } from "../oci/reference.ts";
 import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
 import { type ManifestName, type NameInIndex, findHolder, findInRepository, unknownManifest } from "./find-manifest.ts";
 
-export interface DeleteOptions extends Turn {
+interface DeleteOptions extends Turn {
   /** What the tag or digest must be at before it is removed. */
   readonly expects?: Expectation | undefined;
   /** Tags that are never removed. */

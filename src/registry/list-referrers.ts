@@ -21,7 +21,7 @@ const maxBatchBytes = 4 * 1024 * 1024;
 const maxConcurrentReads = 8;
 
 /** The referrers that a client wants to see. */
-export interface WantedReferrers {
+interface WantedReferrers {
   readonly repository: string;
   /** The digest of the manifest that the referrers refer to. */
   readonly subject: string;

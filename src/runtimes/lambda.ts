@@ -165,12 +165,12 @@ function requestOf(event: HttpEvent, signal: AbortSignal): Request {
     if (typeof value === "string") setHeader(headers, name, value);
   }
   if (event.cookies.length > 0) setHeader(headers, "Cookie", event.cookies.join("; "));
-  const body = method === "GET" || method === "HEAD" ? undefined : bodyOf(event); // a body of these two has no meaning
+  const body = method === "GET" || method === "HEAD" ? undefined : decodeBody(event); // a body of these two has no meaning
   if (body !== undefined) headers.set("Content-Length", String(body.length));
   return new Request(url, { method, headers, signal, ...(body !== undefined && { body }) });
 }
 
-function bodyOf({ body, isBase64Encoded }: HttpEvent): Uint8Array<ArrayBuffer> | undefined {
+function decodeBody({ body, isBase64Encoded }: HttpEvent): Uint8Array<ArrayBuffer> | undefined {
   if (body === undefined || body === "") return undefined;
   if (!isBase64Encoded) return new TextEncoder().encode(body);
   // `Buffer` would skip characters that are not base64.

@@ -1,6 +1,6 @@
 /** The body of a stored object: every byte, or an error. */
 
-export interface CheckedBodyOptions {
+interface CheckedBodyOptions {
   readonly next: () => Promise<IteratorResult<Uint8Array, unknown>>;
   /** The number of bytes that the store announced. */
   readonly size: number;

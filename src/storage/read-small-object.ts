@@ -20,7 +20,7 @@ export interface ReadSmallOptions extends CallOptions {
   readonly memory?: Memory | undefined;
 }
 
-export interface SmallObject {
+interface SmallObject {
   readonly bytes: Uint8Array;
   readonly etag: string;
 }

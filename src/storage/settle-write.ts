@@ -13,7 +13,7 @@ export interface WrittenObject extends ObjectInfo {
   readonly writeId: string | undefined;
 }
 
-export interface FailedWrite extends SendOptions {
+interface FailedWrite extends SendOptions {
   readonly writeId: string;
   readonly condition: PutCondition | undefined;
   /** Did the last try lose a race? An earlier try may have been done. */

@@ -26,7 +26,7 @@ const blobBytes = 32 * 1024 * 1024;
 /** Bytes of JSON text that are parsed at the same time. The parsed values take up to twelve times as much. */
 const maxJsonBytes = 16 * 1024 * 1024;
 /** A JSON text of up to this many bytes is parsed without a turn. */
-export const freeJsonBytes = 64 * 1024;
+const freeJsonBytes = 64 * 1024;
 /** Bytes of the indexes that commits change at the same time: the size of the largest index. */
 const maxCommitBytes = 32 * 1024 * 1024;
 /** Manifests for clients that pull may take this part of all bytes, while they are read and checked. */
@@ -180,9 +180,7 @@ function withCaller({ caller = defaultCaller, ...options }: TakeOptions): TakeOp
   return { caller, ...options };
 }
 
-// Memory for one object at a time, held in a line.
-
-/** A hold that can grow: an object may be larger when it is read than it was before. */
+/** Memory for one object at a time, held in a line. The object may be larger when it is read than it was before. */
 export class LineMemory {
   readonly #line: Line;
   readonly #turn: AcquireOptions;

@@ -10,7 +10,7 @@ export interface PeekableBytes extends AsyncIterable<Uint8Array, undefined> {
 }
 
 /** The next bytes of a `ByteReader`, as a stream. If its reader leaves early, the rest stays unread. */
-export interface ByteSection extends AsyncIterableIterator<Uint8Array, undefined> {
+interface ByteSection extends AsyncIterableIterator<Uint8Array, undefined> {
   peek(count: number): Promise<Uint8Array>;
 }
 

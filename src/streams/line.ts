@@ -21,7 +21,7 @@ import { Lease, renewMs } from "./lease.ts";
 /** Gives the held units back. Only the first call counts. */
 export type Release = () => void;
 
-export interface LineOptions {
+interface LineOptions {
   /** Units that can be held at the same time. */
   readonly capacity: number;
   /** What the units are, in the plural, for messages: `loads`. */
@@ -32,7 +32,7 @@ export interface LineOptions {
   readonly maxWaiters?: number | undefined;
 }
 
-export interface HoldOptions {
+interface HoldOptions {
   /** The name of the caller that the units are held for. */
   readonly caller: string;
   /**

@@ -6,7 +6,7 @@
 import { Silence, type SilenceLimits } from "./silence.ts";
 
 /** The watched events, besides silence. */
-export interface Watch {
+interface Watch {
   /** Ends the stream with the signal's reason as soon as the signal fires, also while the source stalls. */
   readonly signal?: AbortSignal | undefined;
   /** Called before a chunk is passed on. Its error ends the stream in place of the chunk. */

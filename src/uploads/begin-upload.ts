@@ -14,7 +14,7 @@ export interface NewUpload {
   readonly owner: string;
 }
 
-export interface BegunUpload {
+interface BegunUpload {
   readonly upload: Upload;
   /** False if the upload had begun before. */
   readonly isNew: boolean;

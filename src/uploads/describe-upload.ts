@@ -6,16 +6,16 @@ import type { CallOptions } from "../storage/object-store.ts";
 import { type Upload, type UploadPart, partsOf } from "./upload.ts";
 
 /** The URL under which the service itself takes a part, if the store has no URLs for it. */
-export type ServedUrlOf = (upload: Upload, part: UploadPart) => string;
+type ServedUrlOf = (upload: Upload, part: UploadPart) => string;
 
-export interface UploadDescription {
+interface UploadDescription {
   readonly id: string;
   readonly size: number;
   readonly partBytes: number;
   readonly parts: readonly DescribedPart[];
 }
 
-export interface DescribedPart extends ListedPart {
+interface DescribedPart extends ListedPart {
   /** For one PUT of the part's bytes. The URL needs no token. */
   readonly url: string;
 }
@@ -62,7 +62,7 @@ async function urlsOf(
   return urls;
 }
 
-export interface ListedPart extends UploadPart {
+interface ListedPart extends UploadPart {
   /** Is the part there, with all of its bytes? VersityGW keeps parts that were cut short. */
   readonly present: boolean;
 }

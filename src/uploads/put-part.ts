@@ -10,7 +10,7 @@ import { type Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
 import type { WatchedSource } from "../streams/watched-source.ts";
 import { type Upload, type UploadPart, partsOf, readUpload } from "./upload.ts";
 
-export interface IncomingPart {
+interface IncomingPart {
   readonly uploadId: string;
   /** The number in the URL: a whole number, at least 1. */
   readonly number: string;

@@ -14,7 +14,7 @@ import { ForwardingStore } from "../storage/forwarding-store.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { LackedBlob, Problem, VerifiedBlobs, VerifyOptions } from "./verify-blobs.ts";
 
-export interface VerifiedImages {
+interface VerifiedImages {
   /** The number of repositories that have images, or an index that cannot be read. */
   readonly repositories: number;
   /** The number of entries in all indexes. */

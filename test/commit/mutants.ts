@@ -43,12 +43,12 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
     {
       file: "combine.ts",
       replace: "import { type Commit, lotOf",
-      by: 'import { mergeWithin } from "./merge-index.ts";\nimport { type Commit, lotOf',
+      by: 'import { mergeWithinLimit } from "./merge-index.ts";\nimport { type Commit, lotOf',
     },
     {
       file: "combine.ts",
       replace: "const known = toldIn(found) ??",
-      by: "const isGone = rankOf(id, found) === -1 && round > 0;\n      const known = isGone ? { ...mergeWithin(found.state.index, sets, 0), state: found.state } : toldIn(found) ??",
+      by: "const isGone = rankOf(id, found) === -1 && round > 0;\n      const known = isGone ? { ...mergeWithinLimit(found.state.index, sets, 0), state: found.state } : toldIn(found) ??",
     },
   ],
   "every conflict is believed": [
@@ -116,7 +116,7 @@ export const mutantsOfTheDead: Readonly<Record<string, readonly Edit[]>> = {
     {
       file: "merge-intents.ts",
       replace: judged,
-      by: "return isStale(set, seen) ? mergeWithin(merge.state.index, [set], 0).outcomes[0] : undefined;",
+      by: "return isStale(set, seen) ? mergeWithinLimit(merge.state.index, [set], 0).outcomes[0] : undefined;",
     },
   ],
   "an older intent without a condition is merged": [
@@ -130,7 +130,7 @@ export const mutantsOfTheDead: Readonly<Record<string, readonly Edit[]>> = {
     {
       file: "merge-intents.ts",
       replace: judged,
-      by: `const holds = "changes" in (mergeWithin(merge.state.index, [set], 0).outcomes[0] ?? {});
+      by: `const holds = "changes" in (mergeWithinLimit(merge.state.index, [set], 0).outcomes[0] ?? {});
   return isStale(set, seen) && !(holds && set.changes.some((it) => "expects" in it)) ? stale : undefined;`,
     },
   ],

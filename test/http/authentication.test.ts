@@ -165,7 +165,7 @@ function fillIn(placeholder: string): string {
 }
 
 function serviceOf(of: MemoryStore): Service {
-  const bodyOf = (c: Context): WatchedSource => new WatchedSource(readableToBytes(c.req.raw.body));
+  const watchBody = (c: Context): WatchedSource => new WatchedSource(readableToBytes(c.req.raw.body));
   const none = { maxRequestBytes: undefined, maxResponseBytes: undefined, redirectBlobs: false, immutableTags: [] };
   const copying = { copyTargets: new Map(), copyAfterLoad: [] };
   const turns = new Line({ capacity: 1, units: "loads", limit: "maxLoads" });
@@ -179,7 +179,7 @@ function serviceOf(of: MemoryStore): Service {
     loads: turns,
     parts: turns,
     answers,
-    bodyOf,
+    watchBody,
     signal: undefined,
     log: ignore,
   };

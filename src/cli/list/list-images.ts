@@ -30,7 +30,7 @@ export interface ListedImage extends ManifestIdentity {
   readonly details?: ImageDetails | undefined;
 }
 
-export interface Listing {
+interface Listing {
   readonly entries: readonly ListedEntry[];
   /** One error for each damaged repository. The others are listed. */
   readonly failures: readonly StowageError[];
@@ -51,7 +51,7 @@ export async function listEntries(source: ImageSource, repositories: readonly st
   return { entries: found.flat(), failures };
 }
 
-export interface ResolvedImages {
+interface ResolvedImages {
   readonly images: readonly ListedImage[];
   /** One error for each damaged image. */
   readonly failures: readonly StowageError[];
@@ -134,7 +134,7 @@ export interface Layer {
   readonly createdBy?: string | undefined;
 }
 
-export interface ImagePart extends ImageDetails {
+interface ImagePart extends ImageDetails {
   readonly digest: Digest;
 }
 

@@ -10,7 +10,7 @@ const chunkBytes = 256 * 1024;
 /** A piece of the content: bytes in memory, or a range of the file. */
 export type Segment = { readonly bytes: Uint8Array } | FileSegment;
 
-export interface FileSegment {
+interface FileSegment {
   readonly offset: number;
   /** Length in bytes. */
   readonly size: number;

@@ -11,7 +11,7 @@ import { type ListedEntry, type ScannedArchive, scanLimits } from "./scan-input.
 import type { TemporaryFile } from "./temporary-file.ts";
 import { type WalkedEntry, blockBytes, walkTar, wholeBlocks } from "./walk-tar.ts";
 
-export interface MakeContentOptions {
+interface MakeContentOptions {
   /** Digests of the blobs that are not sent. */
   readonly present: ReadonlySet<string>;
   /** Opens the file for a tar that is made from a compressed archive. The tar is never larger than the archive. */

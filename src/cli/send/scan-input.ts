@@ -34,7 +34,7 @@ export interface ScannedArchive {
   readonly entries: readonly ListedEntry[];
 }
 
-export interface ScanInputOptions {
+interface ScanInputOptions {
   /** Opens the file for an archive that comes through a pipe. */
   readonly openTemporary: () => Promise<TemporaryFile>;
   readonly io: Pick<CommandIo, "stderr" | "signal">;

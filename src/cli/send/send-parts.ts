@@ -15,7 +15,7 @@ export interface UploadInParts {
   readonly parts: readonly UploadPart[];
 }
 
-export interface UploadPart {
+interface UploadPart {
   /** Counted from 1. */
   readonly number: number;
   readonly offset: number;
@@ -27,7 +27,7 @@ export interface UploadPart {
   readonly present: boolean;
 }
 
-export interface SendPartsOptions {
+interface SendPartsOptions {
   readonly service: ServiceClient;
   readonly progress: Progress;
   readonly signal: AbortSignal;

@@ -28,7 +28,7 @@ const wholeReceipt = "?verbose=true";
 /** The path of a part that the service itself takes. A bucket's presigned URLs have another form. */
 const ownPart = /\/(v1\/uploads\/[\w-]+\/parts\/\d+\?key=[^&]*)$/;
 
-export interface AskOptions {
+interface AskOptions {
   readonly method: "GET" | "HEAD" | "POST" | "DELETE";
   /** Sent as the body. */
   readonly json?: JsonObject;
@@ -44,7 +44,7 @@ export interface LoadRequest {
   readonly signal: AbortSignal;
 }
 
-export interface OpenServiceOptions {
+interface OpenServiceOptions {
   readonly env: Environment;
   /** What the command does with the service. It is part of messages. */
   readonly purpose: "load into" | "remove from" | "list";

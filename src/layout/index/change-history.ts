@@ -60,7 +60,7 @@ export function forgetGone(history: ChangeHistory, now: number): ChangeHistory {
 }
 
 /** The places that may hold the last change of a name. */
-export interface Place {
+interface Place {
   readonly entry: Descriptor | undefined;
   readonly gone: Stamp | undefined;
   readonly forgotten: number;

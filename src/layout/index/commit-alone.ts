@@ -5,7 +5,7 @@ import type { ChangeSetOutcome } from "../../oci/index-change.ts";
 import type { Unanswered } from "../../storage/object-store.ts";
 import { type Commit, timeOfCommit, unknownOutcome } from "./commit.ts";
 import { type IndexState, maxCommits, readIndex, writeIndex } from "./index-state.ts";
-import { mergeWithin } from "./merge-index.ts";
+import { mergeWithinLimit } from "./merge-index.ts";
 import type { RepositoryIndex } from "./repository-index.ts";
 
 /** A write without an answer is sent at most this many times: for about six seconds. */
@@ -25,7 +25,7 @@ const busyRequests = 20;
  * Either the outcomes of the changes, or `lost`: other writers were faster, the repository is busy, or it is too late. `lost`
  * is the index without the changes, `began` the generation of the index when the commit began.
  */
-export type LoneResult =
+type LoneResult =
   { readonly outcomes: readonly ChangeSetOutcome[] } | { readonly lost: IndexState; readonly began: number };
 
 export async function commitAlone(commit: Commit): Promise<LoneResult> {
@@ -33,13 +33,13 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
   const beganMs = clock.now();
   let state = await readIndex(store, repository, memory);
   const began = state.index.generation;
-  const isBusy = isMoving(state.index, { now: clock.now(), requestMs: clock.now() - beganMs });
+  const wasBusy = isBusy(state.index, { now: clock.now(), requestMs: clock.now() - beganMs });
   let doubt: Unanswered | undefined; // the latest try without an answer: the write may have landed, or may land later
   for (let tries = 1; ; tries++) {
-    const { index, outcomes } = mergeWithin(state.index, sets, clock.now());
+    const { index, outcomes } = mergeWithinLimit(state.index, sets, clock.now());
     if (index === state.index) return { outcomes };
     const isLate = clock.now() > deadline;
-    if (isBusy && tries === 1) return { lost: state, began };
+    if (wasBusy && tries === 1) return { lost: state, began };
     if (isLate && doubt === undefined) return { lost: state, began };
     if (isLate) throw unknownOutcome(repository, doubt?.unanswered);
     const answer = await writeIndex(index, { store, repository, state, id });
@@ -72,7 +72,7 @@ function fateOf(id: string, state: IndexState, { index, etag }: IndexState): "wr
 }
 
 /** Do other writers commit at the moment, one after the other? */
-function isMoving({ commits }: RepositoryIndex, { now, requestMs }: { now: number; requestMs: number }): boolean {
+function isBusy({ commits }: RepositoryIndex, { now, requestMs }: { now: number; requestMs: number }): boolean {
   const latest = commits.slice(-busyCommits);
   const recentMs = Math.max(busyMs, busyRequests * requestMs);
   return latest.length === busyCommits && latest.every((id) => Math.abs(now - timeOfCommit(id)) < recentMs);

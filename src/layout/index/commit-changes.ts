@@ -8,7 +8,7 @@ import type { ObjectStore } from "../../storage/object-store.ts";
 import type { ByteBudget } from "../../streams/byte-budget.ts";
 import { combine } from "./combine.ts";
 import { commitAlone } from "./commit-alone.ts";
-import { type Commit, newCommitId } from "./commit.ts";
+import { newCommitId } from "./commit.ts";
 
 /**
  * After this time a writer does not send its changes any more: a gc may have deleted the blobs that the load had found. Only a
@@ -40,17 +40,13 @@ export async function commitChanges(
 ): Promise<readonly ChangeSetOutcome[]> {
   const memory = budget?.commitMemory({ caller, signal: AbortSignal.any([]) });
   try {
-    return await commitIn({ id: newCommitId(clock), repository, sets, store, clock, deadline, memory });
+    const commit = { id: newCommitId(clock), repository, sets, store, clock, deadline, memory };
+    const alone = await commitAlone(commit);
+    if ("outcomes" in alone) return alone.outcomes;
+    if (clock.now() > deadline) return sets.map(() => ({ failed: "expired" }));
+    const { lost, began } = alone;
+    return await combine({ ...commit, sets: sets.map((set) => ({ ...set, began })) }, lost);
   } finally {
     memory?.release();
   }
-}
-
-async function commitIn(commit: Commit): Promise<readonly ChangeSetOutcome[]> {
-  const { sets, clock, deadline } = commit;
-  const alone = await commitAlone(commit);
-  if ("outcomes" in alone) return alone.outcomes;
-  if (clock.now() > deadline) return sets.map(() => ({ failed: "expired" }));
-  const { lost, began } = alone;
-  return combine({ ...commit, sets: sets.map((set) => ({ ...set, began })) }, lost);
 }

@@ -32,7 +32,7 @@ export function newCommitId(clock: Clock): string {
   return makeId(clock.now(), clock);
 }
 
-export interface Earlier {
+interface Earlier {
   /** The id of the intent's own commit. */
   readonly commit: string;
   /** The latest commits in the index. */
@@ -76,9 +76,7 @@ function hex(value: number, digits: number): string {
   return value.toString(16).padStart(digits, "0");
 }
 
-// The error of a commit whose outcome is not known.
-
-/** All changes were made, or will be made, or none of them: no request could tell which. */
+/** The error of a commit whose outcome is not known: all its changes were made, or will be made, or none of them. */
 export function unknownOutcome(repository: string, cause?: unknown): StowageError {
   const why = cause === undefined ? "the store did not answer" : messageOf(cause);
   const message = `Cannot tell whether the changes of "${repository}" were made, they may yet be: ${why}; try again`;

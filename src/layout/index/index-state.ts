@@ -27,7 +27,7 @@ export interface IndexState {
 }
 
 /** `conflict`: the store has another state. */
-export type WriteAnswer = "written" | "conflict" | Unanswered;
+type WriteAnswer = "written" | "conflict" | Unanswered;
 
 /** Reads the index of a repository. A large index takes `memory`. The caller releases it when it no longer needs the index. */
 export async function readIndex(store: StoreReader, repository: string, memory?: Memory): Promise<IndexState> {
@@ -37,7 +37,7 @@ export async function readIndex(store: StoreReader, repository: string, memory?:
   return { index: parseRepositoryIndex(found.bytes, key), etag: found.etag, size: found.bytes.length };
 }
 
-export interface ReadTurn extends Omit<TakeOptions, "signal"> {
+interface ReadTurn extends Omit<TakeOptions, "signal"> {
   readonly signal?: AbortSignal | undefined;
   /** The memory for parsing large indexes. Without a budget, a read does not wait for memory. */
   readonly budget?: ByteBudget | undefined;
@@ -60,7 +60,7 @@ export async function readIndexInTurn(
   }
 }
 
-export interface WriteIndexOptions {
+interface WriteIndexOptions {
   readonly store: ObjectStore;
   readonly repository: string;
   /** The state that the write replaces. */

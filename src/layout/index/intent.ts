@@ -78,7 +78,7 @@ function tooLarge(repository: string, found: number): StowageError {
 }
 
 /** Where a repository's intents are. */
-export interface IntentPlace {
+interface IntentPlace {
   readonly store: ObjectStore;
   readonly repository: string;
 }

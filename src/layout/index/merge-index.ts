@@ -20,7 +20,7 @@ import { type RepositoryIndex, serializeRepositoryIndex } from "./repository-ind
 /** An index remembers this many removed digests: the latest ones. */
 export const maxRemoved = 1000;
 
-export interface MergedIndex {
+interface MergedIndex {
   /** The given index itself, if nothing changed. */
   readonly index: RepositoryIndex;
   /** The outcome of each set, in order. */
@@ -35,7 +35,7 @@ export interface MergedIndex {
  * with the time `now`, in milliseconds since 1970.
  */
 export function mergeIndex(index: RepositoryIndex, sets: readonly ChangeSet[], now: number): MergedIndex {
-  const merge = new Merge(index, now);
+  const merge = new IndexMerger(index, now);
   const outcomes = sets.map((set): ChangeSetOutcome => {
     const refused = merge.findRefusal(set);
     return refused === undefined ? { changes: merge.apply(set) } : { refused };
@@ -43,7 +43,7 @@ export function mergeIndex(index: RepositoryIndex, sets: readonly ChangeSet[], n
   return { index: merge.result(), outcomes };
 }
 
-class Merge {
+class IndexMerger {
   readonly #before: RepositoryIndex;
   /** By tag, or by digest for an entry without a tag. A tag has no ":", so it cannot be confused with a digest. */
   readonly #entries: Map<string, Descriptor>;
@@ -193,7 +193,7 @@ function entryOf({ tag, mediaType, digest, size, artifactType, subject }: SetCha
 }
 
 /** Like `mergeIndex`, but a set that would make the index too large fails as `full`. */
-export function mergeWithin(index: RepositoryIndex, sets: readonly ChangeSet[], now: number): MergedIndex {
+export function mergeWithinLimit(index: RepositoryIndex, sets: readonly ChangeSet[], now: number): MergedIndex {
   const merged = mergeIndex(index, sets, now);
   return isFull(index, merged.index) ? mergeOneByOne(index, sets, now) : merged;
 }

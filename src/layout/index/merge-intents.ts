@@ -16,7 +16,7 @@ import {
   maxIntentBytes,
   readIntent,
 } from "./intent.ts";
-import { mergeWithin } from "./merge-index.ts";
+import { mergeWithinLimit } from "./merge-index.ts";
 import { type StaleTest, findStale } from "./find-stale.ts";
 import type { RepositoryIndex } from "./repository-index.ts";
 
@@ -72,7 +72,7 @@ export async function mergeIntents(merge: Merge): Promise<Told | undefined> {
   );
   const failures = intents.map((intent) => intent.sets.map((set) => failureOf(set, intent, { merge, isStale })));
   const sets = intents.flatMap((intent, i) => intent.sets.filter((_, at) => failures[i]?.[at] === undefined));
-  const merged = mergeWithin(state.index, sets, clock.now());
+  const merged = mergeWithinLimit(state.index, sets, clock.now());
   const applied = new Map(keptOutcomes(state.index, listed));
   const outcomes = merged.outcomes.values();
   for (const [i, intent] of intents.entries()) {

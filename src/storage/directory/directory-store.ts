@@ -42,7 +42,7 @@ import { WrittenBody } from "../written-body.ts";
 import { inDirectory, linkDurably, makeDirectory, renameDurably, writeDurably } from "./durable-file.ts";
 import { fileReadBytes, readFileBody } from "./file-body.ts";
 import { guarded } from "./file-errors.ts";
-import { type FoundFile, etagOf, FileVersions } from "./file-versions.ts";
+import { type FoundVersion, etagOf, FileVersions } from "./file-versions.ts";
 import {
   isKey,
   isOtherThanFile,
@@ -191,7 +191,7 @@ export class DirectoryStore implements ObjectStore {
   }
 
   /** Gives a complete file the name of a key. Its temporary name may be gone afterwards. */
-  async #publish(file: Pick<FoundFile, "path" | "stats">, { key, condition, signal }: Target): Promise<Answer> {
+  async #publish(file: Pick<FoundVersion, "path" | "stats">, { key, condition, signal }: Target): Promise<Answer> {
     const path = join(this.#root, key);
     const written = { etag: etagOf(file.stats) };
     const isContent = key.startsWith(contentFolder);
@@ -278,12 +278,12 @@ async function orUnanswered<Result>(work: Promise<Result>): Promise<Result | Una
   }
 }
 
-function infoOf(key: string, { stats, etag }: FoundFile): ObjectInfo {
+function infoOf(key: string, { stats, etag }: FoundVersion): ObjectInfo {
   return { key, size: Number(stats.size), etag };
 }
 
 /** Opens the file that was found. Undefined if it was replaced meanwhile. */
-async function openFound({ path, stats }: FoundFile): Promise<FileHandle | undefined> {
+async function openFound({ path, stats }: FoundVersion): Promise<FileHandle | undefined> {
   const file = await openFile(path);
   try {
     if (file !== undefined && etagOf(await file.stat({ bigint: true })) === etagOf(stats)) return file;

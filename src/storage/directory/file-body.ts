@@ -17,7 +17,7 @@ export const fileReadBytes = 128 * 1024;
  */
 const firstReadBytes = 32 * 1024;
 
-export interface FileRange extends CallOptions {
+interface FileRange extends CallOptions {
   readonly start: number;
   /** The byte behind the last one that is read. */
   readonly stop: number;

@@ -52,7 +52,7 @@ const forgottenMs = 60 * 60 * 1000;
 const maxNumber = 2 ** 52;
 
 /** The file that is an object's current state. */
-export interface FoundFile {
+export interface FoundVersion {
   readonly path: string;
   readonly stats: BigIntStats;
   readonly etag: string;
@@ -60,10 +60,10 @@ export interface FoundFile {
   readonly number: number;
 }
 
-export interface Swap extends CallOptions {
+interface Swap extends CallOptions {
   readonly key: string;
   /** The new state, written and flushed. The file is moved. */
-  readonly file: Pick<FoundFile, "path" | "stats">;
+  readonly file: Pick<FoundVersion, "path" | "stats">;
   /** The ETag of the state that is replaced. */
   readonly etag: string;
 }
@@ -84,7 +84,7 @@ export class FileVersions {
     this.#versions = versions;
   }
 
-  async find(key: string): Promise<FoundFile | undefined> {
+  async find(key: string): Promise<FoundVersion | undefined> {
     const path = join(this.#root, key);
     for (;;) {
       // The plain file is read first: read after the versions, it could be the copy of a later version.

@@ -23,7 +23,7 @@ export async function isOtherThanFile(path: string): Promise<boolean> {
 }
 
 /** Does the link lead to a folder? False for a folder around the link: a walk through that would never end. */
-export async function leadsToFolder(link: string): Promise<boolean> {
+async function leadsToFolder(link: string): Promise<boolean> {
   try {
     if (!(await stat(link)).isDirectory()) return false;
     const [target, around] = await Promise.all([realpath(link), realpath(dirname(link))]);

@@ -12,11 +12,11 @@ export interface R2Object {
   readonly customMetadata?: Readonly<Record<string, string>> | undefined;
 }
 
-export interface R2ObjectBody extends R2Object {
+interface R2ObjectBody extends R2Object {
   readonly body: ReadableStream<Uint8Array>;
 }
 
-export interface R2PutOptions {
+interface R2PutOptions {
   /** The condition. If it does not hold, the answer is `null`. */
   readonly onlyIf?: { readonly etagMatches: string } | Headers;
   /** The expected SHA-256 of the bytes, in hex. */
@@ -29,14 +29,14 @@ export interface R2UploadedPart {
   readonly etag: string;
 }
 
-export interface R2MultipartUpload {
+interface R2MultipartUpload {
   /** All parts except the last must have the same length. */
   uploadPart(partNumber: number, value: Uint8Array): Promise<R2UploadedPart>;
   abort(): Promise<void>;
   complete(parts: R2UploadedPart[]): Promise<R2Object>;
 }
 
-export interface R2ObjectList {
+interface R2ObjectList {
   readonly objects: readonly R2Object[];
   readonly truncated: boolean;
   /** The start of the next page, if there is one. */

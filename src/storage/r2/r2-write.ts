@@ -1,5 +1,7 @@
 /** Writes objects to R2: bytes in memory by one request, large streams in parts. */
+import { Buffer } from "node:buffer";
 import type { StowageError } from "../../errors.ts";
+import { uploadParts } from "../multipart-upload.ts";
 import {
   type ByteSource,
   type PutCondition,
@@ -9,10 +11,10 @@ import {
   writeResultOf,
 } from "../object-store.ts";
 import { holds, settleWrite, writeIdName } from "../settle-write.ts";
-import type { R2Object } from "./r2-bucket.ts";
+import { WrittenBody } from "../written-body.ts";
+import type { R2Object, R2UploadedPart } from "./r2-bucket.ts";
 import { headR2Object } from "./r2-read.ts";
 import { type R2Request, askR2, isPassing, r2Unavailable } from "./r2-request.ts";
-import { uploadToR2 } from "./r2-upload.ts";
 
 interface WriteRequest extends R2Request {
   readonly condition: PutCondition | undefined;
@@ -54,10 +56,10 @@ export async function putR2Object(
   });
 }
 
-export interface UploadRequest extends WriteRequest {
+interface UploadRequest extends WriteRequest {
   /** Bytes of each part except the last. */
   readonly partBytes: number;
-  /** Parts that are in memory at once. */
+  /** Parts that are in memory at once: one is being filled, the others are being sent. */
   readonly queueSize: number;
 }
 
@@ -87,4 +89,67 @@ export async function writeR2Object(source: ByteSource, request: UploadRequest):
 /** "Absent" is sent as a header: some versions of R2 took the `*` of `etagDoesNotMatch: "*"` for an ETag. */
 function onlyIf(condition: PutCondition): { readonly etagMatches: string } | Headers {
   return condition === "absent" ? new Headers({ "If-None-Match": "*" }) : { etagMatches: condition.etag };
+}
+
+interface R2Upload extends UploadRequest {
+  readonly customMetadata: Record<string, string>;
+  /** Calls `finish`, which makes an object of the parts, if the condition holds. */
+  readonly complete: (finish: () => Promise<unknown>) => Promise<WriteResult["outcome"]>;
+}
+
+/**
+ * Reads the body to its end. The body must not be empty. Rejects with the body's error, the signal's reason, or
+ * `STORE_UNAVAILABLE`. The last part is sent only after the body has ended without an error.
+ */
+async function uploadToR2(source: ByteSource, request: R2Upload): Promise<WriteResult["outcome"]> {
+  const { bucket, at, key, customMetadata, partBytes, queueSize, complete, signal } = request;
+  const unsignaled = { ...request, signal: undefined }; // requests that run must end before the upload is aborted
+  const upload = await askR2(unsignaled, () => bucket.createMultipartUpload(at, { customMetadata }));
+  const spare: Uint8Array[] = [];
+  const { chunks } = new WrittenBody(key, source, signal);
+  return uploadParts<Uint8Array, R2UploadedPart>(
+    {
+      async send(bytes, partNumber) {
+        const part = await askR2(unsignaled, () => upload.uploadPart(partNumber, bytes));
+        if (bytes.length === partBytes) spare.push(bytes);
+        return part;
+      },
+      complete: (parts) => complete(() => askR2(unsignaled, () => upload.complete([...parts]))),
+      abort: () => upload.abort(),
+    },
+    cutIntoParts(chunks, source.size, partBytes, spare),
+    queueSize,
+  );
+}
+
+/**
+ * Copies `size` bytes into parts. The last part comes only after the body has ended. The memory of sent parts (`spare`)
+ * is used again: otherwise large garbage fills a Worker's memory.
+ */
+async function* cutIntoParts(
+  chunks: AsyncIterable<Uint8Array>,
+  size: number,
+  partBytes: number,
+  spare: Uint8Array[],
+): AsyncGenerator<readonly [number, Uint8Array]> {
+  let left = size;
+  const newPart = (): Uint8Array => (spare.pop() ?? Buffer.allocUnsafeSlow(partBytes)).subarray(0, left);
+  let index = 0;
+  let part = newPart();
+  let filled = 0;
+  for await (const chunk of chunks) {
+    for (let rest = chunk; rest.length > 0;) {
+      if (filled === part.length) {
+        yield [index++, part];
+        left -= filled;
+        part = newPart();
+        filled = 0;
+      }
+      const taken = rest.subarray(0, part.length - filled);
+      part.set(taken, filled);
+      filled += taken.length;
+      rest = rest.subarray(taken.length);
+    }
+  }
+  yield [index, part];
 }

@@ -2,10 +2,12 @@
 import { parseArgs } from "node:util";
 import { StowageError } from "../errors.ts";
 import { parseName, parseRepositoryName } from "../oci/reference.ts";
-import { type Command, type CommandIo, checkCount, exitCodes, readName } from "./command.ts";
+import { isRegistryAddress } from "../remote/registry-address.ts";
+import { type Command, type CommandIo, checkCount, checkOneTarget, exitCodes, readName } from "./command.ts";
 import { formatCount, printable } from "./format.ts";
 import { formatImage, formatImages } from "./list/format-images.ts";
-import { type ImageSource, openImageSource } from "./list/image-source.ts";
+import { ImageReader } from "./list/image-reader.ts";
+import { openSource } from "./open-source.ts";
 import { type ListedImage, detailed, listEntries, maxDetailed, resolveEntries } from "./list/list-images.ts";
 
 /** Characters in a line if the terminal does not report its width. A program that reads the output gets whole names. */
@@ -50,7 +52,13 @@ Examples:
     });
     checkCount(positionals, 0, 1, usage);
     const wanted = positionals[0] === undefined ? undefined : readWanted(positionals[0]);
-    const source = await openImageSource(values, io);
+    checkOneTarget(values);
+    const { to } = values;
+    if (to !== undefined && !isRegistryAddress(to)) {
+      throw new StowageError("INPUT_INVALID", `found --to ${JSON.stringify(to)}, expected the URL of a service`);
+    }
+    const { source: opened } = await openSource(to ?? values.store, io);
+    const source = new ImageReader(opened, io.signal);
     if (wanted?.reference !== undefined) return listOne(source, { ...wanted, reference: wanted.reference }, values, io);
     return listAll(source, wanted?.repository, values, io);
   },
@@ -62,7 +70,7 @@ interface ListFlags {
 }
 
 async function listAll(
-  source: ImageSource,
+  source: ImageReader,
   repository: string | undefined,
   { details, json }: ListFlags,
   { stdout, stderr }: CommandIo,
@@ -87,7 +95,7 @@ async function listAll(
 }
 
 async function listOne(
-  source: ImageSource,
+  source: ImageReader,
   { repository, reference }: Required<Wanted>,
   { json }: ListFlags,
   { stdout }: CommandIo,
@@ -96,6 +104,7 @@ async function listOne(
   const identity = await source.resolve(repository, entry.reference);
   const image = await detailed(source, { ...entry, ...identity });
   if (image === undefined) {
+    await source.entries(repository); // throws if there is no such repository
     throw new StowageError("MANIFEST_UNKNOWN", `Cannot find ${JSON.stringify(reference)} in ${repository}`);
   }
   const text = `${JSON.stringify({ images: [toJson(image, { whole: true })] }, undefined, 2)}\n`;
@@ -123,7 +132,7 @@ function readWanted(text: string): Wanted {
 }
 
 /** Completes a short digest, as in the table, from the list of the repository. */
-async function wholeReference(source: ImageSource, repository: string, reference: string): Promise<string> {
+async function wholeReference(source: ImageReader, repository: string, reference: string): Promise<string> {
   if (!/^sha256:[0-9a-f]{6,63}$/.test(reference)) return reference;
   const entries = await source.entries(repository);
   const digests = new Set(

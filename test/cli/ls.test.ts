@@ -217,13 +217,21 @@ describe("stowage ls --to", () => {
     ]);
   });
 
+  it("refuses a store as a service", async () => {
+    const { code, stderr } = await stowage(["ls", "--to", "file:./data"], { cwd: folder });
+    expect({ code, stderr }).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('found --to "file:./data"') as string,
+    });
+  });
+
   it("says what the service has against it", async () => {
     const args = ["ls", "nowhere", "--to", service.url];
     expect(await stowage(args)).toMatchObject({ code: 1, stderr: 'stowage ls: Cannot find repository "nowhere"\n' });
     const closed = await serveStowage(["--store", "memory:"], { STOWAGE_TOKENS: "[]" });
     const { code, stderr } = await stowage(["ls", "--to", closed.url]);
     expect(stderr).toMatch(
-      /^stowage ls: Cannot list http:\S+: it answered 401 UNAUTHORIZED: .*; STOWAGE_TOKEN is not set$/m,
+      /^stowage ls: Cannot read the list of repositories from http:\S+: it answered 401 UNAUTHORIZED: .*; it was asked without credentials$/m,
     );
     expect(code).toBe(1);
     closed.kill("SIGTERM");

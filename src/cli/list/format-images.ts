@@ -1,7 +1,7 @@
 /** Shows images to people: many in a table that fits the terminal, or one in full. */
 import { formatReference } from "../../oci/reference.ts";
 import { formatBytes, formatCount, formatTable } from "../format.ts";
-import type { ListedEntry } from "./image-source.ts";
+import type { ListedEntry } from "./image-reader.ts";
 import type { ImageDetails, Layer, ListedImage } from "./list-images.ts";
 
 /** Hex digits of a digest in the table. `stowage ls NAME@DIGEST` accepts them. */

@@ -5,15 +5,9 @@ import { type Descriptor, platformOf } from "../../oci/descriptor.ts";
 import { type ConfigSummary, summarizeConfig } from "../../oci/image-config.ts";
 import type { ImageIndex, ImageManifest } from "../../oci/manifest.ts";
 import { formatReference } from "../../oci/reference.ts";
+import type { ManifestIdentity, SourceManifest } from "../../remote/image-source.ts";
 import { concurrently } from "../../streams/concurrently.ts";
-import { Refusal } from "../send/service-client.ts";
-import {
-  type FoundManifest,
-  type ImageSource,
-  type ListedEntry,
-  type ManifestIdentity,
-  isComplete,
-} from "./image-source.ts";
+import { type ImageReader, type ListedEntry, isComplete } from "./image-reader.ts";
 
 /** Repositories, and later images, that are read at the same time. */
 const maxConcurrentReads = 16;
@@ -37,7 +31,7 @@ interface Listing {
 }
 
 /** The images of the repositories, ordered by name. */
-export async function listEntries(source: ImageSource, repositories: readonly string[]): Promise<Listing> {
+export async function listEntries(source: ImageReader, repositories: readonly string[]): Promise<Listing> {
   const found: (readonly ListedEntry[])[] = repositories.map(() => []);
   const failures: StowageError[] = [];
   await concurrently(repositories.entries(), maxConcurrentReads, async ([i, repository]) => {
@@ -59,7 +53,7 @@ interface ResolvedImages {
 
 /** Finds the manifest of each entry, and its details if they are wanted. Entries that are gone by now are left out. */
 export async function resolveEntries(
-  source: ImageSource,
+  source: ImageReader,
   entries: readonly ListedEntry[],
   { withDetails }: { readonly withDetails: boolean },
 ): Promise<ResolvedImages> {
@@ -81,7 +75,7 @@ function aboutImage({ repository, reference }: ListedEntry, { code, message }: S
   return new StowageError(code, `Cannot read all of ${formatReference(repository, reference)}: ${message}`);
 }
 
-async function identified(source: ImageSource, entry: ListedEntry): Promise<ListedImage | undefined> {
+async function identified(source: ImageReader, entry: ListedEntry): Promise<ListedImage | undefined> {
   if (isComplete(entry)) return entry;
   const identity = await source.resolve(entry.repository, entry.reference);
   return identity && { ...entry, ...identity };
@@ -91,19 +85,18 @@ async function identified(source: ImageSource, entry: ListedEntry): Promise<List
  * The image of an entry, with details. An image without its manifest is listed without details: `stowage verify`
  * reports it.
  */
-export async function detailed(source: ImageSource, entry: ListedEntry): Promise<ListedImage | undefined> {
+export async function detailed(source: ImageReader, entry: ListedEntry): Promise<ListedImage | undefined> {
   const { repository, reference, digest = reference } = entry;
   const found = await source.manifest(repository, digest);
   if (found === undefined) return isComplete(entry) ? entry : undefined;
-  const { manifest, ...identity } = found;
+  const { manifest, bytes: _, ...identity } = found;
   const subject = entry.subject ?? manifest.subject?.digest;
   const details = await describeImage(source, repository, found);
   return { repository, reference, ...identity, ...(subject !== undefined && { subject }), details };
 }
 
 function isDamage(error: StowageError): boolean {
-  const code = error instanceof Refusal ? error.reason : error.code;
-  return code === "STORE_DAMAGED" || code === "LIMIT_EXCEEDED";
+  return error.code === "STORE_DAMAGED" || error.code === "LIMIT_EXCEEDED";
 }
 
 function byReference(a: ListedEntry, b: ListedEntry): number {
@@ -142,16 +135,16 @@ const createdAnnotation = "org.opencontainers.image.created";
 
 /** Reads the config, and the parts of an index. Parts that cannot be read are left out. */
 async function describeImage(
-  source: ImageSource,
+  source: ImageReader,
   repository: string,
-  { manifest }: FoundManifest,
+  { manifest }: SourceManifest,
 ): Promise<ImageDetails> {
   return manifest.kind === "index"
     ? describeIndex(source, repository, manifest)
     : describeManifest(source, repository, manifest);
 }
 
-async function describeIndex(source: ImageSource, repository: string, index: ImageIndex): Promise<ImageDetails> {
+async function describeIndex(source: ImageReader, repository: string, index: ImageIndex): Promise<ImageDetails> {
   const manifests: ImagePart[] = [];
   const sizes = new Map<string, number>();
   for (const part of index.manifests.slice(0, maxParts)) {
@@ -170,13 +163,12 @@ async function describeIndex(source: ImageSource, repository: string, index: Ima
 }
 
 async function describeManifest(
-  source: ImageSource,
+  source: ImageReader,
   repository: string,
   { blobs, annotations }: ImageManifest,
 ): Promise<ImageDetails> {
   const [config, ...layers] = blobs;
-  const bytes =
-    config !== undefined && isConfig(config) ? await source.smallBlob(repository, config.digest) : undefined;
+  const bytes = config !== undefined && isConfig(config) ? await source.config(repository, config) : undefined;
   const { created, platform, history }: ConfigSummary = bytes === undefined ? { history: [] } : summarizeConfig(bytes);
   return {
     totalSize: sumOf(new Map(blobs.map(({ digest, size }) => [digest, size])).values()),

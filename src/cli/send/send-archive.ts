@@ -157,7 +157,7 @@ interface Missing {
  * This is the first request to a service. If there is no service, or another program answers, the user learns it at
  * once.
  */
-async function askMissing(
+export async function askMissing(
   digests: readonly Digest[],
   { service, signal }: { readonly service: ServiceClient; readonly signal: AbortSignal },
 ): Promise<Missing> {

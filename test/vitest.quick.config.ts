@@ -17,6 +17,7 @@ const slow = [
   "conformance/",
   "gc/simulation.test.ts",
   "infra/",
+  "runtimes/export-memory.test.ts",
   "runtimes/index-memory.test.ts",
   "runtimes/memory.test.ts",
   "runtimes/runtimes.test.ts",

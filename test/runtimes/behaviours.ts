@@ -3,6 +3,7 @@ import { access } from "./behaviours/access.ts";
 import { changes } from "./behaviours/changes.ts";
 import { crowds } from "./behaviours/crowds.ts";
 import { errors } from "./behaviours/errors.ts";
+import { exports } from "./behaviours/exports.ts";
 import { loads } from "./behaviours/loads.ts";
 import { pulls } from "./behaviours/pulls.ts";
 import { uploads } from "./behaviours/uploads.ts";
@@ -11,6 +12,7 @@ import type { Behaviour } from "./trial.ts";
 export const behaviours: readonly Behaviour[] = [
   ...loads,
   ...pulls,
+  ...exports,
   ...changes,
   ...errors,
   ...crowds,

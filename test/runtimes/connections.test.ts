@@ -14,7 +14,7 @@ import { type RuntimeUnderTest, runtimes } from "./start-runtime.ts";
 const names = ["node 20", "node 24", "node 26", "deno", "bun"];
 const layer = randomBytes(16_000_000);
 const tarball = await tarOf(makeLayout({ layers: [layer], name: "team/app:1" }));
-const pull = `GET /v2/team/app/blobs/${sha256(layer)} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
+const blobPath = `/v2/team/app/blobs/${sha256(layer)}`;
 
 /** Node and the others raise their own limit as far as they may. */
 const fewDescriptors = ["bash", "-c", 'ulimit -Sn 1024 && ulimit -Hn 1024 && exec "$@"', "bash"];
@@ -28,18 +28,22 @@ describe.concurrent("connections", () => {
 });
 
 function testConnections(runtime: RuntimeUnderTest): void {
-  it("close what their requests have opened when they are hung up on", { timeout: 90_000 }, async () => {
+  it.each([
+    ["pulls", blobPath],
+    ["exports", "/v1/export/team/app:1"],
+  ])("close what their %s have opened when they are hung up on", { timeout: 90_000 }, async (_what, path) => {
+    const get = `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
     await serving({ runtime, store: `file:${await newFolder()}` }, async (url, { child }) => {
       const openFiles = (): number => readdirSync(`/proc/${child.pid}/fd`).length;
       expect((await fetch(`${url}/v1/load`, { method: "PUT", body: tarball })).status).toBe(201);
       const before = openFiles();
       for (let round = 0; round < 3; round++) {
-        const sockets = Array.from({ length: 20 }, (_, i) => say(url, pull.repeat(i % 2 === 0 ? 1 : 50)).pause());
+        const sockets = Array.from({ length: 20 }, (_, i) => say(url, get.repeat(i % 2 === 0 ? 1 : 50)).pause());
         await eventually(() => openFiles() >= before + 20, `more open files than ${before + 20}`);
         for (const socket of sockets) socket.destroy();
         await eventually(() => openFiles() <= before + 5, `as few open files as at first, ${before}`);
       }
-      const blob = await fetch(`${url}/v2/team/app/blobs/${sha256(layer)}`);
+      const blob = await fetch(url + blobPath);
       expect(Buffer.from(await blob.arrayBuffer()).equals(layer)).toBe(true);
       expect(child.exitCode).toBeNull();
     });

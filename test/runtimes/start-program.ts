@@ -41,7 +41,7 @@ export async function startProgram(
     children.delete(child);
     return child.exitCode;
   });
-  const url = until(() => /Stowage listens on (http:\/\/\S+?), images are kept in/.exec(output)?.[1], maxStartSeconds);
+  const url = until(() => /listens on (http:\/\/[^\s,]+)[\s,]/.exec(output)?.[1], maxStartSeconds);
   url.catch(() => undefined); // of one that is not to listen
   return { child, output: () => output, url, ended };
 }

@@ -2,6 +2,7 @@ import { env } from "cloudflare:workers";
 import { describe, expect, it, vi } from "vitest";
 import worker from "../../src/runtimes/workers.ts";
 import type { Settings } from "../../src/settings/settings.ts";
+import { readableToBytes } from "../../src/streams/readable-stream.ts";
 import { randomBytes } from "../support/bytes.ts";
 import { type Layout, makeLayout, tarOf, withBadBlob } from "../support/layout.ts";
 import { watchBucket } from "./watch-bucket.ts";
@@ -74,6 +75,43 @@ describe("the Worker", () => {
     const reader = response.body?.getReader();
     for (let i = 0; i < chunks; i++) await reader?.read();
     await reader?.cancel();
+    await Promise.all(work);
+    expect(cancelled).toBe(1);
+  });
+});
+
+describe("an export of the Worker", () => {
+  it("reads the bucket as slowly as its client reads, and ends with it", async () => {
+    const chunkBytes = 65_536;
+    const layout = makeLayout({ layers: [randomBytes(60 * chunkBytes, 8)], name: "team/export:1" });
+    const [layer = ""] = layout.layers;
+    await ask("/v1/load", { method: "PUT", body: new Uint8Array(await tarOf(layout)) });
+    let [sent, cancelled] = [0, 0];
+    const get: typeof bucket.get = async (...args) => {
+      const object = await bucket.get(...args);
+      if (object === null || !args[0].endsWith(layer.slice("sha256:".length))) return object;
+      await object.body.cancel();
+      const pull = (controller: ReadableByteStreamController): void => {
+        const start = sent++ * chunkBytes;
+        controller.enqueue(new Uint8Array(layout.blobs.get(layer)?.subarray(start, start + chunkBytes) ?? []));
+      };
+      const body = new ReadableStream({ type: "bytes", pull, cancel: () => void cancelled++ });
+      return { key: object.key, size: object.size, etag: object.etag, body };
+    };
+    const work: Promise<unknown>[] = [];
+    const request = new Request("https://stowage.example/v1/export/team/export:1");
+    const given = { ...settings, STOWAGE_STORE: "r2:WATCHED/workers", WATCHED: { ...bucket, get } };
+    const fresh = await freshWorker();
+    const response = await fresh.fetch(request, given, { waitUntil: (task) => void work.push(task) });
+    const chunks = readableToBytes(response.body);
+    for (let read = 0; read < 2 * chunkBytes;) {
+      const next = await chunks.next();
+      if (next.done === true) break;
+      read += next.value.length;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(sent).toBeLessThan(15); // of 60
+    await chunks.return?.();
     await Promise.all(work);
     expect(cancelled).toBe(1);
   });

@@ -28,7 +28,7 @@ export interface ListedEntry extends Partial<ManifestIdentity> {
   /** The tag, or the digest of an image without a tag. */
   readonly reference: string;
   /** For a referrer, the digest of its subject. */
-  readonly subject?: string | undefined;
+  readonly subject?: Digest | undefined;
   /** When the tag was changed last, in milliseconds since 1970. A registry does not tell. */
   readonly changed?: number | undefined;
 }

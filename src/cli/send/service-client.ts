@@ -47,7 +47,7 @@ export interface LoadRequest {
 export interface OpenServiceOptions {
   readonly env: Environment;
   /** What the command does with the service. It is part of messages. */
-  readonly purpose: "load into" | "remove from" | "list";
+  readonly purpose: "load into" | "remove from";
 }
 
 /**

@@ -2,13 +2,18 @@
 import { parseArgs } from "node:util";
 import { StowageError } from "../errors.ts";
 import { parseName, parseRepositoryName } from "../oci/reference.ts";
-import { isRegistryAddress } from "../remote/registry-address.ts";
 import { type Command, type CommandIo, checkCount, checkOneTarget, exitCodes, readName } from "./command.ts";
 import { formatCount, printable } from "./format.ts";
 import { formatImage, formatImages } from "./list/format-images.ts";
-import { ImageReader } from "./list/image-reader.ts";
-import { openSource } from "./open-source.ts";
-import { type ListedImage, detailed, listEntries, maxDetailed, resolveEntries } from "./list/list-images.ts";
+import {
+  type ListPlace,
+  type ListedImage,
+  detailed,
+  listEntries,
+  maxDetailed,
+  resolveEntries,
+} from "./list/list-images.ts";
+import { openRegistry, openSource } from "./open-source.ts";
 
 /** Characters in a line if the terminal does not report its width. A program that reads the output gets whole names. */
 const usualColumns = 80;
@@ -26,17 +31,21 @@ about another image. With a tag or a digest, it shows one image with its layers.
 
 Options:
   --store URL   a store, default STOWAGE_STORE, else file:./data
-  --to URL      a running service, such as http://127.0.0.1:8080; it lists tags alone
+  --to URL      a running service, such as http://127.0.0.1:8080, or any registry, such
+                as https://registry.example or docker://ghcr.io/acme/app; they list
+                tags alone
   --details     read the manifests also of more than ${maxDetailed} images
   --json        print JSON instead
 
 A service that wants a token gets STOWAGE_TOKEN, or the one in a URL such as
-https://ci:TOKEN@stowage.example; it has to allow "pull".
+https://ci:TOKEN@stowage.example; it has to allow "pull". A registry gets what
+"docker login" has kept.
 
 Examples:
   stowage ls
   stowage ls team/app --store s3://my-bucket/images
   stowage ls team/app:1.4 --to https://stowage.example
+  stowage ls --to docker://ghcr.io/acme/app:1
   stowage ls --json | jq -r '.images[] | .repository + "@" + .digest'
 `,
   async run(args, io) {
@@ -53,14 +62,12 @@ Examples:
     checkCount(positionals, 0, 1, usage);
     const wanted = positionals[0] === undefined ? undefined : readWanted(positionals[0]);
     checkOneTarget(values);
-    const { to } = values;
-    if (to !== undefined && !isRegistryAddress(to)) {
-      throw new StowageError("INPUT_INVALID", `found --to ${JSON.stringify(to)}, expected the URL of a service`);
-    }
-    const { source: opened } = await openSource(to ?? values.store, io);
-    const source = new ImageReader(opened, io.signal);
-    if (wanted?.reference !== undefined) return listOne(source, { ...wanted, reference: wanted.reference }, values, io);
-    return listAll(source, wanted?.repository, values, io);
+    const { source, image } =
+      values.to === undefined ? await openSource(values.store, io) : openRegistry(values.to, io);
+    const place = { source, signal: io.signal };
+    const { repository, reference } = wanted ?? { ...image, reference: image?.digest ?? image?.tag };
+    if (repository === undefined || reference === undefined) return listAll(place, repository, values, io);
+    return listOne(place, { repository, reference }, values, io);
   },
 };
 
@@ -70,15 +77,16 @@ interface ListFlags {
 }
 
 async function listAll(
-  source: ImageReader,
+  place: ListPlace,
   repository: string | undefined,
   { details, json }: ListFlags,
   { stdout, stderr }: CommandIo,
 ): Promise<number> {
-  const names = repository === undefined ? await source.repositories() : [repository];
-  const { entries, failures: unlisted } = await listEntries(source, names);
+  const { source, signal } = place;
+  const names = repository === undefined ? await source.listRepositories({ signal }) : [repository];
+  const { entries, failures: unlisted } = await listEntries(place, names);
   const withDetails = details || entries.length <= maxDetailed;
-  const resolved = json || withDetails ? await resolveEntries(source, entries, { withDetails }) : undefined;
+  const resolved = json || withDetails ? await resolveEntries(place, entries, { withDetails }) : undefined;
   const failures = [...unlisted, ...(resolved?.failures ?? [])];
   if (json) {
     const images = resolved?.images ?? [];
@@ -95,16 +103,17 @@ async function listAll(
 }
 
 async function listOne(
-  source: ImageReader,
+  place: ListPlace,
   { repository, reference }: Required<Wanted>,
   { json }: ListFlags,
   { stdout }: CommandIo,
 ): Promise<number> {
-  const entry = { repository, reference: await wholeReference(source, repository, reference) };
-  const identity = await source.resolve(repository, entry.reference);
-  const image = await detailed(source, { ...entry, ...identity });
+  const { source, signal } = place;
+  const entry = { repository, reference: await wholeReference(place, repository, reference) };
+  const identity = await source.headManifest(repository, entry.reference, { signal });
+  const image = await detailed(place, { ...entry, ...identity });
   if (image === undefined) {
-    await source.entries(repository); // throws if there is no such repository
+    await source.listEntries(repository, { signal }); // throws if there is no such repository
     throw new StowageError("MANIFEST_UNKNOWN", `Cannot find ${JSON.stringify(reference)} in ${repository}`);
   }
   const text = `${JSON.stringify({ images: [toJson(image, { whole: true })] }, undefined, 2)}\n`;
@@ -132,9 +141,9 @@ function readWanted(text: string): Wanted {
 }
 
 /** Completes a short digest, as in the table, from the list of the repository. */
-async function wholeReference(source: ImageReader, repository: string, reference: string): Promise<string> {
+async function wholeReference({ source, signal }: ListPlace, repository: string, reference: string): Promise<string> {
   if (!/^sha256:[0-9a-f]{6,63}$/.test(reference)) return reference;
-  const entries = await source.entries(repository);
+  const entries = await source.listEntries(repository, { signal });
   const digests = new Set(
     entries.flatMap(({ digest }) => digest ?? []).filter((digest) => digest.startsWith(reference)),
   );

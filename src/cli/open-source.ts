@@ -1,13 +1,13 @@
 /** Opens a place to read images from: a store, a service, or any registry. */
-import { StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
 import type { ImageName } from "../oci/reference.ts";
+import { tokenOf } from "../remote/credentials.ts";
 import { dockerCredentials } from "../remote/docker-credentials.ts";
 import type { ImageSource } from "../remote/image-source.ts";
 import { type RegistryAddress, isRegistryAddress, parseRegistryAddress } from "../remote/registry-address.ts";
 import { RegistrySource, type RegistrySourceOptions } from "../remote/registry-source.ts";
-import type { CommandIo } from "./command.ts";
+import { type CommandIo, readName } from "./command.ts";
 import { openExisting } from "./open-settings.ts";
 
 export interface OpenSource {
@@ -27,18 +27,23 @@ export async function openSource(url: string | undefined, io: CommandIo): Promis
     const { layout } = await openExisting(io, url);
     return { source: new LayoutSource(layout), layout, image: undefined };
   }
-  const address = parseRegistryAddress(url);
+  return openRegistry(url, io);
+}
+
+/** Throws `INPUT_INVALID`. */
+export function openRegistry(url: string, io: CommandIo): OpenSource {
+  const address = readName(url, parseRegistryAddress);
   return { source: new RegistrySource(address, credentialsFor(address, io)), layout: undefined, image: address.image };
 }
 
 /** `STOWAGE_TOKEN` is for a service at a URL. It is never sent to a registry that only an image's name leads to. */
-function credentialsFor({ image }: RegistryAddress, { env }: CommandIo): RegistrySourceOptions {
+function credentialsFor({ url, image }: RegistryAddress, { env }: CommandIo): RegistrySourceOptions {
   const token = image === undefined ? (env["STOWAGE_TOKEN"] ?? "") : "";
-  if (!/^[\x21-\x7e]*$/.test(token)) {
-    throw new StowageError(
-      "INPUT_INVALID",
-      "STOWAGE_TOKEN has characters that no token has, such as spaces or line ends",
-    );
-  }
-  return { ...(token !== "" && { credentials: { token } }), findCredentials: dockerCredentials(env) };
+  const login = `docker login ${new URL(url).host}`;
+  return {
+    ...(token !== "" && { credentials: tokenOf(token, "STOWAGE_TOKEN") }),
+    findCredentials: dockerCredentials(env),
+    credentialsHint:
+      image === undefined ? `STOWAGE_TOKEN is not set, and "${login}" was not run` : `"${login}" was not run`,
+  };
 }

@@ -16,6 +16,8 @@ export interface RegistryClientOptions {
   readonly credentials?: Credentials | undefined;
   /** Called once, with host and port, when the registry asks for credentials and there are none. */
   readonly findCredentials?: ((host: string) => Promise<Credentials | undefined>) | undefined;
+  /** Why there are no credentials. It is a part of messages. */
+  readonly credentialsHint?: string | undefined;
   /** Seconds for which the registry may be silent. Default: 60. */
   readonly maxIdleSeconds?: number | undefined;
   /** For tests. */
@@ -40,11 +42,13 @@ export class RegistryClient {
   readonly #clock: Clock;
   readonly #maxIdleSeconds: number;
   readonly #authorizer: Authorizer;
+  readonly #credentialsHint: string;
   #hasAnswered = false;
 
   constructor(address: RegistryAddress, options: RegistryClientOptions = {}) {
     const { clock = systemClock, maxIdleSeconds = defaultMaxIdleSeconds, findCredentials } = options;
     this.name = address.url;
+    this.#credentialsHint = options.credentialsHint ?? "it was asked without credentials";
     this.#clock = clock;
     this.#maxIdleSeconds = maxIdleSeconds;
     const credentials = address.credentials ?? options.credentials;
@@ -85,7 +89,7 @@ export class RegistryClient {
       (status === 401 || status === 403) && foreignOrigin === undefined && this.#authorizer.isAnonymous;
     const hints = [
       ...(wait === undefined ? [] : [`; it asks to wait ${wait} seconds`]),
-      ...(isStranger ? ["; it was asked without credentials"] : []),
+      ...(isStranger ? [`; ${this.#credentialsHint}`] : []),
     ];
     const reason = `${foreignOrigin ?? "it"} answered ${status} ${errorText(answer)}${hints.join("")}`;
     return this.failed(code ?? "STORE_UNAVAILABLE", reason, request);

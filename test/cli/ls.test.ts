@@ -217,13 +217,21 @@ describe("stowage ls --to", () => {
     ]);
   });
 
-  it("refuses a store as a service", async () => {
-    const { code, stderr } = await stowage(["ls", "--to", "file:./data"], { cwd: folder });
-    expect({ code, stderr }).toMatchObject({
-      code: 2,
-      stderr: expect.stringContaining('found --to "file:./data"') as string,
-    });
+  it("shows an image, or a repository, by the name that docker pull takes", async () => {
+    const address = service.url.replace("http:", "docker:");
+    expect(await listJson("--to", `${address}/team/app:1.4`)).toEqual(await listJson("team/app:1.4"));
+    expect(await listJson("--to", `${address}/team/app`)).toEqual(await listJson("team/app"));
+    expect(await listJson("--to", `${address}/images@${nameless.digest}`)).toMatchObject([{ digest: nameless.digest }]);
   });
+
+  it.each(["ftp://me:secret@x", "//ci:se@secret@x", "http://secret@x", "docker://127.0.0.1:1"])(
+    "cannot use %s, and shows no secret",
+    async (url) => {
+      const outcome = await stowage(["ls", "--to", url]);
+      expect(outcome).toMatchObject({ code: 2, stdout: "" });
+      expect(outcome.stderr).not.toContain("secret");
+    },
+  );
 
   it("says what the service has against it", async () => {
     const args = ["ls", "nowhere", "--to", service.url];
@@ -231,7 +239,7 @@ describe("stowage ls --to", () => {
     const closed = await serveStowage(["--store", "memory:"], { STOWAGE_TOKENS: "[]" });
     const { code, stderr } = await stowage(["ls", "--to", closed.url]);
     expect(stderr).toMatch(
-      /^stowage ls: Cannot read the list of repositories from http:\S+: it answered 401 UNAUTHORIZED: .*; it was asked without credentials$/m,
+      /^stowage ls: Cannot read the list .* from http:\S+: it answered 401 UNAUTHORIZED: .*; STOWAGE_TOKEN is not set, and/m,
     );
     expect(code).toBe(1);
     closed.kill("SIGTERM");

@@ -1,8 +1,7 @@
 /** Shows images to people: many in a table that fits the terminal, or one in full. */
 import { formatReference } from "../../oci/reference.ts";
 import { formatBytes, formatCount, formatTable } from "../format.ts";
-import type { ListedEntry } from "./image-reader.ts";
-import type { ImageDetails, Layer, ListedImage } from "./list-images.ts";
+import type { ImageDetails, Layer, ListedImage, RepositoryEntry } from "./list-images.ts";
 
 /** Hex digits of a digest in the table. `stowage ls NAME@DIGEST` accepts them. */
 const shortDigits = 12;
@@ -11,7 +10,7 @@ const shortDigits = 12;
 const maxPlatformsLength = 16;
 
 /** An image in the table. Unknown values are shown as `-`. */
-type Row = ListedEntry & Pick<Partial<ListedImage>, "details">;
+type Row = RepositoryEntry & Pick<Partial<ListedImage>, "details">;
 
 /** IMAGE, SIZE, CREATED and PLATFORM. Names are cut to fit `columns`. Without `columns`, a program reads whole names. */
 export function formatImages(images: readonly Row[], columns: number | undefined): string {
@@ -23,7 +22,7 @@ export function formatImages(images: readonly Row[], columns: number | undefined
   return formatTable([header, ...rows].map(([name = "", ...rest]) => [cut(name, Math.max(left, 20)), ...rest]));
 }
 
-function nameOf({ repository, reference }: ListedEntry): string {
+function nameOf({ repository, reference }: RepositoryEntry): string {
   return formatReference(repository, reference).replace(/@sha256:([0-9a-f]+)$/, (_, hex: string) => {
     return `@${hex.slice(0, shortDigits)}`;
   });

@@ -5,9 +5,10 @@ import { type Descriptor, platformOf } from "../../oci/descriptor.ts";
 import { type ConfigSummary, summarizeConfig } from "../../oci/image-config.ts";
 import type { ImageIndex, ImageManifest } from "../../oci/manifest.ts";
 import { formatReference } from "../../oci/reference.ts";
-import type { ManifestIdentity, SourceManifest } from "../../remote/image-source.ts";
 import { concurrently } from "../../streams/concurrently.ts";
-import { type ImageReader, type ListedEntry, isComplete } from "./image-reader.ts";
+import type { ImageSource, ListedEntry, ManifestIdentity, SourceManifest } from "../../remote/image-source.ts";
+import { collectBytes } from "../../streams/collect-bytes.ts";
+import { VerifiedBytes } from "../../streams/verify-bytes.ts";
 
 /** Repositories, and later images, that are read at the same time. */
 const maxConcurrentReads = 16;
@@ -15,28 +16,42 @@ const maxConcurrentReads = 16;
 /** Details take at least two reads for each image. Lists of more images have none, unless the user asks for details. */
 export const maxDetailed = 500;
 
-export interface ListedImage extends ManifestIdentity {
+/** A larger config is not read. */
+const maxConfigBytes = 4 * 1024 * 1024;
+
+/** What is listed, and the signal that ends it. */
+export interface ListPlace {
+  readonly source: ImageSource;
+  readonly signal: AbortSignal;
+}
+
+/** An image in a list. A service lists only tags, without the rest. */
+export interface RepositoryEntry extends Partial<ManifestIdentity> {
   readonly repository: string;
   /** The tag, or the digest of an image without a tag. */
   readonly reference: string;
   /** For a referrer, the digest of its subject. */
   readonly subject?: Digest | undefined;
+}
+
+export interface ListedImage extends Omit<RepositoryEntry, keyof ManifestIdentity>, ManifestIdentity {
   readonly details?: ImageDetails | undefined;
 }
 
-interface Listing {
-  readonly entries: readonly ListedEntry[];
+export interface Listing {
+  readonly entries: readonly RepositoryEntry[];
   /** One error for each damaged repository. The others are listed. */
   readonly failures: readonly StowageError[];
 }
 
 /** The images of the repositories, ordered by name. */
-export async function listEntries(source: ImageReader, repositories: readonly string[]): Promise<Listing> {
-  const found: (readonly ListedEntry[])[] = repositories.map(() => []);
+export async function listEntries({ source, signal }: ListPlace, repositories: readonly string[]): Promise<Listing> {
+  const found: (readonly RepositoryEntry[])[] = repositories.map(() => []);
   const failures: StowageError[] = [];
   await concurrently(repositories.entries(), maxConcurrentReads, async ([i, repository]) => {
     try {
-      found[i] = (await source.entries(repository)).toSorted(byReference);
+      const entries = await source.listEntries(repository, { signal });
+      found[i] = entries.map((entry) => toEntry(repository, entry)).toSorted(byReference);
     } catch (error) {
       if (!(error instanceof StowageError) || !isDamage(error)) throw error;
       failures.push(error);
@@ -45,7 +60,18 @@ export async function listEntries(source: ImageReader, repositories: readonly st
   return { entries: found.flat(), failures };
 }
 
-interface ResolvedImages {
+function toEntry(repository: string, { reference, subject, ...entry }: ListedEntry): RepositoryEntry {
+  const { digest, mediaType, size } = entry;
+  const isWhole = digest !== undefined && mediaType !== undefined && size !== undefined;
+  return {
+    repository,
+    reference,
+    ...(isWhole && { digest, mediaType, size }),
+    ...(subject !== undefined && { subject }),
+  };
+}
+
+export interface ResolvedImages {
   readonly images: readonly ListedImage[];
   /** One error for each damaged image. */
   readonly failures: readonly StowageError[];
@@ -53,15 +79,15 @@ interface ResolvedImages {
 
 /** Finds the manifest of each entry, and its details if they are wanted. Entries that are gone by now are left out. */
 export async function resolveEntries(
-  source: ImageReader,
-  entries: readonly ListedEntry[],
+  place: ListPlace,
+  entries: readonly RepositoryEntry[],
   { withDetails }: { readonly withDetails: boolean },
 ): Promise<ResolvedImages> {
   const images: (ListedImage | undefined)[] = entries.map(() => undefined);
   const failures: StowageError[] = [];
   await concurrently(entries.entries(), maxConcurrentReads, async ([i, entry]) => {
     try {
-      images[i] = withDetails ? await detailed(source, entry) : await identified(source, entry);
+      images[i] = withDetails ? await detailed(place, entry) : await identified(place, entry);
     } catch (error) {
       if (!(error instanceof StowageError) || !isDamage(error)) throw error;
       failures.push(aboutImage(entry, error));
@@ -71,13 +97,13 @@ export async function resolveEntries(
   return { images: images.filter((image) => image !== undefined), failures };
 }
 
-function aboutImage({ repository, reference }: ListedEntry, { code, message }: StowageError): StowageError {
+function aboutImage({ repository, reference }: RepositoryEntry, { code, message }: StowageError): StowageError {
   return new StowageError(code, `Cannot read all of ${formatReference(repository, reference)}: ${message}`);
 }
 
-async function identified(source: ImageReader, entry: ListedEntry): Promise<ListedImage | undefined> {
+async function identified({ source, signal }: ListPlace, entry: RepositoryEntry): Promise<ListedImage | undefined> {
   if (isComplete(entry)) return entry;
-  const identity = await source.resolve(entry.repository, entry.reference);
+  const identity = await source.headManifest(entry.repository, entry.reference, { signal });
   return identity && { ...entry, ...identity };
 }
 
@@ -85,21 +111,44 @@ async function identified(source: ImageReader, entry: ListedEntry): Promise<List
  * The image of an entry, with details. An image without its manifest is listed without details: `stowage verify`
  * reports it.
  */
-export async function detailed(source: ImageReader, entry: ListedEntry): Promise<ListedImage | undefined> {
+export async function detailed(place: ListPlace, entry: RepositoryEntry): Promise<ListedImage | undefined> {
   const { repository, reference, digest = reference } = entry;
-  const found = await source.manifest(repository, digest);
+  const found = await readIfValid(place, repository, digest);
   if (found === undefined) return isComplete(entry) ? entry : undefined;
-  const { manifest, bytes: _, ...identity } = found;
+  const { manifest, mediaType, size } = found;
   const subject = entry.subject ?? manifest.subject?.digest;
-  const details = await describeImage(source, repository, found);
+  const details = await describeImage(place, repository, found);
+  const identity = { digest: found.digest, mediaType, size };
   return { repository, reference, ...identity, ...(subject !== undefined && { subject }), details };
 }
 
-function isDamage(error: StowageError): boolean {
-  return error.code === "STORE_DAMAGED" || error.code === "LIMIT_EXCEEDED";
+function isComplete(entry: RepositoryEntry): entry is ListedImage {
+  return entry.digest !== undefined && entry.mediaType !== undefined && entry.size !== undefined;
 }
 
-function byReference(a: ListedEntry, b: ListedEntry): number {
+/** Undefined if the manifest is gone, or malformed. */
+async function readIfValid(
+  { source, signal }: ListPlace,
+  repository: string,
+  reference: string,
+): Promise<SourceManifest | undefined> {
+  try {
+    return await source.readManifest(repository, reference, { signal });
+  } catch (error) {
+    if (error instanceof StowageError && isMalformed.has(error.code)) return undefined;
+    throw error;
+  }
+}
+
+const isMalformed: ReadonlySet<string> = new Set(["DIGEST_INVALID", "MANIFEST_INVALID", "SIZE_INVALID", "UNSUPPORTED"]);
+
+const damages: ReadonlySet<string> = new Set(["DIGEST_INVALID", "LIMIT_EXCEEDED", "SIZE_INVALID", "STORE_DAMAGED"]);
+
+function isDamage({ code }: StowageError): boolean {
+  return damages.has(code);
+}
+
+function byReference(a: RepositoryEntry, b: RepositoryEntry): number {
   return a.reference < b.reference ? -1 : a.reference > b.reference ? 1 : 0;
 }
 
@@ -127,7 +176,7 @@ export interface Layer {
   readonly createdBy?: string | undefined;
 }
 
-interface ImagePart extends ImageDetails {
+export interface ImagePart extends ImageDetails {
   readonly digest: Digest;
 }
 
@@ -135,23 +184,23 @@ const createdAnnotation = "org.opencontainers.image.created";
 
 /** Reads the config, and the parts of an index. Parts that cannot be read are left out. */
 async function describeImage(
-  source: ImageReader,
+  place: ListPlace,
   repository: string,
   { manifest }: SourceManifest,
 ): Promise<ImageDetails> {
   return manifest.kind === "index"
-    ? describeIndex(source, repository, manifest)
-    : describeManifest(source, repository, manifest);
+    ? describeIndex(place, repository, manifest)
+    : describeManifest(place, repository, manifest);
 }
 
-async function describeIndex(source: ImageReader, repository: string, index: ImageIndex): Promise<ImageDetails> {
+async function describeIndex(place: ListPlace, repository: string, index: ImageIndex): Promise<ImageDetails> {
   const manifests: ImagePart[] = [];
   const sizes = new Map<string, number>();
   for (const part of index.manifests.slice(0, maxParts)) {
-    const found = await source.manifest(repository, part.digest);
+    const found = await readIfValid(place, repository, part.digest);
     if (found?.manifest.kind !== "manifest") continue; // a part that was not loaded, or an index again
     for (const { digest, size } of found.manifest.blobs) sizes.set(digest, size);
-    const details = await describeManifest(source, repository, found.manifest);
+    const details = await describeManifest(place, repository, found.manifest);
     manifests.push({ digest: part.digest, ...details, platforms: platformsOf(part) ?? details.platforms });
   }
   return {
@@ -163,12 +212,12 @@ async function describeIndex(source: ImageReader, repository: string, index: Ima
 }
 
 async function describeManifest(
-  source: ImageReader,
+  place: ListPlace,
   repository: string,
   { blobs, annotations }: ImageManifest,
 ): Promise<ImageDetails> {
   const [config, ...layers] = blobs;
-  const bytes = config !== undefined && isConfig(config) ? await source.config(repository, config) : undefined;
+  const bytes = config !== undefined && isConfig(config) ? await readConfig(place, repository, config) : undefined;
   const { created, platform, history }: ConfigSummary = bytes === undefined ? { history: [] } : summarizeConfig(bytes);
   return {
     totalSize: sumOf(new Map(blobs.map(({ digest, size }) => [digest, size])).values()),
@@ -182,6 +231,17 @@ async function describeManifest(
       ...(history.length === layers.length && { createdBy: history[i] }),
     })),
   };
+}
+
+/** Undefined if the config is gone, or large. */
+async function readConfig(
+  { source, signal }: ListPlace,
+  repository: string,
+  config: Descriptor,
+): Promise<Uint8Array | undefined> {
+  if (config.size > maxConfigBytes) return undefined;
+  const body = await source.readBlob(repository, config, { signal });
+  return body && collectBytes(new VerifiedBytes(body, config), config.size);
 }
 
 /** Undefined without a platform in the descriptor. Empty for an attestation (`unknown/unknown`). */

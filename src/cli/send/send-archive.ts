@@ -86,7 +86,7 @@ async function sendScanned(archive: ScannedArchive, options: SendScannedOptions)
         stderr.write("A blob that was there is gone or damaged: sending all of them\n");
       } else if (mayResume && isPermanent(error) && upload !== undefined && countPresent(upload).parts > 0) {
         mayResume = false; // the parts that had arrived may be of a damaged archive
-        stderr.write("It was refused with parts from before in it: sending all of it anew\n");
+        stderr.write("The service refused the upload with its earlier parts: sending all parts again\n");
       } else {
         throw error;
       }

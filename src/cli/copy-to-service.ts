@@ -8,7 +8,8 @@ import type { Receipt } from "../load/receipt.ts";
 import { type ImageName, formatReference, parseName } from "../oci/reference.ts";
 import type { ImageSource } from "../remote/image-source.ts";
 import type { CommandIo } from "./command.ts";
-import { askMissing, sendArchive } from "./send/send-archive.ts";
+import { askMissing } from "./send/ask-missing.ts";
+import { sendArchive } from "./send/send-archive.ts";
 import type { ServiceClient } from "./send/service-client.ts";
 
 export interface CopyToServiceOptions extends Omit<PlanOptions, "signal"> {

@@ -98,5 +98,8 @@ function explainDamage(error: unknown): never {
 }
 
 function lost(digest: Digest): StowageError {
-  return new StowageError("STORE_DAMAGED", `Cannot pack blob "${digest}": an image needs it, and the store lost it`);
+  return new StowageError(
+    "STORE_DAMAGED",
+    `Cannot pack blob "${digest}": an image needs it, and the store does not have it`,
+  );
 }

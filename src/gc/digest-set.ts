@@ -4,7 +4,7 @@ import { limitExceeded } from "../errors.ts";
 
 /** A digest takes at most 32 bytes of memory, and 48 bytes while the table grows. */
 const maxDigests = 4_000_000;
-const tooMany = "Cannot keep in mind which blobs are needed";
+const tooMany = "Cannot remember which blobs are needed: there are too many";
 const firstSlots = 1024;
 const hexDigits = 12;
 

@@ -19,7 +19,7 @@ import { DigestSet } from "./digest-set.ts";
 
 /** The most referrers that no visited manifest leads to so far. */
 const maxWaiting = 100_000;
-const tooManyReferrers = "Cannot keep in mind all referrers whose subject is gone";
+const tooManyReferrers = "Cannot remember all referrers whose subject is gone: there are too many";
 /** Blobs that are checked in one batch: is each blob a manifest? */
 const batchDigests = 1000;
 
@@ -138,7 +138,7 @@ const maxConcurrentReads = 16;
 
 /** A visited manifest takes about 150 bytes of memory. */
 const maxManifests = 1_000_000;
-const tooManyManifests = "Cannot keep in mind which manifests were read";
+const tooManyManifests = "Cannot remember which manifests were read: there are too many";
 
 /** Goes from manifest to manifest, and notes every blob on its way. */
 class ManifestWalk {

@@ -19,7 +19,7 @@ declare module "hono" {
 export function authenticate(access: Access): MiddlewareHandler {
   return async (c, next) => {
     const caller = findCaller(access, access === "anyone" ? undefined : readSecret(c.req.header("Authorization")));
-    if (caller === undefined) throw new StowageError("UNAUTHORIZED", "Cannot tell who asks: there is no such token");
+    if (caller === undefined) throw new StowageError("UNAUTHORIZED", "Cannot find the caller: there is no such token");
     c.set(callerKey, caller);
     await next();
   };
@@ -49,7 +49,7 @@ export function authorize(c: Context, action: Action, repository?: string): void
 /** Throws `UNAUTHORIZED` if a caller without a token may do nothing. Clients use this to test a password. */
 export function authorizeAnything(c: Context): void {
   const { isKnown, actions } = callerOf(c);
-  if (!isKnown && actions.length === 0) throw withoutToken("Cannot let anybody in without a token");
+  if (!isKnown && actions.length === 0) throw withoutToken("Cannot answer without a token");
 }
 
 export function mayReach(c: Context, action: Action, repository: string): boolean {

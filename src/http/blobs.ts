@@ -121,7 +121,7 @@ function checkAnswerSize(digest: Digest, size: number, service: Service): void {
   throw new StowageError(
     "UNSUPPORTED",
     `Cannot send ${size} bytes of blob "${digest}": the platform lets ${maxResponseBytes} through, and the store has ` +
-      "no addresses of its own to fetch it from. Ranges that are short enough can be had",
+      "no presigned URLs; ask for shorter ranges",
     { detail: { digest, found: size, expected: maxResponseBytes } },
   );
 }

@@ -92,7 +92,7 @@ function fileName([first, ...others]: readonly ImageName[]): string {
 
 function tooLarge(found: number, expected: number | undefined): StowageError {
   const message =
-    `Cannot send a tarball of ${found} bytes: the platform lets ${expected} through, and the store has no addresses of ` +
-    "its own to fetch it from";
+    `Cannot send a tarball of ${found} bytes: the platform lets ${expected} through, and the store has no ` +
+    "presigned URLs";
   return new StowageError("UNSUPPORTED", message, { detail: { found, expected } });
 }

@@ -55,7 +55,7 @@ export async function withinLoadSeconds<T>(
 function tooLate(what: string, maxLoadSeconds: number): StowageError {
   return new StowageError(
     "TIMED_OUT",
-    `Cannot finish ${what}: it was not done after ${maxLoadSeconds} seconds, which is the longest allowed (maxLoadSeconds)`,
+    `Cannot finish ${what}: it took more than ${maxLoadSeconds} seconds, the longest time allowed (maxLoadSeconds)`,
     { detail: { limit: "maxLoadSeconds", expected: maxLoadSeconds } },
   );
 }

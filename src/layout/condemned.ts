@@ -262,7 +262,7 @@ function beingDeleted(digest: Digest): StowageError {
   const minutes = Math.ceil(staleMs / 60_000);
   return new StowageError(
     "STORE_UNAVAILABLE",
-    `Cannot use blob "${digest}": a gc is deleting it and has not finished; if it has died, this is over after ${minutes} minutes`,
+    `Cannot use blob "${digest}": a gc is deleting it and has not finished; if the gc was killed, try again after ${minutes} minutes`,
     { detail: { digest } },
   );
 }

@@ -111,7 +111,7 @@ export class NamedFinder {
 }
 
 function wrongSize({ digest, size }: NamedBlob, found: number, namedBy: string): StowageError {
-  const message = `Cannot take "${namedBy}": it names "${digest}" with ${size} bytes, which has ${found}`;
+  const message = `Cannot take "${namedBy}": it names "${digest}" with ${size} bytes, found ${found} bytes`;
   return new StowageError("SIZE_INVALID", message, { detail: { digest, found, expected: size } });
 }
 

@@ -81,7 +81,7 @@ function checkParts(before: ClosedRoot, now: ClosedRoot | undefined): void {
   const lacked = new Set(before.absent.map(({ digest }) => digest));
   const lost = now?.absent.find(({ digest }) => !lacked.has(digest));
   if (lost === undefined) return;
-  const message = `Cannot publish "${before.digest}": it names "${lost.digest}", which was deleted while the load went on`;
+  const message = `Cannot publish "${before.digest}": it names "${lost.digest}", which was deleted meanwhile`;
   throw new StowageError("MANIFEST_BLOB_UNKNOWN", message, { detail: { digest: lost.digest } });
 }
 

@@ -67,7 +67,7 @@ export async function readLayoutFile(
   }
   if (before === undefined) return collectBytes(body, size);
   if (await isSameAs(before, body)) return before;
-  throw new StowageError(code, `Cannot read ${path}: the archive has it twice, and the second time it is another`);
+  throw new StowageError(code, `Cannot read ${path}: the archive has it twice, with different content`);
 }
 
 /**

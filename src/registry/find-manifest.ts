@@ -56,7 +56,7 @@ export async function findInRepository(
   if (mediaType === undefined) throw unknownManifest(repository, reference);
   throw new StowageError(
     "STORE_DAMAGED",
-    `Cannot read manifest "${digest}": "${repository}" names it, the store lost it`,
+    `Cannot read manifest "${digest}": "${repository}" names it, and the store does not have it`,
   );
 }
 

@@ -5,7 +5,7 @@ import { NoAnswer } from "./open-answer.ts";
 
 /** New requests after cuts, one after the other, that bring less than `minProgressBytes` each. */
 const maxResumes = 5;
-/** After so many bytes the count begins again: a large blob may be cut often. */
+/** After this many bytes the count begins again: a large blob may be cut often. */
 const minProgressBytes = 1024 * 1024;
 
 export interface BlobBodyOptions {

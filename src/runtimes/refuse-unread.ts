@@ -42,7 +42,10 @@ export function answerUnparsed(server: Server, connections: Connections, log: Lo
 /** HTTP/1.1 requires a Host header (RFC 9112, section 3.2). HTTP/1.0 does not: the health checks of some proxies use it. */
 export async function refuseHostless(incoming: IncomingMessage, outgoing: ServerResponse, log: Log): Promise<boolean> {
   if (incoming.headers.host !== undefined || incoming.httpVersion === "1.0") return false;
-  const error = new StowageError("INPUT_INVALID", "Cannot take the request: HTTP/1.1 wants a Host header, found none");
+  const error = new StowageError(
+    "INPUT_INVALID",
+    "Cannot take the request: found no Host header, expected one in HTTP/1.1",
+  );
   const { headers, body } = await contentOf({ status: 400, error }, log);
   outgoing.writeHead(400, headers).end(body);
   return true;

@@ -194,7 +194,7 @@ export class Line {
     const { units, limit } = this.#options;
     return new StowageError(
       "TOOMANYREQUESTS",
-      `Cannot go on now: none of the ${this.capacity} ${units} that are allowed at once (${limit}) was to be had ${when}; ` +
+      `Cannot go on now: all ${this.capacity} ${units} that are allowed at once (${limit}) were in use ${when}; ` +
         "callers share them; try again later",
       { detail: { limit, expected: this.capacity } },
     );

@@ -128,7 +128,7 @@ function slow({ minBytes, seconds, why }: Demand): StowageError {
 function silent(seconds: number, maxIdleSeconds: number, unmet?: Demand): StowageError {
   const why =
     unmet === undefined
-      ? "which is the longest allowed (maxIdleSeconds)"
+      ? "the longest time allowed (maxIdleSeconds)"
       : `${unmet.why}; otherwise ${maxIdleSeconds} are allowed (maxIdleSeconds)`;
   return new StowageError("TIMED_OUT", `Cannot read on: the client sent nothing for ${seconds} seconds, ${why}`, {
     detail: { limit: "maxIdleSeconds", found: seconds, expected: maxIdleSeconds },

@@ -145,7 +145,7 @@ const lackedCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["MANIFEST_BLOB_U
 function explain({ code, message, detail }: StowageError): string {
   const digest = detail?.["digest"];
   if (!isDigest(digest) || code !== "SIZE_INVALID") return message;
-  return `it needs ${digest} with ${String(detail?.["expected"])} bytes, which has ${String(detail?.["found"])}`;
+  return `it needs ${digest} with ${String(detail?.["expected"])} bytes, found ${String(detail?.["found"])} bytes`;
 }
 
 /** Returns the problem of an index as a value. Throws if the store fails. */

@@ -91,7 +91,7 @@ describe("stowage verify", () => {
     [
       "an index that names the wrong size",
       async (store) => replaceInFile(join(store, "index.json"), /"size":\d+/, '"size":7'),
-      [`images:multi: it needs ${index.digest} with 7 bytes, which has \\d+`],
+      [`images:multi: it needs ${index.digest} with 7 bytes, found \\d+ bytes`],
     ],
     [
       "objects among the blobs that are none",

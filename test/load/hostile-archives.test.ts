@@ -275,7 +275,7 @@ const indexes: Readonly<Record<string, Hostile>> = {
   "a second index.json": refused(
     archive({ last: [file("index.json", "{}")] }),
     "INDEX_INVALID",
-    /twice, and the second time it is another/,
+    /twice, with different content/,
   ),
   "a second ./index.json": refused(archive({ last: [file("./index.json", "{}")] }), "INDEX_INVALID", /twice/),
   "a second oci-layout": refused(archive({ last: [file("oci-layout", "{}")] }), "ARCHIVE_INVALID", /twice/),
@@ -331,7 +331,7 @@ const descriptors: Readonly<Record<string, Hostile>> = {
   "with a fractional size": refused(withRoots({ ...root, size: 1.5 }), "SIZE_INVALID", /found 1\.5/),
   "with a size beyond 2^53": refused(withRoots({ ...root, size: 2 ** 53 }), "SIZE_INVALID", /from 0 to 2\^53-1/),
   "with text as a size": refused(withRoots({ ...root, size: "350" }), "SIZE_INVALID", /found "350"/),
-  "with another size": refused(withRoots({ ...root, size: 1 }), "SIZE_INVALID", /with 1 bytes, which has/),
+  "with another size": refused(withRoots({ ...root, size: 1 }), "SIZE_INVALID", /with 1 bytes, found \d+ bytes/),
   "of a manifest that nobody has": refused(
     archive({ of: withoutBlob(unseenManifest, unseenManifest.digest) }),
     "MANIFEST_BLOB_UNKNOWN",
@@ -345,7 +345,7 @@ const descriptors: Readonly<Record<string, Hostile>> = {
   "of a layer with another size": refused(
     withManifest({ layers: [{ mediaType: types.layer, digest: smallDigest, size: 99 }] }),
     "SIZE_INVALID",
-    /with 99 bytes, which has 100/,
+    /with 99 bytes, found 100 bytes/,
   ),
   "of a layer with a negative size": refused(
     withManifest({ layers: [{ mediaType: types.layer, digest: smallDigest, size: -1 }] }),
@@ -415,7 +415,7 @@ const descriptors: Readonly<Record<string, Hostile>> = {
   "of a layer to be had elsewhere that is here with another size": refused(
     withManifest({ layers: [{ ...elsewhere, digest: smallDigest, size: 99 }] }),
     "SIZE_INVALID",
-    /names ".*" with 99 bytes, which has 100/,
+    /names ".*" with 99 bytes, found 100 bytes/,
   ),
 };
 
@@ -458,7 +458,7 @@ const manifests: Readonly<Record<string, Hostile>> = {
   "that is larger than it says": refused(
     withRootBlob(json({ schemaVersion: 2, x: "x".repeat(2000) }), { size: 10 }),
     "SIZE_INVALID",
-    /with 10 bytes, which has 2/,
+    /with 10 bytes, found 2\d+ bytes/,
     { maxManifestBytes: 1000 },
   ),
   "too deep": refused(

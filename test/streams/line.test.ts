@@ -149,7 +149,7 @@ describe("Line", () => {
     const checked = expect(refused).rejects.toMatchObject({
       code: "TOOMANYREQUESTS",
       message:
-        "Cannot go on now: none of the 1 loads that are allowed at once (maxLoads) was to be had for 10 seconds; " +
+        "Cannot go on now: all 1 loads that are allowed at once (maxLoads) were in use for 10 seconds; " +
         "callers share them; try again later",
     });
     await vi.advanceTimersByTimeAsync(10_000);

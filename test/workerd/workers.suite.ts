@@ -84,7 +84,7 @@ describe("an export of the Worker", () => {
   it("reads the bucket as slowly as its client reads, and ends with it", async () => {
     const chunkBytes = 65_536;
     const layout = makeLayout({ layers: [randomBytes(60 * chunkBytes, 8)], name: "team/export:1" });
-    const [layer = ""] = layout.layers;
+    const [layer = "sha256:"] = layout.layers;
     await ask("/v1/load", { method: "PUT", body: new Uint8Array(await tarOf(layout)) });
     let [sent, cancelled] = [0, 0];
     const get: typeof bucket.get = async (...args) => {

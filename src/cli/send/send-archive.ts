@@ -5,28 +5,27 @@
  * 2. asks the service which of these blobs it lacks;
  * 3. sends only those: a small tarball in one request, a large one in parts.
  */
-import type { Digest } from "../../digest.ts";
 import { StowageError } from "../../errors.ts";
 import type { Receipt } from "../../load/receipt.ts";
-import { isJsonObject } from "../../oci/json.ts";
 import type { ImageName } from "../../oci/reference.ts";
 import type { CommandIo } from "../command.ts";
 import { formatBytes } from "../format.ts";
 import type { OpenInput } from "../open-input.ts";
 import { reportChunks, startProgress } from "../progress.ts";
+import { askMissing } from "./ask-missing.ts";
 import type { Content } from "./content.ts";
 import type { Answer } from "./exchange.ts";
 import { makeContent } from "./make-content.ts";
 import { type ScannedArchive, scanInput } from "./scan-input.ts";
 import { type SendOptions, beginUpload, countPresent, sendInParts } from "./send-in-parts.ts";
 import type { UploadInParts } from "./send-parts.ts";
-import { type ServiceClient, isPermanent, isSuccess, jsonOf, Refusal } from "./service-client.ts";
+import { type ServiceClient, isPermanent, Refusal } from "./service-client.ts";
 import { type TemporaryFile, openTemporaryFile } from "./temporary-file.ts";
 
 /** How often the sending is started, if the service's blobs or the upload change meanwhile. */
 const maxRuns = 4;
 
-interface SendArchiveOptions {
+export interface SendArchiveOptions {
   readonly service: ServiceClient;
   readonly name: ImageName | undefined;
   /** Sends all blobs, also those that the service has. The service compares them. */
@@ -86,7 +85,7 @@ async function sendScanned(archive: ScannedArchive, options: SendScannedOptions)
         stderr.write("A blob that was there is gone or damaged: sending all of them\n");
       } else if (mayResume && isPermanent(error) && upload !== undefined && countPresent(upload).parts > 0) {
         mayResume = false; // the parts that had arrived may be of a damaged archive
-        stderr.write("It was refused with parts from before in it: sending all of it anew\n");
+        stderr.write("The service refused the upload with its earlier parts: sending all parts again\n");
       } else {
         throw error;
       }
@@ -142,47 +141,4 @@ async function sendAtOnce(content: Content, { service, progress, ...request }: S
     return service.put({ source, size: content.size }, request);
   };
   return service.readReceipt(await service.tryAgain(put, { signal: request.signal }));
-}
-
-/** A service takes at most this many digests in one request. */
-const maxDigests = 10_000;
-
-interface Missing {
-  readonly digests: ReadonlySet<string>;
-  /** A tarball of at most this many bytes may be sent in one request. */
-  readonly directBytes: number;
-}
-
-/**
- * This is the first request to a service. If there is no service, or another program answers, the user learns it at
- * once.
- */
-export async function askMissing(
-  digests: readonly Digest[],
-  { service, signal }: { readonly service: ServiceClient; readonly signal: AbortSignal },
-): Promise<Missing> {
-  const missing = new Set<string>();
-  let directBytes = 0;
-  for (let i = 0; i === 0 || i < digests.length; i += maxDigests) {
-    const json = { digests: digests.slice(i, i + maxDigests) };
-    const answer = await service.ask("v1/blobs/missing", { method: "POST", json, isFirst: true, signal });
-    if (!isSuccess(answer)) throw service.refused(answer);
-    const found = parseMissing(jsonOf(answer));
-    if (found === undefined) {
-      throw service.failed(`it answered ${answer.status} without a list of missing blobs: is this a Stowage?`);
-    }
-    for (const digest of found.missing) missing.add(digest);
-    directBytes = found.directBytes;
-  }
-  return { digests: missing, directBytes };
-}
-
-function parseMissing(
-  json: unknown,
-): { readonly missing: readonly string[]; readonly directBytes: number } | undefined {
-  if (!isJsonObject(json)) return undefined;
-  const { missing, directBytes } = json;
-  if (!Array.isArray(missing) || typeof directBytes !== "number") return undefined;
-  const digests = missing.filter((digest) => typeof digest === "string");
-  return digests.length === missing.length ? { missing: digests, directBytes } : undefined;
 }

@@ -79,6 +79,6 @@ function hex(value: number, digits: number): string {
 /** The error of a commit whose outcome is not known: all its changes were made, or will be made, or none of them. */
 export function unknownOutcome(repository: string, cause?: unknown): StowageError {
   const why = cause === undefined ? "the store did not answer" : messageOf(cause);
-  const message = `Cannot tell whether the changes of "${repository}" were made, they may yet be: ${why}; try again`;
+  const message = `Cannot tell whether the changes of "${repository}" were made or will be made: ${why}; try again`;
   return new StowageError("STORE_UNAVAILABLE", message, { cause, detail: { name: repository } });
 }

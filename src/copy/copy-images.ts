@@ -163,7 +163,7 @@ class Copy {
     const { repository } = group;
     const patterns = tagPatternsOf(immutableTags, repository);
     for (let images = group.images; images.length > 0;) {
-      const named = images.flatMap((image) => this.#namesOf(image, entries));
+      const named = distinctNames(images.flatMap((image) => this.#namesOf(image, entries)));
       const json = new ParsedJson(layout, { caller, signal });
       try {
         const roots = [...new Map(named.map((it) => [it.digest, it])).values()];
@@ -227,6 +227,11 @@ class Copy {
       return false;
     }
   }
+}
+
+/** Two images can share a referrer, and a signature's tag can be chosen too. */
+function distinctNames(images: readonly NamedImage[]): readonly NamedImage[] {
+  return [...new Map(images.map((image) => [`${image.digest} ${image.tag}`, image])).values()];
 }
 
 function outcomeOf({ tag, digest }: NamedImage, entries: readonly Descriptor[]): ChangeOutcome {

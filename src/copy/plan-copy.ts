@@ -54,7 +54,8 @@ export async function planCopy(
       const root = await source.headManifest(repository, reference, { signal });
       if (root === undefined) throw notThere(image, source);
       const closure = await listClosure({ source, repository }, [root], { platforms, referrers, signal });
-      images[i] = { ...image, root, closure };
+      const { digest, mediaType, size } = closure.manifests.get(root.digest) ?? root; // as read, not as a registry says
+      images[i] = { ...image, root: { digest, mediaType, size }, closure };
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof StowageError)) throw error;

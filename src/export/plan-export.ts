@@ -79,12 +79,22 @@ export async function planExport(
     blobs.push({ repository, ...blobsOf(closure.manifests, seen) });
   }
   const dockerManifest = serializeDockerManifest(images, manifests);
+  const roots = images.map((image) => ({ ...image, ...asRead(image, manifests) }));
   const texts = [
     { path: "oci-layout", bytes: new TextEncoder().encode(ociLayoutJson) },
-    { path: "index.json", bytes: serializeArchiveIndex([...images, ...found]) },
+    {
+      path: "index.json",
+      bytes: serializeArchiveIndex([...roots, ...found.map((root) => ({ ...root, ...asRead(root, manifests) }))]),
+    },
     ...(dockerManifest === undefined ? [] : [{ path: "manifest.json", bytes: dockerManifest }]),
   ];
   return { texts, blobs, ...measure(texts, blobs) };
+}
+
+/** A registry's word about size and media type is not checked: the manifest's own count. */
+function asRead(root: ManifestIdentity, manifests: Manifests): ManifestIdentity {
+  const { digest, mediaType, size } = manifests.get(root.digest) ?? root;
+  return { digest, mediaType, size };
 }
 
 /** The same tarball without some of its blobs: a load finds them in its store. */

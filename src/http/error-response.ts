@@ -41,7 +41,7 @@ const challenge = { "WWW-Authenticate": 'Basic realm="Stowage"' };
 /** In seconds. Most loads take less. */
 const retryAfter = { "Retry-After": "10" };
 /** Errors after which the same request may succeed soon. */
-const isWorthWaiting: ReadonlySet<ErrorCode> = new Set(["TIMED_OUT", "TOOMANYREQUESTS"]);
+const isWorthWaiting: ReadonlySet<ErrorCode> = new Set(["COPY_FAILED", "INTERRUPTED", "TIMED_OUT", "TOOMANYREQUESTS"]);
 
 /** Errors whose messages can name a bucket, keys and paths. */
 const codesOfStore: ReadonlySet<ErrorCode> = new Set(["STORE_DAMAGED", "STORE_UNAVAILABLE"]);

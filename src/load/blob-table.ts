@@ -16,6 +16,8 @@ export class BlobTable implements Iterable<BlobReceipt> {
   /** A hash table at most half full: the number of a record plus 1, or 0 in an empty slot. */
   #slots = new Uint32Array(2 * firstBlobs);
   #count = 0;
+  /** An odd number that a client cannot know. Otherwise a client could choose blobs that all want one slot. */
+  readonly #seed = (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) | 1;
 
   has(digest: Digest): boolean {
     return this.sizeOf(digest) !== undefined;
@@ -52,7 +54,8 @@ export class BlobTable implements Iterable<BlobReceipt> {
   /** The slot of this digest, or the free slot for it. */
   #slotOf(digest: Buffer): number {
     const slots = this.#slots;
-    let slot = digest.readUInt32LE(1) % slots.length;
+    const hash = Math.imul(digest.readUInt32LE(1), this.#seed) >>> 0;
+    let slot = Math.floor((hash / 2 ** 32) * slots.length); // the upper bits depend on all bits of both factors
     for (;;) {
       const record = slots[slot] ?? 0;
       if (record === 0 || this.#digestAt((record - 1) * recordBytes).equals(digest)) return slot;

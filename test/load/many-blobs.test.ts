@@ -1,7 +1,9 @@
 /** Loads of very many blobs: two thirds of the entries that an archive may have. */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
+import type { Digest } from "../../src/digest.ts";
+import { BlobTable } from "../../src/load/blob-table.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { sha256 } from "../support/bytes.ts";
@@ -60,6 +62,18 @@ async function loadMany(
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield await Promise.resolve(bytes);
 }
+
+describe("BlobTable", () => {
+  it("compares few digests, also if all begin alike", () => {
+    const digests = Array.from({ length: 2000 }, (_, i): Digest => `sha256:0000${sha256(bytesOf(i)).slice(11)}`);
+    const compared = vi.spyOn(Buffer.prototype, "equals");
+    const table = new BlobTable();
+    for (const digest of digests) table.add(digest, 1)("written");
+    expect(compared.mock.calls.length).toBeLessThan(20 * digests.length); // each with all before it: 2 million
+    compared.mockRestore();
+    expect(digests.every((digest) => table.has(digest))).toBe(true);
+  });
+});
 
 describe("loadArchive, of very many blobs", () => {
   it("keeps little of each in memory, and lists all", { timeout: 60_000 }, async () => {

@@ -31,9 +31,8 @@ about another image. With a tag or a digest, it shows one image with its layers.
 
 Options:
   --store URL   a store, default STOWAGE_STORE, else file:./data
-  --to URL      a running service, such as http://127.0.0.1:8080, or any registry, such
-                as https://registry.example or docker://ghcr.io/acme/app; they list
-                tags alone
+  --to URL      a service or a registry, such as http://127.0.0.1:8080 or
+                docker://ghcr.io/acme/app; it lists tags alone
   --details     read the manifests also of more than ${maxDetailed} images
   --json        print JSON instead
 

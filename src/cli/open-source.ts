@@ -30,7 +30,7 @@ export async function openSource(url: string | undefined, io: CommandIo): Promis
   return openRegistry(url, io);
 }
 
-/** Throws `INPUT_INVALID`. */
+/** Opens a service or a registry. Throws `INPUT_INVALID`, without any secret in the message. */
 export function openRegistry(url: string, io: CommandIo): OpenSource {
   const address = readName(url, parseRegistryAddress);
   return { source: new RegistrySource(address, credentialsFor(address, io)), layout: undefined, image: address.image };
@@ -39,11 +39,10 @@ export function openRegistry(url: string, io: CommandIo): OpenSource {
 /** `STOWAGE_TOKEN` is for a service at a URL. It is never sent to a registry that only an image's name leads to. */
 function credentialsFor({ url, image }: RegistryAddress, { env }: CommandIo): RegistrySourceOptions {
   const token = image === undefined ? (env["STOWAGE_TOKEN"] ?? "") : "";
-  const login = `docker login ${new URL(url).host}`;
+  const noLogin = `"docker login ${new URL(url).host}" was not run`;
   return {
     ...(token !== "" && { credentials: tokenOf(token, "STOWAGE_TOKEN") }),
     findCredentials: dockerCredentials(env),
-    credentialsHint:
-      image === undefined ? `STOWAGE_TOKEN is not set, and "${login}" was not run` : `"${login}" was not run`,
+    credentialsHint: image === undefined ? `STOWAGE_TOKEN is not set, and ${noLogin}` : noLogin,
   };
 }

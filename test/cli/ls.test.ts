@@ -224,10 +224,10 @@ describe("stowage ls --to", () => {
     expect(await listJson("--to", `${address}/images@${nameless.digest}`)).toMatchObject([{ digest: nameless.digest }]);
   });
 
-  it.each(["ftp://me:secret@x", "//ci:se@secret@x", "http://secret@x", "docker://127.0.0.1:1"])(
-    "cannot use %s, and shows no secret",
+  it.each(["file:./data", "ftp://me:secret@x", "//ci:se@secret@x", "http://secret@x", "docker://secret@127.0.0.1:1/x"])(
+    "refuses %s as a service, and shows no secret",
     async (url) => {
-      const outcome = await stowage(["ls", "--to", url]);
+      const outcome = await stowage(["ls", "--to", url], { cwd: folder });
       expect(outcome).toMatchObject({ code: 2, stdout: "" });
       expect(outcome.stderr).not.toContain("secret");
     },
@@ -239,7 +239,7 @@ describe("stowage ls --to", () => {
     const closed = await serveStowage(["--store", "memory:"], { STOWAGE_TOKENS: "[]" });
     const { code, stderr } = await stowage(["ls", "--to", closed.url]);
     expect(stderr).toMatch(
-      /^stowage ls: Cannot read the list .* from http:\S+: it answered 401 UNAUTHORIZED: .*; STOWAGE_TOKEN is not set, and/m,
+      /^stowage ls: Cannot read the list of repositories from http:\S+: it answered 401 UNAUTHORIZED: .*; STOWAGE_TOKEN is not set, and "docker login [\d.:]+" was not run$/m,
     );
     expect(code).toBe(1);
     closed.kill("SIGTERM");

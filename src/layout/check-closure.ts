@@ -11,7 +11,7 @@ import { type Manifest, isForeign, isIndexType, parseManifest } from "../oci/man
 import { concurrently } from "../streams/concurrently.ts";
 import { type InlinedBlob, checkData } from "./check-data.ts";
 import { DescriptorList, distinct } from "./descriptor-list.ts";
-import { type ClosureOptions, type KnownBlobs, NamedFinder, maxConcurrentRequests, missing } from "./find-named.ts";
+import { type ClosureOptions, type KnownBlobs, NamedFinder, maxConcurrentRequests, missingBlob } from "./find-named.ts";
 import type { Layout } from "./layout.ts";
 import { NotedParts } from "./noted-parts.ts";
 import { successorsOf } from "./read-manifest.ts";
@@ -130,7 +130,7 @@ class ClosureCheck {
   async visitRoot(root: Descriptor): Promise<void> {
     this.#root = root.digest;
     const visited = await this.#visit(root, { namedBy: "index.json", depth: 0 });
-    if (visited === undefined) this.#finder.fail(missing(root, "index.json"));
+    if (visited === undefined) this.#finder.fail(missingBlob(root, "index.json"));
   }
 
   closure(roots: readonly Descriptor[]): Closure {
@@ -215,7 +215,7 @@ class ClosureCheck {
       this.#absent.addPart(index, digest);
       this.#referrers.addPart(index, digest);
     }
-    if (firstAbsent !== undefined && !isAnyPresent) this.#finder.fail(missing(firstAbsent, index));
+    if (firstAbsent !== undefined && !isAnyPresent) this.#finder.fail(missingBlob(firstAbsent, index));
   }
 
   /**

@@ -68,7 +68,7 @@ export class NamedFinder {
   }
 
   checkSize(blob: NamedBlob, found: number | undefined, namedBy: string): void {
-    if (found === undefined) this.fail(missing(blob, namedBy));
+    if (found === undefined) this.fail(missingBlob(blob, namedBy));
     else if (found !== blob.size) this.fail(wrongSize(blob, found, namedBy));
   }
 
@@ -115,7 +115,7 @@ function wrongSize({ digest, size }: NamedBlob, found: number, namedBy: string):
   return new StowageError("SIZE_INVALID", message, { detail: { digest, found, expected: size } });
 }
 
-export function missing({ digest, size }: NamedBlob, namedBy: string): StowageError {
+export function missingBlob({ digest, size }: NamedBlob, namedBy: string): StowageError {
   return new StowageError(
     "MANIFEST_BLOB_UNKNOWN",
     `Cannot publish "${namedBy}": it names "${digest}" (${size} bytes), which is neither in the archive nor in the store`,

@@ -404,7 +404,7 @@ describe("commitChanges", () => {
     store.put = async () => ({ unanswered: new StowageError("STORE_UNAVAILABLE", "EIO: i/o error") });
     await expect(commit("own")).rejects.toMatchObject({
       code: "STORE_UNAVAILABLE",
-      message: expect.stringContaining("may yet be: EIO: i/o error; try again"),
+      message: expect.stringContaining("will be made: EIO: i/o error; try again"),
     });
   });
 

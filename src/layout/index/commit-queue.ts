@@ -16,8 +16,8 @@ const maxChanges = 1000;
  */
 const maxTurnMs = 120_000;
 
-/** `lead`: this waiter makes the next commit, for all that wait. */
-type Turn = "lead" | { readonly outcome: ChangeSetOutcome } | { readonly error: unknown };
+/** What a waiter is told. `lead`: this waiter makes the next commit, for all that wait. */
+type Notice = "lead" | { readonly outcome: ChangeSetOutcome } | { readonly error: unknown };
 
 /** The changes to commit, and their deadline. */
 interface Wanted {
@@ -25,16 +25,16 @@ interface Wanted {
   readonly deadline: number;
 }
 
-interface Waiter extends Wanted {
+interface CommitWaiter extends Wanted {
   readonly isTold: Promise<void>;
-  /** The turn, once it was told. It counts even if it comes at the moment at which the wait ends. */
-  turn: Turn | undefined;
-  readonly tell: (turn: Turn) => void;
+  /** The notice, once it was told. It counts even if it comes at the moment at which the wait ends. */
+  notice: Notice | undefined;
+  readonly tell: (notice: Notice) => void;
 }
 
 export class CommitQueue {
   /** By repository, the waiters whose turn has not come. A repository has a list while a commit is under way. */
-  readonly #waiting = new Map<string, Waiter[]>();
+  readonly #waiting = new Map<string, CommitWaiter[]>();
 
   /** Makes the changes and returns their outcome. Throws the errors of `commitChanges`. */
   async commit(repository: string, set: ChangeSet, options: CommitOptions): Promise<ChangeSetOutcome> {
@@ -42,14 +42,14 @@ export class CommitQueue {
     const wanted = { set, deadline };
     const waiting = this.#waiting.get(repository);
     if (waiting === undefined) return this.#lead(repository, wanted, options);
-    const waiter = newWaiter(wanted);
+    const waiter = newCommitWaiter(wanted);
     waiting.push(waiter);
     await inTime(waiter.isTold, maxTurnMs);
-    const { turn } = waiter;
-    if (turn === undefined) return this.#leave(repository, { waiter, waiting }, options);
-    if (turn === "lead") return this.#lead(repository, wanted, options);
-    if ("error" in turn) throw turn.error;
-    return turn.outcome;
+    const { notice } = waiter;
+    if (notice === undefined) return this.#leave(repository, { waiter, waiting }, options);
+    if (notice === "lead") return this.#lead(repository, wanted, options);
+    if ("error" in notice) throw notice.error;
+    return notice.outcome;
   }
 
   async #lead(repository: string, own: Wanted, options: CommitOptions): Promise<ChangeSetOutcome> {
@@ -61,7 +61,7 @@ export class CommitQueue {
       const sets = all.map(({ set }) => set);
       const deadline = Math.min(...all.map((wanted) => wanted.deadline));
       const [outcome, ...outcomes] = await commitChanges(repository, sets, { ...options, deadline });
-      for (const [i, { tell }] of others.entries()) tell(turnOf(outcomes[i], repository));
+      for (const [i, { tell }] of others.entries()) tell(noticeOf(outcomes[i], repository));
       if (outcome !== undefined) return outcome;
       throw unknownOutcome(repository);
     } catch (error) {
@@ -77,7 +77,7 @@ export class CommitQueue {
   /** The leader seems to be gone. If the leader has not taken the changes of this waiter, the waiter commits by itself. */
   async #leave(
     repository: string,
-    { waiter, waiting }: { readonly waiter: Waiter; readonly waiting: Waiter[] },
+    { waiter, waiting }: { readonly waiter: CommitWaiter; readonly waiting: CommitWaiter[] },
     options: CommitOptions,
   ): Promise<ChangeSetOutcome> {
     const place = waiting.indexOf(waiter);
@@ -88,15 +88,15 @@ export class CommitQueue {
   }
 }
 
-function newWaiter(wanted: Wanted): Waiter {
+function newCommitWaiter(wanted: Wanted): CommitWaiter {
   let resolve: () => void = () => undefined;
   const isTold = new Promise<void>((it) => (resolve = it));
-  const waiter: Waiter = {
+  const waiter: CommitWaiter = {
     ...wanted,
     isTold,
-    turn: undefined,
-    tell: (turn) => {
-      waiter.turn = turn;
+    notice: undefined,
+    tell: (notice) => {
+      waiter.notice = notice;
       resolve();
     },
   };
@@ -104,12 +104,12 @@ function newWaiter(wanted: Wanted): Waiter {
 }
 
 /** Takes waiters from the front of the list, as many as fit into one commit. */
-function takeFrom(waiting: Waiter[], changes: number): Waiter[] {
+function takeFrom(waiting: CommitWaiter[], changes: number): CommitWaiter[] {
   let total = changes;
   const end = waiting.findIndex(({ set }) => (total += set.changes.length) > maxChanges);
   return waiting.splice(0, end === -1 ? waiting.length : end);
 }
 
-function turnOf(outcome: ChangeSetOutcome | undefined, repository: string): Turn {
+function noticeOf(outcome: ChangeSetOutcome | undefined, repository: string): Notice {
   return outcome === undefined ? { error: unknownOutcome(repository) } : { outcome };
 }

@@ -71,7 +71,7 @@ interface Swap extends CallOptions {
 interface Newest {
   readonly number: number;
   /** Is the newest version a file? False for a deletion, and if there is no version. */
-  readonly live: boolean;
+  readonly isLive: boolean;
 }
 
 export class FileVersions {
@@ -89,8 +89,8 @@ export class FileVersions {
     for (;;) {
       // The plain file is read first: read after the versions, it could be the copy of a later version.
       const plain = await statFile(path);
-      const { number, live } = await this.#newest(key);
-      if (!live) return plain && { path, number: Math.max(number, timeOf(plain)), stats: plain, etag: etagOf(plain) };
+      const { number, isLive } = await this.#newest(key);
+      if (!isLive) return plain && { path, number: Math.max(number, timeOf(plain)), stats: plain, etag: etagOf(plain) };
       const version = join(this.#folder(key), String(number));
       const stats = await statFile(version);
       if (stats !== undefined) return { path: version, number, stats, etag: versionEtag(number, stats) };
@@ -126,14 +126,14 @@ export class FileVersions {
     const path = join(this.#root, key);
     let found = false;
     for (;;) {
-      const { number, live } = await this.#newest(key);
-      if (live && !(await this.#endVersions(key, number))) continue;
+      const { number, isLive } = await this.#newest(key);
+      if (isLive && !(await this.#endVersions(key, number))) continue;
       if ((await statFile(path)) !== undefined) {
         found = true;
         await removeFile(path);
       }
       await this.#removeUnfinished(key, Number.POSITIVE_INFINITY);
-      if (!(await this.#newest(key)).live) break;
+      if (!(await this.#newest(key)).isLive) break;
     }
     if (found) await syncDirectory(dirname(path));
     await this.#forget(key);
@@ -148,20 +148,20 @@ export class FileVersions {
 
   /** Removes the folder of a deletion that no longer has an effect. A folder in use is not empty, and stays. */
   async #forget(key: string): Promise<void> {
-    const { number, live } = await this.#newest(key);
-    if (live || number > (Date.now() - forgottenMs) * 1000) return;
+    const { number, isLive } = await this.#newest(key);
+    if (isLive || number > (Date.now() - forgottenMs) * 1000) return;
     if ((await statFile(join(this.#root, key))) !== undefined) return;
     if (number === 0) await removeEmptyFolders(this.#folder(key), this.#versions);
     else await removeEmptyFolders(join(this.#folder(key), String(number)), this.#versions);
   }
 
   async #newest(key: string): Promise<Newest> {
-    let newest: Newest = { number: 0, live: false };
+    let newest: Newest = { number: 0, isLive: false };
     let isUsable = true;
     for (const entry of await readFolder(this.#folder(key))) {
       const number = Number(entry.name);
       if (!(number > newest.number)) continue;
-      newest = { number, live: !entry.isDirectory() };
+      newest = { number, isLive: !entry.isDirectory() };
       isUsable = entry.isFile() || entry.isDirectory();
     }
     if (isUsable) return newest;

@@ -1,4 +1,5 @@
 /** `stowage copy`: images of a store, a service or a registry into a store or a service. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { StowageError } from "../errors.ts";
 import { type CopiedImage, type CopyReceipt, copyImages, describeFailure } from "../copy/copy-images.ts";
@@ -47,7 +48,8 @@ Options:
   --verify           read and hash every blob that the store has copied
   --concurrency N    blobs on their way at once, default 16
   --dry-run          tell what would be copied
-  --watch TIME       copy again and again, with a pause such as 10m
+  --watch TIME       copy again and again, with a pause such as 10m, at most 24h; after the
+                     first copy an error is reported, and the next copy comes in its turn
   --json             print a receipt as JSON
 
 A service gets STOWAGE_TOKEN, or the token in its URL; a registry gets what "docker
@@ -80,7 +82,7 @@ Examples:
     const choices: Choices = {
       from,
       patterns,
-      as: values.as === undefined ? undefined : readName(values.as, parseName),
+      as: values.as === undefined ? undefined : readName(values.as, parseNewName),
       latest: countOf("--latest", values.latest),
       platforms: values.platform.map(parsePlatform),
       referrers: !values["no-referrers"],
@@ -91,11 +93,16 @@ Examples:
       json: values.json,
     };
     const target = await openTarget(to, io);
-    const pauseMs = values.watch === undefined ? undefined : 1000 * secondsOf(values.watch);
+    const pauseMs = values.watch === undefined ? undefined : pauseOf(values.watch);
+    const code = await copyOnce(choices, target, io);
+    if (pauseMs === undefined) return code;
     for (;;) {
-      const code = await copyOnce(choices, target, io);
-      if (pauseMs === undefined) return code;
-      await pause(pauseMs, io.signal);
+      await sleep(pauseMs, undefined, { signal: io.signal }).catch(() => io.signal.throwIfAborted());
+      await copyOnce(choices, target, io).catch((error: unknown) => {
+        io.signal.throwIfAborted();
+        if (!(error instanceof StowageError)) throw error;
+        io.stderr.write(printable(`stowage copy: ${error.code}: ${error.message}\n`)); // the next copy may succeed
+      });
     }
   },
 };
@@ -204,6 +211,16 @@ async function openTarget(to: string, io: CommandIo): Promise<CopyTarget> {
   };
 }
 
+/** A digest says which image to copy. It cannot be the copy's name. */
+function parseNewName(text: string): ImageName {
+  const name = parseName(text);
+  if (name.digest === undefined) return name;
+  throw new StowageError(
+    "NAME_INVALID",
+    `Cannot use ${JSON.stringify(text)} as a name: found a digest, expected NAME[:TAG]`,
+  );
+}
+
 function modeOf(text: string): CopyMode {
   if (text === "auto" || text === "server" || text === "stream") return text;
   throw new StowageError("INPUT_INVALID", `found --copy ${JSON.stringify(text)}, expected auto, server or stream`);
@@ -215,18 +232,16 @@ function countOf(option: string, text: string | undefined): number | undefined {
   throw new StowageError("INPUT_INVALID", `found ${option} ${JSON.stringify(text)}, expected a number from 1 to 99999`);
 }
 
-function secondsOf(text: string): number {
-  const seconds = parseDuration(text);
-  if (seconds !== undefined && seconds > 0) return seconds;
-  throw new StowageError("INPUT_INVALID", `found --watch ${JSON.stringify(text)}, expected a time such as 10m`);
-}
+/** A timer waits no longer. */
+const maxPauseMs = 24 * 60 * 60 * 1000;
 
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
-  });
-  signal.throwIfAborted();
+function pauseOf(text: string): number {
+  const ms = parseDuration(text);
+  if (ms !== undefined && ms > 0 && ms <= maxPauseMs) return ms;
+  throw new StowageError(
+    "INPUT_INVALID",
+    `found --watch ${JSON.stringify(text)}, expected a time up to 24h, such as 10m`,
+  );
 }
 
 function toJson({ images, failures, blobs }: CopyReceipt): object {

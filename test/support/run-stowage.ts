@@ -36,6 +36,7 @@ export interface RunningCommand {
   readonly stdin: Writable;
   /** What it has written so far. */
   stdout(): string;
+  stderr(): string;
   /** Stops reading what it writes, as `head` does. */
   closeOutput(): void;
   kill(signal: NodeJS.Signals): void;
@@ -75,6 +76,7 @@ export async function startCommand(
     pid: child.pid ?? 0,
     stdin: child.stdin,
     stdout: () => stdout,
+    stderr: () => stderr,
     closeOutput: () => void child.stdout.destroy(),
     kill: (signal) => void child.kill(signal),
     outcome,

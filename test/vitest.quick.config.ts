@@ -21,6 +21,7 @@ const slow = [
   "runtimes/index-memory.test.ts",
   "runtimes/memory.test.ts",
   "runtimes/runtimes.test.ts",
+  "servers/",
   "workerd/",
 ];
 

@@ -3,14 +3,13 @@ import { parseArgs } from "node:util";
 import { StowageError } from "../errors.ts";
 import { parseLoadPath } from "../load/archive-name.ts";
 import { loadArchive } from "../load/load-archive.ts";
-import type { Receipt } from "../load/receipt.ts";
 import type { ImageName } from "../oci/reference.ts";
 import { type Command, type CommandIo, checkCount, checkOneTarget, exitCodes, readName } from "./command.ts";
 import { formatBytes, printable } from "./format.ts";
 import { type OpenInput, openInput } from "./open-input.ts";
 import { openSettings } from "./open-settings.ts";
 import { reportChunks, startProgress } from "./progress.ts";
-import { describeReceipt } from "./receipt.ts";
+import { type ServiceReceipt, describeFailedCopies, describeReceipt } from "./receipt.ts";
 import { sendArchive } from "./send/send-archive.ts";
 import { openService } from "./send/service-client.ts";
 
@@ -26,6 +25,8 @@ unless all of it is whole; blobs that are there already are not written again.
 Options:
   --store URL   load into this store, default STOWAGE_STORE, else file:./data
   --to URL      load into a running service, such as http://127.0.0.1:8080
+  --copy-to T   with --to: the service also copies the images to these of its targets,
+                such as us,ap; by default to those of its STOWAGE_COPY_AFTER_LOAD
   --direct      with --to: send the input as it comes, by one request
   --repair      read the blobs that are there already, and write damaged ones again
   --json        print the receipt as JSON instead of a summary
@@ -41,12 +42,16 @@ A service that wants a token gets STOWAGE_TOKEN, or the one in a URL such as
 https://ci:TOKEN@stowage.example. User and password of a URL go as they are, so
 that they also get past a login in front of the service.
 
+If a target of the service fails, the images stay in the service and in the other
+targets, and the exit code is 1: run the same again, and the copies go on.
+
 Progress goes to standard error: a bar on a terminal, some lines otherwise.
 
 Examples:
   docker save team/app:1.4 | stowage load -
   stowage load app.tar team/app:1.4 --store s3://my-bucket/images
   stowage load app.tar.gz --to https://stowage.example
+  stowage load app.tar --to https://stowage.example --copy-to us,ap
   stowage load app.tar --repair
   stowage load app.tar --json | jq -r '.images[].digest'
 `,
@@ -56,6 +61,7 @@ Examples:
       options: {
         store: { type: "string" },
         to: { type: "string" },
+        "copy-to": { type: "string" },
         direct: { type: "boolean" },
         repair: { type: "boolean" },
         json: { type: "boolean" },
@@ -65,7 +71,7 @@ Examples:
     checkCount(positionals, 1, 2, "FILE|- [NAME[:TAG]]");
     const [file = "", nameText] = positionals;
     const name = nameText === undefined ? undefined : readName(nameText, parseArgument);
-    const target = await openTarget(values, io);
+    const target = await openTarget({ ...values, copyTo: values["copy-to"] }, io);
     const input = await openInput(file, io.stdin);
     const startedMs = Date.now();
     try {
@@ -76,7 +82,11 @@ Examples:
           ? `${JSON.stringify(receipt, undefined, 2)}\n`
           : printable(describeReceipt(receipt, seconds, target.registry)),
       );
-      return exitCodes.ok;
+      const failed = describeFailedCopies(receipt);
+      if (failed.length === 0) return exitCodes.ok;
+      const lines = [...failed, "The service itself has the images: run the same again to copy the rest"];
+      for (const line of lines) io.stderr.write(printable(`stowage load: ${line}\n`));
+      return exitCodes.failed;
     } finally {
       await input.close();
     }
@@ -98,21 +108,26 @@ function parseArgument(text: string): ImageName {
 interface LoadTarget {
   /** The host and port for pulls, if clients can pull. */
   readonly registry?: string | undefined;
-  readonly load: (input: OpenInput, name: ImageName | undefined) => Promise<Receipt>;
+  readonly load: (input: OpenInput, name: ImageName | undefined) => Promise<ServiceReceipt>;
+}
+
+interface TargetOptions {
+  readonly store?: string;
+  readonly to?: string;
+  readonly copyTo: string | undefined;
+  readonly direct?: boolean;
+  readonly repair?: boolean;
 }
 
 /** The store or service that the options name, else the store of the settings. Throws `INPUT_INVALID`. */
 async function openTarget(
-  {
-    store,
-    to,
-    direct = false,
-    repair = false,
-  }: { readonly store?: string; readonly to?: string; readonly direct?: boolean; readonly repair?: boolean },
+  { store, to, copyTo, direct = false, repair = false }: TargetOptions,
   io: CommandIo,
 ): Promise<LoadTarget> {
   const { env, signal } = io;
-  if (to === undefined && direct) throw new StowageError("INPUT_INVALID", "found --direct, expected --to with it");
+  if (to === undefined && (direct || copyTo !== undefined)) {
+    throw new StowageError("INPUT_INVALID", `found ${direct ? "--direct" : "--copy-to"}, expected --to with it`);
+  }
   checkOneTarget({ store, to });
   if (to === undefined) {
     const { layout, immutableTags } = await openSettings(env, store);
@@ -125,12 +140,13 @@ async function openTarget(
   }
   const service = openService(to, { env, purpose: "load into" });
   const { registry } = service;
-  if (!direct) return { registry, load: async (input, name) => sendArchive(input, { service, name, repair, io }) };
+  if (!direct)
+    return { registry, load: async (input, name) => sendArchive(input, { service, name, repair, copyTo, io }) };
   return {
     registry,
     load: async (input, name) =>
       inOnePass(input, service.name, io, async (source) => {
-        const answer = service.put({ source, size: input.size }, { name, repair, signal });
+        const answer = service.put({ source, size: input.size }, { name, repair, copyTo, signal });
         return service.readReceipt(await service.attempt(answer));
       }),
   };
@@ -141,8 +157,8 @@ async function inOnePass(
   { name, size, source }: OpenInput,
   into: string,
   { stderr }: CommandIo,
-  loadFrom: (source: AsyncIterable<Uint8Array>) => Promise<Receipt>,
-): Promise<Receipt> {
+  loadFrom: (source: AsyncIterable<Uint8Array>) => Promise<ServiceReceipt>,
+): Promise<ServiceReceipt> {
   const length = size === undefined ? "" : ` (${formatBytes(size)})`;
   const progress = startProgress(stderr, { title: `Loading ${name}${length} into ${into}`, totalBytes: size });
   async function* reported(): AsyncGenerator<Uint8Array> {

@@ -1,4 +1,5 @@
 /** Describes the receipt of a load to a person, and reads the receipt of a service. */
+import type { TargetReceipt } from "../copy/copy-to-targets.ts";
 import type { BlobStatus } from "../layout/write-blob.ts";
 import type { ImageReceipt, Receipt } from "../load/receipt.ts";
 import { type Descriptor, platformOf } from "../oci/descriptor.ts";
@@ -10,17 +11,23 @@ const blobStatuses: readonly BlobStatus[] = ["written", "present", "repaired"];
 /** Items of a long list that are shown. */
 const maxShown = 5;
 
+/** The receipt of a load. If a service has copied the images to other stores, the receipt has a part for each store. */
+export interface ServiceReceipt extends Receipt {
+  readonly copies?: readonly TargetReceipt[];
+}
+
 /**
  *     team/app:1.4  created
  *       digest  sha256:…
  *       pull    docker pull 127.0.0.1:8080/team/app:1.4
  *     3 blobs written (37.2 MiB), 1 already there (2.10 KiB)
+ *     us: copied 1 image, 0 unchanged: 4 blobs with 37.2 MiB, 0 bytes there already
  *     Read 37.3 MiB in 1.2 s
  *
  * `registry` is the host and port from which clients can pull.
  */
-export function describeReceipt(receipt: Receipt, seconds: number, registry?: string): string {
-  const { images, totals, ignored, bytes } = receipt;
+export function describeReceipt(receipt: ServiceReceipt, seconds: number, registry?: string): string {
+  const { images, totals, ignored, bytes, copies = [] } = receipt;
   const lines = images.flatMap((image) => imageLines(image, registry));
   lines.push(blobLine(receipt));
   if (totals.referrers > 0)
@@ -28,6 +35,7 @@ export function describeReceipt(receipt: Receipt, seconds: number, registry?: st
   if (ignored.length > 0) {
     lines.push(`Ignored ${shortList(ignored.map(({ path }) => JSON.stringify(path)))}: not needed by any image`);
   }
+  lines.push(...copies.map(copyLine));
   lines.push(`Read ${formatBytes(bytes.received)} in ${formatSeconds(seconds)}`);
   return `${lines.join("\n")}\n`;
 }
@@ -56,6 +64,25 @@ function blobLine({ totals, bytes }: Receipt): string {
   return found.length === 0 ? "No blobs in the archive, all were there" : `Blobs: ${found.join(", ")}`;
 }
 
+function copyLine({ target, images, failures, blobs }: TargetReceipt): string {
+  const changed = images.filter(({ status }) => status !== "unchanged").length;
+  const failed = failures.length === 0 ? "" : `, ${formatCount(failures.length, "image")} failed`;
+  const line = `${target}: copied ${formatCount(changed, "image")}, ${images.length - changed} unchanged${failed}`;
+  if (blobs === undefined) return line;
+  const { copied, present } = blobs;
+  const moved = `${formatCount(copied.blobs, "blob")} with ${formatBytes(copied.bytes)}`;
+  return `${line}: ${moved}, ${formatBytes(present.bytes)} there already`;
+}
+
+/** A line for each image that a target lacks. */
+export function describeFailedCopies({ copies = [] }: ServiceReceipt): readonly string[] {
+  return copies.flatMap(({ target, failures }) =>
+    failures.map(({ repository, reference, code, message }) => {
+      return `Cannot copy ${formatReference(repository, reference)} to ${target}: ${code}: ${message}`;
+    }),
+  );
+}
+
 /** The platform, if the descriptor has one. */
 function nameOfPart({ platform, digest }: Descriptor): string {
   return platformOf(platform) ?? digest;
@@ -68,13 +95,14 @@ function shortList(items: readonly string[]): string {
 }
 
 /** The receipt that a service has sent. Other fields are kept. Undefined if the JSON is not a receipt. */
-export function parseReceipt(json: unknown): Receipt | undefined {
+export function parseReceipt(json: unknown): ServiceReceipt | undefined {
   return isReceipt(json) ? json : undefined;
 }
 
-function isReceipt(json: unknown): json is Receipt {
+function isReceipt(json: unknown): json is ServiceReceipt {
   return (
     isJsonObject(json) &&
+    (json["copies"] === undefined || isListOf(json["copies"], isCopy)) &&
     isListOf(json["images"], isImage) &&
     isListOf(json["blobs"], isBlob) &&
     isListOf(json["ignored"], (entry) => hasStrings(entry, ["path", "reason"])) &&
@@ -90,6 +118,17 @@ function isImage(value: unknown): boolean {
   return (
     hasStrings(value, ["repository", "reference", "digest", "mediaType", "status"]) &&
     (absent === undefined || isListOf(absent, (descriptor) => hasStrings(descriptor, ["digest"])))
+  );
+}
+
+function isCopy(value: unknown): boolean {
+  if (!hasStrings(value, ["target"]) || !isJsonObject(value)) return false;
+  const { images, failures, blobs } = value;
+  return (
+    isListOf(images, (image) => hasStrings(image, ["repository", "reference", "digest", "status"])) &&
+    isListOf(failures, (failure) => hasStrings(failure, ["repository", "reference", "code", "message"])) &&
+    (blobs === undefined ||
+      (isJsonObject(blobs) && [blobs["copied"], blobs["present"]].every((it) => hasNumbers(it, ["blobs", "bytes"]))))
   );
 }
 

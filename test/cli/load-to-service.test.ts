@@ -1,11 +1,12 @@
 import { once } from "node:events";
-import { writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, type Socket, createServer } from "node:net";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf, withoutBlob } from "../support/layout.ts";
 import {
+  type Outcome,
   type RunningCommand,
   type ServingCommand,
   listFiles,
@@ -17,6 +18,8 @@ import {
 } from "../support/run-stowage.ts";
 
 const image = makeLayout({ layers: [randomBytes(9 * 1024 * 1024)], name: "docker.io/team/app:1.4" });
+/** More than a service wants in one request. */
+const large = makeLayout({ layers: [randomBytes(65 * 1024 * 1024, 2)], name: "docker.io/team/app:1.4" });
 
 describe("stowage load --to", () => {
   let folder: string;
@@ -146,6 +149,105 @@ describe("stowage load --to", () => {
   });
 });
 
+describe("stowage load --copy-to", () => {
+  let folder: string;
+  let tarball: string;
+  let service: ServingCommand;
+
+  /** While there is a file in place of its folder, the target `ap` is down. */
+  const goDown = async (): Promise<void> => writeFile(join(folder, "ap"), "");
+
+  beforeEach(async () => {
+    folder = await newFolder();
+    tarball = join(folder, "app.tar");
+    await writeFile(tarball, await tarOf(image));
+    service = await serveStowage(["--store", `file:${folder}/eu`], {
+      STOWAGE_COPY_TARGETS: JSON.stringify({ us: `file:${folder}/us`, ap: `file:${folder}/ap` }),
+    });
+    return async () => {
+      service.kill("SIGTERM");
+      expect(await service.outcome).toMatchObject({ code: 0, stderr: "" });
+    };
+  });
+
+  const load = async (...args: readonly string[]): Promise<Outcome> =>
+    stowage(["load", tarball, "--to", service.url, ...args]);
+  const indexOf = async (target: string): Promise<string> =>
+    readFile(join(folder, target, "repositories/team/app/_layout/index.json"), "utf8").catch(() => "");
+
+  it.each([
+    ["in parts", large, []],
+    ["in one request", image, []],
+    ["directly", image, ["--direct"]],
+  ])("copies what it sends %s, and has a line for each target", async (_, layout, args) => {
+    await writeFile(tarball, await tarOf(layout));
+    const { code, stdout, stderr } = await load("--copy-to", "us,ap", ...args);
+    expect(stdout).toMatch(
+      /\nus: copied 1 image, 0 unchanged: \d blobs with .*, 0 bytes there already\nap: copied 1 image, 0 unchanged: /,
+    );
+    expect(code, stderr).toBe(0);
+    for (const target of ["us", "ap"]) expect(await indexOf(target)).toContain(layout.digest);
+    expect((await load("--copy-to", "us", ...args)).stdout).toMatch(
+      /\nus: copied 0 images, 1 unchanged: 0 blobs with 0 bytes, .* there already\nRead /,
+    );
+  });
+
+  it.each([
+    ["in parts", large],
+    ["in one request", image],
+  ])("sent %s, tells which target failed, and copies the rest when it is run again", async (_, layout) => {
+    await writeFile(tarball, await tarOf(layout));
+    await goDown();
+    const failed = await load("--copy-to", "us,ap");
+    expect(failed.stdout).toMatch(
+      /^team\/app:1.4 {2}created\n[^]*\nus: copied 1 image, 0 unchanged: .*\nap: copied 0 images, 0 unchanged, 1 image failed: /,
+    );
+    expect(failed.stderr).toMatch(
+      /\nstowage load: Cannot copy team\/app:1.4 to ap: STORE_UNAVAILABLE: .*\nstowage load: The service itself has the images: run the same again to copy the rest\n$/,
+    );
+    expect(failed.code).toBe(1);
+    expect(await Promise.all(["eu", "us", "ap"].map(indexOf))).toEqual([
+      expect.stringContaining(layout.digest),
+      expect.stringContaining(layout.digest),
+      "",
+    ]);
+    expect(service.stdout().match(/copied to /g), "the service is asked once").toHaveLength(1);
+
+    await rm(join(folder, "ap"));
+    const again = await load("--copy-to", "us,ap", "--json");
+    expect(JSON.parse(again.stdout)).toMatchObject({
+      images: [{ status: "unchanged" }],
+      copies: [
+        { target: "us", images: [{ status: "unchanged" }] },
+        { target: "ap", images: [{ status: "created" }] },
+      ],
+    });
+    expect(again.code).toBe(0);
+    expect(await indexOf("ap")).toContain(layout.digest);
+  });
+
+  it("prints the receipt of a failed copy with --json", async () => {
+    await goDown();
+    const { code, stdout } = await load("--copy-to", "ap", "--json");
+    const failures = [{ repository: "team/app", reference: "1.4", code: "STORE_UNAVAILABLE" }];
+    expect(JSON.parse(stdout)).toMatchObject({
+      images: [{ digest: image.digest }],
+      copies: [{ target: "ap", failures }],
+    });
+    expect(code).toBe(1);
+  });
+
+  it("shows a target that the service does not have, and keeps what was sent", async () => {
+    await writeFile(tarball, await tarOf(large));
+    const wrong = await load("--copy-to", "su");
+    expect(wrong.stderr).toMatch(/it answered 400 INPUT_INVALID: .*found "su" as a target, expected us or ap\n$/);
+    expect(wrong.code).toBe(1);
+    const right = await load("--copy-to", "us");
+    expect(right.stderr).toMatch(/\n(\d+) of \1 parts are there from before: /);
+    expect(right.code).toBe(0);
+  });
+});
+
 describe("stowage load --to another server", () => {
   const oneLine = '{"errors":[{"code":"DENIED","message":"you may \\u001b[31mnot"}]}';
   const answers: readonly (readonly [string, string, RegExp])[] = [
@@ -194,6 +296,7 @@ describe("stowage load --to another server", () => {
     const env = { STOWAGE_TOKEN: "secret \n" };
     const wrong: readonly (readonly [readonly string[], RegExp])[] = [
       [["--direct"], /found --direct, expected --to with it/],
+      [["--copy-to", "us"], /found --copy-to, expected --to with it/],
       [["--to", "ftp://me:secret@x"], /Cannot use "…@x" as the service's URL: expected one such as http:/],
       [["--to", "ci:secret@stowage.example"], /Cannot use "…@stowage\.example" as the service's URL/],
       [["--to", "//ci:se@secret@x"], /Cannot use "…@x" as the service's URL/],

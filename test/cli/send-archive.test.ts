@@ -320,6 +320,7 @@ describe("stowage load --to, in parts", () => {
     [400, "INDEX_INVALID", 0],
     [413, "LIMIT_EXCEEDED", 0],
     [403, "DENIED", 11], // another token may load them
+    [400, "INPUT_INVALID", 11], // the request is wrong, such as a target that the service does not have
   ])("leaves after an answer %i %s as many files: %i", async (status, reason, left) => {
     const { service, store } = await startService();
     const proxy = await startProxy(service.url, ({ path: asked }) =>

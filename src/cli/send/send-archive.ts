@@ -6,12 +6,11 @@
  * 3. sends only those: a small tarball in one request, a large one in parts.
  */
 import { StowageError } from "../../errors.ts";
-import type { Receipt } from "../../load/receipt.ts";
-import type { ImageName } from "../../oci/reference.ts";
 import type { CommandIo } from "../command.ts";
 import { formatBytes } from "../format.ts";
 import type { OpenInput } from "../open-input.ts";
 import { reportChunks, startProgress } from "../progress.ts";
+import type { ServiceReceipt } from "../receipt.ts";
 import { askMissing } from "./ask-missing.ts";
 import type { Content } from "./content.ts";
 import type { Answer } from "./exchange.ts";
@@ -19,22 +18,20 @@ import { makeContent } from "./make-content.ts";
 import { type ScannedArchive, scanInput } from "./scan-input.ts";
 import { type SendOptions, beginUpload, countPresent, sendInParts } from "./send-in-parts.ts";
 import type { UploadInParts } from "./send-parts.ts";
-import { type ServiceClient, isPermanent, Refusal } from "./service-client.ts";
+import { type LoadRequest, type ServiceClient, isPermanent, Refusal } from "./service-client.ts";
 import { type TemporaryFile, openTemporaryFile } from "./temporary-file.ts";
 
 /** How often the sending is started, if the service's blobs or the upload change meanwhile. */
 const maxRuns = 4;
 
-export interface SendArchiveOptions {
+/** With `repair`, all blobs are sent, also those that the service has. The service compares them. */
+export interface SendArchiveOptions extends Omit<LoadRequest, "signal"> {
   readonly service: ServiceClient;
-  readonly name: ImageName | undefined;
-  /** Sends all blobs, also those that the service has. The service compares them. */
-  readonly repair?: boolean | undefined;
   readonly io: CommandIo;
 }
 
 /** Throws the first error of the archive, or `STORE_UNAVAILABLE` with the service's answer, also if no answer came. */
-export async function sendArchive(input: OpenInput, options: SendArchiveOptions): Promise<Receipt> {
+export async function sendArchive(input: OpenInput, options: SendArchiveOptions): Promise<ServiceReceipt> {
   const { io } = options;
   const temporaries: TemporaryFile[] = [];
   const openTemporary = async (): Promise<TemporaryFile> => {
@@ -60,7 +57,7 @@ interface SendScannedOptions extends SendArchiveOptions {
  * Asks which blobs are missing and sends them. Starts again if a blob that was left out is gone, if the upload is gone,
  * or if parts of an earlier upload may be damaged.
  */
-async function sendScanned(archive: ScannedArchive, options: SendScannedOptions): Promise<Receipt> {
+async function sendScanned(archive: ScannedArchive, options: SendScannedOptions): Promise<ServiceReceipt> {
   const { service, openTemporary, repair = false } = options;
   const { stderr, signal } = options.io;
   const digests = [...new Set(archive.entries.flatMap(({ digest }) => digest ?? []))];
@@ -110,8 +107,8 @@ function isAboutOneOf(present: ReadonlySet<string>, error: unknown): boolean {
 async function sendContent(
   content: Content,
   upload: UploadInParts | undefined,
-  { service, name, repair, title, io: { stderr, signal } }: SendScannedOptions,
-): Promise<Receipt> {
+  { service, name, repair, copyTo, title, io: { stderr, signal } }: SendScannedOptions,
+): Promise<ServiceReceipt> {
   const found = upload === undefined ? undefined : countPresent(upload);
   if (upload !== undefined && found !== undefined && found.parts > 0) {
     const left = formatBytes(content.size - found.bytes);
@@ -121,7 +118,7 @@ async function sendContent(
     title: `Loading ${title} (${formatBytes(content.size)}) into ${service.name}`,
     totalBytes: content.size,
   });
-  const options: SendOptions = { service, name, repair, signal, progress };
+  const options: SendOptions = { service, name, repair, copyTo, signal, progress };
   try {
     return upload === undefined ? await sendAtOnce(content, options) : await sendInParts(content, upload, options);
   } finally {
@@ -129,7 +126,7 @@ async function sendContent(
   }
 }
 
-async function sendAtOnce(content: Content, { service, progress, ...request }: SendOptions): Promise<Receipt> {
+async function sendAtOnce(content: Content, { service, progress, ...request }: SendOptions): Promise<ServiceReceipt> {
   const put = async (): Promise<Answer> => {
     let sent = 0;
     progress.startFrom(0);

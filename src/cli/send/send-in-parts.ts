@@ -4,8 +4,8 @@
  * bytes continues the same upload.
  */
 import { StowageError, isTransient } from "../../errors.ts";
-import type { Receipt } from "../../load/receipt.ts";
 import type { Progress } from "../progress.ts";
+import type { ServiceReceipt } from "../receipt.ts";
 import type { Content } from "./content.ts";
 import type { Answer } from "./exchange.ts";
 import { type UploadInParts, parseUpload, sendParts } from "./send-parts.ts";
@@ -47,7 +47,11 @@ export function countPresent({ parts }: UploadInParts): { readonly parts: number
  * the signal's reason. After a refusal that is permanent (`isPermanent`) the upload is deleted: the next run would find
  * it again and be refused again.
  */
-export async function sendInParts(content: Content, upload: UploadInParts, options: SendOptions): Promise<Receipt> {
+export async function sendInParts(
+  content: Content,
+  upload: UploadInParts,
+  options: SendOptions,
+): Promise<ServiceReceipt> {
   try {
     return await sendAndLoad(content, upload, options);
   } catch (error) {
@@ -57,7 +61,7 @@ export async function sendInParts(content: Content, upload: UploadInParts, optio
   }
 }
 
-async function sendAndLoad(content: Content, begun: UploadInParts, options: SendOptions): Promise<Receipt> {
+async function sendAndLoad(content: Content, begun: UploadInParts, options: SendOptions): Promise<ServiceReceipt> {
   const { service, progress, signal } = options;
   const look = async (): Promise<UploadInParts> =>
     readUpload(await service.ask(`v1/uploads/${begun.id}`, { method: "GET", signal }), content, service);

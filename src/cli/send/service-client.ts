@@ -1,11 +1,10 @@
 /** A running Stowage service, for the command line: its URL, the caller's token, and the meaning of its answers. */
 import { type ErrorCode, type StowageErrorOptions, isErrorCode, isTransient, StowageError } from "../../errors.ts";
-import type { Receipt } from "../../load/receipt.ts";
 import { type JsonObject, isJsonObject, parseJson } from "../../oci/json.ts";
 import { type ImageName, formatName } from "../../oci/reference.ts";
 import { authorizationOf as headerOf, credentialsOf, decodePercents, tokenOf } from "../../remote/credentials.ts";
 import type { Environment } from "../../settings/settings.ts";
-import { parseReceipt } from "../receipt.ts";
+import { type ServiceReceipt, parseReceipt } from "../receipt.ts";
 import {
   type Answer,
   type ExchangeOptions,
@@ -41,6 +40,8 @@ export interface LoadRequest {
   readonly name: ImageName | undefined;
   /** The service reads its copies of the blobs, and writes damaged ones again. */
   readonly repair?: boolean | undefined;
+  /** The names of the service's targets that get the images too, with commas. Undefined for those of its settings. */
+  readonly copyTo?: string | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -144,9 +145,14 @@ export class ServiceClient {
     });
   }
 
-  /** Throws `STORE_UNAVAILABLE` unless the answer is a receipt. */
-  readReceipt(answer: Answer): Receipt {
-    const receipt = isSuccess(answer) ? parseReceipt(jsonOf(answer)) : undefined;
+  /**
+   * Throws `STORE_UNAVAILABLE` unless the answer is a receipt. The receipt after `COPY_FAILED` says which targets lack images;
+   * it has no lists of blobs and ignored entries.
+   */
+  readReceipt(answer: Answer): ServiceReceipt {
+    const isCopyFailed = reasonOf(answer) === "COPY_FAILED";
+    const detail = isCopyFailed ? { blobs: [], ignored: [], requests: {}, ...detailOf(answer) } : undefined;
+    const receipt = parseReceipt(isSuccess(answer) ? jsonOf(answer) : detail);
     if (receipt !== undefined) return receipt;
     throw isSuccess(answer)
       ? this.failed(`it answered ${answer.status} without a receipt: is this a Stowage?`)
@@ -159,11 +165,11 @@ export class ServiceClient {
     if (status >= 300 && status < 400 && headers.location !== undefined) {
       return this.failed(`it answered ${status} and points to ${headers.location}: use that address`);
     }
-    const detail = errorsOf(answer)[0]?.["detail"];
+    const detail = detailOf(answer);
     const hint = status === 401 && this.#authorization === undefined ? "; STOWAGE_TOKEN is not set" : "";
     return new Refusal(this.#messageOf(`it answered ${status} ${errorText(answer)}${hint}`), {
       reason: reasonOf(answer),
-      ...(isJsonObject(detail) && { detail }),
+      ...(detail && { detail }),
     });
   }
 
@@ -205,8 +211,13 @@ export class Refusal extends StowageError {
   }
 }
 
-/** These errors are not about the bytes: another caller may load them, or the upload is gone. */
-const harmless: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["DENIED", "UNAUTHORIZED", "BLOB_UPLOAD_UNKNOWN"]);
+/** These errors are not about the bytes: another request or another caller may load them, or the upload is gone. */
+const harmless: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "DENIED",
+  "UNAUTHORIZED",
+  "INPUT_INVALID",
+  "BLOB_UPLOAD_UNKNOWN",
+]);
 
 /** Would the service refuse the same bytes again? */
 export function isPermanent(error: unknown): error is Refusal {
@@ -218,11 +229,14 @@ export function isSuccess({ status }: Answer): boolean {
   return status >= 200 && status < 300;
 }
 
-/** Is another try worth it: after a timeout, too many requests, a server error, or an error code that says so? */
+/**
+ * Is another try worth it: after a timeout, too many requests, a server error, or an error code that says so? A failed copy is
+ * not: the service itself has tried again, and its answer is a receipt.
+ */
 export function isTransientAnswer(answer: Answer): boolean {
   const { status } = answer;
-  if (isSuccess(answer)) return false;
   const reason = reasonOf(answer);
+  if (isSuccess(answer) || reason === "COPY_FAILED") return false;
   return status === 408 || status === 429 || status >= 500 || (reason !== undefined && isTransient(reason));
 }
 
@@ -247,6 +261,12 @@ function errorsOf(answer: Answer): readonly JsonObject[] {
   return isJsonObject(json) && Array.isArray(json["errors"]) ? json["errors"].filter(isJsonObject) : [];
 }
 
+/** The detail of an OCI error body. */
+function detailOf(answer: Answer): JsonObject | undefined {
+  const detail = errorsOf(answer)[0]?.["detail"];
+  return isJsonObject(detail) ? detail : undefined;
+}
+
 /** The messages of an OCI error body. For any other answer, its first characters. */
 export function errorText(answer: Answer): string {
   const errors = errorsOf(answer);
@@ -257,9 +277,10 @@ export function errorText(answer: Answer): string {
 }
 
 /** The part of the URL behind `load`. */
-function pathOf({ name, repair = false }: Omit<LoadRequest, "signal">): string {
+function pathOf({ name, repair = false, copyTo }: Omit<LoadRequest, "signal">): string {
   const path = name === undefined ? "" : `/${formatName(name)}`;
-  return `${path}${wholeReceipt}${repair ? "&repair=true" : ""}`;
+  const copies = copyTo === undefined ? "" : `&copyTo=${encodeURIComponent(copyTo)}`;
+  return `${path}${wholeReceipt}${repair ? "&repair=true" : ""}${copies}`;
 }
 
 function jsonBody(json: JsonObject): RequestBody {

@@ -182,7 +182,7 @@ describe("stowage copy", () => {
   it.each([
     [["copy"]],
     [["copy", "file:./data"]],
-    [["copy", "file:./data", "https://stowage.example"]],
+    [["copy", "file:./data", "https://ci@stowage.example"]],
     [["copy", "file:./data", "ftp://other"]],
     [["copy", "file:./data", "file:./x", "Team/App"]],
     [["copy", "file:./data", "file:./x", "team/app:1 4"]],
@@ -305,7 +305,7 @@ describe("stowage copy from a service", () => {
 const servers: Readonly<Record<string, { tool: Tool; start: (folder: string, storage: string) => Promise<Service> }>> =
   {
     "crane's registry": { tool: "crane", start: async (settings) => startCraneRegistry(settings) },
-    distribution: { tool: "registry", start: async (settings, storage) => startDistribution(settings, storage) },
+    distribution: { tool: "docker-registry", start: async (settings, storage) => startDistribution(settings, storage) },
   };
 
 for (const [name, { tool, start }] of Object.entries(servers)) {

@@ -2,12 +2,14 @@ import { describe, expect, it } from "vitest";
 import { type ArchiveEntry, readArchive } from "../../src/archive/read-archive.ts";
 import { type Limits, defaultLimits } from "../../src/limits.ts";
 import { chunksOf, cutAt, randomBytes, readAll } from "../support/bytes.ts";
+import { compareReaders } from "../support/compare-readers.ts";
 import { type RawEntry, base256, longNameEntry, paxEntry, paxRecord, rawEntry, rawTar } from "../support/raw-tar.ts";
 
 type Read = Pick<ArchiveEntry, "path" | "type" | "linkTarget" | "label"> & { readonly body: Buffer };
 
 async function read(source: Uint8Array | AsyncIterable<Uint8Array>, limits: Partial<Limits> = {}): Promise<Read[]> {
   const chunks = source instanceof Uint8Array ? chunksOf(source, 700) : source;
+  if (source instanceof Uint8Array) await compareReaders(source);
   const entries: Read[] = [];
   for await (const { path, type, linkTarget, label, body } of readArchive(chunks, { ...defaultLimits, ...limits })) {
     entries.push({ path, type, linkTarget, ...(label !== undefined && { label }), body: await readAll(body) });
@@ -100,6 +102,7 @@ describe("readArchive, of tars made by hand", () => {
     ],
   ])("reads %s, cut anywhere", async (_, entries, expected) => {
     const bytes = rawTar(entries);
+    await compareReaders(bytes);
     for (let at = 0; at <= bytes.length; at++) expect(await read(cutAt(bytes, at))).toMatchObject([expected]);
     expect(await read(chunksOf(bytes, 1))).toMatchObject([expected]);
   });

@@ -3,10 +3,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { afterAll, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { readArchive } from "../../src/archive/read-archive.ts";
 import { defaultLimits } from "../../src/limits.ts";
 import { chunksOf, cutAt, randomBytes, readAll, sha256 } from "../support/bytes.ts";
+import { compareReaders } from "../support/compare-readers.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { missingTools } from "../tools/find-tool.ts";
 
@@ -20,6 +21,9 @@ const files: Readonly<Record<string, Buffer>> = {
   "blobs/sha256/aa": randomBytes(513),
   "blobs/sha256/bb": randomBytes(2048, 2),
 };
+
+/** All archives of the system's tar. */
+const packed: Buffer[] = [];
 
 interface Read {
   readonly path: string;
@@ -46,7 +50,9 @@ function tar(
     mkdirSync(dirname(join(folder, name)), { recursive: true });
     writeFileSync(join(folder, name), bytes);
   }
-  return execFileSync("tar", ["-C", folder, ...options, "-cf", "-", ...names], { maxBuffer: 2 ** 30 });
+  const archive = execFileSync("tar", ["-C", folder, ...options, "-cf", "-", ...names], { maxBuffer: 2 ** 30 });
+  packed.push(archive);
+  return archive;
 }
 
 /** Compares by digest: comparing large buffers element by element takes minutes. */
@@ -240,5 +246,11 @@ describeIfFound("readArchive, with zstd", missingTools(["tar", "zstd"]), () => {
     for (const body of [greedy, Buffer.concat([zstd(bytes), greedy])]) {
       await expect(readEntries(chunksOf(body, 100))).rejects.toMatchObject({ code: "LIMIT_EXCEEDED" });
     }
+  });
+});
+
+describe("the archives of the system's tar", () => {
+  it("are read by tar-stream in the same way, but for the listed differences", async () => {
+    for (const archive of packed) await compareReaders(archive);
   });
 });

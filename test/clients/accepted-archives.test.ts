@@ -9,6 +9,7 @@ import { parseReceipt } from "../../src/cli/receipt.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import { isJsonObject } from "../../src/oci/json.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
+import { compareReaders } from "../support/compare-readers.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { withService } from "../support/serve-app.ts";
 import { type AcceptedArchive, type ArchiveMaker, pullers } from "../tools/accepted-archive.ts";
@@ -109,6 +110,7 @@ async function pipe(archive: AcceptedArchive, { env, url, folder }: PipeOptions)
   const receipt = parseReceipt(JSON.parse(answer));
   if (receipt === undefined) throw new Error(`Cannot read the receipt: found ${answer}`);
   await runShell(`mkdir unpacked; ${unpack}`, options);
+  await compareReaders(await readFile(join(folder, "image.tar")));
   return {
     ...options,
     receipt,

@@ -1,6 +1,8 @@
 /** A docker-archive that went through Stowage is the image that `podman load` makes of the same file. */
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { compareReaders } from "../support/compare-readers.ts";
 import { type ServingCommand, newFolder, serveStowage } from "../support/run-stowage.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { containersEnvironment } from "../tools/containers-storage.ts";
@@ -36,6 +38,7 @@ describe("a docker-archive in Stowage", () => {
       `{ ${script}; } | tee ${tarball} | curl -sS --fail-with-body -T - ${stowage.url}/v1/load`,
       { env },
     );
+    await compareReaders(await readFile(tarball));
     const { images } = JSON.parse(answer) as Answer;
     const loaded = await newStorage();
     await runTool("podman", ["load", "--quiet", "--input", tarball], { env: loaded });

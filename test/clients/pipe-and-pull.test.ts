@@ -1,4 +1,5 @@
 /** What users do, with the tools that they have: pipe an image into a running Stowage, and pull it from there. */
+import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { skopeoDigest } from "../tools/accepted-archive.ts";
@@ -9,6 +10,7 @@ import { type Image, readOnlyImage, unpack } from "../tools/read-image.ts";
 import { registryClients } from "../tools/registry-clients.ts";
 import { runShell } from "../tools/run-tool.ts";
 import { sampleName } from "../tools/sample-image.ts";
+import { compareReaders } from "../support/compare-readers.ts";
 import { type ServingCommand, newFolder, serveStowage } from "../support/run-stowage.ts";
 import { type Workshop, openWorkshop } from "../tools/workshop.ts";
 import { describeIfFound } from "../support/requirement.ts";
@@ -120,6 +122,7 @@ async function pipe(writer: ArchiveWriter, { workshop, url }: PipeOptions): Prom
   const tarball = join(folder, "image.tar");
   const { script, env = {} } = await writer.prepare(workshop);
   const answer = await runShell(`{ ${script}; } | tee ${tarball} | curl -sS --fail-with-body -T - ${url}`, { env });
+  await compareReaders(await readFile(tarball));
   const image = await readOnlyImage(await unpack(tarball, join(folder, "unpacked")));
   return { receipt: JSON.parse(answer), tarball, image };
 }

@@ -14,6 +14,7 @@ import { arbitraryArchive } from "../load/arbitrary-archive.ts";
 import { arbitraryDockerArchive } from "../load/arbitrary-docker-archive.ts";
 import { randomBytes, readAll, sha256, splitInto } from "../support/bytes.ts";
 import { checkLoad } from "../support/check-load.ts";
+import { compareReaders } from "../support/compare-readers.ts";
 import { filesOf, makeLayout, tarOf, types } from "../support/layout.ts";
 import { withChecksums } from "../support/mutate-bytes.ts";
 import { rawTar } from "../support/raw-tar.ts";
@@ -43,6 +44,7 @@ const archiveReading: FuzzTarget = {
   corpus: archives,
   async run(input) {
     const archive = withChecksums(input);
+    await compareReaders(archive);
     expect(await outcomeOf(archive, inPieces(input))).toEqual(await outcomeOf(archive, [archive.length]));
   },
 };

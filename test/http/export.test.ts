@@ -8,6 +8,7 @@ import { blobKey } from "../../src/layout/keys.ts";
 import { isJsonObject } from "../../src/oci/json.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { readAll, sha256 } from "../support/bytes.ts";
+import { compareReaders } from "../support/compare-readers.ts";
 import { type Layout, joinLayouts, makeLayout, tarOf, types, withoutPlatform } from "../support/layout.ts";
 import { bytesAt, decorate } from "../support/loading.ts";
 import { openLayout } from "../support/open-layout.ts";
@@ -40,6 +41,7 @@ async function exported(path: string): Promise<Exported> {
   const response = await app.request(`/v1/export/${path}`);
   expect(response.status).toBe(200);
   const tarball = Buffer.from(await response.arrayBuffer());
+  expect(await compareReaders(tarball)).toBeUndefined();
   return { tarball, headers: response.headers, files: await filesIn(tarball) };
 }
 

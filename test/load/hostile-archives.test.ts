@@ -9,6 +9,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { chunksOf, cutAt, randomBytes, readAll, sha256 } from "../support/bytes.ts";
+import { compareReaders } from "../support/compare-readers.ts";
 import {
   type Layout,
   type TestDescriptor,
@@ -543,6 +544,7 @@ describe.each(Object.entries(groups))("loadArchive, of hostile %s", (_, cases) =
   beforeAll(async () => settle((store = new MemoryStore({ partBytes }))));
 
   it.each(Object.entries(cases))("%s: publishes nothing", async (__, hostile) => {
+    await compareReaders(hostile.bytes);
     await expectUnchanged(store, hostile, hostile.bytes.length > 1_000_000 ? 65_536 : 333);
     await expectUnchanged(store, hostile, 1_000_000);
   });
@@ -594,6 +596,7 @@ describe("loadArchive, of what is unusual and right", () => {
     ["an index eight levels deep", nested(8)],
   ])("takes an archive with %s", async (_, bytes) => {
     const store = fresh();
+    await compareReaders(bytes);
     await load(store, chunksOf(bytes, 333));
     for (const [digest, blob] of layout.blobs) {
       const object = await store.get(pathOf(digest));

@@ -10,6 +10,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { chunksOf, randomBytes, sha256, splitInto } from "./bytes.ts";
 import { type Pull, checkPull, puller } from "./check-pull.ts";
+import { compareReaders } from "./compare-readers.ts";
 import {
   type DockerImage,
   type LayoutImage,
@@ -46,9 +47,10 @@ export type LoadOutcome = "loaded" | ErrorCode;
 
 /**
  * Loads the body, in chunks of these sizes again and again, into a store that has an image. Throws if the property is
- * broken.
+ * broken, and if tar-stream reads the body in another way that is not listed.
  */
 export async function checkLoad(body: Uint8Array, chunkSizes: readonly number[]): Promise<LoadOutcome> {
+  await compareReaders(body);
   const store = await usedStore();
   const before = await visibleState(store);
   const refused = await inTime(refusal(loadArchive(openLayout(store), splitInto(body, chunkSizes))));

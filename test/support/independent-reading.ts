@@ -42,7 +42,7 @@ export async function readIndependently(body: Uint8Array): Promise<Reading> {
   const paths = new Set<string>();
   const entries: [string, Buffer][] = [];
   const options = { allowUnknownFormat: true, highWaterMark: 16_384 }; // a header without a magic is V7's
-  for await (const entry of Readable.from(chunksOf(withoutStumblingBlocks(decompress(body)), 4096)).pipe(
+  for await (const entry of Readable.from(chunksOf(withoutStumblingBlocks(decompressIndependently(body)), 4096)).pipe(
     extract(options),
   )) {
     const { name, type, linkname } = entry.header;
@@ -245,8 +245,11 @@ function withoutStumblingBlocks(tar: Uint8Array): Buffer {
   );
 }
 
-function decompress(body: Uint8Array): Uint8Array {
-  if (body[0] === 0x1f && body[1] === 0x8b) return zlib.gunzipSync(body);
+/** Of gzip. A bomb is larger. */
+const maxExpandedBytes = 256 * 1024 * 1024;
+
+export function decompressIndependently(body: Uint8Array): Uint8Array {
+  if (body[0] === 0x1f && body[1] === 0x8b) return zlib.gunzipSync(body, { maxOutputLength: maxExpandedBytes });
   const isZstd = body[1] === (body[0] === 0x28 ? 0xb5 : 0x2a) && (body[2] === 0x2f || body[2] === 0x4d);
   return isZstd ? decompressZstd(body) : body;
 }

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { readArchive } from "../../src/archive/read-archive.ts";
 import { defaultLimits } from "../../src/limits.ts";
 import { chunksOf, randomBytes } from "../support/bytes.ts";
+import { readWithStowage, readWithTarStream } from "../support/compare-readers.ts";
 import { rawTar } from "../support/raw-tar.ts";
 
 const tar = rawTar([{ name: "a", bytes: randomBytes(700) }]);
@@ -37,5 +38,13 @@ describe("readArchive, with the platform's own gzip", () => {
   ])("refuses it %s", async (_, parts) => {
     const sources = [separate(parts), chunksOf(Buffer.concat(parts), 1), chunksOf(Buffer.concat(parts), 1_000_000)];
     for (const source of sources) await expect(read(source)).rejects.toMatchObject({ code: "ARCHIVE_INVALID" });
+  });
+});
+
+describe("a name that begins with a byte order mark", () => {
+  it("keeps the mark, and loses it by tar-stream on Workers alone", async () => {
+    const marked = rawTar([{ name: "\uFEFFindex.json", bytes: Buffer.from("{}") }]);
+    expect((await readWithStowage(marked)).entries).toMatchObject([{ path: "\uFEFFindex.json" }]);
+    expect((await readWithTarStream(marked)).entries).toMatchObject([{ path: "index.json" }]);
   });
 });

@@ -1,13 +1,14 @@
 /** `stowage copy` into a running service: each image is sent as a tarball without the blobs that the service has. */
 import type { CopiedImage, CopyReceipt } from "../copy/copy-images.ts";
+import { checkCopies } from "../copy/copy-to-targets.ts";
 import { type CopyFailure, type CopyPlan, type PlannedImage, sizesOf } from "../copy/plan-copy.ts";
 import { StowageError } from "../errors.ts";
 import { openFrom, packArchive } from "../export/pack-archive.ts";
 import { type PlanOptions, planExport, withoutBlobs } from "../export/plan-export.ts";
-import type { Receipt } from "../load/receipt.ts";
 import { type ImageName, formatReference, parseName } from "../oci/reference.ts";
 import type { ImageSource } from "../remote/image-source.ts";
 import type { CommandIo } from "./command.ts";
+import type { ServiceReceipt } from "./receipt.ts";
 import { askMissing } from "./send/ask-missing.ts";
 import { sendArchive } from "./send/send-archive.ts";
 import type { ServiceClient } from "./send/service-client.ts";
@@ -36,8 +37,9 @@ export async function copyToService(
     try {
       const receipt = await sendImage(source, image, options);
       copied.push(...receipt.images.filter(({ digest }) => digest === image.root.digest));
-      const { totals, bytes } = receipt;
+      const { totals, bytes, copies = [] } = receipt;
       sent = { blobs: sent.blobs + totals.written + totals.repaired, bytes: sent.bytes + bytes.written };
+      checkCopies(copies, {}); // the service has targets of its own
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof StowageError)) throw error;
@@ -51,7 +53,11 @@ export async function copyToService(
   return { images: copied, failures, blobs: { total, present, copied: sent, copiedByStore: nothing } };
 }
 
-async function sendImage(source: ImageSource, image: PlannedImage, options: CopyToServiceOptions): Promise<Receipt> {
+async function sendImage(
+  source: ImageSource,
+  image: PlannedImage,
+  options: CopyToServiceOptions,
+): Promise<ServiceReceipt> {
   const { service, as, platforms, referrers, io } = options;
   const { repository, reference, root } = image;
   const name = as ?? parseName(formatReference(repository, reference));

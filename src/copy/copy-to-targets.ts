@@ -2,6 +2,7 @@
 import { type ErrorCode, StowageError, messageOf } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
+import type { TagPattern } from "../oci/tag-pattern.ts";
 import { type CopiedImage, copyImages } from "./copy-images.ts";
 import { type CopyFailure, type CopyPlan, planCopy } from "./plan-copy.ts";
 import type { SelectedImage } from "./select-images.ts";
@@ -26,6 +27,8 @@ export interface FailedImage extends SelectedImage {
 
 export interface CopyToTargetsOptions {
   readonly platforms?: readonly string[];
+  /** Tags that can be created in the targets, but never moved. */
+  readonly immutableTags?: readonly TagPattern[];
   readonly caller?: string | undefined;
   readonly signal: AbortSignal;
 }
@@ -38,13 +41,14 @@ export async function copyToTargets(
   layout: Layout,
   targets: CopyTargets,
   images: readonly SelectedImage[],
-  { platforms = [], caller, signal }: CopyToTargetsOptions,
+  { platforms = [], immutableTags = [], caller, signal }: CopyToTargetsOptions,
 ): Promise<readonly TargetReceipt[]> {
   const source = new LayoutSource(layout, { caller });
   const plan = await planCopy(source, images, { platforms, referrers: true, signal });
   const copyTo = async (target: string, store: Layout): Promise<TargetReceipt> => {
     try {
-      const receipt = await copyImages(source, store, plan, { sourceStore: layout.store, caller, signal });
+      const options = { sourceStore: layout.store, immutableTags, caller, signal };
+      const receipt = await copyImages(source, store, plan, options);
       return { target, images: receipt.images, failures: receipt.failures.map(failedImage), blobs: receipt.blobs };
     } catch (error) {
       signal.throwIfAborted();

@@ -32,7 +32,8 @@ export function copyRoutes(service: Service): Route[] {
             const images = await selectImages(source, { patterns: wanted.patterns, signal });
             checkImages(c, images);
             const { targets, platforms } = wanted;
-            return await copyToTargets(service.layout, targets, images, { platforms, caller, signal });
+            const { layout, immutableTags } = service;
+            return await copyToTargets(layout, targets, images, { platforms, immutableTags, caller, signal });
           } finally {
             endTurn();
           }
@@ -102,7 +103,8 @@ export async function copyLoaded(
   images: readonly SelectedImage[],
   turn: { readonly caller: string; readonly signal: AbortSignal },
 ): Promise<readonly TargetReceipt[]> {
-  const copies = await copyToTargets(service.layout, targets, images, turn);
+  const { layout, immutableTags } = service;
+  const copies = await copyToTargets(layout, targets, images, { ...turn, immutableTags });
   service.log(`${turn.caller} ${summarizeCopies(copies)}`);
   return copies;
 }

@@ -72,7 +72,8 @@ async function copyAfterLoad(
 ): Promise<void> {
   const targets = new Map([...copyTargets].filter(([name]) => config.copyAfterLoad.includes(name)));
   if (targets.size === 0) return;
-  const copies = await copyToTargets(layout, targets, images, { signal });
+  const { immutableTags } = config;
+  const copies = await copyToTargets(layout, targets, images, { immutableTags, signal });
   log(summarizeCopies(copies));
   checkCopies(copies, { copies });
 }

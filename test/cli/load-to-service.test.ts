@@ -237,6 +237,22 @@ describe("stowage load --copy-to", () => {
     expect(code).toBe(1);
   });
 
+  it("is a failure of stowage copy too, if each load of the service copies to a target that is down", async () => {
+    await goDown();
+    const from = `file:${await newFolder()}`;
+    await stowage(["load", tarball, "--store", from]);
+    const other = await serveStowage(["--store", `file:${folder}/other`], {
+      STOWAGE_COPY_TARGETS: JSON.stringify({ ap: `file:${folder}/ap` }),
+      STOWAGE_COPY_AFTER_LOAD: "ap",
+    });
+    const { code, stdout, stderr } = await stowage(["copy", from, other.url]);
+    expect(stdout).toMatch(/^team\/app:1.4 created .*\nCopied 1 image, 0 unchanged, 1 image failed: /);
+    expect(stderr).toMatch(/\nstowage copy: team\/app:1.4: COPY_FAILED: Cannot copy all images to ap \(/);
+    expect(code).toBe(1);
+    other.kill("SIGTERM");
+    expect(await other.outcome).toMatchObject({ code: 0, stderr: "" });
+  });
+
   it("shows a target that the service does not have, and keeps what was sent", async () => {
     await writeFile(tarball, await tarOf(large));
     const wrong = await load("--copy-to", "su");

@@ -216,6 +216,21 @@ describe("a load with targets", () => {
     });
   });
 
+  it("does not move a tag of a target that the settings protect", async () => {
+    const region = createApp({ layout: openLayout(us), access: "anyone" });
+    await region.request("/v1/load", {
+      method: "PUT",
+      body: await tarOf(makeLayout({ name: "docker.io/team/app:1" })),
+    });
+    const before = await digestIn(us, "team/app/manifests/1");
+    app = serve({ immutableTags: [{ repository: "**", tag: "1" }] });
+    const failures = [{ reference: "1", code: "TAG_IMMUTABLE" }];
+    const failed = { status: 502, json: { errors: [{ detail: { copies: [{ target: "us", failures }] } }] } };
+    expect(await load(app1, "/v1/load?copyTo=us")).toMatchObject(failed);
+    expect(await copy({ images: ["team/app:1"], to: ["us"] })).toMatchObject(failed);
+    expect(await digestIn(us, "team/app/manifests/1")).toBe(before);
+  });
+
   it("moves no byte to a target that has all of it", async () => {
     await load(app1, "/v1/load?copyTo=us");
     const layout = openLayout(own);

@@ -21,6 +21,8 @@ describeIfFound(template, missingPrograms("cfn-lint", "infra-python"), () => {
     listAt(stack, "Resources", "Role", "Properties", "Policies").flatMap((policy) =>
       listAt(policy, "PolicyDocument", "Statement"),
     );
+  const allowedCopies = (): unknown[] =>
+    listAt(stack, "Resources", "CopyPolicy", "Properties", "PolicyDocument", "Statement");
 
   it("passes cfn-lint", async () => {
     // W3002 says that the code is a folder, which `aws cloudformation package` packs.
@@ -49,15 +51,39 @@ describeIfFound(template, missingPrograms("cfn-lint", "infra-python"), () => {
     expect(resource("Role", "Properties", "ManagedPolicyArns")).toBeUndefined();
   });
 
-  it.each(["docs/deploying.md", "infra/aws/README.md", "infra/deno-deploy.md", "infra/kubernetes.md"])(
-    "asks for the rights of the bucket that %s names",
-    async (page) => {
-      const text = await readFile(join(projectFolder, page), "utf8");
-      const named = [...new Set(text.match(/(?<=`)s3:[A-Z]\w+(?=`)/g) ?? [])].toSorted();
-      const actions = allowed().flatMap((statement) => textsOf(at(statement, "Action")));
-      expect(named).toEqual(actions.filter((action) => action.startsWith("s3:")).toSorted());
-    },
-  );
+  it.each([
+    ["docs/deploying.md", true],
+    ["infra/aws/README.md", true],
+    ["infra/deno-deploy.md", false],
+    ["infra/kubernetes.md", false],
+  ])("asks for the rights of the bucket that %s names", async (page, namesCopies) => {
+    const text = await readFile(join(projectFolder, page), "utf8");
+    const named = [...new Set(text.match(/(?<=`)s3:[A-Z]\w+(?=`)/g) ?? [])].toSorted();
+    const statements = [...allowed(), ...(namesCopies ? allowedCopies() : [])];
+    const actions = statements.flatMap((statement) => textsOf(at(statement, "Action")));
+    expect(named).toEqual([...new Set(actions.filter((action) => action.startsWith("s3:")))].toSorted());
+  });
+
+  it("copies to targets if the stack has some, with rights in their buckets alone", () => {
+    const variables = resource("Function", "Properties", "Environment", "Variables");
+    for (const [name, parameter] of [
+      ["STOWAGE_COPY_TARGETS", "CopyTargets"],
+      ["STOWAGE_COPY_AFTER_LOAD", "CopyAfterLoad"],
+    ]) {
+      const expected = { "Fn::If": ["HasCopyTargets", { Ref: parameter }, { Ref: "AWS::NoValue" }] };
+      expect(at(variables, String(name))).toEqual(expected);
+    }
+    expect(resource("CopyPolicy", "Condition")).toBe("HasCopyTargets");
+    expect(resource("CopyPolicy", "Properties", "Roles")).toEqual([{ Ref: "Role" }]);
+    const joined = { Joined: { "Fn::Join": ["/images/*,", { Ref: "CopyBucketArns" }] } };
+    expect(allowedCopies().map((statement) => at(statement, "Resource"))).toEqual([
+      { "Fn::Split": [",", { "Fn::Sub": ["${Joined}/images/*", joined] }] },
+      { Ref: "CopyBucketArns" },
+    ]);
+    const pattern = new RegExp(String(at(stack, "Parameters", "CopyTargets", "AllowedPattern")));
+    for (const text of ["", '{"us":"s3://bucket/images?region=us-east-1"}']) expect(text).toMatch(pattern);
+    expect("s3://bucket/images").not.toMatch(pattern);
+  });
 
   it("spells the bucket's name alike everywhere", () => {
     const name = "${AWS::StackName}-${AWS::AccountId}-${AWS::Region}";

@@ -1,6 +1,7 @@
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
+import { parseConfig } from "../../src/settings/config.ts";
 import { incomingPrefix, stagingPrefix } from "../../src/layout/keys.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { newFolder } from "../support/run-stowage.ts";
@@ -36,6 +37,27 @@ describeIfFound(page, missingPrograms("node24"), () => {
       expect(output).toMatch(/env\.IMAGES \(stowage\)\s+R2 Bucket/);
     },
   );
+
+  it("deploys the example of wrangler.toml that copies to other stores", { timeout: 60_000 }, async () => {
+    const toml = await readFile(join(projectFolder, "wrangler.toml"), "utf8");
+    const example = /^(?=# STOWAGE_COPY_TARGETS)(?:# .*\n)+/m;
+    expect(toml).toMatch(example);
+    const uncommented = toml.replace(example, (lines) => lines.replaceAll(/^# /gm, ""));
+    const file = join(await newFolder(), "wrangler.toml"); // its paths begin at the folder of the file
+    await writeFile(file, uncommented.replaceAll(/"(?:\.\/)?(?=src\/|node_modules\/)/g, `"${projectFolder}`));
+    const output = await wrangler("deploy", "--config", file, "--dry-run", "--outdir", await newFolder());
+    expect(output).toMatch(/env\.IMAGES_US \(stowage-us\)\s+R2 Bucket/);
+    expect(output).toContain("env.STOWAGE_COPY_AFTER_LOAD");
+    const value = (name: string): string => new RegExp(`^${name} = ["'](.+)["']$`, "m").exec(uncommented)?.[1] ?? "";
+    const env = {
+      STOWAGE_COPY_TARGETS: value("STOWAGE_COPY_TARGETS"),
+      STOWAGE_COPY_AFTER_LOAD: value("STOWAGE_COPY_AFTER_LOAD"),
+    };
+    expect([...parseConfig(env).copyTargets.values()]).toEqual([
+      "r2:IMAGES_US",
+      "s3://acme-images-eu/images?region=eu-central-1",
+    ]);
+  });
 
   it("has only commands and options that wrangler knows", { timeout: 120_000 }, async () => {
     const commands = (await readCommands(page)).filter((line) => line.includes("npx wrangler "));

@@ -10,6 +10,7 @@ const listFirst =
   "  const marks = await listMarks(store, signal); // before `findNeeded`: a later load moves the mark of a blob that it needs\n";
 const findNeeded = "  const needed = await findNeeded(layout, signal);\n";
 const rescuing = "layout/condemned.ts";
+const lookup = "copy/plan-copy.ts";
 const sentence = "gc/sentence.ts";
 
 export const mutants: Readonly<Record<string, readonly Edit[]>> = {
@@ -59,6 +60,22 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   ],
 };
 
+/** For schedules with copies. */
+export const mutantsOfCopies: Readonly<Record<string, readonly Edit[]>> = {
+  "copies looked at the marks after they have begun to list the blobs": [
+    { file: lookup, replace: "  await rescuing?.hasMarks({ signal });\n", by: "" },
+  ],
+  "copies trusted a listed blob that has a mark": [
+    { file: lookup, replace: "(await rescuing?.isMarked(digest, { signal })) === true", by: "false" },
+  ],
+  "copies of a second repository counted as fresh": [
+    { file: rescuing, replace: "    fork.#oldestTime = this.#oldestTime;\n", by: "" },
+  ],
+  "copies by the store did not look at marks": [
+    { file: "copy/transfer-blobs.ts", replace: "    await store.keep(digest, { signal });", by: "" },
+  ],
+};
+
 const entry = `
   export { StowageError } from "./src/errors.ts";
   export { Layout } from "./src/layout/layout.ts";
@@ -68,9 +85,14 @@ const entry = `
   export { publish } from "./src/layout/publish.ts";
   export { commitSet } from "./src/layout/commit-set.ts";
   export { collectGarbage } from "./src/gc/collect-garbage.ts";
+  export { planCopy } from "./src/copy/plan-copy.ts";
+  export { copyImages } from "./src/copy/copy-images.ts";
 `;
+
+/** A copy lists the target if it needs more blobs than this. The images of a simulation have few. */
+const fewHeads: Edit = { file: lookup, replace: "const maxHeads = 64;", by: "const maxHeads = 3;" };
 
 /** Compiles the code with these changes. Throws if one of them cannot be made. */
 export async function compileProtocol(edits: readonly Edit[] = []): Promise<Protocol> {
-  return (await compileWith(edits, entry)) as Protocol;
+  return (await compileWith([...edits, fewHeads], entry)) as Protocol;
 }

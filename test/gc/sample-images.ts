@@ -1,6 +1,10 @@
 /** The images of a simulation: few, and with blobs in common, so that what one lets go of another needs. */
 import type { Digest } from "../../src/digest.ts";
-import type { Change } from "../../src/oci/index-change.ts";
+import { commitSet } from "../../src/layout/commit-set.ts";
+import { blobKey } from "../../src/layout/keys.ts";
+import { Layout as OpenLayout } from "../../src/layout/layout.ts";
+import type { SetChange } from "../../src/oci/index-change.ts";
+import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { type Layout, type TestDescriptor, makeLayout } from "../support/layout.ts";
 
 export interface SampleImage {
@@ -10,7 +14,7 @@ export interface SampleImage {
   /** What a load may leave out where the store has it: layers and configs. */
   readonly parts: ReadonlySet<Digest>;
   /** What publishes it. */
-  readonly change: Change;
+  readonly change: SetChange;
 }
 
 const [x, y, z] = [Buffer.from("layer x\n"), Buffer.from("layer y\n"), Buffer.from("layer z\n")];
@@ -24,6 +28,28 @@ export const sampleImages: readonly SampleImage[] = [
   sampleImage(makeLayout({ layers: [x], platforms: ["linux/amd64", "linux/arm64"] }), { tag: "index" }),
   sampleImage(makeLayout({ layers: [z], label: "referrer", subject }), { subject: subject.digest }),
 ];
+
+/** The tag, or the digest of an image without a tag. */
+export function nameOf({ tag, digest }: SetChange): string {
+  return tag ?? digest;
+}
+
+let sampleStore: Promise<OpenLayout> | undefined;
+
+/** A store that has all of them, for those that copy. It is filled once. */
+export async function openSampleStore(): Promise<OpenLayout> {
+  sampleStore ??= fillSampleStore();
+  return sampleStore;
+}
+
+async function fillSampleStore(): Promise<OpenLayout> {
+  const layout = OpenLayout.open(new MemoryStore());
+  for (const { blobs } of sampleImages) {
+    for (const [digest, bytes] of blobs) await layout.store.put(blobKey(digest), bytes);
+  }
+  await commitSet(layout, { repository: "images", changes: sampleImages.map(({ change }) => change) });
+  return layout;
+}
 
 function sampleImage(layout: Layout, names: { readonly tag?: string; readonly subject?: Digest }): SampleImage {
   const root = rootOf(layout);

@@ -1,5 +1,5 @@
 /**
- * Runs one schedule of real loads, removals and gcs over a simulated bucket: a working day with one image or another going in
+ * Runs one schedule of real loads, copies, removals and gcs over a simulated bucket: a working day with one image or another going in
  * and out, several gcs at a time, all of them on clocks of their own, and some of them killed. Whatever happens, each image
  * that an index names has to be whole; and once loads have stopped, gcs have to leave exactly what is needed.
  */
@@ -7,6 +7,8 @@ import { setMaxListeners } from "node:events";
 import type { Clock } from "../../src/clock.ts";
 import type { Digest } from "../../src/digest.ts";
 import { messageOf } from "../../src/errors.ts";
+import type { copyImages } from "../../src/copy/copy-images.ts";
+import type { planCopy } from "../../src/copy/plan-copy.ts";
 import type { collectGarbage } from "../../src/gc/collect-garbage.ts";
 import type { checkClosure } from "../../src/layout/check-closure.ts";
 import type { commitSet } from "../../src/layout/commit-set.ts";
@@ -14,16 +16,18 @@ import type { RescuingStore } from "../../src/layout/condemned.ts";
 import { parseRepositoryIndex } from "../../src/layout/index/repository-index.ts";
 import { blobKey, blobsPrefix, condemnedPrefix, indexKey } from "../../src/layout/keys.ts";
 import type { Layout } from "../../src/layout/layout.ts";
+import { LayoutSource } from "../../src/layout/layout-source.ts";
 import { ParsedJson } from "../../src/layout/parsed-json.ts";
 import type { storeBlob } from "../../src/layout/store-blob.ts";
 import type { publish } from "../../src/layout/publish.ts";
 import type { Descriptor } from "../../src/oci/descriptor.ts";
 import { subjectOf, tagOf } from "../../src/oci/index-entry.ts";
 import { ociLayoutJson } from "../../src/oci/manifest.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { ByteReader } from "../../src/streams/byte-reader.ts";
 import { Scheduler, seededRandom, simulatedClock } from "../commit/scheduler.ts";
-import { type SampleImage, sampleImages } from "./sample-images.ts";
+import { type SampleImage, nameOf, openSampleStore, sampleImages } from "./sample-images.ts";
 import { type ErrorClass, type Objects, SimulatedStore } from "./simulated-bucket.ts";
 
 /** The code under test, as it is or changed. */
@@ -36,6 +40,8 @@ export interface Protocol {
   readonly publish: typeof publish;
   readonly commitSet: typeof commitSet;
   readonly collectGarbage: typeof collectGarbage;
+  readonly planCopy: typeof planCopy;
+  readonly copyImages: typeof copyImages;
 }
 
 export interface SimulationResult {
@@ -46,8 +52,11 @@ export interface SimulationResult {
   readonly sights: ReadonlySet<string>;
 }
 
-export async function simulate(seed: number, protocol: Protocol): Promise<SimulationResult> {
-  const simulation = new Simulation(seed, protocol);
+/** Those that bring images: loads alone, or mostly copies. */
+export type Writers = "loads" | "copies";
+
+export async function simulate(seed: number, protocol: Protocol, writers: Writers): Promise<SimulationResult> {
+  const simulation = new Simulation(seed, protocol, writers);
   await simulation.run();
   return simulation;
 }
@@ -66,6 +75,12 @@ interface Actor {
   readonly store: SimulatedStore;
 }
 
+/** How often each comes beside a gc. */
+const chances = {
+  loads: { load: 0.7, load2: 0.4, copy: 0, remove: 0.4 },
+  copies: { load: 0.3, load2: 0.1, copy: 0.8, remove: 0.7 },
+};
+
 class Simulation implements SimulationResult {
   readonly problems: string[] = [];
   readonly sights = new Set<string>();
@@ -77,9 +92,11 @@ class Simulation implements SimulationResult {
   /** Those that the index had before its latest change. Only gcs take them out. */
   #referrers: readonly Descriptor[] = [];
   #isQuiet = false;
+  readonly #writers: Writers;
 
-  constructor(seed: number, protocol: Protocol) {
+  constructor(seed: number, protocol: Protocol, writers: Writers) {
     this.#protocol = protocol;
+    this.#writers = writers;
     this.#random = seededRandom(seed);
     this.#isTense = this.#random() < 0.5;
     this.#objects.set("oci-layout", { bytes: new TextEncoder().encode(ociLayoutJson), etag: "probed" });
@@ -94,9 +111,11 @@ class Simulation implements SimulationResult {
       const soon = (): number => at + this.#random() * (this.#random() < 0.7 ? 20_000 : hour);
       this.#startAt(at, `gc${i}`, async (it) => this.#collect(it));
       if (this.#random() < 0.3) this.#startAt(soon(), `gc${i}b`, async (it) => this.#collect(it));
-      if (this.#random() < 0.7) this.#startAt(soon(), `load${i}`, async (it) => this.#load(it));
-      if (this.#random() < 0.4) this.#startAt(soon(), `load${i}b`, async (it) => this.#load(it));
-      if (this.#random() < 0.4) this.#startAt(soon(), `remove${i}`, async (it) => this.#remove(it));
+      const { load, load2, copy, remove } = chances[this.#writers];
+      if (this.#random() < load) this.#startAt(soon(), `load${i}`, async (it) => this.#load(it));
+      if (this.#random() < load2) this.#startAt(soon(), `load${i}b`, async (it) => this.#load(it));
+      if (copy > 0 && this.#random() < copy) this.#startAt(soon(), `copy${i}`, async (it) => this.#copy(it));
+      if (this.#random() < remove) this.#startAt(soon(), `remove${i}`, async (it) => this.#remove(it));
     }
     await this.#scheduler.run();
     this.#isQuiet = true;
@@ -117,6 +136,7 @@ class Simulation implements SimulationResult {
       isTense: this.#isTense,
       isHeldUp: !this.#isQuiet && name.startsWith("gc") && this.#random() < 0.4,
       faults: this.#isQuiet ? 0 : 20,
+      deleteFaults: this.#isQuiet ? 0 : this.#writers === "copies" ? 200 : 20,
       StowageError: this.#protocol.StowageError,
       sender: name,
       onChange: (key) => this.#checkImages(key),
@@ -155,6 +175,24 @@ class Simulation implements SimulationResult {
     if (!rescuing.isFresh) this.sights.add("a load looked twice");
     await publish(layout, closure, { repository, changes: [image.change] }, json);
     this.#scheduler.note(`${name} has published ${image.root.digest}`);
+  }
+
+  /** As `stowage copy` does it, from a store that has all images. Some bytes take long. */
+  async #copy({ name, clock, store }: Actor): Promise<void> {
+    const { Layout, planCopy, copyImages } = this.#protocol;
+    const { signal } = new AbortController();
+    const pauseMs = this.#random() < 0.3 ? 3 * hour : this.#random() * minute;
+    const source = new SlowSource(await openSampleStore(), async () => clock.sleep(this.#random() * pauseMs));
+    const chosen = sampleImages.filter(() => this.#random() < 0.4);
+    const images = chosen.map(({ change }) => ({ repository, reference: nameOf(change) }));
+    const plan = await planCopy(source, images, { platforms: [], referrers: true, signal });
+    const sourceStore = this.#random() < 0.5 ? source.store : undefined;
+    const layout = Layout.open(store, { clock });
+    const receipt = await copyImages(source, layout, plan, { sourceStore, signal });
+    for (const { status } of receipt.images) this.sights.add(`a copy: ${status}`);
+    for (const { error } of receipt.failures) this.sights.add(`a copy failed: ${error.code}`);
+    if (receipt.blobs.present.blobs > 0 && receipt.blobs.copied.blobs > 0) this.sights.add("a copy moved a part");
+    this.#scheduler.note(`${name} has copied ${receipt.images.length} of ${images.length} images`);
   }
 
   async #remove({ clock, store }: Actor): Promise<void> {
@@ -222,6 +260,23 @@ class Simulation implements SimulationResult {
     const digests = new Set(entries.map(({ digest }) => digest));
     const orphans = entries.filter((entry) => !digests.has(subjectOf(entry) ?? entry.digest));
     this.problems.push(...orphans.map(({ digest }) => `the orphan ${digest} is left`));
+  }
+}
+
+/** Takes its time for each blob. */
+class SlowSource extends LayoutSource {
+  readonly store: ObjectStore;
+  readonly #pause: () => Promise<void>;
+
+  constructor(layout: Layout, pause: () => Promise<void>) {
+    super(layout);
+    this.store = layout.store;
+    this.#pause = pause;
+  }
+
+  override async readBlob(...args: Parameters<LayoutSource["readBlob"]>): ReturnType<LayoutSource["readBlob"]> {
+    await this.#pause();
+    return super.readBlob(...args);
   }
 }
 

@@ -1,11 +1,12 @@
 /**
- * A bucket in virtual time, as loads and gc use it. A request can be slow, get no answer and take effect all the same, up to
+ * A bucket in virtual time, as loads, copies and gc use it. A request can be slow, get no answer and take effect all the same, up to
  * a quarter of an hour later, or be its sender's last. What is to be sent once is sent once; a plain delete may come twice.
  */
 import { createHash } from "node:crypto";
 import type { StowageError } from "../../src/errors.ts";
 import type {
   ByteSource,
+  CopyOptions,
   ObjectInfo,
   ObjectStore,
   PutCondition,
@@ -46,6 +47,8 @@ export interface SimulatedStoreOptions {
   readonly isHeldUp: boolean;
   /** Of a thousand requests, so many go wrong. */
   readonly faults: number;
+  /** The same for deletions. */
+  readonly deleteFaults: number;
   readonly StowageError: ErrorClass;
   /** Names the sender in the trace. */
   readonly sender: string;
@@ -112,6 +115,18 @@ export class SimulatedStore implements ObjectStore {
     return undefined;
   }
 
+  /** As `S3Store` does it: the condition is checked first, and the copy has none. */
+  async copyFrom(source: ObjectStore, from: string, to: string, { condition }: CopyOptions): Promise<WriteResult> {
+    const found = await source.get(from);
+    if (found === undefined) throw new Error(`expected ${from} in the source`);
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of found.body) chunks.push(chunk);
+    const expected = condition === "absent" ? undefined : condition?.etag;
+    if ((await this.head(to))?.etag !== expected) return { outcome: "conflict", parts: 0 };
+    await this.#send("COPY", to, () => this.#put(to, Buffer.concat(chunks)));
+    return { outcome: "written", parts: 0 };
+  }
+
   copy = unexpected;
   writeBufferBytes = (): number => 0;
   copyBufferBytes = (): number => 0;
@@ -132,11 +147,12 @@ export class SimulatedStore implements ObjectStore {
   }
 
   async #send<T>(method: string, key: string, takeEffect: () => T): Promise<T> {
-    const { scheduler, random, faults, sender, StowageError } = this.#options;
+    const { scheduler, random, faults, deleteFaults, sender, StowageError } = this.#options;
     if (this.isDead) return new Promise(() => undefined);
     const note = (what: string): void =>
       scheduler.note(`${sender} ${method} ${key.replace(/[0-9a-f]{56}/, "…")}: ${what}`);
-    const fault = random() * 1000 < faults ? Math.floor(random() * 4) : undefined;
+    const fault =
+      random() * 1000 < (method === "DELETE" ? deleteFaults : faults) ? Math.floor(random() * 4) : undefined;
     const effectMs = this.#slowness(method, key);
     return new Promise((resolve, reject) => {
       const effect = (): T => {
@@ -177,13 +193,13 @@ export class SimulatedStore implements ObjectStore {
     if (isTense && (isMark || method === "DELETE")) return random() * 20 * second;
     if (chance < 0.8) return random() * 200;
     if (chance < 0.97) return random() * 10 * second;
-    if (chance > 0.99 && method === "PUT" && key.startsWith("blobs/")) return random() * 60 * minute;
+    if (chance > 0.99 && ["PUT", "COPY"].includes(method) && key.startsWith("blobs/")) return random() * 60 * minute;
     return random() * 40 * second;
   }
 }
 
 function unexpected(): never {
-  throw new Error("found a request that no load and no gc makes");
+  throw new Error("found a request that no load, no copy and no gc makes");
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {

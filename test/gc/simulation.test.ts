@@ -1,11 +1,11 @@
 /**
- * Loads, removals and gcs under many schedules. A failure prints its seed and what happened: `STOWAGE_TEST_SEED=<seed>` runs
+ * Loads, copies, removals and gcs under many schedules. A failure prints its seed and what happened: `STOWAGE_TEST_SEED=<seed>` runs
  * that one again, and those after it; `STOWAGE_TEST_RUNS=10000` runs more of them.
  */
 import process from "node:process";
 import { describe, expect, it } from "vitest";
-import { compileProtocol, mutants } from "./protocol.ts";
-import { type Protocol, simulate } from "./simulate.ts";
+import { compileProtocol, mutants, mutantsOfCopies } from "./protocol.ts";
+import { type Protocol, type Writers, simulate } from "./simulate.ts";
 
 const runs = Number(process.env["STOWAGE_TEST_RUNS"] ?? 300);
 /** The rarest of the mutants shows once in some three hundred schedules. */
@@ -21,10 +21,10 @@ interface Found {
   readonly sights: ReadonlySet<string>;
 }
 
-async function search(protocol: Protocol, schedules: number): Promise<Found> {
+async function search(protocol: Protocol, schedules: number, writers: Writers): Promise<Found> {
   const sights = new Set<string>();
   for (let i = firstSeed; i < firstSeed + schedules; i++) {
-    const result = await simulate(i, protocol);
+    const result = await simulate(i, protocol, writers);
     for (const sight of result.sights) sights.add(sight);
     if (result.problems.length === 0) continue;
     return { problem: `seed ${i}\n${result.problems.join("\n")}\n${result.trace}`, sights };
@@ -32,30 +32,47 @@ async function search(protocol: Protocol, schedules: number): Promise<Found> {
   return { problem: undefined, sights };
 }
 
-describe("collectGarbage, beside loads", () => {
+describe.each([
+  ["loads", runs, mutants],
+  ["copies", Math.ceil(runs / 5), mutantsOfCopies],
+] as const)("collectGarbage, beside %s", (writers, schedules, wrong) => {
   it("leaves every image whole, and in the end nothing else", { timeout }, async () => {
-    const { problem, sights } = await search(await compileProtocol(), runs);
+    const { problem, sights } = await search(await compileProtocol(), schedules, writers);
     expect(problem).toBeUndefined();
-    if (runs >= 50) expect([...sights]).toEqual(expect.arrayContaining([...expectedSights]));
+    if (schedules >= 50) expect([...sights]).toEqual(expect.arrayContaining([...expectedSights[writers]]));
   });
 
-  it.each(Object.keys(mutants))("would not if %s", { timeout: 300_000 }, async (name) => {
-    const { problem } = await search(await compileProtocol(mutants[name]), maxMutantRuns);
+  it.each(Object.entries(wrong))("would not if %s", { timeout: 300_000 }, async (_, edits) => {
+    const { problem } = await search(await compileProtocol(edits), maxMutantRuns, writers);
     expect(problem).toMatch(/^seed \d+\n.* has lost /);
   });
 });
 
-/** Schedules that never come to these show little. */
-const expectedSights = [
-  "a load found a blob present",
-  "a load found a blob written",
-  "a load looked twice",
+const sightsOfGc = [
   "a gc: condemned",
   "a gc: freed",
   "a gc: kept",
   "a gc: undecided",
   "a gc: untied",
   "a gc: waiting",
-  "failed: MANIFEST_BLOB_UNKNOWN",
-  "failed: STORE_UNAVAILABLE",
 ] as const;
+
+/** Schedules that never come to these show little. */
+const expectedSights = {
+  loads: [
+    ...sightsOfGc,
+    "a load found a blob present",
+    "a load found a blob written",
+    "a load looked twice",
+    "failed: MANIFEST_BLOB_UNKNOWN",
+    "failed: STORE_UNAVAILABLE",
+  ],
+  copies: [
+    ...sightsOfGc,
+    "a copy: created",
+    "a copy: unchanged",
+    "a copy moved a part",
+    "a copy failed: CONDITION_FAILED",
+    "a copy failed: STORE_UNAVAILABLE",
+  ],
+} as const;

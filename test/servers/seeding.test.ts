@@ -6,23 +6,26 @@ import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CreateBucketCommand } from "@aws-sdk/client-s3";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { type Clock, systemClock } from "../../src/clock.ts";
 import { copyToTargets } from "../../src/copy/copy-to-targets.ts";
+import { StowageError } from "../../src/errors.ts";
 import { collectGarbage } from "../../src/gc/collect-garbage.ts";
 import { createApp } from "../../src/http/app.ts";
 import { commitSet } from "../../src/layout/commit-set.ts";
+import { blobKey } from "../../src/layout/keys.ts";
+import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { S3Store } from "../../src/storage/s3/s3-store.ts";
 import { verifyStore } from "../../src/verify/verify-store.ts";
 import { type FaultyProxy, startProxy } from "../cli/faulty-proxy.ts";
-import { hour } from "../gc/clock-after.ts";
+import { clockAfter, hour } from "../gc/clock-after.ts";
 import { freePort } from "../infra/free-port.ts";
 import { makeToken } from "../infra/make-token.ts";
 import { chunksOf, randomBytes } from "../support/bytes.ts";
 import { type Layout, joinLayouts, makeLayout, tarOf } from "../support/layout.ts";
-import { loadBytes } from "../support/loading.ts";
+import { bytesAt, decorate, keysOf, loadBytes } from "../support/loading.ts";
 import { openLayout } from "../support/open-layout.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { type ServingCommand, newFolder, serveStowage, stowage } from "../support/run-stowage.ts";
@@ -271,6 +274,65 @@ describeIfFound("regions on three S3 servers", [...missing, ...missingTools(["ve
     expect(await digestIn(stores.us, "team/app:main")).toBeNull();
     const refused = await stowage(args, { env });
     expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(/UNAUTHORIZED|401/) as string });
+  });
+});
+
+/** What docs/seeding.md says about S3's own replication. */
+describe("a replica that is copied object by object", () => {
+  const index = "repositories/team/app/_layout/index.json";
+  let source: MemoryStore;
+  let replica: MemoryStore;
+  beforeEach(async () => {
+    [source, replica] = [new MemoryStore(), new MemoryStore()];
+    await loadBytes(chunksOf(await tarOf(image), 65_536), source);
+    await replicate("");
+  });
+
+  async function replicate(...prefixes: readonly string[]): Promise<void> {
+    for (const key of (await Promise.all(prefixes.map(async (prefix) => keysOf(source, prefix)))).flat())
+      await replica.put(key, await bytesAt(source, key));
+  }
+
+  async function statusOf(path: string, store: ObjectStore = replica): Promise<number> {
+    const app = createApp({ layout: openLayout(store), access: "anyone" });
+    return (await app.request(`/v2/team/app/${path}`)).status;
+  }
+
+  it("answers 503 for a tag before its manifest comes, and 404 for a layer before it comes", async () => {
+    await loadBytes(chunksOf(await tarOf(next), 65_536), source);
+    await replicate(index);
+    expect(await statusOf("manifests/2")).toBe(503);
+    await replicate(blobKey(next.digest));
+    expect(await statusOf("manifests/2")).toBe(200);
+    expect(await statusOf(`blobs/${next.layers[1]}`)).toBe(404);
+    await replicate("blobs/");
+    expect(await statusOf(`blobs/${next.layers[1]}`)).toBe(200);
+    expect((await verifyStore(openLayout(replica))).problems).toEqual([]);
+  });
+
+  it("loses its own tag to the index of the source", async () => {
+    await loadBytes(chunksOf(await tarOf(makeLayout({ name: "docker.io/team/app:own" })), 65_536), replica);
+    expect(await statusOf("manifests/own")).toBe(200);
+    await replicate(index);
+    expect(await statusOf("manifests/own")).toBe(404);
+  });
+
+  it("has a broken image after a gc whose index was older than the blobs", async () => {
+    await loadBytes(chunksOf(await tarOf(next), 65_536), source);
+    await replicate("blobs/");
+    await collectGarbage(openLayout(replica));
+    await collectGarbage(openLayout(replica, undefined, clockAfter(25 * hour)));
+    await replicate(index);
+    expect(await statusOf("manifests/2")).toBe(503);
+  });
+
+  it("serves pulls with credentials that only read", async () => {
+    const refuse = (): never => {
+      throw new StowageError("STORE_UNAVAILABLE", "403 AccessDenied");
+    };
+    const readable = decorate(replica, { put: refuse, write: refuse, copy: refuse, delete: refuse });
+    expect(await statusOf("manifests/1", readable)).toBe(200);
+    expect(await statusOf(`blobs/${image.layers[0]}`, readable)).toBe(200);
   });
 });
 

@@ -15,7 +15,7 @@ beforeAll(async () => {
   await buildStowage();
 });
 
-describe("the benchmarks", { timeout: 120_000 }, () => {
+describe("the benchmarks", { timeout: 240_000 }, () => {
   it.each([
     ["load.mjs", ["--large", "6", "--small", "2", "--rounds", "1"], /straightforward \/ stowage, median of pairs/],
     ["builds.mjs", [root, root, "--large", "6", "--rounds", "1"], /^sink +build 2 \/ build 1: /m],

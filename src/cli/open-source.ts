@@ -25,7 +25,7 @@ export interface OpenSource {
 export async function openSource(url: string | undefined, io: CommandIo): Promise<OpenSource> {
   if (url === undefined || !isRegistryAddress(url)) {
     const { layout } = await openExisting(io, url);
-    return { source: new LayoutSource(layout), layout, image: undefined };
+    return { source: new LayoutSource(layout, { keepsIndexes: true }), layout, image: undefined };
   }
   return openRegistry(url, io);
 }
@@ -36,12 +36,15 @@ export function openRegistry(url: string, io: CommandIo): OpenSource {
   return { source: new RegistrySource(address, credentialsFor(address, io)), layout: undefined, image: address.image };
 }
 
-/** `STOWAGE_TOKEN` is for a service at a URL. It is never sent to a registry that only an image's name leads to. */
+/** The realm of a service's challenge (`http/error-response.ts`). */
+const serviceRealm = "Stowage";
+
+/** `STOWAGE_TOKEN` is for a service at a URL, if it asks for a token. No other registry gets it. */
 function credentialsFor({ url, image }: RegistryAddress, { env }: CommandIo): RegistrySourceOptions {
   const token = image === undefined ? (env["STOWAGE_TOKEN"] ?? "") : "";
   const noLogin = `"docker login ${new URL(url).host}" was not run`;
   return {
-    ...(token !== "" && { credentials: tokenOf(token, "STOWAGE_TOKEN") }),
+    ...(token !== "" && { credentials: { ...tokenOf(token, "STOWAGE_TOKEN"), realm: serviceRealm } }),
     findCredentials: dockerCredentials(env),
     credentialsHint: image === undefined ? `STOWAGE_TOKEN is not set, and ${noLogin}` : noLogin,
   };

@@ -105,19 +105,19 @@ class Copy {
   async #copyGroup({ repository, images }: Group, store: RescuingStore, dryRun: boolean): Promise<void> {
     const { caller, signal } = this.#options;
     const layout = this.#target.through(store);
-    const entries = await readEntries(layout, repository, { caller, signal });
+    const seen = namesIn(await readEntries(layout, repository, { caller, signal }));
     const changed: PlannedImage[] = [];
     for (const image of images) {
-      if (!this.#isWhole(image) || !this.#isListed(image, entries)) changed.push(image);
+      if (!this.#isWhole(image) || !this.#isListed(image, seen)) changed.push(image);
       else this.#images.push({ ...this.#nameOf(image, repository), status: "unchanged" });
     }
     if (dryRun) {
       for (const image of changed)
-        this.#images.push({ ...this.#nameOf(image, repository), ...outcomeOf(this.#toName(image), entries) });
+        this.#images.push({ ...this.#nameOf(image, repository), ...outcomeOf(this.#toName(image), seen) });
       return;
     }
     const stored = await this.#storeAll(changed, store);
-    if (stored.length > 0) await this.#publish(layout, { repository, images: stored }, entries);
+    if (stored.length > 0) await this.#publish(layout, { repository, images: stored }, seen);
   }
 
   #nameOf(image: PlannedImage, repository: string): Omit<CopiedImage, "status"> {
@@ -141,9 +141,9 @@ class Copy {
   }
 
   /** Does the target's index list the image and its referrers? */
-  #isListed(image: PlannedImage, entries: readonly Descriptor[]): boolean {
+  #isListed(image: PlannedImage, { tags, digests }: SeenNames): boolean {
     const has = (digest: Digest, tag: string | undefined): boolean =>
-      entries.some((entry) => entry.digest === digest && (tag === undefined || tagOf(entry) === tag));
+      tag === undefined ? digests.has(digest) : tags.get(tag) === digest;
     const { tag } = this.#toName(image);
     return has(image.root.digest, tag) && image.closure.referrers.every((it) => has(it.digest, it.tag));
   }
@@ -158,12 +158,12 @@ class Copy {
     return images.filter((image) => stored.includes(image));
   }
 
-  async #publish(layout: Layout<RescuingStore>, group: Group, entries: readonly Descriptor[]): Promise<void> {
+  async #publish(layout: Layout<RescuingStore>, group: Group, seen: SeenNames): Promise<void> {
     const { signal, caller, immutableTags = [] } = this.#options;
     const { repository } = group;
     const patterns = tagPatternsOf(immutableTags, repository);
     for (let images = group.images; images.length > 0;) {
-      const named = distinctNames(images.flatMap((image) => this.#namesOf(image, entries)));
+      const named = distinctNames(images.flatMap((image) => this.#namesOf(image, seen)));
       const json = new ParsedJson(layout, { caller, signal });
       try {
         const roots = [...new Map(named.map((it) => [it.digest, it])).values()];
@@ -180,7 +180,7 @@ class Copy {
       } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof StowageError)) throw error;
-        images = this.#withoutRefused(images, error);
+        if (!noteSameTag(error, named, seen)) images = this.#withoutRefused(images, error);
       } finally {
         json.end();
       }
@@ -188,11 +188,11 @@ class Copy {
   }
 
   /** The image, and its referrers with tags. The target must be as it was when the copy looked at it. */
-  #namesOf(image: PlannedImage, entries: readonly Descriptor[]): readonly NamedImage[] {
+  #namesOf(image: PlannedImage, { tags }: SeenNames): readonly NamedImage[] {
     const withExpectation = (named: NamedImage): NamedImage => {
       if (named.tag === undefined) return named;
-      const found = entries.find((entry) => tagOf(entry) === named.tag);
-      return { ...named, expects: found === undefined ? "absent" : { digest: found.digest } };
+      const digest = tags.get(named.tag);
+      return { ...named, expects: digest === undefined ? "absent" : { digest } };
     };
     const referrers = image.closure.referrers.map(({ tag, ...referrer }): NamedImage => ({ ...referrer, tag }));
     return [this.#toName(image), ...referrers].map(withExpectation);
@@ -234,10 +234,33 @@ function distinctNames(images: readonly NamedImage[]): readonly NamedImage[] {
   return [...new Map(images.map((image) => [`${image.digest} ${image.tag}`, image])).values()];
 }
 
-function outcomeOf({ tag, digest }: NamedImage, entries: readonly Descriptor[]): ChangeOutcome {
-  const found = entries.find((entry) => (tag === undefined ? entry.digest === digest : tagOf(entry) === tag));
+/** The names of the target's repository, as the copy has seen them. */
+interface SeenNames {
+  readonly tags: Map<string, Digest>;
+  readonly digests: ReadonlySet<Digest>;
+}
+
+function namesIn(entries: readonly Descriptor[]): SeenNames {
+  const tags = new Map<string, Digest>();
+  for (const entry of entries) {
+    const tag = tagOf(entry);
+    if (tag !== undefined) tags.set(tag, entry.digest);
+  }
+  return { tags, digests: new Set(entries.map(({ digest }) => digest)) };
+}
+
+/** Another copy of the same image may have been faster: its tag is at the wanted digest then. Notes that, and returns true. */
+function noteSameTag({ code, detail }: StowageError, named: readonly NamedImage[], { tags }: SeenNames): boolean {
+  const same = named.find(({ tag, digest }) => tag === detail?.["reference"] && digest === detail?.["found"]);
+  if (code !== "CONDITION_FAILED" || same?.tag === undefined || tags.get(same.tag) === same.digest) return false;
+  tags.set(same.tag, same.digest);
+  return true;
+}
+
+function outcomeOf({ tag, digest }: NamedImage, { tags, digests }: SeenNames): ChangeOutcome {
+  const found = tag === undefined ? (digests.has(digest) ? digest : undefined) : tags.get(tag);
   if (found === undefined) return { status: "created" };
-  return found.digest === digest ? { status: "unchanged" } : { status: "updated", previous: found.digest };
+  return found === digest ? { status: "unchanged" } : { status: "updated", previous: found };
 }
 
 /** A line about an image that was not copied. */

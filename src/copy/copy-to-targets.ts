@@ -1,7 +1,8 @@
 /** Copies images of a store into several other stores at once: the targets of a service that seeds other regions. */
-import { type ErrorCode, StowageError, messageOf } from "../errors.ts";
+import { type ErrorCode, StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
+import { Room } from "../layout/list-closure.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { type CopiedImage, copyImages } from "./copy-images.ts";
 import { type CopyFailure, type CopyPlan, planCopy } from "./plan-copy.ts";
@@ -43,8 +44,9 @@ export async function copyToTargets(
   images: readonly SelectedImage[],
   { platforms = [], immutableTags = [], caller, signal }: CopyToTargetsOptions,
 ): Promise<readonly TargetReceipt[]> {
+  const planned = new LayoutSource(layout, { caller, keepsIndexes: true });
+  const plan = await planCopy(planned, images, { platforms, referrers: true, room: new Room(), signal });
   const source = new LayoutSource(layout, { caller });
-  const plan = await planCopy(source, images, { platforms, referrers: true, signal });
   const copyTo = async (target: string, store: Layout): Promise<TargetReceipt> => {
     try {
       const options = { sourceStore: layout.store, immutableTags, caller, signal };
@@ -64,7 +66,7 @@ function failedImage({ repository, reference, error: { code, message } }: CopyFa
 
 function allFailed({ images, failures }: CopyPlan, error: unknown): readonly FailedImage[] {
   const code = error instanceof StowageError ? error.code : "STORE_UNAVAILABLE";
-  const message = messageOf(error);
+  const message = error instanceof StowageError ? error.message : "The service failed; its log says why";
   const stopped = images.map(({ repository, reference }) => ({ repository, reference, code, message }));
   return [...failures.map(failedImage), ...stopped];
 }

@@ -3,7 +3,7 @@ import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { headBlob, listBlobs } from "../layout/blobs.ts";
 import type { RescuingStore } from "../layout/condemned.ts";
-import { type ListedClosure, listClosure } from "../layout/list-closure.ts";
+import { type ListedClosure, type Room, listClosure } from "../layout/list-closure.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { ImageSource, ManifestIdentity } from "../remote/image-source.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
@@ -33,6 +33,8 @@ export interface CopyFailure extends SelectedImage {
 export interface PlanOptions {
   readonly platforms: readonly string[];
   readonly referrers: boolean;
+  /** The manifests and blobs that may be listed, of all images together. By default `maxPlaces` of each image. */
+  readonly room?: Room | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -45,15 +47,19 @@ export interface CopyPlan {
 export async function planCopy(
   source: ImageSource,
   selected: readonly SelectedImage[],
-  { platforms, referrers, signal }: PlanOptions,
+  { signal, ...options }: PlanOptions,
 ): Promise<CopyPlan> {
   const images: (PlannedImage | CopyFailure)[] = [];
+  const closures = new Map<string, Promise<ListedClosure>>(); // many tags can name one image
   await concurrently(selected.entries(), maxConcurrentImages, async ([i, image]) => {
     const { repository, reference } = image;
     try {
-      const root = await source.headManifest(repository, reference, { signal });
+      const root = image.root ?? (await source.headManifest(repository, reference, { signal }));
       if (root === undefined) throw notThere(image, source);
-      const closure = await listClosure({ source, repository }, [root], { platforms, referrers, signal });
+      const name = `${repository} ${root.digest}`;
+      const listing = closures.get(name) ?? listClosure({ source, repository }, [root], { ...options, signal });
+      closures.set(name, listing);
+      const closure = await listing;
       const { digest, mediaType, size } = closure.manifests.get(root.digest) ?? root; // as read, not as a registry says
       images[i] = { ...image, root: { digest, mediaType, size }, closure };
     } catch (error) {

@@ -3,7 +3,7 @@ import { isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { isPattern, matchesPattern } from "../oci/tag-pattern.ts";
 import { isTag } from "../oci/reference.ts";
-import type { ImageSource, ListedEntry } from "../remote/image-source.ts";
+import type { ImageSource, ListedEntry, ManifestIdentity } from "../remote/image-source.ts";
 import { concurrently } from "../streams/concurrently.ts";
 
 /** Repositories that are listed at the same time. */
@@ -22,6 +22,8 @@ export interface SelectedImage {
   readonly repository: string;
   /** A tag or a digest. */
   readonly reference: string;
+  /** The root, if the list of the repository told it. */
+  readonly root?: ManifestIdentity | undefined;
 }
 
 /**
@@ -47,6 +49,8 @@ export interface SelectOptions {
   readonly latest?: number | undefined;
   /** With `false`, a signature or the like is chosen only if a pattern has its whole name. */
   readonly referrers?: boolean | undefined;
+  /** Images of other repositories count as absent: a pattern tells nothing about them. */
+  readonly mayRead?: ((repository: string) => boolean) | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -55,12 +59,14 @@ export interface SelectOptions {
  * `NAME_UNKNOWN` for a repository that a pattern names and the source lacks, and `MANIFEST_UNKNOWN` if a pattern fits no image.
  */
 export async function selectImages(source: ImageSource, options: SelectOptions): Promise<readonly SelectedImage[]> {
-  const { patterns, latest, signal } = options;
+  const { patterns, latest, mayRead = () => true, signal } = options;
   const isNamed = patterns.length > 0 && patterns.every(({ repository }) => !repository.includes("*"));
   const all = isNamed
     ? [...new Set(patterns.map(({ repository }) => repository))]
     : await source.listRepositories({ signal });
-  const repositories = all.filter((name) => patterns.length === 0 || patterns.some((it) => fitsName(it, name)));
+  const repositories = all.filter(
+    (name) => mayRead(name) && (patterns.length === 0 || patterns.some((it) => fitsName(it, name))),
+  );
   const idle = new Set(patterns);
   const chosen: (readonly SelectedImage[])[] = [];
   await concurrently(repositories.entries(), maxConcurrentLists, async ([i, repository]) => {
@@ -69,7 +75,10 @@ export async function selectImages(source: ImageSource, options: SelectOptions):
       if (fitting.some(({ reference }) => fits(pattern, { repository, reference }))) idle.delete(pattern);
     }
     const wanted = latest === undefined ? fitting : newest(fitting, latest);
-    chosen[i] = wanted.map(({ reference }) => ({ repository, reference }));
+    chosen[i] = wanted.map(({ reference, digest, mediaType, size }) => {
+      const isKnown = digest !== undefined && mediaType !== undefined && size !== undefined;
+      return { repository, reference, ...(isKnown && { root: { digest, mediaType, size } }) };
+    });
   });
   for (const { repository, reference } of idle) {
     const text = `${repository}${formatted(reference)}`;

@@ -148,9 +148,12 @@ export class BlobTransfer {
     const { digest, size } = blob;
     if (sourceStore === undefined) return "refused";
     const key = blobKey(digest);
+    let isResumed = false;
     const copyIf = async (condition: PutCondition): Promise<WriteResult["outcome"] | "refused"> => {
       const result = await store.copyFrom(sourceStore, key, key, { size, checksum: hexOf(digest), condition, signal });
-      return result === "refused" ? result : result.outcome;
+      if (result === "refused") return result;
+      isResumed = result.isResumed === true;
+      return result.outcome;
     };
     await store.keep(digest, { signal }); // waits for a gc that is deleting an object of this name
     let outcome = await copyIf("absent");
@@ -161,7 +164,7 @@ export class BlobTransfer {
     }
     if (outcome === "refused") return outcome;
     if (outcome === "conflict") throw contested(blob, store);
-    if (verify) await this.#verify(blob, store);
+    if (verify || isResumed) await this.#verify(blob, store);
     onBytes?.(size);
     this.#copiedByStore = plus(this.#copiedByStore, size);
     return "written";

@@ -54,6 +54,7 @@ export async function* packArchive({ texts, blobs: groups }: ExportPlan, open: O
     pack.destroy(error instanceof Error ? error : new Error(messageOf(error))); // the reader's loop throws this error
     throw error;
   });
+  writing.catch(() => undefined); // it may fail while the reader has not asked for more
   try {
     for await (const chunk of pack as AsyncIterable<Uint8Array>) yield chunk;
   } finally {

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import type { Digest } from "../digest.ts";
 import { DescriptorList } from "../layout/descriptor-list.ts";
-import { type ListedManifest, listClosure } from "../layout/list-closure.ts";
+import { type ListedManifest, Room, listClosure } from "../layout/list-closure.ts";
 import { ociLayoutJson } from "../oci/manifest.ts";
 import type { ImageName } from "../oci/reference.ts";
 import type { ImageSource, ListedReferrer, ManifestIdentity } from "../remote/image-source.ts";
@@ -69,13 +69,14 @@ export async function planExport(
   const manifests = new Map<Digest, ListedManifest>();
   const found: ArchiveRoot[] = [];
   const seen = new Set<Digest>();
+  const room = new Room();
   const blobs: RepositoryBlobs[] = [];
   for (const repository of new Set(images.map((image) => image.repository))) {
     const roots = images.filter((image) => image.repository === repository);
     const [name = repository] = roots.map((root) => root.name.repository);
-    const closure = await listClosure({ source, repository }, roots, { platforms, referrers, signal });
+    const closure = await listClosure({ source, repository }, roots, { platforms, referrers, room, signal });
     for (const [digest, manifest] of closure.manifests) manifests.set(digest, manifest);
-    found.push(...closure.referrers.map((referrer) => rootOf(referrer, name)));
+    for (const referrer of closure.referrers) found.push(rootOf(referrer, name));
     blobs.push({ repository, ...blobsOf(closure.manifests, seen) });
   }
   const dockerManifest = serializeDockerManifest(images, manifests);

@@ -32,6 +32,9 @@ import { methodNotAllowed, serveRoutes } from "./serve-routes.ts";
 import type { Service } from "./service.ts";
 import { uploadRoutes } from "./uploads.ts";
 
+/** Copies to targets at the same time. Each keeps the index of a repository, which can take 100 MiB, while it is planned. */
+const maxCopies = 4;
+
 /** The parts of the app. Only `layout` and `access` are required. */
 export interface AppOptions {
   /** The opened store. Other work on the same store, such as `loadArchive`, should share it. */
@@ -89,6 +92,7 @@ export function createApp(options: AppOptions): Hono {
     layout,
     loads,
     parts,
+    copies: new Line({ capacity: maxCopies, units: "copies", limit: "maxCopies" }),
     answers: new Answers(layout, log, options.hangUp),
     copyTargets: options.copyTargets ?? new Map(),
     copyAfterLoad: options.copyAfterLoad ?? [],

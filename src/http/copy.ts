@@ -1,5 +1,4 @@
 /** `POST /v1/copy`: copies images to the targets of the settings. Loads copy to them too, if asked. */
-import type { Context } from "hono";
 import { type TargetReceipt, checkCopies, copyToTargets, summarizeCopies } from "../copy/copy-to-targets.ts";
 import { type SelectedImage, parseImagePattern, selectImages } from "../copy/select-images.ts";
 import { quote, StowageError, printableLines } from "../errors.ts";
@@ -7,7 +6,7 @@ import { LayoutSource } from "../layout/layout-source.ts";
 import type { Layout } from "../layout/layout.ts";
 import { parsePlatform } from "../oci/descriptor.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
-import { authorize, callerName, waitingTurnOf } from "./authentication.ts";
+import { authorize, callerName, mayReach, waitingTurnOf } from "./authentication.ts";
 import { readJsonObject } from "./request-json.ts";
 import { type Route, route } from "./route.ts";
 import { type Service, withinLoadSeconds } from "./service.ts";
@@ -24,13 +23,18 @@ export function copyRoutes(service: Service): Route[] {
       needs: "load",
       async answer(c) {
         const wanted = await readJsonObject(c, service, maxJsonBytes, (json) => parseWanted(json, service));
-        const copies = await withinLoadSeconds("the copy", service, async (signal) => {
-          const endTurn = await service.loads.acquire(1, { ...waitingTurnOf(c), signal });
+        for (const { repository } of wanted.patterns) {
+          if (!repository.includes("*")) authorize(c, "load", repository);
+        }
+        const copies = await withinLoadSeconds("the copy", service, async (ending) => {
+          const signal = AbortSignal.any([ending, c.req.raw.signal]);
+          const endTurn = await service.copies.acquire(1, { ...waitingTurnOf(c), signal });
           try {
             const caller = callerName(c);
-            const source = new LayoutSource(service.layout, { caller });
-            const images = await selectImages(source, { patterns: wanted.patterns, signal });
-            checkImages(c, images);
+            const source = new LayoutSource(service.layout, { caller, keepsIndexes: true });
+            const mayRead = (repository: string): boolean => mayReach(c, "load", repository);
+            const images = await selectImages(source, { patterns: wanted.patterns, mayRead, signal });
+            checkCount(images);
             const { targets, platforms } = wanted;
             const { layout, immutableTags } = service;
             return await copyToTargets(layout, targets, images, { platforms, immutableTags, caller, signal });
@@ -77,9 +81,7 @@ function invalid(reason: string): StowageError {
   return new StowageError("INPUT_INVALID", `Cannot read what to copy: ${reason}`);
 }
 
-/** The caller may load into each repository of the images. A pattern can fit repositories that the caller may not see. */
-function checkImages(c: Context, images: readonly SelectedImage[]): void {
-  for (const repository of new Set(images.map((image) => image.repository))) authorize(c, "load", repository);
+function checkCount(images: readonly SelectedImage[]): void {
   if (images.length <= maxImages) return;
   throw invalid(`found ${images.length} images, expected at most ${maxImages} in one request`);
 }
@@ -104,7 +106,12 @@ export async function copyLoaded(
   turn: { readonly caller: string; readonly signal: AbortSignal },
 ): Promise<readonly TargetReceipt[]> {
   const { layout, immutableTags } = service;
-  const copies = await copyToTargets(layout, targets, images, { ...turn, immutableTags });
-  service.log(`${turn.caller} ${summarizeCopies(copies)}`);
-  return copies;
+  const endTurn = await service.copies.acquire(1, turn); // without a longest wait: the images are published already
+  try {
+    const copies = await copyToTargets(layout, targets, images, { ...turn, immutableTags });
+    service.log(`${turn.caller} ${summarizeCopies(copies)}`);
+    return copies;
+  } finally {
+    endTurn();
+  }
 }

@@ -20,16 +20,26 @@ import { changeTimeOf } from "./index/change-history.ts";
 import type { Layout } from "./layout.ts";
 import { listRepositories } from "./list-repositories.ts";
 import { readManifest } from "./read-manifest.ts";
-import { readEntries, readRepository } from "./read-repository.ts";
+import { readRepository } from "./read-repository.ts";
+
+export interface LayoutSourceOptions {
+  readonly caller?: string | undefined;
+  /** Reads each index once. A large index takes some 100 MiB. All images are then those of one moment. */
+  readonly keepsIndexes?: boolean | undefined;
+}
 
 /** By digest, it finds every manifest and blob of the store: all repositories share them. */
 export class LayoutSource implements ImageSource {
   readonly #layout: Layout;
   readonly #caller: string | undefined;
 
-  constructor(layout: Layout, { caller }: { readonly caller?: string | undefined } = {}) {
+  /** By repository: its entries, if the source keeps them. */
+  readonly #kept: Map<string, Promise<readonly Descriptor[]>> | undefined;
+
+  constructor(layout: Layout, { caller, keepsIndexes = false }: LayoutSourceOptions = {}) {
     this.#layout = layout;
     this.#caller = caller;
+    this.#kept = keepsIndexes ? new Map() : undefined;
   }
 
   get name(): string {
@@ -41,7 +51,7 @@ export class LayoutSource implements ImageSource {
   }
 
   async listEntries(repository: string, { signal }: CallOptions = {}): Promise<readonly ListedEntry[]> {
-    const { entries } = await readRepository(this.#layout, repository, { caller: this.#caller, signal });
+    const entries = await this.#entriesOf(repository, { signal });
     return entries.map((entry) => {
       const reference = tagOf(entry) ?? entry.digest;
       return { reference, ...identityOf(entry), subject: subjectOf(entry), changed: changeTimeOf(entry) };
@@ -53,7 +63,7 @@ export class LayoutSource implements ImageSource {
     digests: ReadonlySet<Digest>,
     { signal }: CallOptions = {},
   ): Promise<readonly ListedReferrer[]> {
-    const entries = await readEntries(this.#layout, repository, { caller: this.#caller, signal });
+    const entries = await this.#entriesOrNone(repository, { signal });
     const found = entries.filter((entry) => {
       const referred = referredDigest(entry);
       return referred !== undefined && digests.has(referred);
@@ -114,9 +124,29 @@ export class LayoutSource implements ImageSource {
     reference: string,
     { signal }: CallOptions,
   ): Promise<ManifestIdentity | undefined> {
-    const entries = await readEntries(this.#layout, repository, { caller: this.#caller, signal });
+    const entries = await this.#entriesOrNone(repository, { signal });
     const entry = entries.find((it) => (isDigest(reference) ? it.digest : tagOf(it)) === reference);
     return entry && identityOf(entry);
+  }
+
+  /** Throws `NAME_UNKNOWN`. */
+  async #entriesOf(repository: string, { signal }: CallOptions): Promise<readonly Descriptor[]> {
+    const kept = this.#kept?.get(repository);
+    if (kept !== undefined) return kept;
+    const reading = readRepository(this.#layout, repository, { caller: this.#caller, signal }).then(
+      ({ entries }) => entries,
+    );
+    this.#kept?.set(repository, reading);
+    return reading;
+  }
+
+  async #entriesOrNone(repository: string, options: CallOptions): Promise<readonly Descriptor[]> {
+    try {
+      return await this.#entriesOf(repository, options);
+    } catch (error) {
+      if (error instanceof StowageError && error.code === "NAME_UNKNOWN") return [];
+      throw error;
+    }
   }
 
   /** Waits for the caller's turn: an image with very many parts leaves room for other callers. */

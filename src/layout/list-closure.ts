@@ -23,8 +23,26 @@ interface ListClosureOptions {
   readonly platforms: readonly string[];
   /** Lists the referrers of all manifests too, and their closures. */
   readonly referrers: boolean;
+  /** The manifests and blobs that may be listed. Several closures can share one room. By default `maxPlaces`. */
+  readonly room?: Room | undefined;
   readonly signal: AbortSignal;
 }
+
+/** Room for manifests, blobs and referrers in lists. It shrinks while they are listed. */
+export class Room {
+  #left = maxPlaces;
+
+  /** Throws `LIMIT_EXCEEDED`. */
+  take(places: number, digest: Digest): void {
+    this.#left -= places;
+    if (this.#left >= 0) return;
+    const message = `Cannot take "${digest}": the images name too many manifests, blobs and referrers`;
+    throw limitExceeded(message, { limit: "maxPlaces", digest, expected: maxPlaces });
+  }
+}
+
+/** Manifests below manifests, and referrers of referrers: real images have few levels. */
+const maxLevels = 64;
 
 /** Where the images are. */
 interface ClosurePlace {
@@ -75,25 +93,31 @@ class ClosureList {
   /** By digest. Undefined for a manifest that the source lacks. */
   readonly #read = new Map<Digest, ListedManifest | undefined>();
   readonly #referrers: ListedReferrer[] = [];
-  #places = 0;
+  readonly #room: Room;
 
   constructor(source: ImageSource, repository: string, options: ListClosureOptions) {
     this.#source = source;
     this.#repository = repository;
     this.#options = options;
+    this.#room = options.room ?? new Room();
   }
 
   /** Reads level by level: the roots, then their children and referrers, and so on. */
   async readAll(roots: readonly ManifestIdentity[]): Promise<void> {
-    await this.#readLevel(roots, true);
+    let level = await this.#readLevel(roots, true);
+    for (let depth = 1; level.length > 0; depth++) {
+      if (depth > maxLevels) throw tooDeep(level[0]?.digest);
+      level = await this.#readLevel(level);
+    }
     for (const { digest } of roots) await this.#checkPlatform(digest);
   }
 
-  async #readLevel(level: readonly ManifestIdentity[], areRoots = false): Promise<void> {
+  /** Returns the next level. */
+  async #readLevel(level: readonly ManifestIdentity[], areRoots = false): Promise<readonly ManifestIdentity[]> {
     const unread = [...new Map(level.map((descriptor) => [descriptor.digest, descriptor])).values()].filter(
       ({ digest }) => !this.#read.has(digest),
     );
-    if (unread.length === 0) return;
+    if (unread.length === 0) return [];
     const children: (readonly Descriptor[])[] = [];
     await concurrently(unread.entries(), maxConcurrentReads, async ([i, descriptor]) => {
       const listed = await this.#readOne(descriptor, areRoots);
@@ -103,8 +127,11 @@ class ClosureList {
     const found = unread.map(({ digest }) => digest).filter((digest) => this.#read.get(digest) !== undefined);
     const { referrers: isWanted, signal } = this.#options;
     const referrers = isWanted ? await this.#source.listReferrers(this.#repository, new Set(found), { signal }) : [];
-    this.#referrers.push(...referrers);
-    await this.#readLevel([...children.flat(), ...referrers]);
+    for (const referrer of referrers) {
+      this.#room.take(1, referrer.digest);
+      this.#referrers.push(referrer);
+    }
+    return [...children.flat(), ...referrers];
   }
 
   closure(roots: readonly ManifestIdentity[]): ListedClosure {
@@ -152,7 +179,7 @@ class ClosureList {
     const { kind, mediaType } = manifest;
     const { manifests, blobs } = successorsOf(manifest);
     const wanted = platforms.length === 0 ? manifests : ofPlatforms(manifests, platforms);
-    this.#count(1 + wanted.length + blobs.length, digest);
+    this.#room.take(1 + wanted.length + blobs.length, digest);
     if (wanted.length === 0 && manifests.length > 0) {
       if (isRoot) throw this.#noSuchPlatform(digest, platformsOf(manifests));
       return undefined;
@@ -166,13 +193,6 @@ class ClosureList {
       blobs: new DescriptorList(blobs),
       foreign: new DescriptorList(distinct(blobs.filter(isForeign))),
     };
-  }
-
-  #count(places: number, digest: Digest): void {
-    this.#places += places;
-    if (this.#places <= maxPlaces) return;
-    const message = `Cannot take "${digest}": the images name too many manifests and blobs`;
-    throw limitExceeded(message, { limit: "maxPlaces", digest, expected: maxPlaces });
   }
 
   /** An artifact, such as a chart, is for every platform: its config names none. */
@@ -227,4 +247,9 @@ function platformsOf(manifests: readonly Descriptor[]): string[] {
 
 function lost(digest: Digest): StowageError {
   return new StowageError("STORE_DAMAGED", `Cannot read "${digest}": an image needs it, and it is gone`);
+}
+
+function tooDeep(digest: Digest | undefined): StowageError {
+  const problem = `Cannot take "${digest}": indexes and referrers are nested in too many levels`;
+  return limitExceeded(problem, { limit: "maxLevels", digest, expected: maxLevels });
 }

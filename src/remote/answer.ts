@@ -1,7 +1,7 @@
 /** Whole answers of registries and token services: read with a cap and in a limited time. */
 import { Buffer } from "node:buffer";
 import { type ErrorCode, StowageError, isErrorCode, limitExceeded } from "../errors.ts";
-import { type JsonObject, isJsonObject, parseJson } from "../oci/json.ts";
+import { type JsonObject, describeJson, isJsonObject, parseJson } from "../oci/json.ts";
 import { withinSeconds } from "../streams/in-time.ts";
 import type { OpenAnswer } from "./open-answer.ts";
 
@@ -65,11 +65,15 @@ export function codeIn(answer: Answer): ErrorCode | undefined {
 
 /** The messages of an OCI error body. For any other answer, its first characters. */
 export function errorText(answer: Answer): string {
-  const errors = errorsIn(answer).map(({ code, message }) => `${String(code)}: ${String(message)}`);
+  const errors = errorsIn(answer).map(({ code, message }) => `${textOf(code)}: ${textOf(message)}`);
   const text = errors.length > 0 ? errors.join("; ") : new TextDecoder().decode(answer.bytes);
   const line = text.replaceAll(/\s+/g, " ").trim();
   if (line === "") return "and says no more";
   return line.length <= maxErrorText ? line : `${line.slice(0, maxErrorText)}…`;
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : describeJson(value);
 }
 
 function errorsIn(answer: Answer): readonly JsonObject[] {

@@ -35,9 +35,8 @@ export class Authorizer {
   /** The header for a scope, such as `repository:acme/app:pull`. Undefined if the registry has not asked for one. */
   headerFor(scope: string): string | undefined {
     const { credentials } = this.#options;
-    return credentials !== undefined && "token" in credentials
-      ? authorizationOf(credentials)
-      : this.#headers.get(scope);
+    const isForAll = credentials !== undefined && "token" in credentials && credentials.realm === undefined;
+    return isForAll ? authorizationOf(credentials) : this.#headers.get(scope);
   }
 
   /**
@@ -77,7 +76,7 @@ export class Authorizer {
   }
 
   async #answerTo(challenges: readonly Challenge[], scope: string): Promise<string | undefined> {
-    const credentials = await this.#findCredentials();
+    const credentials = await this.#findCredentials(challenges);
     this.isAnonymous = credentials === undefined;
     if (credentials !== undefined && "token" in credentials) return authorizationOf(credentials);
     const bearer = challenges.find(({ scheme, parameters }) => scheme === "bearer" && parameters.has("realm"));
@@ -86,9 +85,13 @@ export class Authorizer {
     return isBasic && credentials !== undefined ? authorizationOf(credentials) : undefined;
   }
 
-  async #findCredentials(): Promise<Credentials | undefined> {
+  /** A token of a realm is not for a registry with another realm. */
+  async #findCredentials(challenges: readonly Challenge[]): Promise<Credentials | undefined> {
     const { credentials, findCredentials, registry } = this.#options;
-    this.#credentials ??= credentials === undefined ? findCredentials?.(registry.host) : Promise.resolve(credentials);
+    const realm = credentials !== undefined && "token" in credentials ? credentials.realm : undefined;
+    const isOfRealm = realm === undefined || challenges.some(({ parameters }) => parameters.get("realm") === realm);
+    const given = isOfRealm ? credentials : undefined;
+    this.#credentials ??= given === undefined ? findCredentials?.(registry.host) : Promise.resolve(given);
     return this.#credentials;
   }
 }

@@ -4,12 +4,13 @@ import { StowageError } from "../errors.ts";
 
 /**
  * - A user and a password: sent to the registry, or to the token service that the registry names.
- * - A token: sent to the registry as it is. A Stowage service takes its tokens so.
+ * - A token: sent to the registry as it is. A Stowage service takes its tokens so. With `realm`, it is sent only to a registry
+ *   that asks for credentials of this realm.
  * - An identity token: exchanged for a token at the token service. `docker login` keeps one for some registries.
  */
 export type Credentials =
   | { readonly user: string; readonly password: string }
-  | { readonly token: string }
+  | { readonly token: string; readonly realm?: string | undefined }
   | { readonly identityToken: string };
 
 /**

@@ -11,6 +11,9 @@ import { pause, retryAfterSeconds, tryAgain } from "./try-again.ts";
 /** A connection that is silent for this long is given up. */
 const defaultMaxIdleSeconds = 60;
 
+/** The name that a function URL of AWS Lambda gives to the header. */
+const remappedChallenge = "x-amzn-Remapped-www-authenticate";
+
 export interface RegistryClientOptions {
   /** Used if the address has none. */
   readonly credentials?: Credentials | undefined;
@@ -128,7 +131,8 @@ export class RegistryClient {
     const opened = await this.#open(request, used, signal);
     this.#hasAnswered = true;
     if (opened.status !== 401 || opened.foreignOrigin !== undefined) return opened;
-    const challenge = opened.headers.get("WWW-Authenticate");
+    const { headers } = opened;
+    const challenge = headers.get("WWW-Authenticate") ?? headers.get(remappedChallenge);
     let renewed: string | undefined;
     try {
       renewed = await this.#authorizer.renew(challenge, { scope, used, signal });

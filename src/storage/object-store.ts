@@ -107,6 +107,8 @@ export interface WriteResult {
   readonly outcome: "written" | "conflict";
   /** The number of parts of the upload. 0 if the bytes went in one request. */
   readonly parts: number;
+  /** Some parts are those of an earlier copy that was killed: they may come from another source. */
+  readonly isResumed?: boolean | undefined;
 }
 
 /** Makes URLs of the store. The holder of a URL can read or write one object for a while, without the service. */

@@ -346,7 +346,7 @@ describe("stowage load --to, in parts", () => {
     const proxy = await startProxy(service.url);
     const { code, stdout, stderr } = await stowage(["load", path, "--to", proxy.url]);
     expect(stderr).toMatch(
-      /\n4 of 10 parts are there from before: [^]*\nIt was refused with .*: sending all of it anew\n/,
+      /\n4 of 10 parts are there from before: [^]*\nThe service refused the upload with its earlier parts: sending all parts again\n/,
     );
     expect(stdout).toMatch(/^team\/large:1 {2}created\n/);
     expect(code).toBe(0);
@@ -365,7 +365,7 @@ describe("stowage load --to, in parts", () => {
 
     const proxy = await startProxy(service.url);
     const { code, stderr } = await stowage(["load", bad, "--to", proxy.url]);
-    expect(stderr).toMatch(/sending all of it anew\n[^]*it answered 400 DIGEST_INVALID: Cannot take blob .*\n$/);
+    expect(stderr).toMatch(/sending all parts again\n[^]*it answered 400 DIGEST_INVALID: Cannot take blob .*\n$/);
     expect(code).toBe(1);
     expect(proxy.taken("PUT", partPath)).toHaveLength(6 + 10);
     expect(await listStaging(store)).toEqual([]);

@@ -167,7 +167,11 @@ function fillIn(placeholder: string): string {
 function serviceOf(of: MemoryStore): Service {
   const watchBody = (c: Context): WatchedSource => new WatchedSource(readableToBytes(c.req.raw.body));
   const none = { maxRequestBytes: undefined, maxResponseBytes: undefined, redirectBlobs: false, immutableTags: [] };
-  const copying = { copyTargets: new Map(), copyAfterLoad: [] };
+  const copying = {
+    copies: new Line({ capacity: 1, units: "copies", limit: "maxCopies" }),
+    copyTargets: new Map(),
+    copyAfterLoad: [],
+  };
   const turns = new Line({ capacity: 1, units: "loads", limit: "maxLoads" });
   const opened = openLayout(of);
   const ignore = (): void => undefined;

@@ -9,7 +9,7 @@ import { CountingStore } from "../../src/storage/counting-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { sha256 } from "../support/bytes.ts";
-import { type Layout, joinLayouts, makeLayout, tarOf } from "../support/layout.ts";
+import { type Layout, joinLayouts, makeLayout, tarOf, types } from "../support/layout.ts";
 import { decorate, keysOf } from "../support/loading.ts";
 import { openLayout } from "../support/open-layout.ts";
 
@@ -166,9 +166,38 @@ describe("POST /v1/copy", () => {
     const one = { images: ["team/app:1"], to: ["us"] };
     expect(await copy(one)).toMatchObject({ status: 401 });
     expect(await copy(one, { Authorization: "Bearer reader" })).toMatchObject({ status: 403 });
-    expect(await copy({ ...one, images: ["**"] }, { Authorization: "Bearer ci" })).toMatchObject({ status: 403 });
+    const ci = { Authorization: "Bearer ci" };
+    expect(await copy({ ...one, images: ["other/app:1"] }, ci)).toMatchObject({ status: 403 });
+    for (const pattern of ["other/*:1", "other/*:2", "none/*:1"]) {
+      const error = { code: "MANIFEST_UNKNOWN", message: expect.stringContaining(pattern) as string };
+      expect(await copy({ ...one, images: [pattern] }, ci)).toMatchObject({ status: 404, json: { errors: [error] } });
+    }
     expect(await keysOf(us)).toEqual([]);
-    expect(await copy(one, { Authorization: "Bearer ci" })).toMatchObject({ status: 200 });
+    expect(await copy({ ...one, images: ["**"] }, ci)).toMatchObject({
+      status: 200,
+      json: { copies: [{ images: [{ repository: "team/app" }] }] },
+    });
+    expect(await digestIn(us, "other/app/manifests/1")).toBeNull();
+  });
+
+  it("lists no more than a limit of manifests and blobs for one request", async () => {
+    const layers = Array.from({ length: 2 }, (_, i) => Buffer.from(`${i}`));
+    const [config] = [...app1.blobs.keys()].filter((digest) => digest !== app1.digest && !app1.layers.includes(digest));
+    expect(config).toBeDefined();
+    for (let i = 0; i < 3; i++) {
+      const manifest = {
+        layers: Array.from({ length: 9000 }, () => ({
+          mediaType: types.layer,
+          digest: sha256(layers[0] ?? Buffer.of()),
+          size: 1,
+        })),
+      };
+      await load(makeLayout({ name: `docker.io/team/many:${i}`, label: `${i}`, layers, manifest }));
+    }
+    expect(await copy({ images: ["team/many:*"], to: ["us"] })).toMatchObject({
+      status: 502,
+      json: { errors: [{ detail: { copies: [{ images: { length: 2 }, failures: [{ code: "LIMIT_EXCEEDED" }] }] } }] },
+    });
   });
 });
 

@@ -277,6 +277,32 @@ describe("GET /v1/export", () => {
     await expect(response.arrayBuffer()).rejects.toThrow(/the store's copy is damaged/);
   });
 
+  it("ends with an error if the store fails while the reader pauses", async () => {
+    await load(image);
+    const [small = "sha256:"] = image.layers;
+    await store.delete(blobKey(small));
+    const response = await app.request("/v1/export/team/app:1.4");
+    const reader = response.body?.getReader();
+    await reader?.read();
+    await new Promise((resolve) => setTimeout(resolve, 50)); // the packer reads ahead, and fails
+    const rest = async (): Promise<void> => {
+      while ((await reader?.read())?.done === false);
+    };
+    await expect(rest()).rejects.toThrow(/^Cannot pack blob "sha256:/);
+  });
+
+  it("packs no more than a limit of manifests and blobs, over all repositories", async () => {
+    const layer0 = Buffer.from("0");
+    const manifest = {
+      layers: Array.from({ length: 9000 }, () => ({ mediaType: types.layer, digest: sha256(layer0), size: 1 })),
+    };
+    for (const name of ["a", "b", "c"])
+      await load(makeLayout({ name: `docker.io/${name}:1`, label: name, layers: [layer0], manifest }));
+    const both = await app.request("/v1/export/a:1?image=b:1", { method: "HEAD" });
+    expect(both.status).toBe(200);
+    expect(await refusal("a:1?image=b:1&image=c:1")).toMatchObject({ status: 413, code: "LIMIT_EXCEEDED" });
+  });
+
   it("refuses names, digests and queries that lead nowhere", async () => {
     await load(image);
     expect(await refusal("team/none")).toMatchObject({ status: 404, code: "NAME_UNKNOWN" });

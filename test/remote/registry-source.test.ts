@@ -513,6 +513,22 @@ describe("a registry that wants a token", () => {
     expect(other.asked).toEqual([]);
   });
 
+  it.each([
+    ["a service", 'Basic realm="Stowage"', [undefined, "Bearer own"]],
+    ["another registry", 'Basic realm="Registry"', [undefined]],
+    ["a registry that asks for nothing", undefined, [undefined]],
+  ])("of a realm is shown to a registry that asks for this realm: %s", async (_, challenge, shown) => {
+    const { source, registry } = await open(
+      (request, response) => {
+        if (challenge === undefined || request.headers.authorization === "Bearer own") sendManifest(request, response);
+        else response.writeHead(401, { "WWW-Authenticate": challenge }).end();
+      },
+      { credentials: { token: "own", realm: "Stowage" } },
+    );
+    await source.readManifest("team/app", "1").catch(() => undefined);
+    expect(registry.shown).toEqual(shown);
+  });
+
   it("that has been set is shown with every request, and renewed by nobody", async () => {
     const { source, registry, service } = await openWithTokens({ credentials: { token: "own" } });
     await expect(source.readManifest("team/app", "1")).rejects.toMatchObject({ code: "UNAUTHORIZED" });

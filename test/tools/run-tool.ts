@@ -6,7 +6,7 @@ import { toolsPath } from "./find-tool.ts";
 
 /** What a program may print; archives go to files. */
 const maxOutputBytes = 64 * 1024 * 1024;
-const timeoutMs = 60_000;
+const timeoutMs = 180_000;
 
 export interface RunOptions {
   readonly cwd?: string;
@@ -14,7 +14,7 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Runs a program and returns what it wrote to standard output. Rejects if it fails or takes longer than a minute. */
+/** Runs a program and returns what it wrote to standard output. Rejects if it fails or takes longer than three minutes. */
 export async function runTool(command: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
   try {
     const { stdout } = await promisify(execFile)(command, args, {

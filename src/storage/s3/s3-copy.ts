@@ -31,6 +31,8 @@ export interface CopyRequest extends Omit<S3Request, "call"> {
   readonly asksSha256?: boolean | undefined;
   /** Takes over the parts of an earlier copy that was killed. Only for a source that never changes. */
   readonly resumes?: boolean | undefined;
+  /** Asks the store to copy only if there is no object yet. Few servers heed it. */
+  readonly isNew?: boolean | undefined;
 }
 
 export interface S3Copy {
@@ -38,20 +40,24 @@ export interface S3Copy {
   readonly parts: number;
   /** SHA-256 of the whole object in base64, if the store said it. */
   readonly sha256?: string | undefined;
+  /** The ETag of a copy in one request, if the store said it. */
+  readonly etag?: string | undefined;
+  readonly isResumed?: boolean | undefined;
 }
 
 /** Copies an object. Leaves no upload open after a failure. */
 export async function copyS3Object(request: CopyRequest): Promise<S3Copy> {
   const { at, size, partBytes, asksSha256 = false } = request;
-  if (size > partBytes) return { parts: await copyInParts(request) };
+  if (size > partBytes) return copyInParts(request);
   const checksum = asksSha256 && ({ ChecksumAlgorithm: "SHA256" } as const);
-  const command = new CopyObjectCommand({ ...at, ...sourceOf(request), ...checksum });
-  const { CopyObjectResult: { ChecksumSHA256: sha256, ChecksumType } = {} } = await clientOf(request).send(command);
+  const command = new CopyObjectCommand({ ...at, ...sourceOf(request), ...checksum, ...conditionOf(request) });
+  const { CopyObjectResult: { ChecksumSHA256: sha256, ChecksumType, ETag } = {} } =
+    await clientOf(request).send(command);
   const isWhole = ChecksumType !== "COMPOSITE" && sha256?.includes("-") === false;
-  return { parts: 0, sha256: isWhole ? sha256 : undefined };
+  return { parts: 0, sha256: isWhole ? sha256 : undefined, etag: ETag?.replaceAll('"', "") };
 }
 
-async function copyInParts(request: CopyRequest): Promise<number> {
+async function copyInParts(request: CopyRequest): Promise<S3Copy> {
   const { client, at, size, partBytes, resumes = false } = request;
   const signaled = clientOf(request);
   const starts = Array.from({ length: Math.ceil(size / partBytes) }, (_, i) => i * partBytes);
@@ -70,7 +76,9 @@ async function copyInParts(request: CopyRequest): Promise<number> {
       },
       async complete(parts) {
         const MultipartUpload = { Parts: [...parts] };
-        await signaled.send(new CompleteMultipartUploadCommand({ ...upload, MultipartUpload }));
+        await signaled.send(
+          new CompleteMultipartUploadCommand({ ...upload, ...conditionOf(request), MultipartUpload }),
+        );
         return "written";
       },
       abort: () => client.send(new AbortMultipartUploadCommand(upload)), // without the signal, which may have fired
@@ -78,7 +86,11 @@ async function copyInParts(request: CopyRequest): Promise<number> {
     starts.entries(),
     maxConcurrentCopies,
   );
-  return starts.length;
+  return { parts: starts.length, isResumed: open !== undefined };
+}
+
+function conditionOf({ isNew = false }: CopyRequest): { IfNoneMatch?: string } {
+  return isNew ? { IfNoneMatch: "*" } : {};
 }
 
 /** The source's path for a header: each segment is encoded, the slashes are not. */

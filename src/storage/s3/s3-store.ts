@@ -19,7 +19,7 @@ import type {
 } from "../object-store.ts";
 import { partBytesOf } from "../multipart-upload.ts";
 import { holds } from "../settle-write.ts";
-import { copyS3Object, maxCopyBytes } from "./s3-copy.ts";
+import { type S3Copy, copyS3Object, maxCopyBytes } from "./s3-copy.ts";
 import { S3CopiesFrom, S3CopySource } from "./s3-copy-from.ts";
 import { isAbsent, isUndecided, storeUnavailable, throwFailure } from "./s3-errors.ts";
 import { S3Presigner } from "./s3-presigner.ts";
@@ -160,27 +160,37 @@ export class S3Store implements ObjectStore {
         partBytes: this.#copyBytes,
         asksSha256: checksum !== undefined,
         resumes: true,
+        isNew: condition === "absent",
       });
+      if (copied === "refused" && condition === "absent" && (await this.head(to, { signal })) !== undefined) {
+        return { outcome: "conflict", parts: 0 }; // another writer was faster
+      }
       if (copied === "refused") return copied;
       if (copied === "gone" && condition !== "absent") throw new Error("its upload is gone");
-      const { parts, sha256 } = copied === "gone" ? { parts: 0 } : copied;
-      await this.#checkCopy(to, options, sha256);
-      return { outcome: "written", parts };
+      const { parts, isResumed, ...told }: S3Copy = copied === "gone" ? { parts: 0 } : copied;
+      await this.#checkCopy(to, options, told);
+      return { outcome: "written", parts, isResumed };
     } catch (error) {
       return throwFailure(error, request);
     }
   }
 
-  /** Deletes a copy that is not what was expected, and throws. `sha256` is in base64. */
-  async #checkCopy(key: string, { size, checksum, signal }: CopyOptions, sha256: string | undefined): Promise<void> {
+  /** Deletes a copy that is not what was expected, and throws. An object that has replaced the copy meanwhile stays. */
+  async #checkCopy(
+    key: string,
+    { size, checksum, signal }: CopyOptions,
+    told: Pick<S3Copy, "sha256" | "etag">,
+  ): Promise<void> {
     const copy = await this.head(key, { signal });
     if (copy === undefined) throw new Error("the copy is not there");
-    const hash = sha256 && Buffer.from(sha256, "base64").toString("hex");
+    const hash = told.sha256 && Buffer.from(told.sha256, "base64").toString("hex");
     const isHashWrong = hash !== undefined && checksum !== undefined && hash !== checksum;
-    if (copy.size === size && !isHashWrong) return;
+    const isReplaced = told.etag !== undefined && told.etag !== copy.etag;
+    if (copy.size === size && (!isHashWrong || isReplaced)) return;
     const failure =
       copy.size === size ? damagedObject(this, key, hash, checksum) : damagedObject(this, key, copy.size, size);
-    await this.delete(key).catch(() => undefined); // without the signal: nobody may find the copy
+    // Without the signal, because nobody may find the copy. Once, because a late second try could delete a good object.
+    await this.delete(key, { once: true }).catch(() => undefined);
     throw failure;
   }
 

@@ -11,6 +11,7 @@ import all from "./vitest.config.ts";
 /** Folders, with a slash at their end, and files. */
 const slow = [
   "bench.test.ts",
+  "cli/copy-kills.test.ts",
   "clients/",
   "commit/commit-simulation.test.ts",
   "commit/commit-speed.test.ts",

@@ -10,7 +10,8 @@ import { checkClosure } from "../layout/check-closure.ts";
 import { RescuingStore } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
 import { ParsedJson } from "../layout/parsed-json.ts";
-import { type NamedImage, changesFor, publish } from "../layout/publish.ts";
+import { checkSet } from "../layout/commit-set.ts";
+import { type NamedImage, changesFor, nothing, publish } from "../layout/publish.ts";
 import { readEntries } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { tagOf } from "../oci/index-entry.ts";
@@ -111,13 +112,42 @@ class Copy {
       if (!this.#isWhole(image) || !this.#isListed(image, seen)) changed.push(image);
       else this.#images.push({ ...this.#nameOf(image, repository), status: "unchanged" });
     }
+    const allowed = await this.#allowed(layout, { repository, images: changed }, seen);
     if (dryRun) {
-      for (const image of changed)
+      for (const image of allowed)
         this.#images.push({ ...this.#nameOf(image, repository), ...outcomeOf(this.#toName(image), seen) });
       return;
     }
-    const stored = await this.#storeAll(changed, store);
+    const stored = await this.#storeAll(allowed, store);
     if (stored.length > 0) await this.#publish(layout, { repository, images: stored }, seen);
+  }
+
+  /** The images whose tags may move: no bytes move for the others. */
+  async #allowed(layout: Layout, group: Group, seen: SeenNames): Promise<readonly PlannedImage[]> {
+    const { caller, signal } = this.#options;
+    const { repository } = group;
+    let { images } = group;
+    while (images.length > 0) {
+      const named = distinctNames(images.flatMap((image) => this.#namesOf(image, seen)));
+      const changes = named.map((image) => ({ op: "set", ...image }) as const);
+      try {
+        await checkSet(
+          layout,
+          { repository, changes, immutableTags: this.#tagsThatStay(repository) },
+          { caller, signal },
+        );
+        break;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!(error instanceof StowageError)) throw error;
+        if (!noteSameTag(error, named, seen)) images = this.#withoutRefused(images, error);
+      }
+    }
+    return images;
+  }
+
+  #tagsThatStay(repository: string): readonly string[] {
+    return tagPatternsOf(this.#options.immutableTags ?? [], repository);
   }
 
   #nameOf(image: PlannedImage, repository: string): Omit<CopiedImage, "status"> {
@@ -159,16 +189,16 @@ class Copy {
   }
 
   async #publish(layout: Layout<RescuingStore>, group: Group, seen: SeenNames): Promise<void> {
-    const { signal, caller, immutableTags = [] } = this.#options;
+    const { signal, caller } = this.#options;
     const { repository } = group;
-    const patterns = tagPatternsOf(immutableTags, repository);
+    let { known } = this.#transfer;
     for (let images = group.images; images.length > 0;) {
       const named = distinctNames(images.flatMap((image) => this.#namesOf(image, seen)));
       const json = new ParsedJson(layout, { caller, signal });
       try {
         const roots = [...new Map(named.map((it) => [it.digest, it])).values()];
-        const closure = await checkClosure(layout, roots, { json, known: this.#transfer.known });
-        const set = { repository, changes: changesFor(named, closure), immutableTags: patterns };
+        const closure = await checkClosure(layout, roots, { json, known });
+        const set = { repository, changes: changesFor(named, closure), immutableTags: this.#tagsThatStay(repository) };
         const outcomes = await publish(layout, closure, set, json);
         for (const image of images) {
           const { tag, digest } = this.#toName(image);
@@ -180,7 +210,10 @@ class Copy {
       } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof StowageError)) throw error;
-        if (!noteSameTag(error, named, seen)) images = this.#withoutRefused(images, error);
+        if (noteSameTag(error, named, seen)) continue;
+        images = this.#withoutRefused(images, error);
+        const isOneTag = error.detail?.["reference"] !== undefined;
+        if (!isOneTag) known = nothing; // a look for all blobs may have ended at the first blob that is gone
       } finally {
         json.end();
       }

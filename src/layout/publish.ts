@@ -17,7 +17,7 @@ import { subjectOf } from "../oci/index-entry.ts";
 import { concurrently } from "../streams/concurrently.ts";
 
 /** No blob is known: the check asks the store for each one. */
-const nothing: KnownBlobs = { sizeOf: () => undefined, manifest: () => undefined };
+export const nothing: KnownBlobs = { sizeOf: () => undefined, manifest: () => undefined };
 
 /** An image, and the name that it gets. */
 export interface NamedImage extends Pick<Descriptor, "mediaType" | "digest" | "size"> {

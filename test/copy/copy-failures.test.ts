@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { systemClock } from "../../src/clock.ts";
 import { describeFailure } from "../../src/copy/copy-images.ts";
 import type { Digest } from "../../src/digest.ts";
 import { StowageError } from "../../src/errors.ts";
@@ -7,6 +8,7 @@ import { blobKey, indexKey } from "../../src/layout/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { verifyStore } from "../../src/verify/verify-store.ts";
+import { hour } from "../gc/clock-after.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { type Layout, makeLayout, types } from "../support/layout.ts";
 import { bytesAt, decorate, keysOf } from "../support/loading.ts";
@@ -44,7 +46,11 @@ describe("copyImages, if an image fails", () => {
   it("leaves an immutable tag where it is, and publishes the others", async () => {
     const from = await fill(new MemoryStore(), one, two, web);
     const to = await fill(new MemoryStore(), old);
-    const { images, failures } = await copyBetween(from, to, { immutableTags: [{ repository: "team/*", tag: "1*" }] });
+    const immutableTags = [{ repository: "team/*", tag: "1*" }];
+    const dry = await copyBetween(from, to, { immutableTags, dryRun: true });
+    const { images, failures } = await copyBetween(from, to, { immutableTags });
+    expect(dry.failures).toEqual(failures);
+    expect(await keysOf(to, "blobs/"), "no bytes move for it").not.toContain(blobKey(sha256(own)));
     expect(failures).toMatchObject([{ repository: "team/app", reference: "1", error: { code: "TAG_IMMUTABLE" } }]);
     expect(failures.map(describeFailure)).toEqual([
       expect.stringMatching(/^team\/app:1: TAG_IMMUTABLE: Cannot change/),
@@ -147,6 +153,29 @@ describe("copyImages, if an image fails", () => {
     expect(images).toMatchObject([{ repository: "team/web", reference: "1" }]);
     expect(failures.map(({ reference }) => reference).toSorted()).toEqual(["1", "2"]);
     for (const { error } of failures) expect(error.code).toBe("STORE_DAMAGED");
+  });
+
+  it("finds all blobs again that a slow copy has lost, and publishes only what is whole", async () => {
+    const third = makeLayout({ layers: [randomBytes(500, 3)], name: "team/app:3", label: "third" });
+    const first = makeLayout({ layers: [own], name: "team/app:1" });
+    const from = await fill(new MemoryStore(), first, two, third);
+    const objects = new MemoryStore();
+    const layers = [own, shared];
+    for (const layer of layers) await objects.put(blobKey(sha256(layer)), layer);
+    let lateMs = 0;
+    const clock = { ...systemClock, now: () => systemClock.now() + lateMs };
+    // The copy takes two hours. Meanwhile a gc deletes both layers.
+    const slow = beforeBlobs(objects, async () => {
+      lateMs = 2 * hour;
+      for (const layer of layers) await objects.delete(blobKey(sha256(layer)));
+    });
+    const { failures } = await copyBetween(from, openLayout(slow, undefined, clock));
+    expect(failures.map(({ reference, error }) => `${reference} ${error.code}`).toSorted()).toEqual([
+      "1 MANIFEST_BLOB_UNKNOWN",
+      "2 MANIFEST_BLOB_UNKNOWN",
+    ]);
+    expect(await imagesOf(objects)).toEqual([`team/app:3 ${third.digest}`]);
+    await expectWhole(objects);
   });
 
   it("names an image that is gone", async () => {

@@ -66,7 +66,11 @@ await describeS3Servers(
       await cut;
       expect(await openUploads(server, store)).toHaveLength(1);
 
-      expect(await store.copyFrom(from, layer, "copy", creating(bytes))).toEqual({ outcome: "written", parts: 6 });
+      expect(await store.copyFrom(from, layer, "copy", creating(bytes))).toEqual({
+        outcome: "written",
+        parts: 6,
+        isResumed: true,
+      });
       expect(next.requests.filter((name) => name === "UploadPartCopyCommand")).toHaveLength(4);
       expect(next.requests).not.toContain("CreateMultipartUploadCommand");
       expectSame(await read(await store.get("copy")), bytes);

@@ -169,7 +169,7 @@ export class S3Store implements ObjectStore {
       if (copied === "gone" && condition !== "absent") throw new Error("its upload is gone");
       const { parts, isResumed, ...told }: S3Copy = copied === "gone" ? { parts: 0 } : copied;
       await this.#checkCopy(to, options, told);
-      return { outcome: "written", parts, isResumed };
+      return { outcome: "written", parts, ...(isResumed === true && { isResumed }) };
     } catch (error) {
       return throwFailure(error, request);
     }

@@ -72,7 +72,6 @@ const expectedSights = {
     "a copy: created",
     "a copy: unchanged",
     "a copy moved a part",
-    "a copy failed: CONDITION_FAILED",
     "a copy failed: STORE_UNAVAILABLE",
   ],
 } as const;

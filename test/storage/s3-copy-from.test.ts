@@ -219,7 +219,7 @@ describe("S3Store.copyFrom", () => {
     );
     expect(await to.copyFrom(from, "one", "one", options)).toBe("refused");
     expect(s3.log).toContain("POST /target/b/one?uploads");
-    expect(s3.log.at(-1)).toBe("DELETE /target/b/one?uploadId");
+    expect(s3.log.slice(-2)).toEqual(["DELETE /target/b/one?uploadId", "HEAD /target/b/one"]);
   });
 
   it("looks at the object if its upload is gone", async () => {
@@ -270,7 +270,7 @@ class CopyingS3 {
       if (status !== 200) return void response.writeHead(status).end(`<Error><Code>${code}</Code></Error>`);
       if (query === undefined) this.sizes.set(pathname, size);
       const checksum = sha256 === undefined ? "" : `<ChecksumSHA256>${sha256}</ChecksumSHA256>`;
-      return void xml(query === undefined ? "CopyObjectResult" : "CopyPartResult", `<ETag>2</ETag>${checksum}`);
+      return void xml(query === undefined ? "CopyObjectResult" : "CopyPartResult", `<ETag>1</ETag>${checksum}`);
     }
     if (method === "HEAD") {
       const size = pathname.startsWith("/source/") ? 12 : this.sizes.get(pathname);

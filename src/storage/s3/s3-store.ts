@@ -185,12 +185,12 @@ export class S3Store implements ObjectStore {
     if (copy === undefined) throw new Error("the copy is not there");
     const hash = told.sha256 && Buffer.from(told.sha256, "base64").toString("hex");
     const isHashWrong = hash !== undefined && checksum !== undefined && hash !== checksum;
-    const isReplaced = told.etag !== undefined && told.etag !== copy.etag;
-    if (copy.size === size && (!isHashWrong || isReplaced)) return;
+    if (copy.size === size && !isHashWrong) return;
     const failure =
       copy.size === size ? damagedObject(this, key, hash, checksum) : damagedObject(this, key, copy.size, size);
+    const isReplaced = isHashWrong && told.etag !== undefined && told.etag !== copy.etag;
     // Without the signal, because nobody may find the copy. Once, because a late second try could delete a good object.
-    await this.delete(key, { once: true }).catch(() => undefined);
+    if (!isReplaced) await this.delete(key, { once: true }).catch(() => undefined);
     throw failure;
   }
 

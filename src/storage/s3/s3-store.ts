@@ -171,12 +171,13 @@ export class S3Store implements ObjectStore {
     }
   }
 
-  /** Deletes a copy that is not what was expected, and throws. `sha256` is in base64. */
+  /** Deletes a copy that is not what was expected, and throws. `sha256` is in base64: if it is right, the size is too. */
   async #checkCopy(key: string, { size, checksum, signal }: CopyOptions, sha256: string | undefined): Promise<void> {
+    const hash = sha256 && Buffer.from(sha256, "base64").toString("hex");
+    if (hash !== undefined && hash === checksum) return;
     const copy = await this.head(key, { signal });
     if (copy === undefined) throw new Error("the copy is not there");
-    const hash = sha256 && Buffer.from(sha256, "base64").toString("hex");
-    const isHashWrong = hash !== undefined && checksum !== undefined && hash !== checksum;
+    const isHashWrong = hash !== undefined && checksum !== undefined;
     if (copy.size === size && !isHashWrong) return;
     const failure =
       copy.size === size ? damagedObject(this, key, hash, checksum) : damagedObject(this, key, copy.size, size);

@@ -23,16 +23,15 @@ export const copy: Command = {
   summary: "copy images into another store",
   help: `Usage: stowage copy ${usage} [OPTIONS]
 
-Copies images, with their signatures, into the store TO. What TO has already is not
-copied again, and no index in TO names what is not there, whenever the copy ends: run
-it again, and it goes on. Images of TO stay; a tag that differs moves to FROM's image,
+Copies images, with their signatures, into TO. What TO has already is not copied
+again. No index in TO names what is not there, whenever the copy ends: run it again,
+and it goes on. Other images of TO stay. A tag that differs moves to FROM's image,
 unless it is protected or somebody else moves it meanwhile.
 
-FROM is a store (file:./data, s3://bucket/prefix), a service (https://stowage.example),
-a registry (https://registry.example), or one image of a registry
-(docker://ghcr.io/acme/app:1). TO is a store, or a service, which gets what "stowage
-load --to" would send. The URL of a bucket may have its own ?endpoint=, ?region= and
-?profile=.
+FROM is a store (file:./data, s3://bucket/prefix), a service or a registry (https:),
+or one image of a registry (docker://ghcr.io/acme/app:1). TO is a store or a service,
+which gets what "stowage load --to" would send. The URL of a bucket may have its own
+?endpoint=, ?region= and ?profile=.
 
 PATTERN chooses images: team/app, team/app:1.4, "team/**:v*". * fits any text without
 a slash, ** any text. Without a pattern, all images are copied.
@@ -43,20 +42,21 @@ Options:
                      changed last in a store, the highest versions of a registry
   --platform P       only this platform of an index, such as linux/arm64; repeatable
   --no-referrers     without signatures, attestations and bills of materials
-  --copy MODE        auto: the store copies if it can, else the bytes pass through here;
-                     server: the store must copy; stream: the bytes pass through here
+  --copy MODE        auto: the store copies if it can, else the bytes pass through
+                     here; server: the store must copy; stream: all passes through
   --verify           read and hash every blob that the store has copied
   --concurrency N    blobs on their way at once, default 16
   --dry-run          tell what would be copied
-  --watch TIME       copy again and again, with a pause such as 10m, at most 24h; after the
-                     first copy an error is reported, and the next copy comes in its turn
+  --watch TIME       copy again and again, with a pause such as 10m, at most 24h;
+                     after the first copy, an error does not end the command
   --json             print a receipt as JSON
 
-A service gets STOWAGE_TOKEN, or the token in its URL; a registry gets what "docker
-login" has kept. One image that fails does not stop the others; the exit code is 1 then.
+A service gets STOWAGE_TOKEN if it asks for a token, or the token in its URL. A
+registry gets what "docker login" has kept. One image that fails does not stop the
+others; the exit code is 1 then.
 
 Examples:
-  stowage copy s3://eu/images s3://us/images?region=us-east-1 "team/**:v*"
+  stowage copy s3://eu/images "s3://us/images?region=us-east-1" "team/**:v*"
   stowage copy docker://ghcr.io/acme/app:1 s3://my-bucket/images --as team/app:1
   stowage copy https://stowage.example file:./data --latest 3 --watch 10m
 `,

@@ -15,18 +15,18 @@ const usage = "NAME[:TAG|@DIGEST]...";
 
 export const exportImages: Command = {
   summary: "write images as a tarball",
-  help: `Usage: stowage export ${usage} [-o FILE|-] [--store URL | --from URL] [OPTIONS]
+  help: `Usage: stowage export ${usage} [-o FILE] [OPTIONS]
 
 Writes images as one tarball: an OCI layout with a manifest.json, which docker load,
-podman load, ctr images import, skopeo and stowage load take. Without a tag, the tag is
+podman load, ctr images import, skopeo and stowage load take. Without a tag, it is
 latest. A blob that several images share is written once. The same images always give
 the same bytes. Every blob is verified; a file appears when it is whole.
 
 Options:
   -o, --output FILE  write this file, default "-": standard output
   --store URL        read this store, default STOWAGE_STORE, else file:./data
-  --from URL         read a service or a registry, such as https://stowage.example, or
-                     one image of a registry: docker://ghcr.io/acme/app:1
+  --from URL         read a service or a registry, such as https://stowage.example,
+                     or one image of a registry: docker://ghcr.io/acme/app:1
   --platform P       only this platform of an index, such as linux/arm64; repeatable
   --referrers        also signatures, attestations and bills of materials
 
@@ -37,7 +37,7 @@ https://ci:TOKEN@stowage.example; it has to allow "pull". A registry gets what
 Examples:
   stowage export team/app:1.4 | docker load
   stowage export team/app:1.4 team/db -o release.tar --store s3://my-bucket/images
-  stowage export team/app:1.4 --platform linux/arm64 --from https://stowage.example -o app.tar
+  stowage export app --platform linux/arm64 --from https://stowage.example -o app.tar
   stowage export --from docker://alpine:3.20 -o alpine.tar
 `,
   async run(args, io) {

@@ -25,7 +25,7 @@ unless all of it is whole; blobs that are there already are not written again.
 Options:
   --store URL   load into this store, default STOWAGE_STORE, else file:./data
   --to URL      load into a running service, such as http://127.0.0.1:8080
-  --copy-to T   with --to: the service also copies the images to these of its targets,
+  --copy-to T   with --to: the service copies the images to these of its targets,
                 such as us,ap; by default to those of its STOWAGE_COPY_AFTER_LOAD
   --direct      with --to: send the input as it comes, by one request
   --repair      read the blobs that are there already, and write damaged ones again

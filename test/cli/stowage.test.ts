@@ -5,13 +5,13 @@ import { serveStowage, stowage } from "../support/run-stowage.ts";
 describe("stowage", () => {
   it.each([[[]], [["--help"]], [["-h"]], [["help"]]])("lists its commands and exit codes: %j", async (args) => {
     const { code, stdout, stderr } = await stowage(args);
-    for (const name of ["serve", "load", "ls", "verify", "gc", "token"])
+    for (const name of ["serve", "load", "export", "copy", "ls", "verify", "gc", "token"])
       expect(stdout).toMatch(new RegExp(`^  ${name} +\\w`, "m"));
     expect(stdout).toContain("Exit codes: 0 done, 1 failed");
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   });
 
-  it.each(["serve", "load", "ls", "rm", "verify", "gc", "token"])(
+  it.each(["serve", "load", "export", "copy", "ls", "rm", "verify", "gc", "token"])(
     "explains %s with examples that fit a terminal",
     async (name) => {
       const { code, stdout, stderr } = await stowage([name, "anything", "--help"]);

@@ -26,6 +26,15 @@ describe("the benchmarks", { timeout: 240_000 }, () => {
     expect(await runTool(process.execPath, [bench(script), ...options])).toMatch(figures);
   });
 
+  describeIfFound("of copies", missingTools(["versitygw", "skopeo"]), () => {
+    it("print their figures: copy.mjs", async () => {
+      const options = ["--mib", "4", "--blobs", "8", "--images", "2", "--rounds", "1"];
+      expect(await runTool(process.execPath, [bench("copy.mjs"), ...options])).toMatch(
+        /^server median {2}stowage .*^streamed median {2}stowage /ms,
+      );
+    });
+  });
+
   describeIfFound("of each runtime", missingTools(["node20"]), () => {
     it("print their figures: runtimes.mjs", async () => {
       const options = ["--large", "6", "--small", "2", "--rounds", "1", "--only", "node 20"];

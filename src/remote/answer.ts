@@ -1,14 +1,11 @@
 /** Whole answers of registries and token services: read with a cap and in a limited time. */
 import { Buffer } from "node:buffer";
-import { type ErrorCode, StowageError, isErrorCode, limitExceeded } from "../errors.ts";
-import { type JsonObject, describeJson, isJsonObject, parseJson } from "../oci/json.ts";
+import { StowageError, limitExceeded } from "../errors.ts";
 import { withinSeconds } from "../streams/in-time.ts";
 import type { OpenAnswer } from "./open-answer.ts";
 
 /** Bytes that are read of an error's body. */
 const maxErrorBytes = 64 * 1024;
-/** Characters that are shown of it. */
-const maxErrorText = 300;
 /** A whole answer, such as a manifest or a page of a list, has to arrive in this time. */
 const maxAnswerSeconds = 300;
 
@@ -46,37 +43,4 @@ export async function inAnswerTime<T>(
 
 export function isSuccess({ status }: Pick<Answer, "status">): boolean {
   return status >= 200 && status < 300;
-}
-
-/** The JSON of an answer. Undefined if the answer is not JSON. */
-export function jsonOf({ bytes }: Answer): unknown {
-  try {
-    return parseJson(bytes);
-  } catch {
-    return undefined;
-  }
-}
-
-/** The code in an OCI error body, if Stowage has the same. */
-export function codeIn(answer: Answer): ErrorCode | undefined {
-  const code = errorsIn(answer)[0]?.["code"];
-  return isErrorCode(code) ? code : undefined;
-}
-
-/** The messages of an OCI error body. For any other answer, its first characters. */
-export function errorText(answer: Answer): string {
-  const errors = errorsIn(answer).map(({ code, message }) => `${textOf(code)}: ${textOf(message)}`);
-  const text = errors.length > 0 ? errors.join("; ") : new TextDecoder().decode(answer.bytes);
-  const line = text.replaceAll(/\s+/g, " ").trim();
-  if (line === "") return "and says no more";
-  return line.length <= maxErrorText ? line : `${line.slice(0, maxErrorText)}…`;
-}
-
-function textOf(value: unknown): string {
-  return typeof value === "string" ? value : describeJson(value);
-}
-
-function errorsIn(answer: Answer): readonly JsonObject[] {
-  const json = jsonOf(answer);
-  return isJsonObject(json) && Array.isArray(json["errors"]) ? json["errors"].filter(isJsonObject) : [];
 }

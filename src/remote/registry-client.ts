@@ -1,7 +1,8 @@
 /** One registry, or a Stowage service: sends requests with the caller's credentials, and tries again if that can help. */
 import { type Clock, systemClock } from "../clock.ts";
 import { type ErrorCode, StowageError } from "../errors.ts";
-import { type Answer, codeIn, errorText, inAnswerTime, isSuccess, readAnswer } from "./answer.ts";
+import { codeIn, errorText } from "../oci/error-body.ts";
+import { type Answer, inAnswerTime, isSuccess, readAnswer } from "./answer.ts";
 import { Authorizer } from "./authorizer.ts";
 import type { Credentials } from "./credentials.ts";
 import { NoAnswer, type OpenAnswer, openAnswer } from "./open-answer.ts";
@@ -86,7 +87,7 @@ export class RegistryClient {
   /** The error of an answer that is not what was asked for, with the registry's own words. */
   refused(answer: Answer, request: Pick<RegistryRequest, "what">): StowageError {
     const { status, foreignOrigin } = answer;
-    const code = foreignOrigin === undefined ? (codeIn(answer) ?? codesOfStatus[status]) : undefined;
+    const code = foreignOrigin === undefined ? (codeIn(answer.bytes) ?? codesOfStatus[status]) : undefined;
     const wait = retryAfterSeconds(answer.headers, this.#clock.now());
     const isStranger =
       (status === 401 || status === 403) && foreignOrigin === undefined && this.#authorizer.isAnonymous;
@@ -94,7 +95,7 @@ export class RegistryClient {
       ...(wait === undefined ? [] : [`; it asks to wait ${wait} seconds`]),
       ...(isStranger ? [`; ${this.#credentialsHint}`] : []),
     ];
-    const reason = `${foreignOrigin ?? "it"} answered ${status} ${errorText(answer)}${hints.join("")}`;
+    const reason = `${foreignOrigin ?? "it"} answered ${status} ${errorText(answer.bytes)}${hints.join("")}`;
     return this.failed(code ?? "STORE_UNAVAILABLE", reason, request);
   }
 

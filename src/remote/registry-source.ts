@@ -1,16 +1,15 @@
 /** Reads images from a registry, or from a Stowage service (distribution specification, "Pull" and "Content Discovery"). */
 import { type Digest, digestForm, digestOf, isDigest, isOtherDigest } from "../digest.ts";
 import { StowageError, limitExceeded, quote } from "../errors.ts";
+import { jsonIn } from "../oci/error-body.ts";
 import { defaultLimits } from "../limits.ts";
-import { type Descriptor, parseDescriptor } from "../oci/descriptor.ts";
-import { isJsonObject } from "../oci/json.ts";
 import { dockerListType, dockerManifestType, ociIndexType, ociManifestType, parseManifest } from "../oci/manifest.ts";
 import { isRepositoryName, isTag, parseTag } from "../oci/reference.ts";
 import type { CallOptions } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type ByteChunks, noBytes } from "../streams/readable-stream.ts";
 import type { ExpectedBytes } from "../streams/verify-bytes.ts";
-import { type Answer, isSuccess, jsonOf } from "./answer.ts";
+import { type Answer, isSuccess } from "./answer.ts";
 import { BlobBody, withoutFirst } from "./blob-body.ts";
 import type {
   ImageSource,
@@ -21,6 +20,7 @@ import type {
   SourceManifest,
 } from "./image-source.ts";
 import type { OpenAnswer } from "./open-answer.ts";
+import { descriptorsIn, lengthOf, mediaTypeOf, namesIn, nextQuery, rangeOf } from "./registry-answers.ts";
 import type { RegistryAddress } from "./registry-address.ts";
 import { RegistryClient, type RegistryClientOptions, type RegistryRequest } from "./registry-client.ts";
 
@@ -226,7 +226,7 @@ export class RegistrySource implements ImageSource {
       const answer = await this.#client.read({ ...request, path, maxBytes: maxListBytes - bytes });
       if (page === 1 && [404, 405, 501].includes(answer.status)) return undefined;
       if (!isSuccess(answer)) throw this.#client.refused(answer, request);
-      const found = itemsOf(jsonOf(answer));
+      const found = itemsOf(jsonIn(answer.bytes));
       if (found === undefined) {
         throw this.#client.failed("STORE_UNAVAILABLE", "its answer has no such list: is this a registry?", request);
       }
@@ -266,43 +266,6 @@ export class RegistrySource implements ImageSource {
 /** A bucket's 404 says nothing about the registry. */
 function isAbsent({ status, foreignOrigin }: Answer | OpenAnswer): boolean {
   return status === 404 && foreignOrigin === undefined;
-}
-
-/** Undefined also if the body was compressed on its way: `fetch` has unpacked it. */
-function lengthOf({ headers }: Pick<Answer, "headers">): number | undefined {
-  const text = headers.get("Content-Length") ?? "";
-  return /^\d{1,15}$/.test(text) && !headers.has("Content-Encoding") ? Number(text) : undefined;
-}
-
-/** The range that an answer has, and the length of the whole blob if it is known. */
-function rangeOf({
-  headers,
-}: Pick<Answer, "headers">): { readonly start: number; readonly size: number | undefined } | undefined {
-  const [, start, size] = /^bytes (\d{1,15})-\d+\/(\d{1,15}|\*)$/.exec(headers.get("Content-Range") ?? "") ?? [];
-  if (start === undefined) return undefined;
-  return { start: Number(start), size: size === "*" ? undefined : Number(size) };
-}
-
-/** The query of the link to the next page (RFC 8288). */
-function nextQuery(link: string): string | undefined {
-  const [, target] = /<([^>]*)>[^,<]*;\s*rel="?next\b/i.exec(link) ?? [];
-  const at = target?.indexOf("?") ?? -1;
-  return at === -1 ? undefined : target?.slice(at + 1).replace(/#.*/, "");
-}
-
-/** `null` stands for an empty list. */
-function namesIn(json: unknown, key: string): readonly string[] | undefined {
-  const names = isJsonObject(json) ? (json[key] ?? []) : undefined;
-  return Array.isArray(names) ? names.filter((name) => typeof name === "string") : undefined;
-}
-
-function descriptorsIn(json: unknown, what: string): readonly Descriptor[] | undefined {
-  const list = isJsonObject(json) ? (json["manifests"] ?? []) : undefined;
-  return Array.isArray(list) ? list.map((value, i) => parseDescriptor(value, `item ${i} of ${what}`)) : undefined;
-}
-
-function mediaTypeOf({ headers }: Answer): string {
-  return (headers.get("Content-Type") ?? "").replace(/;.*/s, "").trim();
 }
 
 function checkDigest(text: string): Digest {

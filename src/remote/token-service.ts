@@ -4,9 +4,10 @@
  */
 import type { Clock } from "../clock.ts";
 import { StowageError } from "../errors.ts";
+import { errorText, jsonIn } from "../oci/error-body.ts";
 import { isLoopback } from "../loopback.ts";
 import { isJsonObject } from "../oci/json.ts";
-import { type Answer, errorText, inAnswerTime, isSuccess, jsonOf, readAnswer } from "./answer.ts";
+import { type Answer, inAnswerTime, isSuccess, readAnswer } from "./answer.ts";
 import { type Credentials, authorizationOf } from "./credentials.ts";
 import { NoAnswer, type OpenOptions, openAnswer } from "./open-answer.ts";
 import { tryAgain } from "./try-again.ts";
@@ -80,10 +81,10 @@ function questionOf(
 }
 
 function tokenIn(answer: Answer, what: string): string {
-  const json = isSuccess(answer) ? jsonOf(answer) : undefined;
+  const json = isSuccess(answer) ? jsonIn(answer.bytes) : undefined;
   const token = isJsonObject(json) ? (json["token"] ?? json["access_token"]) : undefined;
   if (typeof token === "string" && /^[\x21-\x7e]+$/.test(token)) return token;
   if (isSuccess(answer)) throw new StowageError("STORE_UNAVAILABLE", `Cannot get ${what}: its answer has no token`);
   const code = [400, 401, 403].includes(answer.status) ? "UNAUTHORIZED" : "STORE_UNAVAILABLE";
-  throw new StowageError(code, `Cannot get ${what}: it answered ${answer.status} ${errorText(answer)}`);
+  throw new StowageError(code, `Cannot get ${what}: it answered ${answer.status} ${errorText(answer.bytes)}`);
 }

@@ -87,3 +87,8 @@ export function bytesToReadable(source: AsyncIterable<Uint8Array>): ReadableStre
     { highWaterMark: 0 },
   );
 }
+
+/** A stream of bytes that are in memory. */
+export async function* oneChunk(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield await Promise.resolve(bytes);
+}

@@ -1,7 +1,9 @@
 /** Asks a service which blobs it does not have, so that the others are not sent. */
 import type { Digest } from "../../digest.ts";
 import { isJsonObject } from "../../oci/json.ts";
-import { type ServiceClient, isSuccess, jsonOf } from "./service-client.ts";
+import { jsonIn } from "../../oci/error-body.ts";
+import { isSuccess } from "../../remote/answer.ts";
+import type { ServiceClient } from "./service-client.ts";
 
 /** A service takes at most this many digests in one request. */
 const maxDigests = 10_000;
@@ -26,7 +28,7 @@ export async function askMissing(
     const json = { digests: digests.slice(i, i + maxDigests) };
     const answer = await service.ask("v1/blobs/missing", { method: "POST", json, isFirst: true, signal });
     if (!isSuccess(answer)) throw service.refused(answer);
-    const found = parseMissing(jsonOf(answer));
+    const found = parseMissing(jsonIn(answer.bytes));
     if (found === undefined) {
       throw service.failed(`it answered ${answer.status} without a list of missing blobs: is this a Stowage?`);
     }

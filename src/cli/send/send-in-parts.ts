@@ -4,20 +4,14 @@
  * bytes continues the same upload.
  */
 import { StowageError, isTransient } from "../../errors.ts";
+import { codeIn, jsonIn } from "../../oci/error-body.ts";
+import { isSuccess } from "../../remote/answer.ts";
 import type { Progress } from "../progress.ts";
 import type { ServiceReceipt } from "../receipt.ts";
 import type { Content } from "./content.ts";
 import type { Answer } from "./exchange.ts";
 import { type UploadInParts, parseUpload, sendParts } from "./send-parts.ts";
-import {
-  type LoadRequest,
-  Refusal,
-  type ServiceClient,
-  isPermanent,
-  isSuccess,
-  jsonOf,
-  reasonOf,
-} from "./service-client.ts";
+import { type LoadRequest, Refusal, type ServiceClient, isPermanent } from "./service-client.ts";
 
 /** How often parts that the service has lost are sent again. */
 const maxRounds = 3;
@@ -70,14 +64,14 @@ async function sendAndLoad(content: Content, begun: UploadInParts, options: Send
     await sendParts(content, upload, { ...options, look });
     progress.finish();
     const answer = await service.loadUpload(upload.id, options);
-    const lacksParts = reasonOf(answer) === "BLOB_UPLOAD_INVALID"; // the service has lost some parts
+    const lacksParts = codeIn(answer.bytes) === "BLOB_UPLOAD_INVALID"; // the service has lost some parts
     if (!lacksParts || round === maxRounds) return service.readReceipt(answer);
   }
 }
 
 function readUpload(answer: Answer, content: Content, service: ServiceClient): UploadInParts {
   if (!isSuccess(answer)) throw service.refused(answer);
-  const upload = parseUpload(jsonOf(answer), content.size);
+  const upload = parseUpload(jsonIn(answer.bytes), content.size);
   if (upload !== undefined) return upload;
   throw service.failed(`it answered ${answer.status} without an upload of ${content.size} bytes: is this a Stowage?`);
 }

@@ -1,10 +1,12 @@
 /** The parts of an upload: reads the service's list of them, and sends those that have not arrived. */
 import { isJsonObject } from "../../oci/json.ts";
 import { concurrently } from "../../streams/concurrently.ts";
+import { errorText } from "../../oci/error-body.ts";
+import { isSuccess } from "../../remote/answer.ts";
 import { type Progress, reportChunks } from "../progress.ts";
 import type { Content } from "./content.ts";
 import type { Answer } from "./exchange.ts";
-import { type ServiceClient, errorText, isSuccess, isTransientAnswer } from "./service-client.ts";
+import { type ServiceClient, isTransientAnswer } from "./service-client.ts";
 
 /** One connection seldom uses the whole bandwidth. More than four do not make it faster. */
 const maxConcurrentParts = 4;
@@ -79,7 +81,7 @@ class PartSender {
     const isWorthIt = (answer: Answer): boolean => isTransientAnswer(answer) || isTimeout(answer) || isStale(answer);
     const answer = await service.tryAgain(ask, { signal, isWorthIt });
     if (isSuccess(answer)) return;
-    throw service.failed(`part ${number} was answered ${answer.status} ${errorText(answer)}`);
+    throw service.failed(`part ${number} was answered ${answer.status} ${errorText(answer.bytes)}`);
   }
 
   #part(number: number): UploadPart {

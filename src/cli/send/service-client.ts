@@ -1,7 +1,9 @@
 /** A running Stowage service, for the command line: its URL, the caller's token, and the meaning of its answers. */
-import { type ErrorCode, type StowageErrorOptions, isErrorCode, isTransient, StowageError } from "../../errors.ts";
-import { type JsonObject, isJsonObject, parseJson } from "../../oci/json.ts";
+import { type ErrorCode, type StowageErrorOptions, isTransient, StowageError } from "../../errors.ts";
+import { codeIn, detailIn, errorText, jsonIn } from "../../oci/error-body.ts";
+import type { JsonObject } from "../../oci/json.ts";
 import { type ImageName, formatName } from "../../oci/reference.ts";
+import { isSuccess } from "../../remote/answer.ts";
 import { authorizationOf as headerOf, credentialsOf, decodePercents, tokenOf } from "../../remote/credentials.ts";
 import type { Environment } from "../../settings/settings.ts";
 import { type ServiceReceipt, parseReceipt } from "../receipt.ts";
@@ -14,9 +16,7 @@ import {
   NoAnswer,
   tryAgain,
 } from "./exchange.ts";
-
-/** Characters that are shown of an answer from another program, such as a proxy's page. */
-const maxForeignText = 300;
+import { oneChunk } from "../../streams/readable-stream.ts";
 
 /** A load sends no byte until everything is stored. That can take minutes. */
 const loadTimeoutMs = 30 * 60_000;
@@ -150,9 +150,9 @@ export class ServiceClient {
    * it has no lists of blobs and ignored entries.
    */
   readReceipt(answer: Answer): ServiceReceipt {
-    const isCopyFailed = reasonOf(answer) === "COPY_FAILED";
-    const detail = isCopyFailed ? { blobs: [], ignored: [], requests: {}, ...detailOf(answer) } : undefined;
-    const receipt = parseReceipt(isSuccess(answer) ? jsonOf(answer) : detail);
+    const isCopyFailed = codeIn(answer.bytes) === "COPY_FAILED";
+    const detail = isCopyFailed ? { blobs: [], ignored: [], requests: {}, ...detailIn(answer.bytes) } : undefined;
+    const receipt = parseReceipt(isSuccess(answer) ? jsonIn(answer.bytes) : detail);
     if (receipt !== undefined) return receipt;
     throw isSuccess(answer)
       ? this.failed(`it answered ${answer.status} without a receipt: is this a Stowage?`)
@@ -165,10 +165,10 @@ export class ServiceClient {
     if (status >= 300 && status < 400 && headers.location !== undefined) {
       return this.failed(`it answered ${status} and points to ${headers.location}: use that address`);
     }
-    const detail = detailOf(answer);
+    const detail = detailIn(answer.bytes);
     const hint = status === 401 && this.#authorization === undefined ? "; STOWAGE_TOKEN is not set" : "";
-    return new Refusal(this.#messageOf(`it answered ${status} ${errorText(answer)}${hint}`), {
-      reason: reasonOf(answer),
+    return new Refusal(this.#messageOf(`it answered ${status} ${errorText(answer.bytes)}${hint}`), {
+      reason: codeIn(answer.bytes),
       ...(detail && { detail }),
     });
   }
@@ -225,55 +225,15 @@ export function isPermanent(error: unknown): error is Refusal {
   return !isTransient(error.reason) && !harmless.has(error.reason);
 }
 
-export function isSuccess({ status }: Answer): boolean {
-  return status >= 200 && status < 300;
-}
-
 /**
  * Is another try worth it: after a timeout, too many requests, a server error, or an error code that says so? A failed copy is
  * not: the service itself has tried again, and its answer is a receipt.
  */
 export function isTransientAnswer(answer: Answer): boolean {
   const { status } = answer;
-  const reason = reasonOf(answer);
+  const reason = codeIn(answer.bytes);
   if (isSuccess(answer) || reason === "COPY_FAILED") return false;
   return status === 408 || status === 429 || status >= 500 || (reason !== undefined && isTransient(reason));
-}
-
-/** The error code in the service's answer. */
-export function reasonOf(answer: Answer): ErrorCode | undefined {
-  const code = errorsOf(answer)[0]?.["code"];
-  return isErrorCode(code) ? code : undefined;
-}
-
-/** The JSON of an answer. Undefined if the answer is not JSON. */
-export function jsonOf({ bytes }: Answer): unknown {
-  try {
-    return parseJson(bytes);
-  } catch {
-    return undefined;
-  }
-}
-
-/** The errors of an OCI error body. */
-function errorsOf(answer: Answer): readonly JsonObject[] {
-  const json = jsonOf(answer);
-  return isJsonObject(json) && Array.isArray(json["errors"]) ? json["errors"].filter(isJsonObject) : [];
-}
-
-/** The detail of an OCI error body. */
-function detailOf(answer: Answer): JsonObject | undefined {
-  const detail = errorsOf(answer)[0]?.["detail"];
-  return isJsonObject(detail) ? detail : undefined;
-}
-
-/** The messages of an OCI error body. For any other answer, its first characters. */
-export function errorText(answer: Answer): string {
-  const errors = errorsOf(answer);
-  if (errors.length > 0) return errors.map(({ code, message }) => `${String(code)}: ${String(message)}`).join("\n  ");
-  const text = new TextDecoder().decode(answer.bytes).replaceAll(/\s+/g, " ").trim();
-  if (text === "") return "and says no more";
-  return text.length <= maxForeignText ? text : `${text.slice(0, maxForeignText)}…`;
 }
 
 /** The part of the URL behind `load`. */
@@ -285,11 +245,7 @@ function pathOf({ name, repair = false, copyTo }: Omit<LoadRequest, "signal">): 
 
 function jsonBody(json: JsonObject): RequestBody {
   const bytes = new TextEncoder().encode(JSON.stringify(json));
-  return { source: once(bytes), size: bytes.length };
-}
-
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes;
+  return { source: oneChunk(bytes), size: bytes.length };
 }
 
 /** Text before an "@" is not shown: it may be a secret, also in a text that is not a URL. */

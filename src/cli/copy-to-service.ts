@@ -4,7 +4,7 @@ import { checkCopies } from "../copy/copy-to-targets.ts";
 import { type CopyFailure, type CopyPlan, type PlannedImage, sizesOf } from "../copy/plan-copy.ts";
 import { StowageError } from "../errors.ts";
 import { openFrom, packArchive } from "../export/pack-archive.ts";
-import { type PlanOptions, planExport, withoutBlobs } from "../export/plan-export.ts";
+import { planFiles, withoutBlobs } from "../export/plan-export.ts";
 import { type ImageName, formatReference, parseName } from "../oci/reference.ts";
 import type { ImageSource } from "../remote/image-source.ts";
 import type { CommandIo } from "./command.ts";
@@ -13,7 +13,7 @@ import { askMissing } from "./send/ask-missing.ts";
 import { sendArchive } from "./send/send-archive.ts";
 import type { ServiceClient } from "./send/service-client.ts";
 
-export interface CopyToServiceOptions extends Omit<PlanOptions, "signal"> {
+export interface CopyToServiceOptions {
   readonly service: ServiceClient;
   /** The name that the only image gets: by default the source's. */
   readonly as: ImageName | undefined;
@@ -58,10 +58,10 @@ async function sendImage(
   image: PlannedImage,
   options: CopyToServiceOptions,
 ): Promise<ServiceReceipt> {
-  const { service, as, platforms, referrers, io } = options;
-  const { repository, reference, root } = image;
+  const { service, as, io } = options;
+  const { repository, reference, root, closure } = image;
   const name = as ?? parseName(formatReference(repository, reference));
-  const whole = await planExport(source, [{ ...root, repository, name }], { platforms, referrers, signal: io.signal });
+  const whole = planFiles([{ repository, images: [{ ...root, repository, name }], closure }]);
   const digests = [...sizesOf([image]).keys()];
   const missing = await askMissing(digests, { service, signal: io.signal });
   const plan = withoutBlobs(whole, (digest) => !missing.digests.has(digest));

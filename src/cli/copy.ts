@@ -7,7 +7,7 @@ import { type CopyPlan, planCopy } from "../copy/plan-copy.ts";
 import { type SelectedImage, parseImagePattern, selectImages } from "../copy/select-images.ts";
 import type { CopyMode } from "../copy/transfer-blobs.ts";
 import { parsePlatform } from "../oci/descriptor.ts";
-import { type ImageName, formatReference, parseName } from "../oci/reference.ts";
+import { type ImageName, formatReference, parseImageName, parseName } from "../oci/reference.ts";
 import { parseDuration } from "../settings/parse-quantity.ts";
 import { type Command, type CommandIo, checkCount, exitCodes, readName } from "./command.ts";
 import { copyToService } from "./copy-to-service.ts";
@@ -193,9 +193,7 @@ async function copyToStore(
 function withAddress(choices: Choices): Choices {
   const { from, as } = choices;
   if (as !== undefined || !from.startsWith("docker://")) return choices;
-  const name = parseName(from.slice("docker://".length));
-  const isWithout = name.tag === undefined && name.digest === undefined;
-  return { ...choices, as: isWithout ? { ...name, tag: "latest" } : name };
+  return { ...choices, as: parseImageName(from.slice("docker://".length)) };
 }
 
 /** Opens a store or a service. */
@@ -205,9 +203,9 @@ async function openTarget(to: string, io: CommandIo): Promise<CopyTarget> {
     return async (opened, plan, choices) => copyToStore(opened, plan, settings, choices, io);
   }
   const service = openService(to, { env: io.env, purpose: "load into" });
-  return async ({ source }, plan, { as, platforms, referrers, dryRun }) => {
+  return async ({ source }, plan, { as, dryRun }) => {
     if (dryRun) throw new StowageError("INPUT_INVALID", "found --dry-run, expected a store as TO with it");
-    return copyToService(source, plan, { service, as, platforms, referrers, io });
+    return copyToService(source, plan, { service, as, io });
   };
 }
 

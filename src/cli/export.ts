@@ -4,7 +4,7 @@ import { StowageError } from "../errors.ts";
 import { openFrom, packArchive } from "../export/pack-archive.ts";
 import { type ExportPlan, type WantedImage, planExport } from "../export/plan-export.ts";
 import { parsePlatform } from "../oci/descriptor.ts";
-import { type ImageName, formatName, parseName } from "../oci/reference.ts";
+import { type ImageName, formatName, parseImageName } from "../oci/reference.ts";
 import { type Command, type CommandIo, checkCount, exitCodes, readName } from "./command.ts";
 import { formatBytes, formatCount, printable } from "./format.ts";
 import { openOutput } from "./open-output.ts";
@@ -87,8 +87,7 @@ Examples:
 };
 
 function readImageName(text: string): ImageName {
-  const name = readName(text, parseName);
-  return name.tag === undefined && name.digest === undefined ? { ...name, tag: "latest" } : name;
+  return readName(text, parseImageName);
 }
 
 async function findImage({ source, image }: OpenSource, name: ImageName, { signal }: CommandIo): Promise<WantedImage> {

@@ -3,9 +3,10 @@ import type { Digest } from "../digest.ts";
 import { type Pack, pack as openPack } from "tar-stream";
 import { messageOf, StowageError } from "../errors.ts";
 import type { ImageSource } from "../remote/image-source.ts";
-import { type ExpectedBytes, VerifiedBytes } from "../streams/verify-bytes.ts";
+import { type ExpectedBytes, VerifiedBytes, isWrongBytes } from "../streams/verify-bytes.ts";
 import { blobPath } from "./archive-json.ts";
 import type { ExportPlan } from "./plan-export.ts";
+import { oneChunk } from "../streams/readable-stream.ts";
 
 type Bytes = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
@@ -21,12 +22,8 @@ export function openFrom(source: ImageSource, signal: AbortSignal): OpenBlob {
   return async (repository, blob, kind) => {
     if (kind === "blob") return source.readBlob(repository, blob, { signal });
     const found = await source.readManifest(repository, blob.digest, { signal });
-    return found && once(found.bytes);
+    return found && oneChunk(found.bytes);
   };
-}
-
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield await Promise.resolve(bytes);
 }
 
 /**
@@ -92,8 +89,7 @@ async function writeEntry(pack: Pack, name: string, size: number, body: Bytes): 
 
 /** Wrong bytes are the store's fault here. */
 function explainDamage(error: unknown): never {
-  const isDamage = error instanceof StowageError && ["DIGEST_INVALID", "SIZE_INVALID"].includes(error.code);
-  throw isDamage
+  throw isWrongBytes(error)
     ? new StowageError("STORE_DAMAGED", `${error.message}: the store's copy is damaged`, { cause: error })
     : error;
 }

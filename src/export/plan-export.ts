@@ -2,9 +2,9 @@
 import { createHash } from "node:crypto";
 import type { Digest } from "../digest.ts";
 import { DescriptorList } from "../layout/descriptor-list.ts";
-import { type ListedManifest, Room, listClosure } from "../layout/list-closure.ts";
+import { type ListedClosure, type ListedManifest, Room, listClosure } from "../layout/list-closure.ts";
 import { ociLayoutJson } from "../oci/manifest.ts";
-import type { ImageName } from "../oci/reference.ts";
+import { type ImageName, formatName } from "../oci/reference.ts";
 import type { ImageSource, ListedReferrer, ManifestIdentity } from "../remote/image-source.ts";
 import { type ArchiveRoot, type Manifests, serializeArchiveIndex, serializeDockerManifest } from "./archive-json.ts";
 
@@ -58,38 +58,60 @@ export interface ExportPlan {
 }
 
 /**
- * Plans a tarball of images. The plan depends on the images alone. Throws `MANIFEST_UNKNOWN` if an image has no manifest for the
- * platforms, `STORE_DAMAGED` if the source lost a manifest, `LIMIT_EXCEEDED` for too many parts, and the source's errors.
+ * Plans a tarball of images. The plan depends on the images alone, not on their order. Throws `MANIFEST_UNKNOWN` if an image has
+ * no manifest for the platforms, `STORE_DAMAGED` if the source lost a manifest, `LIMIT_EXCEEDED` for too many parts, and the
+ * source's errors.
  */
 export async function planExport(
   source: ImageSource,
   images: readonly WantedImage[],
   { platforms = [], referrers = false, signal = AbortSignal.any([]) }: PlanOptions,
 ): Promise<ExportPlan> {
-  const manifests = new Map<Digest, ListedManifest>();
-  const found: ArchiveRoot[] = [];
-  const seen = new Set<Digest>();
   const room = new Room();
-  const blobs: RepositoryBlobs[] = [];
-  for (const repository of new Set(images.map((image) => image.repository))) {
-    const roots = images.filter((image) => image.repository === repository);
-    const [name = repository] = roots.map((root) => root.name.repository);
-    const closure = await listClosure({ source, repository }, roots, { platforms, referrers, room, signal });
-    for (const [digest, manifest] of closure.manifests) manifests.set(digest, manifest);
-    for (const referrer of closure.referrers) found.push(rootOf(referrer, name));
-    blobs.push({ repository, ...blobsOf(closure.manifests, seen) });
+  const groups: ClosedImages[] = [];
+  for (const repository of new Set(images.map((image) => image.repository).toSorted())) {
+    const own = images.filter((image) => image.repository === repository);
+    const closure = await listClosure({ source, repository }, own, { platforms, referrers, room, signal });
+    groups.push({ repository, images: own, closure });
   }
+  return planFiles(groups);
+}
+
+/** Images of one repository, with everything below them. */
+export interface ClosedImages {
+  readonly repository: string;
+  readonly images: readonly WantedImage[];
+  readonly closure: ListedClosure;
+}
+
+/** Plans a tarball of images whose closures have been listed. */
+export function planFiles(groups: readonly ClosedImages[]): ExportPlan {
+  const manifests = new Map<Digest, ListedManifest>();
+  const images: WantedImage[] = [];
+  const referrers: ArchiveRoot[] = [];
+  const seen = new Set<Digest>();
+  const blobs = groups.map(({ repository, images: own, closure }): RepositoryBlobs => {
+    const named = inOrder(own).map((image) => ({ ...image, ...asRead(image, closure.manifests) }));
+    images.push(...named);
+    const [name = repository] = named.map((image) => image.name.repository);
+    for (const referrer of closure.referrers)
+      referrers.push(rootOf({ ...referrer, ...asRead(referrer, closure.manifests) }, name));
+    for (const [digest, manifest] of closure.manifests) manifests.set(digest, manifest);
+    return { repository, ...blobsOf(closure.manifests, seen) };
+  });
   const dockerManifest = serializeDockerManifest(images, manifests);
-  const roots = images.map((image) => ({ ...image, ...asRead(image, manifests) }));
   const texts = [
     { path: "oci-layout", bytes: new TextEncoder().encode(ociLayoutJson) },
-    {
-      path: "index.json",
-      bytes: serializeArchiveIndex([...roots, ...found.map((root) => ({ ...root, ...asRead(root, manifests) }))]),
-    },
+    { path: "index.json", bytes: serializeArchiveIndex([...images, ...referrers]) },
     ...(dockerManifest === undefined ? [] : [{ path: "manifest.json", bytes: dockerManifest }]),
   ];
   return { texts, blobs, ...measure(texts, blobs) };
+}
+
+/** Each image once, in the order of the names. */
+function inOrder(images: readonly WantedImage[]): readonly WantedImage[] {
+  const byName = new Map(images.map((image) => [`${formatName(image.name)} ${image.digest}`, image]));
+  return [...byName].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, image]) => image);
 }
 
 /** A registry's word about size and media type is not checked: the manifest's own count. */

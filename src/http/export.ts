@@ -7,7 +7,7 @@ import { type ExportPlan, type WantedImage, planExport } from "../export/plan-ex
 import { stageExport } from "../export/stage-export.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
 import { parsePlatform } from "../oci/descriptor.ts";
-import { type ImageName, formatName, parseName } from "../oci/reference.ts";
+import { type ImageName, formatName, parseImageName } from "../oci/reference.ts";
 import { findManifest, unknownManifest } from "../registry/find-manifest.ts";
 import { type ArchiveAnswer } from "./answers.ts";
 import { authorize, turnOf } from "./authentication.ts";
@@ -25,7 +25,7 @@ export function exportRoutes(service: Service): Route[] {
       needs: "pull",
       query: ["image", "platform", "referrers"],
       async answer(c, { image }) {
-        const names = [image, ...(c.req.queries("image") ?? [])].map(readName);
+        const names = [image, ...(c.req.queries("image") ?? [])].map(parseImageName);
         for (const { repository } of names) authorize(c, "pull", repository);
         const platforms = (c.req.queries("platform") ?? []).map(parsePlatform);
         const referrers = readFlag(c, "referrers");
@@ -40,12 +40,6 @@ export function exportRoutes(service: Service): Route[] {
       },
     }),
   ];
-}
-
-/** Without a tag and a digest, the tag is `latest`, as with every client. */
-function readName(text: string): ImageName {
-  const name = parseName(text);
-  return name.tag === undefined && name.digest === undefined ? { ...name, tag: "latest" } : name;
 }
 
 async function find(c: Context, { layout }: Service, name: ImageName): Promise<WantedImage> {

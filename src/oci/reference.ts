@@ -104,6 +104,12 @@ export function parseRegistryName(text: string): RegistryName {
 /** Docker Hub, the registry of names without one. */
 const dockerHub = "docker.io";
 
+/** As `parseName`. Without a tag and a digest, the tag is `latest`, as with every client. */
+export function parseImageName(text: string): ImageName {
+  const name = parseName(text);
+  return name.tag === undefined && name.digest === undefined ? { ...name, tag: "latest" } : name;
+}
+
 /** Writes what `parseName` reads. */
 export function formatName({ repository, tag, digest }: ImageName): string {
   return `${repository}${tag === undefined ? "" : `:${tag}`}${digest === undefined ? "" : `@${digest}`}`;

@@ -8,6 +8,11 @@ export interface ExpectedBytes {
   readonly size: number;
 }
 
+/** Is it the error of bytes that have another size or digest than was announced? */
+export function isWrongBytes(error: unknown): error is StowageError {
+  return error instanceof StowageError && (error.code === "DIGEST_INVALID" || error.code === "SIZE_INVALID");
+}
+
 const end: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 /**

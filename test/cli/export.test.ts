@@ -80,9 +80,9 @@ describe("stowage export", () => {
     const args = ["export", "team/multi", "team/app:1.4", "--platform", "linux/amd64", "--referrers", "-o", "some.tar"];
     expect(await stowage(args, { cwd: folder })).toMatchObject({ code: 0 });
     expect(await loadAgain("some.tar")).toMatchObject([
-      { repository: "team/multi", digest: multi.digest, absent: [{ digest: multi.manifests[1] }] },
-      { repository: "team/app", digest: image.digest },
+      { repository: "team/app", reference: "1.4", digest: image.digest },
       { repository: "team/app", reference: "signature", digest: signature.digest },
+      { repository: "team/multi", digest: multi.digest, absent: [{ digest: multi.manifests[1] }] },
     ]);
   });
 

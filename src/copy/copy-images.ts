@@ -13,13 +13,12 @@ import { ParsedJson } from "../layout/parsed-json.ts";
 import { checkSet } from "../layout/commit-set.ts";
 import { type NamedImage, changesFor, nothing, publish } from "../layout/publish.ts";
 import { readEntries } from "../layout/read-repository.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
-import { tagOf } from "../oci/index-entry.ts";
 import type { ChangeOutcome } from "../oci/index-change.ts";
 import { formatReference } from "../oci/reference.ts";
 import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
 import type { ImageSource } from "../remote/image-source.ts";
 import { concurrently } from "../streams/concurrently.ts";
+import { type SeenNames, distinctNames, namesIn, noteSameTag, outcomeOf } from "./seen-names.ts";
 import { type CopyFailure, type CopyPlan, type PlannedImage, findPresent, sizesOf } from "./plan-copy.ts";
 import { type BlobTotals, BlobTransfer, type TransferOptions } from "./transfer-blobs.ts";
 
@@ -260,40 +259,6 @@ class Copy {
       return false;
     }
   }
-}
-
-/** Two images can share a referrer, and a signature's tag can be chosen too. */
-function distinctNames(images: readonly NamedImage[]): readonly NamedImage[] {
-  return [...new Map(images.map((image) => [`${image.digest} ${image.tag}`, image])).values()];
-}
-
-/** The names of the target's repository, as the copy has seen them. */
-interface SeenNames {
-  readonly tags: Map<string, Digest>;
-  readonly digests: ReadonlySet<Digest>;
-}
-
-function namesIn(entries: readonly Descriptor[]): SeenNames {
-  const tags = new Map<string, Digest>();
-  for (const entry of entries) {
-    const tag = tagOf(entry);
-    if (tag !== undefined) tags.set(tag, entry.digest);
-  }
-  return { tags, digests: new Set(entries.map(({ digest }) => digest)) };
-}
-
-/** Another copy of the same image may have been faster: its tag is at the wanted digest then. Notes that, and returns true. */
-function noteSameTag({ code, detail }: StowageError, named: readonly NamedImage[], { tags }: SeenNames): boolean {
-  const same = named.find(({ tag, digest }) => tag === detail?.["reference"] && digest === detail?.["found"]);
-  if (code !== "CONDITION_FAILED" || same?.tag === undefined || tags.get(same.tag) === same.digest) return false;
-  tags.set(same.tag, same.digest);
-  return true;
-}
-
-function outcomeOf({ tag, digest }: NamedImage, { tags, digests }: SeenNames): ChangeOutcome {
-  const found = tag === undefined ? (digests.has(digest) ? digest : undefined) : tags.get(tag);
-  if (found === undefined) return { status: "created" };
-  return found === digest ? { status: "unchanged" } : { status: "updated", previous: found };
 }
 
 /** A line about an image that was not copied. */

@@ -14,9 +14,9 @@ import type { SelectedImage } from "./select-images.ts";
 const maxConcurrentImages = 8;
 /** Blobs that are asked for at the same time. */
 const maxConcurrentHeads = 32;
-/** As many blobs are asked for one by one. For more blobs, the store is listed. */
+/** Up to this many blobs are asked for one by one. For more blobs, the store is listed. */
 const maxHeads = 64;
-/** A listing stops after this many other objects for each blob that is looked for. HEADs take less time then. */
+/** The listing is given up after this many unwanted objects for each wanted blob: HEADs are faster then. */
 const listedForEach = 64;
 
 /** An image with everything below it. */

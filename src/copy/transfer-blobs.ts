@@ -1,5 +1,5 @@
 /** Moves blobs into the target: the target's store copies them, or their bytes stream through this process and are verified. */
-import { type Digest, algorithmOf, hexOf } from "../digest.ts";
+import { type Digest, algorithmOf } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { getBlob, headBlob } from "../layout/blobs.ts";
 import { type RescuingStore, deleteBlob } from "../layout/condemned.ts";
@@ -8,15 +8,16 @@ import { blobKey } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import type { ListedManifest } from "../layout/list-closure.ts";
 import { storeBlob } from "../layout/store-blob.ts";
-import type { BlobStatus } from "../layout/write-blob.ts";
+import { type BlobStatus, checksumOf } from "../layout/write-blob.ts";
 import { hashObject } from "../storage/hash-object.ts";
 import type { ImageSource } from "../remote/image-source.ts";
 import type { ObjectStore, PutCondition, WriteResult } from "../storage/object-store.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { Line } from "../streams/line.ts";
-import type { ExpectedBytes } from "../streams/verify-bytes.ts";
+import { type ExpectedBytes, isWrongBytes } from "../streams/verify-bytes.ts";
 import type { PlannedImage } from "./plan-copy.ts";
+import { oneChunk } from "../streams/readable-stream.ts";
 
 /** `auto`: the store copies where it can. `server`: it must. `stream`: the bytes pass through this process. */
 export type CopyMode = "auto" | "server" | "stream";
@@ -50,7 +51,7 @@ export interface Amount {
 }
 
 const defaultConcurrency = 16;
-/** A stream of this size takes as much memory as most streams. */
+/** The number of streams is computed for a blob of this size. */
 const largeBytes = 1024 ** 3;
 
 export class BlobTransfer {
@@ -64,7 +65,7 @@ export class BlobTransfer {
   readonly #sizes = new Map<Digest, number>();
   readonly #present = new Set<Digest>();
   readonly #moves = new Map<Digest, Promise<void>>();
-  #found: Amount = nothing;
+  #presentAmount: Amount = nothing;
   #copied: Amount = nothing;
   #copiedByStore: Amount = nothing;
 
@@ -84,14 +85,14 @@ export class BlobTransfer {
     for (const [digest, size] of sizes) this.#sizes.set(digest, size);
     for (const digest of present) {
       this.#present.add(digest);
-      this.#found = plus(this.#found, sizes.get(digest) ?? 0);
+      this.#presentAmount = plus(this.#presentAmount, sizes.get(digest) ?? 0);
     }
   }
 
   get totals(): BlobTotals {
     const sizes = [...this.#sizes.values()];
     const total = { blobs: sizes.length, bytes: sizes.reduce((sum, size) => sum + size, 0) };
-    return { total, present: this.#found, copied: this.#copied, copiedByStore: this.#copiedByStore };
+    return { total, present: this.#presentAmount, copied: this.#copied, copiedByStore: this.#copiedByStore };
   }
 
   /** The blobs that are in the target. */
@@ -150,7 +151,12 @@ export class BlobTransfer {
     const key = blobKey(digest);
     let isResumed = false;
     const copyIf = async (condition: PutCondition): Promise<WriteResult["outcome"] | "refused"> => {
-      const result = await store.copyFrom(sourceStore, key, key, { size, checksum: hexOf(digest), condition, signal });
+      const result = await store.copyFrom(sourceStore, key, key, {
+        size,
+        checksum: checksumOf(digest),
+        condition,
+        signal,
+      });
       if (result === "refused") return result;
       isResumed = result.isResumed === true;
       return result.outcome;
@@ -207,10 +213,7 @@ export class BlobTransfer {
     const { digest, size, mediaType } = manifest;
     const found = await this.#source.readManifest(repository, digest, { mediaType, signal });
     if (found === undefined) throw lost(manifest, this.#source);
-    async function* read(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-      yield await Promise.resolve(bytes);
-    }
-    const status = await this.#store(manifest, read(found.bytes), store);
+    const status = await this.#store(manifest, oneChunk(found.bytes), store);
     if (!this.#present.has(digest)) onBytes?.(size);
     return status;
   }
@@ -224,8 +227,7 @@ export class BlobTransfer {
       const { stored } = await storeBlob({ digest, size, body: reader.stream() }, { store, budget, caller, signal });
       return await stored;
     } catch (error) {
-      const isDamage = error instanceof StowageError && ["DIGEST_INVALID", "SIZE_INVALID"].includes(error.code);
-      throw isDamage ? damaged(blob, this.#source, error.message) : error;
+      throw isWrongBytes(error) ? damaged(blob, this.#source, error.message) : error;
     }
   }
 }

@@ -26,7 +26,7 @@ export function copyRoutes(service: Service): Route[] {
         for (const { repository } of wanted.patterns) {
           if (!repository.includes("*")) authorize(c, "load", repository);
         }
-        const copies = await withinLoadSeconds("the copy", service, async (ending) => {
+        const copying = withinLoadSeconds("the copy", service, async (ending) => {
           const signal = AbortSignal.any([ending, c.req.raw.signal]);
           const endTurn = await service.copies.acquire(1, { ...waitingTurnOf(c), signal });
           try {
@@ -42,6 +42,7 @@ export function copyRoutes(service: Service): Route[] {
             endTurn();
           }
         });
+        const copies = await resumable(copying);
         service.log(`${callerName(c)} ${summarizeCopies(copies)}`);
         checkCopies(copies, { copies });
         return c.body(`${printableLines(JSON.stringify({ copies }, undefined, 2))}\n`, 200, {
@@ -98,6 +99,16 @@ export function targetsNamed(names: readonly string[], { copyTargets }: Service)
   return new Map(targets);
 }
 
+/** A copy whose time is over ends with a 503: the same request goes on with it. */
+async function resumable<T>(copying: Promise<T>): Promise<T> {
+  try {
+    return await copying;
+  } catch (error) {
+    if (!(error instanceof StowageError) || error.code !== "TIMED_OUT") throw error;
+    throw new StowageError("INTERRUPTED", `${error.message}; send the request again to go on`, { cause: error });
+  }
+}
+
 /** Copies the images of a load. */
 export async function copyLoaded(
   service: Service,
@@ -108,7 +119,7 @@ export async function copyLoaded(
   const { layout, immutableTags } = service;
   const endTurn = await service.copies.acquire(1, turn); // without a longest wait: the images are published already
   try {
-    const copies = await copyToTargets(layout, targets, images, { ...turn, immutableTags });
+    const copies = await resumable(copyToTargets(layout, targets, images, { ...turn, immutableTags }));
     service.log(`${turn.caller} ${summarizeCopies(copies)}`);
     return copies;
   } finally {

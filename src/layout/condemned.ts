@@ -191,7 +191,7 @@ export class RescuingStore extends ForwardingStore {
     await this.#rescue(blobKey(digest), options);
   }
 
-  /** A store for another part of the same work. It relies on this store's look at the marks, and becomes stale by itself. */
+  /** A fork shares the listing of the marks, and its age. A `renew` of one does not change the other. */
   fork(): RescuingStore {
     const fork = new RescuingStore(this.#store, this.#clock);
     fork.#look = this.#look;

@@ -60,7 +60,7 @@ export async function copyToBlob(
 }
 
 /** The SHA-256 that a store checks while it writes. Undefined if the digest has another algorithm. */
-function checksumOf(digest: Digest): string | undefined {
+export function checksumOf(digest: Digest): string | undefined {
   return digest.startsWith("sha256:") ? hexOf(digest) : undefined;
 }
 

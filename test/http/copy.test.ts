@@ -1,4 +1,5 @@
 /** The service copies images to the targets of its settings: by request, and after loads. */
+import { setTimeout } from "node:timers/promises";
 import type { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
 import { createApp } from "../../src/http/app.ts";
@@ -143,6 +144,32 @@ describe("POST /v1/copy", () => {
       status: 400,
       json: { errors: [{ code: "INPUT_INVALID", message: expect.stringContaining(message) as string }] },
     });
+  });
+
+  it("ends with a 503 when its time is over, and goes on when it is sent again", async () => {
+    await load(app1);
+    const layout = openLayout(own, { maxLoadSeconds: 0.05 });
+    const slow = decorate(us, {
+      put: async (key, bytes, options) => {
+        if (!key.startsWith("blobs/")) return us.put(key, bytes, options);
+        await setTimeout(60_000, undefined, { signal: options?.signal }).catch(() => options?.signal?.throwIfAborted());
+        return us.put(key, bytes, options);
+      },
+    });
+    app = serve({ layout, copyTargets: new Map([["us", layout.beside(slow)]]) });
+    const asked = { images: ["team/app:1"], to: ["us"] };
+    const response = await app.request("/v1/copy", { method: "POST", body: JSON.stringify(asked) });
+    expect([response.status, response.headers.get("Retry-After")]).toEqual([503, "10"]);
+    expect(await response.json()).toMatchObject({
+      errors: [
+        {
+          code: "INTERRUPTED",
+          message: expect.stringMatching(/longest time allowed.*; send the request again to go on$/) as string,
+        },
+      ],
+    });
+    app = serve();
+    expect(await copy(asked)).toMatchObject({ status: 200, json: { copies: [{ images: [{ status: "created" }] }] } });
   });
 
   it("names an image that is not there", async () => {

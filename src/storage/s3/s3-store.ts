@@ -131,8 +131,8 @@ export class S3Store implements ObjectStore {
   }
 
   /**
-   * Looks at the source with the source's own credentials first. The service copies the object only if this store's
-   * credentials lead to the same one. The source must never change: a copy may go on where a killed one stopped.
+   * Looks at the source with the source's own credentials first. S3 copies the object only if this store's
+   * credentials see the ETag that the source's credentials saw. The source must never change: a copy may go on where a killed one stopped.
    */
   async copyFrom(
     source: ObjectStore,

@@ -250,7 +250,7 @@ describeIfFound("readArchive, with zstd", missingTools(["tar", "zstd"]), () => {
 });
 
 describe("the archives of the system's tar", () => {
-  it("are read by tar-stream in the same way, but for the listed differences", async () => {
+  it("are read by tar-stream in the same way, except for the listed differences", async () => {
     for (const archive of packed) await compareReaders(archive);
   });
 });

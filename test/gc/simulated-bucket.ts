@@ -1,6 +1,7 @@
 /**
- * A bucket in virtual time, as loads, copies and gc use it. A request can be slow, get no answer and take effect all the same, up to
- * a quarter of an hour later, or be its sender's last. What is to be sent once is sent once; a plain delete may come twice.
+ * A bucket in virtual time, as loads, copies and gc use it. A request can be slow. It can get no answer and still take effect, up
+ * to a quarter of an hour later. It can be the last request of its sender. A request with `once` is sent once. A delete without
+ * `once` may come twice.
  */
 import { createHash } from "node:crypto";
 import type { StowageError } from "../../src/errors.ts";

@@ -664,7 +664,7 @@ describe("lists of a registry", () => {
     return (_, response) => response.writeHead(200, headers).end(JSON.stringify(value));
   };
 
-  it("are read page by page, whatever host the link names", async () => {
+  it("are read page by page from the same host, also if a link names another host", async () => {
     const other = await serve(json({ tags: ["stolen"] }));
     const { source, registry } = await open(
       inTurn(

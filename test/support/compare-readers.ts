@@ -11,7 +11,7 @@ import { chunksOf, readAll, sha256 } from "./bytes.ts";
 import { decompressIndependently } from "./independent-reading.ts";
 
 const chunkBytes = 4096;
-/** tar-stream does no I/O: if nothing happens in so many turns of the event loop, nothing will. */
+/** tar-stream does no I/O. If nothing happens in this number of turns of the event loop, nothing will. */
 const maxIdleTurns = 100;
 
 export interface TarEntry {

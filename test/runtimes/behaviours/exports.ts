@@ -82,7 +82,7 @@ export const exports: readonly Behaviour[] = [
   },
   {
     name: "clients that leave an export hold up nobody",
-    // On Lambda a function never learns that its client left. The simulated R2 takes a minute for so many.
+    // On Lambda a function never learns that its client left. The simulated R2 takes up to a minute for 70 clients.
     except: ["lambda", "workers, R2"],
     run: async (trial) => {
       const [expected] = await exportsOf(large, [largePath]);

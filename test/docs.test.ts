@@ -3,16 +3,7 @@ import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import type { Command } from "../src/cli/command.ts";
-import { copy } from "../src/cli/copy.ts";
-import { exportImages } from "../src/cli/export.ts";
-import { gc } from "../src/cli/gc.ts";
-import { load } from "../src/cli/load.ts";
-import { ls } from "../src/cli/ls.ts";
-import { rm } from "../src/cli/rm.ts";
-import { serve } from "../src/cli/serve.ts";
-import { token } from "../src/cli/token.ts";
-import { verify } from "../src/cli/verify.ts";
+import { commands } from "../src/cli/commands.ts";
 import { StowageError, isErrorCode, isTransient } from "../src/errors.ts";
 import { errorResponse } from "../src/http/error-response.ts";
 import { isJsonObject } from "../src/oci/json.ts";
@@ -180,17 +171,6 @@ describe("limits in docs/architecture.md", () => {
 });
 
 describe("commands in the documents", () => {
-  const commands: Readonly<Record<string, Command>> = {
-    serve,
-    load,
-    export: exportImages,
-    copy,
-    ls,
-    rm,
-    verify,
-    gc,
-    token,
-  };
   const withoutHelp = ["help", "version"];
   /** What follows `stowage` in code: `load app.tar --to https://stowage.example`. */
   const calls = documents

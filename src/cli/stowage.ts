@@ -6,31 +6,11 @@ import { StowageError, messageOf } from "../errors.ts";
 import { isJsonObject } from "../oci/json.ts";
 import { nearestName, warnOfUnknown } from "../settings/known-settings.ts";
 import { type Command, exitCodes } from "./command.ts";
+import { commands } from "./commands.ts";
 import { printable } from "./format.ts";
-import { copy } from "./copy.ts";
-import { exportImages } from "./export.ts";
-import { gc } from "./gc.ts";
-import { load } from "./load.ts";
-import { ls } from "./ls.ts";
-import { rm } from "./rm.ts";
-import { serve } from "./serve.ts";
-import { token } from "./token.ts";
-import { verify } from "./verify.ts";
 
 // The AWS SDK warns on Node 20. Stowage supports Node 20 as long as the SDK works there.
 process.env["AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED"] ??= "true";
-
-const commands: Readonly<Record<string, Command>> = {
-  serve,
-  load,
-  export: exportImages,
-  copy,
-  ls,
-  rm,
-  verify,
-  gc,
-  token,
-};
 
 outliveReaders();
 process.exitCode = await main(process.argv.slice(2));
@@ -44,7 +24,7 @@ async function main([name = "--help", ...args]: readonly string[]): Promise<numb
   const { signal, exitCode } = listenForSignals();
   const report = (text: string): void => void process.stderr.write(printable(`stowage ${name}: ${text}\n`));
   // The service writes these and more warnings to its log.
-  if (command !== serve) for (const warning of warnOfUnknown(process.env)) report(`Warning: ${warning}`);
+  if (command !== commands["serve"]) for (const warning of warnOfUnknown(process.env)) report(`Warning: ${warning}`);
   try {
     return await command.run(args, {
       env: process.env,

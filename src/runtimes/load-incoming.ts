@@ -16,6 +16,7 @@ import { parseLoadPath } from "../load/archive-name.ts";
 import type { LoadOptions } from "../load/load.ts";
 import { loadArchive } from "../load/load-archive.ts";
 import { type Receipt, summarize } from "../load/receipt.ts";
+import { formatReference } from "../oci/reference.ts";
 import type { OpenedApp } from "../open-app.ts";
 
 /** An object that was written, as an event names it. */
@@ -63,7 +64,10 @@ export interface IncomingOptions extends Omit<LoadOptions, "name"> {
   readonly onLoaded?: ((receipt: Receipt) => Promise<void>) | undefined;
 }
 
-/** Throws `COPY_FAILED`: the platform then sends the event again. */
+/**
+ * Throws `COPY_FAILED` if the copy can succeed later: the platform then sends the event again. A tag that may not move in a target,
+ * for example, is only logged.
+ */
 async function copyAfterLoad(
   { layout, config, copyTargets }: Pick<OpenedApp, "layout" | "config" | "copyTargets">,
   { images }: Receipt,
@@ -75,7 +79,11 @@ async function copyAfterLoad(
   const { immutableTags } = config;
   const copies = await copyToTargets(layout, targets, images, { immutableTags, signal });
   log(summarizeCopies(copies));
-  checkCopies(copies, { copies });
+  const failures = copies.flatMap((copy) => copy.failures);
+  if (failures.some(({ code }) => isTransient(code))) checkCopies(copies, { copies });
+  for (const { repository, reference, message } of failures) {
+    log(`cannot copy ${formatReference(repository, reference)}: ${message}`);
+  }
 }
 
 /**

@@ -104,6 +104,21 @@ describe("an event with targets in the settings", () => {
   });
 });
 
+describe("an event whose images may not go to a target", () => {
+  it("is done with, and the log says why", async () => {
+    await store.put("incoming/team/app:2", await tarOf(makeLayout({ label: "two" })));
+    const layout = openLayout(store);
+    const target = layout.beside(new MemoryStore());
+    await loadArchive(target, chunksOf(await tarOf(makeLayout({ label: "other" })), 1000), { name: "team/app:2" });
+    const seeded = { ...config, copyAfterLoad: ["us"], immutableTags: [{ repository: "**", tag: "2" }] };
+    const app = { config: seeded, layout, copyTargets: new Map([["us", target]]) };
+    const { signal } = new AbortController();
+    await loadS3Events([{ key: "incoming/team/app:2", etag: undefined }], app, writeLog, signal);
+    expect(log.at(-1)).toMatch(/^cannot copy team\/app:2: .*never moves and is never removed$/);
+    expect(await store.head("incoming/team/app:2")).toBeUndefined();
+  });
+});
+
 describe("a message of R2's queue that is no event", () => {
   const loop: { self?: unknown } = {};
   loop.self = loop;

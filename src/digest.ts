@@ -5,6 +5,7 @@ import { type Hash, createHash } from "node:crypto";
 /** The algorithms that Stowage accepts, with the number of hex digits and the name in Web Crypto. One more needs one line here. */
 const algorithms = {
   sha256: { hexLength: 64, webName: "SHA-256" },
+  sha512: { hexLength: 128, webName: "SHA-512" },
 } as const;
 
 export type Algorithm = keyof typeof algorithms;
@@ -35,6 +36,11 @@ export function isDigest(value: unknown): value is Digest {
 export function isOtherDigest(text: string): boolean {
   const [, algorithm] = anyDigestPattern.exec(text) ?? [];
   return algorithm !== undefined && !Object.hasOwn(algorithms, algorithm);
+}
+
+/** Is the text the name of an algorithm that Stowage accepts? */
+export function isAlgorithm(text: string): text is Algorithm {
+  return Object.hasOwn(algorithms, text);
 }
 
 export function algorithmOf(digest: Digest): Algorithm {

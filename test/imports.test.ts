@@ -13,7 +13,7 @@ const floors: readonly (readonly string[])[] = [
   ["runtimes"],
   ["open-app.ts"],
   ["http"],
-  ["load", "registry", "uploads", "export", "copy", "gc", "verify"],
+  ["load", "push", "registry", "uploads", "export", "copy", "gc", "verify"],
   ["layout"],
   ["layout/index"],
   ["layout/keys.ts"],

@@ -22,6 +22,7 @@ import { exportRoutes } from "./export.ts";
 import { loadRoutes } from "./load.ts";
 import { manifestRoutes } from "./manifests.ts";
 import { missingRoutes } from "./missing.ts";
+import { pushRoutes } from "./push.ts";
 import { readyRoute } from "./readiness.ts";
 import { referrerRoutes } from "./referrers.ts";
 import { refuseCrossSite, refuseOtherHosts } from "./refuse-pages.ts";
@@ -82,16 +83,18 @@ export function createApp(options: AppOptions): Hono {
   const bodyOf = options.bodyOf ?? webBodyOf;
   const loads = new Line({ capacity: limits.maxLoads, units: "loads", limit: "maxLoads" });
   const parts = new Line({ capacity: limits.maxLoads, units: "parts of uploads", limit: "maxLoads" });
+  const pushes = new Line({ capacity: 2 * limits.maxLoads, units: "pushes", limit: "maxLoads" });
   const silenceOf = (caller: string): SilenceLimits => ({
     maxIdleSeconds: limits.maxIdleSeconds,
     isCrowded: () => budget.isCrowded,
-    isOverdrawn: () => [budget, loads, parts].some((line) => line.isOverdrawn(caller)),
+    isOverdrawn: () => [budget, loads, parts, pushes].some((line) => line.isOverdrawn(caller)),
   });
   const log = options.log ?? (() => undefined);
   const service: Service = {
     layout,
     loads,
     parts,
+    pushes,
     copies: new Line({ capacity: maxCopies, units: "copies", limit: "maxCopies" }),
     answers: new Answers(layout, log, options.hangUp),
     copyTargets: options.copyTargets ?? new Map(),
@@ -137,7 +140,7 @@ export function routesOf(service: Service): readonly Route[] {
     ...manifestRoutes(service),
     ...blobRoutes(service),
     ...referrerRoutes(service),
-    ...pushRoutes,
+    ...pushRoutes(service),
   ];
 }
 
@@ -148,15 +151,6 @@ const versionRoute = route({
   needs: "anything",
   answer: (c) => c.json({}, 200, { "Docker-Distribution-Api-Version": "registry/2.0" }),
 });
-
-/** Paths of a push (distribution specification, "Pushing Blobs"). They have no methods: their error says what to do instead. */
-const pushRoutes: readonly Route[] = ["/v2/<name>/blobs/uploads/", "/v2/<name>/blobs/uploads/<id>"].map((path) =>
-  route({ methods: [], path, needs: "load", answer: noAnswer }),
-);
-
-function noAnswer(): never {
-  throw new TypeError("expected no request: the path has no method");
-}
 
 function webBodyOf(c: Context): AsyncIterable<Uint8Array> {
   return readableToBytes(c.req.raw.body);

@@ -7,7 +7,7 @@ import type { Layout } from "../layout/layout.ts";
 import { parsePlatform } from "../oci/descriptor.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import { authorize, callerName, mayReach, waitingTurnOf } from "./authentication.ts";
-import { readJsonObject } from "./request-json.ts";
+import { readJsonObject } from "./small-body.ts";
 import { type Route, route } from "./route.ts";
 import { type Service, withinLoadSeconds } from "./service.ts";
 

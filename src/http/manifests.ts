@@ -1,15 +1,18 @@
 /**
- * `GET`, `HEAD` and `DELETE /v2/<name>/manifests/<reference>` (distribution specification, "Pulling manifests" and
- * "Deleting Images").
+ * `GET`, `HEAD`, `PUT` and `DELETE /v2/<name>/manifests/<reference>` (distribution specification, "Pulling manifests",
+ * "Pushing Manifests" and "Deleting Images").
  */
 import { formatReference } from "../oci/reference.ts";
 import { deleteImage } from "../registry/delete-image.ts";
+import { pushManifest } from "../push/push-manifest.ts";
 import { type FoundManifest, findManifest, unknownManifest } from "../registry/find-manifest.ts";
 import { smallObjectBytes } from "../storage/read-small-object.ts";
 import { callerName, turnOf } from "./authentication.ts";
 import { contentHeaders, expectationOf, isFresh, notModified } from "./conditions.ts";
+import { pathAbove } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
+import { readSmallBody } from "./small-body.ts";
 
 export function manifestRoutes(service: Service): Route[] {
   const { layout, answers, immutableTags } = service;
@@ -29,6 +32,27 @@ export function manifestRoutes(service: Service): Route[] {
         if (blob?.size === size) return new Response(blob.body, { headers });
         await blob?.body.cancel();
         throw unknownManifest(name, reference); // it was deleted just now
+      },
+    }),
+    route({
+      methods: ["PUT"],
+      path: "/v2/<name>/manifests/<reference>",
+      needs: "load",
+      async answer(c, { name, reference }) {
+        const [mediaType] = c.req.header("Content-Type")?.split(";") ?? [];
+        const expects = expectationOf(c);
+        const limits = { maxBytes: layout.limits.maxManifestBytes, memoryPerByte: 2, limit: "maxManifestBytes" };
+        const { digest, subject, tags } = await readSmallBody(c, service, limits, async (bytes, signal) => {
+          const manifest = { repository: name, reference, tags: c.req.queries("tag") ?? [], mediaType, bytes };
+          return pushManifest(layout, manifest, { caller: callerName(c), signal, immutableTags, expects });
+        });
+        service.log(`${callerName(c)} pushed ${formatReference(name, reference)} (${digest})`);
+        return c.body(null, 201, {
+          Location: `${pathAbove(c, 1)}/${digest}`,
+          "Docker-Content-Digest": digest,
+          ...(subject !== undefined && { "OCI-Subject": subject }),
+          ...(tags.length > 0 && { "OCI-Tag": tags.join(", ") }),
+        });
       },
     }),
     route({

@@ -7,7 +7,7 @@ import type { Layout, Turn } from "../layout/layout.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { turnOf } from "./authentication.ts";
-import { readJsonObject } from "./request-json.ts";
+import { readJsonObject } from "./small-body.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 

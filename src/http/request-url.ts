@@ -16,15 +16,18 @@ export function urlAbove(c: Context, segments: number): string {
   const url = new URL(c.req.url);
   const forwarded = c.req.header("X-Forwarded-Proto")?.split(",", 1)[0]?.trim();
   const protocol = forwarded === "http" || forwarded === "https" ? `${forwarded}:` : url.protocol;
-  return `${protocol}//${url.host}${url.pathname
-    .split("/")
-    .slice(0, segments === 0 ? undefined : -segments)
-    .join("/")}`;
+  return `${protocol}//${url.host}${pathAbove(c, segments)}`;
+}
+
+/** The path of the URL without its last `segments`. `c.req.path` is decoded, and an app around this one can change it. */
+export function pathAbove(c: Context, segments: number): string {
+  const parts = new URL(c.req.url).pathname.split("/");
+  return parts.slice(0, parts.length - segments).join("/");
 }
 
 /** The Link from one page of a list to the next (RFC 8288; distribution specification, "Pagination"). */
 export function nextLink(c: Context, query: Readonly<Record<string, string>>): { readonly Link: string } {
-  const path = new URL(c.req.url).pathname; // `c.req.path` is decoded, and an app around this one can change it
+  const path = pathAbove(c, 0);
   const parameters = Object.entries(query).map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
   return { Link: `<${path}?${parameters.join("&")}>; rel="next"` };
 }

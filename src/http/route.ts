@@ -11,7 +11,7 @@ export type Parameters<Name extends string = string> = Readonly<Record<Name, str
 type Answer = Response | Promise<Response>;
 
 export interface Route {
-  /** `GET` also answers `HEAD`. A path without methods only gets an error that says what to do instead. */
+  /** `GET` also answers `HEAD`. */
   readonly methods: readonly string[];
   /**
    * Such as `/v2/<name>/manifests/<reference>`. Only `<name>` (a repository) and `<image>` (`NAME[:TAG]`) may have

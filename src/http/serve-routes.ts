@@ -6,7 +6,7 @@ import { parseLoadPath } from "../load/archive-name.ts";
 import { parseRepositoryName } from "../oci/reference.ts";
 import { authorize, authorizeAnything, requireToken } from "./authentication.ts";
 import { errorResponse } from "./error-response.ts";
-import { pathOf, urlAbove } from "./request-url.ts";
+import { pathOf } from "./request-url.ts";
 import { type Parameters, type Route, parametersOf } from "./route.ts";
 
 /**
@@ -41,8 +41,10 @@ export function serveRoutes(app: Hono, routes: readonly Route[]): void {
       const method = c.req.method === "HEAD" ? "GET" : c.req.method;
       const chosen = found.find(({ route }) => route.methods.includes(method));
       if (chosen !== undefined) return answerRoute(c, chosen.route, chosen.parameters);
-      const others = found.map((it) => it.route);
-      return refuseMethod(c, others, segments.length);
+      return refuseMethod(
+        c,
+        found.map(({ route }) => route),
+      );
     };
     app.all(`/${prefix}/`, answer);
     app.all(`/${prefix}/:${rest}{[^]+}`, answer);
@@ -95,30 +97,17 @@ function checkQuery(c: Context, { path, query }: Route): void {
   throw new StowageError("INPUT_INVALID", `Cannot use the query parameter ${quote(unknown, 100)}: ${expected}`);
 }
 
-function refuseMethod(c: Context, routes: readonly Route[], depth: number): Response {
+function refuseMethod(c: Context, routes: readonly Route[]): Response {
   authorizeAnything(c);
-  const allowed = [...new Set(routes.flatMap(({ methods }) => methods))];
-  return methodNotAllowed(c, allowed, isPush(c, routes) ? pushHint(urlAbove(c, depth)) : undefined);
+  return methodNotAllowed(c, [...new Set(routes.flatMap(({ methods }) => methods))]);
 }
 
 /** A 405 with the methods that the path has (RFC 9110, section 15.5.6). */
-export function methodNotAllowed(c: Context, methods: readonly string[], hint?: string): Response {
+export function methodNotAllowed(c: Context, methods: readonly string[]): Response {
   const allowed = methods.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
-  const message = `Cannot ${c.req.method} ${pathOf(c)}: ${hint ?? `expected ${allowed.join(" or ")}`}`;
+  const message = `Cannot ${c.req.method} ${pathOf(c)}: expected ${allowed.join(" or ")}`;
   const headers = { Allow: allowed.join(", ") };
   return errorResponse(new StowageError("UNSUPPORTED", message), { status: 405, headers });
-}
-
-/** Is the request a step of a push (distribution specification, "Push")? */
-function isPush(c: Context, routes: readonly Route[]): boolean {
-  const isWrite = ["POST", "PUT", "PATCH"].includes(c.req.method);
-  const isPushed = ({ path }: Route): boolean => /^\/v2\/<name>\/(?:manifests|blobs)\//.test(path);
-  return routes.some((route) => route.methods.length === 0 || (isWrite && isPushed(route)));
-}
-
-/** `docker push` shows this message to its user. */
-function pushHint(base: string): string {
-  return `Stowage takes no pushes; pipe the image into it instead: docker save IMAGE | curl -T - ${base}/v1/load`;
 }
 
 function tooLong(c: Context, what: string, found: number, expected: number): Response {

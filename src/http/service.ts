@@ -17,6 +17,8 @@ export interface Service {
   readonly loads: Line;
   /** One unit is one part of an upload. */
   readonly parts: Line;
+  /** One unit is one request that brings bytes of a pushed blob. */
+  readonly pushes: Line;
   /** One unit is one copy to the targets. */
   readonly copies: Line;
   readonly answers: Answers;

@@ -24,7 +24,7 @@ import { callerName, turnOf, waitingTurnOf } from "./authentication.ts";
 import { contentLengthOf } from "./conditions.ts";
 import { loadQuery } from "./load-answer.ts";
 import { answerLoad } from "./load.ts";
-import { readJsonObject } from "./request-json.ts";
+import { readJsonObject } from "./small-body.ts";
 import { urlAbove } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import { type Service, withinLoadSeconds } from "./service.ts";

@@ -159,11 +159,20 @@ export class RescuingStore extends ForwardingStore {
   readonly #clock: Clock;
   #look: Look | undefined;
   #oldestTime: number | undefined;
+  /** Asks for the mark of each blob, without a listing. */
+  #asksEach = false;
 
   constructor(store: ObjectStore, clock: Clock) {
     super(store);
     this.#store = store;
     this.#clock = clock;
+  }
+
+  /** For a request about one blob: asks for the mark of that blob, and lists no marks. */
+  static forOneBlob({ store, clock }: Pick<Layout, "store" | "clock">): RescuingStore {
+    const rescuing = new RescuingStore(store, clock);
+    rescuing.#asksEach = true;
+    return rescuing;
   }
 
   override async head(...args: Parameters<ObjectStore["head"]>): ReturnType<ObjectStore["head"]> {
@@ -234,6 +243,7 @@ export class RescuingStore extends ForwardingStore {
   }
 
   async #listMarks(signal: AbortSignal | undefined): Promise<ReadonlySet<string> | undefined> {
+    if (this.#asksEach) return undefined;
     const marked = new Set<string>();
     for await (const { key } of this.#store.list(condemnedPrefix, { signal })) {
       if (marked.size === maxListedMarks) return undefined;

@@ -4,7 +4,7 @@
  *
  *     the archive's entry -> hashed -> store.write staging/<uuid> -> store.copy blobs/sha256/<hex> -> store.delete
  */
-import { type Digest, Digester, digestOf } from "../digest.ts";
+import { type Algorithm, type Digest, Digester, digestOf } from "../digest.ts";
 import type { PeekableBytes } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
@@ -55,36 +55,85 @@ async function holdBlob(unnamed: UnnamedBlob, options: StoreBlobOptions): Promis
 }
 
 async function stageBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<HashedBlob> {
-  const { size } = blob;
-  const { store, budget, caller, signal } = options;
   const key = stagingPrefix + crypto.randomUUID();
-  // Without the signal: a load that has been aborted must still delete its staged object. If the deletion fails, the object
-  // expires.
-  const drop = async (): Promise<void> => void (await store.delete(key).catch(() => undefined));
-  const release = await holdFor(blob.body, store.writeBufferBytes(size), options);
-  const digester = new Digester();
-  const body = new WatchedSource(blob.body).watch({ onChunk: (chunk) => void digester.update(chunk) });
-  try {
-    await store.write(key, { size, body }, { signal });
-  } catch (error) {
-    await drop(); // the object may be there although its answer was lost
-    throw error;
-  } finally {
-    release();
-  }
-  const digest = digester.digest();
-  const promote = async (): Promise<BlobStatus> => {
-    const state = await findBlobState({ digest, size }, await headBlob(store, digest, { signal }), options);
-    if (state === "present") return state;
-    const releaseAgain = await budget.take(store.copyBufferBytes(size), { caller, signal });
-    return copyToBlob(key, { digest, size }, state, options).finally(releaseAgain);
-  };
+  const { digest, size } = await stageBytes(key, blob, options);
+  const drop = async (): Promise<void> => dropStaged(key, options);
   const keep = async (): Promise<BlobStatus> => {
     try {
-      return await promote();
+      return await promoteStaged(key, { digest, size }, options);
     } finally {
       await drop();
     }
   };
   return { digest, keep, drop };
+}
+
+/** Bytes on their way to `staging/`. */
+interface UnhashedBytes {
+  /** Length in bytes. Undefined if it is not known: then the caller has limited the body. */
+  readonly size: number | undefined;
+  readonly body: PeekableBytes;
+  readonly algorithm?: Algorithm | undefined;
+}
+
+/** Bytes under a key of `staging/`. */
+export interface StagedBytes {
+  readonly digest: Digest;
+  /** Length in bytes. */
+  readonly size: number;
+}
+
+/** A body of unknown length is written like any small object if it ends within these bytes. */
+const smallBytes = 64 * 1024;
+
+/**
+ * Writes bytes under a key of `staging/`, and hashes them on their way. Rejects with the error of the body or of the store.
+ * After an error nothing stays under the key.
+ */
+export async function stageBytes(
+  key: string,
+  { size: announced, body: source, algorithm }: UnhashedBytes,
+  options: StoreBlobOptions,
+): Promise<StagedBytes> {
+  const { store, signal } = options;
+  const size = announced ?? (await lengthIfSmall(source));
+  const release = await holdFor(source, store.writeBufferBytes(size), options);
+  const digester = new Digester(algorithm);
+  const watched = new WatchedSource(source);
+  const body = watched.watch({ onChunk: (chunk) => void digester.update(chunk) });
+  try {
+    await store.write(key, { size, body }, { signal });
+  } catch (error) {
+    await dropStaged(key, options); // the object may be there although its answer was lost
+    throw error;
+  } finally {
+    release();
+  }
+  return { digest: digester.digest(), size: watched.bytes };
+}
+
+async function lengthIfSmall(body: PeekableBytes): Promise<number | undefined> {
+  const { length } = await body.peek(smallBytes + 1);
+  return length <= smallBytes ? length : undefined;
+}
+
+/** Stores staged bytes under their digest, unless the store has the blob. The staged object may be gone afterwards. */
+export async function promoteStaged(
+  key: string,
+  { digest, size }: StagedBytes,
+  options: StoreBlobOptions,
+): Promise<BlobStatus> {
+  const { store, budget, caller, signal } = options;
+  const state = await findBlobState({ digest, size }, await headBlob(store, digest, { signal }), options);
+  if (state === "present") return state;
+  const release = await budget.take(store.copyBufferBytes(size), { caller, signal });
+  return copyToBlob(key, { digest, size }, state, options).finally(release);
+}
+
+/**
+ * Deletes a staged object. Without the signal: work that has been aborted must still delete it. If the deletion fails, the object
+ * expires.
+ */
+export async function dropStaged(key: string, { store }: Pick<StoreBlobOptions, "store">): Promise<void> {
+  await store.delete(key).catch(() => undefined);
 }

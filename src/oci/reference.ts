@@ -2,7 +2,7 @@
  * Reads repository names, tags and whole references (distribution specification, "Pulling manifests"). Decides whether the
  * registry in front of a name is kept. Names in an archive, in a request's path and on the command line are all read here.
  */
-import { type Digest, digestForm, isDigest } from "../digest.ts";
+import { type Digest, digestForm, isDigest, isOtherDigest } from "../digest.ts";
 import { quote, StowageError } from "../errors.ts";
 
 /** The repository whose index is the layout's own `index.json`. */
@@ -64,6 +64,13 @@ export function parseTag(text: string): string {
     `Cannot use ${quote(text)} as a tag: expected at most 128 letters, digits, ".", "_" and "-", ` +
       'the first neither "." nor "-"',
   );
+}
+
+/** Checks the digest of a blob or a manifest. Throws `DIGEST_INVALID`, and `UNSUPPORTED` for another algorithm. */
+export function parseDigest(text: string): Digest {
+  if (isDigest(text)) return text;
+  const code = isOtherDigest(text) ? "UNSUPPORTED" : "DIGEST_INVALID";
+  throw new StowageError(code, `Cannot use ${quote(text)} as a digest: expected ${digestForm}`);
 }
 
 /**

@@ -32,7 +32,7 @@ export class ForwardingStore implements ObjectStore {
     return this.#store.copySource;
   }
 
-  writeBufferBytes(size: number): number {
+  writeBufferBytes(size: number | undefined): number {
     return this.#store.writeBufferBytes(size);
   }
 

@@ -38,7 +38,10 @@ export async function uploadParts<Piece, Part>(
 /** The largest number of parts of an upload to S3 or R2. */
 const maxParts = 10_000;
 
+/** Bytes of each part of an object of unknown length: 10,000 parts are 58 GiB. */
+const blindPartBytes = 6 * 1024 * 1024;
+
 /** Bytes of each part except the last: `least`, or more if the object would otherwise need too many parts. */
-export function partBytesOf(size: number, least: number): number {
-  return Math.max(least, Math.ceil(size / maxParts));
+export function partBytesOf(size: number | undefined, least: number): number {
+  return Math.max(least, size === undefined ? blindPartBytes : Math.ceil(size / maxParts));
 }

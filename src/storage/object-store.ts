@@ -73,10 +73,10 @@ export interface Unanswered {
 /** The result of a `put`. `conflict`: the condition does not hold. */
 export type PutResult = { readonly etag: string } | "conflict" | Unanswered;
 
-/** Bytes of known length on their way into the store. */
+/** Bytes on their way into the store. */
 export interface ByteSource {
-  /** Length in bytes. */
-  readonly size: number;
+  /** Length in bytes. Undefined if it is not known: then the caller has limited the body. */
+  readonly size: number | undefined;
   /** The store keeps the chunks: the source must not use their memory again. */
   readonly body: AsyncIterable<Uint8Array>;
 }
@@ -155,8 +155,8 @@ export interface ObjectStore extends StoreReader {
   readonly presigner?: Presigner | undefined;
   /** Undefined if no other store can copy from this one without this process. */
   readonly copySource?: CopySource | undefined;
-  /** The largest number of bytes that `write` holds while it streams `size` bytes. */
-  writeBufferBytes(size: number): number;
+  /** The largest number of bytes that `write` holds while it streams `size` bytes, or any number of bytes. */
+  writeBufferBytes(size: number | undefined): number;
   /** The largest number of bytes that `copy` holds for an object of `size` bytes. 0 if the store itself copies. */
   copyBufferBytes(size: number): number;
 

@@ -17,10 +17,10 @@ export class WrittenBody {
     this.chunks = chunks.watch({
       signal,
       onChunk: ({ length }) => {
-        if (chunks.bytes + length > size) throw wrongSize(key, `more than ${size} bytes`, size);
+        if (size !== undefined && chunks.bytes + length > size) throw wrongSize(key, `more than ${size} bytes`, size);
       },
       onEnd: () => {
-        if (chunks.bytes !== size) throw wrongSize(key, `${chunks.bytes} bytes`, size);
+        if (size !== undefined && chunks.bytes !== size) throw wrongSize(key, `${chunks.bytes} bytes`, size);
         this.#hasEnded = true;
       },
       onFailure: (error) => {

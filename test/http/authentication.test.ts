@@ -182,6 +182,7 @@ function serviceOf(of: MemoryStore): Service {
     ...copying,
     loads: turns,
     parts: turns,
+    pushes: turns,
     answers,
     watchBody,
     signal: undefined,

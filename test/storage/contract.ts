@@ -296,8 +296,31 @@ export function describeStoreContract(
         expectSame(await read(await store.get("object")), bytes);
       });
 
-      it("says how much it holds", () => {
-        const bytes = store.writeBufferBytes(10 * store.partBytes);
+      /** Parts of an object of unknown length. */
+      const blindPartBytes = 6 * 1024 * 1024;
+
+      it.each([0, 1_000, blindPartBytes, blindPartBytes + 1, 2 * blindPartBytes])(
+        "streams an object of unknown length with %i bytes",
+        async (length) => {
+          const bytes = randomBytes(length);
+          const { body } = source(bytes);
+          expect((await store.write("object", { size: undefined, body })).outcome).toBe("written");
+          expectSame(await read(await store.get("object")), bytes);
+        },
+      );
+
+      it.each([1_000, blindPartBytes + 1])(
+        "stores nothing of an object of unknown length whose body fails after %i bytes",
+        async (length) => {
+          const error = new Error("the body failed");
+          const failed = { size: undefined, body: failing(randomBytes(length), error) };
+          await expect(store.write("object", failed)).rejects.toBe(error);
+          await expectNothingStored("object");
+        },
+      );
+
+      it.each([undefined, 10 * 1024 * 1024])("says how much it holds of %s bytes", (size) => {
+        const bytes = store.writeBufferBytes(size);
         expect(Number.isSafeInteger(bytes) && bytes >= 0, `found ${bytes}`).toBe(true);
       });
     });

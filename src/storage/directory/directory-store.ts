@@ -134,7 +134,7 @@ export class DirectoryStore implements ObjectStore {
     const body = new WrittenBody(key, source, signal);
     const write = async (): Promise<Answer> => this.#write(body.chunks, { key, condition, signal });
     try {
-      return writeResultOf(await this.#doLarge(this.#doing("write", key), source.size, write));
+      return writeResultOf(await this.#doLarge(this.#doing("write", key), source.size ?? 0, write));
     } catch (error) {
       body.throwIfFailed(); // the body's own error, which may be of a file or a socket
       throw error;

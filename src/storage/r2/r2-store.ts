@@ -3,6 +3,7 @@
  * of writes.
  */
 import { messageOf, StowageError } from "../../errors.ts";
+import { ByteReader } from "../../streams/byte-reader.ts";
 import { collectBytes } from "../../streams/collect-bytes.ts";
 import { type ExpectedBytes, VerifiedBytes } from "../../streams/verify-bytes.ts";
 import { WatchedSource } from "../../streams/watched-source.ts";
@@ -64,8 +65,10 @@ export class R2Store implements ObjectStore {
     this.#queueSize = queueSize ?? defaultQueueSize;
   }
 
-  writeBufferBytes(size: number): number {
-    return Math.min(size, this.#queueSize * partBytesOf(size, this.partBytes));
+  /** The first part of an object of unknown length is held once more, until it is known to be not the last. */
+  writeBufferBytes(size: number | undefined): number {
+    const parts = size === undefined ? this.#queueSize + 1 : this.#queueSize;
+    return Math.min(size ?? Infinity, parts * partBytesOf(size, this.partBytes));
   }
 
   copyBufferBytes(size: number): number {
@@ -92,12 +95,14 @@ export class R2Store implements ObjectStore {
   async write(key: string, source: ByteSource, options: WriteOptions = {}): Promise<WriteResult> {
     const { size } = source;
     const { condition, signal } = options;
-    if (size <= this.partBytes) {
-      const bytes = await collectBytes(new WrittenBody(key, source, signal).chunks, size);
-      return writeResultOf(await this.put(key, bytes, options));
-    }
     const [partBytes, queueSize] = [partBytesOf(size, this.partBytes), this.#queueSize];
-    return writeR2Object(source, { ...this.#request("upload", key, { signal }), condition, partBytes, queueSize });
+    const request = { ...this.#request("upload", key, { signal }), condition, partBytes, queueSize };
+    if (size !== undefined && size > partBytes) return writeR2Object(source, request);
+    const reader = new ByteReader(new WrittenBody(key, source, signal).chunks);
+    const first = await collectBytes(reader.stream(partBytes), partBytes);
+    const isWhole = (await reader.peek(1)).length === 0;
+    if (isWhole) return writeResultOf(await this.put(key, first, options));
+    return writeR2Object({ size, body: startingWith(first, reader.stream()) }, request);
   }
 
   /** Reads, verifies and writes the bytes: an R2 binding cannot copy. */
@@ -149,4 +154,9 @@ export class R2Store implements ObjectStore {
   #request(operation: string, key: string, options: SendOptions = {}): R2Request {
     return { ...options, bucket: this.#bucket, at: this.#prefix + key, key, url: this.url, operation };
   }
+}
+
+async function* startingWith(first: Uint8Array, rest: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield first;
+  yield* rest;
 }

@@ -68,10 +68,12 @@ interface UploadRequest extends WriteRequest {
  * just before.
  */
 export async function writeR2Object(source: ByteSource, request: UploadRequest): Promise<WriteResult> {
-  const { condition, partBytes } = request;
+  const { condition } = request;
   const writeId = crypto.randomUUID();
   const look = async () => headR2Object(request);
-  const complete = async (finish: () => Promise<unknown>): Promise<WriteResult["outcome"]> => {
+  let parts = 0;
+  const complete = async (finish: () => Promise<unknown>, count: number): Promise<WriteResult["outcome"]> => {
+    parts = count;
     if (condition !== undefined && !holds(condition, await look())) return "conflict";
     try {
       await finish();
@@ -83,7 +85,7 @@ export async function writeR2Object(source: ByteSource, request: UploadRequest):
   };
   const customMetadata = { [writeIdName]: writeId };
   const outcome = await uploadToR2(source, { ...request, customMetadata, complete });
-  return { outcome, parts: Math.ceil(source.size / partBytes) };
+  return { outcome, parts };
 }
 
 /** "Absent" is sent as a header: some versions of R2 took the `*` of `etagDoesNotMatch: "*"` for an ETag. */
@@ -93,8 +95,8 @@ function onlyIf(condition: PutCondition): { readonly etagMatches: string } | Hea
 
 interface R2Upload extends UploadRequest {
   readonly customMetadata: Record<string, string>;
-  /** Calls `finish`, which makes an object of the parts, if the condition holds. */
-  readonly complete: (finish: () => Promise<unknown>) => Promise<WriteResult["outcome"]>;
+  /** Calls `finish`, which makes an object of `count` parts, if the condition holds. */
+  readonly complete: (finish: () => Promise<unknown>, count: number) => Promise<WriteResult["outcome"]>;
 }
 
 /**
@@ -114,7 +116,7 @@ async function uploadToR2(source: ByteSource, request: R2Upload): Promise<WriteR
         if (bytes.length === partBytes) spare.push(bytes);
         return part;
       },
-      complete: (parts) => complete(() => askR2(unsignaled, () => upload.complete([...parts]))),
+      complete: (parts) => complete(() => askR2(unsignaled, () => upload.complete([...parts])), parts.length),
       abort: () => upload.abort(),
     },
     cutIntoParts(chunks, source.size, partBytes, spare),
@@ -123,16 +125,16 @@ async function uploadToR2(source: ByteSource, request: R2Upload): Promise<WriteR
 }
 
 /**
- * Copies `size` bytes into parts. The last part comes only after the body has ended. The memory of sent parts (`spare`)
+ * Copies `size` bytes, or all bytes, into parts. The last part comes only after the body has ended. The memory of sent parts (`spare`)
  * is used again: otherwise large garbage fills a Worker's memory.
  */
 async function* cutIntoParts(
   chunks: AsyncIterable<Uint8Array>,
-  size: number,
+  size: number | undefined,
   partBytes: number,
   spare: Uint8Array[],
 ): AsyncGenerator<readonly [number, Uint8Array]> {
-  let left = size;
+  let left = size ?? Infinity;
   const newPart = (): Uint8Array => (spare.pop() ?? Buffer.allocUnsafeSlow(partBytes)).subarray(0, left);
   let index = 0;
   let part = newPart();
@@ -151,5 +153,5 @@ async function* cutIntoParts(
       rest = rest.subarray(taken.length);
     }
   }
-  yield [index, part];
+  yield [index, part.subarray(0, filled)];
 }

@@ -31,6 +31,8 @@ import { putS3Object, writeS3Object } from "./s3-write.ts";
 const defaultPartBytes = 5 * 1024 * 1024;
 /** Parts of one stream that are sent at the same time. */
 const defaultQueueSize = 4;
+/** The same for a stream of unknown length. Its parts are larger. */
+const maxBlindQueueSize = 3;
 
 /** The bucket and its clients. */
 export interface S3StoreOptions {
@@ -85,8 +87,8 @@ export class S3Store implements ObjectStore {
    * lib-storage holds the parts that are being sent, the memory of the last sent part (shared with the next bytes), and
    * the part that is being filled, once in chunks and once joined. No byte is held more than twice.
    */
-  writeBufferBytes(size: number): number {
-    return Math.min(2 * size, (this.#queueSize + 2) * partBytesOf(size, this.partBytes));
+  writeBufferBytes(size: number | undefined): number {
+    return Math.min(2 * (size ?? Infinity), (this.#queueSizeFor(size) + 2) * partBytesOf(size, this.partBytes));
   }
 
   copyBufferBytes(): number {
@@ -112,8 +114,14 @@ export class S3Store implements ObjectStore {
 
   async write(key: string, source: ByteSource, { condition, signal }: WriteOptions = {}): Promise<WriteResult> {
     const request = this.#request("Upload", key, { signal });
-    const [partBytes, queueSize] = [partBytesOf(source.size, this.partBytes), this.#queueSize];
+    const { size } = source;
+    const [partBytes, queueSize] = [partBytesOf(size, this.partBytes), this.#queueSizeFor(size)];
     return writeS3Object(source, { ...request, condition, partBytes, queueSize });
+  }
+
+  /** The parts of an object of unknown length are larger, so fewer of them fit into the memory for one blob. */
+  #queueSizeFor(size: number | undefined): number {
+    return size === undefined ? Math.min(this.#queueSize, maxBlindQueueSize) : this.#queueSize;
   }
 
   /** Checks the condition before it copies: few servers support a condition of a copy. */

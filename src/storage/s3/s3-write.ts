@@ -74,14 +74,14 @@ export async function writeS3Object(
   const writeId = crypto.randomUUID();
   const body = new WrittenBody(call.key, source, signal);
   const params = { ...targetOf(request, writeId), Body: Readable.from(body.chunks), ContentLength: size };
-  const parts = size > partBytes ? Math.ceil(size / partBytes) : 0;
+  const countParts = (): number => (body.chunks.bytes > partBytes ? Math.ceil(body.chunks.bytes / partBytes) : 0);
   try {
     await new Upload({ client: endingLastWith(request), params, partSize: partBytes, queueSize }).done();
-    return { outcome: "written", parts };
+    return { outcome: "written", parts: countParts() };
   } catch (error) {
     body.throwIfFailed();
     if (!body.hasEnded) throwFailure(error, request);
-    return writeResultOf(await settle(error, { ...request, writeId }), parts);
+    return writeResultOf(await settle(error, { ...request, writeId }), countParts());
   }
 }
 

@@ -1,0 +1,236 @@
+/**
+ * Pushes of blobs (distribution specification, "Pushing blobs"):
+ *
+ *     POST   /v2/<name>/blobs/uploads/                      begins a session
+ *     POST   /v2/<name>/blobs/uploads/?digest=<digest>      a whole blob in one request
+ *     POST   /v2/<name>/blobs/uploads/?mount=<digest>       201 if the blob is there and the caller may pull it
+ *     PATCH  /v2/<name>/blobs/uploads/<session>             one chunk, or a stream of unknown length
+ *     GET    /v2/<name>/blobs/uploads/<session>             how many bytes have come
+ *     PUT    /v2/<name>/blobs/uploads/<session>?digest=…    the last chunk, if there is one, and the end
+ *     DELETE /v2/<name>/blobs/uploads/<session>             cancels a session
+ *
+ * `push/segments.ts` says what a session leaves in the store.
+ */
+import type { Context } from "hono";
+import { type Digest, algorithmOf, isAlgorithm, isDigest } from "../digest.ts";
+import { messageOf, quote, StowageError } from "../errors.ts";
+import { headBlob } from "../layout/blobs.ts";
+import { RescuingStore } from "../layout/condemned.ts";
+import type { StoreBlobOptions } from "../layout/store-blob.ts";
+import { isRepositoryName, parseDigest } from "../oci/reference.ts";
+import { closeSession, pushWhole } from "../push/close-session.ts";
+import { type Chunk, appendChunk, checkBlobBytes, dropSession, receivedBytes } from "../push/segments.ts";
+import { type PushSession, beginSession, findSession } from "../push/session.ts";
+import { ByteReader } from "../streams/byte-reader.ts";
+import { callerName, mayReach, turnOf } from "./authentication.ts";
+import { contentLengthOf } from "./conditions.ts";
+import { errorResponse } from "./error-response.ts";
+import { pathAbove } from "./request-url.ts";
+import { type Route, route } from "./route.ts";
+import { type Service, withinLoadSeconds } from "./service.ts";
+
+/** Chunks of a client, except the last, should have at least this many bytes. AWS Lambda takes no more than 4.5 MB. */
+const minChunkBytes = 4 * 1024 * 1024;
+
+/** A push that waits longer for its turn is refused. Clients of the specification do not try again soon. */
+const maxTurnWaitMs = 60_000;
+
+export function pushRoutes(service: Service): Route[] {
+  const { layout } = service;
+  const find = (c: Context, repository: string, id: string): PushSession =>
+    findSession(id, { repository, caller: callerName(c) });
+  const common = { path: "/v2/<name>/blobs/uploads/<session>", needs: "load" } as const;
+  return [
+    route({
+      methods: ["POST"],
+      path: "/v2/<name>/blobs/uploads/",
+      needs: "load",
+      async answer(c, { name }) {
+        const { digest, mount, from } = c.req.query();
+        const mounted = await findMount(c, service, { name, mount, from });
+        if (mounted !== undefined) return created(c, mounted);
+        const size = contentLengthOf(c);
+        if (digest !== undefined && size !== undefined && mount === undefined) {
+          const claimed = parseDigest(digest);
+          await takeChunk(c, service, async ({ body }, options) =>
+            pushWhole(layout, { digest: claimed, size, body }, options),
+          );
+          return created(c, claimed);
+        }
+        const session = beginSession({ repository: name, caller: callerName(c) }, algorithmFor(c, mount ?? digest));
+        return sessionAnswer(c, { session, received: 0, location: `${pathAbove(c, 0)}${session.id}`, status: 202 });
+      },
+    }),
+    route({
+      ...common,
+      methods: ["PATCH"],
+      async answer(c, { name, session: id }) {
+        const session = find(c, name, id);
+        return inOrder(c, session, async () => {
+          const received = await takeChunk(c, service, async (chunk, options) =>
+            appendChunk(layout, session, chunk, options),
+          );
+          return sessionAnswer(c, { session, received, location: pathAbove(c, 0), status: 202 });
+        });
+      },
+    }),
+    route({
+      ...common,
+      methods: ["PUT"],
+      async answer(c, { name, session: id }) {
+        const session = find(c, name, id);
+        const digest = parseDigest(c.req.query("digest") ?? "");
+        return inOrder(c, session, async () => {
+          await takeChunk(c, service, async (chunk, options) =>
+            closeSession(layout, session, { ...chunk, digest }, options),
+          );
+          return created(c, digest);
+        });
+      },
+    }),
+    route({
+      ...common,
+      methods: ["GET"],
+      async answer(c, { name, session: id }) {
+        const session = find(c, name, id);
+        const received = await receivedBytes(layout.store, session, turnOf(c));
+        return sessionAnswer(c, { session, received, location: pathAbove(c, 0), status: 204 });
+      },
+    }),
+    route({
+      ...common,
+      methods: ["DELETE"],
+      async answer(c, { name, session: id }) {
+        await dropSession(layout.store, find(c, name, id));
+        return c.body(null, 204);
+      },
+    }),
+  ];
+}
+
+interface WantedMount {
+  /** The repository that gets the blob. */
+  readonly name: string;
+  /** The digest of the blob. */
+  readonly mount: string | undefined;
+  /** The repository that has the blob. Undefined if the client names none. */
+  readonly from: string | undefined;
+}
+
+/** The digest, if the blob is there and the caller may pull it from the repository. All repositories share their blobs. */
+async function findMount(
+  c: Context,
+  { layout }: Service,
+  { name, mount, from = name }: WantedMount,
+): Promise<Digest | undefined> {
+  if (!isDigest(mount) || !isRepositoryName(from) || !mayReach(c, "pull", from)) return undefined;
+  const found = await headBlob(RescuingStore.forOneBlob(layout), mount, turnOf(c));
+  return found && mount;
+}
+
+/** The algorithm that the client asks for, or that of the digest that it names. */
+function algorithmFor(c: Context, digest: string | undefined): PushSession["algorithm"] {
+  const asked = c.req.query("digest-algorithm");
+  if (asked !== undefined && !isAlgorithm(asked)) {
+    throw new StowageError(
+      "UNSUPPORTED",
+      `Cannot use the digest-algorithm ${quote(asked, 100)}: expected sha256 or sha512`,
+    );
+  }
+  return asked ?? (isDigest(digest) ? algorithmOf(digest) : "sha256");
+}
+
+/** Does work with the body of a request, at the caller's turn and within the time of a load. */
+async function takeChunk<T>(
+  c: Context,
+  service: Service,
+  work: (chunk: Chunk, options: StoreBlobOptions) => Promise<T>,
+): Promise<T> {
+  const { layout } = service;
+  const caller = callerName(c);
+  const { start, size } = chunkRange(c);
+  checkBlobBytes(size ?? 0, layout);
+  const body = service.watchBody(c, caller);
+  return withinLoadSeconds("the push", service, async (signal) => {
+    try {
+      await body.begin(signal).catch((error: unknown) => {
+        throw brokenOff(error, 0);
+      }); // headers alone hold no turn
+      const endTurn = await service.pushes.acquire(1, { caller, signal, maxWaitMs: maxTurnWaitMs });
+      try {
+        body.watch({
+          signal,
+          onChunk: ({ length }) => checkBlobBytes(body.bytes + length, layout),
+          onFailure: (error) => brokenOff(error, body.bytes),
+        });
+        const chunk: Chunk = { start, size, body: new ByteReader(body).stream() };
+        return await work(chunk, { store: RescuingStore.forOneBlob(layout), budget: layout.budget, caller, signal });
+      } finally {
+        endTurn();
+      }
+    } finally {
+      await body.return();
+    }
+  });
+}
+
+/** `Content-Range: <first>-<last>` of a chunk. Throws `SIZE_INVALID` if `Content-Length` says something else. */
+function chunkRange(c: Context): Pick<Chunk, "start" | "size"> {
+  const announced = contentLengthOf(c);
+  const header = c.req.header("Content-Range");
+  if (header === undefined) return { start: undefined, size: announced };
+  const [, first, last] = /^(?:bytes[ =])?(\d{1,15})-(\d{1,15})(?:\/(?:\d+|\*))?$/.exec(header.trim()) ?? [];
+  const [start, size] = [Number(first), Number(last) - Number(first) + 1];
+  if (first === undefined || size < 1) {
+    throw new StowageError("SIZE_INVALID", `Cannot use Content-Range ${quote(header, 100)}: expected <first>-<last>`);
+  }
+  if (announced !== undefined && announced !== size) {
+    const message = `Cannot take the chunk: its Content-Range has ${size} bytes, its Content-Length ${announced}`;
+    throw new StowageError("SIZE_INVALID", message);
+  }
+  return { start, size };
+}
+
+/** Platforms differ in the error of a body that breaks off. */
+function brokenOff(error: unknown, bytes: number): StowageError {
+  if (error instanceof StowageError) return error;
+  const message = `Cannot read on: the body broke off after ${bytes} bytes (${messageOf(error)})`;
+  return new StowageError("INTERRUPTED", message, { cause: error });
+}
+
+/** A chunk out of order is answered with the range that is there (distribution specification, "Pushing a blob in chunks"). */
+async function inOrder(c: Context, session: PushSession, work: () => Promise<Response>): Promise<Response> {
+  try {
+    return await work();
+  } catch (error) {
+    const received = error instanceof StowageError && error.code === "RANGE_INVALID" && error.detail?.["expected"];
+    if (typeof received !== "number") throw error;
+    return errorResponse(error, { headers: sessionHeaders(session, received, pathAbove(c, 0)) });
+  }
+}
+
+interface SessionState {
+  readonly session: PushSession;
+  /** Bytes that have come. */
+  readonly received: number;
+  readonly location: string;
+  readonly status: 202 | 204;
+}
+
+function sessionAnswer(c: Context, { session, received, location, status }: SessionState): Response {
+  return c.body(null, status, sessionHeaders(session, received, location));
+}
+
+function sessionHeaders({ id }: PushSession, received: number, location: string): Record<string, string> {
+  return {
+    Location: location,
+    Range: `0-${Math.max(0, received - 1)}`,
+    "OCI-Chunk-Min-Length": String(minChunkBytes),
+    "Docker-Upload-UUID": id,
+  };
+}
+
+function created(c: Context, digest: Digest): Response {
+  const location = `${pathAbove(c, 3)}/blobs/${digest}`;
+  return c.body(null, 201, { Location: location, "Docker-Content-Digest": digest });
+}

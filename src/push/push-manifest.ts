@@ -1,0 +1,96 @@
+/**
+ * Publishes a pushed manifest (distribution specification, "Pushing Manifests"). It is checked like a root of a load: strictly
+ * parsed, and everything that it names must be in the store. A subject may be missing.
+ */
+import { type Digest, algorithmOf, digestOf } from "../digest.ts";
+import { StowageError, quote } from "../errors.ts";
+import { headBlob } from "../layout/blobs.ts";
+import { checkClosure } from "../layout/check-closure.ts";
+import { RescuingStore } from "../layout/condemned.ts";
+import type { Layout, Turn } from "../layout/layout.ts";
+import { ParsedJson } from "../layout/parsed-json.ts";
+import { type NamedImage, changesFor, publish } from "../layout/publish.ts";
+import { findBlobState, writeBlob } from "../layout/write-blob.ts";
+import type { Expectation } from "../oci/index-change.ts";
+import { parseManifest } from "../oci/manifest.ts";
+import { parseDigest, parseTag } from "../oci/reference.ts";
+import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
+import { checkDigest } from "../streams/verify-bytes.ts";
+
+export interface PushedManifest {
+  readonly repository: string;
+  /** A tag or a digest. */
+  readonly reference: string;
+  /** More tags for the manifest. */
+  readonly tags: readonly string[];
+  /** The media type that the client declares. */
+  readonly mediaType: string | undefined;
+  readonly bytes: Uint8Array;
+}
+
+interface PushOptions extends Turn {
+  /** Tags that never move. */
+  readonly immutableTags: readonly TagPattern[];
+  /** What the tag must be at before it moves. */
+  readonly expects?: Expectation | undefined;
+}
+
+interface PublishedManifest {
+  readonly digest: Digest;
+  /** The digest of the manifest's subject. */
+  readonly subject: Digest | undefined;
+  readonly tags: readonly string[];
+}
+
+/**
+ * Throws `DIGEST_INVALID` if the bytes have another digest than the reference, `MANIFEST_INVALID` if they have another media type
+ * than the client declares, and the errors of `parseManifest`, `checkClosure` and `publish`.
+ */
+export async function pushManifest(
+  layout: Layout,
+  { repository, reference, tags: moreTags, mediaType, bytes }: PushedManifest,
+  { immutableTags, expects, ...turn }: PushOptions,
+): Promise<PublishedManifest> {
+  const claimed = reference.includes(":") ? parseDigest(reference) : undefined; // no tag has a colon
+  const tags = [...new Set([...(claimed === undefined ? [parseTag(reference)] : []), ...moreTags.map(parseTag)])];
+  const digest = await digestOf(bytes, claimed && algorithmOf(claimed));
+  const size = bytes.length;
+  if (claimed !== undefined) checkDigest({ digest: claimed, size }, digest);
+  const rescuing = layout.through(new RescuingStore(layout.store, layout.clock));
+  const json = new ParsedJson(rescuing, turn);
+  try {
+    const found = await json.parse(size, () => parseManifest(bytes, digest, mediaType));
+    if (mediaType !== undefined && mediaType !== found.mediaType) throw otherType(digest, mediaType, found.mediaType);
+    const { store } = rescuing;
+    const { signal } = json.turn;
+    const write = async (blob: Uint8Array, name: Digest): Promise<void> => {
+      const identity = { digest: name, size: blob.length };
+      const state = await findBlobState(identity, await headBlob(store, name, { signal }), { store, signal }, blob);
+      await writeBlob({ ...identity, body: blob }, state, { store, signal });
+    };
+    const known = {
+      sizeOf: (other: Digest) => (other === digest ? size : undefined),
+      manifest: (other: Digest) => (other === digest ? bytes : undefined),
+    };
+    const descriptor = { mediaType: found.mediaType, digest, size };
+    const closure = await checkClosure(rescuing, [descriptor], { json, known, storeBlob: write });
+    await write(bytes, digest);
+    const untagged: NamedImage = { ...descriptor, tag: undefined, expects: undefined };
+    const named = tags.map((tag): NamedImage => ({
+      ...untagged,
+      tag,
+      expects: tag === reference ? expects : undefined,
+    }));
+    const changes = changesFor(named.length === 0 ? [{ ...untagged, expects }] : named, closure);
+    const set = { repository, changes, immutableTags: tagPatternsOf(immutableTags, repository) };
+    await publish(rescuing, closure, set, json);
+    return { digest, subject: found.subject?.digest, tags };
+  } finally {
+    json.end();
+  }
+}
+
+function otherType(digest: Digest, declared: string, found: string): StowageError {
+  const message = `Cannot take manifest "${digest}": it was sent as ${quote(declared)}, and its mediaType is "${found}"`;
+  return new StowageError("MANIFEST_INVALID", message, { detail: { found, expected: declared } });
+}

@@ -1,0 +1,189 @@
+/**
+ * The bytes of a push session, as segments in the store. Each request that brings bytes makes one segment. A segment has two
+ * objects:
+ *
+ *     staging/<session>.<uuid>          its bytes
+ *     staging/<session>.at-<offset>     its record: {"size", "digest", "data"}; it makes the segment count
+ *
+ * A record is created only if it is absent, after its bytes are whole. So of two requests for one offset, one wins, in whatever
+ * processes they run. A segment begins where the segment before ends, so the last record tells how many bytes have come. What
+ * nobody finishes expires by age.
+ */
+import { type Digest, isDigest } from "../digest.ts";
+import { limitExceeded, messageOf, StowageError } from "../errors.ts";
+import { offsetOfSegmentKey, segmentDataKey, segmentKey, segmentsPrefix } from "../layout/keys.ts";
+import type { Layout } from "../layout/layout.ts";
+import { dropStaged, stageBytes } from "../layout/stage-blob.ts";
+import type { StoreBlobOptions } from "../layout/store-blob.ts";
+import { isJsonObject, parseJson } from "../oci/json.ts";
+import { answered, type CallOptions, type ObjectStore } from "../storage/object-store.ts";
+import { readSmallObject } from "../storage/read-small-object.ts";
+import type { PeekableBytes } from "../streams/byte-reader.ts";
+import { concurrently } from "../streams/concurrently.ts";
+import type { PushSession } from "./session.ts";
+
+/** A part of a pushed blob that is in the store. */
+export interface Segment {
+  /** The place of its first byte in the blob. */
+  readonly offset: number;
+  /** Length in bytes. */
+  readonly size: number;
+  /** The digest of the segment's bytes, by the algorithm of the session. */
+  readonly digest: Digest;
+  /** The key of its bytes. */
+  readonly key: string;
+}
+
+/** Each chunk of a client is a segment. With chunks of `minChunkBytes` they are 40 GiB. */
+const maxSegments = 10_000;
+const maxRecordBytes = 1000;
+const maxConcurrentRequests = 16;
+
+/** The bytes of one request. The caller limits them to `maxBlobBytes`. */
+export interface Chunk {
+  /** Where the client says that its bytes begin. Undefined for the end of what has come. */
+  readonly start: number | undefined;
+  /** Length in bytes, if the client announces it. */
+  readonly size: number | undefined;
+  readonly body: PeekableBytes;
+}
+
+/**
+ * Appends a chunk to the session's bytes. Returns the number of bytes that have come in all. Throws `RANGE_INVALID`, with `end` in
+ * its detail, if the chunk does not begin at the end, or if another request was faster. Throws `LIMIT_EXCEEDED` if the blob has
+ * too many bytes or segments. After an error the session is as before.
+ */
+export async function appendChunk(
+  layout: Layout,
+  session: PushSession,
+  { start, size, body }: Chunk,
+  options: StoreBlobOptions,
+): Promise<number> {
+  const { store, signal } = options;
+  const offsets = await listOffsets(store, session, { signal });
+  const end = await endOf(store, session, offsets, { signal });
+  if (start !== undefined && start !== end) throw outOfOrder(start, end);
+  if (offsets.length >= maxSegments) {
+    const problem = "Cannot take the chunk: the blob came in too many chunks";
+    throw limitExceeded(problem, { found: offsets.length + 1, expected: maxSegments });
+  }
+  checkBlobBytes(end + (size ?? 0), layout);
+  if ((await body.peek(1)).length === 0) return end;
+  const key = segmentDataKey(session.id, crypto.randomUUID());
+  const staged = await stageBytes(key, { size, body, algorithm: session.algorithm }, options);
+  const received = end + staged.size;
+  if (received <= layout.limits.maxBlobBytes) {
+    if (await createRecord(store, session, { offset: end, key, ...staged }, { signal })) return received;
+  }
+  await dropStaged(key, options);
+  checkBlobBytes(received, layout);
+  const found = await endOf(store, session, await listOffsets(store, session, { signal }), { signal });
+  throw outOfOrder(end, found);
+}
+
+/** Throws `LIMIT_EXCEEDED`. */
+export function checkBlobBytes(found: number, { limits: { maxBlobBytes } }: Pick<Layout, "limits">): void {
+  if (found <= maxBlobBytes) return;
+  throw limitExceeded(`Cannot take the blob: it has ${found} bytes or more`, {
+    limit: "maxBlobBytes",
+    found,
+    expected: maxBlobBytes,
+  });
+}
+
+/** The number of bytes that have come. */
+export async function receivedBytes(store: ObjectStore, session: PushSession, options: CallOptions): Promise<number> {
+  return endOf(store, session, await listOffsets(store, session, options), options);
+}
+
+/** All segments, in their order. */
+export async function readSegments(
+  store: ObjectStore,
+  session: PushSession,
+  options: CallOptions,
+): Promise<readonly Segment[]> {
+  const segments: Segment[] = [];
+  const offsets = await listOffsets(store, session, options);
+  await concurrently(offsets.entries(), maxConcurrentRequests, async ([i, offset]) => {
+    segments[i] = await readSegment(store, session, offset, options);
+  });
+  return segments;
+}
+
+/** Deletes all objects of a session. A failure is no error: the objects expire. */
+export async function dropSession(store: ObjectStore, session: PushSession): Promise<void> {
+  try {
+    const keys: string[] = [];
+    for await (const { key } of store.list(segmentsPrefix(session.id))) keys.push(key);
+    await concurrently(keys, maxConcurrentRequests, async (key) => dropStaged(key, { store }));
+  } catch {
+    // it expires
+  }
+}
+
+async function listOffsets(store: ObjectStore, { id }: PushSession, options: CallOptions): Promise<number[]> {
+  const offsets: number[] = [];
+  for await (const { key } of store.list(segmentsPrefix(id), options)) {
+    const offset = offsetOfSegmentKey(key, id);
+    if (offset !== undefined) offsets.push(offset);
+  }
+  return offsets.toSorted((a, b) => a - b);
+}
+
+async function endOf(
+  store: ObjectStore,
+  session: PushSession,
+  offsets: readonly number[],
+  options: CallOptions,
+): Promise<number> {
+  const last = offsets.at(-1);
+  if (last === undefined) return 0;
+  const { offset, size } = await readSegment(store, session, last, options);
+  return offset + size;
+}
+
+/** Returns false if another request has created a record for the same offset. */
+async function createRecord(
+  store: ObjectStore,
+  session: PushSession,
+  { offset, size, digest, key }: Segment,
+  { signal }: CallOptions,
+): Promise<boolean> {
+  const data = key.slice(segmentDataKey(session.id, "").length);
+  const bytes = new TextEncoder().encode(JSON.stringify({ size, digest, data }));
+  const result = await store.put(segmentKey(session.id, offset), bytes, { condition: "absent", signal });
+  if (answered(result) !== "conflict") return true;
+  // The first try may have created the record although no answer came.
+  return (await readSegment(store, session, offset, { signal })).key === key;
+}
+
+/** Throws `BLOB_UPLOAD_UNKNOWN` if the record is gone, and `STORE_DAMAGED` if it cannot be read. */
+async function readSegment(
+  store: ObjectStore,
+  { id }: PushSession,
+  offset: number,
+  { signal }: CallOptions,
+): Promise<Segment> {
+  const recordKey = segmentKey(id, offset);
+  const found = await readSmallObject(store, recordKey, { maxBytes: maxRecordBytes, signal });
+  if (found === undefined) throw goneSession(id);
+  try {
+    const json = parseJson(found.bytes);
+    const { size, digest, data } = isJsonObject(json) ? json : {};
+    if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 1) throw new Error("expected a size");
+    if (!isDigest(digest) || typeof data !== "string") throw new Error("expected digest and data");
+    return { offset, size, digest, key: segmentDataKey(id, data) };
+  } catch (error) {
+    throw new StowageError("STORE_DAMAGED", `Cannot read "${recordKey}": ${messageOf(error)}`, { cause: error });
+  }
+}
+
+export function goneSession(id: string): StowageError {
+  const message = `Cannot go on with upload "${id}": it was finished, cancelled or has expired meanwhile`;
+  return new StowageError("BLOB_UPLOAD_UNKNOWN", message);
+}
+
+function outOfOrder(start: number, end: number): StowageError {
+  const message = `Cannot take the chunk: it begins at byte ${start}, expected ${end}, since ${end} bytes have come`;
+  return new StowageError("RANGE_INVALID", message, { detail: { found: start, expected: end } });
+}

@@ -41,9 +41,10 @@ export function manifestRoutes(service: Service): Route[] {
       async answer(c, { name, reference }) {
         const [mediaType] = c.req.header("Content-Type")?.split(";") ?? [];
         const expects = expectationOf(c);
+        const moreTags = c.req.queries("tag") ?? [];
         const limits = { maxBytes: layout.limits.maxManifestBytes, memoryPerByte: 2, limit: "maxManifestBytes" };
         const { digest, subject, tags } = await readSmallBody(c, service, limits, async (bytes, signal) => {
-          const manifest = { repository: name, reference, tags: c.req.queries("tag") ?? [], mediaType, bytes };
+          const manifest = { repository: name, reference, tags: moreTags, mediaType, bytes };
           return pushManifest(layout, manifest, { caller: callerName(c), signal, immutableTags, expects });
         });
         service.log(`${callerName(c)} pushed ${formatReference(name, reference)} (${digest})`);
@@ -51,7 +52,7 @@ export function manifestRoutes(service: Service): Route[] {
           Location: `${pathAbove(c, 1)}/${digest}`,
           "Docker-Content-Digest": digest,
           ...(subject !== undefined && { "OCI-Subject": subject }),
-          ...(tags.length > 0 && { "OCI-Tag": tags.join(", ") }),
+          ...(moreTags.length > 0 && { "OCI-Tag": tags.join(", ") }),
         });
       },
     }),

@@ -48,11 +48,12 @@ export type Manifest = ImageIndex | ImageManifest;
  * Reads a manifest or an index (image specification, "Image Manifest" and "Image Index"; also Docker's schema 2). `name` is its
  * digest or path, for messages. `declaredType` is the media type in its descriptor, which counts if the bytes have no media
  * type. Throws `MANIFEST_INVALID`, `UNSUPPORTED` for an artifact manifest from drafts of the specification, and the errors of
- * `parseDescriptor`.
+ * `parseDescriptor`. Docker's schema 1 is `UNSUPPORTED` too.
  */
 export function parseManifest(bytes: Uint8Array, name: string, declaredType?: string): Manifest {
   const json = parseManifestJson(bytes, name);
   if ((json["mediaType"] ?? declaredType) === artifactManifestType) throw formerArtifact(name);
+  if (json["schemaVersion"] === 1) throw schema1(name);
   if (json["schemaVersion"] !== 2) {
     throw invalid(name, `its schemaVersion is ${describeJson(json["schemaVersion"])}, expected 2`);
   }
@@ -172,6 +173,11 @@ function mediaTypeOf(own: unknown, { declaredType, name, allowed, fallback }: Me
 
 function formerArtifact(name: string): StowageError {
   const message = `Cannot take ${name}: it is of the former type ${artifactManifestType}, expected ${ociManifestType}`;
+  return new StowageError("UNSUPPORTED", message);
+}
+
+function schema1(name: string): StowageError {
+  const message = `Cannot take ${name}: it is a manifest of Docker's schema 1, expected schema 2 or ${ociManifestType}`;
   return new StowageError("UNSUPPORTED", message);
 }
 

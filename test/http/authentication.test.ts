@@ -210,7 +210,8 @@ describe("every route", () => {
     await expectError(await send(), 401, "UNAUTHORIZED");
     await expectError(await send("Bearer wrong"), 401, "UNAUTHORIZED");
     if (path !== "/v2/") {
-      const isPull = path.startsWith("/v2/") || path.startsWith("/v1/export/");
+      const isRead = ["GET", "HEAD", "DELETE"].includes(method) && !path.includes("/blobs/uploads/");
+      const isPull = (path.startsWith("/v2/") && isRead) || path.startsWith("/v1/export/");
       const unfit = isPull ? "loader" : "reader";
       await expectError(await send(basic(unfit)), 403, "DENIED");
     }

@@ -273,12 +273,12 @@ describe("a method that a route does not have", () => {
     ["PUT", "/v1/uploads/1/load/team/app", "POST"],
     ["POST", "/v2/", "GET, HEAD"],
     ["POST", "/v2/_catalog", "GET, HEAD"],
-    ["PUT", "/v2/team/app/manifests/1", "GET, HEAD, DELETE"],
+    ["POST", "/v2/team/app/manifests/1", "GET, HEAD, PUT, DELETE"],
     ["POST", "/v2/team/app/blobs/sha256:0", "GET, HEAD"],
     ["DELETE", "/v2/team/app/tags/list", "GET, HEAD"],
     ["PUT", "/healthz", "GET, HEAD"],
-    ["POST", "/v2/team/app/blobs/uploads/", ""],
-    ["PATCH", "/v2/team/app/blobs/uploads/1", ""],
+    ["PUT", "/v2/team/app/blobs/uploads/", "POST"],
+    ["POST", "/v2/team/app/blobs/uploads/1", "PATCH, PUT, GET, HEAD, DELETE"],
   ])("is answered 405 with those that it has: %s %s", async (method, path, allowed) => {
     const response = await appWith({}).request(path, { method });
     expect(response.status).toBe(405);

@@ -5,7 +5,6 @@ import { beforeEach, describe, expect, it } from "vitest";
 import type { Access } from "../../src/auth/access.ts";
 import { createApp } from "../../src/http/app.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
-import { sha256 } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { openLayout } from "../support/open-layout.ts";
 
@@ -115,37 +114,5 @@ describe("a query parameter that a route does not have", () => {
   it("is passed over where the distribution specification says what a route is", async () => {
     expect((await app.request("/v2/?x=1")).status).toBe(200);
     expect((await app.request("/v2/_catalog?n=1&x=1")).status).toBe(200);
-  });
-});
-
-describe("a push", () => {
-  const digest = sha256(Buffer.from(""));
-  const steps: [method: string, path: string][] = [
-    ["POST", "blobs/uploads/"],
-    ["POST", `blobs/uploads/?mount=${digest}&from=a`],
-    ["POST", "blobs/uploads"],
-    ["PATCH", "blobs/uploads/1"],
-    ["PUT", `blobs/uploads/1?digest=${digest}`],
-    ["GET", "blobs/uploads/1"],
-    ["PUT", "manifests/1"],
-    ["PUT", `manifests/${digest}`],
-  ];
-
-  it.each(steps)("is told what to do instead: %s %s", async (method, path) => {
-    const outer = new Hono().route("/images", app);
-    const url = `http://own.example/images/v2/team/app/${path}`;
-    const response = await outer.request(url, { method, headers: { "X-Forwarded-Proto": "https" } });
-    expect(response.headers.get("Allow")).not.toMatch(/PUT|POST|PATCH/);
-    const { status, code, message } = await errorOf(response);
-    expect({ status, code }).toEqual({ status: 405, code: "UNSUPPORTED" });
-    expect(message).toContain("Stowage takes no pushes");
-    expect(message).toMatch(/: docker save IMAGE \| curl -T - https:\/\/own\.example\/images\/v1\/load$/);
-  });
-
-  it("is asked for a token first", async () => {
-    const asking = createApp({ layout: openLayout(store), access: closed });
-    for (const [method, path] of steps) {
-      expect((await asking.request(`/v2/team/app/${path}`, { method })).status, path).toBe(401);
-    }
   });
 });

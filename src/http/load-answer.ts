@@ -8,7 +8,7 @@ import { printableLines } from "../errors.ts";
 import { type ImageReceipt, type Receipt, hasChanges } from "../load/receipt.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { Answers } from "./answers.ts";
-import { readFlag } from "./request-url.ts";
+import { publicHost, readFlag } from "./request-url.ts";
 
 /** The query parameters of a load. */
 export const loadQuery = ["verbose", "repair", "copyTo"] as const;
@@ -75,18 +75,7 @@ function pullCommand(host: string, { repository, reference }: ImageReceipt): str
   return `docker pull ${host}/${formatReference(repository, reference)}`;
 }
 
-/**
- * The host and port of the service, or of the proxy in front of it, as the client knows them. Undefined for a service
- * below a path: registry clients look for `/v2/` only at the root of a host.
- */
+/** Undefined for a service below a path: registry clients look for `/v2/` only at the root of a host. */
 function registryHost(c: Context): string | undefined {
-  const { host, pathname } = new URL(c.req.url);
-  if (!pathname.startsWith("/v1/")) return undefined;
-  const forwarded = c.req.header("X-Forwarded-Host")?.split(",")[0]?.trim() ?? "";
-  return isHost(forwarded) ? forwarded : host;
-}
-
-/** Is the text only a host and a port? People copy the command into shells, so nothing else may be in it. */
-function isHost(text: string): boolean {
-  return /^(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?$/i.test(text);
+  return new URL(c.req.url).pathname.startsWith("/v1/") ? publicHost(c) : undefined;
 }

@@ -11,12 +11,26 @@ export function pathOf(c: Context): string {
   return pathname.length <= maxShown ? pathname : `${pathname.slice(0, maxShown)}…`;
 }
 
+/**
+ * The host and port of the service, or of the proxy in front of it, as the client has them. A proxy that must send its own
+ * `Host` to the service, as CloudFront does, puts the client's into `X-Forwarded-Host`. A client that sends this header
+ * itself changes only its own answer.
+ */
+export function publicHost(c: Context): string {
+  const forwarded = c.req.header("X-Forwarded-Host")?.split(",", 1)[0]?.trim() ?? "";
+  return isHost(forwarded) ? forwarded : new URL(c.req.url).host;
+}
+
+/** Is the text only a host and a port? People copy pull commands into shells, so nothing else may be in it. */
+function isHost(text: string): boolean {
+  return /^(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?$/i.test(text);
+}
+
 /** The URL without the last `segments` of its path. It also works for clients behind a proxy that speaks TLS. */
 export function urlAbove(c: Context, segments: number): string {
-  const url = new URL(c.req.url);
   const forwarded = c.req.header("X-Forwarded-Proto")?.split(",", 1)[0]?.trim();
-  const protocol = forwarded === "http" || forwarded === "https" ? `${forwarded}:` : url.protocol;
-  return `${protocol}//${url.host}${pathAbove(c, segments)}`;
+  const protocol = forwarded === "http" || forwarded === "https" ? `${forwarded}:` : new URL(c.req.url).protocol;
+  return `${protocol}//${publicHost(c)}${pathAbove(c, segments)}`;
 }
 
 /** The path of the URL without its last `segments`. `c.req.path` is decoded, and an app around this one can change it. */

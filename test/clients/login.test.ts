@@ -1,119 +1,13 @@
 /** Tokens as users show them, with the tools that they have: who has one that is good gets in, nobody else does. */
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Token } from "../../src/auth/access.ts";
 import { sha256 } from "../support/bytes.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { newFolder, serveStowage } from "../support/run-stowage.ts";
-import { containersEnvironment } from "../tools/containers-storage.ts";
-import { type Tool, missingTools } from "../tools/find-tool.ts";
+import { missingTools } from "../tools/find-tool.ts";
 import { runShell, runTool } from "../tools/run-tool.ts";
 import { type Workshop, openWorkshop } from "../tools/workshop.ts";
-
-interface Attempt {
-  /** `127.0.0.1:PORT` */
-  readonly registry: string;
-  readonly repository: string;
-  /** Undefined: whoever pulls shows none. */
-  readonly password: string | undefined;
-}
-
-interface Client {
-  readonly name: string;
-  readonly needs: readonly Tool[];
-  /** Shows the password and pulls `<repository>:1.4`. Rejects with what the tool says if it does not get in. */
-  pull(attempt: Attempt, workshop: Workshop): Promise<unknown>;
-  /** What it says of a password that is wrong. */
-  readonly onWrongPassword: RegExp;
-}
-
-const user = "anybody";
-const unknownToken = /there is no such token/;
-
-const clients: readonly Client[] = [
-  {
-    name: "docker login and docker pull",
-    needs: ["docker", "dockerd"],
-    pull: async ({ registry, repository, password }, workshop) => {
-      const { docker } = await workshop.puller("containerd");
-      const image = `${registry}/${repository}:1.4`;
-      await docker("logout", registry);
-      if (password !== undefined) await docker("login", "--username", user, "--password", password, registry);
-      await docker("pull", "--quiet", image);
-      await docker("image", "rm", "--force", image);
-    },
-    onWrongPassword: /login .*401 Unauthorized/s,
-  },
-  {
-    name: "podman login and podman pull",
-    needs: ["podman"],
-    pull: async ({ registry, repository, password }, workshop) => {
-      const folder = await workshop.newFolder();
-      const authFile = join(folder, "auth.json");
-      const env = { ...(await containersEnvironment(folder)), REGISTRY_AUTH_FILE: authFile };
-      await writeFile(authFile, "{}"); // without it, podman goes no further
-      const login = ["login", "--tls-verify=false", "--username", user, "--password", password ?? "", registry];
-      if (password !== undefined) await runTool("podman", login, { env });
-      await runTool("podman", ["pull", "--quiet", "--tls-verify=false", `${registry}/${repository}:1.4`], { env });
-    },
-    onWrongPassword: /login .*invalid username\/password/s,
-  },
-  {
-    name: "podman pull --creds",
-    needs: ["podman"],
-    pull: async ({ registry, repository, password }, workshop) => {
-      const env = await containersEnvironment(await workshop.newFolder());
-      const creds = password === undefined ? [] : ["--creds", `${user}:${password}`];
-      const image = `${registry}/${repository}:1.4`;
-      await runTool("podman", ["pull", "--quiet", "--tls-verify=false", ...creds, image], { env });
-    },
-    onWrongPassword: unknownToken,
-  },
-  {
-    name: "skopeo copy --src-creds",
-    needs: ["skopeo"],
-    pull: async ({ registry, repository, password }, workshop) => {
-      const creds = password === undefined ? ["--src-no-creds"] : ["--src-creds", `${user}:${password}`];
-      const image = `docker://${registry}/${repository}:1.4`;
-      const options = ["--quiet", "--src-tls-verify=false", ...creds];
-      await runTool("skopeo", ["copy", ...options, image, `dir:${await workshop.newFolder()}`]);
-    },
-    onWrongPassword: unknownToken,
-  },
-  {
-    name: "crane auth login and crane pull",
-    needs: ["crane"],
-    pull: async ({ registry, repository, password }, workshop) => {
-      const folder = await workshop.newFolder();
-      const env = { DOCKER_CONFIG: folder };
-      const login = ["auth", "login", registry, "--username", user, "--password", password ?? ""];
-      if (password !== undefined) await runTool("crane", login, { env });
-      await runTool("crane", ["pull", `${registry}/${repository}:1.4`, join(folder, "image.tar")], { env });
-    },
-    onWrongPassword: unknownToken,
-  },
-  {
-    name: "curl -u",
-    needs: ["curl"],
-    pull: async (attempt) => pullWithCurl(attempt, (password) => `-u ${user}:${password}`),
-    onWrongPassword: unknownToken,
-  },
-  {
-    name: "curl -H",
-    needs: ["curl"],
-    pull: async (attempt) => pullWithCurl(attempt, (password) => `-H 'Authorization: Bearer ${password}'`),
-    onWrongPassword: unknownToken,
-  },
-];
-
-async function pullWithCurl(
-  { registry, repository, password }: Attempt,
-  option: (password: string) => string,
-): Promise<void> {
-  const options = password === undefined ? "" : option(password);
-  await runShell(`curl -sS --fail-with-body ${options} http://${registry}/v2/${repository}/manifests/1.4`);
-}
+import { type Attempt, loginClients, onNoPassword, user } from "./login-clients.ts";
 
 function tokenOf(name: string, rights: Pick<Token, "actions" | "repositories">): Token {
   return { name, sha256: sha256(Buffer.from(secretOf(name))).slice("sha256:".length), ...rights };
@@ -161,7 +55,7 @@ describeIfFound("tokens shown by real clients", missingTools(["umoci", "bash", "
     };
   });
 
-  for (const client of clients) {
+  for (const client of loginClients) {
     describeIfFound(client.name, missingTools(client.needs), () => {
       const pull = async (attempt: Partial<Attempt>): Promise<unknown> =>
         client.pull({ registry: closed, repository: "team/app", password: undefined, ...attempt }, workshop);
@@ -172,7 +66,7 @@ describeIfFound("tokens shown by real clients", missingTools(["umoci", "bash", "
 
       it("gets into no other repository", async () => {
         await expect(pull({ password: secretOf("team"), repository: "other/app" })).rejects.toThrow(
-          /Cannot pull from .*other.* does not allow it/,
+          client.onOtherRepository,
         );
       });
 
@@ -181,7 +75,7 @@ describeIfFound("tokens shown by real clients", missingTools(["umoci", "bash", "
       });
 
       it("does not get in without a token", async () => {
-        await expect(pull({})).rejects.toThrow(/unauthorized|401|authentication required|no basic auth credentials/i);
+        await expect(pull({})).rejects.toThrow(onNoPassword);
       });
 
       it("pulls without a token where that is allowed", async () => {

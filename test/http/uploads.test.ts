@@ -257,6 +257,13 @@ describe("POST /v1/uploads", () => {
   it.each([
     ["as the request came", "/v1/uploads", {}, `${host}/v1/uploads/`],
     ["behind a proxy", "/v1/uploads", { "X-Forwarded-Proto": "https, http" }, "https://stowage.test/v1/uploads/"],
+    [
+      "behind a proxy with a host",
+      "/v1/uploads",
+      { "X-Forwarded-Host": "a.example:81" },
+      "http://a.example:81/v1/uploads/",
+    ],
+    ["behind a host that is none", "/v1/uploads", { "X-Forwarded-Host": "a b" }, `${host}/v1/uploads/`],
     ["behind something else", "/v1/uploads", { "X-Forwarded-Proto": "javascript" }, `${host}/v1/uploads/`],
     ["below a path", "/images/v1/uploads", {}, `${host}/images/v1/uploads/`],
   ])("answers with whole URLs, %s", async (_, path, headers, expected) => {

@@ -1,7 +1,8 @@
 /**
  * Stands in for AWS Lambda behind a function URL: `lambda-server.ts HANDLER.js`. Of each request it makes an event (payload
  * version 2, the body in base64), hands it to the real handler, and answers with what that returns. As Lambda it takes and
- * gives at most 6 MiB of JSON. `POST /@event` hands over the body itself, as another service's event.
+ * gives at most 6 MiB of JSON, and renames `WWW-Authenticate`. `POST /@event` hands over the body itself, as another
+ * service's event.
  */
 import { type IncomingMessage, type ServerResponse, createServer } from "node:http";
 import process from "node:process";
@@ -46,7 +47,7 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
       return;
     }
     if (sizeOf(result) > maxEventBytes) throw new Error(`the answer has ${sizeOf(result)} bytes`);
-    response.writeHead(result.statusCode, result.headers);
+    response.writeHead(result.statusCode, Object.fromEntries(Object.entries(result.headers).map(renameHeader)));
     response.end(Buffer.from(result.body, result.isBase64Encoded ? "base64" : "utf8"));
   } catch (error) {
     process.stderr.write(`${String(error)}\n`);
@@ -65,6 +66,10 @@ function eventOf({ method, url = "/", headers }: IncomingMessage, body: Buffer):
     ...(body.length > 0 && { body: body.toString("base64") }),
     isBase64Encoded: body.length > 0,
   };
+}
+
+function renameHeader([name, value]: [string, string]): [string, string] {
+  return [name.toLowerCase() === "www-authenticate" ? "x-amzn-Remapped-www-authenticate" : name, value];
 }
 
 function sizeOf(event: unknown): number {

@@ -2,10 +2,13 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { matchesPattern } from "../oci/tag-pattern.ts";
 
-/** What a token can allow. `load` adds images. `delete` removes manifests and tags. */
-export type Action = "pull" | "load" | "delete";
+/**
+ * What a token can allow. `load` adds images. `copy` copies images to the targets of the settings. `delete` removes manifests and
+ * tags.
+ */
+export type Action = "pull" | "load" | "copy" | "delete";
 
-export const actions: readonly Action[] = ["pull", "load", "delete"];
+export const actions: readonly Action[] = ["pull", "load", "copy", "delete"];
 
 /** Allows each of the actions with each of the repositories. */
 export interface Grant {
@@ -42,7 +45,7 @@ export function permits(grant: Grant, action: Action, repository?: string): bool
 const maxNamed = 5;
 
 /**
- * For the first line of the log: `anyone may pull, load and delete`, or `ci may load in team/**; cluster may pull; nobody else
+ * For the first line of the log: `anyone may pull, load, copy and delete`, or `ci may load in team/**; cluster may pull; nobody else
  * may do anything`.
  */
 export function describeAccess(access: Access): string {

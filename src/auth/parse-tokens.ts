@@ -62,7 +62,7 @@ function readToken(entry: unknown, report: (problem: string) => void): Token | u
     isDigestOfSecret,
     '64 lower-case hex digits, as "stowage token" prints, of a secret that is not empty',
   );
-  const allowed = read("actions", isListOf(isAction), 'a list of "pull", "load" and "delete", or some of them');
+  const allowed = read("actions", isListOf(isAction), 'a list of "pull", "load", "copy" and "delete", or some of them');
   const repositories =
     entry["repositories"] === undefined ? ["**"] : read("repositories", isListOf(isNamePattern), patternForm);
   if (Object.keys(entry).some((key) => !properties.has(key))) {

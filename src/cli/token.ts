@@ -21,7 +21,8 @@ which holds no more than its SHA-256. NAME stands in the service's log. The secr
 a Bearer token, or the password of any user.
 
 Options:
-  --allow ACTIONS        pull, load and delete, joined by commas, default pull,load
+  --allow ACTIONS        pull, load, copy and delete, joined by commas, default
+                         pull,load
   --repository PATTERN   only there; "*" stands for any part of a name up to the next
                          "/", "**" for any part at all; again for more of them
   --json                 print {"secret", "entry"} as JSON

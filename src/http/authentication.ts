@@ -101,7 +101,12 @@ function withoutToken(problem: string): StowageError {
   return new StowageError("UNAUTHORIZED", `${problem}: expected one as Bearer, or as the password of any user`);
 }
 
-const phrases: Readonly<Record<Action, string>> = { pull: "pull from", load: "load into", delete: "delete from" };
+const phrases: Readonly<Record<Action, string>> = {
+  pull: "pull from",
+  load: "load into",
+  copy: "copy from",
+  delete: "delete from",
+};
 
 /** Throws on a route that is reached without `authenticate`: it must not let callers in. */
 function callerOf(c: Context): Caller {

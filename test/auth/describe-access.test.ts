@@ -11,7 +11,7 @@ const token = (name: string, rest: Partial<Token> = {}): Token => ({
 
 describe("describeAccess", () => {
   it.each([
-    ["anyone", "anyone may pull, load and delete"],
+    ["anyone", "anyone may pull, load, copy and delete"],
     [{ tokens: [], anonymousPull: true }, "everybody may pull"],
     [{ tokens: [], anonymousPull: false }, "nobody may do anything"],
     [

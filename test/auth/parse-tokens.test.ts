@@ -46,7 +46,11 @@ describe("parseTokens", () => {
     ],
     ["the digest of nothing", [{ ...ci, sha256: hexOf("") }], [/of a secret that is not empty$/]],
     ["the digest of a line's end", [{ ...ci, sha256: hexOf("\n") }], [/of a secret that is not empty$/]],
-    ["no actions", [{ ...ci, actions: undefined }], [/actions is not there, expected a list of "pull", "load" and/]],
+    [
+      "no actions",
+      [{ ...ci, actions: undefined }],
+      [/actions is not there, expected a list of "pull", "load", "copy" and/],
+    ],
     ["an empty list of actions", [{ ...ci, actions: [] }], [/actions is an empty list, expected/]],
     ["an unknown action", [{ ...ci, actions: ["pull", secret] }], [/actions is a list of something else, expected/]],
     ["an empty list of repositories", [{ ...ci, repositories: [] }], [/repositories is an empty list, expected/]],

@@ -37,7 +37,7 @@ describe("stowage token", () => {
     [[], "expected NAME"],
     [["a", "b"], "expected NAME"],
     [["a b"], 'NAME is "a b", expected 1 to 64'],
-    [["a", "--allow", "push"], '--allow has "push", expected pull, load, delete'],
+    [["a", "--allow", "push"], '--allow has "push", expected pull, load, copy, delete'],
     [["a", "--allow", ""], '--allow has "", expected'],
     [["a", "--repository", "Team/*"], '--repository is "Team/*", expected a repository name'],
   ])("exits with 2 for %j", async (args, message) => {

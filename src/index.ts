@@ -12,6 +12,7 @@ export type { StowageErrorOptions } from "./errors.ts";
 export { type GarbageOptions, collectGarbage } from "./gc/collect-garbage.ts";
 export type { Amount, GarbageReport } from "./gc/tally.ts";
 export { type AppOptions, createApp } from "./http/app.ts";
+export type { AccessSource } from "./http/authentication.ts";
 export { Layout, type LayoutOptions } from "./layout/layout.ts";
 export { type Limits, defaultLimits } from "./limits.ts";
 export type { LoadOptions } from "./load/load.ts";

@@ -11,6 +11,8 @@ const token = {
   repositories: ["team/**"],
 };
 const STOWAGE_TOKENS = JSON.stringify([token]);
+/** A platform that has files. */
+const openTokensFile: PlatformTraits["openTokensFile"] = async () => Promise.reject(new Error("not to be read yet"));
 const reachable = { HOST: "0.0.0.0" };
 
 function accessOf(env: Record<string, string>, options?: PlatformTraits): Config["access"] {
@@ -86,6 +88,21 @@ describe("parseConfig", () => {
 
   it.each(["localhost", "127.0.0.1", "127.1.2.3", "::1"])("asks nobody on %s", (HOST) => {
     expect(accessOf({ HOST })).toBe("anyone");
+  });
+
+  it("asks for the tokens of a file, on platforms that have files", () => {
+    const env = { STOWAGE_TOKENS_FILE: "/run/tokens.json", ...reachable };
+    expect(parseConfig(env, { openTokensFile })).toMatchObject({
+      access: { tokens: [], anonymousPull: false },
+      tokensFile: "/run/tokens.json",
+    });
+    expect(() => parseConfig(env)).toThrow(
+      /^ {2}STOWAGE_TOKENS_FILE: .*this platform has no files: expected STOWAGE_TOK/m,
+    );
+    expect(() => parseConfig({ ...env, STOWAGE_TOKENS }, { openTokensFile })).toThrow(
+      /^ {2}STOWAGE_TOKENS_FILE: .*one of/m,
+    );
+    expect(() => parseConfig({ ...env, STOWAGE_ALLOW_ANYONE: "true" }, { openTokensFile })).toThrow(/one or the other/);
   });
 
   it.each([{ STOWAGE_TOKENS }, { STOWAGE_ANONYMOUS_PULL: "true" }, { STOWAGE_TOKENS: "[]" }])(

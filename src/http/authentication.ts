@@ -1,8 +1,8 @@
 /** Finds the sender of a request, and checks its rights (RFC 6750 Bearer, RFC 7617 Basic). */
 import { setMaxListeners } from "node:events";
 import type { Context, MiddlewareHandler } from "hono";
-import { type Access, type Action, permits } from "../auth/access.ts";
-import { type Caller, findCaller } from "../auth/access.ts";
+import { type Access, type Action, type Caller, anyone, findTokenCaller, nobody, permits } from "../auth/access.ts";
+import type { Clock } from "../clock.ts";
 import { StowageError } from "../errors.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 
@@ -15,12 +15,25 @@ declare module "hono" {
   }
 }
 
-/** Finds the caller before any route runs. Throws `UNAUTHORIZED` for an unknown token, also on routes that need none. */
-export function authenticate(access: Access): MiddlewareHandler {
+/** The rights of callers, or a function that returns them for each request. */
+export type AccessSource = Access | (() => Promise<Access>);
+
+/**
+ * Finds the caller before any route runs. Throws `UNAUTHORIZED` for an unknown token, also on routes that need none. The token is
+ * checked once: a request goes on if its token expires meanwhile.
+ */
+export function authenticate(source: AccessSource, { clock }: { readonly clock: Clock }): MiddlewareHandler {
+  const findCaller = (access: Access, authorization: string | undefined): Caller => {
+    if (access === "anyone") return anyone;
+    const secret = readSecret(authorization);
+    if (secret === undefined) return nobody(access);
+    const caller = findTokenCaller(access.tokens, secret, clock.now());
+    if (caller !== undefined) return caller;
+    throw new StowageError("UNAUTHORIZED", "Cannot find the caller: there is no such token");
+  };
   return async (c, next) => {
-    const caller = findCaller(access, access === "anyone" ? undefined : readSecret(c.req.header("Authorization")));
-    if (caller === undefined) throw new StowageError("UNAUTHORIZED", "Cannot find the caller: there is no such token");
-    c.set(callerKey, caller);
+    const access = typeof source === "function" ? await source() : source;
+    c.set(callerKey, findCaller(access, c.req.header("Authorization")));
     await next();
   };
 }
@@ -29,8 +42,8 @@ export function authenticate(access: Access): MiddlewareHandler {
  * Throws `UNAUTHORIZED` if the caller has no token and may not do this with any repository. Runs before a name is read.
  */
 export function requireToken(c: Context, action: Action): void {
-  const caller = callerOf(c);
-  if (!caller.isKnown && !permits(caller, action)) throw withoutToken(`Cannot ${action} without a token`);
+  const { isKnown, grants } = callerOf(c);
+  if (!isKnown && !permits(grants, action)) throw withoutToken(`Cannot ${action} without a token`);
 }
 
 /**
@@ -39,7 +52,7 @@ export function requireToken(c: Context, action: Action): void {
  */
 export function authorize(c: Context, action: Action, repository?: string): void {
   const caller = callerOf(c);
-  if (permits(caller, action, repository)) return;
+  if (permits(caller.grants, action, repository)) return;
   const what = repository === undefined ? `Cannot ${action}` : `Cannot ${phrases[action]} "${repository}"`;
   if (!caller.isKnown) throw withoutToken(`${what} without a token`);
   const detail = { action, ...(repository !== undefined && { name: repository }) };
@@ -48,18 +61,18 @@ export function authorize(c: Context, action: Action, repository?: string): void
 
 /** Throws `UNAUTHORIZED` if a caller without a token may do nothing. Clients use this to test a password. */
 export function authorizeAnything(c: Context): void {
-  const { isKnown, actions } = callerOf(c);
-  if (!isKnown && actions.length === 0) throw withoutToken("Cannot answer without a token");
+  const { isKnown, grants } = callerOf(c);
+  if (!isKnown && grants.length === 0) throw withoutToken("Cannot answer without a token");
 }
 
 export function mayReach(c: Context, action: Action, repository: string): boolean {
-  return permits(callerOf(c), action, repository);
+  return permits(callerOf(c).grants, action, repository);
 }
 
 /** Is the caller without a token, on a service with tokens? Then error messages tell nothing about the store. */
 export function isAnonymous(c: Context): boolean {
   const caller: Caller | undefined = c.get(callerKey);
-  return caller === undefined || (!caller.isKnown && !permits(caller, "load"));
+  return caller === undefined || (!caller.isKnown && !permits(caller.grants, "load"));
 }
 
 /** A token's name, `nobody` without a token, or `anyone` on a service without tokens. It is no secret. */

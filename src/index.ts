@@ -4,7 +4,7 @@
  *
  * To read images, send requests of the distribution specification to the app: `createApp(…).request("/v2/…")`.
  */
-export type { Access, AccessRules, Action, Grant, Token } from "./auth/access.ts";
+export type { Access, AccessRules, Action, Grant, OidcRule, Token } from "./auth/access.ts";
 export type { Clock } from "./clock.ts";
 export { type Digest, isDigest } from "./digest.ts";
 export { type ErrorCode, type OciErrorCode, type OwnErrorCode, StowageError } from "./errors.ts";

@@ -28,11 +28,25 @@ export interface Token extends Grant {
   readonly expires?: Date | undefined;
 }
 
+/** Gives its rights to each token that the issuer signed for the audience, if all claims fit (OpenID Connect). */
+export interface OidcRule extends Grant {
+  /** The URL of the issuer, exactly as in its tokens. */
+  readonly issuer: string;
+  /** The service's name for itself. A token has to name it: tokens for other services are refused. */
+  readonly audience: string;
+  /** A pattern for the value of each claim, as for repositories. A pattern without `*` has to be equal. */
+  readonly claims: Readonly<Record<string, string>>;
+  /** As for tokens. `${claim}` stands for the value of a claim, in lower case: `${repository}/**`. */
+  readonly repositories: readonly string[];
+}
+
 /** The tokens of a service, and what needs none. */
 export interface AccessRules {
   readonly tokens: readonly Token[];
   /** Clients without a token may pull everything. */
   readonly anonymousPull: boolean;
+  /** Who may do what with a token of an OIDC issuer. */
+  readonly oidc?: readonly OidcRule[] | undefined;
 }
 
 /** `anyone`: every client may do everything. */

@@ -1,7 +1,7 @@
 /** Says in the log who may do what, and which tokens expire soon. */
-import { type Access, type Grant, type Token, actions } from "./access.ts";
+import { type Access, type Grant, type OidcRule, type Token, actions } from "./access.ts";
 
-/** Tokens that `describeAccess` names. */
+/** Tokens, and rules, that `describeAccess` names. */
 const maxNamed = 5;
 
 /**
@@ -10,13 +10,26 @@ const maxNamed = 5;
  */
 export function describeAccess(access: Access): string {
   if (access === "anyone") return `anyone may ${listed(actions)}`;
-  const { tokens, anonymousPull } = access;
-  const named = tokens.slice(0, maxNamed).map((token) => `${token.name} may ${describeGrant(token)}`);
-  const more = tokens.length - named.length;
-  if (more > 0) named.push(`${more} more tokens`);
+  const { tokens, oidc = [], anonymousPull } = access;
+  const named = [
+    ...firstOf(tokens, "tokens", (token) => `${token.name} may ${describeGrant(token)}`),
+    ...firstOf(oidc, "rules for OIDC", (rule) => `${describeIdentity(rule)} may ${describeGrant(rule)}`),
+  ];
   const others = named.length === 0 ? "everybody" : "everybody else";
   const nobody = named.length === 0 ? "nobody" : "nobody else";
   return [...named, anonymousPull ? `${others} may pull` : `${nobody} may do anything`].join("; ");
+}
+
+function firstOf<T>(items: readonly T[], what: string, describe: (item: T) => string): string[] {
+  const named = items.slice(0, maxNamed).map(describe);
+  const more = items.length - named.length;
+  return more === 0 ? named : [...named, `${more} more ${what}`];
+}
+
+/** `repository_owner=acme of https://token.actions.githubusercontent.com` */
+function describeIdentity({ issuer, claims }: OidcRule): string {
+  const conditions = Object.entries(claims).map(([claim, pattern]) => `${claim}=${pattern}`);
+  return `${listed(conditions)} of ${issuer}`;
 }
 
 function describeGrant({ actions: allowed, repositories }: Grant): string {

@@ -114,7 +114,7 @@ export function createApp(options: AppOptions): Hono {
   const paths = ["/v1/*", "/v2/*"];
   app.on("ALL", paths, reportRequests(service, options.logPulls ?? false));
   if (options.hosts !== undefined) app.on("ALL", paths, refuseOtherHosts(options.hosts));
-  app.on("ALL", paths, refuseCrossSite, authenticate(options.access, { clock: layout.clock }));
+  app.on("ALL", paths, refuseCrossSite, authenticate(options.access, { clock: layout.clock, log }));
   serveRoutes(app, routesOf(service));
   app.notFound((c) => {
     if (/^\/v[12]\//.test(c.req.path)) authorizeAnything(c);

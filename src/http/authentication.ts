@@ -4,6 +4,7 @@ import type { Context, MiddlewareHandler } from "hono";
 import { type Access, type Action, type Caller, anyone, findTokenCaller, nobody, permits } from "../auth/access.ts";
 import type { Clock } from "../clock.ts";
 import { StowageError } from "../errors.ts";
+import { OidcCallers, isSignedToken } from "../oidc/oidc-callers.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 
 /** The context's variable that holds the caller. The prefix avoids a clash with variables of an app around this one. */
@@ -22,18 +23,25 @@ export type AccessSource = Access | (() => Promise<Access>);
  * Finds the caller before any route runs. Throws `UNAUTHORIZED` for an unknown token, also on routes that need none. The token is
  * checked once: a request goes on if its token expires meanwhile.
  */
-export function authenticate(source: AccessSource, { clock }: { readonly clock: Clock }): MiddlewareHandler {
-  const findCaller = (access: Access, authorization: string | undefined): Caller => {
+export function authenticate(
+  source: AccessSource,
+  { clock, log }: { readonly clock: Clock; readonly log: (line: string) => void },
+): MiddlewareHandler {
+  const oidcCallers = new OidcCallers({ clock, log });
+  const findCaller = async (access: Access, authorization: string | undefined): Promise<Caller> => {
     if (access === "anyone") return anyone;
     const secret = readSecret(authorization);
     if (secret === undefined) return nobody(access);
-    const caller = findTokenCaller(access.tokens, secret, clock.now());
+    const { tokens, oidc = [] } = access;
+    const caller = findTokenCaller(tokens, secret, clock.now());
     if (caller !== undefined) return caller;
-    throw new StowageError("UNAUTHORIZED", "Cannot find the caller: there is no such token");
+    if (oidc.length > 0 && isSignedToken(secret)) return oidcCallers.find(oidc, secret);
+    const hint = isSignedToken(secret) ? "; it is one of an OIDC issuer, and STOWAGE_OIDC names no issuer" : "";
+    throw new StowageError("UNAUTHORIZED", `Cannot find the caller: there is no such token${hint}`);
   };
   return async (c, next) => {
     const access = typeof source === "function" ? await source() : source;
-    c.set(callerKey, findCaller(access, c.req.header("Authorization")));
+    c.set(callerKey, await findCaller(access, c.req.header("Authorization")));
     await next();
   };
 }

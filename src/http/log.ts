@@ -24,8 +24,8 @@ export class FloodGate {
   }
 
   /**
-   * `kind` is part of the log, such as `requests of ci were refused`. Each kind is held in memory for a minute at least. Each caller has its
-   * own kinds, so that a flood of one caller does not hide the requests of another.
+   * `kind` is part of the log, such as `requests of ci were refused`. Each kind is held in memory for a minute at least. Each
+   * caller has its own kinds, so that a flood of one caller does not hide the requests of another.
    */
   write(kind: string, line: string): void {
     const now = performance.now(); // nobody can set this clock

@@ -1,6 +1,7 @@
 /** Reads the settings from the environment, and reports all problems at once. */
 import type { Access, Token } from "../auth/access.ts";
 import { describeAccess } from "../auth/describe-access.ts";
+import { parseOidcRules } from "../auth/parse-oidc.ts";
 import { parseTokens } from "../auth/parse-tokens.ts";
 import { StowageError } from "../errors.ts";
 import { type Limits, defaultLimits } from "../limits.ts";
@@ -81,6 +82,8 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
   const allowsAnyone = read("STOWAGE_ALLOW_ANYONE", parseBoolean, "true or false", false);
   const { entries: tokens, problems: ofTokens } = parseTokens(env["STOWAGE_TOKENS"] ?? "");
   problems.push(...ofTokens.map((problem) => `STOWAGE_TOKENS, ${problem}`));
+  const { entries: oidc, problems: ofOidc } = parseOidcRules(env["STOWAGE_OIDC"] ?? "");
+  problems.push(...ofOidc.map((problem) => `STOWAGE_OIDC, ${problem}`));
   const tokensFile = read<string | undefined>("STOWAGE_TOKENS_FILE", (text) => text, "a path", undefined);
   if (tokensFile !== undefined && platform.openTokensFile === undefined) {
     problems.push("STOWAGE_TOKENS_FILE: found a path, but this platform has no files: expected STOWAGE_TOKENS");
@@ -90,7 +93,7 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
   const { patterns: immutableTags, problems: ofPatterns } = parseTagPatterns(env["STOWAGE_IMMUTABLE_TAGS"] ?? "");
   problems.push(...ofPatterns.map((problem) => `STOWAGE_IMMUTABLE_TAGS: ${problem}`));
   const copyTargets = read("STOWAGE_COPY_TARGETS", parseTargets, targetsForm, new Map<string, string>());
-  const asks = (tokens ?? tokensFile) !== undefined || anonymousPull;
+  const asks = (tokens ?? oidc ?? tokensFile) !== undefined || anonymousPull;
   const host = read("HOST", (text) => text, "an address", "127.0.0.1");
   const hosts = read<readonly string[] | undefined>("STOWAGE_HOSTS", parseHosts, hostForm, undefined);
   const isOpen = !asks && !isReachable && isLoopback(host);
@@ -106,7 +109,7 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
     stopSeconds: read("STOWAGE_STOP_SECONDS", parseStop, "seconds, or a time such as 2m, at most 1d", 30),
     keepAliveSeconds: read("STOWAGE_KEEP_ALIVE_SECONDS", parseTime, seconds, 75),
     maxConnections: read("STOWAGE_MAX_CONNECTIONS", parsePositive, positive, 10_000),
-    access: asks ? { tokens: tokens ?? [], anonymousPull } : "anyone",
+    access: asks ? { tokens: tokens ?? [], anonymousPull, ...(oidc && { oidc }) } : "anyone",
     tokensFile,
     hosts:
       isOpen || hosts !== undefined ? [...new Set([...loopbackHosts, urlHost(host), ...(hosts ?? [])])] : undefined,
@@ -193,11 +196,12 @@ function warningsOf(
 }
 
 const contradiction =
-  "STOWAGE_ALLOW_ANYONE is true, so that anyone may do everything, beside STOWAGE_TOKENS, STOWAGE_TOKENS_FILE or " +
+  "STOWAGE_ALLOW_ANYONE is true, so that anyone may do everything, beside STOWAGE_TOKENS, STOWAGE_TOKENS_FILE, STOWAGE_OIDC or " +
   "STOWAGE_ANONYMOUS_PULL, by which not everybody may: expected one or the other";
 
 const waysOut =
   "and nothing asks them who they are: set STOWAGE_TOKENS to whom you let in (`stowage token NAME` makes an entry), " +
+  "STOWAGE_OIDC to the identities that you let in without a stored secret, " +
   "STOWAGE_ANONYMOUS_PULL=true if whoever can reach it may pull, " +
   "or STOWAGE_ALLOW_ANYONE=true if whoever can reach it may load and delete as well";
 

@@ -23,6 +23,23 @@ describe("describeAccess", () => {
       "ci may load in team/** and base; cluster may pull; nobody else may do anything",
     ],
     [{ tokens: [token("ci")], anonymousPull: true }, "ci may pull; everybody else may pull"],
+    [
+      {
+        tokens: [],
+        anonymousPull: false,
+        oidc: [
+          {
+            issuer: "https://issuer.example",
+            audience: "stowage",
+            claims: { repository_owner: "acme", ref: "refs/heads/*" },
+            actions: ["pull", "load"],
+            repositories: ["${repository}/**"],
+          },
+        ],
+      },
+      "repository_owner=acme and ref=refs/heads/* of https://issuer.example may pull and load in ${repository}/**; " +
+        "nobody else may do anything",
+    ],
   ] as const)("says of %j: %s", (access, text) => {
     expect(describeAccess(access)).toBe(text);
   });

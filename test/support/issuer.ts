@@ -1,6 +1,7 @@
 /** An OIDC issuer on this machine: a discovery document, keys that can be changed, and tokens signed by them. */
 import { once } from "node:events";
 import { type IncomingMessage, type ServerResponse, createServer } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { type JWK, SignJWT, exportJWK, generateKeyPair } from "jose";
 
@@ -8,7 +9,7 @@ import { type JWK, SignJWT, exportJWK, generateKeyPair } from "jose";
 type Algorithm = "ES256" | "ES384" | "EdDSA" | "PS512" | "RS256";
 
 export interface Issuer {
-  /** `http://127.0.0.1:PORT` */
+  /** `http://127.0.0.1:PORT`, or `https://…` */
   readonly url: string;
   /** The paths that it was asked for. */
   readonly asked: string[];
@@ -28,20 +29,22 @@ export interface Issuer {
 const discoveryPath = "/.well-known/openid-configuration";
 const keysPath = "/keys";
 
-export async function startIssuer(): Promise<Issuer> {
+/** With a key and a certificate, in PEM, it speaks TLS alone. */
+export async function startIssuer(tls?: { readonly key: Buffer; readonly cert: Buffer }): Promise<Issuer> {
   let used = await newKey("ES256", "key-1");
   let keyCount = 1;
-  const server = createServer((request, response) => {
+  const answer = (request: IncomingMessage, response: ServerResponse): void => {
     issuer.asked.push(request.url ?? "");
     response.on("error", () => undefined);
     if (issuer.answer !== undefined) return issuer.answer(request, response);
     if (request.url === discoveryPath) return sendJson(response, { issuer: url, jwks_uri: `${url}${keysPath}` });
     if (request.url === keysPath) return sendJson(response, { keys: issuer.keys });
     return void response.writeHead(404).end();
-  });
+  };
+  const server = tls === undefined ? createServer(answer) : createTlsServer(tls, answer);
   await once(server.listen(0, "127.0.0.1"), "listening");
   const { port } = server.address() as AddressInfo;
-  const url = `http://127.0.0.1:${port}`;
+  const url = `${tls === undefined ? "http" : "https"}://127.0.0.1:${port}`;
   const issuer: Issuer = {
     url,
     asked: [],

@@ -36,6 +36,8 @@ export type OwnErrorCode =
   | "INDEX_INVALID"
   /** The client went away, or the service is stopping. */
   | "INTERRUPTED"
+  /** The keys of an OIDC issuer cannot be read. So the token can be neither accepted nor refused. */
+  | "ISSUER_UNAVAILABLE"
   /** More bytes, entries or levels than a limit allows. */
   | "LIMIT_EXCEEDED"
   /** A range is outside of its blob (HTTP 416). */
@@ -71,6 +73,7 @@ const transience: Readonly<Record<ErrorCode, boolean>> = {
   INDEX_INVALID: false,
   INPUT_INVALID: false,
   INTERRUPTED: true,
+  ISSUER_UNAVAILABLE: true,
   LIMIT_EXCEEDED: false,
   MANIFEST_BLOB_UNKNOWN: false,
   MANIFEST_INVALID: false,

@@ -1,7 +1,10 @@
 /** Opens the app that the settings describe. Every platform does this before it serves. */
 import type { Hono } from "hono";
+import type { Access } from "./auth/access.ts";
+import { warnOfExpiry } from "./auth/describe-access.ts";
 import type { CopyTargets } from "./copy/copy-to-targets.ts";
 import { type AppOptions, createApp } from "./http/app.ts";
+import type { AccessSource } from "./http/authentication.ts";
 import { Layout } from "./layout/layout.ts";
 import { type OpenStoreOptions, openStore } from "./open-store.ts";
 import { type Config, type PlatformTraits, parseConfig } from "./settings/config.ts";
@@ -20,6 +23,8 @@ interface Platform
 export interface OpenedApp {
   readonly app: Hono;
   readonly config: Config;
+  /** Who may do what, at the start. */
+  readonly access: Access;
   /** For loads that do not come through the app, such as those of a bucket's events. */
   readonly layout: Layout;
   /** The stores that images are copied to, by name. */
@@ -36,5 +41,16 @@ export async function openApp(settings: Settings, platform: Platform): Promise<O
   for (const [name, url] of config.copyTargets) {
     copyTargets.set(name, layout.beside(await openStore(url, settings, platform)));
   }
-  return { app: createApp({ ...config, ...platform, layout, copyTargets }), config, layout, copyTargets };
+  const source = await openAccess(config, platform);
+  const access = typeof source === "function" ? await source() : source;
+  const tokens = access === "anyone" ? [] : access.tokens;
+  for (const warning of warnOfExpiry(tokens, layout.clock.now())) platform.log?.(`Warning: ${warning}`);
+  const app = createApp({ ...config, ...platform, access: source, layout, copyTargets });
+  return { app, config, access, layout, copyTargets };
+}
+
+async function openAccess({ access, tokensFile }: Config, { openTokensFile, log }: Platform): Promise<AccessSource> {
+  if (access === "anyone" || tokensFile === undefined || openTokensFile === undefined) return access;
+  const readTokens = await openTokensFile(tokensFile, log ?? (() => undefined));
+  return async () => ({ ...access, tokens: await readTokens() });
 }

@@ -11,6 +11,16 @@ const token = {
   repositories: ["team/**"],
 };
 const STOWAGE_TOKENS = JSON.stringify([token]);
+const rule = {
+  issuer: "https://issuer.example",
+  audience: "stowage",
+  claims: { repository_owner: "acme" },
+  actions: ["load"],
+  repositories: ["${repository}"],
+};
+const STOWAGE_OIDC = JSON.stringify([rule]);
+/** A platform that has files. */
+const openTokensFile: PlatformTraits["openTokensFile"] = async () => Promise.reject(new Error("not to be read yet"));
 const reachable = { HOST: "0.0.0.0" };
 
 function accessOf(env: Record<string, string>, options?: PlatformTraits): Config["access"] {
@@ -63,6 +73,12 @@ describe("parseConfig", () => {
     ],
     [{ STOWAGE_ANONYMOUS_PULL: "true" }, { tokens: [], anonymousPull: true }],
     [{ STOWAGE_TOKENS: "[]" }, { tokens: [], anonymousPull: false }],
+    [{ STOWAGE_OIDC }, { tokens: [], anonymousPull: false, oidc: [rule] }],
+    [{ STOWAGE_OIDC: "[]" }, { tokens: [], anonymousPull: false, oidc: [] }],
+    [
+      { STOWAGE_OIDC, STOWAGE_TOKENS, STOWAGE_ANONYMOUS_PULL: "true" },
+      { tokens: [token], anonymousPull: true, oidc: [rule] },
+    ],
     [{ STOWAGE_ALLOW_ANYONE: "true" }, "anyone"],
   ])("lets in whom %j says, wherever the service is", (env, access) => {
     expect(accessOf(env)).toEqual(access);
@@ -80,7 +96,7 @@ describe("parseConfig", () => {
   ])("refuses to let everybody in by accident: %j %j", (env, options, message) => {
     expect(() => parseConfig(env, options)).toThrow(message);
     expect(() => parseConfig(env, options)).toThrow(
-      /STOWAGE_TOKENS .*`stowage token NAME`.*STOWAGE_ANONYMOUS_PULL=true .*STOWAGE_ALLOW_ANYONE=true /,
+      /STOWAGE_TOKENS .*`stowage token NAME`.*STOWAGE_OIDC .*STOWAGE_ANONYMOUS_PULL=true .*STOWAGE_ALLOW_ANYONE=true /,
     );
   });
 
@@ -88,7 +104,30 @@ describe("parseConfig", () => {
     expect(accessOf({ HOST })).toBe("anyone");
   });
 
-  it.each([{ STOWAGE_TOKENS }, { STOWAGE_ANONYMOUS_PULL: "true" }, { STOWAGE_TOKENS: "[]" }])(
+  it("asks for the tokens of a file, on platforms that have files", () => {
+    const env = { STOWAGE_TOKENS_FILE: "/run/tokens.json", ...reachable };
+    expect(parseConfig(env, { openTokensFile })).toMatchObject({
+      access: { tokens: [], anonymousPull: false },
+      tokensFile: "/run/tokens.json",
+    });
+    expect(() => parseConfig(env)).toThrow(
+      /^ {2}STOWAGE_TOKENS_FILE: .*this platform has no files: expected STOWAGE_TOK/m,
+    );
+    expect(() => parseConfig({ ...env, STOWAGE_TOKENS }, { openTokensFile })).toThrow(
+      /^ {2}STOWAGE_TOKENS_FILE: .*one of/m,
+    );
+    expect(() => parseConfig({ ...env, STOWAGE_ALLOW_ANYONE: "true" }, { openTokensFile })).toThrow(/one or the other/);
+  });
+
+  it("does not take rules that it cannot read for none", () => {
+    const env = { ...reachable, STOWAGE_OIDC: JSON.stringify([{ ...rule, claims: {} }]), STOWAGE_TOKENS: "[1]" };
+    expect(() => parseConfig(env)).toThrow(
+      /(?=[^]*STOWAGE_TOKENS, entry 1 of 1)[^]*STOWAGE_OIDC, entry 1 of 1: claims is an empty object/,
+    );
+    expect(() => parseConfig(env)).not.toThrow(/HOST/);
+  });
+
+  it.each([{ STOWAGE_TOKENS }, { STOWAGE_OIDC }, { STOWAGE_ANONYMOUS_PULL: "true" }, { STOWAGE_TOKENS: "[]" }])(
     "refuses %j beside STOWAGE_ALLOW_ANYONE=true",
     (env) => {
       expect(() => parseConfig({ ...env, STOWAGE_ALLOW_ANYONE: "true" })).toThrow(/expected one or the other/);

@@ -17,6 +17,7 @@ const floors: readonly (readonly string[])[] = [
   ["layout"],
   ["layout/index"],
   ["layout/keys.ts"],
+  ["oidc"],
   ["open-store.ts", "remote"],
   ["settings", "storage", "archive"],
   ["auth"],

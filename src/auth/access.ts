@@ -1,11 +1,15 @@
 /** The rules of access: callers, actions and repositories. They do not depend on HTTP. */
 import { createHash, timingSafeEqual } from "node:crypto";
+import { StowageError } from "../errors.ts";
 import { matchesPattern } from "../oci/tag-pattern.ts";
 
-/** What a token can allow. `load` adds images. `delete` removes manifests and tags. */
-export type Action = "pull" | "load" | "delete";
+/**
+ * What a token can allow. `load` adds images. `copy` copies images to the targets of the settings. `delete` removes manifests and
+ * tags.
+ */
+export type Action = "pull" | "load" | "copy" | "delete";
 
-export const actions: readonly Action[] = ["pull", "load", "delete"];
+export const actions: readonly Action[] = ["pull", "load", "copy", "delete"];
 
 /** Allows each of the actions with each of the repositories. */
 export interface Grant {
@@ -20,6 +24,20 @@ export interface Token extends Grant {
   readonly name: string;
   /** SHA-256 of the secret, 64 lower-case hex digits. The settings do not keep the secret itself. */
   readonly sha256: string;
+  /** From then on the token is refused. Without it, the token does not expire. */
+  readonly expires?: Date | undefined;
+}
+
+/** Gives its rights to each token that the issuer signed for the audience, if all claims fit (OpenID Connect). */
+export interface OidcRule extends Grant {
+  /** The URL of the issuer, exactly as in its tokens. */
+  readonly issuer: string;
+  /** The service's name for itself. A token has to name it: tokens for other services are refused. */
+  readonly audience: string;
+  /** A pattern for the value of each claim, as for repositories. A pattern without `*` has to be equal. */
+  readonly claims: Readonly<Record<string, string>>;
+  /** As for tokens. `${claim}` stands for the value of a claim, in lower case: `${repository}/**`. */
+  readonly repositories: readonly string[];
 }
 
 /** The tokens of a service, and what needs none. */
@@ -27,64 +45,49 @@ export interface AccessRules {
   readonly tokens: readonly Token[];
   /** Clients without a token may pull everything. */
   readonly anonymousPull: boolean;
+  /** Who may do what with a token of an OIDC issuer. */
+  readonly oidc?: readonly OidcRule[] | undefined;
 }
 
 /** `anyone`: every client may do everything. */
 export type Access = AccessRules | "anyone";
 
-/** Does the grant allow the action with the repository? Without a repository: with at least one repository? */
-export function permits(grant: Grant, action: Action, repository?: string): boolean {
-  if (!grant.actions.includes(action)) return false;
-  return repository === undefined || grant.repositories.some((pattern) => matchesPattern(pattern, repository));
-}
-
-/** Tokens that `describeAccess` names. */
-const maxNamed = 5;
-
-/**
- * For the first line of the log: `anyone may pull, load and delete`, or `ci may load in team/**; cluster may pull; nobody else
- * may do anything`.
- */
-export function describeAccess(access: Access): string {
-  if (access === "anyone") return `anyone may ${listed(actions)}`;
-  const { tokens, anonymousPull } = access;
-  const named = tokens.slice(0, maxNamed).map((token) => `${token.name} may ${describeGrant(token)}`);
-  const more = tokens.length - named.length;
-  if (more > 0) named.push(`${more} more tokens`);
-  const others = tokens.length === 0 ? "everybody" : "everybody else";
-  const nobody = tokens.length === 0 ? "nobody" : "nobody else";
-  return [...named, anonymousPull ? `${others} may pull` : `${nobody} may do anything`].join("; ");
-}
-
-function describeGrant({ actions: allowed, repositories }: Grant): string {
-  const isEverywhere = repositories.includes("**");
-  return `${listed(allowed)}${isEverywhere ? "" : ` in ${listed(repositories)}`}`;
-}
-
-function listed(words: readonly string[]): string {
-  const last = words.at(-1) ?? "nothing";
-  return words.length < 2 ? last : `${words.slice(0, -1).join(", ")} and ${last}`;
-}
-
 /** The sender of a request, with its rights. */
-export interface Caller extends Grant {
+export interface Caller {
   /** For the log: a token's name, `nobody` without a token, or `anyone` on a service without tokens. */
   readonly name: string;
   /** Has the caller shown a token? */
   readonly isKnown: boolean;
+  /** The caller may do what any of them allows. */
+  readonly grants: readonly Grant[];
 }
 
-const anyone: Caller = { name: "anyone", isKnown: false, actions, repositories: ["**"] };
+/** Does a grant allow the action with the repository? Without a repository: with at least one repository? */
+export function permits(grants: readonly Grant[], action: Action, repository?: string): boolean {
+  return grants.some(
+    (grant) =>
+      grant.actions.includes(action) &&
+      (repository === undefined || grant.repositories.some((pattern) => matchesPattern(pattern, repository))),
+  );
+}
 
-/**
- * The caller with this secret, or without a secret. Undefined for a wrong secret: a client with a mistyped secret gets
- * an error, and not the rights of a client without a token.
- */
-export function findCaller(access: Access, secret: string | undefined): Caller | undefined {
-  if (access === "anyone") return anyone;
-  if (secret === undefined) return { ...anyone, name: "nobody", actions: access.anonymousPull ? ["pull"] : [] };
-  const token = findToken(access.tokens, secret);
-  return token === undefined ? undefined : { ...token, isKnown: true };
+export const anyone: Caller = { name: "anyone", isKnown: false, grants: [{ actions, repositories: ["**"] }] };
+
+/** A caller without a token. */
+export function nobody({ anonymousPull }: AccessRules): Caller {
+  return { name: "nobody", isKnown: false, grants: anonymousPull ? [{ actions: ["pull"], repositories: ["**"] }] : [] };
+}
+
+/** The caller with this secret of a token. Undefined if there is no such token. Throws `UNAUTHORIZED` if it has expired. */
+export function findTokenCaller(tokens: readonly Token[], secret: string, nowMs: number): Caller | undefined {
+  const token = findToken(tokens, secret);
+  if (token === undefined) return undefined;
+  const { name, expires } = token;
+  if (expires === undefined || nowMs < expires.getTime()) return { name, isKnown: true, grants: [token] };
+  throw new StowageError(
+    "UNAUTHORIZED",
+    `Cannot accept the token "${name}": it expired at ${expires.toISOString()}; the operator of the service can renew it`,
+  );
 }
 
 /** Compares with every token, also after a match. So the time reveals nothing about the tokens. */

@@ -1,33 +1,27 @@
-/** Reads the tokens of a setting, a JSON list. Messages repeat no values: any of them may be a secret. */
+/** Reads the tokens of a setting, or of a file, a JSON list. */
 import { createHash } from "node:crypto";
-import { isJsonObject } from "../oci/json.ts";
-import { isPattern } from "../oci/tag-pattern.ts";
-import { type Action, type Token, actions } from "./access.ts";
+import type { Token } from "./access.ts";
+import { type ParsedList, actionsForm, isActions, isPatterns, parseList, patternsForm } from "./parse-list.ts";
 
-interface ParsedTokens {
-  /** Undefined for an empty setting. With an empty list, no client has a token. */
-  readonly tokens: readonly Token[] | undefined;
-  /** One problem for each part that cannot be used. */
-  readonly problems: readonly string[];
-}
+const properties = ["name", "sha256", "actions", "repositories", "expires"];
 
-/** Reads `[{"name", "sha256", "actions", "repositories"?}, …]`. A token without `repositories` is for all of them. */
-export function parseTokens(text: string): ParsedTokens {
-  if (text === "") return { tokens: undefined, problems: [] };
-  const list = tryJson(text);
-  if (!Array.isArray(list)) {
-    return { tokens: [], problems: [`found ${list === undefined ? "no JSON" : kindOf(list)}, expected a JSON list`] };
-  }
-  const problems: string[] = [];
-  const tokens = list.flatMap((entry: unknown, i) => {
-    return readToken(entry, (problem) => problems.push(`entry ${i + 1} of ${list.length}: ${problem}`)) ?? [];
+/** Reads `[{"name", "sha256", "actions", "repositories"?, "expires"?}, …]`. Without `repositories`, a token is for all of them. */
+export function parseTokens(text: string): ParsedList<Token> {
+  const { entries, problems } = parseList<Token>(text, properties, (read, entry) => {
+    const name = read("name", isTokenName, tokenNameForm);
+    const sha256 = read("sha256", isDigestOfSecret, digestForm);
+    const allowed = read("actions", isActions, actionsForm);
+    const repositories = entry["repositories"] === undefined ? ["**"] : read("repositories", isPatterns, patternsForm);
+    const expires = entry["expires"] === undefined ? "never" : read("expires", isExpiry, expiryForm);
+    if (!name || !sha256 || !allowed || !repositories || !expires) return undefined;
+    const token = { name, sha256, actions: allowed, repositories };
+    return expires === "never" ? token : { ...token, expires: expiryOf(expires) };
   });
-  for (const key of ["name", "sha256"] as const) {
-    if (new Set(tokens.map((token) => token[key])).size < tokens.length) {
-      problems.push(`several entries have the same ${key}, expected a different one in each`);
-    }
-  }
-  return { tokens, problems };
+  const repeated = (["name", "sha256"] as const).filter(
+    (key) => new Set(entries?.map((token) => token[key])).size < (entries?.length ?? 0),
+  );
+  const ofRepeated = repeated.map((key) => `several entries have the same ${key}, expected a different one in each`);
+  return { entries, problems: [...problems, ...ofRepeated] };
 }
 
 /** A name must fit into a log, a URL and a list of settings. */
@@ -37,72 +31,32 @@ export function isTokenName(value: unknown): value is string {
 
 export const tokenNameForm = '1 to 64 letters, digits, ".", "_", "-" and "@", the first a letter or digit';
 
-function tryJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined; // the message of the error would show a part of the text
-  }
-}
-
-function readToken(entry: unknown, report: (problem: string) => void): Token | undefined {
-  if (!isJsonObject(entry)) {
-    report(`found ${kindOf(entry)}, expected an object`);
-    return undefined;
-  }
-  const read = <T>(key: string, isRight: (value: unknown) => value is T, expected: string): T | undefined => {
-    const value = entry[key];
-    if (isRight(value)) return value;
-    report(`${key} is ${kindOf(value)}, expected ${expected}`);
-    return undefined;
-  };
-  const name = read("name", isTokenName, tokenNameForm);
-  const sha256 = read(
-    "sha256",
-    isDigestOfSecret,
-    '64 lower-case hex digits, as "stowage token" prints, of a secret that is not empty',
-  );
-  const allowed = read("actions", isListOf(isAction), 'a list of "pull", "load" and "delete", or some of them');
-  const repositories =
-    entry["repositories"] === undefined ? ["**"] : read("repositories", isListOf(isNamePattern), patternForm);
-  if (Object.keys(entry).some((key) => !properties.has(key))) {
-    report(`found a property that means nothing, expected ${[...properties].join(", ")} alone`);
-  }
-  if (name === undefined || sha256 === undefined || allowed === undefined || repositories === undefined)
-    return undefined;
-  return { name, sha256, actions: allowed, repositories };
-}
-
-const properties: ReadonlySet<string> = new Set(["name", "sha256", "actions", "repositories"]);
-const patternForm = 'a list of repository names, "*" in them for any part up to the next "/", "**" for any part at all';
-
 /**
  * Digests of an empty secret, without and with a line end. They come from an unset variable in a script, and are
  * refused.
  */
 const emptyDigests = ["", "\n"].map((text) => createHash("sha256").update(text).digest("hex"));
 
+const digestForm = '64 lower-case hex digits, as "stowage token" prints, of a secret that is not empty';
+
 function isDigestOfSecret(value: unknown): value is string {
   return typeof value === "string" && /^[0-9a-f]{64}$/.test(value) && !emptyDigests.includes(value);
 }
 
-function isAction(value: unknown): value is Action {
-  return actions.some((action) => action === value);
+export const expiryForm = "a time with its zone, such as 2027-03-31T12:00:00Z, or a day, such as 2027-03-31";
+
+/** ISO 8601, as far as all runtimes read it alike. */
+const timeForm = /^(\d{4}-\d\d-\d\d)(T\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?(?:Z|[+-]\d\d:\d\d))?$/;
+
+export function isExpiry(value: unknown): value is string {
+  if (typeof value !== "string") return false;
+  const [, day = ""] = timeForm.exec(value) ?? [];
+  // Some runtimes read the 30th of February as the 2nd of March.
+  const isDay = day !== "" && !Number.isNaN(Date.parse(day)) && new Date(day).toISOString().startsWith(day);
+  return isDay && !Number.isNaN(Date.parse(value));
 }
 
-function isNamePattern(value: unknown): value is string {
-  return typeof value === "string" && isPattern(value);
-}
-
-/** An empty list is refused: a token that allows nothing is a mistake. */
-function isListOf<T>(isRight: (value: unknown) => value is T): (value: unknown) => value is readonly T[] {
-  return (value): value is readonly T[] => Array.isArray(value) && value.length > 0 && value.every(isRight);
-}
-
-function kindOf(value: unknown): string {
-  if (value === undefined) return "not there";
-  if (value === null) return "null";
-  if (Array.isArray(value)) return value.length === 0 ? "an empty list" : "a list of something else";
-  if (typeof value === "object") return "an object";
-  return typeof value === "string" ? `a text of ${value.length} characters` : `a ${typeof value}`;
+/** The time of an expiry that `isExpiry`. A day counts to its end, in UTC. */
+export function expiryOf(text: string): Date {
+  return new Date(text.includes("T") ? text : `${text}T24:00:00Z`);
 }

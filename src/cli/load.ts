@@ -26,7 +26,8 @@ Options:
   --store URL   load into this store, default STOWAGE_STORE, else file:./data
   --to URL      load into a running service, such as http://127.0.0.1:8080
   --copy-to T   with --to: the service copies the images to these of its targets,
-                such as us,ap; by default to those of its STOWAGE_COPY_AFTER_LOAD
+                such as us,ap, if the token allows "copy"; by default to those of its
+                STOWAGE_COPY_AFTER_LOAD
   --direct      with --to: send the input as it comes, by one request
   --repair      read the blobs that are there already, and write damaged ones again
   --json        print the receipt as JSON instead of a summary

@@ -3,7 +3,6 @@
  * own file in this folder.
  */
 import { type Context, Hono } from "hono";
-import type { Access } from "../auth/access.ts";
 import type { CopyTargets } from "../copy/copy-to-targets.ts";
 import { StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
@@ -13,7 +12,7 @@ import { readableToBytes } from "../streams/readable-stream.ts";
 import type { SilenceLimits } from "../streams/silence.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
 import { Answers } from "./answers.ts";
-import { authenticate, authorizeAnything, isAnonymous } from "./authentication.ts";
+import { type AccessSource, authenticate, authorizeAnything, isAnonymous } from "./authentication.ts";
 import { blobRoutes } from "./blobs.ts";
 import { catalogRoutes } from "./catalog.ts";
 import { copyRoutes } from "./copy.ts";
@@ -40,8 +39,11 @@ const maxCopies = 4;
 export interface AppOptions {
   /** The opened store. Other work on the same store, such as `loadArchive`, should share it. */
   readonly layout: Layout;
-  /** The rights of callers. Write `anyone` for an open service, so that no service is open by accident. */
-  readonly access: Access;
+  /**
+   * The rights of callers, or a function that returns them for each request. Write `anyone` for an open service, so that no
+   * service is open by accident.
+   */
+  readonly access: AccessSource;
   /** Other stores that images can be copied to, by name. Open them with `layout.beside`, so that they share its memory. */
   readonly copyTargets?: CopyTargets | undefined;
   /** Loads copy their images to the targets with these names, if the request names no other. */
@@ -115,7 +117,7 @@ export function createApp(options: AppOptions): Hono {
   const paths = ["/v1/*", "/v2/*"];
   app.on("ALL", paths, reportRequests(service, options.logPulls ?? false));
   if (options.hosts !== undefined) app.on("ALL", paths, refuseOtherHosts(options.hosts));
-  app.on("ALL", paths, refuseCrossSite, authenticate(options.access));
+  app.on("ALL", paths, refuseCrossSite, authenticate(options.access, { clock: layout.clock, log }));
   serveRoutes(app, routesOf(service));
   app.notFound((c) => {
     if (/^\/v[12]\//.test(c.req.path)) authorizeAnything(c);

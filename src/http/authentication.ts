@@ -1,9 +1,10 @@
 /** Finds the sender of a request, and checks its rights (RFC 6750 Bearer, RFC 7617 Basic). */
 import { setMaxListeners } from "node:events";
 import type { Context, MiddlewareHandler } from "hono";
-import { type Access, type Action, permits } from "../auth/access.ts";
-import { type Caller, findCaller } from "../auth/access.ts";
+import { type Access, type Action, type Caller, anyone, findTokenCaller, nobody, permits } from "../auth/access.ts";
+import type { Clock } from "../clock.ts";
 import { StowageError } from "../errors.ts";
+import { OidcCallers, isSignedToken } from "../oidc/oidc-callers.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 
 /** The context's variable that holds the caller. The prefix avoids a clash with variables of an app around this one. */
@@ -15,12 +16,32 @@ declare module "hono" {
   }
 }
 
-/** Finds the caller before any route runs. Throws `UNAUTHORIZED` for an unknown token, also on routes that need none. */
-export function authenticate(access: Access): MiddlewareHandler {
+/** The rights of callers, or a function that returns them for each request. */
+export type AccessSource = Access | (() => Promise<Access>);
+
+/**
+ * Finds the caller before any route runs. Throws `UNAUTHORIZED` for an unknown token, also on routes that need none. The token is
+ * checked once: a request goes on if its token expires meanwhile.
+ */
+export function authenticate(
+  source: AccessSource,
+  { clock, log }: { readonly clock: Clock; readonly log: (line: string) => void },
+): MiddlewareHandler {
+  const oidcCallers = new OidcCallers({ clock, log });
+  const findCaller = async (access: Access, authorization: string | undefined): Promise<Caller> => {
+    if (access === "anyone") return anyone;
+    const secret = readSecret(authorization);
+    if (secret === undefined) return nobody(access);
+    const { tokens, oidc = [] } = access;
+    const caller = findTokenCaller(tokens, secret, clock.now());
+    if (caller !== undefined) return caller;
+    if (oidc.length > 0 && isSignedToken(secret)) return oidcCallers.find(oidc, secret);
+    const hint = isSignedToken(secret) ? "; it is one of an OIDC issuer, and STOWAGE_OIDC names no issuer" : "";
+    throw new StowageError("UNAUTHORIZED", `Cannot find the caller: there is no such token${hint}`);
+  };
   return async (c, next) => {
-    const caller = findCaller(access, access === "anyone" ? undefined : readSecret(c.req.header("Authorization")));
-    if (caller === undefined) throw new StowageError("UNAUTHORIZED", "Cannot find the caller: there is no such token");
-    c.set(callerKey, caller);
+    const access = typeof source === "function" ? await source() : source;
+    c.set(callerKey, await findCaller(access, c.req.header("Authorization")));
     await next();
   };
 }
@@ -29,8 +50,8 @@ export function authenticate(access: Access): MiddlewareHandler {
  * Throws `UNAUTHORIZED` if the caller has no token and may not do this with any repository. Runs before a name is read.
  */
 export function requireToken(c: Context, action: Action): void {
-  const caller = callerOf(c);
-  if (!caller.isKnown && !permits(caller, action)) throw withoutToken(`Cannot ${action} without a token`);
+  const { isKnown, grants } = callerOf(c);
+  if (!isKnown && !permits(grants, action)) throw withoutToken(`Cannot ${action} without a token`);
 }
 
 /**
@@ -39,7 +60,7 @@ export function requireToken(c: Context, action: Action): void {
  */
 export function authorize(c: Context, action: Action, repository?: string): void {
   const caller = callerOf(c);
-  if (permits(caller, action, repository)) return;
+  if (permits(caller.grants, action, repository)) return;
   const what = repository === undefined ? `Cannot ${action}` : `Cannot ${phrases[action]} "${repository}"`;
   if (!caller.isKnown) throw withoutToken(`${what} without a token`);
   const detail = { action, ...(repository !== undefined && { name: repository }) };
@@ -48,18 +69,18 @@ export function authorize(c: Context, action: Action, repository?: string): void
 
 /** Throws `UNAUTHORIZED` if a caller without a token may do nothing. Clients use this to test a password. */
 export function authorizeAnything(c: Context): void {
-  const { isKnown, actions } = callerOf(c);
-  if (!isKnown && actions.length === 0) throw withoutToken("Cannot answer without a token");
+  const { isKnown, grants } = callerOf(c);
+  if (!isKnown && grants.length === 0) throw withoutToken("Cannot answer without a token");
 }
 
 export function mayReach(c: Context, action: Action, repository: string): boolean {
-  return permits(callerOf(c), action, repository);
+  return permits(callerOf(c).grants, action, repository);
 }
 
 /** Is the caller without a token, on a service with tokens? Then error messages tell nothing about the store. */
 export function isAnonymous(c: Context): boolean {
   const caller: Caller | undefined = c.get(callerKey);
-  return caller === undefined || (!caller.isKnown && !permits(caller, "load"));
+  return caller === undefined || (!caller.isKnown && !permits(caller.grants, "load"));
 }
 
 /** A token's name, `nobody` without a token, or `anyone` on a service without tokens. It is no secret. */
@@ -101,7 +122,12 @@ function withoutToken(problem: string): StowageError {
   return new StowageError("UNAUTHORIZED", `${problem}: expected one as Bearer, or as the password of any user`);
 }
 
-const phrases: Readonly<Record<Action, string>> = { pull: "pull from", load: "load into", delete: "delete from" };
+const phrases: Readonly<Record<Action, string>> = {
+  pull: "pull from",
+  load: "load into",
+  copy: "copy from",
+  delete: "delete from",
+};
 
 /** Throws on a route that is reached without `authenticate`: it must not let callers in. */
 function callerOf(c: Context): Caller {

@@ -20,11 +20,11 @@ export function copyRoutes(service: Service): Route[] {
     route({
       methods: ["POST"],
       path: "/v1/copy",
-      needs: "load",
+      needs: "copy",
       async answer(c) {
         const wanted = await readJsonObject(c, service, maxJsonBytes, (json) => parseWanted(json, service));
         for (const { repository } of wanted.patterns) {
-          if (!repository.includes("*")) authorize(c, "load", repository);
+          if (!repository.includes("*")) authorize(c, "copy", repository);
         }
         const copying = withinLoadSeconds("the copy", service, async (ending) => {
           const signal = AbortSignal.any([ending, c.req.raw.signal]);
@@ -32,7 +32,7 @@ export function copyRoutes(service: Service): Route[] {
           try {
             const caller = callerName(c);
             const source = new LayoutSource(service.layout, { caller, keepsIndexes: true });
-            const mayRead = (repository: string): boolean => mayReach(c, "load", repository);
+            const mayRead = (repository: string): boolean => mayReach(c, "copy", repository);
             const images = await selectImages(source, { patterns: wanted.patterns, mayRead, signal });
             checkCount(images);
             const { targets, platforms } = wanted;

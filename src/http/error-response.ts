@@ -14,6 +14,7 @@ const statusOf: Readonly<Record<ErrorCode, number>> = {
   INDEX_INVALID: 400,
   INPUT_INVALID: 400,
   INTERRUPTED: 503,
+  ISSUER_UNAVAILABLE: 503,
   LIMIT_EXCEEDED: 413,
   MANIFEST_BLOB_UNKNOWN: 400,
   MANIFEST_INVALID: 400,
@@ -41,7 +42,13 @@ const challenge = { "WWW-Authenticate": 'Basic realm="Stowage"' };
 /** In seconds. Most loads take less. */
 const retryAfter = { "Retry-After": "10" };
 /** Errors after which the same request may succeed soon. */
-const isWorthWaiting: ReadonlySet<ErrorCode> = new Set(["COPY_FAILED", "INTERRUPTED", "TIMED_OUT", "TOOMANYREQUESTS"]);
+const isWorthWaiting: ReadonlySet<ErrorCode> = new Set([
+  "COPY_FAILED",
+  "INTERRUPTED",
+  "ISSUER_UNAVAILABLE",
+  "TIMED_OUT",
+  "TOOMANYREQUESTS",
+]);
 
 /** Errors whose messages can name a bucket, keys and paths. */
 const codesOfStore: ReadonlySet<ErrorCode> = new Set(["STORE_DAMAGED", "STORE_UNAVAILABLE"]);

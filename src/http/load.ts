@@ -9,7 +9,7 @@ import { type Receipt, summarize } from "../load/receipt.ts";
 import type { ImageName } from "../oci/reference.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
-import { callerName, mayReach, waitingTurnOf } from "./authentication.ts";
+import { authorize, callerName, mayReach, waitingTurnOf } from "./authentication.ts";
 import { contentLengthOf, expectationOf } from "./conditions.ts";
 import { copyLoaded, targetsNamed } from "./copy.ts";
 import { errorResponse } from "./error-response.ts";
@@ -64,9 +64,17 @@ export async function answerLoad(c: Context, service: Service, asked: AskedLoad)
   const query = readLoadQuery(c);
   const expects = expectationOf(c);
   checkName({ name, expects });
-  const mayPublish = (repository: string): boolean => mayReach(c, "load", repository);
-  const caller = callerName(c);
   const { repair, copyTo = service.copyAfterLoad } = query;
+  // The operator's own targets need no right of the caller.
+  const authorizeCopy = (repository?: string): void => {
+    if (query.copyTo !== undefined) authorize(c, "copy", repository);
+  };
+  authorizeCopy(name?.repository);
+  const mayPublish = (repository: string): boolean => {
+    authorizeCopy(repository);
+    return mayReach(c, "load", repository);
+  };
+  const caller = callerName(c);
   const targets = copyTo.length === 0 ? undefined : targetsNamed(copyTo, service);
   const loaded = await withinLoadSeconds("the load", service, async (signal) => {
     // A request without the first bytes of its body holds no turn.

@@ -22,6 +22,8 @@ export interface OpenOptions {
   readonly form?: URLSearchParams | undefined;
   /** The server may be silent for this long, before its answer and in the middle of it. */
   readonly maxIdleSeconds: number;
+  /** Default: true. Otherwise a redirect is an answer as any other. */
+  readonly followsRedirects?: boolean | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -57,7 +59,8 @@ export async function openAnswer(url: URL, options: OpenOptions): Promise<OpenAn
       send(at, signal, isForeign ? withoutSecrets(options) : options),
     );
     const { status, headers, body } = response;
-    const location = status >= 300 && status < 400 ? headers.get("Location") : null;
+    const isRedirect = options.followsRedirects !== false && status >= 300 && status < 400;
+    const location = isRedirect ? headers.get("Location") : null;
     if (location === null) {
       return { status, headers, foreignOrigin: isForeign ? at.origin : undefined, body: patientBody(body, patience) };
     }

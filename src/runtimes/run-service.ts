@@ -5,7 +5,7 @@
 import type { Context, Hono } from "hono";
 import { once } from "node:events";
 import process from "node:process";
-import { describeAccess } from "../auth/access.ts";
+import { describeAccess } from "../auth/describe-access.ts";
 import { messageOf, StowageError } from "../errors.ts";
 import type { Log } from "../http/log.ts";
 import { checkStore } from "../layout/check-store.ts";
@@ -13,6 +13,7 @@ import { openApp } from "../open-app.ts";
 import type { Config } from "../settings/config.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
+import { openTokensFile } from "./tokens-file.ts";
 
 /** The differences between Node, Deno and Bun. */
 export interface Runtime {
@@ -57,15 +58,15 @@ export async function runService(
   const ending = new AbortController();
   const log: Log = (line) => write(`${new Date().toISOString()} ${line}\n`);
   const { bodyOf, hangUp, isReachable, ignores } = runtime;
-  const platform = { bodyOf, hangUp, isReachable, ignores, signal: ending.signal, log };
-  const { app, config, layout } = await openApp(settings, platform);
+  const platform = { bodyOf, hangUp, isReachable, ignores, openTokensFile, signal: ending.signal, log };
+  const { app, access, config, layout } = await openApp(settings, platform);
   const { store } = layout;
   if (config.checkStore) await checkAtStart(store, signal);
   const listener = await runtime.listen(app.fetch, config, log).catch((error: unknown) => {
     throw listenError(error, config);
   });
   const start = `Stowage listens on ${listener.url}, images are kept in ${store.url}`;
-  write(`${start}; ${describeAccess(config.access)}\n`);
+  write(`${start}; ${describeAccess(access)}\n`);
 
   if (!signal.aborted) await once(signal, "abort");
   write(`Stopping: what runs may take ${config.stopSeconds} more seconds, a second signal ends it\n`);

@@ -1,5 +1,7 @@
 /** Reads the settings from the environment, and reports all problems at once. */
-import { type Access, describeAccess } from "../auth/access.ts";
+import type { Access, Token } from "../auth/access.ts";
+import { describeAccess } from "../auth/describe-access.ts";
+import { parseOidcRules } from "../auth/parse-oidc.ts";
 import { parseTokens } from "../auth/parse-tokens.ts";
 import { StowageError } from "../errors.ts";
 import { type Limits, defaultLimits } from "../limits.ts";
@@ -22,7 +24,10 @@ export interface Config {
   readonly keepAliveSeconds: number;
   /** Connections at the same time, busy or idle. */
   readonly maxConnections: number;
+  /** Without the tokens of `tokensFile`. */
   readonly access: Access;
+  /** The path of a file with tokens. */
+  readonly tokensFile: string | undefined;
   /** The names under which the service answers. Undefined for any name. */
   readonly hosts: readonly string[] | undefined;
   /** Are pulls of blobs redirected to the bucket? */
@@ -48,7 +53,12 @@ export interface PlatformTraits {
   readonly isReachable?: boolean | undefined;
   /** Settings that do nothing on the platform. */
   readonly ignores?: readonly string[] | undefined;
+  /** Opens the file of `STOWAGE_TOKENS_FILE`. Undefined on platforms that have no files. */
+  readonly openTokensFile?: OpenTokensFile | undefined;
 }
+
+/** Reads the file. Returns a function that returns the tokens of the file as it is then. Throws `INPUT_INVALID`. */
+export type OpenTokensFile = (path: string, log: (line: string) => void) => Promise<() => Promise<readonly Token[]>>;
 
 /**
  * Reads the settings. Throws `INPUT_INVALID` with a line for each setting that cannot be used. A service that others can
@@ -70,12 +80,20 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
   const atLeast = "at least 32MiB, which one streamed blob takes";
   const anonymousPull = read("STOWAGE_ANONYMOUS_PULL", parseBoolean, "true or false", false);
   const allowsAnyone = read("STOWAGE_ALLOW_ANYONE", parseBoolean, "true or false", false);
-  const { tokens, problems: ofTokens } = parseTokens(env["STOWAGE_TOKENS"] ?? "");
+  const { entries: tokens, problems: ofTokens } = parseTokens(env["STOWAGE_TOKENS"] ?? "");
   problems.push(...ofTokens.map((problem) => `STOWAGE_TOKENS, ${problem}`));
+  const { entries: oidc, problems: ofOidc } = parseOidcRules(env["STOWAGE_OIDC"] ?? "");
+  problems.push(...ofOidc.map((problem) => `STOWAGE_OIDC, ${problem}`));
+  const tokensFile = read<string | undefined>("STOWAGE_TOKENS_FILE", (text) => text, "a path", undefined);
+  if (tokensFile !== undefined && platform.openTokensFile === undefined) {
+    problems.push("STOWAGE_TOKENS_FILE: found a path, but this platform has no files: expected STOWAGE_TOKENS");
+  } else if (tokensFile !== undefined && tokens !== undefined) {
+    problems.push("STOWAGE_TOKENS_FILE: found it beside STOWAGE_TOKENS, expected one of them");
+  }
   const { patterns: immutableTags, problems: ofPatterns } = parseTagPatterns(env["STOWAGE_IMMUTABLE_TAGS"] ?? "");
   problems.push(...ofPatterns.map((problem) => `STOWAGE_IMMUTABLE_TAGS: ${problem}`));
   const copyTargets = read("STOWAGE_COPY_TARGETS", parseTargets, targetsForm, new Map<string, string>());
-  const asks = tokens !== undefined || anonymousPull;
+  const asks = (tokens ?? oidc ?? tokensFile) !== undefined || anonymousPull;
   const host = read("HOST", (text) => text, "an address", "127.0.0.1");
   const hosts = read<readonly string[] | undefined>("STOWAGE_HOSTS", parseHosts, hostForm, undefined);
   const isOpen = !asks && !isReachable && isLoopback(host);
@@ -91,7 +109,8 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
     stopSeconds: read("STOWAGE_STOP_SECONDS", parseStop, "seconds, or a time such as 2m, at most 1d", 30),
     keepAliveSeconds: read("STOWAGE_KEEP_ALIVE_SECONDS", parseTime, seconds, 75),
     maxConnections: read("STOWAGE_MAX_CONNECTIONS", parsePositive, positive, 10_000),
-    access: asks ? { tokens: tokens ?? [], anonymousPull } : "anyone",
+    access: asks ? { tokens: tokens ?? [], anonymousPull, ...(oidc && { oidc }) } : "anyone",
+    tokensFile,
     hosts:
       isOpen || hosts !== undefined ? [...new Set([...loopbackHosts, urlHost(host), ...(hosts ?? [])])] : undefined,
     redirectBlobs: read("STOWAGE_REDIRECT_BLOBS", parseBoolean, "true or false", false),
@@ -177,11 +196,12 @@ function warningsOf(
 }
 
 const contradiction =
-  "STOWAGE_ALLOW_ANYONE is true, so that anyone may do everything, beside STOWAGE_TOKENS or STOWAGE_ANONYMOUS_PULL, " +
-  "by which not everybody may: expected one or the other";
+  "STOWAGE_ALLOW_ANYONE is true, so that anyone may do everything, beside STOWAGE_TOKENS, STOWAGE_TOKENS_FILE, STOWAGE_OIDC or " +
+  "STOWAGE_ANONYMOUS_PULL, by which not everybody may: expected one or the other";
 
 const waysOut =
   "and nothing asks them who they are: set STOWAGE_TOKENS to whom you let in (`stowage token NAME` makes an entry), " +
+  "STOWAGE_OIDC to the identities that you let in without a stored secret, " +
   "STOWAGE_ANONYMOUS_PULL=true if whoever can reach it may pull, " +
   "or STOWAGE_ALLOW_ANYONE=true if whoever can reach it may load and delete as well";
 

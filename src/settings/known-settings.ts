@@ -7,6 +7,8 @@ export const knownSettings: Readonly<Record<string, string>> = {
   PORT: "where it listens, 8080",
   STOWAGE_STORE: "the store's URL, file:./data",
   STOWAGE_TOKENS: "who may do what, a JSON list",
+  STOWAGE_TOKENS_FILE: "a file with that list, read again when it changes",
+  STOWAGE_OIDC: "what tokens of CI systems allow, a JSON list",
   STOWAGE_ANONYMOUS_PULL: "true: clients without a token may pull",
   STOWAGE_ALLOW_ANYONE: "true: anyone may do everything",
   STOWAGE_HOSTS: "more names under which clients may ask",

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { type Token, describeAccess } from "../../src/auth/access.ts";
+import type { Token } from "../../src/auth/access.ts";
+import { describeAccess, warnOfExpiry } from "../../src/auth/describe-access.ts";
 
 const token = (name: string, rest: Partial<Token> = {}): Token => ({
   name,
@@ -11,7 +12,7 @@ const token = (name: string, rest: Partial<Token> = {}): Token => ({
 
 describe("describeAccess", () => {
   it.each([
-    ["anyone", "anyone may pull, load and delete"],
+    ["anyone", "anyone may pull, load, copy and delete"],
     [{ tokens: [], anonymousPull: true }, "everybody may pull"],
     [{ tokens: [], anonymousPull: false }, "nobody may do anything"],
     [
@@ -22,6 +23,23 @@ describe("describeAccess", () => {
       "ci may load in team/** and base; cluster may pull; nobody else may do anything",
     ],
     [{ tokens: [token("ci")], anonymousPull: true }, "ci may pull; everybody else may pull"],
+    [
+      {
+        tokens: [],
+        anonymousPull: false,
+        oidc: [
+          {
+            issuer: "https://issuer.example",
+            audience: "stowage",
+            claims: { repository_owner: "acme", ref: "refs/heads/*" },
+            actions: ["pull", "load"],
+            repositories: ["${repository}/**"],
+          },
+        ],
+      },
+      "repository_owner=acme and ref=refs/heads/* of https://issuer.example may pull and load in ${repository}/**; " +
+        "nobody else may do anything",
+    ],
   ] as const)("says of %j: %s", (access, text) => {
     expect(describeAccess(access)).toBe(text);
   });
@@ -29,5 +47,17 @@ describe("describeAccess", () => {
   it("names five of many tokens, and their number", () => {
     const tokens = Array.from({ length: 1000 }, (_, i) => token(`t${i}`));
     expect(describeAccess({ tokens, anonymousPull: false })).toMatch(/t4 may pull; 995 more tokens; nobody else/);
+  });
+});
+
+describe("warnOfExpiry", () => {
+  const now = Date.parse("2027-03-31T12:00:00Z");
+
+  it.each([
+    ["2027-04-15T12:00:00Z", []],
+    ["2027-04-14T11:00:00Z", ['the token "ci" expires at 2027-04-14T11:00:00.000Z; `stowage token ci` makes another']],
+    ["2027-03-31T12:00:00Z", ['the token "ci" expired at 2027-03-31T12:00:00.000Z; `stowage token ci` makes another']],
+  ])("says of a token that expires at %s: %j", (expires, expected) => {
+    expect(warnOfExpiry([token("ci", { expires: new Date(expires) }), token("other")], now)).toEqual(expected);
   });
 });

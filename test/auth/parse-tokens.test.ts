@@ -18,14 +18,44 @@ describe("parseTokens", () => {
   it("reads a list of tokens", () => {
     const reader = { name: "reader@example.com", sha256: hexOf("other"), actions: ["pull"] };
     expect(parseTokens(JSON.stringify([ci, reader]))).toEqual({
-      tokens: [ci, { ...reader, repositories: ["**"] }],
+      entries: [ci, { ...reader, repositories: ["**"] }],
       problems: [],
     });
   });
 
+  it.each([
+    ["2027-03-31T12:00:00Z", "2027-03-31T12:00:00.000Z"],
+    ["2027-03-31T12:00+02:00", "2027-03-31T10:00:00.000Z"],
+    ["2027-03-31T12:00:00.5Z", "2027-03-31T12:00:00.500Z"],
+    ["2028-02-29", "2028-03-01T00:00:00.000Z"],
+  ])("reads when a token expires: %s", (expires, expected) => {
+    const { entries, problems } = parseTokens(JSON.stringify([{ ...ci, expires }]));
+    expect(problems).toEqual([]);
+    expect(entries?.[0]?.expires?.toISOString()).toBe(expected);
+  });
+
+  it.each([
+    "2027-03-31T12:00:00",
+    "2027-02-30",
+    "2027-02-29T00:00:00Z",
+    "2027-13-01",
+    "2027-03-31T25:00:00Z",
+    "31.3.2027",
+    "90d",
+    "",
+    1_800_000_000,
+    null,
+  ])("takes no %j for a time", (expires) => {
+    expect(problemsOf([{ ...ci, expires }])).toEqual([
+      expect.stringMatching(
+        /^entry 1 of 1: expires is (?:a text of \d+ characters|a number|null), expected a time with its zone, /,
+      ),
+    ]);
+  });
+
   it("tells no setting from a list of nobody", () => {
-    expect(parseTokens("")).toEqual({ tokens: undefined, problems: [] });
-    expect(parseTokens("[]")).toEqual({ tokens: [], problems: [] });
+    expect(parseTokens("")).toEqual({ entries: undefined, problems: [] });
+    expect(parseTokens("[]")).toEqual({ entries: [], problems: [] });
   });
 
   it.each([
@@ -46,7 +76,11 @@ describe("parseTokens", () => {
     ],
     ["the digest of nothing", [{ ...ci, sha256: hexOf("") }], [/of a secret that is not empty$/]],
     ["the digest of a line's end", [{ ...ci, sha256: hexOf("\n") }], [/of a secret that is not empty$/]],
-    ["no actions", [{ ...ci, actions: undefined }], [/actions is not there, expected a list of "pull", "load" and/]],
+    [
+      "no actions",
+      [{ ...ci, actions: undefined }],
+      [/actions is not there, expected a list of "pull", "load", "copy" and/],
+    ],
     ["an empty list of actions", [{ ...ci, actions: [] }], [/actions is an empty list, expected/]],
     ["an unknown action", [{ ...ci, actions: ["pull", secret] }], [/actions is a list of something else, expected/]],
     ["an empty list of repositories", [{ ...ci, repositories: [] }], [/repositories is an empty list, expected/]],

@@ -58,7 +58,7 @@ beforeEach(async () => {
   expect((await load(basic("all"))).status).toBe(201);
 });
 
-function serve(access: AccessRules): Hono {
+function serve(access: AccessRules | (() => Promise<AccessRules>)): Hono {
   return createApp({ layout: openLayout(store), access, log: (line) => log.push(line) });
 }
 
@@ -117,6 +117,24 @@ describe("authenticate", () => {
     await expectError(await get(manifest, "Basic Og=="), 401, "UNAUTHORIZED", /without a token/);
     app = serve({ ...rules, anonymousPull: true });
     expect((await get(manifest, "Basic Og==")).status).toBe(200);
+  });
+
+  it("refuses a token from its end on, and says when that was", async () => {
+    const expires = new Date(Date.now() - 1);
+    app = serve({ ...rules, tokens: [tokenOf("all", { expires })], anonymousPull: true });
+    const message = /^Cannot accept the token "all": it expired at .*Z; the operator of the service can renew it$/;
+    await expectError(await get(manifest, basic("all")), 401, "UNAUTHORIZED", message);
+    app = serve({ ...rules, tokens: [tokenOf("all", { expires: new Date(Date.now() + 3_600_000) })] });
+    expect((await get(manifest, basic("all"))).status).toBe(200);
+  });
+
+  it("asks a function for the rights at each request", async () => {
+    let tokens = [tokenOf("all")];
+    app = serve(async () => Promise.resolve({ tokens, anonymousPull: false }));
+    expect((await get(manifest, basic("all"))).status).toBe(200);
+    tokens = [tokenOf("other")];
+    await expectError(await get(manifest, basic("all")), 401, "UNAUTHORIZED", /there is no such token$/);
+    expect((await get(manifest, basic("other"))).status).toBe(200);
   });
 
   it("logs the token's name with a load, and no secret", async () => {

@@ -2,6 +2,7 @@
 import { setTimeout } from "node:timers/promises";
 import type { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
+import type { Action, Token } from "../../src/auth/access.ts";
 import { createApp } from "../../src/http/app.ts";
 import { StowageError } from "../../src/errors.ts";
 import { blobKey } from "../../src/layout/keys.ts";
@@ -58,8 +59,12 @@ interface Answered {
   readonly json: unknown;
 }
 
-async function load(layout: Layout, path = "/v1/load"): Promise<Answered> {
-  return ask(path, { method: "PUT", body: await tarOf(layout) });
+async function load(
+  layout: Layout,
+  path = "/v1/load",
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Answered> {
+  return ask(path, { method: "PUT", body: await tarOf(layout), headers });
 }
 
 async function copy(json: unknown, headers: Readonly<Record<string, string>> = {}): Promise<Answered> {
@@ -75,6 +80,16 @@ async function digestIn(store: ObjectStore, path: string): Promise<string | null
   const target = createApp({ layout: openLayout(store), access: "anyone" });
   const response = await target.request(`/v2/${path}`, { method: "HEAD" });
   return response.headers.get("Docker-Content-Digest");
+}
+
+/** A token for `team/*`. Its secret is its name. */
+function tokenOf(name: string, allowed: readonly Action[]): Token {
+  return {
+    name,
+    sha256: sha256(Buffer.from(name)).slice("sha256:".length),
+    actions: allowed,
+    repositories: ["team/*"],
+  };
 }
 
 describe("POST /v1/copy", () => {
@@ -181,18 +196,14 @@ describe("POST /v1/copy", () => {
     expect(await copy({ images: ["team/none:*"], to: ["us"] })).toMatchObject({ status: 404 });
   });
 
-  it("needs the right to load into each repository", async () => {
+  it("needs the right to copy each repository", async () => {
     await load(joinLayouts(app1, other));
-    const token = (name: string, actions: readonly ("pull" | "load")[]) => ({
-      name,
-      sha256: sha256(Buffer.from(name)).slice(7),
-      actions,
-      repositories: ["team/*"],
+    app = serve({
+      access: { tokens: [tokenOf("ci", ["copy"]), tokenOf("loader", ["pull", "load"])], anonymousPull: true },
     });
-    app = serve({ access: { tokens: [token("ci", ["load"]), token("reader", ["pull"])], anonymousPull: true } });
     const one = { images: ["team/app:1"], to: ["us"] };
     expect(await copy(one)).toMatchObject({ status: 401 });
-    expect(await copy(one, { Authorization: "Bearer reader" })).toMatchObject({ status: 403 });
+    expect(await copy(one, { Authorization: "Bearer loader" })).toMatchObject({ status: 403 });
     const ci = { Authorization: "Bearer ci" };
     expect(await copy({ ...one, images: ["other/app:1"] }, ci)).toMatchObject({ status: 403 });
     for (const pattern of ["other/*:1", "other/*:2", "none/*:1"]) {
@@ -294,6 +305,32 @@ describe("a load with targets", () => {
     app = serve({ layout, copyTargets: new Map([["us", layout.beside(counted)]]) });
     expect(await load(app1, "/v1/load?copyTo=us")).toMatchObject({ status: 200 });
     expect(counted.requests).toMatchObject({ put: 0, part: 0, copy: 0, delete: 0, list: 1 });
+  });
+
+  it("needs the right to copy too if the request names the targets", async () => {
+    const tokens = [tokenOf("ci", ["load", "copy"]), tokenOf("loader", ["load"])];
+    app = serve({ access: { tokens, anonymousPull: false } });
+    for (const [name, archive, path, denied] of [
+      ["loader", app1, "/v1/load/team/app:1?copyTo=us", /^Cannot copy from "team\/app": the token "loader" does not/],
+      ["loader", app1, "/v1/load?copyTo=us", /^Cannot copy: the token "loader" does not allow it$/],
+      ["loader", app1, "/v1/load?copyTo=eu", /^Cannot copy: the token "loader" does not allow it$/],
+      ["ci", joinLayouts(app1, other), "/v1/load?copyTo=us", /^Cannot copy from "other\/app": the token "ci" does not/],
+    ] as const) {
+      expect(await load(archive, path, { Authorization: `Bearer ${name}` })).toMatchObject({
+        status: 403,
+        json: { errors: [{ code: "DENIED", message: expect.stringMatching(denied) as string }] },
+      });
+    }
+    expect((await keysOf(own)).filter((key) => key.endsWith("index.json"))).toEqual([]);
+    expect(await keysOf(us)).toEqual([]);
+    expect(await load(app1, "/v1/load?copyTo=us", { Authorization: "Bearer ci" })).toMatchObject({ status: 201 });
+    expect(await digestIn(us, "team/app/manifests/1")).toBe(app1.digest);
+  });
+
+  it("needs only the right to load if the settings name the targets", async () => {
+    app = serve({ access: { tokens: [tokenOf("loader", ["load"])], anonymousPull: false }, copyAfterLoad: ["us"] });
+    expect(await load(app1, "/v1/load", { Authorization: "Bearer loader" })).toMatchObject({ status: 201 });
+    expect(await digestIn(us, "team/app/manifests/1")).toBe(app1.digest);
   });
 
   it("refuses an unknown target before it reads the body", async () => {

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Token } from "../../src/auth/access.ts";
 import { type AppOptions, createApp } from "../../src/http/app.ts";
+import { FloodGate } from "../../src/http/log.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { openLayout } from "../support/open-layout.ts";
@@ -115,6 +116,17 @@ describe("the log of requests", () => {
       "880 more requests of nobody were refused since then",
       expect.stringMatching(/^nobody PUT \/v1\/load 401 /),
     ]);
+  });
+
+  it("holds no caller of long ago, but says how many of its refusals were not shown", () => {
+    vi.useFakeTimers({ toFake: ["performance"] });
+    const flood = new FloodGate((line) => log.push(line));
+    for (let i = 0; i < 130; i++) flood.write("requests of flood were refused", "flood");
+    for (let i = 1; i < 1000; i++) flood.write(`requests of ${i} were refused`, `${i}`);
+    vi.advanceTimersByTime(60_000);
+    log = [];
+    for (const caller of ["next", "flood"]) flood.write(`requests of ${caller} were refused`, caller);
+    expect(log).toEqual(["10 more requests of flood were refused since then", "next", "flood"]);
   });
 
   it("shows what is refused to one caller while another floods it", async () => {

@@ -31,8 +31,8 @@ const values: Readonly<Record<string, readonly string[]>> = {
 /** Types that each entry offers besides. */
 const types: Readonly<Record<string, readonly string[]>> = {
   ".": words(`
-    Access AccessRules Action Amount AppOptions BlobReceipt BlobStatus ByteChunks ByteRange ByteSource CallOptions Clock CopyOptions CopySource Descriptor Digest
-    ErrorCode Expectation GarbageOptions GarbageReport GetOptions Grant IgnoredEntry ImageName ImageReceipt LayoutOptions Limits LoadOptions ObjectInfo ObjectStore OciErrorCode OpenStoreOptions
+    Access AccessRules AccessSource Action Amount AppOptions BlobReceipt BlobStatus ByteChunks ByteRange ByteSource CallOptions Clock CopyOptions CopySource Descriptor Digest
+    ErrorCode Expectation GarbageOptions GarbageReport GetOptions Grant IgnoredEntry ImageName ImageReceipt LayoutOptions Limits LoadOptions ObjectInfo ObjectStore OciErrorCode OidcRule OpenStoreOptions
     OwnErrorCode Presigner PutCondition PutOptions PutResult Receipt RequestCounts SendOptions Settings
     StoreReader StoredObject StowageErrorOptions TagPattern Token Unanswered WriteOptions WriteResult`),
   "./directory": [],

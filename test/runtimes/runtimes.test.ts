@@ -5,12 +5,13 @@ import { afterAll, beforeAll, it } from "vitest";
 import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
 import { type S3Server, findS3Server } from "../servers/s3-servers.ts";
+import { type Issuer, startIssuer } from "../support/issuer.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { missingTools } from "../tools/find-tool.ts";
 import type { Service } from "../tools/start-service.ts";
 import { behaviours } from "./behaviours.ts";
 import { type RuntimeUnderTest, runtimes, startRuntime } from "./start-runtime.ts";
-import { type Behaviour, type Bucket, type Trial, settings } from "./trial.ts";
+import { type Behaviour, type Bucket, type Trial, ruleOf, settings } from "./trial.ts";
 
 type Outcome = "yes" | "NO" | "–";
 
@@ -27,16 +28,22 @@ for (const runtime of runtimes) {
   ];
   describeIfFound(`the service on ${runtime.name}`, missing, () => {
     let service: Service;
+    let issuer: Issuer;
     let trial: Trial;
     const results = new Map<Behaviour, Outcome>();
     outcomes.set(runtime.name, results);
 
     beforeAll(async () => {
       const bucket = runtime.store === "S3" && typeof s3Server !== "string" ? await openBucket(s3Server) : undefined;
-      service = await startRuntime(runtime, { ...settings, ...storeSettings(bucket) });
-      trial = { url: service.answer, maxRequestBytes: runtime.maxRequestBytes, bucket };
+      issuer = await startIssuer();
+      const STOWAGE_OIDC = JSON.stringify([ruleOf(issuer)]);
+      service = await startRuntime(runtime, { ...settings, STOWAGE_OIDC, ...storeSettings(bucket) });
+      trial = { url: service.answer, maxRequestBytes: runtime.maxRequestBytes, bucket, issuer };
     });
-    afterAll(async () => service?.stop());
+    afterAll(async () => {
+      await service?.stop();
+      await issuer?.close();
+    });
 
     for (const behaviour of behaviours) {
       if (!appliesTo(behaviour, runtime)) {

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
 import { isJsonObject } from "../../src/oci/json.ts";
 import { sha256 } from "../support/bytes.ts";
+import type { Issuer } from "../support/issuer.ts";
 
 /** One thing that is to be the same on every runtime. */
 export interface Behaviour {
@@ -23,6 +24,8 @@ export interface Trial {
    * What lies in the bucket, where that can be seen from outside: keys, and uploads that are neither completed nor aborted.
    */
   readonly bucket?: Bucket | undefined;
+  /** The issuer whose tokens `ruleOf` lets in, if the service has that rule. */
+  readonly issuer?: Issuer | undefined;
 }
 
 export interface Bucket {
@@ -47,6 +50,17 @@ export const tokens = [
   token("reader", ["pull"], ["**"]),
   token("team", ["pull", "load"], ["team/**"]),
 ];
+
+/** Lets jobs of CI into the repositories of their own. */
+export function ruleOf({ url }: Issuer): object {
+  return {
+    issuer: url,
+    audience: "stowage",
+    claims: { repository_owner: "acme" },
+    actions: ["pull", "load"],
+    repositories: ["${repository}"],
+  };
+}
 
 /** Small, so that a test reaches them soon. */
 export const limits = { maxEntries: 200, maxManifestBytes: 64 * 1024, maxBufferBytes: 32 * mebibyte } as const;

@@ -37,6 +37,35 @@ export const access: readonly Behaviour[] = [
       expect((await ask(trial, "/v2/team/app/manifests/1", basic(team))).status).toBe(200);
     },
   },
+  {
+    name: "with a token of an OIDC issuer",
+    run: async (trial) => {
+      const { issuer } = trial;
+      if (issuer === undefined) throw new Error("expected a service with an issuer");
+      await issuer.rotate("RS256"); // as GitHub
+      const tokens = await Promise.all(Array.from({ length: 16 }, async (_, i) => issuer.sign({ sub: `job-${i}` })));
+      const first = await Promise.all(tokens.map(async (secret) => ask(trial, "/v2/", { secret })));
+      expect(first.map(({ status }) => status)).toEqual(tokens.map(() => 200));
+      expect(issuer.asked.length).toBeLessThanOrEqual(4); // some platforms answer in more than one process
+      const secret = await issuer.sign();
+      const tarball = await tarOf(makeLayout({ label: "oidc", name: "acme/app:1" }));
+      expect((await load(trial, tarball, undefined, { secret })).status).toBe(201);
+      expect((await ask(trial, "/v2/acme/app/manifests/1", basic(secret))).status).toBe(200);
+      expect(await load(trial, tarball, "acme/other:1", { secret })).toMatchObject({ status: 403, code: "DENIED" });
+      const now = Math.floor(Date.now() / 1000);
+      for (const [claims, message] of [
+        [{ exp: now - 90 }, "it expired at"],
+        [{ aud: "other" }, "expected stowage"],
+        [{ repository_owner: "evil" }, 'repository_owner is "evil"'],
+        [{ repository: "acme/*" }, "expected a part of a repository's name"],
+        [{ iss: "http://127.0.0.1:1" }, "no rule of STOWAGE_OIDC is for its issuer"],
+      ] as const) {
+        const refused = await ask(trial, "/v2/", { secret: await issuer.sign(claims) });
+        expect(refused).toMatchObject({ status: 401, code: "UNAUTHORIZED" });
+        expect(refused.bytes.toString().replaceAll("\\", "")).toContain(message);
+      }
+    },
+  },
 ];
 
 function basic(secret: string): AskOptions {

@@ -1,0 +1,76 @@
+/**
+ * The file of `STOWAGE_TOKENS_FILE`, on Node, Deno and Bun. Requests look whether it has changed, at most once a second. A watcher
+ * would miss files that are replaced: editors do so, and Kubernetes with mounted secrets.
+ */
+import { readFile, stat } from "node:fs/promises";
+import type { Token } from "../auth/access.ts";
+import { warnOfExpiry } from "../auth/describe-access.ts";
+import { parseTokens } from "../auth/parse-tokens.ts";
+import { StowageError, messageOf } from "../errors.ts";
+import type { Log } from "../http/log.ts";
+
+/** Bytes of the file: some 5,000 tokens. */
+const maxFileBytes = 1024 * 1024;
+const lookAgainMs = 1000;
+
+/** Returns a function that returns the tokens of the file as it is then. Throws `INPUT_INVALID` if it cannot be used now. */
+export async function openTokensFile(path: string, log: Log): Promise<() => Promise<readonly Token[]>> {
+  const file = new TokensFile(path, log);
+  const problems = await file.look();
+  if (problems.length === 0) return async () => file.tokens();
+  throw new StowageError("INPUT_INVALID", "Cannot use the settings:", { lines: problems.map((p) => `  ${p}`) });
+}
+
+class TokensFile {
+  readonly #path: string;
+  readonly #log: Log;
+  #tokens: readonly Token[] = [];
+  /** Another text if the file has changed. */
+  #state = "";
+  #lookedMs = 0;
+  #looking: Promise<void> | undefined;
+
+  constructor(path: string, log: Log) {
+    this.#path = path;
+    this.#log = log;
+  }
+
+  /** A request that comes during a look waits for it. */
+  async tokens(): Promise<readonly Token[]> {
+    if (performance.now() - this.#lookedMs >= lookAgainMs) this.#looking ??= this.#lookAgain();
+    await this.#looking;
+    return this.#tokens;
+  }
+
+  async #lookAgain(): Promise<void> {
+    const before = this.#state;
+    const problems = await this.look();
+    this.#looking = undefined;
+    if (this.#state === before) return;
+    for (const problem of problems) this.#log(`${problem}; the tokens that were read before stay in use`);
+    if (problems.length > 0) return;
+    this.#log(`read ${this.#path} again, it has ${this.#tokens.length} tokens`);
+    for (const warning of warnOfExpiry(this.#tokens, Date.now())) this.#log(`Warning: ${warning}`);
+  }
+
+  /** Reads the file if it has changed. Returns the problems with it. Then the tokens stay as they were. */
+  async look(): Promise<readonly string[]> {
+    const named = (problem: string): string => `STOWAGE_TOKENS_FILE, ${this.#path}: ${problem}`;
+    try {
+      const { dev, ino, size, mtimeMs, ctimeMs } = await stat(this.#path);
+      const state = [dev, ino, size, mtimeMs, ctimeMs].join();
+      if (state === this.#state) return [];
+      this.#state = state;
+      if (size > maxFileBytes) return [named(`found ${size} bytes, expected at most ${maxFileBytes}`)];
+      const { entries, problems } = parseTokens(await readFile(this.#path, "utf8"));
+      if (entries === undefined) return [named("found an empty file, expected a JSON list")];
+      if (problems.length === 0) this.#tokens = entries;
+      return problems.map(named);
+    } catch (error) {
+      this.#state = messageOf(error);
+      return [named(messageOf(error))];
+    } finally {
+      this.#lookedMs = performance.now();
+    }
+  }
+}

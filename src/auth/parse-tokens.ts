@@ -24,12 +24,19 @@ export function parseTokens(text: string): ParsedList<Token> {
   return { entries, problems: [...problems, ...ofRepeated] };
 }
 
+/** Names of callers without a token. A token with such a name would share the turns and the uploads of all of them. */
+const reservedNames = ["anyone", "nobody", "unknown"];
+
 /** A name must fit into a log, a URL and a list of settings. */
 export function isTokenName(value: unknown): value is string {
-  return typeof value === "string" && /^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,63}$/.test(value);
+  return (
+    typeof value === "string" && /^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,63}$/.test(value) && !reservedNames.includes(value)
+  );
 }
 
-export const tokenNameForm = '1 to 64 letters, digits, ".", "_", "-" and "@", the first a letter or digit';
+export const tokenNameForm =
+  '1 to 64 letters, digits, ".", "_", "-" and "@", the first a letter or digit, and none of ' +
+  reservedNames.join(", ");
 
 /**
  * Digests of an empty secret, without and with a line end. They come from an unset variable in a script, and are

@@ -63,6 +63,11 @@ describe("parseTokens", () => {
     ["JSON that is cut short", `[{"name":"${secret}`, ["found no JSON, expected a JSON list"]],
     ["one entry without a list", ci, ["found an object, expected a JSON list"]],
     ["a secret instead of an entry", [secret], [/^entry 1 of 1: found a text of 23 characters, expected an object$/]],
+    [
+      "the name of callers without a token",
+      [{ ...ci, name: "nobody" }],
+      [/^entry 1 of 1: name is .*none of anyone, nobody, unknown$/],
+    ],
     ["a name with a space", [{ ...ci, name: `${secret} ` }], [/^entry 1 of 1: name is a text of 24 characters, /]],
     [
       "the secret itself",

@@ -10,6 +10,7 @@ export { type Digest, isDigest } from "./digest.ts";
 export { type ErrorCode, type OciErrorCode, type OwnErrorCode, StowageError } from "./errors.ts";
 export type { StowageErrorOptions } from "./errors.ts";
 export { type GarbageOptions, collectGarbage } from "./gc/collect-garbage.ts";
+export { type SliceOptions, type SliceReport, collectSlice } from "./gc/collect-slice.ts";
 export type { Amount, GarbageReport } from "./gc/tally.ts";
 export { type AppOptions, createApp } from "./http/app.ts";
 export type { AccessSource } from "./http/authentication.ts";

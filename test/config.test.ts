@@ -169,9 +169,21 @@ describe("parseConfig", () => {
     ["STOWAGE_KEEP_ALIVE_SECONDS", "0", "seconds, such as 90, or a time such as 5m or 2h, from 1s to 20d"],
     ["STOWAGE_MAX_CONNECTIONS", "0", "a whole number, at least 1"],
     ["STOWAGE_STOP_SECONDS", "2d", "seconds, or a time such as 2m, at most 1d"],
+    ["STOWAGE_GC_GRACE", "59m", "a time such as 90m, 24h or 7d, at least 1h"],
+    ["STOWAGE_GC_GRACE", "never", "a time such as 90m, 24h or 7d, at least 1h"],
+    ["STOWAGE_GC_EVERY", "daily", "a time such as 90m, 24h or 7d, or never"],
     ["STOWAGE_MAX_BODY_BYTES", "-1", "a number of bytes, such as 67108864, 64MiB or 10GB"],
   ])("refuses %s=%s and says what it expects", (name, text, expected) => {
     expect(() => parseConfig({ [name]: text })).toThrow(`${name} is "${text}", expected ${expected}`);
+  });
+
+  it("reads the times of gc", () => {
+    expect(parseConfig({})).toMatchObject({ gcGraceSeconds: 86_400, gcEverySeconds: 86_400 });
+    expect(parseConfig({ STOWAGE_GC_GRACE: "3600", STOWAGE_GC_EVERY: "7d" })).toMatchObject({
+      gcGraceSeconds: 3600,
+      gcEverySeconds: 604_800,
+    });
+    for (const every of ["never", "0"]) expect(parseConfig({ STOWAGE_GC_EVERY: every }).gcEverySeconds).toBe(0);
   });
 
   it("reads which tags never move, and reports each pattern that it cannot use", () => {

@@ -2,13 +2,20 @@
 import { parseArgs } from "node:util";
 import { StowageError } from "../errors.ts";
 import { checkGrace, collectGarbage } from "../gc/collect-garbage.ts";
+import { type SliceReport, collectSlice } from "../gc/collect-slice.ts";
 import type { Amount, GarbageReport } from "../gc/tally.ts";
 import { parseDuration } from "../settings/parse-quantity.ts";
 import { type Command, checkCount, exitCodes } from "./command.ts";
 import { formatBytes, formatCount, printable } from "./format.ts";
 import { openExisting } from "./open-settings.ts";
 
-const defaultGrace = "24h";
+/** Options that exclude each other. A run in slices cannot go on in spite of damage: it would have to remember the damage. */
+const exclusive = [
+  ["now", "grace"],
+  ["for", "now"],
+  ["for", "force"],
+  ["for", "dry-run"],
+] as const;
 
 export const gc: Command = {
   summary: "delete blobs that no image needs",
@@ -27,7 +34,8 @@ is dealt with, and gc exits with 1.
 
 Options:
   --store URL   the store, default STOWAGE_STORE, else file:./data
-  --grace TIME  such as 90m, 24h or 7d, at least 1h, default ${defaultGrace}
+  --grace TIME  such as 90m, 24h or 7d, at least 1h; default STOWAGE_GC_GRACE, or 24h
+  --for TIME    stop after a time such as 10m; the next run with --for goes on there
   --now         delete at once: only for a store that nobody else uses meanwhile,
                 since a load that runs would lose blobs
   --force       go on in spite of damaged manifests: what they alone need is garbage
@@ -44,6 +52,7 @@ Examples:
       options: {
         store: { type: "string" },
         grace: { type: "string" },
+        for: { type: "string" },
         now: { type: "boolean", default: false },
         force: { type: "boolean", default: false },
         "dry-run": { type: "boolean", default: false },
@@ -52,15 +61,22 @@ Examples:
       allowPositionals: true,
     });
     checkCount(positionals, 0, 0, "options only");
-    const { now, force, grace = defaultGrace } = values;
-    if (now && values.grace !== undefined) {
-      throw new StowageError("INPUT_INVALID", "found --now and --grace, expected one of them");
+    const { now, force, "dry-run": isDryRun } = values;
+    for (const [one, other] of exclusive) {
+      if (!values[one] || !values[other]) continue;
+      throw new StowageError("INPUT_INVALID", `found --${one} and --${other}, expected one of them`);
     }
-    const graceMs = parseGrace(grace);
-    checkGrace(graceMs);
-    const { layout } = await openExisting(io, values.store);
-    const isDryRun = values["dry-run"];
-    const report = await collectGarbage(layout, { graceMs, now, force, isDryRun, signal: io.signal });
+    const maxMs = parseTime("--for", values.for);
+    const givenMs = parseTime("--grace", values.grace);
+    if (givenMs !== undefined) checkGrace(givenMs);
+    const { layout, gcGraceSeconds } = await openExisting(io, values.store);
+    const graceMs = givenMs ?? gcGraceSeconds * 1000;
+    const grace = values.grace ?? `${gcGraceSeconds / 3600}h`;
+    const { signal } = io;
+    const report =
+      maxMs === undefined
+        ? await collectGarbage(layout, { graceMs, now, force, isDryRun, signal })
+        : await collectSlice(layout, { graceMs, everyMs: 0, maxMs, signal });
     io.stdout.write(
       values.json
         ? `${JSON.stringify(report, undefined, 2)}\n`
@@ -71,18 +87,23 @@ Examples:
   },
 };
 
-function parseGrace(text: string): number {
-  const graceMs = parseDuration(text);
-  if (graceMs !== undefined && graceMs > 0) return graceMs; // `checkGrace` checks the minimum
-  throw new StowageError(
-    "INPUT_INVALID",
-    `found --grace ${JSON.stringify(text)}, expected a time such as 90m, 24h or 7d`,
-  );
+/** `checkGrace` checks the minimum of a grace time. */
+function parseTime(name: string, text: string | undefined): number | undefined {
+  const ms = text === undefined ? undefined : parseDuration(text);
+  if (text === undefined || (ms !== undefined && ms > 0)) return ms;
+  const message = `found ${name} ${JSON.stringify(text)}, expected a time such as 90m, 24h or 7d`;
+  throw new StowageError("INPUT_INVALID", message);
 }
 
 /** The report as text. Without a `grace` nothing was condemned. */
-function describe(report: GarbageReport, url: string, isDryRun: boolean, grace: string | undefined): string {
+function describe(
+  report: GarbageReport | SliceReport,
+  url: string,
+  isDryRun: boolean,
+  grace: string | undefined,
+): string {
   const { condemned, freed, waiting, kept, untied, postponed, undecided } = report;
+  const isUnfinished = "state" in report && report.state === "unfinished";
   const verb = (word: string): string => (isDryRun ? `Would have ${word.toLowerCase()}` : word);
   const lines = [
     `${verb("Freed")} ${amount(freed)} in ${url}`,
@@ -94,6 +115,7 @@ function describe(report: GarbageReport, url: string, isDryRun: boolean, grace: 
     ...some(untied, `${verb("Removed")} ${formatCount(untied.blobs, "referrer")} whose subject is gone`),
     ...some(postponed, `${amount(postponed)} more than one run deals with: run it again`),
     ...some(undecided, `${amount(undecided)} in doubt, the store did not answer: run it again in an hour`),
+    ...(isUnfinished ? ["The time is over: the next run with --for goes on here"] : []),
   ];
   return lines.map((line) => `${line}\n`).join("");
 }

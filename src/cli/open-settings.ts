@@ -12,6 +12,7 @@ export interface StoreSettings {
   readonly layout: Layout;
   /** Tags that never move and are never removed. */
   readonly immutableTags: readonly TagPattern[];
+  readonly gcGraceSeconds: number;
 }
 
 /** Opens the store that `--store` names, else that of the settings. Throws `INPUT_INVALID`. */
@@ -22,6 +23,7 @@ export async function openSettings(env: Environment, storeUrl: string | undefine
     storeUrl: url,
     limits,
     immutableTags,
+    gcGraceSeconds,
   } = parseConfig({
     ...env,
     HOST: undefined, // these are settings of a service: a mistake in them must not stop a command
@@ -31,7 +33,7 @@ export async function openSettings(env: Environment, storeUrl: string | undefine
     STOWAGE_ALLOW_ANYONE: undefined,
     ...(storeUrl !== undefined && { STOWAGE_STORE: storeUrl }),
   });
-  return { layout: Layout.open(await openStore(url, env), { limits }), immutableTags };
+  return { layout: Layout.open(await openStore(url, env), { limits }), immutableTags, gcGraceSeconds };
 }
 
 /** As `openSettings`. Throws `STORE_UNAVAILABLE` if there is no store yet. */

@@ -12,7 +12,7 @@ import type { Layout } from "../layout/layout.ts";
 import { sweepIntents } from "../layout/commit-set.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
-import { type Needed, findNeeded } from "./find-needed.ts";
+import { type Search, findNeeded, newSearch, orphansOf } from "./find-needed.ts";
 import { type Candidate, type GcRun, Sentence } from "./sentence.ts";
 import { type GarbageReport, Tally } from "./tally.ts";
 
@@ -52,39 +52,14 @@ export interface GarbageOptions {
 export async function collectGarbage(layout: Layout, options: GarbageOptions = {}): Promise<GarbageReport> {
   const { graceMs = defaultGraceMs, isDryRun = false, now = false, force = false, signal } = options;
   if (!now) checkGrace(graceMs);
+  const { clock } = layout;
   const tally = new Tally();
   const plan: Plan = { graceMs: now ? undefined : graceMs, isDryRun, tally, force, signal };
-  await collectOnce(layout, plan);
+  await goOn(layout, newProgress(clock.now()), plan);
   // The first pass removed referrers, and the second deletes their blobs. One pass removes a referrer and the referrers of it.
-  if (now && !isDryRun && tally.report().untied.blobs > 0) await collectOnce(layout, plan);
+  if (now && !isDryRun && tally.report().untied.blobs > 0) await goOn(layout, newProgress(clock.now()), plan);
   if (!isDryRun) await sweepIntents(layout, signal);
   return tally.report();
-}
-
-interface Plan extends Omit<GcRun, "began"> {
-  readonly force: boolean;
-}
-
-async function collectOnce(layout: Layout, plan: Plan): Promise<void> {
-  const { store, clock } = layout;
-  const { tally, force, signal } = plan;
-  const began = clock.now();
-  const marks = await listMarks(store, signal); // before `findNeeded`: a later load moves the mark of a blob that it needs
-  const needed = await findNeeded(layout, signal);
-  if (!force && needed.damagedManifests.length > 0) throw cannotTell(needed.damagedManifests);
-  for (const { message } of [...needed.damagedManifests, ...needed.damagedIndexes]) tally.tell(message);
-  const candidates = await findCandidates(store, { marks, needed, tally, signal });
-  const sentence = new Sentence(layout, { ...plan, began });
-  await concurrently(candidates, maxConcurrentBlobs, async (candidate) => sentence.carryOut(candidate));
-}
-
-function cannotTell(damaged: readonly StowageError[]): StowageError {
-  const named = damaged.slice(0, maxNamed).map(({ message }) => message);
-  if (damaged.length > maxNamed) named.push(`${damaged.length - maxNamed} more`);
-  const message =
-    `${named.join("; ")}; nothing was changed: repair the image (\`stowage load --repair\`) or remove it ` +
-    "(`stowage verify` names it), or go on with --force";
-  return new StowageError("STORE_DAMAGED", message, { detail: damaged[0]?.detail ?? {} });
 }
 
 /** Throws `INPUT_INVALID` if the grace time in milliseconds is so short that a load could lose a blob. */
@@ -95,34 +70,94 @@ export function checkGrace(graceMs: number): void {
   throw new StowageError("INPUT_INVALID", message, { detail: { found: graceMs, expected: minGraceMs } });
 }
 
-interface Findings {
-  readonly marks: ReadonlyMap<Digest, string>;
-  readonly needed: Needed;
-  readonly tally: Tally;
-  readonly signal: AbortSignal | undefined;
+/** How far a run has come. */
+export interface Progress {
+  /** When the run began. The age of a mark is its age at this time, not now: the needed blobs were found after this time. */
+  readonly began: number;
+  readonly search: Search;
+  /** The rank of the last blob that was judged. Undefined before the end of the search. */
+  judged: string | undefined;
 }
 
-/** The blobs that are not needed or have a mark, and the marks without a blob. */
-async function findCandidates(store: ObjectStore, { marks, needed, tally, signal }: Findings): Promise<Candidate[]> {
+export function newProgress(began: number): Progress {
+  return { began, search: newSearch(), judged: undefined };
+}
+
+export interface Plan extends Omit<GcRun, "began"> {
+  readonly force: boolean;
+  /** Is the slice over? Undefined for a whole run. */
+  readonly isOver?: (() => boolean) | undefined;
+}
+
+/** Goes on with a run, to its end or to the end of the slice. Returns whether the run is done. */
+export async function goOn(layout: Layout, progress: Progress, plan: Plan): Promise<boolean> {
+  const { tally, force, isOver, signal } = plan;
+  const { began, search } = progress;
+  if (progress.judged === undefined) {
+    const { isDone, damagedManifests, damagedIndexes } = await findNeeded(layout, search, { isOver, signal });
+    if (!force && damagedManifests.length > 0) throw cannotTell(damagedManifests);
+    for (const { message } of [...damagedManifests, ...damagedIndexes]) tally.tell(message);
+    if (!isDone) return false;
+    progress.judged = "";
+  }
+  const candidates = await findCandidates(layout.store, progress, plan);
+  const sentence = new Sentence(layout, { ...plan, began });
+  const untilOver = takeCandidates(candidates, progress, isOver);
+  await concurrently(untilOver, maxConcurrentBlobs, async (candidate) => sentence.carryOut(candidate));
+  const last = candidates.at(-1);
+  return last === undefined || rankOf(last) === progress.judged;
+}
+
+function cannotTell(damaged: readonly StowageError[]): StowageError {
+  const named = damaged.slice(0, maxNamed).map(({ message }) => message);
+  if (damaged.length > maxNamed) named.push(`${damaged.length - maxNamed} more`);
+  const message =
+    `${named.join("; ")}; nothing was changed: repair the image (\`stowage load --repair\`) or remove it ` +
+    "(`stowage verify` names it), or go on with `stowage gc --force`";
+  return new StowageError("STORE_DAMAGED", message, { detail: damaged[0]?.detail ?? {} });
+}
+
+/** The blobs that are not needed or have a mark, and the marks without a blob, in the order of their ranks. */
+async function findCandidates(
+  store: ObjectStore,
+  { search, judged = "" }: Progress,
+  { tally, signal }: Plan,
+): Promise<Candidate[]> {
+  const marked = await listMarks(store, signal);
+  const orphans = orphansOf(search);
   const candidates: Candidate[] = [];
-  const unseen = new Map(marks);
-  let room = maxMarks - marks.size;
+  const unseen = new Set(marked);
+  let room = maxMarks - marked.size;
   const add = (digest: Digest, size: number): void => {
-    const orphanIn = needed.orphans.get(digest);
-    const isNeeded = orphanIn === undefined && needed.digests.has(digest);
-    const etag = marks.get(digest);
-    if (etag === undefined && isNeeded) return;
-    if (etag === undefined && --room < 0) tally.count("postponed", size);
-    else candidates.push({ digest, size, etag, isNeeded, orphanIn });
+    const orphanIn = orphans.get(digest);
+    const isNeeded = orphanIn === undefined && search.needed.has(digest);
+    const candidate = { digest, size, isMarked: marked.has(digest), isNeeded, orphanIn };
+    if ((!candidate.isMarked && isNeeded) || rankOf(candidate) <= judged) return;
+    if (!candidate.isMarked && --room < 0) tally.count("postponed", size);
+    else candidates.push(candidate);
   };
   for await (const { digest, size } of listBlobs(store, { signal })) {
     unseen.delete(digest);
     add(digest, size);
   }
-  for (const digest of unseen.keys()) add(digest, 0);
-  // Blobs with a mark come first: on a full disk, their deletion makes room for new marks.
-  return [
-    ...candidates.filter(({ etag }) => etag !== undefined),
-    ...candidates.filter(({ etag }) => etag === undefined),
-  ];
+  for (const digest of unseen) add(digest, 0);
+  return candidates.toSorted((a, b) => Number(b.isMarked) - Number(a.isMarked) || (a.digest < b.digest ? -1 : 1));
+}
+
+/** Blobs with a mark come first: on a full disk, their deletion makes room for new marks. */
+function rankOf({ isMarked, digest }: Candidate): string {
+  return `${isMarked ? 1 : 2} ${digest}`;
+}
+
+/** Yields candidates until the slice is over, at least one. */
+function* takeCandidates(
+  candidates: readonly Candidate[],
+  progress: Progress,
+  isOver: Plan["isOver"],
+): Generator<Candidate> {
+  for (const candidate of candidates) {
+    progress.judged = rankOf(candidate);
+    yield candidate;
+    if (isOver?.() === true) return;
+  }
 }

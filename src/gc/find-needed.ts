@@ -1,21 +1,19 @@
 /**
- * Finds every blob that an image needs. The walk starts at the indexes of all repositories.
+ * Finds every blob that an image needs. The search starts at the indexes of all repositories.
  *
  * A referrer without a tag, such as a signature, is only useful with its subject. It is an orphan if nothing leads to its
  * subject. The blobs of an orphan are needed as long as an index lists the orphan: a published image is always whole.
  */
 import type { Digest } from "../digest.ts";
-import { type ErrorCode, limitExceeded, messageOf, StowageError } from "../errors.ts";
+import { type ErrorCode, limitExceeded, StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import { listRepositories } from "../layout/list-repositories.ts";
-import { successorsOf } from "../layout/read-manifest.ts";
 import { type RepositoryIndex, checkFormat, readRepository } from "../layout/read-repository.ts";
-import { listBlobs, readSmallBlob } from "../layout/blobs.ts";
-import { type Descriptor, knownFields } from "../oci/descriptor.ts";
+import { listBlobs } from "../layout/blobs.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
 import { subjectOf, tagOf } from "../oci/index-entry.ts";
-import { type Manifest, isManifestType, parseManifest } from "../oci/manifest.ts";
-import { concurrently } from "../streams/concurrently.ts";
 import { DigestSet } from "./digest-set.ts";
+import { type ManifestName, ManifestWalk, type WalkEnd, type WalkState } from "./manifest-walk.ts";
 
 /** The most referrers that no visited manifest leads to so far. */
 const maxWaiting = 100_000;
@@ -23,24 +21,72 @@ const tooManyReferrers = "Cannot remember all referrers whose subject is gone: t
 /** Blobs that are checked in one batch: is each blob a manifest? */
 const batchDigests = 1000;
 
-export interface Needed {
-  readonly digests: DigestSet;
-  /** By the digest of an orphan: the repositories whose indexes list it. */
-  readonly orphans: ReadonlyMap<string, readonly string[]>;
+/** How far a search has come. It can go on in another process, with the indexes as they are then. */
+export interface Search extends WalkState {
+  /** The last repository that was searched to its end. The names before it were searched too. Empty at first. */
+  searched: string;
+  /** Referrers that no visited manifest leads to so far. They are orphans once all repositories were searched. */
+  waiting: UntaggedReferrer[];
+  /** Were all repositories searched? */
+  hasOrphans: boolean;
+}
+
+/** An index entry with a subject and without a tag. */
+export interface UntaggedReferrer {
+  readonly repository: string;
+  readonly entry: ManifestName;
+  readonly subject: Digest;
+}
+
+export function newSearch(): Search {
+  return { needed: new DigestSet(), read: [], pending: [], searched: "", waiting: [], hasOrphans: false };
+}
+
+interface Findings {
+  /** False if the slice is over, and the search is not. */
+  readonly isDone: boolean;
   /** Problems of damaged manifests. Each of these manifests may need any blob. */
   readonly damagedManifests: readonly StowageError[];
   /** Problems of indexes that cannot be read. They may name any manifest, so all manifests in the store are needed. */
   readonly damagedIndexes: readonly StowageError[];
 }
 
-/** Throws `LIMIT_EXCEEDED` if there are too many blobs to remember, `STORE_UNAVAILABLE`, and the errors of `checkFormat`. */
-export async function findNeeded(layout: Layout, signal: AbortSignal | undefined): Promise<Needed> {
-  const walk = new ManifestWalk(layout, signal);
-  const waiting: UntaggedReferrer[] = [];
+/**
+ * Starts a search, or goes on with one. Throws `LIMIT_EXCEEDED` if there are too many blobs to remember, `STORE_UNAVAILABLE`,
+ * and the errors of `checkFormat`. A search in slices throws `STORE_DAMAGED` for an index that cannot be read.
+ */
+export async function findNeeded(layout: Layout, search: Search, end: WalkEnd): Promise<Findings> {
+  const walk = new ManifestWalk(layout, search, end);
   const damagedIndexes: StowageError[] = [];
+  await walk.visitPending({ withSubjects: !search.hasOrphans });
+  if (!walk.hasStopped && !search.hasOrphans) await searchRepositories(layout, search, { walk, damagedIndexes, end });
+  if (search.hasOrphans) {
+    await walk.visit(
+      search.waiting.map(({ entry }) => entry),
+      { withSubjects: false },
+    );
+  }
+  const isDone = !walk.hasStopped;
+  if (isDone) search.read = [];
+  return { isDone, damagedManifests: [...walk.damaged.values()], damagedIndexes };
+}
+
+interface RepositorySearch {
+  readonly walk: ManifestWalk;
+  readonly damagedIndexes: StowageError[];
+  readonly end: WalkEnd;
+}
+
+async function searchRepositories(
+  layout: Layout,
+  search: Search,
+  { walk, damagedIndexes, end: { isOver, signal } }: RepositorySearch,
+): Promise<void> {
   for (const repository of await listRepositories(layout, { signal })) {
+    if (repository <= search.searched) continue;
     const index = await readIfIntact(layout, repository, signal);
     if (index instanceof StowageError) {
+      if (isOver !== undefined) throw needsWholeRun(index);
       damagedIndexes.push(index);
       continue;
     }
@@ -48,18 +94,26 @@ export async function findNeeded(layout: Layout, signal: AbortSignal | undefined
     const { entries } = index;
     await walk.visit(entries.filter((entry) => subjectIn(entry) === undefined));
     const referrers = entries.flatMap((entry) => referrersIn(entry, repository));
-    // A manifest of another repository may lead to the remaining referrers.
-    for (const referrer of await visitReferrers(referrers, walk)) waiting.push(referrer);
-    if (waiting.length > maxWaiting) throw limitExceeded(tooManyReferrers, { expected: maxWaiting });
+    const left = await visitReferrers(referrers, walk);
+    if (walk.hasStopped) return;
+    for (const referrer of left) search.waiting.push(referrer); // a manifest of another repository may lead to it
+    if (search.waiting.length > maxWaiting) throw limitExceeded(tooManyReferrers, { expected: maxWaiting });
+    search.searched = repository;
+    search.read = [];
+    walk.noteStep();
+    if (walk.hasStopped) return;
   }
   if (damagedIndexes.length > 0) await visitAllManifests(layout, walk, signal);
-  const orphans = await visitReferrers(waiting, walk);
-  await walk.visit(
-    orphans.map(({ entry }) => entry),
-    { withSubjects: false },
-  );
-  const damagedManifests = [...walk.damaged.values()];
-  return { digests: walk.needed, orphans: repositoriesByDigest(orphans), damagedManifests, damagedIndexes };
+  const orphans = await visitReferrers(search.waiting, walk);
+  if (walk.hasStopped) return;
+  search.waiting = orphans;
+  search.hasOrphans = true;
+}
+
+/** Without its index a repository may need any manifest. To read all of them is no work for slices. */
+function needsWholeRun(cause: StowageError): StowageError {
+  const message = `${cause.message}; nothing was deleted: repair it, or run \`stowage gc\` without a limit of its time`;
+  return new StowageError("STORE_DAMAGED", message, { cause, detail: cause.detail ?? {} });
 }
 
 async function readIfIntact(
@@ -75,7 +129,8 @@ async function readIfIntact(
   }
 }
 
-const damageCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["STORE_DAMAGED", "LIMIT_EXCEEDED"]);
+/** Errors that another try meets again. */
+export const damageCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["STORE_DAMAGED", "LIMIT_EXCEEDED"]);
 
 async function visitAllManifests(
   { store, limits }: Layout,
@@ -93,16 +148,10 @@ async function visitAllManifests(
   await walk.visitManifestsAmong(batch);
 }
 
-/** An index entry with a subject and without a tag. */
-interface UntaggedReferrer {
-  readonly repository: string;
-  readonly entry: Descriptor;
-  readonly subject: Digest;
-}
-
 function referrersIn(entry: Descriptor, repository: string): UntaggedReferrer[] {
   const subject = subjectIn(entry);
-  return subject === undefined ? [] : [{ repository, entry: knownFields(entry), subject }];
+  const { mediaType, digest, size } = entry;
+  return subject === undefined ? [] : [{ repository, entry: { mediaType, digest, size }, subject }];
 }
 
 function subjectIn(entry: Descriptor): Digest | undefined {
@@ -110,10 +159,7 @@ function subjectIn(entry: Descriptor): Digest | undefined {
 }
 
 /** Visits the referrers of needed subjects, then the referrers of those, and so on. Returns all others. */
-async function visitReferrers(
-  referrers: readonly UntaggedReferrer[],
-  walk: ManifestWalk,
-): Promise<readonly UntaggedReferrer[]> {
+async function visitReferrers(referrers: UntaggedReferrer[], walk: ManifestWalk): Promise<UntaggedReferrer[]> {
   const isLedTo = ({ entry, subject }: UntaggedReferrer): boolean =>
     walk.needed.has(subject) || walk.needed.has(entry.digest);
   const ledTo = new Set(referrers.filter(isLedTo)); // computed before the visits: they add to `walk.needed`
@@ -125,115 +171,11 @@ async function visitReferrers(
   );
 }
 
-function repositoriesByDigest(referrers: readonly UntaggedReferrer[]): Map<Digest, string[]> {
+/** By the digest of an orphan: the repositories whose indexes list it. */
+export function orphansOf({ waiting }: Search): ReadonlyMap<string, readonly string[]> {
   const byDigest = new Map<Digest, string[]>();
-  for (const { repository, entry } of referrers) {
+  for (const { repository, entry } of waiting) {
     byDigest.set(entry.digest, [...(byDigest.get(entry.digest) ?? []), repository]);
   }
   return byDigest;
-}
-
-/** Manifests that are read at the same time: each may have some mebibytes. */
-const maxConcurrentReads = 16;
-
-/** A visited manifest takes about 150 bytes of memory. */
-const maxManifests = 1_000_000;
-const tooManyManifests = "Cannot remember which manifests were read: there are too many";
-
-/** Goes from manifest to manifest, and notes every blob on its way. */
-class ManifestWalk {
-  /** All manifests that were visited, and their blobs. */
-  readonly needed = new DigestSet();
-  /** By the digest of a manifest: why its needs are not known. */
-  readonly damaged = new Map<Digest, StowageError>();
-  readonly #layout: Layout;
-  readonly #signal: AbortSignal | undefined;
-  /**
-   * By the digest of a manifest: does the store have it? Not a `DigestSet`: its rare mistakes could hide a manifest that was
-   * not read.
-   */
-  readonly #seen = new Map<Digest, boolean>();
-
-  constructor(layout: Layout, signal: AbortSignal | undefined) {
-    this.#layout = layout;
-    this.#signal = signal;
-  }
-
-  /**
-   * Visits the manifests and everything below them. The manifests themselves must be in the store. Manifests that an index
-   * names may be missing. With `withSubjects`, a manifest also needs its subject.
-   */
-  async visit(roots: readonly Descriptor[], { withSubjects } = { withSubjects: true }): Promise<void> {
-    await concurrently(roots, maxConcurrentReads, async (root) => this.#visitTree(root, withSubjects));
-    for (const { digest } of roots) {
-      if (this.#seen.get(digest) === false) this.#note(digest, "an index names it, and it is not there");
-    }
-  }
-
-  /** Visits each blob that is a manifest, as if an index named it. */
-  async visitManifestsAmong(digests: readonly Digest[]): Promise<void> {
-    await concurrently(digests, maxConcurrentReads, async (digest) => {
-      if (this.#seen.has(digest)) return;
-      const bytes = await this.#readBytes(digest);
-      if (bytes !== undefined && isManifest(bytes, digest))
-        await this.#visitTree({ digest, mediaType: "", size: 0 }, true);
-    });
-  }
-
-  /**
-   * Visits one manifest after the other, since an index can name very many. A root is read even if its media type is unknown.
-   */
-  async #visitTree(root: Descriptor, withSubjects: boolean): Promise<void> {
-    const waiting = [root];
-    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-      this.needed.add(next.digest);
-      if ((next !== root && !isManifestType(next.mediaType)) || this.#seen.has(next.digest)) continue;
-      const manifest = await this.#read(next);
-      if (manifest === undefined) continue;
-      const { manifests, blobs, subject } = successorsOf(manifest);
-      for (const { digest } of blobs) this.needed.add(digest);
-      waiting.push(...manifests);
-      if (withSubjects && subject !== undefined) waiting.push(subject);
-    }
-  }
-
-  async #read({ digest, mediaType }: Descriptor): Promise<Manifest | undefined> {
-    if (this.#seen.size === maxManifests) throw limitExceeded(tooManyManifests, { expected: maxManifests });
-    this.#seen.set(digest, true); // set before the read, so that no other visit reads it
-    const bytes = await this.#readBytes(digest);
-    if (bytes === undefined && !this.damaged.has(digest)) this.#seen.set(digest, false);
-    try {
-      return bytes && parseManifest(bytes, digest, mediaType);
-    } catch (error) {
-      this.#note(digest, messageOf(error), error);
-      return undefined;
-    }
-  }
-
-  /** Returns undefined if the manifest is missing or damaged. */
-  async #readBytes(digest: Digest): Promise<Uint8Array | undefined> {
-    const { store, limits } = this.#layout;
-    try {
-      return await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal: this.#signal });
-    } catch (error) {
-      if (!(error instanceof StowageError) || error.code === "STORE_UNAVAILABLE") throw error;
-      this.#note(digest, messageOf(error), error);
-      return undefined;
-    }
-  }
-
-  #note(digest: Digest, reason: string, cause?: unknown): void {
-    const message = `Cannot tell what manifest "${digest}" needs: ${reason}`;
-    this.damaged.set(digest, new StowageError("STORE_DAMAGED", message, { cause, detail: { digest } }));
-  }
-}
-
-function isManifest(bytes: Uint8Array, digest: Digest): boolean {
-  try {
-    parseManifest(bytes, digest);
-    return true;
-  } catch (error) {
-    if (error instanceof StowageError) return false;
-    throw error;
-  }
 }

@@ -19,8 +19,8 @@ export interface Candidate {
   readonly digest: Digest;
   /** Length in bytes, 0 if there is no such blob. */
   readonly size: number;
-  /** The ETag of the blob's mark. The marks were listed before the needed blobs were found. */
-  readonly etag: string | undefined;
+  /** Had the blob a mark when the marks were listed? */
+  readonly isMarked: boolean;
   readonly isNeeded: boolean;
   /** If the blob is an orphan: the repositories whose indexes list it. */
   readonly orphanIn: readonly string[] | undefined;
@@ -55,11 +55,10 @@ export class Sentence {
   async carryOut(candidate: Candidate): Promise<void> {
     const { began, graceMs, tally, signal } = this.#run;
     signal?.throwIfAborted();
-    const { digest, size, etag, isNeeded } = candidate;
+    const { digest, size, isMarked, isNeeded } = candidate;
     if (graceMs === undefined) return this.#deleteNow(candidate);
-    if (etag === undefined) return this.#condemn(candidate, undefined);
-    const mark = await readMark(this.#layout.store, digest, signal);
-    if (mark?.etag !== etag) return undefined; // a load or another run has moved the mark
+    const mark = isMarked ? await readMark(this.#layout.store, digest, signal) : undefined;
+    if (mark === undefined) return isMarked ? undefined : this.#condemn(candidate, undefined);
     const age = began - mark.time;
     if (mark.state === "deleting" && age <= staleMs) return tally.count("waiting", size);
     if (isNeeded) return this.#letGo(candidate, mark);
@@ -95,7 +94,7 @@ export class Sentence {
     await this.#deleteMark(digest, began);
   }
 
-  async #deleteNow({ digest, size, etag, isNeeded, orphanIn }: Candidate): Promise<void> {
+  async #deleteNow({ digest, size, isMarked, isNeeded, orphanIn }: Candidate): Promise<void> {
     const { tally } = this.#run;
     const began = this.#layout.clock.now();
     if (isNeeded) tally.count("kept", size);
@@ -104,7 +103,7 @@ export class Sentence {
       const isDone = await this.#untie(digest, { repositories: orphanIn, began });
       tally.count(isDone ? "untied" : "undecided", size);
     }
-    if (etag !== undefined) await this.#deleteMark(digest, began);
+    if (isMarked) await this.#deleteMark(digest, began);
   }
 
   /**

@@ -14,8 +14,8 @@
  *   start from the same state, so one of them fails.
  * - If a blob has no mark now, no gc deletes it within the shortest grace time. A load does not rely on a blob that it found
  *   more than 10 minutes ago (`RescuingStore`).
- * - A gc lists the marks before it finds out which blobs are needed. It deletes a blob only if the blob still has the
- *   listed mark. A load that published the blob in between has found that mark and moved it.
+ * - A gc deletes a blob only if the blob's mark was old enough when the run began, before the gc found out which blobs are
+ *   needed. A load that has published the blob since then has found that mark and moved it: the mark is younger now.
  *
  * Two assumptions: a request without an answer takes effect within 15 minutes or never (S3 refuses a signature of that age),
  * and clocks differ by at most 15 minutes.
@@ -34,7 +34,7 @@ const minuteMs = 60_000;
 /** A request without an answer has taken effect after this time, or never will. */
 const lateMs = 15 * minuteMs;
 /** The largest difference between clocks. */
-const skewMs = 15 * minuteMs;
+export const skewMs = 15 * minuteMs;
 /** The time for which a load may rely on the blobs that it found. */
 const freshMs = 10 * minuteMs;
 /** The longest time of a commit. A commit sends no write after this time (`index/commit-changes.ts`). */
@@ -76,15 +76,15 @@ export async function readMark(store: ObjectStore, digest: Digest, signal?: Abor
 /** Marks that one run of gc looks at, old and new together. The others wait for the next run. */
 export const maxMarks = 100_000;
 
-/** The ETag of each mark, by digest. */
-export async function listMarks(store: ObjectStore, signal: AbortSignal | undefined): Promise<Map<Digest, string>> {
-  const marks = new Map<Digest, string>();
-  for await (const { key, etag } of store.list(condemnedPrefix, { signal })) {
+/** The digests of the blobs that have a mark. */
+export async function listMarks(store: ObjectStore, signal: AbortSignal | undefined): Promise<ReadonlySet<Digest>> {
+  const marked = new Set<Digest>();
+  for await (const { key } of store.list(condemnedPrefix, { signal })) {
     const digest = digestOfMarkKey(key);
-    if (digest !== undefined) marks.set(digest, etag);
-    if (marks.size === maxMarks) break;
+    if (digest !== undefined) marked.add(digest);
+    if (marked.size === maxMarks) break;
   }
-  return marks;
+  return marked;
 }
 
 /** The request is sent once: a second try could arrive late, after a load has moved the mark. */

@@ -14,6 +14,7 @@
  *     staging/<session>.<uuid>                        the bytes of a segment
  *     staging/export-<64 hex>                         an exported tarball, for a platform whose answers are too small
  *     condemned/<hex>                                 the mark of a blob that a gc is about to delete
+ *     condemned-run                                   how far a gc in slices has come
  *     incoming/…                                      tarballs from other tools; a notification of the bucket starts the load
  *
  * `_layout` cannot be part of a repository's name, so no name collides with a key. Intents lie apart, so that a
@@ -28,6 +29,8 @@ export const repositoriesPrefix = "repositories/";
 export const stagingPrefix = "staging/";
 export const incomingPrefix = "incoming/";
 export const condemnedPrefix = "condemned/";
+/** Not below `condemnedPrefix`: a load counts what lies there. */
+export const gcRunKey = "condemned-run";
 export const allIntentsPrefix = "intents/";
 
 const indexSuffix = "/_layout/index.json";

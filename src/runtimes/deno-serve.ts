@@ -34,7 +34,7 @@ export class DenoServe {
     await runProgram({
       bodyOf: (c) => readableToBytes(c.req.raw.body),
       isReachable: !isLoopback(hostname),
-      ignores: ["HOST", "PORT", "STOWAGE_KEEP_ALIVE_SECONDS", "STOWAGE_MAX_CONNECTIONS"],
+      ignores: ["HOST", "PORT", "STOWAGE_KEEP_ALIVE_SECONDS", "STOWAGE_MAX_CONNECTIONS", "STOWAGE_GC_EVERY"],
       listen: async (fetch) => {
         this.#start(fetch);
         return {

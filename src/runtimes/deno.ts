@@ -11,6 +11,7 @@ import { keepAccepting } from "./keep-accepting.ts";
 import { DenoServe } from "./deno-serve.ts";
 import { NodeRuntime } from "./node.ts";
 import { type Runtime, runProgram } from "./run-service.ts";
+import { scheduleGc } from "./deno-cron.ts";
 
 /** On Deno Deploy the platform decides where servers listen, and everyone can reach them. */
 const isDeployed = Deno.env.get("DENO_DEPLOYMENT_ID") !== undefined;
@@ -19,7 +20,7 @@ const node = new NodeRuntime();
 const program: Runtime = {
   bodyOf: node.bodyOf,
   isReachable: isDeployed,
-  ignores: isDeployed ? ["HOST", "PORT"] : [],
+  ignores: isDeployed ? ["HOST", "PORT"] : node.ignores,
   async listen(fetch, settings, log) {
     if (isDeployed) return node.listen(fetch, { ...settings, host: "0.0.0.0", port: 8000 }, log);
     const listener = await node.listen(fetch, settings, log);
@@ -39,6 +40,9 @@ const served = new DenoServe();
 /** Deno Deploy runs the program, and would also serve an exported `fetch`. */
 export default isDeployed ? {} : served.handlers;
 
-if (isDeployed) await runProgram(program);
+if (isDeployed) {
+  scheduleGc(); // Deno Deploy looks for schedules before a server listens
+  await runProgram(program);
+}
 // While this file is evaluated, `deno serve` and `deno run` look the same. `deno serve` listens directly after.
 else setTimeout(() => served.isListening || void runProgram(program), 0);

@@ -1,6 +1,6 @@
 /**
- * The service on AWS Lambda. One handler answers the requests of a function URL (or an HTTP API, payload version 2) and loads
- * the tarballs that events of the bucket name.
+ * The service on AWS Lambda. One handler answers the requests of a function URL (or an HTTP API, payload version 2), loads the
+ * tarballs that events of the bucket name, and collects garbage.
  */
 import { Buffer } from "node:buffer";
 import process from "node:process";
@@ -10,6 +10,7 @@ import type { Log } from "../http/log.ts";
 import { type JsonObject, isJsonObject } from "../oci/json.ts";
 import { type OpenedApp, openApp } from "../open-app.ts";
 import { loadS3Events, writtenObjects } from "./s3-events.ts";
+import { triggerGc } from "./trigger-gc.ts";
 
 /** Lambda's limit of 6 MiB for a request, and for an answer. Both are JSON with the body in base64. */
 const maxEventBytes = 6 * 1024 * 1024;
@@ -26,6 +27,9 @@ const platform = {
 
 /** Work ends this long before Lambda would kill it. So it can clean up. */
 const cleanUpMs = 5000;
+
+/** A slice of gc ends this long before that end: it finishes what it has started, and saves what the next slice needs. */
+const saveMs = 60_000;
 
 /** The part of Lambda's context that Stowage uses. */
 interface LambdaContext {
@@ -52,6 +56,11 @@ export async function handler(event: unknown, context: LambdaContext): Promise<u
       await loadS3Events(objects, service, platform.log, service.ending.signal);
       return undefined;
     }
+    if (isGcEvent(event)) {
+      const maxMs = Math.max(left - saveMs, left / 2);
+      await triggerGc(service, { maxMs, signal: service.ending.signal }, platform.log);
+      return undefined;
+    }
     const request = parseHttpEvent(event);
     if (request !== undefined) {
       // Each request has a signal of its own, so that its listeners are freed with it.
@@ -61,7 +70,7 @@ export async function handler(event: unknown, context: LambdaContext): Promise<u
     // Only names of fields are shown: the headers of a request hold secrets.
     const found = isJsonObject(event) ? Object.keys(event).join(", ") : typeof event;
     throw new TypeError(
-      `Cannot take the event: expected a request of payload version 2, or S3's event, found ${found}`,
+      `Cannot take the event: expected a request of payload version 2, S3's event, or {"stowage":"gc"}, found ${found}`,
     );
   } finally {
     clearTimeout(timer);
@@ -83,6 +92,11 @@ async function open(): Promise<OpenedService> {
 function end({ ending }: OpenedService): void {
   opened = undefined;
   ending.abort(new StowageError("INTERRUPTED", "Cannot finish: the function's time is over"));
+}
+
+/** The constant input of the EventBridge rule that triggers gc. */
+function isGcEvent(event: unknown): boolean {
+  return isJsonObject(event) && event["stowage"] === "gc";
 }
 
 function bytesInBase64(length: number): number {

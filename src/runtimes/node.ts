@@ -31,6 +31,7 @@ export interface NodeListener extends Listener {
 }
 
 export class NodeRuntime implements Runtime {
+  readonly ignores = ["STOWAGE_GC_EVERY"]; // nothing triggers gc: a timer of the system runs `stowage gc`
   /** Requests whose client sends its body only after a `100 Continue` (RFC 9110, section 10.1.1). */
   readonly #awaitingContinue = new WeakSet<IncomingMessage>();
 

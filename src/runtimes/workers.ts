@@ -6,6 +6,7 @@ import { type OpenedApp, openApp } from "../open-app.ts";
 import type { Settings } from "../settings/settings.ts";
 import { byteStreamToBytes } from "../streams/readable-stream.ts";
 import { type EventBatch, loadR2Events } from "./r2-events.ts";
+import { triggerGc } from "./trigger-gc.ts";
 
 /** Bytes of a request's body that Cloudflare lets through on all plans below Enterprise. */
 const maxRequestBytes = 100_000_000;
@@ -25,6 +26,12 @@ const defaults: Settings = {
  */
 const queueSize = 2;
 
+/**
+ * As of November 2026, a Cron Trigger may run for 15 minutes and send 10,000 requests. The rest is for pages of listings, which
+ * are not counted, for requests that are repeated, and for saving what the next slice needs.
+ */
+const gcSlice = { maxMs: 10 * 60_000, maxRequests: 7000 };
+
 /** The part of a request's context that Stowage uses. */
 interface ExecutionContext {
   waitUntil(work: Promise<unknown>): void;
@@ -42,6 +49,11 @@ export default {
     const answer = respond(request, settings);
     context.waitUntil(answer); // a client that hangs up must not end the Worker before its clean-up
     return withLength(await answer, context);
+  },
+
+  /** Collects garbage, one slice for each Cron Trigger. */
+  async scheduled(_controller: unknown, settings: Settings): Promise<void> {
+    await triggerGc(await open(settings), gcSlice, log);
   },
 
   /** Takes the events of a bucket. */

@@ -39,6 +39,10 @@ export interface Config {
   /** The names of the targets that loads copy to. */
   readonly copyAfterLoad: readonly string[];
   readonly limits: Limits;
+  /** How long gc keeps a blob that it has condemned. */
+  readonly gcGraceSeconds: number;
+  /** A run of gc that a platform triggers begins this long after the last one. 0: never. */
+  readonly gcEverySeconds: number;
   /** Does the service look at its store before it starts? */
   readonly checkStore: boolean;
   /** Is each pull logged? */
@@ -131,6 +135,8 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
       maxExpansionRatio: read("STOWAGE_MAX_EXPANSION_RATIO", parsePositive, positive, defaultLimits.maxExpansionRatio),
       maxExpandedBytes: read("STOWAGE_MAX_EXPANDED_BYTES", parseBytes, bytes, defaultLimits.maxExpandedBytes),
     },
+    gcGraceSeconds: read("STOWAGE_GC_GRACE", parseGrace, "a time such as 90m, 24h or 7d, at least 1h", daySeconds),
+    gcEverySeconds: read("STOWAGE_GC_EVERY", parseEvery, "a time such as 90m, 24h or 7d, or never", daySeconds),
     checkStore: read("STOWAGE_CHECK_STORE", parseBoolean, "true or false", true),
     logPulls: read("STOWAGE_LOG_PULLS", parseBoolean, "true or false", false),
     warnings: [],
@@ -257,6 +263,20 @@ function parseTime(text: string): number | undefined {
 function parseStop(text: string): number | undefined {
   const seconds = parseSeconds(text);
   return seconds !== undefined && seconds <= 86_400 ? seconds : undefined;
+}
+
+const daySeconds = 24 * 60 * 60;
+
+/** The shortest grace time, see `layout/condemned.ts`. */
+const minGraceSeconds = 60 * 60;
+
+function parseGrace(text: string): number | undefined {
+  const seconds = parseSeconds(text);
+  return seconds !== undefined && seconds >= minGraceSeconds ? seconds : undefined;
+}
+
+function parseEvery(text: string): number | undefined {
+  return text === "never" ? 0 : parseSeconds(text);
 }
 
 function parsePositive(text: string): number | undefined {

@@ -17,6 +17,8 @@ export const knownSettings: Readonly<Record<string, string>> = {
   STOWAGE_COPY_AFTER_LOAD: "targets that loads copy to, us,ap",
   STOWAGE_REDIRECT_BLOBS: "true: pulls go to the bucket itself",
   STOWAGE_PUBLIC_ENDPOINT_URL_S3: "where clients reach the bucket",
+  STOWAGE_GC_GRACE: "how long gc keeps what it has condemned, 24h",
+  STOWAGE_GC_EVERY: "how often gc runs on a platform, 24h; never",
   STOWAGE_CHECK_STORE: "false: starts though the store does not answer",
   STOWAGE_LOG_PULLS: "true: pulls are logged as well",
   STOWAGE_STOP_SECONDS: "how long a stop may take, 30s",

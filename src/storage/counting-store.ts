@@ -30,6 +30,11 @@ export class CountingStore extends ForwardingStore {
     return { ...this.#requests };
   }
 
+  /** The number of all requests. */
+  get total(): number {
+    return Object.values(this.#requests).reduce((sum, count) => sum + count, 0);
+  }
+
   override head(...args: Parameters<ObjectStore["head"]>): ReturnType<ObjectStore["head"]> {
     this.#requests.head += 1;
     return super.head(...args);

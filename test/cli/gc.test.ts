@@ -3,15 +3,17 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { commitSet } from "../../src/layout/commit-set.ts";
 import { type MarkState, moveMark, readMark } from "../../src/layout/condemned.ts";
-import { condemnedPrefix, digestOfMarkKey } from "../../src/layout/keys.ts";
+import { condemnedPrefix, digestOfMarkKey, gcRunKey } from "../../src/layout/keys.ts";
 import { openStore } from "../../src/open-store.ts";
+import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { clockAfter, hour } from "../gc/clock-after.ts";
 import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
-import { randomBytes } from "../support/bytes.ts";
+import { chunksOf, randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { bytesAt, loadBytes } from "../support/loading.ts";
 import { openLayout } from "../support/open-layout.ts";
 import { newFolder, stowage } from "../support/run-stowage.ts";
 
@@ -73,10 +75,50 @@ describe("stowage gc", () => {
     [["x"], "expected options only"],
     [["--grace", "1"], "expected a time such as 90m, 24h or 7d"],
     [["--grace", "59m"], "a grace time of 59 min: at least 60 min are needed"],
+    [["--for", "10"], 'found --for "10", expected a time such as 90m, 24h or 7d'],
+    [["--for", "0s"], 'found --for "0s", expected a time'],
+    [["--for", "10m", "--now"], "found --for and --now, expected one of them"],
+    [["--for", "10m", "--force"], "found --for and --force, expected one of them"],
+    [["--for", "10m", "--dry-run"], "found --for and --dry-run, expected one of them"],
   ])("refuses %j", async (args, reason) => {
     const { code, stdout, stderr } = await stowage(["gc", ...args]);
     expect(stderr).toContain(reason);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+  });
+
+  it("takes the grace time of the settings", async () => {
+    const folder = await newFolder();
+    await stowage(["load", "-", "--store", `file:${folder}`], { input: await tarOf(kept) });
+    const run = async (...args: readonly string[]): ReturnType<typeof stowage> =>
+      stowage(["gc", "--store", `file:${folder}`, ...args], { env: { STOWAGE_GC_GRACE: "7d" } });
+    expect((await run()).stdout).toContain("a run after 168h deletes");
+    expect((await run("--grace", "2h")).stdout).toContain("a run after 2h deletes");
+  });
+
+  it("ends in time with --for, and the next run goes on there", { timeout: 60_000 }, async () => {
+    const folder = await newFolder();
+    const store = new DirectoryStore(folder);
+    for (let i = 0; i < 50; i++) {
+      await loadBytes(chunksOf(await tarOf(makeLayout({ label: `${i}` })), 10_000), store, { name: `team/app:${i}` });
+    }
+    await commitSet(openLayout(store), { repository: "team/app", changes: [{ op: "remove", tag: "7" }] });
+    const run = async (time: string): ReturnType<typeof stowage> =>
+      stowage(["gc", "--store", `file:${folder}`, "--for", time]);
+    const began = async (): Promise<string | undefined> =>
+      /"began":(\d+)/.exec((await bytesAt(store, gcRunKey)).toString("latin1"))?.[1];
+    const goesOn = "The time is over: the next run with --for goes on here\n";
+    const stopped = await run("0.001s");
+    expect(stopped).toMatchObject({ code: 0, stderr: "" });
+    expect(stopped.stdout).toContain(goesOn);
+    const first = await began();
+    const ended = await run("1h");
+    expect(ended).toMatchObject({ code: 0, stderr: "" });
+    expect(ended.stdout).toContain("Condemned 2 blobs");
+    expect(ended.stdout).not.toContain(goesOn);
+    expect(await began()).toBe(first);
+    const verified = await stowage(["verify", "--store", `file:${folder}`]);
+    expect(verified.stdout).toMatch(/^All is well in .*: 49 images in 1 repository/);
+    expect((await stowage(["ls", "--store", `file:${folder}`])).code).toBe(0);
   });
 
   it("finds nothing to do in an empty store", async () => {
@@ -109,7 +151,7 @@ describe("stowage gc", () => {
     const { code, stderr } = await stowage(["gc", "--store", `file:${folder}`]);
     expect(stderr).toBe(
       `stowage gc: Cannot tell what manifest "${kept.digest}" needs: an index names it, and it is not there; nothing was changed: ` +
-        "repair the image (`stowage load --repair`) or remove it (`stowage verify` names it), or go on with --force\n",
+        "repair the image (`stowage load --repair`) or remove it (`stowage verify` names it), or go on with `stowage gc --force`\n",
     );
     expect(code).toBe(1);
     const forced = await stowage(["gc", "--force", "--store", `file:${folder}`]);

@@ -14,6 +14,18 @@ describe("DigestSet", () => {
     expect(digests.slice(10_000).filter((digest) => set.has(digest))).toEqual([]);
   });
 
+  it.each([0, 1, 10_000])("is the same after it was %d digests in bytes", (count) => {
+    const set = new DigestSet();
+    for (const digest of digests.slice(0, count)) set.add(digest);
+    const bytes = set.toBytes();
+    expect(bytes).toHaveLength(6 * count);
+    const read = DigestSet.fromBytes(bytes);
+    expect(digests.filter((digest) => read.has(digest))).toEqual(digests.slice(0, count));
+    for (const digest of digests) read.add(digest);
+    expect(digests.filter((digest) => !read.has(digest))).toEqual([]);
+    expect(read.toBytes()).toHaveLength(6 * digests.length);
+  });
+
   it("takes digests that begin alike for the same", () => {
     const set = new DigestSet();
     expect(set.has(alike("1"))).toBe(false);

@@ -5,13 +5,12 @@
 import { type Edit, compileWith } from "../support/compile-with.ts";
 import type { Protocol } from "./simulate.ts";
 
-const began = "  const began = clock.now();\n";
-const listFirst =
-  "  const marks = await listMarks(store, signal); // before `findNeeded`: a later load moves the mark of a blob that it needs\n";
-const findNeeded = "  const needed = await findNeeded(layout, signal);\n";
 const rescuing = "layout/condemned.ts";
 const lookup = "copy/plan-copy.ts";
 const sentence = "gc/sentence.ts";
+const gc = "gc/collect-garbage.ts";
+const saved = "gc/saved-run.ts";
+const search = "gc/find-needed.ts";
 
 export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   "loads saw no marks": [{ file: rescuing, replace: "marked.add(key);", by: "" }],
@@ -32,9 +31,12 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
     },
   ],
   "loads that take long looked only once": [{ file: "layout/publish.ts", replace: "!store.isFresh", by: "false" }],
-  "marks were listed and judged after it was found out what is needed": [
-    { file: "gc/collect-garbage.ts", replace: began + listFirst, by: "" },
-    { file: "gc/collect-garbage.ts", replace: findNeeded, by: findNeeded + began + listFirst },
+  "the age of a mark were its age after it was found out what is needed": [
+    {
+      file: gc,
+      replace: "new Sentence(layout, { ...plan, began })",
+      by: "new Sentence(layout, { ...plan, began: layout.clock.now() })",
+    },
   ],
   "the grace time were ignored": [{ file: sentence, replace: "age < graceMs", by: "false" }],
   "a rescue counted for as much as being condemned": [
@@ -57,6 +59,28 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
       replace: "orphanIn === undefined ? this.#deleteBlob(digest, began)",
       by: "true ? this.#deleteBlob(digest, began)",
     },
+  ],
+};
+
+/** For schedules in which gcs run in slices. */
+export const mutantsOfSlices: Readonly<Record<string, readonly Edit[]>> = {
+  "a slice took the age of a mark when the slice began": [
+    { file: "gc/collect-slice.ts", replace: "return run.progress;", by: "return { ...run.progress, began: now };" },
+  ],
+  "a slice did not know what the slices before it found needed": [
+    { file: saved, replace: "DigestSet.fromBytes(digests.subarray(read.length * digestBytes))", by: "new DigestSet()" },
+  ],
+  "a slice did not know which manifests the one before it had still to read": [
+    { file: saved, replace: "{ ...search, read, needed }", by: "{ ...search, read, needed, pending: [] }" },
+  ],
+  "a slice did not know which referrers the slices before it had found": [
+    { file: saved, replace: "{ ...search, read, needed }", by: "{ ...search, read, needed, waiting: [] }" },
+  ],
+  "a repository counted as searched though the slice was over before": [
+    { file: search, replace: "    if (walk.hasStopped) return;\n    for", by: "    for" },
+  ],
+  "blobs were judged though the slice was over before the search": [
+    { file: gc, replace: "    if (!isDone) return false;\n", by: "" },
   ],
 };
 
@@ -85,6 +109,7 @@ const entry = `
   export { publish } from "./src/layout/publish.ts";
   export { commitSet } from "./src/layout/commit-set.ts";
   export { collectGarbage } from "./src/gc/collect-garbage.ts";
+  export { collectSlice } from "./src/gc/collect-slice.ts";
   export { planCopy } from "./src/copy/plan-copy.ts";
   export { copyImages } from "./src/copy/copy-images.ts";
 `;

@@ -10,6 +10,8 @@ import { messageOf } from "../../src/errors.ts";
 import type { copyImages } from "../../src/copy/copy-images.ts";
 import type { planCopy } from "../../src/copy/plan-copy.ts";
 import type { collectGarbage } from "../../src/gc/collect-garbage.ts";
+import type { collectSlice } from "../../src/gc/collect-slice.ts";
+import type { GarbageReport } from "../../src/gc/tally.ts";
 import type { checkClosure } from "../../src/layout/check-closure.ts";
 import type { commitSet } from "../../src/layout/commit-set.ts";
 import type { RescuingStore } from "../../src/layout/condemned.ts";
@@ -40,6 +42,7 @@ export interface Protocol {
   readonly publish: typeof publish;
   readonly commitSet: typeof commitSet;
   readonly collectGarbage: typeof collectGarbage;
+  readonly collectSlice: typeof collectSlice;
   readonly planCopy: typeof planCopy;
   readonly copyImages: typeof copyImages;
 }
@@ -52,11 +55,11 @@ export interface SimulationResult {
   readonly sights: ReadonlySet<string>;
 }
 
-/** Those that bring images: loads alone, or mostly copies. */
-export type Writers = "loads" | "copies";
+/** Loads alone bring images, or mostly copies do, or loads do while gcs run in slices. */
+export type Setting = "loads" | "copies" | "slices";
 
-export async function simulate(seed: number, protocol: Protocol, writers: Writers): Promise<SimulationResult> {
-  const simulation = new Simulation(seed, protocol, writers);
+export async function simulate(seed: number, protocol: Protocol, setting: Setting): Promise<SimulationResult> {
+  const simulation = new Simulation(seed, protocol, setting);
   await simulation.run();
   return simulation;
 }
@@ -67,6 +70,8 @@ const graceMs = hour;
 const dayMs = 12 * hour;
 const maxSkewMs = 7 * minute;
 const repository = "images";
+/** With two of them, an image can move from one that a gc has not searched yet to one that it has searched. */
+const repositories = { loads: [repository], copies: [repository], slices: [repository, "team/app"] };
 
 /** A process, which may be killed. */
 interface Actor {
@@ -77,8 +82,9 @@ interface Actor {
 
 /** How often each comes beside a gc. */
 const chances = {
-  loads: { load: 0.7, load2: 0.4, copy: 0, remove: 0.4 },
-  copies: { load: 0.3, load2: 0.1, copy: 0.8, remove: 0.7 },
+  loads: { load: 0.7, load2: 0.4, copy: 0, remove: 0.4, gc2: 0.3 },
+  copies: { load: 0.3, load2: 0.1, copy: 0.8, remove: 0.7, gc2: 0.3 },
+  slices: { load: 0.7, load2: 0.4, copy: 0, remove: 0.4, gc2: 0.9 },
 };
 
 class Simulation implements SimulationResult {
@@ -89,14 +95,14 @@ class Simulation implements SimulationResult {
   readonly #scheduler = new Scheduler();
   readonly #objects: Objects = new Map();
   readonly #isTense: boolean;
-  /** Those that the index had before its latest change. Only gcs take them out. */
-  #referrers: readonly Descriptor[] = [];
+  /** By repository, those that the index had before its latest change. Only gcs take them out. */
+  readonly #referrers = new Map<string, readonly Descriptor[]>();
   #isQuiet = false;
-  readonly #writers: Writers;
+  readonly #setting: Setting;
 
-  constructor(seed: number, protocol: Protocol, writers: Writers) {
+  constructor(seed: number, protocol: Protocol, setting: Setting) {
     this.#protocol = protocol;
-    this.#writers = writers;
+    this.#setting = setting;
     this.#random = seededRandom(seed);
     this.#isTense = this.#random() < 0.5;
     this.#objects.set("oci-layout", { bytes: new TextEncoder().encode(ociLayoutJson), etag: "probed" });
@@ -110,8 +116,8 @@ class Simulation implements SimulationResult {
     for (let at = 0, i = 0; at < dayMs; at += this.#random() * 60 * minute, i++) {
       const soon = (): number => at + this.#random() * (this.#random() < 0.7 ? 20_000 : hour);
       this.#startAt(at, `gc${i}`, async (it) => this.#collect(it));
-      if (this.#random() < 0.3) this.#startAt(soon(), `gc${i}b`, async (it) => this.#collect(it));
-      const { load, load2, copy, remove } = chances[this.#writers];
+      const { load, load2, copy, remove, gc2 } = chances[this.#setting];
+      if (this.#random() < gc2) this.#startAt(soon(), `gc${i}b`, async (it) => this.#collect(it));
       if (this.#random() < load) this.#startAt(soon(), `load${i}`, async (it) => this.#load(it));
       if (this.#random() < load2) this.#startAt(soon(), `load${i}b`, async (it) => this.#load(it));
       if (copy > 0 && this.#random() < copy) this.#startAt(soon(), `copy${i}`, async (it) => this.#copy(it));
@@ -136,7 +142,7 @@ class Simulation implements SimulationResult {
       isTense: this.#isTense,
       isHeldUp: !this.#isQuiet && name.startsWith("gc") && this.#random() < 0.4,
       faults: this.#isQuiet ? 0 : 20,
-      deleteFaults: this.#isQuiet ? 0 : this.#writers === "copies" ? 200 : 20,
+      deleteFaults: this.#isQuiet ? 0 : this.#setting === "copies" ? 200 : 20,
       StowageError: this.#protocol.StowageError,
       sender: name,
       onChange: (key) => this.#checkImages(key),
@@ -173,7 +179,7 @@ class Simulation implements SimulationResult {
       known: { sizeOf: (it) => known.get(it)?.length, manifest: (it) => known.get(it) },
     });
     if (!rescuing.isFresh) this.sights.add("a load looked twice");
-    await publish(layout, closure, { repository, changes: [image.change] }, json);
+    await publish(layout, closure, { repository: this.#anyRepository(), changes: [image.change] }, json);
     this.#scheduler.note(`${name} has published ${image.root.digest}`);
   }
 
@@ -200,12 +206,34 @@ class Simulation implements SimulationResult {
     if (image.change.op === "set" && image.change.subject !== undefined) return;
     const change = { op: "remove", digest: image.root.digest } as const;
     const { Layout, commitSet } = this.#protocol;
-    await commitSet(Layout.open(store, { clock }), { repository, changes: [change] });
+    await commitSet(Layout.open(store, { clock }), {
+      repository: this.#anyRepository(),
+      changes: [change],
+    });
   }
 
   async #collect({ clock, store }: Actor): Promise<void> {
     const { Layout, collectGarbage } = this.#protocol;
-    const report = await collectGarbage(Layout.open(store, { clock }), { graceMs });
+    const layout = Layout.open(store, { clock });
+    if (this.#setting === "slices" && this.#random() < 0.9) return this.#collectSlices(layout);
+    const report = await collectGarbage(layout, { graceMs });
+    this.#noteReport(report);
+  }
+
+  /** A slice of a few requests. When all is quiet, slices to the end of a run. */
+  async #collectSlices(layout: Layout): Promise<void> {
+    const most = this.#random() < 0.5 ? 6 : 60;
+    const everyMs = this.#isQuiet || this.#random() < 0.8 ? 0 : 3 * hour;
+    for (;;) {
+      const maxRequests = 1 + Math.floor(this.#random() * most);
+      const report = await this.#protocol.collectSlice(layout, { graceMs, everyMs, maxMs: 5 * minute, maxRequests });
+      this.sights.add(`a slice: ${report.state}`);
+      this.#noteReport(report);
+      if (!this.#isQuiet || report.state === "finished") return;
+    }
+  }
+
+  #noteReport(report: GarbageReport): void {
     for (const [what, { blobs }] of Object.entries(report)) if (blobs > 0) this.sights.add(`a gc: ${what}`);
   }
 
@@ -215,6 +243,11 @@ class Simulation implements SimulationResult {
     return image;
   }
 
+  #anyRepository(): string {
+    const names = repositories[this.#setting];
+    return names.length === 1 ? repository : (names[Math.floor(this.#random() * names.length)] ?? repository);
+  }
+
   /** What a load or a gc cannot do it says; what it leaves then must be right all the same. */
   #fail(name: string, error: unknown): void {
     this.#scheduler.note(`${name} failed: ${messageOf(error)}`);
@@ -222,37 +255,42 @@ class Simulation implements SimulationResult {
     else this.problems.push(`${name} threw ${messageOf(error)}`);
   }
 
-  #entries(): readonly Descriptor[] {
-    const bytes = this.#objects.get(indexKey(repository))?.bytes;
-    return bytes === undefined ? [] : parseRepositoryIndex(bytes, "index.json").entries;
+  #entries(name: string): readonly Descriptor[] {
+    const bytes = this.#objects.get(indexKey(name))?.bytes;
+    return bytes === undefined ? [] : parseRepositoryIndex(bytes, indexKey(name)).entries;
   }
 
   /** Called after each change of the bucket. */
   #checkImages(key: string): void {
     if (key.startsWith(condemnedPrefix)) return;
-    const entries = this.#entries();
-    for (const entry of entries) {
-      const lost = needsOf(entry).find((digest) => !this.#objects.has(blobKey(digest)));
-      if (lost === undefined) continue;
-      this.problems.push(`${tagOf(entry) ?? entry.digest} has lost ${lost}: ${key} was changed`);
-      this.#scheduler.note(this.problems.at(-1) ?? "");
+    for (const name of repositories[this.#setting]) {
+      const entries = this.#entries(name);
+      for (const entry of entries) {
+        const lost = needsOf(entry).find((digest) => !this.#objects.has(blobKey(digest)));
+        if (lost === undefined) continue;
+        this.problems.push(`${tagOf(entry) ?? entry.digest} has lost ${lost}: ${key} was changed`);
+        this.#scheduler.note(this.problems.at(-1) ?? "");
+      }
+      this.#checkReferrers(name, entries);
     }
-    this.#checkReferrers(entries);
   }
 
-  #checkReferrers(entries: readonly Descriptor[]): void {
+  #checkReferrers(name: string, entries: readonly Descriptor[]): void {
     const digests = new Set(entries.map(({ digest }) => digest));
-    for (const entry of this.#referrers) {
+    for (const entry of this.#referrers.get(name) ?? []) {
       const subject = subjectOf(entry) ?? "sha256:";
       if (digests.has(entry.digest) || !digests.has(subject)) continue;
       this.problems.push(`${subject} has lost ${entry.digest}, which says something about it`);
       this.#scheduler.note(this.problems.at(-1) ?? "");
     }
-    this.#referrers = entries.filter((entry) => subjectOf(entry) !== undefined);
+    this.#referrers.set(
+      name,
+      entries.filter((entry) => subjectOf(entry) !== undefined),
+    );
   }
 
   #checkNothingIsLeft(): void {
-    const entries = this.#entries();
+    const entries = repositories[this.#setting].flatMap((name) => this.#entries(name));
     const needed = new Set(entries.flatMap((entry) => needsOf(entry).map(blobKey)));
     const isLeft = (key: string): boolean =>
       key.startsWith(condemnedPrefix) || (key.startsWith(blobsPrefix) && !needed.has(key));

@@ -4,8 +4,8 @@
  */
 import process from "node:process";
 import { describe, expect, it } from "vitest";
-import { compileProtocol, mutants, mutantsOfCopies } from "./protocol.ts";
-import { type Protocol, type Writers, simulate } from "./simulate.ts";
+import { compileProtocol, mutants, mutantsOfCopies, mutantsOfSlices } from "./protocol.ts";
+import { type Protocol, type Setting, simulate } from "./simulate.ts";
 
 const runs = Number(process.env["STOWAGE_TEST_RUNS"] ?? 300);
 /** The rarest of the mutants shows once in some three hundred schedules. */
@@ -13,7 +13,7 @@ const maxMutantRuns = 3000;
 const seed = process.env["STOWAGE_TEST_SEED"] ?? "1";
 /** The same ones each time, unless others are asked for: `random`, or the seed of a failure. */
 const firstSeed = seed === "random" ? Math.floor(Math.random() * 2 ** 31) : Number(seed);
-const timeout = 60_000 + runs * 100;
+const timeout = 60_000 + runs * 200;
 
 interface Found {
   /** What went wrong first, if anything did. */
@@ -21,10 +21,10 @@ interface Found {
   readonly sights: ReadonlySet<string>;
 }
 
-async function search(protocol: Protocol, schedules: number, writers: Writers): Promise<Found> {
+async function search(protocol: Protocol, schedules: number, setting: Setting): Promise<Found> {
   const sights = new Set<string>();
   for (let i = firstSeed; i < firstSeed + schedules; i++) {
-    const result = await simulate(i, protocol, writers);
+    const result = await simulate(i, protocol, setting);
     for (const sight of result.sights) sights.add(sight);
     if (result.problems.length === 0) continue;
     return { problem: `seed ${i}\n${result.problems.join("\n")}\n${result.trace}`, sights };
@@ -35,15 +35,16 @@ async function search(protocol: Protocol, schedules: number, writers: Writers): 
 describe.each([
   ["loads", runs, mutants],
   ["copies", Math.ceil(runs / 5), mutantsOfCopies],
-] as const)("collectGarbage, beside %s", (writers, schedules, wrong) => {
+  ["slices", runs, mutantsOfSlices],
+] as const)("collectGarbage, with %s", (setting, schedules, wrong) => {
   it("leaves every image whole, and in the end nothing else", { timeout }, async () => {
-    const { problem, sights } = await search(await compileProtocol(), schedules, writers);
+    const { problem, sights } = await search(await compileProtocol(), schedules, setting);
     expect(problem).toBeUndefined();
-    if (schedules >= 50) expect([...sights]).toEqual(expect.arrayContaining([...expectedSights[writers]]));
+    if (schedules >= 50) expect([...sights]).toEqual(expect.arrayContaining([...expectedSights[setting]]));
   });
 
   it.each(Object.entries(wrong))("would not if %s", { timeout: 300_000 }, async (_, edits) => {
-    const { problem } = await search(await compileProtocol(edits), maxMutantRuns, writers);
+    const { problem } = await search(await compileProtocol(edits), maxMutantRuns, setting);
     expect(problem).toMatch(/^seed \d+\n.* has lost /);
   });
 });
@@ -67,6 +68,7 @@ const expectedSights = {
     "failed: MANIFEST_BLOB_UNKNOWN",
     "failed: STORE_UNAVAILABLE",
   ],
+  slices: [...sightsOfGc, "a slice: finished", "a slice: unfinished", "a slice: idle", "failed: STORE_UNAVAILABLE"],
   copies: [
     ...sightsOfGc,
     "a copy: created",

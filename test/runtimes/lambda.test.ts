@@ -1,11 +1,14 @@
 /** What the handler does that no client of a function URL sees: its deadline, its settings, and the bucket's events. */
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { type Server, createServer } from "node:http";
+import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { isJsonObject } from "../../src/oci/json.ts";
 import { writtenObjects } from "../../src/runtimes/s3-events.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { listFiles, newFolder } from "../support/run-stowage.ts";
 
 const blob = randomBytes(200_000);
 
@@ -110,6 +113,22 @@ describe("the handler for AWS Lambda", () => {
     for (let i = 0; i < 2; i++) {
       await expect(handle(request("GET", "/healthz"))).rejects.toMatchObject({ code: "INPUT_INVALID" });
     }
+  });
+
+  it("collects garbage, in a slice for each event", async () => {
+    const folder = await newFolder();
+    const handle = await coldStart({ STOWAGE_STORE: `file:${folder}`, STOWAGE_ALLOW_ANYONE: "true" });
+    const tarball = await tarOf(makeLayout({ layers: [randomBytes(1000)] }));
+    expect(await handle(request("PUT", "/v1/load/app:1", tarball))).toMatchObject({ statusCode: 201 });
+    expect(await handle(request("DELETE", "/v2/app/manifests/1"))).toMatchObject({ statusCode: 202 });
+    expect(await handle({ stowage: "gc" })).toBeUndefined();
+    expect((await listFiles(join(folder, "condemned"))).length).toBe(3);
+    expect(await readFile(join(folder, "condemned-run"), "utf8")).toMatch(/"began":\d+\}\n$/);
+  });
+
+  it("fails for an event of gc whose time is over, so that Lambda tells of it", async () => {
+    const handle = await coldStart(settingsOf(silent));
+    await expect(handle({ stowage: "gc" }, 1000)).rejects.toMatchObject({ code: "INTERRUPTED" });
   });
 
   it("refuses an event that is none of its own", async () => {

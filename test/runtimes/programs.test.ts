@@ -4,8 +4,12 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
-import { randomBytes } from "../support/bytes.ts";
+import { commitSet } from "../../src/layout/commit-set.ts";
+import { loadArchive } from "../../src/load/load-archive.ts";
+import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
+import { chunksOf, randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { listFiles, newFolder, until } from "../support/run-stowage.ts";
 import { missingTools } from "../tools/find-tool.ts";
@@ -75,6 +79,16 @@ for (const runtime of [...programs, denoServe]) {
   });
 }
 
+const denoProgram = fileURLToPath(new URL("../../src/runtimes/deno.ts", import.meta.url));
+const cronProgram = fileURLToPath(new URL("schedule-gc.ts", import.meta.url));
+const cronStub = fileURLToPath(new URL("deno-cron-stub.ts", import.meta.url));
+
+/** A program of Deno on a platform that has a timer. */
+function withCron(program: string): RuntimeUnderTest {
+  const command: RuntimeUnderTest["command"] = ({ tool }) => [tool, "run", "-A", `--preload=${cronStub}`, program];
+  return { name: "deno with a timer", tool: "deno", store: "S3", command };
+}
+
 const deno = runtimes.find(({ name }) => name === "deno");
 describeIfFound("the program on Deno Deploy", missingTools(["deno"]), () => {
   it("does not start without tokens, whatever HOST says", { timeout: 60_000 }, async () => {
@@ -83,6 +97,27 @@ describeIfFound("the program on Deno Deploy", missingTools(["deno"]), () => {
     const { ended, output } = await startProgram(deno, settings);
     expect(await ended).toBe(2);
     expect(output()).toContain("Others can reach the service");
+  });
+
+  it("registers gc with the platform's timer, and nowhere else", { timeout: 60_000 }, async () => {
+    const settings = { STOWAGE_STORE: "nowhere" };
+    const deployed = await startProgram(withCron(denoProgram), { ...settings, DENO_DEPLOYMENT_ID: "abc" });
+    expect(await deployed.ended, deployed.output()).toBe(2);
+    expect(deployed.output()).toContain('registers "stowage gc" for */15 * * * *\n');
+    const other = await startProgram(withCron(denoProgram), settings);
+    expect(await other.ended, other.output()).toBe(2);
+    expect(other.output()).not.toContain("registers");
+  });
+
+  it("collects garbage when it is triggered", { timeout: 60_000 }, async () => {
+    const folder = await newFolder();
+    const store = new DirectoryStore(folder);
+    await loadArchive(openLayout(store), chunksOf(await tarOf(makeLayout()), 1000), { name: "team/app:1" });
+    await commitSet(openLayout(store), { repository: "team/app", changes: [{ op: "remove", tag: "1" }] });
+    const settings = { STOWAGE_STORE: `file:${folder}`, STOWAGE_ALLOW_ANYONE: "true" };
+    const { ended, output } = await startProgram(withCron(cronProgram), settings);
+    expect(await ended, output()).toBe(0);
+    expect(output()).toMatch(/gc, finished: condemned 3 blobs \(\d+ bytes\)\nwas triggered\n$/);
   });
 });
 

@@ -123,6 +123,36 @@ async function freshWorker(): Promise<typeof worker> {
   return (await import("../../src/runtimes/workers.ts")).default;
 }
 
+describe("the Worker's Cron Trigger", () => {
+  async function condemnedIn(prefix: string): Promise<number> {
+    return (await bucket.list({ prefix: `${prefix}/condemned/` })).objects.length;
+  }
+
+  it("collects garbage, unless the settings say never", async () => {
+    const given = { ...settings, STOWAGE_STORE: "r2:IMAGES/gc" };
+    let fresh = await freshWorker();
+    const send = async (path: string, init: RequestInit): Promise<number> => {
+      const work: Promise<unknown>[] = [];
+      const request = new Request(`https://stowage.example${path}`, init);
+      const response = await fresh.fetch(request, given, { waitUntil: (task) => void work.push(task) });
+      await response.arrayBuffer();
+      await Promise.all(work);
+      return response.status;
+    };
+    const body = new Uint8Array(await tarOf(makeLayout({ layers: [randomBytes(1000)] })));
+    expect(await send("/v1/load/team/app:1", { method: "PUT", body })).toBe(201);
+    expect(await send("/v2/team/app/manifests/1", { method: "DELETE" })).toBe(202);
+    fresh = await freshWorker();
+    await fresh.scheduled({}, { ...given, STOWAGE_GC_EVERY: "never" });
+    expect(await condemnedIn("gc")).toBe(0);
+    fresh = await freshWorker();
+    await fresh.scheduled({}, given);
+    expect(await condemnedIn("gc")).toBe(3);
+    await fresh.scheduled({}, given); // too early for another run
+    expect(await bucket.head("gc/condemned-run")).not.toBeNull();
+  });
+});
+
 describe("the Worker's queue", () => {
   async function put(key: string, layout: Layout): Promise<{ readonly key: string; readonly eTag: string }> {
     const object = await bucket.put(key, await tarOf(layout));

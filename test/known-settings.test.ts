@@ -70,6 +70,7 @@ describe("parseConfig's warnings", () => {
     [{ STOWAGE_TOKENS: "[]" }, /^STOWAGE_TOKENS is an empty list: nobody may do anything, /],
     [{ STOWAGE_TOKENS: "[]", STOWAGE_ANONYMOUS_PULL: "true" }, /an empty list: everybody may pull, /],
     [{ STOWAGE_TOKEN: "secret" }, /^STOWAGE_TOKEN does nothing here: .*STOWAGE_TOKENS says/],
+    [{ STOWAGE_TOKEN_AUDIENCE: "secret" }, /^STOWAGE_TOKEN_AUDIENCE does nothing here: .*STOWAGE_TOKENS says/],
     [{ STOWAGE_REDIRECT_BLOBS: "true" }, /^STOWAGE_REDIRECT_BLOBS does nothing: file:\.\/data is no bucket of S3/],
     [
       { STOWAGE_STORE: "s3://b", STOWAGE_REDIRECT_BLOBS: "true", STOWAGE_PUBLIC_ENDPOINT_URL_S3: "none" },

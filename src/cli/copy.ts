@@ -202,7 +202,7 @@ async function openTarget(to: string, io: CommandIo): Promise<CopyTarget> {
     const settings = await openSettings(io.env, to);
     return async (opened, plan, choices) => copyToStore(opened, plan, settings, choices, io);
   }
-  const service = openService(to, { env: io.env, purpose: "load into" });
+  const service = openService(to, { ...io, purpose: "load into" });
   return async ({ source }, plan, { as, dryRun }) => {
     if (dryRun) throw new StowageError("INPUT_INVALID", "found --dry-run, expected a store as TO with it");
     return copyToService(source, plan, { service, as, io });

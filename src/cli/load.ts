@@ -41,7 +41,10 @@ and nothing is asked.
 
 A service that wants a token gets STOWAGE_TOKEN, or the one in a URL such as
 https://ci:TOKEN@stowage.example. User and password of a URL go as they are, so
-that they also get past a login in front of the service.
+that they also get past a login in front of the service. STOWAGE_TOKEN_FILE names a
+file with the token, read before each request. STOWAGE_TOKEN_AUDIENCE is for jobs of
+GitHub Actions: the token is the job's identity token for this audience, renewed in
+time.
 
 If a target of the service fails, the images stay in the service and in the other
 targets, and the exit code is 1: run the same again, and the copies go on.
@@ -139,7 +142,7 @@ async function openTarget(
         ),
     };
   }
-  const service = openService(to, { env, purpose: "load into" });
+  const service = openService(to, { env, signal, purpose: "load into" });
   const { registry } = service;
   if (!direct)
     return { registry, load: async (input, name) => sendArchive(input, { service, name, repair, copyTo, io }) };

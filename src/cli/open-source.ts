@@ -2,13 +2,13 @@
 import type { Layout } from "../layout/layout.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
 import type { ImageName } from "../oci/reference.ts";
-import { tokenOf } from "../remote/credentials.ts";
 import { dockerCredentials } from "../remote/docker-credentials.ts";
 import type { ImageSource } from "../remote/image-source.ts";
 import { type RegistryAddress, isRegistryAddress, parseRegistryAddress } from "../remote/registry-address.ts";
 import { RegistrySource, type RegistrySourceOptions } from "../remote/registry-source.ts";
 import { type CommandIo, readName } from "./command.ts";
 import { openExisting } from "./open-settings.ts";
+import { tokenSourceOf } from "./token-source.ts";
 
 export interface OpenSource {
   readonly source: ImageSource;
@@ -39,13 +39,13 @@ export function openRegistry(url: string, io: CommandIo): OpenSource {
 /** The realm of a service's challenge (`http/error-response.ts`). */
 const serviceRealm = "Stowage";
 
-/** `STOWAGE_TOKEN` is for a service at a URL, if it asks for a token. No other registry gets it. */
-function credentialsFor({ url, image }: RegistryAddress, { env }: CommandIo): RegistrySourceOptions {
-  const token = image === undefined ? (env["STOWAGE_TOKEN"] ?? "") : "";
+/** The token of the environment is for a service at a URL, if it asks for a token. No other registry gets it. */
+function credentialsFor({ url, image, credentials }: RegistryAddress, io: CommandIo): RegistrySourceOptions {
+  const findToken = image === undefined && credentials === undefined ? tokenSourceOf(io) : undefined;
   const noLogin = `"docker login ${new URL(url).host}" was not run`;
   return {
-    ...(token !== "" && { credentials: { ...tokenOf(token, "STOWAGE_TOKEN"), realm: serviceRealm } }),
-    findCredentials: dockerCredentials(env),
+    ...(findToken && { realmToken: { realm: serviceRealm, find: findToken } }),
+    findCredentials: dockerCredentials(io.env),
     credentialsHint: image === undefined ? `STOWAGE_TOKEN is not set, and ${noLogin}` : noLogin,
   };
 }

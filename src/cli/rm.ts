@@ -136,7 +136,7 @@ async function storeTarget(storeUrl: string | undefined, { env, signal }: Comman
 }
 
 function serviceTarget(url: string, { env, signal }: CommandIo): RemoveTarget {
-  const service = openService(url, { env, purpose: "remove from" });
+  const service = openService(url, { env, signal, purpose: "remove from" });
   return {
     remove: async ({ repository, reference }) => {
       const path = `v2/${repository}/manifests/${reference}`;

@@ -8,10 +8,18 @@ import { askToken } from "./token-service.ts";
 /** Tokens that are kept: one for each repository that was read. */
 const maxTokens = 1000;
 
+/** A token for registries that ask for credentials of one realm. No other registry gets it. */
+export interface RealmToken {
+  readonly realm: string;
+  /** Returns a token that is valid now. Called again when the registry refuses the former one. */
+  readonly find: () => Promise<string>;
+}
+
 export interface AuthorizerOptions {
   /** The registry's URL. */
   readonly registry: URL;
   readonly credentials: Credentials | undefined;
+  readonly realmToken: RealmToken | undefined;
   /** Finds credentials when the registry asks for them. */
   readonly findCredentials: ((host: string) => Promise<Credentials | undefined>) | undefined;
   readonly maxIdleSeconds: number;
@@ -35,8 +43,8 @@ export class Authorizer {
   /** The header for a scope, such as `repository:acme/app:pull`. Undefined if the registry has not asked for one. */
   headerFor(scope: string): string | undefined {
     const { credentials } = this.#options;
-    const isForAll = credentials !== undefined && "token" in credentials && credentials.realm === undefined;
-    return isForAll ? authorizationOf(credentials) : this.#headers.get(scope);
+    const isToken = credentials !== undefined && "token" in credentials;
+    return isToken ? authorizationOf(credentials) : this.#headers.get(scope);
   }
 
   /**
@@ -76,7 +84,12 @@ export class Authorizer {
   }
 
   async #answerTo(challenges: readonly Challenge[], scope: string): Promise<string | undefined> {
-    const credentials = await this.#findCredentials(challenges);
+    const { credentials: given, realmToken } = this.#options;
+    if (given === undefined && realmToken !== undefined && isAsked(realmToken, challenges)) {
+      this.isAnonymous = false;
+      return authorizationOf({ token: await realmToken.find() });
+    }
+    const credentials = await this.#findCredentials();
     this.isAnonymous = credentials === undefined;
     if (credentials !== undefined && "token" in credentials) return authorizationOf(credentials);
     const bearer = challenges.find(({ scheme, parameters }) => scheme === "bearer" && parameters.has("realm"));
@@ -85,13 +98,13 @@ export class Authorizer {
     return isBasic && credentials !== undefined ? authorizationOf(credentials) : undefined;
   }
 
-  /** A token of a realm is not for a registry with another realm. */
-  async #findCredentials(challenges: readonly Challenge[]): Promise<Credentials | undefined> {
+  async #findCredentials(): Promise<Credentials | undefined> {
     const { credentials, findCredentials, registry } = this.#options;
-    const realm = credentials !== undefined && "token" in credentials ? credentials.realm : undefined;
-    const isOfRealm = realm === undefined || challenges.some(({ parameters }) => parameters.get("realm") === realm);
-    const given = isOfRealm ? credentials : undefined;
-    this.#credentials ??= given === undefined ? findCredentials?.(registry.host) : Promise.resolve(given);
+    this.#credentials ??= credentials === undefined ? findCredentials?.(registry.host) : Promise.resolve(credentials);
     return this.#credentials;
   }
+}
+
+function isAsked({ realm }: RealmToken, challenges: readonly Challenge[]): boolean {
+  return challenges.some(({ parameters }) => parameters.get("realm") === realm);
 }

@@ -4,13 +4,12 @@ import { StowageError } from "../errors.ts";
 
 /**
  * - A user and a password: sent to the registry, or to the token service that the registry names.
- * - A token: sent to the registry as it is. A Stowage service takes its tokens so. With `realm`, it is sent only to a registry
- *   that asks for credentials of this realm.
+ * - A token: sent to the registry as it is. A Stowage service takes its tokens so.
  * - An identity token: exchanged for a token at the token service. `docker login` keeps one for some registries.
  */
 export type Credentials =
   | { readonly user: string; readonly password: string }
-  | { readonly token: string; readonly realm?: string | undefined }
+  | { readonly token: string }
   | { readonly identityToken: string };
 
 /**
@@ -31,7 +30,8 @@ export function credentialsOf({ username, password }: URL, where: string): Crede
 /** Checks a token. `where` names it in messages. Throws `INPUT_INVALID`. */
 export function tokenOf(token: string, where: string): { readonly token: string } {
   if (/^[\x21-\x7e]+$/.test(token)) return { token };
-  throw new StowageError("INPUT_INVALID", `${where} has characters that no token has, such as spaces or line ends`);
+  const problem = token === "" ? "is empty" : "has characters that no token has, such as spaces or line ends";
+  throw new StowageError("INPUT_INVALID", `${where} ${problem}`);
 }
 
 /** The `Authorization` header. Undefined for an identity token, which only a token service takes. */

@@ -3,7 +3,7 @@ import { type Clock, systemClock } from "../clock.ts";
 import { type ErrorCode, StowageError } from "../errors.ts";
 import { codeIn, errorText } from "../oci/error-body.ts";
 import { type Answer, inAnswerTime, isSuccess, readAnswer } from "./answer.ts";
-import { Authorizer } from "./authorizer.ts";
+import { Authorizer, type RealmToken } from "./authorizer.ts";
 import type { Credentials } from "./credentials.ts";
 import { NoAnswer, type OpenAnswer, openAnswer } from "./open-answer.ts";
 import type { RegistryAddress } from "./registry-address.ts";
@@ -18,6 +18,8 @@ const remappedChallenge = "x-amzn-Remapped-www-authenticate";
 export interface RegistryClientOptions {
   /** Used if the address has none. */
   readonly credentials?: Credentials | undefined;
+  /** Used if there are no credentials, and the registry asks for this realm. */
+  readonly realmToken?: RealmToken | undefined;
   /** Called once, with host and port, when the registry asks for credentials and there are none. */
   readonly findCredentials?: ((host: string) => Promise<Credentials | undefined>) | undefined;
   /** Why there are no credentials. It is a part of messages. */
@@ -50,14 +52,21 @@ export class RegistryClient {
   #hasAnswered = false;
 
   constructor(address: RegistryAddress, options: RegistryClientOptions = {}) {
-    const { clock = systemClock, maxIdleSeconds = defaultMaxIdleSeconds, findCredentials } = options;
+    const { clock = systemClock, maxIdleSeconds = defaultMaxIdleSeconds, findCredentials, realmToken } = options;
     this.name = address.url;
     this.#credentialsHint = options.credentialsHint ?? "it was asked without credentials";
     this.#clock = clock;
     this.#maxIdleSeconds = maxIdleSeconds;
     const credentials = address.credentials ?? options.credentials;
     const registry = new URL(address.url);
-    this.#authorizer = new Authorizer({ registry, credentials, findCredentials, maxIdleSeconds, clock });
+    this.#authorizer = new Authorizer({
+      registry,
+      credentials,
+      realmToken,
+      findCredentials,
+      maxIdleSeconds,
+      clock,
+    });
   }
 
   /** Reads a whole answer, with any status. */

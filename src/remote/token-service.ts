@@ -27,20 +27,32 @@ export interface TokenRequest {
   readonly clock: Clock;
 }
 
-/** Returns the `Authorization` header. Throws `UNAUTHORIZED` if the service refuses, and `STORE_UNAVAILABLE` without answer. */
+/** Returns the `Authorization` header. Throws as `fetchToken`. */
 export async function askToken(request: TokenRequest): Promise<string> {
   const { registry, parameters, clock, maxIdleSeconds } = request;
   const realm = realmOf(parameters.get("realm") ?? "", registry);
-  const what = `a token from ${realm.origin}${realm.pathname}`;
   const question = questionOf(realm, request);
+  const fields = ["token", "access_token"];
+  const options = { ...question, fields, clock, maxIdleSeconds, signal: AbortSignal.any([]) };
+  return `Bearer ${await fetchToken(realm, options)}`;
+}
+
+interface FetchTokenOptions extends OpenOptions {
+  /** The names of the field in the answer that has the token. The first one that is there counts. */
+  readonly fields: readonly string[];
+  readonly clock: Clock;
+}
+
+/** Asks a URL for a token. Throws `UNAUTHORIZED` if it refuses, and `STORE_UNAVAILABLE` without answer. */
+export async function fetchToken(url: URL, { fields, clock, signal, ...question }: FetchTokenOptions): Promise<string> {
+  const what = `a token from ${url.origin}${url.pathname}`;
   const ask = async (): Promise<Answer> =>
-    inAnswerTime({ what, signal: AbortSignal.any([]) }, async (signal) => {
-      const opened = await openAnswer(realm, { ...question, maxIdleSeconds, signal });
+    inAnswerTime({ what, signal }, async (inTime) => {
+      const opened = await openAnswer(url, { ...question, signal: inTime });
       return readAnswer(opened, { maxBytes: maxTokenBytes, what });
     });
   try {
-    const answer = await tryAgain(ask, { clock, signal: AbortSignal.any([]), hasAnswered: () => false });
-    return `Bearer ${tokenIn(answer, what)}`;
+    return tokenIn(await tryAgain(ask, { clock, signal, hasAnswered: () => false }), { fields, what });
   } catch (error) {
     if (!(error instanceof NoAnswer)) throw error;
     throw new StowageError("STORE_UNAVAILABLE", `Cannot get ${what}: ${error.message}`, { cause: error });
@@ -80,9 +92,14 @@ function questionOf(
   return { method: "GET", headers, authorization: credentials && authorizationOf(credentials) };
 }
 
-function tokenIn(answer: Answer, what: string): string {
+function tokenIn(
+  answer: Answer,
+  { fields, what }: { readonly fields: readonly string[]; readonly what: string },
+): string {
   const json = isSuccess(answer) ? jsonIn(answer.bytes) : undefined;
-  const token = isJsonObject(json) ? (json["token"] ?? json["access_token"]) : undefined;
+  const token = isJsonObject(json)
+    ? fields.map((field) => json[field]).find((value) => typeof value === "string")
+    : undefined;
   if (typeof token === "string" && /^[\x21-\x7e]+$/.test(token)) return token;
   if (isSuccess(answer)) throw new StowageError("STORE_UNAVAILABLE", `Cannot get ${what}: its answer has no token`);
   const code = [400, 401, 403].includes(answer.status) ? "UNAUTHORIZED" : "STORE_UNAVAILABLE";

@@ -186,9 +186,9 @@ function warningsOf(
   if (access !== "anyone" && access.tokens.length === 0 && isSet("STOWAGE_TOKENS")) {
     warnings.push(`STOWAGE_TOKENS is an empty list: ${describeAccess(access)}, \`stowage token NAME\` makes an entry`);
   }
-  if (isSet("STOWAGE_TOKEN")) {
+  for (const name of ["STOWAGE_TOKEN", "STOWAGE_TOKEN_FILE", "STOWAGE_TOKEN_AUDIENCE"].filter(isSet)) {
     const meant = isSet("STOWAGE_TOKENS") ? "" : "; STOWAGE_TOKENS says whom a service lets in";
-    warnings.push(`STOWAGE_TOKEN does nothing here: commands with --to show it to a service${meant}`);
+    warnings.push(`${name} does nothing here: it is for commands with --to, which show a token to a service${meant}`);
   }
   const publicEndpoint = "STOWAGE_PUBLIC_ENDPOINT_URL_S3";
   if (redirectBlobs && (!isBucketOfS3 || env[publicEndpoint] === "none")) {

@@ -37,6 +37,8 @@ export const knownSettings: Readonly<Record<string, string>> = {
   STOWAGE_MAX_IDLE_SECONDS: "how long a client may be silent, 300s",
   STOWAGE_MAX_LOAD_SECONDS: "how long a load may take, 6h",
   STOWAGE_TOKEN: "for commands with --to: the token to show",
+  STOWAGE_TOKEN_FILE: "for commands with --to: a file with the token",
+  STOWAGE_TOKEN_AUDIENCE: "for commands with --to, in a GitHub job",
 };
 
 const prefix = "STOWAGE_";

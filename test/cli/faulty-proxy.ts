@@ -16,7 +16,13 @@ export interface SeenRequest {
  * `cut`: the connection ends in the middle of the body. `reset`: it ends at once. `stall`: nothing happens any more. A
  * number: the answer's status.
  */
-export type Fault = "cut" | "reset" | "stall" | number | { readonly status: number; readonly body: string };
+export type Fault = "cut" | "reset" | "stall" | number | FaultyAnswer;
+
+interface FaultyAnswer {
+  readonly status: number;
+  readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
 
 export interface FaultyProxy {
   readonly url: string;
@@ -55,7 +61,7 @@ export async function startProxy(
       else if (fault === "cut") incoming.once("data", () => incoming.destroy());
       else if (fault === "reset") incoming.socket.resetAndDestroy();
       else if (typeof fault === "number") response.writeHead(fault).end();
-      else if (fault !== "stall") response.writeHead(fault.status).end(fault.body);
+      else if (fault !== "stall") response.writeHead(fault.status, fault.headers).end(fault.body);
     });
   });
   server.listen(0, "127.0.0.1");

@@ -523,10 +523,27 @@ describe("a registry that wants a token", () => {
         if (challenge === undefined || request.headers.authorization === "Bearer own") sendManifest(request, response);
         else response.writeHead(401, { "WWW-Authenticate": challenge }).end();
       },
-      { credentials: { token: "own", realm: "Stowage" } },
+      { realmToken: { realm: "Stowage", find: async () => "own" } },
     );
     await source.readManifest("team/app", "1").catch(() => undefined);
     expect(registry.shown).toEqual(shown);
+  });
+
+  it("of a realm is asked for again when the registry refuses it, once for many requests", async () => {
+    let round = 1;
+    const { source, registry } = await open(
+      (request, response) => {
+        if (request.headers.authorization === `Bearer own-${round}`) sendManifest(request, response);
+        else response.writeHead(401, { "WWW-Authenticate": 'Basic realm="Stowage"' }).end();
+      },
+      { realmToken: { realm: "Stowage", find: async () => `own-${round}` } },
+    );
+    await source.readManifest("team/app", "1");
+    round = 2;
+    await Promise.all(Array.from({ length: 3 }, async () => source.readManifest("team/app", "1")));
+    const { shown } = registry;
+    expect(shown.slice(0, 2)).toEqual([undefined, "Bearer own-1"]);
+    expect(shown.slice(2).filter((header) => header === "Bearer own-2")).toHaveLength(3);
   });
 
   it("that has been set is shown with every request, and renewed by nobody", async () => {

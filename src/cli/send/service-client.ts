@@ -4,9 +4,11 @@ import { codeIn, detailIn, errorText, jsonIn } from "../../oci/error-body.ts";
 import type { JsonObject } from "../../oci/json.ts";
 import { type ImageName, formatName } from "../../oci/reference.ts";
 import { isSuccess } from "../../remote/answer.ts";
-import { authorizationOf as headerOf, credentialsOf, decodePercents, tokenOf } from "../../remote/credentials.ts";
-import type { Environment } from "../../settings/settings.ts";
+import { authorizationOf, credentialsOf, decodePercents } from "../../remote/credentials.ts";
+import { oneChunk } from "../../streams/readable-stream.ts";
+import type { CommandIo } from "../command.ts";
 import { type ServiceReceipt, parseReceipt } from "../receipt.ts";
+import { tokenSourceOf } from "../token-source.ts";
 import {
   type Answer,
   type ExchangeOptions,
@@ -16,7 +18,6 @@ import {
   NoAnswer,
   tryAgain,
 } from "./exchange.ts";
-import { oneChunk } from "../../streams/readable-stream.ts";
 
 /** A load sends no byte until everything is stored. That can take minutes. */
 const loadTimeoutMs = 30 * 60_000;
@@ -45,24 +46,23 @@ export interface LoadRequest {
   readonly signal: AbortSignal;
 }
 
-interface OpenServiceOptions {
-  readonly env: Environment;
+interface OpenServiceOptions extends Pick<CommandIo, "env" | "signal"> {
   /** What the command does with the service. It is part of messages. */
   readonly purpose: "load into" | "remove from";
 }
 
 /**
  * The service at a URL such as `https://stowage.example` or `https://ci:TOKEN@stowage.example`. Without user info in
- * the URL the token is `STOWAGE_TOKEN`. Throws `INPUT_INVALID`, without any secret in the message.
+ * the URL the token is that of the environment (`tokenSourceOf`). Throws `INPUT_INVALID`, without any secret in the message.
  */
-export function openService(text: string, { env, purpose }: OpenServiceOptions): ServiceClient {
+export function openService(text: string, { purpose, ...io }: OpenServiceOptions): ServiceClient {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !/^https?:$/.test(url.protocol)) throw unusable(text, "");
   if (`${url.pathname}${url.search}${url.hash}`.includes("@")) {
     throw unusable(text, '; in a password "/", "?", "#" and "@" are written %2F, %3F, %23 and %40');
   }
-  const authorization = authorizationOf(url, env);
-  return new ServiceClient(withoutLoadPath(url), { purpose, authorization });
+  const findAuthorization = authorizationFinder(url, io);
+  return new ServiceClient(withoutLoadPath(url), { purpose, findAuthorization });
 }
 
 /**
@@ -80,7 +80,8 @@ function withoutLoadPath(url: URL): URL {
 }
 
 interface ServiceClientOptions extends Pick<OpenServiceOptions, "purpose"> {
-  readonly authorization: string | undefined;
+  /** Finds the value of the header for a request. Undefined if there is nothing to show. */
+  readonly findAuthorization: (() => Promise<string | undefined>) | undefined;
 }
 
 export class ServiceClient {
@@ -89,15 +90,15 @@ export class ServiceClient {
   /** Host and port for pulls. Undefined for a service below a path: clients look for `/v2/` only at the root. */
   readonly registry: string | undefined;
   readonly #purpose: string;
-  readonly #authorization: string | undefined;
+  readonly #findAuthorization: ServiceClientOptions["findAuthorization"];
 
-  /** The service may be mounted below a path of the URL. `authorization` is the header's value. */
-  constructor(url: URL, { purpose, authorization }: ServiceClientOptions) {
+  /** The service may be mounted below a path of the URL. */
+  constructor(url: URL, { purpose, findAuthorization }: ServiceClientOptions) {
     const path = url.pathname.replace(/\/+$/, "");
     this.#purpose = purpose;
     this.name = url.origin + path;
     this.registry = path === "" ? url.host : undefined;
-    this.#authorization = authorization;
+    this.#findAuthorization = findAuthorization;
   }
 
   /** Requests a path below the service's URL, such as `v1/uploads`. Tries again if that can help. */
@@ -136,11 +137,12 @@ export class ServiceClient {
   }
 
   async #exchange(path: string, { type, ...options }: ExchangeOptions & { readonly type?: string }): Promise<Answer> {
+    const authorization = await this.#findAuthorization?.();
     return exchange(new URL(`${this.name}/${path}`), {
       ...options,
       headers: {
         ...(type !== undefined && { "Content-Type": type }),
-        ...(this.#authorization !== undefined && { Authorization: this.#authorization }),
+        ...(authorization !== undefined && { Authorization: authorization }),
       },
     });
   }
@@ -166,7 +168,7 @@ export class ServiceClient {
       return this.failed(`it answered ${status} and points to ${headers.location}: use that address`);
     }
     const detail = detailIn(answer.bytes);
-    const hint = status === 401 && this.#authorization === undefined ? "; STOWAGE_TOKEN is not set" : "";
+    const hint = status === 401 && this.#findAuthorization === undefined ? "; STOWAGE_TOKEN is not set" : "";
     return new Refusal(this.#messageOf(`it answered ${status} ${errorText(answer.bytes)}${hint}`), {
       reason: codeIn(answer.bytes),
       ...(detail && { detail }),
@@ -257,10 +259,13 @@ function unusable(text: string, hint: string): StowageError {
   return new StowageError("INPUT_INVALID", message);
 }
 
-/** The `Authorization` header. User and password are sent unchanged: they may belong to the app around the service. */
-function authorizationOf(url: URL, env: Environment): string | undefined {
-  const token = env["STOWAGE_TOKEN"] ?? "";
-  const credentials =
-    credentialsOf(url, "the service's URL") ?? (token === "" ? undefined : tokenOf(token, "STOWAGE_TOKEN"));
-  return credentials && headerOf(credentials);
+/** User and password of the URL are sent unchanged: they may belong to the app around the service. */
+function authorizationFinder(
+  url: URL,
+  io: Pick<CommandIo, "env" | "signal">,
+): ServiceClientOptions["findAuthorization"] {
+  const credentials = credentialsOf(url, "the service's URL");
+  if (credentials !== undefined) return async () => authorizationOf(credentials);
+  const findToken = tokenSourceOf(io);
+  return findToken && (async () => authorizationOf({ token: await findToken() }));
 }

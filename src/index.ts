@@ -32,6 +32,7 @@ export type {
   CopyOptions,
   CopySource,
   GetOptions,
+  ListedObject,
   ObjectInfo,
   ObjectStore,
   Presigner,

@@ -34,7 +34,7 @@ const minuteMs = 60_000;
 /** A request without an answer has taken effect after this time, or never will. */
 const lateMs = 15 * minuteMs;
 /** The largest difference between clocks. */
-const skewMs = 15 * minuteMs;
+export const skewMs = 15 * minuteMs;
 /** The time for which a load may rely on the blobs that it found. */
 const freshMs = 10 * minuteMs;
 /** The longest time of a commit. A commit sends no write after this time (`index/commit-changes.ts`). */

@@ -14,7 +14,7 @@ import type { checkClosure } from "../../src/layout/check-closure.ts";
 import type { commitSet } from "../../src/layout/commit-set.ts";
 import type { RescuingStore } from "../../src/layout/condemned.ts";
 import { parseRepositoryIndex } from "../../src/layout/index/repository-index.ts";
-import { blobKey, blobsPrefix, condemnedPrefix, indexKey } from "../../src/layout/keys.ts";
+import { blobKey, blobsPrefix, condemnedPrefix, indexKey, stagingPrefix } from "../../src/layout/keys.ts";
 import type { Layout } from "../../src/layout/layout.ts";
 import { ParsedJson } from "../../src/layout/parsed-json.ts";
 import type { storeBlob } from "../../src/layout/store-blob.ts";
@@ -102,7 +102,7 @@ class Simulation implements SimulationResult {
     this.#writers = writers;
     this.#random = seededRandom(seed);
     this.#isTense = this.#random() < 0.5;
-    this.#objects.set("oci-layout", { bytes: new TextEncoder().encode(ociLayoutJson), etag: "probed" });
+    this.#objects.set("oci-layout", { bytes: new TextEncoder().encode(ociLayoutJson), etag: "probed", modifiedMs: 0 });
   }
 
   get trace(): string {
@@ -126,6 +126,7 @@ class Simulation implements SimulationResult {
     for (let i = 0; i < 7; i++) {
       this.#startAt(i * (graceMs + hour), `last${i}`, async (it) => this.#collect(it));
     }
+    this.#startAt(3 * 24 * hour, "lastOfAll", async (it) => this.#collect(it)); // unfinished pushes are old by then
     await this.#scheduler.run();
     this.#checkNothingIsLeft();
   }
@@ -284,7 +285,9 @@ class Simulation implements SimulationResult {
     const entries = this.#entries();
     const needed = new Set(entries.flatMap((entry) => neededBy(entry.digest).map(blobKey)));
     const isLeft = (key: string): boolean =>
-      key.startsWith(condemnedPrefix) || (key.startsWith(blobsPrefix) && !needed.has(key));
+      key.startsWith(condemnedPrefix) ||
+      key.startsWith(stagingPrefix) ||
+      (key.startsWith(blobsPrefix) && !needed.has(key));
     this.problems.push(...[...this.#objects.keys()].filter(isLeft).map((key) => `${key} is left`));
     const digests = new Set(entries.map(({ digest }) => digest));
     const orphans = entries.filter((entry) => !digests.has(subjectOf(entry) ?? entry.digest));

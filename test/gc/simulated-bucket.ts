@@ -8,6 +8,7 @@ import type { StowageError } from "../../src/errors.ts";
 import type {
   ByteSource,
   CopyOptions,
+  ListedObject,
   ObjectInfo,
   ObjectStore,
   PutCondition,
@@ -31,6 +32,7 @@ const timeoutMs = minute;
 interface SimulatedObject {
   readonly bytes: Uint8Array;
   readonly etag: string;
+  readonly modifiedMs: number;
 }
 
 export type Objects = Map<string, SimulatedObject>;
@@ -79,11 +81,11 @@ export class SimulatedStore implements ObjectStore {
     return found && { key, etag: found.etag, size: found.bytes.length, body: once(found.bytes) };
   }
 
-  async *list(prefix: string): AsyncGenerator<ObjectInfo> {
-    const page = (): ObjectInfo[] =>
+  async *list(prefix: string): AsyncGenerator<ListedObject> {
+    const page = (): ListedObject[] =>
       [...this.#options.objects]
         .filter(([key]) => key.startsWith(prefix))
-        .map(([key, { bytes, etag }]) => ({ key, size: bytes.length, etag }))
+        .map(([key, { bytes, etag, modifiedMs }]) => ({ key, size: bytes.length, etag, modifiedMs }))
         .toSorted((a, b) => (a.key < b.key ? -1 : 1));
     const first = await this.#send("LIST", prefix, page);
     const half = first[first.length >> 1]?.key;
@@ -141,11 +143,11 @@ export class SimulatedStore implements ObjectStore {
   };
 
   #put(key: string, bytes: Uint8Array, condition?: PutCondition): { readonly etag: string } | "conflict" {
-    const { objects, onChange } = this.#options;
+    const { objects, scheduler, onChange } = this.#options;
     const expected = condition === "absent" ? undefined : condition?.etag;
     if (condition !== undefined && objects.get(key)?.etag !== expected) return "conflict";
     const etag = createHash("md5").update(bytes).digest("hex");
-    objects.set(key, { bytes, etag });
+    objects.set(key, { bytes, etag, modifiedMs: scheduler.now });
     onChange(key);
     return { etag };
   }

@@ -34,6 +34,7 @@ export type {
   CopyOptions,
   CopySource,
   GetOptions,
+  ListedObject,
   ObjectInfo,
   ObjectStore,
   Presigner,

@@ -25,7 +25,8 @@ Deletes what no image needs any more, in two runs: the first condemns a blob, on
 after the grace time deletes it, unless an image needs it again by then. Loads, on
 any machine, may go on meanwhile. Run it once a day, say. A referrer, such as a
 signature, is removed in the same way when its subject is gone. What loads that were
-killed have left under intents/ goes after an hour.
+killed have left under intents/ goes after an hour, and uploads that nobody finished,
+under staging/, go after two days.
 
 An image whose manifest is missing or damaged may need any blob: gc says so, changes
 nothing and exits with 1, until the image is repaired ("stowage load --repair") or
@@ -102,7 +103,7 @@ function describe(
   isDryRun: boolean,
   grace: string | undefined,
 ): string {
-  const { condemned, freed, waiting, kept, untied, postponed, undecided } = report;
+  const { condemned, freed, waiting, kept, untied, postponed, undecided, abandoned } = report;
   const isUnfinished = "state" in report && report.state === "unfinished";
   const verb = (word: string): string => (isDryRun ? `Would have ${word.toLowerCase()}` : word);
   const lines = [
@@ -113,6 +114,7 @@ function describe(
     ...some(waiting, `${amount(waiting)} condemned before: the grace time is not over`),
     ...some(kept, `${verb("Kept")} ${amount(kept)} condemned before: an image needs them again`),
     ...some(untied, `${verb("Removed")} ${formatCount(untied.blobs, "referrer")} whose subject is gone`),
+    ...some(abandoned, `${verb("Deleted")} ${objects(abandoned)} of uploads that nobody has finished in two days`),
     ...some(postponed, `${amount(postponed)} more than one run deals with: run it again`),
     ...some(undecided, `${amount(undecided)} in doubt, the store did not answer: run it again in an hour`),
     ...(isUnfinished ? ["The time is over: the next run with --for goes on here"] : []),
@@ -122,6 +124,10 @@ function describe(
 
 function amount({ blobs, bytes }: Amount): string {
   return `${formatCount(blobs, "blob")} (${formatBytes(bytes)})`;
+}
+
+function objects({ blobs, bytes }: Amount): string {
+  return `${formatCount(blobs, "object")} (${formatBytes(bytes)})`;
 }
 
 function some({ blobs }: Amount, line: string): string[] {

@@ -1,8 +1,7 @@
 /**
  * Deletes the blobs that no image needs, in two runs. The first run condemns them. A run after the grace time deletes the blobs
  * that are still not needed. Any number of runs and loads may work at the same time: `layout/condemned.ts` explains why that is
- * safe. A run also deletes the intents of killed writers. It does not touch `staging/`: a store does not tell the age of its
- * objects, so a lifecycle rule of the bucket deletes them.
+ * safe. A run also deletes the intents of killed writers, and what has been under `staging/` for days.
  */
 import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
@@ -10,6 +9,7 @@ import { listBlobs } from "../layout/blobs.ts";
 import { listMarks, maxMarks, minGraceMs } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
 import { sweepIntents } from "../layout/commit-set.ts";
+import { sweepStaging } from "../layout/sweep-staging.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type Search, findNeeded, newSearch, orphansOf } from "./find-needed.ts";
@@ -59,6 +59,7 @@ export async function collectGarbage(layout: Layout, options: GarbageOptions = {
   // The first pass removed referrers, and the second deletes their blobs. One pass removes a referrer and the referrers of it.
   if (now && !isDryRun && tally.report().untied.blobs > 0) await goOn(layout, newProgress(clock.now()), plan);
   if (!isDryRun) await sweepIntents(layout, signal);
+  await sweepStaging(layout, { isDryRun, signal, onDelete: (bytes) => tally.count("abandoned", bytes) });
   return tally.report();
 }
 

@@ -7,6 +7,7 @@ import { isStore } from "../layout/check-store.ts";
 import { sweepIntents } from "../layout/commit-set.ts";
 import { skewMs } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
+import { sweepStaging } from "../layout/sweep-staging.ts";
 import { CountingStore } from "../storage/counting-store.ts";
 import { type GarbageOptions, type Progress, checkGrace, goOn, newProgress } from "./collect-garbage.ts";
 import { damageCodes } from "./find-needed.ts";
@@ -58,7 +59,10 @@ export async function collectSlice(layout: Layout, options: SliceOptions): Promi
   try {
     const plan = { graceMs, isDryRun: false, force: false, tally, isOver, signal };
     const isFinished = await goOn(layout.through(store), progress, plan);
-    if (isFinished) await sweepIntents(layout, signal);
+    if (isFinished) {
+      await sweepIntents(layout, signal);
+      await sweepStaging(layout, { isDryRun: false, signal, onDelete: (bytes) => tally.count("abandoned", bytes) });
+    }
     await saveRun(store, { began, progress: isFinished ? undefined : progress }, etag);
     return { ...tally.report(), state: isFinished ? "finished" : "unfinished" };
   } catch (error) {

@@ -1,7 +1,7 @@
 /** Counts the outcomes of a run of gc. */
 import { StowageError } from "../errors.ts";
 
-/** A number of blobs, and the sum of their lengths. */
+/** A number of blobs, or of objects that were to become blobs, and the sum of their lengths. */
 export interface Amount {
   readonly blobs: number;
   readonly bytes: number;
@@ -23,6 +23,8 @@ export interface GarbageReport {
   readonly postponed: Amount;
   /** The store did not answer: a run after some 40 minutes finishes them. */
   readonly undecided: Amount;
+  /** Objects under `staging/` that nobody has finished in two days: deleted. */
+  readonly abandoned: Amount;
   /** Manifests and indexes that could not be read. */
   readonly problems: readonly string[];
 }
@@ -47,6 +49,7 @@ export class Tally {
     untied: { blobs: 0, bytes: 0 },
     postponed: { blobs: 0, bytes: 0 },
     undecided: { blobs: 0, bytes: 0 },
+    abandoned: { blobs: 0, bytes: 0 },
   };
   readonly #problems = new Set<string>();
 

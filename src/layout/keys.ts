@@ -7,7 +7,7 @@
  *     repositories/<name>/_layout/oci-layout
  *     repositories/<name>/_layout/index.json          index of one named repository
  *     intents/<name>/_layout/<id>                     changes of a repository's index that wait to be merged
- *     staging/<id>                                    unfinished work; a lifecycle rule may expire it
+ *     staging/<id>                                    unfinished work; a gc deletes it after two days
  *     staging/<id>.json                               announcement of an upload in parts
  *     staging/<id>.<number>                           one part of an upload; numbers begin at 1
  *     staging/<session>.at-<offset>                   record of a segment of a pushed blob; it begins at this byte

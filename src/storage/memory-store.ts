@@ -8,7 +8,7 @@ import {
   type CallOptions,
   type CopyOptions,
   type GetOptions,
-  type ObjectInfo,
+  type ListedObject,
   type ObjectStore,
   type PutCondition,
   type PutOptions,
@@ -30,6 +30,7 @@ export interface MemoryStoreOptions {
 interface MemoryObject {
   readonly bytes: Uint8Array;
   readonly etag: string;
+  readonly modifiedMs: number;
 }
 
 const defaultPartBytes = 8 * 1024 * 1024;
@@ -56,7 +57,7 @@ export class MemoryStore implements ObjectStore {
     return 0;
   }
 
-  async head(key: string, { signal }: CallOptions = {}): Promise<ObjectInfo | undefined> {
+  async head(key: string, { signal }: CallOptions = {}): Promise<ListedObject | undefined> {
     await settled(signal);
     const object = this.#objects.get(key);
     return object && infoOf(key, object);
@@ -89,7 +90,7 @@ export class MemoryStore implements ObjectStore {
     throw new StowageError("STORE_UNAVAILABLE", `Cannot copy "${from}" in ${this.url}: it is not there`);
   }
 
-  async *list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
+  async *list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ListedObject> {
     await settled(signal);
     const keys = [...this.#objects.keys()].filter((key) => key.startsWith(prefix));
     for (const key of keys.toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))) {
@@ -108,7 +109,7 @@ export class MemoryStore implements ObjectStore {
     if (condition !== undefined && !holds(condition, this.#objects.get(key))) return "conflict";
     this.#writes++;
     const etag = String(this.#writes);
-    this.#objects.set(key, { bytes, etag });
+    this.#objects.set(key, { bytes, etag, modifiedMs: Date.now() });
     return { etag };
   }
 }
@@ -122,8 +123,8 @@ async function settled(signal: AbortSignal | undefined): Promise<void> {
   await Promise.resolve();
 }
 
-function infoOf(key: string, { bytes, etag }: MemoryObject): ObjectInfo {
-  return { key, size: bytes.length, etag };
+function infoOf(key: string, { bytes, etag, modifiedMs }: MemoryObject): ListedObject {
+  return { key, size: bytes.length, etag, modifiedMs };
 }
 
 /** Yields copies, so that no reader can change the stored object. */

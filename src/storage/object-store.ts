@@ -16,6 +16,12 @@ export interface ObjectInfo {
   readonly etag: string;
 }
 
+/** An object as a listing shows it. */
+export interface ListedObject extends ObjectInfo {
+  /** When the object was written, in milliseconds since 1970, by the clock of the store. */
+  readonly modifiedMs: number;
+}
+
 /** A range of bytes. Both ends are included, as in HTTP's `Range: bytes=start-end`. */
 export interface ByteRange {
   readonly start: number;
@@ -192,7 +198,7 @@ export interface ObjectStore extends StoreReader {
   /**
    * Lists the objects whose keys start with `prefix`. The order is the store's own: SeaweedFS lists `a/b` before `a-b`.
    */
-  list(prefix: string, options?: CallOptions): AsyncIterable<ObjectInfo>;
+  list(prefix: string, options?: CallOptions): AsyncIterable<ListedObject>;
 
   /**
    * Deletes an object. A missing object is no error. A missing answer is the value `unanswered` with `once`, and

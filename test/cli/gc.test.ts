@@ -1,4 +1,4 @@
-import { writeFile } from "node:fs/promises";
+import { mkdir, readdir, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { commitSet } from "../../src/layout/commit-set.ts";
@@ -33,7 +33,7 @@ async function age(store: ObjectStore, hours: number): Promise<void> {
 function describeGc(
   open: () => Promise<{ readonly url: string; readonly env: Readonly<Record<string, string>> }>,
 ): void {
-  it("says what it would do, condemns, and frees a day later", async () => {
+  it("says what it would do, condemns, and frees a day later", { timeout: 120_000 }, async () => {
     const { url, env } = await open();
     for (const image of [kept, removed])
       await stowage(["load", "-", "--store", url], { env, input: await tarOf(image) });
@@ -71,6 +71,23 @@ await describeS3Servers("stowage gc", (server) => {
 });
 
 describe("stowage gc", () => {
+  it("deletes what an upload has left in a directory", async () => {
+    const folder = await newFolder();
+    await stowage(["load", "-", "--store", `file:${folder}`], { input: await tarOf(kept) });
+    await mkdir(join(folder, "staging"), { recursive: true });
+    for (const [name, days] of [
+      ["old", 3],
+      ["young", 1],
+    ] as const) {
+      await writeFile(join(folder, "staging", name), "part");
+      const then = new Date(Date.now() - days * 24 * hour);
+      await utimes(join(folder, "staging", name), then, then);
+    }
+    const { stdout } = await stowage(["gc", "--store", `file:${folder}`]);
+    expect(stdout).toContain("Deleted 1 object (4 bytes) of uploads that nobody has finished in two days\n");
+    expect(await readdir(join(folder, "staging"))).toEqual(["young"]);
+  });
+
   it.each([
     [["x"], "expected options only"],
     [["--grace", "1"], "expected a time such as 90m, 24h or 7d"],

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import type { StowageError } from "../../src/errors.ts";
 import type {
-  ObjectInfo,
+  ListedObject,
   ObjectStore,
   PutCondition,
   PutOptions,
@@ -32,9 +32,10 @@ export class SimulatedBucket {
     return { etag };
   }
 
-  list(prefix: string): ObjectInfo[] {
+  /** No commit asks for the age of an object. */
+  list(prefix: string): ListedObject[] {
     const found = [...this.objects].filter(([key]) => key.startsWith(prefix));
-    const infos = found.map(([key, { bytes, etag }]) => ({ key, size: bytes.length, etag }));
+    const infos = found.map(([key, { bytes, etag }]) => ({ key, size: bytes.length, etag, modifiedMs: 0 }));
     return infos.toSorted((a, b) => (a.key < b.key ? -1 : 1));
   }
 }
@@ -116,7 +117,7 @@ export class SimulatedStore implements ObjectStore {
     }
   }
 
-  async *list(prefix: string): AsyncGenerator<ObjectInfo> {
+  async *list(prefix: string): AsyncGenerator<ListedObject> {
     const request: Request = { method: "LIST", key: prefix, isOnce: false };
     const [first = [], second = first] = await this.#send(request, () => this.#options.bucket.list(prefix));
     const page = first[first.length >> 1]?.key ?? ""; // the second half is listed later

@@ -58,6 +58,7 @@ const nothing: GarbageReport = {
   untied: none,
   postponed: none,
   undecided: none,
+  abandoned: none,
   problems: [],
 };
 
@@ -82,6 +83,17 @@ function describeGarbage(open: () => Promise<ObjectStore>): void {
     expect(await keysOf(store, "condemned/")).toEqual([]);
     expect(await gc(store, 100)).toEqual(nothing);
     await expectWhole(store);
+  });
+
+  it("deletes what nobody has finished in two days, and nothing younger", async () => {
+    const keys = ["staging/export-1", "staging/upload.1", "staging/upload.json"];
+    for (const key of keys) await store.put(key, own);
+    const abandoned = { blobs: 3, bytes: 3 * own.length };
+    expect((await gc(store, 48.2)).abandoned, "the clocks may differ by a quarter of an hour").toEqual(none);
+    expect((await gc(store, 49, { isDryRun: true })).abandoned).toEqual(abandoned);
+    expect(await keysOf(store, "staging/")).toEqual(keys);
+    expect((await gc(store, 49)).abandoned).toEqual(abandoned);
+    expect(await keysOf(store, "staging/")).toEqual([]);
   });
 
   it("keeps what a load needs again, whether it brings it or finds it", async () => {

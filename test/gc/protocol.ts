@@ -100,6 +100,33 @@ export const mutantsOfCopies: Readonly<Record<string, readonly Edit[]>> = {
   ],
 };
 
+/** For schedules with pushes. */
+export const mutantsOfPushes: Readonly<Record<string, readonly Edit[]>> = {
+  "a pusher that asks for a blob did not rescue the blob": [
+    { file: "http/blobs.ts", replace: "return isPush ?", by: "return false ?" },
+  ],
+  "a mount did not rescue the blob": [
+    { file: "http/push.ts", replace: "headBlob(RescuingStore.forOneBlob(layout)", by: "headBlob(layout.store" },
+  ],
+  "a pushed manifest rescued nothing": [
+    { file: "push/push-manifest.ts", replace: "checkClosure(rescuing,", by: "checkClosure(layout," },
+  ],
+  "the end of a session did not look at the mark": [
+    {
+      file: "push/close-session.ts",
+      replace: "storeSegments(segments, digest, options);",
+      by: "storeSegments(segments, digest, { ...options, store: layout.store });",
+    },
+  ],
+  "a blob that comes in one request did not look at the mark": [
+    {
+      file: "push/close-session.ts",
+      replace: "storeBlob(blob, options)",
+      by: "storeBlob(blob, { ...options, store: layout.store })",
+    },
+  ],
+};
+
 const entry = `
   export { StowageError } from "./src/errors.ts";
   export { Layout } from "./src/layout/layout.ts";
@@ -112,12 +139,27 @@ const entry = `
   export { collectSlice } from "./src/gc/collect-slice.ts";
   export { planCopy } from "./src/copy/plan-copy.ts";
   export { copyImages } from "./src/copy/copy-images.ts";
+  export { createApp } from "./src/http/app.ts";
 `;
 
 /** A copy lists the target if it needs more blobs than this. The images of a simulation have few. */
 const fewHeads: Edit = { file: lookup, replace: "const maxHeads = 64;", by: "const maxHeads = 3;" };
 
+/** No digest comes from another thread: nothing in a process then takes real time. */
+const digestAtOnce: Edit = {
+  file: "digest.ts",
+  replace: "await crypto.subtle.digest(algorithms[algorithm].webName, bytes)",
+  by: "createHash(algorithm).update(bytes).digest()",
+};
+
+/** The order in which a bucket lists the objects of a session is the same for the same seed. */
+const dataLast: Edit = {
+  file: "push/segments.ts",
+  replace: "segmentDataKey(session.id, crypto.randomUUID())",
+  by: "segmentDataKey(session.id, `data-${crypto.randomUUID()}`)",
+};
+
 /** Compiles the code with these changes. Throws if one of them cannot be made. */
 export async function compileProtocol(edits: readonly Edit[] = []): Promise<Protocol> {
-  return (await compileWith([...edits, fewHeads], entry)) as Protocol;
+  return (await compileWith([...edits, fewHeads, digestAtOnce, dataLast], entry)) as Protocol;
 }

@@ -13,6 +13,8 @@ export interface SampleImage {
   readonly blobs: ReadonlyMap<Digest, Uint8Array>;
   /** What a load may leave out where the store has it: layers and configs. */
   readonly parts: ReadonlySet<Digest>;
+  /** The manifests that an index names. A push brings each of them by itself. */
+  readonly children: readonly Digest[];
   /** What publishes it. */
   readonly change: SetChange;
 }
@@ -32,6 +34,22 @@ export const sampleImages: readonly SampleImage[] = [
 /** The tag, or the digest of an image without a tag. */
 export function nameOf({ tag, digest }: SetChange): string {
   return tag ?? digest;
+}
+
+/** All that an image, or a manifest of an index, needs. */
+export function neededBy(digest: Digest): readonly Digest[] {
+  const blobs = sampleImages.find((image) => image.blobs.has(digest))?.blobs;
+  const bytes = blobs?.get(digest);
+  if (blobs === undefined || bytes === undefined) return [];
+  const { config, layers = [], manifests = [] } = JSON.parse(Buffer.from(bytes).toString()) as SampleManifest;
+  const parts = [config, ...layers].flatMap((part) => (part === undefined ? [] : [part.digest]));
+  return [digest, ...parts, ...manifests.flatMap((child) => neededBy(child.digest))];
+}
+
+interface SampleManifest {
+  readonly config?: TestDescriptor;
+  readonly layers?: readonly TestDescriptor[];
+  readonly manifests?: readonly TestDescriptor[];
 }
 
 let sampleStore: Promise<OpenLayout> | undefined;
@@ -58,6 +76,7 @@ function sampleImage(layout: Layout, names: { readonly tag?: string; readonly su
     root,
     blobs: layout.blobs,
     parts: new Set([...layout.blobs.keys()].filter((digest) => !manifests.has(digest))),
+    children: layout.manifests.filter((digest) => digest !== root.digest),
     change: { op: "set", mediaType: root.mediaType, digest: root.digest, size: root.size, ...names },
   };
 }

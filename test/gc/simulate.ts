@@ -1,7 +1,7 @@
 /**
- * Runs one schedule of real loads, copies, removals and gcs over a simulated bucket: a working day with one image or another going in
- * and out, several gcs at a time, all of them on clocks of their own, and some of them killed. Whatever happens, each image
- * that an index names has to be whole; and once loads have stopped, gcs have to leave exactly what is needed.
+ * Runs one schedule of real loads, copies, pushes, removals and gcs over a simulated bucket: a working day with one image or
+ * another going in and out, several gcs at a time, all of them on clocks of their own, and some of them killed. Whatever happens,
+ * each image that an index names has to be whole; and once loads have stopped, gcs have to leave exactly what is needed.
  */
 import { setMaxListeners } from "node:events";
 import type { Clock } from "../../src/clock.ts";
@@ -16,21 +16,22 @@ import type { checkClosure } from "../../src/layout/check-closure.ts";
 import type { commitSet } from "../../src/layout/commit-set.ts";
 import type { RescuingStore } from "../../src/layout/condemned.ts";
 import { parseRepositoryIndex } from "../../src/layout/index/repository-index.ts";
-import { blobKey, blobsPrefix, condemnedPrefix, indexKey } from "../../src/layout/keys.ts";
+import { blobKey, blobsPrefix, condemnedPrefix, indexKey, stagingPrefix } from "../../src/layout/keys.ts";
 import type { Layout } from "../../src/layout/layout.ts";
-import { LayoutSource } from "../../src/layout/layout-source.ts";
 import { ParsedJson } from "../../src/layout/parsed-json.ts";
 import type { storeBlob } from "../../src/layout/store-blob.ts";
+import type { createApp } from "../../src/http/app.ts";
 import type { publish } from "../../src/layout/publish.ts";
 import type { Descriptor } from "../../src/oci/descriptor.ts";
 import { subjectOf, tagOf } from "../../src/oci/index-entry.ts";
 import { ociLayoutJson } from "../../src/oci/manifest.ts";
-import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { ByteReader } from "../../src/streams/byte-reader.ts";
 import { Scheduler, seededRandom, simulatedClock } from "../commit/scheduler.ts";
-import { type SampleImage, nameOf, openSampleStore, sampleImages } from "./sample-images.ts";
+import { PushClient, openService } from "./push-client.ts";
+import { type SampleImage, nameOf, neededBy, openSampleStore, sampleImages } from "./sample-images.ts";
 import { type ErrorClass, type Objects, SimulatedStore } from "./simulated-bucket.ts";
+import { SlowSource } from "./slow-source.ts";
 
 /** The code under test, as it is or changed. */
 export interface Protocol {
@@ -45,6 +46,7 @@ export interface Protocol {
   readonly collectSlice: typeof collectSlice;
   readonly planCopy: typeof planCopy;
   readonly copyImages: typeof copyImages;
+  readonly createApp: typeof createApp;
 }
 
 export interface SimulationResult {
@@ -55,8 +57,8 @@ export interface SimulationResult {
   readonly sights: ReadonlySet<string>;
 }
 
-/** Loads alone bring images, or mostly copies do, or loads do while gcs run in slices. */
-export type Setting = "loads" | "copies" | "slices";
+/** Loads alone bring images, or mostly copies or pushes do, or loads do while gcs run in slices. */
+export type Setting = "loads" | "copies" | "pushes" | "slices";
 
 export async function simulate(seed: number, protocol: Protocol, setting: Setting): Promise<SimulationResult> {
   const simulation = new Simulation(seed, protocol, setting);
@@ -71,7 +73,12 @@ const dayMs = 12 * hour;
 const maxSkewMs = 7 * minute;
 const repository = "images";
 /** With two of them, an image can move from one that a gc has not searched yet to one that it has searched. */
-const repositories = { loads: [repository], copies: [repository], slices: [repository, "team/app"] };
+const repositories = {
+  loads: [repository],
+  copies: [repository],
+  pushes: [repository],
+  slices: [repository, "team/app"],
+};
 
 /** A process, which may be killed. */
 interface Actor {
@@ -82,9 +89,10 @@ interface Actor {
 
 /** How often each comes beside a gc. */
 const chances = {
-  loads: { load: 0.7, load2: 0.4, copy: 0, remove: 0.4, gc2: 0.3 },
-  copies: { load: 0.3, load2: 0.1, copy: 0.8, remove: 0.7, gc2: 0.3 },
-  slices: { load: 0.7, load2: 0.4, copy: 0, remove: 0.4, gc2: 0.9 },
+  loads: { load: 0.7, load2: 0.4, copy: 0, push: 0, remove: 0.4, gc2: 0.3 },
+  copies: { load: 0.3, load2: 0.1, copy: 0.8, push: 0, remove: 0.7, gc2: 0.3 },
+  pushes: { load: 0.3, load2: 0, copy: 0, push: 0.9, remove: 0.7, gc2: 0.3 },
+  slices: { load: 0.7, load2: 0.4, copy: 0, push: 0, remove: 0.4, gc2: 0.9 },
 };
 
 class Simulation implements SimulationResult {
@@ -105,7 +113,7 @@ class Simulation implements SimulationResult {
     this.#setting = setting;
     this.#random = seededRandom(seed);
     this.#isTense = this.#random() < 0.5;
-    this.#objects.set("oci-layout", { bytes: new TextEncoder().encode(ociLayoutJson), etag: "probed" });
+    this.#objects.set("oci-layout", { bytes: new TextEncoder().encode(ociLayoutJson), etag: "probed", modifiedMs: 0 });
   }
 
   get trace(): string {
@@ -116,11 +124,12 @@ class Simulation implements SimulationResult {
     for (let at = 0, i = 0; at < dayMs; at += this.#random() * 60 * minute, i++) {
       const soon = (): number => at + this.#random() * (this.#random() < 0.7 ? 20_000 : hour);
       this.#startAt(at, `gc${i}`, async (it) => this.#collect(it));
-      const { load, load2, copy, remove, gc2 } = chances[this.#setting];
+      const { load, load2, copy, push, remove, gc2 } = chances[this.#setting];
       if (this.#random() < gc2) this.#startAt(soon(), `gc${i}b`, async (it) => this.#collect(it));
       if (this.#random() < load) this.#startAt(soon(), `load${i}`, async (it) => this.#load(it));
       if (this.#random() < load2) this.#startAt(soon(), `load${i}b`, async (it) => this.#load(it));
       if (copy > 0 && this.#random() < copy) this.#startAt(soon(), `copy${i}`, async (it) => this.#copy(it));
+      if (push > 0 && this.#random() < push) this.#startAt(soon(), `push${i}`, async (it) => this.#push(it));
       if (this.#random() < remove) this.#startAt(soon(), `remove${i}`, async (it) => this.#remove(it));
     }
     await this.#scheduler.run();
@@ -128,11 +137,19 @@ class Simulation implements SimulationResult {
     for (let i = 0; i < 7; i++) {
       this.#startAt(i * (graceMs + hour), `last${i}`, async (it) => this.#collect(it));
     }
+    this.#startAt(3 * 24 * hour, "lastOfAll", async (it) => this.#collect(it)); // unfinished pushes are old by then
     await this.#scheduler.run();
     this.#checkNothingIsLeft();
   }
 
   #startAt(ms: number, name: string, act: (actor: Actor) => Promise<void>): void {
+    const actor = this.#newActor(name);
+    this.#scheduler.after(ms, () => {
+      act(actor).catch((error: unknown) => this.#fail(name, error));
+    });
+  }
+
+  #newActor(name: string): Actor {
     const skewMs = (this.#random() * 2 - 1) * maxSkewMs;
     const clock = simulatedClock({ scheduler: this.#scheduler, skewMs, random: this.#random });
     const store = new SimulatedStore({
@@ -147,9 +164,7 @@ class Simulation implements SimulationResult {
       sender: name,
       onChange: (key) => this.#checkImages(key),
     });
-    this.#scheduler.after(ms, () => {
-      act({ name, clock, store }).catch((error: unknown) => this.#fail(name, error));
-    });
+    return { name, clock, store };
   }
 
   /** As `loadArchive` does it, one blob after the other. */
@@ -201,15 +216,32 @@ class Simulation implements SimulationResult {
     this.#scheduler.note(`${name} has copied ${receipt.images.length} of ${images.length} images`);
   }
 
+  /** The requests of a client come to two services, each a process of its own. */
+  async #push({ name }: Actor): Promise<void> {
+    const services = ["a", "b"].map((letter) => openService(this.#protocol, this.#newActor(`${name}${letter}`)));
+    const client = new PushClient({
+      image: this.#anyImage(),
+      services,
+      scheduler: this.#scheduler,
+      random: this.#random,
+      safeMs: graceMs - hour / 2, // a mark, and the clocks of the two gcs, can each be a quarter of an hour late
+      pauseMs: this.#random() < 0.3 ? 3 * hour : minute,
+      onSight: (sight) => this.sights.add(sight),
+      onProblem: (problem) => {
+        this.problems.push(problem);
+        this.#scheduler.note(problem);
+      },
+    });
+    await client.push();
+  }
+
   async #remove({ clock, store }: Actor): Promise<void> {
     const image = this.#anyImage();
     if (image.change.op === "set" && image.change.subject !== undefined) return;
-    const change = { op: "remove", digest: image.root.digest } as const;
+    const removed = [image.root.digest, ...image.children];
+    const changes = removed.map((digest) => ({ op: "remove", digest }) as const);
     const { Layout, commitSet } = this.#protocol;
-    await commitSet(Layout.open(store, { clock }), {
-      repository: this.#anyRepository(),
-      changes: [change],
-    });
+    await commitSet(Layout.open(store, { clock }), { repository: this.#anyRepository(), changes });
   }
 
   async #collect({ clock, store }: Actor): Promise<void> {
@@ -266,7 +298,7 @@ class Simulation implements SimulationResult {
     for (const name of repositories[this.#setting]) {
       const entries = this.#entries(name);
       for (const entry of entries) {
-        const lost = needsOf(entry).find((digest) => !this.#objects.has(blobKey(digest)));
+        const lost = neededBy(entry.digest).find((digest) => !this.#objects.has(blobKey(digest)));
         if (lost === undefined) continue;
         this.problems.push(`${tagOf(entry) ?? entry.digest} has lost ${lost}: ${key} was changed`);
         this.#scheduler.note(this.problems.at(-1) ?? "");
@@ -291,35 +323,16 @@ class Simulation implements SimulationResult {
 
   #checkNothingIsLeft(): void {
     const entries = repositories[this.#setting].flatMap((name) => this.#entries(name));
-    const needed = new Set(entries.flatMap((entry) => needsOf(entry).map(blobKey)));
+    const needed = new Set(entries.flatMap((entry) => neededBy(entry.digest).map(blobKey)));
     const isLeft = (key: string): boolean =>
-      key.startsWith(condemnedPrefix) || (key.startsWith(blobsPrefix) && !needed.has(key));
+      key.startsWith(condemnedPrefix) ||
+      key.startsWith(stagingPrefix) ||
+      (key.startsWith(blobsPrefix) && !needed.has(key));
     this.problems.push(...[...this.#objects.keys()].filter(isLeft).map((key) => `${key} is left`));
     const digests = new Set(entries.map(({ digest }) => digest));
     const orphans = entries.filter((entry) => !digests.has(subjectOf(entry) ?? entry.digest));
     this.problems.push(...orphans.map(({ digest }) => `the orphan ${digest} is left`));
   }
-}
-
-/** Takes its time for each blob. */
-class SlowSource extends LayoutSource {
-  readonly store: ObjectStore;
-  readonly #pause: () => Promise<void>;
-
-  constructor(layout: Layout, pause: () => Promise<void>) {
-    super(layout);
-    this.store = layout.store;
-    this.#pause = pause;
-  }
-
-  override async readBlob(...args: Parameters<LayoutSource["readBlob"]>): ReturnType<LayoutSource["readBlob"]> {
-    await this.#pause();
-    return super.readBlob(...args);
-  }
-}
-
-function needsOf({ digest }: Descriptor): readonly Digest[] {
-  return [...(sampleImages.find(({ root }) => root.digest === digest)?.blobs.keys() ?? [])];
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {

@@ -1,10 +1,10 @@
 /**
- * Loads, copies, removals and gcs under many schedules. A failure prints its seed and what happened: `STOWAGE_TEST_SEED=<seed>` runs
+ * Loads, copies, pushes, removals and gcs under many schedules. A failure prints its seed and what happened: `STOWAGE_TEST_SEED=<seed>` runs
  * that one again, and those after it; `STOWAGE_TEST_RUNS=10000` runs more of them.
  */
 import process from "node:process";
 import { describe, expect, it } from "vitest";
-import { compileProtocol, mutants, mutantsOfCopies, mutantsOfSlices } from "./protocol.ts";
+import { compileProtocol, mutants, mutantsOfCopies, mutantsOfPushes, mutantsOfSlices } from "./protocol.ts";
 import { type Protocol, type Setting, simulate } from "./simulate.ts";
 
 const runs = Number(process.env["STOWAGE_TEST_RUNS"] ?? 300);
@@ -35,6 +35,7 @@ async function search(protocol: Protocol, schedules: number, setting: Setting): 
 describe.each([
   ["loads", runs, mutants],
   ["copies", Math.ceil(runs / 5), mutantsOfCopies],
+  ["pushes", Math.ceil(runs / 3), mutantsOfPushes],
   ["slices", runs, mutantsOfSlices],
 ] as const)("collectGarbage, with %s", (setting, schedules, wrong) => {
   it("leaves every image whole, and in the end nothing else", { timeout }, async () => {
@@ -75,5 +76,20 @@ const expectedSights = {
     "a copy: unchanged",
     "a copy moved a part",
     "a copy failed: STORE_UNAVAILABLE",
+  ],
+  pushes: [
+    ...sightsOfGc,
+    "a push found a blob",
+    "a push mounted a blob",
+    "a push sent a blob, whole",
+    "a push sent a blob, closed",
+    "a push sent a blob, streamed",
+    "a push sent a blob, chunked",
+    "a push failed: no answer",
+    "a push failed: MANIFEST_BLOB_UNKNOWN",
+    "a push failed: STORE_UNAVAILABLE",
+    "a push was killed",
+    "a push ended well",
+    "a push that was told what is lost ended well",
   ],
 } as const;

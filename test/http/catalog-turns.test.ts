@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { createApp } from "../../src/http/app.ts";
 import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
-import type { ObjectInfo, ObjectStore } from "../../src/storage/object-store.ts";
+import type { ListedObject, ObjectStore } from "../../src/storage/object-store.ts";
 import { openLayout } from "../support/open-layout.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 
@@ -11,7 +11,7 @@ class WatchedLists extends ForwardingStore {
   #lists = 0;
   mostLists = 0;
 
-  override async *list(...args: Parameters<ObjectStore["list"]>): AsyncGenerator<ObjectInfo> {
+  override async *list(...args: Parameters<ObjectStore["list"]>): AsyncGenerator<ListedObject> {
     this.mostLists = Math.max(this.mostLists, ++this.#lists);
     try {
       await new Promise((resolve) => setTimeout(resolve, 10));

@@ -440,6 +440,19 @@ describe("a gc", () => {
     expect((await send("HEAD", `/v2/team/app/blobs/${layer}`)).status).toBe(200);
   });
 
+  it("ends a session that is older than two days", async () => {
+    const bytes = image.blobs.get(layer as Digest) ?? new Uint8Array();
+    const session = await begin();
+    await send("PATCH", session, { body: bytes });
+    await collect(47);
+    expect((await send("GET", session)).headers.get("Range")).toBe(`0-${bytes.length - 1}`);
+    await collect(49);
+    expect(await keys("staging/")).toEqual([]);
+    expect(await errorOf(await send("PUT", `${session}?digest=${layer}`))).toMatchObject({
+      code: "BLOB_UPLOAD_UNKNOWN",
+    });
+  });
+
   it("takes a blob for which only a puller has asked", async () => {
     await send("POST", `${uploads}?digest=${layer}`, { body: image.blobs.get(layer as Digest) ?? "" });
     await collect(0);

@@ -587,6 +587,18 @@ export function describeStoreContract(
         expect(await listKeys(store, "nothing/here/")).toEqual([]);
       });
 
+      it("tells when an object was written", async () => {
+        await create("put", text("1"));
+        await store.write("streamed", source(randomBytes(2 * store.partBytes + 1), 100_000));
+        await create("source", text("2"));
+        await store.copy("source", "copied", { size: 1 });
+        await store.delete("source"); // it may be gone already
+        const minutesAgo: number[] = [];
+        for await (const { modifiedMs } of store.list("")) minutesAgo.push(Math.abs(Date.now() - modifiedMs) / 60_000);
+        expect(minutesAgo).toHaveLength(3);
+        expect(Math.max(...minutesAgo)).toBeLessThan(10);
+      });
+
       it(`lists ${listedObjects} objects, page after page`, async () => {
         const keys = Array.from({ length: listedObjects }, (_, i) => `many/${String(i).padStart(5, "0")}`);
         await inParallel(keys, (key) => create(key, text(key)));

@@ -22,6 +22,8 @@ export async function compileWith(edits: readonly Edit[], entry: string): Promis
     write: false,
     format: "esm",
     platform: "node",
+    // Packages in CommonJS require modules of Node.
+    banner: { js: 'import { createRequire } from "node:module"; const require = createRequire("/");' },
     plugins: [
       {
         name: "edits",

@@ -25,7 +25,7 @@ import {
   type CallOptions,
   type CopyOptions,
   type GetOptions,
-  type ObjectInfo,
+  type ListedObject,
   type ObjectStore,
   type PutCondition,
   type PutOptions,
@@ -96,7 +96,7 @@ export class DirectoryStore implements ObjectStore {
     return 0;
   }
 
-  async head(key: string, { signal }: CallOptions = {}): Promise<ObjectInfo | undefined> {
+  async head(key: string, { signal }: CallOptions = {}): Promise<ListedObject | undefined> {
     signal?.throwIfAborted();
     const found = await guarded(this.#doing("read", key), () => this.#versions.find(key));
     return found && infoOf(key, found);
@@ -153,7 +153,7 @@ export class DirectoryStore implements ObjectStore {
     return writeResultOf(await this.#change(this.#doing("write", to), link));
   }
 
-  async *list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
+  async *list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ListedObject> {
     signal?.throwIfAborted();
     const keys = listFileKeys(this.#root, prefix);
     for (;;) {
@@ -278,8 +278,8 @@ async function orUnanswered<Result>(work: Promise<Result>): Promise<Result | Una
   }
 }
 
-function infoOf(key: string, { stats, etag }: FoundVersion): ObjectInfo {
-  return { key, size: Number(stats.size), etag };
+function infoOf(key: string, { stats, etag }: FoundVersion): ListedObject {
+  return { key, size: Number(stats.size), etag, modifiedMs: Number(stats.mtimeMs) };
 }
 
 /** Opens the file that was found. Undefined if it was replaced meanwhile. */

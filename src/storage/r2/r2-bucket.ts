@@ -36,8 +36,12 @@ interface R2MultipartUpload {
   complete(parts: R2UploadedPart[]): Promise<R2Object>;
 }
 
+interface R2ListedObject extends R2Object {
+  readonly uploaded: Date;
+}
+
 interface R2ObjectList {
-  readonly objects: readonly R2Object[];
+  readonly objects: readonly R2ListedObject[];
   readonly truncated: boolean;
   /** The start of the next page, if there is one. */
   readonly cursor?: string | undefined;

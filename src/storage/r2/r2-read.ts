@@ -1,7 +1,7 @@
 /** Looks at objects of R2, reads and lists them. A missing object is `undefined`. */
 import { orAbort } from "../../streams/abortable.ts";
 import { byteStreamToBytes } from "../../streams/readable-stream.ts";
-import type { ByteRange, ObjectInfo, StoredObject } from "../object-store.ts";
+import type { ByteRange, ListedObject, StoredObject } from "../object-store.ts";
 import { checkedBody } from "../checked-body.ts";
 import { type WrittenObject, writeIdName } from "../settle-write.ts";
 import { type R2Request, askR2, r2Unavailable } from "./r2-request.ts";
@@ -28,12 +28,14 @@ export async function getR2Object(request: R2Request, range?: ByteRange): Promis
 }
 
 /** Lists objects, in pages of up to 1,000. The keys come without `storePrefix`. */
-export async function* listR2Objects(request: R2Request, storePrefix: string): AsyncGenerator<ObjectInfo> {
+export async function* listR2Objects(request: R2Request, storePrefix: string): AsyncGenerator<ListedObject> {
   let cursor: string | undefined;
   do {
     const page = { prefix: request.at, ...(cursor !== undefined && { cursor }) };
     const listed = await askR2(request, () => request.bucket.list(page));
-    for (const { key, size, etag } of listed.objects) yield { key: key.slice(storePrefix.length), size, etag };
+    for (const { key, size, etag, uploaded } of listed.objects) {
+      yield { key: key.slice(storePrefix.length), size, etag, modifiedMs: uploaded.getTime() };
+    }
     cursor = listed.truncated ? listed.cursor : undefined;
   } while (cursor !== undefined);
 }

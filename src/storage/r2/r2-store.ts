@@ -13,6 +13,7 @@ import {
   type CallOptions,
   type CopyOptions,
   type GetOptions,
+  type ListedObject,
   type ObjectInfo,
   type ObjectStore,
   type PutOptions,
@@ -119,7 +120,7 @@ export class R2Store implements ObjectStore {
     }
   }
 
-  list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
+  list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ListedObject> {
     return listR2Objects(this.#request("list", prefix, { signal }), this.#prefix);
   }
 

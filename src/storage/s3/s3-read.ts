@@ -1,7 +1,7 @@
 /** Looks at objects of S3, reads and lists them. A missing object is `undefined`. */
 import { GetObjectCommand, HeadObjectCommand, paginateListObjectsV2 } from "@aws-sdk/client-s3";
 import { byteStreamToBytes } from "../../streams/readable-stream.ts";
-import type { ByteRange, ObjectInfo, StoredObject } from "../object-store.ts";
+import type { ByteRange, ListedObject, ObjectInfo, StoredObject } from "../object-store.ts";
 import { checkedBody } from "../checked-body.ts";
 import { type WrittenObject, writeIdName } from "../settle-write.ts";
 import { isAbsent, storeUnavailable, throwFailure } from "./s3-errors.ts";
@@ -37,13 +37,15 @@ export async function getS3Object(request: S3Request, range?: ByteRange): Promis
 }
 
 /** Lists objects, in pages of 1,000. The keys come without `storePrefix`. */
-export async function* listS3Objects(request: S3Request, storePrefix: string): AsyncGenerator<ObjectInfo> {
+export async function* listS3Objects(request: S3Request, storePrefix: string): AsyncGenerator<ListedObject> {
   const { at, call } = request;
   const input = { Bucket: at.Bucket, Prefix: at.Key };
   try {
     for await (const { Contents = [] } of paginateListObjectsV2({ client: clientOf(request) }, input)) {
-      for (const { Key = "", Size, ETag } of Contents) {
-        yield infoOf({ key: Key.slice(storePrefix.length), size: Size, etag: ETag }, call);
+      for (const { Key = "", Size, ETag, LastModified } of Contents) {
+        const info = infoOf({ key: Key.slice(storePrefix.length), size: Size, etag: ETag }, call);
+        if (LastModified === undefined) throw storeUnavailable(new Error("Found no LastModified in its answer"), call);
+        yield { ...info, modifiedMs: LastModified.getTime() };
       }
     }
   } catch (error) {

@@ -7,6 +7,7 @@ import type {
   CallOptions,
   CopyOptions,
   GetOptions,
+  ListedObject,
   ObjectInfo,
   ObjectStore,
   PutOptions,
@@ -206,7 +207,7 @@ export class S3Store implements ObjectStore {
     throw failure;
   }
 
-  list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ObjectInfo> {
+  list(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<ListedObject> {
     return listS3Objects(this.#request("ListObjectsV2", prefix, { signal }), this.#prefix);
   }
 

@@ -184,6 +184,27 @@ describe("a session", () => {
     expect(await keys()).toEqual(before);
   });
 
+  it("reads a chunk out of order to its end before it answers", async () => {
+    const chunks = [bytes.subarray(100, 150), bytes.subarray(150, 200)];
+    let isRead = false;
+    const body = new ReadableStream<Uint8Array>(
+      {
+        pull(controller) {
+          const chunk = chunks.shift();
+          if (chunk !== undefined) controller.enqueue(chunk);
+          else {
+            isRead = true;
+            controller.close();
+          }
+        },
+      },
+      { highWaterMark: 0 },
+    );
+    const headers = { "Content-Range": "100-199" };
+    expect((await send("PATCH", await begin(), { body, headers })).status).toBe(416);
+    expect(isRead).toBe(true);
+  });
+
   it.each(["5-1", "a-b", "0", "0-99,200-299"])("refuses Content-Range: %s", async (range) => {
     const answer = await send("PATCH", await begin(), { body: bytes, headers: { "Content-Range": range } });
     expect(await errorOf(answer)).toMatchObject({ status: 400, code: "SIZE_INVALID" });

@@ -2,8 +2,8 @@
  * The bytes of a push session, as segments in the store. Each request that brings bytes makes one segment. A segment has two
  * objects:
  *
- *     staging/<session>.<uuid>          its bytes
- *     staging/<session>.at-<offset>     its record: {"size", "digest", "data"}; it makes the segment count
+ *     staging/push/<session>/<uuid>          its bytes
+ *     staging/push/<session>/at-<offset>     its record: {"size", "digest", "data"}; it makes the segment count
  *
  * A record is created only if it is absent, after its bytes are whole. So of two requests for one offset, one wins, in whatever
  * processes they run. A segment begins where the segment before ends, so the last record tells how many bytes have come. What
@@ -11,7 +11,7 @@
  */
 import { type Digest, isDigest } from "../digest.ts";
 import { limitExceeded, messageOf, StowageError } from "../errors.ts";
-import { offsetOfSegmentKey, segmentDataKey, segmentKey, segmentsPrefix } from "../layout/keys.ts";
+import { offsetOfSegmentKey, recordsPrefix, segmentDataKey, segmentKey, segmentsPrefix } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { dropStaged, stageBytes } from "../layout/stage-blob.ts";
 import type { StoreBlobOptions } from "../layout/store-blob.ts";
@@ -123,7 +123,7 @@ export async function dropSession(store: ObjectStore, session: PushSession): Pro
 
 async function listOffsets(store: ObjectStore, { id }: PushSession, options: CallOptions): Promise<number[]> {
   const offsets: number[] = [];
-  for await (const { key } of store.list(segmentsPrefix(id), options)) {
+  for await (const { key } of store.list(recordsPrefix(id), options)) {
     const offset = offsetOfSegmentKey(key, id);
     if (offset !== undefined) offsets.push(offset);
   }

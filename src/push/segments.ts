@@ -37,7 +37,7 @@ export interface Segment {
 /** Each chunk of a client is a segment. With chunks of `minChunkBytes` they are 40 GiB. */
 const maxSegments = 10_000;
 const maxRecordBytes = 1000;
-const maxConcurrentRequests = 16;
+const maxConcurrentDeletes = 16;
 
 /** The bytes of one request. The caller limits them to `maxBlobBytes`. */
 export interface Chunk {
@@ -96,18 +96,31 @@ export async function receivedBytes(store: ObjectStore, session: PushSession, op
   return endOf(store, session, await listOffsets(store, session, options), options);
 }
 
-/** All segments, in their order. */
-export async function readSegments(
+/**
+ * The bytes of the segments at all offsets. Opens each when the one before has been read. Throws `BLOB_UPLOAD_UNKNOWN` if one is
+ * gone.
+ */
+export async function* readSegments(
   store: ObjectStore,
   session: PushSession,
+  offsets: readonly number[],
   options: CallOptions,
-): Promise<readonly Segment[]> {
-  const segments: Segment[] = [];
-  const offsets = await listOffsets(store, session, options);
-  await concurrently(offsets.entries(), maxConcurrentRequests, async ([i, offset]) => {
-    segments[i] = await readSegment(store, session, offset, options);
-  });
-  return segments;
+): AsyncGenerator<Uint8Array> {
+  let end = 0;
+  for (const offset of offsets) {
+    const { key, size } = await readSegment(store, session, offset, options);
+    const object = offset === end ? await store.get(key, options) : undefined;
+    if (object === undefined) throw goneSession(session.id);
+    if (object.size !== size) {
+      await object.body[Symbol.asyncIterator]().return?.();
+      throw new StowageError(
+        "STORE_DAMAGED",
+        `Cannot read "${key}": found ${object.size} bytes, expected ${size} bytes`,
+      );
+    }
+    yield* object.body;
+    end += size;
+  }
 }
 
 /** Deletes all objects of a session. A failure is no error: the objects expire. */
@@ -115,19 +128,23 @@ export async function dropSession(store: ObjectStore, session: PushSession): Pro
   try {
     const keys: string[] = [];
     for await (const { key } of store.list(segmentsPrefix(session.id))) keys.push(key);
-    await concurrently(keys, maxConcurrentRequests, async (key) => dropStaged(key, { store }));
+    if (keys.length > 0) await store.delete(segmentKey(session.id, 0)); // without it, the session is over
+    await concurrently(keys, maxConcurrentDeletes, async (key) => dropStaged(key, { store }));
   } catch {
     // it expires
   }
 }
 
-async function listOffsets(store: ObjectStore, { id }: PushSession, options: CallOptions): Promise<number[]> {
+/** The offsets of all segments, in their order. Throws `BLOB_UPLOAD_UNKNOWN` if the first segment is gone. */
+export async function listOffsets(store: ObjectStore, { id }: PushSession, options: CallOptions): Promise<number[]> {
   const offsets: number[] = [];
   for await (const { key } of store.list(recordsPrefix(id), options)) {
     const offset = offsetOfSegmentKey(key, id);
     if (offset !== undefined) offsets.push(offset);
   }
-  return offsets.toSorted((a, b) => a - b);
+  offsets.sort((a, b) => a - b);
+  if ((offsets[0] ?? 0) > 0) throw goneSession(id);
+  return offsets;
 }
 
 async function endOf(
@@ -158,7 +175,7 @@ async function createRecord(
 }
 
 /** Throws `BLOB_UPLOAD_UNKNOWN` if the record is gone, and `STORE_DAMAGED` if it cannot be read. */
-async function readSegment(
+export async function readSegment(
   store: ObjectStore,
   { id }: PushSession,
   offset: number,

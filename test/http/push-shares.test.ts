@@ -82,4 +82,18 @@ describe("a push", () => {
     const own = `staging/push/${session.slice(session.lastIndexOf("/") + 1)}`;
     expect([...listed].filter((folder) => folder.startsWith("staging"))).toEqual([own]);
   });
+
+  it("reads one object of its session at a time when it ends, so that others reach the store", async () => {
+    const session = await beginWith(30);
+    let [now, most] = [0, 0];
+    const get: ObjectStore["get"] = async (key, options) => {
+      if (key.startsWith("staging/")) most = Math.max(most, ++now);
+      await new Promise((resolve) => void setImmediate(resolve));
+      if (key.startsWith("staging/")) now--;
+      return objects.get(key, options);
+    };
+    serve(decorate(objects, { get }));
+    expect((await send("PUT", `${session}?digest=${digest}`)).status).toBe(201);
+    expect(most).toBe(1);
+  });
 });

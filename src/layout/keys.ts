@@ -10,8 +10,8 @@
  *     staging/<id>                                    unfinished work; a gc deletes it after two days
  *     staging/<id>.json                               announcement of an upload in parts
  *     staging/<id>.<number>                           one part of an upload; numbers begin at 1
- *     staging/<session>.at-<offset>                   record of a segment of a pushed blob; it begins at this byte
- *     staging/<session>.<uuid>                        the bytes of a segment
+ *     staging/push/<session>/at-<offset>              record of a segment of a pushed blob; it begins at this byte
+ *     staging/push/<session>/<uuid>                   the bytes of a segment
  *     staging/export-<64 hex>                         an exported tarball, for a platform whose answers are too small
  *     condemned/<hex>                                 the mark of a blob that a gc is about to delete
  *     condemned-run                                   how far a gc in slices has come
@@ -82,19 +82,27 @@ export function uploadPartKey(id: string, number: number): string {
   return `${uploadPrefix(id)}${number}`;
 }
 
-/** The prefix of all keys of a push session. */
+/**
+ * The prefix of all keys of a push session. It is a folder: in a directory, a listing reads all names of a folder, and other
+ * sessions may have very many.
+ */
 export function segmentsPrefix(session: string): string {
-  return `${stagingPrefix}${session}.`;
+  return `${stagingPrefix}push/${session}/`;
+}
+
+/** The prefix of the records of all segments of a session. */
+export function recordsPrefix(session: string): string {
+  return `${segmentsPrefix(session)}at-`;
 }
 
 export function segmentKey(session: string, offset: number): string {
-  return `${segmentsPrefix(session)}at-${offset}`;
+  return `${recordsPrefix(session)}${offset}`;
 }
 
 /** The offset of the segment whose record is under `key`. Undefined if the key is not a record's key. */
 export function offsetOfSegmentKey(key: string, session: string): number | undefined {
-  const [, offset] = /^at-(\d+)$/.exec(key.slice(segmentsPrefix(session).length)) ?? [];
-  return offset === undefined ? undefined : Number(offset);
+  const offset = key.slice(recordsPrefix(session).length);
+  return /^\d+$/.test(offset) ? Number(offset) : undefined;
 }
 
 /** The key of the bytes of a segment. */

@@ -12,23 +12,23 @@ import type { Layout } from "../layout/layout.ts";
 import { promoteStaged } from "../layout/stage-blob.ts";
 import { type StoreBlobOptions, storeBlob } from "../layout/store-blob.ts";
 import type { BlobStatus } from "../layout/write-blob.ts";
-import type { ObjectStore } from "../storage/object-store.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
-import { checkDigest } from "../streams/verify-bytes.ts";
+import { checkDigest, isWrongBytes } from "../streams/verify-bytes.ts";
 import {
   type Chunk,
-  type Segment,
   appendChunk,
   checkBlobBytes,
   dropSession,
   goneSession,
+  listOffsets,
+  readSegment,
   readSegments,
 } from "./segments.ts";
 import type { PushSession } from "./session.ts";
 
 /**
  * Appends the last chunk, if there is one, and stores the blob. Throws `DIGEST_INVALID` if the bytes have another digest: the
- * session is then as before. Throws the errors of `appendChunk`, and `BLOB_UPLOAD_UNKNOWN` if no byte has come.
+ * session is then over. Throws the errors of `appendChunk`, and `BLOB_UPLOAD_UNKNOWN` if bytes are gone, or if none have come.
  */
 export async function closeSession(
   layout: Layout,
@@ -36,17 +36,36 @@ export async function closeSession(
   last: Chunk & { readonly digest: Digest },
   options: StoreBlobOptions,
 ): Promise<BlobStatus> {
-  const { store, signal } = options;
+  try {
+    return await close(layout, session, last, options);
+  } catch (error) {
+    const isGone = error instanceof StowageError && error.code === "BLOB_UPLOAD_UNKNOWN";
+    // Another request has closed the session meanwhile, or before, and its client got no answer.
+    if (isGone && (await headBlob(options.store, last.digest, options)) !== undefined) return "present";
+    throw error;
+  }
+}
+
+async function close(
+  layout: Layout,
+  session: PushSession,
+  last: Chunk & { readonly digest: Digest },
+  options: StoreBlobOptions,
+): Promise<BlobStatus> {
+  const { store } = options;
   const { digest, size, start = 0 } = last;
   const hasBody = (await last.body.peek(1)).length > 0;
-  const before = await readSegments(store, session, { signal });
+  const before = await listOffsets(store, session, options);
   if (hasBody && before.length === 0 && start === 0 && size !== undefined) {
     return pushWhole(layout, { digest, size, body: last.body }, options);
   }
   if (hasBody) await appendChunk(layout, session, last, options);
-  const segments = hasBody ? await readSegments(store, session, { signal }) : before;
-  if (segments.length === 0) return closeEmpty(layout, session, digest, options);
-  const status = await storeSegments(segments, digest, options);
+  const offsets = hasBody ? await listOffsets(store, session, options) : before;
+  if (offsets.length === 0) return closeEmpty(layout, session, digest, options);
+  const status = await storeSegments(session, offsets, digest, options).catch(async (error: unknown) => {
+    if (isWrongBytes(error)) await dropSession(store, session); // a client could make us read its bytes again and again
+    throw error;
+  });
   await dropSession(store, session);
   return status;
 }
@@ -64,53 +83,37 @@ export async function pushWhole(layout: Layout, blob: WholeBlob, options: StoreB
   return (await storeBlob(blob, options)).stored;
 }
 
-/** A client that got no answer closes its session again: the blob is there then. The blob of no bytes needs no bytes. */
+/** The blob of no bytes needs no bytes. */
 async function closeEmpty(
   layout: Layout,
   { id }: PushSession,
   digest: Digest,
   options: StoreBlobOptions,
 ): Promise<BlobStatus> {
-  const { store, signal } = options;
-  if ((await headBlob(store, digest, { signal })) !== undefined) return "present";
   const empty = { digest, size: 0, body: new ByteReader(noBytes()).stream() };
   return pushWhole(layout, empty, options).catch((error: unknown) => {
-    throw error instanceof StowageError && error.code === "DIGEST_INVALID" ? goneSession(id) : error;
+    throw isWrongBytes(error) ? goneSession(id) : error;
   });
 }
 
 // oxlint-disable-next-line require-yield
 async function* noBytes(): AsyncGenerator<Uint8Array> {}
 
+/** `offsets` are those of all segments. */
 async function storeSegments(
-  segments: readonly Segment[],
+  session: PushSession,
+  offsets: readonly number[],
   digest: Digest,
   options: StoreBlobOptions,
 ): Promise<BlobStatus> {
   const { store, signal } = options;
-  const [first] = segments;
-  const size = segments.reduce((sum, segment) => sum + segment.size, 0);
-  if (first !== undefined && segments.length === 1 && algorithmOf(first.digest) === algorithmOf(digest)) {
-    checkDigest({ digest, size }, first.digest);
-    return promoteStaged(first.key, first, options);
+  const last = await readSegment(store, session, offsets.at(-1) ?? 0, { signal });
+  if (offsets.length === 1 && algorithmOf(last.digest) === algorithmOf(digest)) {
+    checkDigest({ digest, size: last.size }, last.digest);
+    return promoteStaged(last.key, last, options).catch(async (error: unknown) => {
+      throw (await store.head(last.key, { signal })) === undefined ? goneSession(session.id) : error;
+    });
   }
-  const body = new ByteReader(bytesOf(store, segments, signal)).stream();
-  return (await storeBlob({ digest, size, body }, options)).stored;
-}
-
-/** The bytes of all segments. Opens each when the one before has been read. Throws `STORE_DAMAGED`. */
-async function* bytesOf(
-  store: ObjectStore,
-  segments: readonly Segment[],
-  signal: AbortSignal,
-): AsyncGenerator<Uint8Array> {
-  for (const { key, size } of segments) {
-    const object = await store.get(key, { signal });
-    if (object?.size !== size) {
-      await object?.body[Symbol.asyncIterator]().return?.();
-      const found = object === undefined ? "it is gone" : `found ${object.size} bytes`;
-      throw new StowageError("STORE_DAMAGED", `Cannot read "${key}": ${found}, expected ${size} bytes`);
-    }
-    yield* object.body;
-  }
+  const body = new ByteReader(readSegments(store, session, offsets, { signal })).stream();
+  return (await storeBlob({ digest, size: last.offset + last.size, body }, options)).stored;
 }

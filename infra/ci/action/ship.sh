@@ -61,7 +61,11 @@ send_part() {
     curl --silent --show-error --fail --retry 5 --retry-all-errors --request PUT --data-binary @- "$3"
 }
 
-[ -n "$url" ] || fail 'The input "url" is empty, expected the service, such as https://stowage.example'
+case $url in
+  *@*) fail 'The input "url" has a user or a token in it: expected https://stowage.example, and the token as the input "token"' ;;
+  https://?* | http://?*) ;;
+  *) fail "Cannot use \"$url\" as the input \"url\": expected the service, such as https://stowage.example" ;;
+esac
 case ${INPUT_FILE:+file}${INPUT_IMAGE:+image} in
   file)
     tarball=$INPUT_FILE

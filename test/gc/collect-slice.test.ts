@@ -50,7 +50,7 @@ interface SlicedRun {
   readonly slices: number;
 }
 
-const kinds = ["condemned", "freed", "waiting", "kept", "untied", "postponed", "undecided"] as const;
+const kinds = ["condemned", "freed", "waiting", "kept", "untied", "postponed", "undecided", "abandoned"] as const;
 
 /** Slices to the end of a run. */
 async function runInSlices(store: ObjectStore, options: Parameters<typeof slice>[1]): Promise<SlicedRun> {

@@ -2,6 +2,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { parseConfig } from "../../src/settings/config.ts";
 import { identityToken } from "../support/github-job.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { newFolder } from "../support/run-stowage.ts";
@@ -22,6 +23,7 @@ describe("the rules in docs/keyless.md", () => {
     expect(at(rule, "audience")).toBe("https://stowage.example");
     expect(Object.keys(at(rule, "claims") ?? {}).join()).toMatch(/owner_id|namespace_id|organization_slug|^sub$/);
     expect(at(rule, "actions")).toEqual(["load"]);
+    expect(parseConfig({ STOWAGE_OIDC: block }).warnings).toEqual([]);
   });
 });
 

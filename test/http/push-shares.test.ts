@@ -1,7 +1,7 @@
 /** What a push may take from others: listings, turns, memory and connections to the store. */
 import { createHash } from "node:crypto";
 import type { Hono } from "hono";
-import { beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { createApp } from "../../src/http/app.ts";
 import type { Layout } from "../../src/layout/layout.ts";
 import type { Limits } from "../../src/limits.ts";
@@ -96,6 +96,38 @@ describe("a push", () => {
     serve(decorate(objects, { get }));
     expect((await send("PUT", `${session}?digest=${digest}`)).status).toBe(201);
     expect(most).toBe(1);
+  });
+});
+
+describe("the end of a session, while another request has all memory", () => {
+  const { signal } = new AbortController();
+  const all = 1000;
+
+  it("needs none if the store copies the bytes", async () => {
+    serve(objects, { maxBufferBytes: all });
+    const session = await beginWith(1);
+    const release = await layout.budget.take(all, { caller: "victim", signal });
+    const waiting = layout.budget.take(1, { caller: "victim", signal });
+    expect((await send("PUT", `${session}?digest=${digest}`)).status).toBe(201);
+    release();
+    await waiting;
+  });
+
+  it("opens no chunk before its turn: others need the connection to the store", async () => {
+    const opened: string[] = [];
+    const get: ObjectStore["get"] = async (key, options) => {
+      if (key.startsWith("staging/") && !key.includes("/at-")) opened.push(key);
+      return objects.get(key, options);
+    };
+    serve(decorate(objects, { get }), { maxBufferBytes: all });
+    const session = await beginWith(3);
+    const release = await layout.budget.take(all, { caller: "mallory", signal });
+    const ended = send("PUT", `${session}?digest=${digest}`);
+    await vi.waitUntil(() => layout.budget.isCrowded);
+    expect(opened).toEqual([]);
+    release();
+    expect((await ended).status).toBe(201);
+    expect(opened).toHaveLength(3);
   });
 });
 

@@ -35,6 +35,9 @@ import { uploadRoutes } from "./uploads.ts";
 /** Copies to targets at the same time. Each keeps the index of a repository, which can take 100 MiB, while it is planned. */
 const maxCopies = 4;
 
+/** Requests of one caller that wait for a turn to push. 64 machines with one token may push 8 blobs each at once. */
+const maxWaitingPushes = 512;
+
 /** The parts of the app. Only `layout` and `access` are required. */
 export interface AppOptions {
   /** The opened store. Other work on the same store, such as `loadArchive`, should share it. */
@@ -85,7 +88,12 @@ export function createApp(options: AppOptions): Hono {
   const bodyOf = options.bodyOf ?? webBodyOf;
   const loads = new Line({ capacity: limits.maxLoads, units: "loads", limit: "maxLoads" });
   const parts = new Line({ capacity: limits.maxLoads, units: "parts of uploads", limit: "maxLoads" });
-  const pushes = new Line({ capacity: 2 * limits.maxLoads, units: "pushes", limit: "maxLoads" });
+  const pushes = new Line({
+    capacity: 2 * limits.maxLoads,
+    units: "pushes",
+    limit: "maxLoads",
+    maxWaiters: maxWaitingPushes,
+  });
   const silenceOf = (caller: string): SilenceLimits => ({
     maxIdleSeconds: limits.maxIdleSeconds,
     isCrowded: () => budget.isCrowded,

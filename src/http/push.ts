@@ -93,7 +93,9 @@ export function pushRoutes(service: Service): Route[] {
       methods: ["GET"],
       async answer(c, { name, session: id }) {
         const session = find(c, name, id);
-        const received = await receivedBytes(layout.store, session, turnOf(c));
+        const received = await atTurn(c, service, turnOf(c).signal, async (options) =>
+          receivedBytes(options.store, session, options),
+        );
         return sessionAnswer(c, { session, received, location: pathAbove(c, 0), status: 204 });
       },
     }),
@@ -101,7 +103,8 @@ export function pushRoutes(service: Service): Route[] {
       ...common,
       methods: ["DELETE"],
       async answer(c, { name, session: id }) {
-        await dropSession(layout.store, find(c, name, id));
+        const session = find(c, name, id);
+        await atTurn(c, service, turnOf(c).signal, async ({ store }) => dropSession(store, session));
         return c.body(null, 204);
       },
     }),
@@ -147,31 +150,43 @@ async function takeChunk<T>(
   work: (chunk: Chunk, options: StoreBlobOptions) => Promise<T>,
 ): Promise<T> {
   const { layout } = service;
-  const caller = callerName(c);
   const { start, size } = chunkRange(c);
   checkBlobBytes(size ?? 0, layout);
-  const body = service.watchBody(c, caller);
+  const body = service.watchBody(c, callerName(c));
   return withinLoadSeconds("the push", service, async (signal) => {
     try {
       await body.begin(signal).catch((error: unknown) => {
         throw brokenOff(error, 0);
       }); // headers alone hold no turn
-      const endTurn = await service.pushes.acquire(1, { caller, signal, maxWaitMs: maxTurnWaitMs });
-      try {
+      return await atTurn(c, service, signal, async (options) => {
         body.watch({
           signal,
           onChunk: ({ length }) => checkBlobBytes(body.bytes + length, layout),
           onFailure: (error) => brokenOff(error, body.bytes),
         });
-        const chunk: Chunk = { start, size, body: new ByteReader(body).stream() };
-        return await work(chunk, { store: RescuingStore.forOneBlob(layout), budget: layout.budget, caller, signal });
-      } finally {
-        endTurn();
-      }
+        return work({ start, size, body: new ByteReader(body).stream() }, options);
+      });
     } finally {
       await body.return();
     }
   });
+}
+
+/** Does work at the caller's turn among the pushes. A client that leaves waits no longer. Work that has begun goes on. */
+async function atTurn<T>(
+  c: Context,
+  { layout, pushes }: Service,
+  signal: AbortSignal,
+  work: (options: StoreBlobOptions) => Promise<T>,
+): Promise<T> {
+  const caller = callerName(c);
+  const waiting = AbortSignal.any([signal, c.req.raw.signal]);
+  const endTurn = await pushes.acquire(1, { caller, signal: waiting, maxWaitMs: maxTurnWaitMs });
+  try {
+    return await work({ store: RescuingStore.forOneBlob(layout), budget: layout.budget, caller, signal });
+  } finally {
+    endTurn();
+  }
 }
 
 /** `Content-Range: <first>-<last>` of a chunk. Throws `SIZE_INVALID` if `Content-Length` says something else. */

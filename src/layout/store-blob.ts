@@ -19,7 +19,8 @@ export interface IncomingBlob {
   readonly digest: Digest;
   /** Length in bytes, as the archive claims. */
   readonly size: number;
-  readonly body: PeekableBytes;
+  /** Bytes of a client can be looked at. Bytes that the store has are read once memory is held. */
+  readonly body: PeekableBytes | AsyncIterable<Uint8Array>;
 }
 
 export interface StoreBlobOptions extends BlobTarget {
@@ -85,10 +86,10 @@ async function storeStreamed(blob: IncomingBlob, options: StoreBlobOptions): Pro
 
 /** Takes memory for a blob once its first byte has come. The header of an entry takes no memory: the bytes may never come. */
 export async function holdFor(
-  body: PeekableBytes,
+  body: IncomingBlob["body"],
   bytes: number,
   { budget, caller, signal }: StoreBlobOptions,
 ): Promise<Release> {
-  await body.peek(1);
+  if ("peek" in body) await body.peek(1);
   return budget.take(bytes, { caller, signal });
 }

@@ -114,6 +114,6 @@ async function storeSegments(
       throw (await store.head(last.key, { signal })) === undefined ? goneSession(session.id) : error;
     });
   }
-  const body = new ByteReader(readSegments(store, session, offsets, { signal })).stream();
+  const body = readSegments(store, session, offsets, { signal });
   return (await storeBlob({ digest, size: last.offset + last.size, body }, options)).stored;
 }

@@ -95,8 +95,12 @@ export class ByteBudget {
     return this.#main.isOverdrawn(caller) || this.#lasting.isOverdrawn(caller);
   }
 
-  /** Takes `bytes` for a body, as soon as they are free. Throws `LIMIT_EXCEEDED` if the budget is smaller than that. */
+  /**
+   * Takes `bytes` for a body, as soon as they are free. No bytes need no wait. Throws `LIMIT_EXCEEDED` if the budget is smaller
+   * than that.
+   */
   async take(bytes: number, options: TakeOptions): Promise<Release> {
+    if (bytes === 0) return () => undefined;
     if (bytes <= this.maxBlobBytes) return this.#main.acquire(bytes, withCaller(options));
     throw new StowageError(
       "LIMIT_EXCEEDED",

@@ -1,7 +1,7 @@
 /** What a push may take from others: listings, turns, memory and connections to the store. */
 import { createHash } from "node:crypto";
 import type { Hono } from "hono";
-import { beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { createApp } from "../../src/http/app.ts";
 import type { Layout } from "../../src/layout/layout.ts";
 import type { Limits } from "../../src/limits.ts";
@@ -37,7 +37,7 @@ function serve(store: ObjectStore, limits?: Partial<Limits>): void {
 }
 
 interface Sent {
-  readonly body?: Uint8Array;
+  readonly body?: Uint8Array | ReadableStream;
   readonly as?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
@@ -48,9 +48,10 @@ async function send(
   path: string,
   { body, as = "victim", headers, signal }: Sent = {},
 ): Promise<Response> {
-  const length = { "Content-Length": String(body?.length ?? 0) };
+  const length = body instanceof ReadableStream ? {} : { "Content-Length": String(body?.length ?? 0) };
   const init = { method, headers: { Authorization: `Bearer ${as}`, ...length, ...headers }, signal: signal ?? null };
-  return app.request(`${host}${path}`, { ...init, body: (body as Uint8Array<ArrayBuffer> | undefined) ?? null });
+  const sent = (body as Uint8Array<ArrayBuffer> | ReadableStream | undefined) ?? null;
+  return app.request(`${host}${path}`, { ...init, body: sent, duplex: "half" });
 }
 
 /** Begins a session and sends `bytes` in this number of chunks. Returns its path. */
@@ -95,5 +96,96 @@ describe("a push", () => {
     serve(decorate(objects, { get }));
     expect((await send("PUT", `${session}?digest=${digest}`)).status).toBe(201);
     expect(most).toBe(1);
+  });
+});
+
+describe("the end of a session, while another request has all memory", () => {
+  const { signal } = new AbortController();
+  const all = 1000;
+
+  it("needs none if the store copies the bytes", async () => {
+    serve(objects, { maxBufferBytes: all });
+    const session = await beginWith(1);
+    const release = await layout.budget.take(all, { caller: "victim", signal });
+    const waiting = layout.budget.take(1, { caller: "victim", signal });
+    expect((await send("PUT", `${session}?digest=${digest}`)).status).toBe(201);
+    release();
+    await waiting;
+  });
+
+  it("opens no chunk before its turn: others need the connection to the store", async () => {
+    const opened: string[] = [];
+    const get: ObjectStore["get"] = async (key, options) => {
+      if (key.startsWith("staging/") && !key.includes("/at-")) opened.push(key);
+      return objects.get(key, options);
+    };
+    serve(decorate(objects, { get }), { maxBufferBytes: all });
+    const session = await beginWith(3);
+    const release = await layout.budget.take(all, { caller: "mallory", signal });
+    const ended = send("PUT", `${session}?digest=${digest}`);
+    await vi.waitUntil(() => layout.budget.isCrowded);
+    expect(opened).toEqual([]);
+    release();
+    expect((await ended).status).toBe(201);
+    expect(opened).toHaveLength(3);
+  });
+});
+
+describe("many requests of one caller", () => {
+  /** A body of which one byte comes. It breaks off with the signal. */
+  const stalled = (signal: AbortSignal): ReadableStream =>
+    new ReadableStream({
+      start(controller) {
+        controller.enqueue(new Uint8Array(1));
+        signal.addEventListener("abort", () => controller.error(signal.reason));
+      },
+    });
+
+  it("list few sessions at a time", async () => {
+    const session = await beginWith(2);
+    let [now, most] = [0, 0];
+    const list: ObjectStore["list"] = async function* (...args) {
+      most = Math.max(most, ++now);
+      await new Promise((resolve) => void setImmediate(resolve));
+      yield* objects.list(...args);
+      now--;
+    };
+    serve(decorate(objects, { list }), { maxLoads: 2 });
+    const answers = Array.from({ length: 100 }, async () => send("GET", session));
+    expect(new Set((await Promise.all(answers)).map(({ status }) => status))).toEqual(new Set([204]));
+    const endings = Array.from({ length: 100 }, async () => send("DELETE", session));
+    expect(new Set((await Promise.all(endings)).map(({ status }) => status))).toEqual(new Set([204]));
+    expect(most).toBe(4);
+  });
+
+  it("wait for their turn, as the clients of 64 machines that push one image", async () => {
+    const push = async (): Promise<number> => {
+      const session = (await send("POST", uploads)).headers.get("Location") ?? "";
+      await send("PATCH", session, { body: bytes });
+      return (await send("PUT", `${session}?digest=${digest}`)).status;
+    };
+    const statuses = await Promise.all(Array.from({ length: 64 * 8 }, push));
+    expect(new Set(statuses)).toEqual(new Set([201]));
+  });
+
+  it("wait no longer than their clients", async () => {
+    let held = 0;
+    const holdBoth = new Promise<void>((resolve) => {
+      const list: ObjectStore["list"] = (...args) => {
+        if (++held === 2) resolve();
+        return objects.list(...args);
+      };
+      serve(decorate(objects, { list }), { maxLoads: 1 });
+    });
+    const [own, ...sessions] = await Promise.all([beginWith(0), beginWith(0), beginWith(0)]);
+    const ending = new AbortController();
+    const holds = sessions.map(async (path) => send("PATCH", path, { body: stalled(ending.signal) }));
+    await holdBoth;
+    const leaving = new AbortController();
+    const left = send("PATCH", own, { body: bytes, signal: leaving.signal });
+    setImmediate(() => leaving.abort());
+    expect((await left).status).toBe(500); // nobody reads it
+    ending.abort();
+    await Promise.all(holds);
   });
 });

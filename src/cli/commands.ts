@@ -7,6 +7,7 @@ import { load } from "./load.ts";
 import { ls } from "./ls.ts";
 import { rm } from "./rm.ts";
 import { serve } from "./serve.ts";
+import { tag } from "./tag.ts";
 import { token } from "./token.ts";
 import { verify } from "./verify.ts";
 
@@ -15,6 +16,7 @@ export const commands: Readonly<Record<string, Command>> = {
   load,
   export: exportImages,
   copy,
+  tag,
   ls,
   rm,
   verify,

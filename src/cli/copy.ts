@@ -2,16 +2,16 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { StowageError } from "../errors.ts";
-import { type CopiedImage, type CopyReceipt, copyImages, describeFailure } from "../copy/copy-images.ts";
+import { type CopyReceipt, copyImages, describeFailure } from "../copy/copy-images.ts";
 import { type CopyPlan, planCopy } from "../copy/plan-copy.ts";
 import { type SelectedImage, parseImagePattern, selectImages } from "../copy/select-images.ts";
 import type { CopyMode } from "../copy/transfer-blobs.ts";
 import { parsePlatform } from "../oci/descriptor.ts";
-import { type ImageName, formatReference, parseImageName, parseName } from "../oci/reference.ts";
+import { type ImageName, parseImageName, parseName } from "../oci/reference.ts";
 import { parseDuration } from "../settings/parse-quantity.ts";
 import { type Command, type CommandIo, checkCount, exitCodes, readName } from "./command.ts";
 import { copyToService } from "./copy-to-service.ts";
-import { formatBytes, formatCount, formatSeconds, printable } from "./format.ts";
+import { formatBytes, formatChange, formatCount, formatSeconds, printable } from "./format.ts";
 import { type StoreSettings, openSettings } from "./open-settings.ts";
 import { type OpenSource, openSource } from "./open-source.ts";
 import { type Progress, startProgress } from "./progress.ts";
@@ -257,7 +257,7 @@ const maxShown = 100;
 
 function describe({ images, failures, blobs }: CopyReceipt, { dryRun }: Choices, seconds: number): string {
   const changed = images.filter(({ status }) => status !== "unchanged");
-  const lines = changed.slice(0, maxShown).map((image) => lineOf(image));
+  const lines = changed.slice(0, maxShown).map((image) => formatChange(image));
   if (changed.length > maxShown) lines.push(`… and ${changed.length - maxShown} more`);
   const { total, present, copied } = blobs;
   const moved = dryRun ? { blobs: total.blobs - present.blobs, bytes: total.bytes - present.bytes } : copied;
@@ -270,9 +270,4 @@ function describe({ images, failures, blobs }: CopyReceipt, { dryRun }: Choices,
       `in ${formatSeconds(seconds)}`,
     "",
   ].join("\n");
-}
-
-function lineOf({ repository, reference, digest, status, previous }: CopiedImage): string {
-  const name = formatReference(repository, reference);
-  return `${name} ${status}${reference === digest ? "" : ` ${digest}`}${previous === undefined ? "" : `, was ${previous}`}`;
 }

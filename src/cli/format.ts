@@ -1,4 +1,6 @@
 /** Sizes, times, names and tables for people. */
+import type { ChangeOutcome } from "../oci/index-change.ts";
+import { formatReference } from "../oci/reference.ts";
 
 const units = ["KiB", "MiB", "GiB", "TiB", "PiB"] as const;
 
@@ -25,6 +27,18 @@ function twoDigits(count: number): string {
 
 export function formatCount(count: number, singular: string, plural = `${singular}s`): string {
   return `${count} ${count === 1 ? singular : plural}`;
+}
+
+/** `team/app:1.4 updated sha256:…, was sha256:…`. */
+export function formatChange({ repository, reference, digest, status, previous }: ChangedName): string {
+  const name = formatReference(repository, reference);
+  return `${name} ${status}${reference === digest ? "" : ` ${digest}`}${previous === undefined ? "" : `, was ${previous}`}`;
+}
+
+interface ChangedName extends ChangeOutcome {
+  readonly repository: string;
+  readonly reference: string;
+  readonly digest: string;
 }
 
 /** Escapes control characters, because names from an archive could steer the terminal. */

@@ -1,4 +1,5 @@
 /** Opens a place to read images from: a store, a service, or any registry. */
+import { StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
 import type { ImageName } from "../oci/reference.ts";
@@ -6,6 +7,7 @@ import { dockerCredentials } from "../remote/docker-credentials.ts";
 import type { ImageSource } from "../remote/image-source.ts";
 import { type RegistryAddress, isRegistryAddress, parseRegistryAddress } from "../remote/registry-address.ts";
 import { RegistrySource, type RegistrySourceOptions } from "../remote/registry-source.ts";
+import { RegistryWriter } from "../remote/registry-writer.ts";
 import { type CommandIo, readName } from "./command.ts";
 import { openExisting } from "./open-settings.ts";
 import { tokenSourceOf } from "./token-source.ts";
@@ -34,6 +36,21 @@ export async function openSource(url: string | undefined, io: CommandIo): Promis
 export function openRegistry(url: string, io: CommandIo): OpenSource {
   const address = readName(url, parseRegistryAddress);
   return { source: new RegistrySource(address, credentialsFor(address, io)), layout: undefined, image: address.image };
+}
+
+/** Opens a service or a registry to write into. Throws `INPUT_INVALID`, without any secret in the message. */
+export function openWritableRegistry(url: string, io: CommandIo): WritableRegistry {
+  const address = readName(url, parseRegistryAddress);
+  if (address.image !== undefined)
+    throw new StowageError("INPUT_INVALID", "found docker:// as --to, expected https://HOST");
+  const options = credentialsFor(address, io);
+  return { source: new RegistrySource(address, options), writer: new RegistryWriter(address, options) };
+}
+
+/** A registry to read from and to write into. */
+export interface WritableRegistry {
+  readonly source: ImageSource;
+  readonly writer: RegistryWriter;
 }
 
 /** The realm of a service's challenge (`http/error-response.ts`). */

@@ -14,12 +14,12 @@ import { describeFailure } from "./describe-failure.ts";
 const maxRedirects = 5;
 
 export interface OpenOptions {
-  readonly method: "GET" | "HEAD" | "POST";
+  readonly method: "GET" | "HEAD" | "POST" | "PUT";
   readonly headers: Readonly<Record<string, string>>;
   /** The `Authorization` header. It is sent to the origin of the URL only. */
   readonly authorization?: string | undefined;
-  /** A form. */
-  readonly form?: URLSearchParams | undefined;
+  /** A form, or bytes. */
+  readonly body?: URLSearchParams | Uint8Array<ArrayBuffer> | undefined;
   /** The server may be silent for this long, before its answer and in the middle of it. */
   readonly maxIdleSeconds: number;
   /** Default: true. Otherwise a redirect is an answer as any other. */
@@ -65,7 +65,7 @@ export async function openAnswer(url: URL, options: OpenOptions): Promise<OpenAn
       return { status, headers, foreignOrigin: isForeign ? at.origin : undefined, body: patientBody(body, patience) };
     }
     await body?.cancel();
-    if (options.form !== undefined) throw unfollowed(at, "the request has a form");
+    if (options.body !== undefined) throw unfollowed(at, "the request has a body");
     if (redirects === maxRedirects) throw unfollowed(at, `it is the redirect after ${maxRedirects} others`);
     const next = redirectTarget(location, at);
     isForeign ||= next.origin !== at.origin;
@@ -80,14 +80,14 @@ function withoutSecrets(options: OpenOptions): OpenOptions {
 async function send(
   url: URL,
   signal: AbortSignal,
-  { method, headers, authorization, form }: OpenOptions,
+  { method, headers, authorization, body }: OpenOptions,
 ): Promise<Response> {
   return fetch(url, {
     method,
     redirect: "manual",
     signal,
     headers: { ...headers, ...(authorization !== undefined && { Authorization: authorization }) },
-    ...(form !== undefined && { body: form }),
+    ...(body !== undefined && { body }),
   });
 }
 

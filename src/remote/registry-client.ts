@@ -31,16 +31,20 @@ export interface RegistryClientOptions {
 }
 
 export interface RegistryRequest {
-  readonly method?: "GET" | "HEAD";
+  readonly method?: "GET" | "HEAD" | "POST" | "PUT";
   /** Path and query below `/v2/`. */
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array<ArrayBuffer>;
   /** What a token must allow: `repository:acme/app:pull`. */
   readonly scope: string;
   /** For messages: `manifest "1.4" of "acme/app"`. */
   readonly what: string;
   readonly signal?: AbortSignal | undefined;
 }
+
+/** The parts of a request that messages tell. */
+type NamedRequest = Pick<RegistryRequest, "method" | "what">;
 
 export class RegistryClient {
   /** The URL without secrets, for messages. */
@@ -94,7 +98,7 @@ export class RegistryClient {
   }
 
   /** The error of an answer that is not what was asked for, with the registry's own words. */
-  refused(answer: Answer, request: Pick<RegistryRequest, "what">): StowageError {
+  refused(answer: Answer, request: NamedRequest): StowageError {
     const { status, foreignOrigin } = answer;
     const code = foreignOrigin === undefined ? (codeIn(answer.bytes) ?? codesOfStatus[status]) : undefined;
     const wait = retryAfterSeconds(answer.headers, this.#clock.now());
@@ -108,13 +112,13 @@ export class RegistryClient {
     return this.failed(code ?? "STORE_UNAVAILABLE", reason, request);
   }
 
-  failed(code: ErrorCode, reason: string, request: Pick<RegistryRequest, "what">, cause?: unknown): StowageError {
-    const message = `Cannot read ${this.#named(request)}: ${reason}`;
+  failed(code: ErrorCode, reason: string, request: NamedRequest, cause?: unknown): StowageError {
+    const message = `Cannot ${isWrite(request) ? "write" : "read"} ${this.#named(request)}: ${reason}`;
     return new StowageError(code, message, cause === undefined ? {} : { cause });
   }
 
-  #named({ what }: Pick<RegistryRequest, "what">): string {
-    return `${what} from ${this.name}`;
+  #named(request: NamedRequest): string {
+    return `${request.what} ${isWrite(request) ? "in" : "from"} ${this.name}`;
   }
 
   async #tryAgain<T extends OpenAnswer | Answer>(
@@ -130,7 +134,7 @@ export class RegistryClient {
     }
   }
 
-  noAnswer(error: NoAnswer, request: Pick<RegistryRequest, "what">): StowageError {
+  noAnswer(error: NoAnswer, request: NamedRequest): StowageError {
     return this.failed(error.isSilence ? "TIMED_OUT" : "STORE_UNAVAILABLE", error.message, request, error);
   }
 
@@ -156,18 +160,23 @@ export class RegistryClient {
   }
 
   async #open(
-    { method = "GET", path, headers }: RegistryRequest,
+    { method = "GET", path, headers, body }: RegistryRequest,
     authorization: string | undefined,
     signal: AbortSignal,
   ): Promise<OpenAnswer> {
     return openAnswer(new URL(`${this.name}/v2/${path}`), {
       method,
       headers: { "User-Agent": "stowage", ...headers },
+      body,
       authorization,
       maxIdleSeconds: this.#maxIdleSeconds,
       signal,
     });
   }
+}
+
+function isWrite({ method }: NamedRequest): boolean {
+  return method === "POST" || method === "PUT";
 }
 
 const codesOfStatus: Readonly<Record<number, ErrorCode>> = {

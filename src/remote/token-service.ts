@@ -73,7 +73,7 @@ function realmOf(text: string, registry: URL): URL {
 function questionOf(
   realm: URL,
   { parameters, scope: wanted, credentials }: TokenRequest,
-): Pick<OpenOptions, "method" | "headers" | "authorization" | "form"> {
+): Pick<OpenOptions, "method" | "headers" | "authorization" | "body"> {
   const headers = { Accept: "application/json" };
   const service = parameters.get("service");
   const scope = parameters.get("scope") ?? wanted;
@@ -85,7 +85,7 @@ function questionOf(
       scope,
     });
     if (service !== undefined) form.set("service", service);
-    return { method: "POST", headers, form };
+    return { method: "POST", headers, body: form };
   }
   if (service !== undefined) realm.searchParams.set("service", service);
   for (const part of scope.split(" ")) realm.searchParams.append("scope", part);

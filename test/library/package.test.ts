@@ -33,7 +33,7 @@ const values: Readonly<Record<string, readonly string[]>> = {
 const types: Readonly<Record<string, readonly string[]>> = {
   ".": words(`
     Access AccessRules AccessSource Action Amount AppOptions BlobReceipt BlobStatus ByteChunks ByteRange ByteSource CallOptions Clock CopyOptions CopySource Descriptor Digest
-    ErrorCode Expectation GarbageOptions GarbageReport GetOptions Grant IgnoredEntry ImageName ImageReceipt LayoutOptions Limits LoadOptions ObjectInfo ObjectStore OciErrorCode OidcRule OpenStoreOptions
+    ErrorCode Expectation GarbageOptions GarbageReport GetOptions Grant IgnoredEntry ImageName ImageReceipt LayoutOptions Limits ListedObject LoadOptions ObjectInfo ObjectStore OciErrorCode OidcRule OpenStoreOptions
     OwnErrorCode Presigner PutCondition PutOptions PutResult Receipt RequestCounts SendOptions Settings SliceOptions SliceReport
     StoreReader StoredObject StowageErrorOptions TagPattern Token Unanswered WriteOptions WriteResult`),
   "./directory": [],

@@ -1,0 +1,97 @@
+/** Gives an image of a store more names. No byte moves: all repositories share their blobs. */
+import { checkClosure } from "../layout/check-closure.ts";
+import { RescuingStore } from "../layout/condemned.ts";
+import type { Layout, Turn } from "../layout/layout.ts";
+import { LayoutSource } from "../layout/layout-source.ts";
+import { listClosure } from "../layout/list-closure.ts";
+import { ParsedJson } from "../layout/parsed-json.ts";
+import { type NamedImage, changesFor, nothing, publish } from "../layout/publish.ts";
+import type { Digest } from "../digest.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
+import type { ChangeOutcome, Expectation } from "../oci/index-change.ts";
+import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
+import { type ManifestName, findManifest } from "./find-manifest.ts";
+
+export interface NewName {
+  readonly repository: string;
+  readonly tag: string;
+}
+
+export interface TagOptions extends Turn {
+  /** What each new tag must be at before it moves. */
+  readonly expects?: Expectation | undefined;
+  /** Tags that can be created, but never moved. */
+  readonly immutableTags?: readonly TagPattern[] | undefined;
+  /** Another repository gets the referrers of the image too. */
+  readonly referrers: boolean;
+}
+
+/** A name that the image has now. */
+export interface TaggedImage extends NewName, ChangeOutcome {
+  readonly digest: Digest;
+}
+
+type Root = Pick<Descriptor, "mediaType" | "digest" | "size">;
+
+/**
+ * Yields the new names of each repository after its commit: the image gets all names in one repository, or none. Throws
+ * `NAME_UNKNOWN` and `MANIFEST_UNKNOWN` if there is no such image, and the errors of `checkClosure` and `publish`.
+ */
+export async function* tagImage(
+  layout: Layout,
+  image: ManifestName,
+  names: readonly NewName[],
+  options: TagOptions,
+): AsyncGenerator<TaggedImage> {
+  const { digest, mediaType, bytes } = await findManifest(layout, image, options);
+  const root = { digest, mediaType, size: bytes.length };
+  for (const repository of new Set(names.map((name) => name.repository))) {
+    const tags = new Set(names.flatMap((name) => (name.repository === repository ? name.tag : [])));
+    const comesAlong = options.referrers && repository !== image.repository;
+    const referrers = comesAlong ? await referrersOf(layout, image.repository, root, options) : [];
+    yield* await publishIn(layout, repository, { root, tags: [...tags], referrers }, options);
+  }
+}
+
+/** What the image has in its repository: signatures and the like, and what refers to those. */
+async function referrersOf(
+  layout: Layout,
+  repository: string,
+  root: Root,
+  { caller, signal = AbortSignal.any([]) }: TagOptions,
+): Promise<readonly NamedImage[]> {
+  const source = new LayoutSource(layout, { caller });
+  const closure = await listClosure({ source, repository }, [root], { platforms: [], referrers: true, signal });
+  return closure.referrers.map(({ tag, ...referrer }) => ({ ...referrer, tag }));
+}
+
+interface Wanted {
+  readonly root: Root;
+  readonly tags: readonly string[];
+  readonly referrers: readonly NamedImage[];
+}
+
+/** As a load publishes its images: what they name is looked for once more, and rescued from a gc. */
+async function publishIn(
+  layout: Layout,
+  repository: string,
+  { root, tags, referrers }: Wanted,
+  { expects, immutableTags = [], ...turn }: TagOptions,
+): Promise<readonly TaggedImage[]> {
+  const rescuing = layout.through(new RescuingStore(layout.store, layout.clock));
+  const json = new ParsedJson(rescuing, turn);
+  try {
+    const images = [...tags.map((tag): NamedImage => ({ ...root, tag, expects })), ...referrers];
+    const roots = [...new Map(images.map((image) => [image.digest, image])).values()];
+    const closure = await checkClosure(rescuing, roots, { json, known: nothing });
+    const changes = changesFor(images, closure);
+    const set = { repository, changes, immutableTags: tagPatternsOf(immutableTags, repository) };
+    const outcomes = await publish(rescuing, closure, set, json);
+    return tags.flatMap((tag, i) => {
+      const outcome = outcomes[i];
+      return outcome === undefined ? [] : { repository, tag, digest: root.digest, ...outcome };
+    });
+  } finally {
+    json.end();
+  }
+}

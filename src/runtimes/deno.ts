@@ -21,6 +21,8 @@ const program: Runtime = {
   bodyOf: node.bodyOf,
   isReachable: isDeployed,
   ignores: isDeployed ? ["HOST", "PORT"] : node.ignores,
+  // Deno Deploy kills the program 5 s after its signal. The last answers may take 2 s more.
+  defaults: isDeployed ? { STOWAGE_STOP_SECONDS: "2" } : {},
   async listen(fetch, settings, log) {
     if (isDeployed) return node.listen(fetch, { ...settings, host: "0.0.0.0", port: 8000 }, log);
     const listener = await node.listen(fetch, settings, log);

@@ -25,6 +25,8 @@ export interface Runtime {
   readonly isReachable?: boolean;
   /** Settings that do nothing on this platform. */
   readonly ignores?: readonly string[];
+  /** The platform's values for settings that are not set. */
+  readonly defaults?: Settings;
   /**
    * Listens. Throws if the port is taken, for example. Port 0 stands for any free port. `log` gets lines about requests
    * and connections that the app never sees.
@@ -57,9 +59,9 @@ export async function runService(
 ): Promise<void> {
   const ending = new AbortController();
   const log: Log = (line) => write(`${new Date().toISOString()} ${line}\n`);
-  const { bodyOf, hangUp, isReachable, ignores } = runtime;
+  const { bodyOf, hangUp, isReachable, ignores, defaults } = runtime;
   const platform = { bodyOf, hangUp, isReachable, ignores, openTokensFile, signal: ending.signal, log };
-  const { app, access, config, layout } = await openApp(settings, platform);
+  const { app, access, config, layout } = await openApp({ ...defaults, ...settings }, platform);
   const { store } = layout;
   if (config.checkStore) await checkAtStart(store, signal);
   const listener = await runtime.listen(app.fetch, config, log).catch((error: unknown) => {

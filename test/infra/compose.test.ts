@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { stagingPrefix } from "../../src/layout/keys.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { describeIfFound } from "../support/requirement.ts";
-import { newFolder, serveStowage } from "../support/run-stowage.ts";
+import { newFolder, serveStowage, stowage as runStowage } from "../support/run-stowage.ts";
 import { runTool } from "../tools/run-tool.ts";
 import { type Service, startService } from "../tools/start-service.ts";
 import { freePortPairs } from "./free-port.ts";
@@ -53,6 +53,32 @@ describeIfFound("infra/compose.yaml", missingPrograms("compose-spec"), () => {
     });
   });
 
+  it("starts each part once what it needs is well", () => {
+    expect(service("lifecycle", "depends_on", "s3")).toMatchObject({ condition: "service_healthy" });
+    expect(service("stowage", "depends_on", "lifecycle")).toMatchObject({
+      condition: "service_completed_successfully",
+    });
+    expect(service("gc", "depends_on", "stowage")).toMatchObject({ condition: "service_healthy" });
+  });
+
+  it("bounds the memory of all that stays", () => {
+    for (const name of ["stowage", "gc", "s3"]) expect(service(name, "mem_limit"), name).toMatch(/^\d+m$/);
+    const limit = Number.parseInt(String(service("s3", "mem_limit")), 10);
+    expect(Number.parseInt(String(service("s3", "environment", "GOMEMLIMIT")), 10)).toBeLessThan(limit);
+  });
+
+  it("collects garbage once a day in the service's store, if that is asked for", () => {
+    const { STOWAGE_STORE, ...others } = recordOf(service("gc", "environment"));
+    expect(service("gc")).toMatchObject({
+      profiles: ["gc"],
+      image: service("stowage", "image"),
+      command: ["sh", "-c", expect.stringContaining("node dist/cli/stowage.js gc; sleep 86400;")],
+      read_only: true,
+    });
+    expect(service("stowage", "environment")).toMatchObject({ STOWAGE_STORE, ...others });
+    expect(others).not.toHaveProperty("STOWAGE_TOKENS");
+  });
+
   it("names releases of the images that it pulls", () => {
     for (const name of ["s3", "lifecycle"]) expect(service(name, "image")).toMatch(/^\w+\/\w+:\d+\.\d+(\.\d+)?$/);
   });
@@ -72,7 +98,8 @@ describeIfFound("infra/compose.yaml", missingPrograms("compose-spec"), () => {
         folder,
         env: recordOf(service("s3", "environment")),
         ready: async () => {
-          const answer = await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined);
+          const url = textsOf(service("s3", "healthcheck", "test")).at(-1) ?? "";
+          const answer = await fetch(url.replace(":8333", `:${port}`)).catch(() => undefined);
           return answer?.ok === true ? "ready" : undefined;
         },
       });
@@ -106,6 +133,10 @@ describeIfFound("infra/compose.yaml", missingPrograms("compose-spec"), () => {
       expect(load.status, await load.text()).toBe(201);
       expect((await fetch(`${stowage.url}/v2/team/app/manifests/1.4`, { headers })).status).toBe(200);
       expect((await fetch(`${stowage.url}/v2/team/app/manifests/1.4`)).status).toBe(401);
+
+      const ofGc = recordOf(service("gc", "environment"));
+      const gcEnv = Object.fromEntries(Object.entries(ofGc).map(([name, text]) => [name, onLoopback(text)]));
+      expect(await runStowage(["gc"], { env: gcEnv })).toMatchObject({ code: 0, stderr: "" });
       stowage.kill("SIGTERM");
       await stowage.outcome;
     });

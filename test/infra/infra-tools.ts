@@ -1,6 +1,6 @@
 /** What checks the files in infra/: which of the programs this machine lacks, and what a YAML file says. */
 import { accessSync, constants } from "node:fs";
-import { delimiter, join } from "node:path";
+import { delimiter, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type JsonObject, isJsonObject } from "../../src/oci/json.ts";
 import { toolsPath } from "../tools/find-tool.ts";
@@ -22,10 +22,10 @@ export function findProgram(name: string): string | undefined {
     .find(isExecutable);
 }
 
-/** The documents of a YAML file of the project, CloudFormation's short forms spelled out. */
+/** The documents of a YAML file, by its path in the project, CloudFormation's short forms spelled out. */
 export async function readYaml(path: string): Promise<unknown[]> {
   const script = fileURLToPath(new URL("read-yaml.py", import.meta.url));
-  const documents: unknown = JSON.parse(await runTool("infra-python", [script, join(projectFolder, path)]));
+  const documents: unknown = JSON.parse(await runTool("infra-python", [script, resolve(projectFolder, path)]));
   if (Array.isArray(documents)) return documents.map((document: unknown) => document);
   throw new TypeError(`Cannot read ${path}: expected a list of documents`);
 }

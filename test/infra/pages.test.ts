@@ -1,9 +1,10 @@
 import { readFile, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import process from "node:process";
 import { describe, expect, it } from "vitest";
 import { describeIfFound } from "../support/requirement.ts";
 import { newFolder } from "../support/run-stowage.ts";
-import { runTool } from "../tools/run-tool.ts";
+import { runShell, runTool } from "../tools/run-tool.ts";
 import { missingPrograms, projectFolder } from "./infra-tools.ts";
 import { readSnippets } from "./page.ts";
 
@@ -38,16 +39,42 @@ describe("infra/", () => {
   });
 });
 
-describeIfFound("infra/stowage.service", missingPrograms("systemd-analyze"), () => {
-  it("is a unit that systemd takes, with little that it could do", async () => {
-    const unit = join(projectFolder, "infra/stowage.service");
-    const report = await runTool("systemd-analyze", [
-      "security",
-      "--offline=yes",
-      "--threshold=20",
-      "--no-pager",
-      unit,
-    ]);
-    expect(report).toMatch(/Overall exposure level for stowage\.service: [01]\.\d OK/);
+const units = ["stowage.service", "stowage-gc.service"];
+
+describeIfFound("the units of systemd", missingPrograms("systemd-analyze"), () => {
+  it.each(units)("%s can do little", async (name) => {
+    const unit = join(projectFolder, "infra", name);
+    const args = ["security", "--offline=yes", "--threshold=20", "--no-pager", unit];
+    const report = await runTool("systemd-analyze", args);
+    expect(report).toMatch(new RegExp(`Overall exposure level for ${name}: [01]\\.\\d OK`));
+  });
+
+  it("have no mistake", async () => {
+    const folder = await newFolder();
+    const names = [...units, "stowage-gc.timer"];
+    for (const name of names) {
+      const text = await readFile(join(projectFolder, "infra", name), "utf8");
+      await writeFile(join(folder, name), text.replace("/usr/bin/node ", `${process.execPath} `)); // it must be there
+    }
+    const report = await runShell(`systemd-analyze verify ${names.join(" ")} 2>&1`, { cwd: folder });
+    expect(report.split("\n").filter((line) => line.includes("stowage"))).toEqual([]); // others are the machine's own units
+  });
+
+  it("use the same program, store, settings and user", async () => {
+    const [service = "", gc = ""] = await Promise.all(
+      units.map((name) => readFile(join(projectFolder, "infra", name), "utf8")),
+    );
+    const linesOf = (text: string): string[] =>
+      text
+        .split("\n")
+        .filter(
+          (line) =>
+            /^[A-Z]\w+=/.test(line) &&
+            !/^(?:Description|ExecStart|Restart|Timeout|StartLimit|Type|WantedBy)/.test(line),
+        );
+    expect(linesOf(gc)).toEqual(linesOf(service));
+    const program = (text: string): string | undefined => /^ExecStart=(.+) (?:serve|gc)$/m.exec(text)?.[1];
+    expect(program(gc)).toBe(program(service));
+    expect(program(gc)).toBeDefined();
   });
 });

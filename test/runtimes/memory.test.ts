@@ -1,5 +1,4 @@
 /** The service's memory with as many loads at once as it takes, and with clients that fall silent half way. */
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { request } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -8,16 +7,14 @@ import { describe, expect, it } from "vitest";
 import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
 import { findS3Server } from "../servers/s3-servers.ts";
-import { sha256 } from "../support/bytes.ts";
-import { types } from "../support/layout.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { type ServingCommand, newFolder, serveStowage } from "../support/run-stowage.ts";
-import { ustarHeader } from "../support/ustar-header.ts";
+import { streamedLoad } from "../support/streamed-load.ts";
 
 const mebibyte = 1024 * 1024;
 const loads = 64;
 /** More than a part of any store. */
-const layerBytes = 24 * mebibyte;
+const layerMebibytes = 24;
 const maxBufferBytes = 64 * mebibyte;
 /** Who has no share of it is not read, and so not known to be silent: with little of it they are found out one by one. */
 const largeBufferBytes = 512 * mebibyte;
@@ -27,57 +24,9 @@ const largeBufferBytes = 512 * mebibyte;
  */
 const constantBytes = (100 + 2 * loads) * mebibyte;
 
-interface Load {
-  readonly size: number;
-  readonly body: () => AsyncGenerator<Buffer>;
-}
-
-/** A tarball of one large layer, made as it is sent. No two have a layer in common. */
-function makeLoad(i: number): Load {
-  const layer = async function* (): AsyncGenerator<Buffer> {
-    const block = Buffer.alloc(mebibyte, `the ${i}th `);
-    for (let n = 0; n < layerBytes / mebibyte; n++) yield block;
-  };
-  const hash = createHash("sha256");
-  for (let n = 0; n < layerBytes / mebibyte; n++) hash.update(Buffer.alloc(mebibyte, `the ${i}th `));
-  const layerDigest = `sha256:${hash.digest("hex")}`;
-  const config = Buffer.from(JSON.stringify({ i }));
-  const manifest = Buffer.from(
-    JSON.stringify({
-      schemaVersion: 2,
-      mediaType: types.manifest,
-      config: { mediaType: types.config, digest: sha256(config), size: config.length },
-      layers: [{ mediaType: types.layer, digest: layerDigest, size: layerBytes }],
-    }),
-  );
-  const root = { mediaType: types.manifest, digest: sha256(manifest), size: manifest.length };
-  const index = Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [root] }));
-  const entry = (name: string, bytes: Buffer): Buffer =>
-    Buffer.concat([ustarHeader(name, bytes.length), bytes, Buffer.alloc(-bytes.length & 511)]);
-  const before = ustarHeader(blobPath(layerDigest), layerBytes);
-  const after = Buffer.concat([
-    entry(blobPath(sha256(config)), config),
-    entry(blobPath(root.digest), manifest),
-    entry("index.json", index),
-    Buffer.alloc(1024),
-  ]);
-  return {
-    size: before.length + layerBytes + after.length,
-    async *body() {
-      yield before;
-      yield* layer();
-      yield after;
-    },
-  };
-}
-
-function blobPath(digest: string): string {
-  return `blobs/${digest.replace(":", "/")}`;
-}
-
 /** Sends the load, or so much of it and then nothing more, and returns the answer's status. */
 async function send(url: string, i: number, { stallAfter }: { stallAfter?: number } = {}): Promise<number> {
-  const { size, body } = makeLoad(i);
+  const { size, body } = streamedLoad(`the ${i}th `, layerMebibytes); // no two have a layer in common
   return new Promise((resolve, reject) => {
     const path = `${url}/v1/load/crowd/app-${i}:1`;
     const outgoing = request(path, { method: "PUT", agent: false, headers: { "Content-Length": size } }, (answer) => {

@@ -2,11 +2,13 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import { join } from "node:path";
+import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import { commitSet } from "../../src/layout/commit-set.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
+import { missingPrograms } from "../infra/infra-tools.ts";
 import { chunksOf, randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { openLayout } from "../support/open-layout.ts";
@@ -118,6 +120,20 @@ describeIfFound("the program on Deno Deploy", missingTools(["deno"]), () => {
     const { ended, output } = await startProgram(withCron(cronProgram), settings);
     expect(await ended, output()).toBe(0);
     expect(output()).toMatch(/gc, finished: condemned 3 blobs \(\d+ bytes\)\nwas triggered\n$/);
+  });
+
+  // In a network of its own: it listens where others could reach it.
+  const canHide = process.getuid?.() === 0 ? [] : ["a network can be made by root alone"];
+  describeIfFound("in a network of its own", [...missingPrograms("unshare"), ...canHide], () => {
+    it("leaves requests 2 of the 5 seconds that it has to stop", { timeout: 60_000 }, async () => {
+      if (deno === undefined) throw new Error("expected deno among the runtimes");
+      const settings = { STOWAGE_STORE: "memory:", STOWAGE_TOKENS: "[]", DENO_DEPLOYMENT_ID: "abc" };
+      const { child, url, ended, output } = await startProgram(deno, settings, ["unshare", "--net"]);
+      await url;
+      child.kill("SIGINT");
+      expect(await ended).toBe(0);
+      expect(output()).toContain("what runs may take 2 more seconds");
+    });
   });
 });
 

@@ -10,7 +10,7 @@ const algorithms = {
 
 export type Algorithm = keyof typeof algorithms;
 
-const algorithmNames = Object.keys(algorithms) as readonly Algorithm[];
+export const algorithmNames = Object.keys(algorithms) as readonly Algorithm[];
 
 /** An accepted algorithm, a colon and lower-case hex digits. `isDigest` tells whether a value is one. */
 export type Digest = `${Algorithm}:${string}`;
@@ -57,20 +57,25 @@ export function digestOfHex(hex: string): Digest | undefined {
   return algorithmNames.map((algorithm): Digest => `${algorithm}:${hex}`).find(isDigest);
 }
 
-/** The length of a digest as bytes, which take less memory than a text: one byte tells the algorithm, the hash follows. */
-export const digestBytes = 1 + Math.max(...Object.values(algorithms).map(({ hexLength }) => hexLength / 2));
-
-/** Writes a digest into `digestBytes` bytes that are zero. */
-export function writeDigest(digest: Digest, bytes: Uint8Array, at: number): void {
-  bytes[at] = algorithmNames.indexOf(algorithmOf(digest));
-  bytes.set(Buffer.from(hexOf(digest), "hex"), at + 1);
+/** A digest as bytes, which take less memory than a text: one byte numbers the algorithm, the hash follows. */
+export function packDigest(digest: Digest): Buffer {
+  return Buffer.from(`0${algorithmNames.indexOf(algorithmOf(digest))}${hexOf(digest)}`, "hex");
 }
 
-/** Reads what `writeDigest` has written. */
-export function readDigest(bytes: Uint8Array, at: number): Digest {
+/** The length of a packed digest in bytes. */
+export function packedBytes(digest: Digest): number {
+  return 1 + algorithms[algorithmOf(digest)].hexLength / 2;
+}
+
+/** The bytes of the packed digest that begins at `at`. Its first byte tells the length. */
+export function packedDigestAt(bytes: Buffer, at: number): Buffer {
   const algorithm = algorithmNames[bytes[at] ?? 0] ?? "sha256";
-  const hash = bytes.subarray(at + 1, at + 1 + algorithms[algorithm].hexLength / 2);
-  return `${algorithm}:${Buffer.from(hash).toString("hex")}`;
+  return bytes.subarray(at, at + 1 + algorithms[algorithm].hexLength / 2);
+}
+
+/** The digest that `packDigest` has packed. */
+export function unpackDigest(packed: Buffer): Digest {
+  return `${algorithmNames[packed[0] ?? 0] ?? "sha256"}:${packed.toString("hex", 1)}`;
 }
 
 /** The path of a digest's content under `prefix`, as an image layout has it: `blobs/sha256/9f86…`. */

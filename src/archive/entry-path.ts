@@ -1,4 +1,5 @@
 /** Paths in an archive. If two programs could read a name as two different paths, the name is refused. */
+import { isDigest } from "../digest.ts";
 import { limitExceeded, quote } from "../errors.ts";
 import { invalidTar } from "./tar-header.ts";
 
@@ -12,14 +13,16 @@ const maxPathLength = 4096;
  */
 export function entryPath(name: string, where: string): string {
   checkLength(name, "path");
-  const relative = absoluteLayer.test(name) ? name.slice(1) : name;
+  const relative = isAbsoluteLayer(name) ? name.slice(1) : name;
   const problem = problemOf(relative);
   if (problem !== undefined) throw invalidTar(where, `found the path ${quote(name)}, which ${problem}`);
   return resolvePath(relative) ?? "";
 }
 
 /** imgutil uses this name for layers of images that Buildpacks build. All programs read it as the same path. */
-const absoluteLayer = /^\/sha256:[0-9a-f]{64}\.tar$/;
+function isAbsoluteLayer(name: string): boolean {
+  return name.startsWith("/") && name.endsWith(".tar") && isDigest(name.slice(1, -".tar".length));
+}
 
 function problemOf(name: string): string | undefined {
   if (name.startsWith("/")) return "is absolute; expected one inside the archive";

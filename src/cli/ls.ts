@@ -1,5 +1,6 @@
 /** `stowage ls`: the images of a store or a service, or all about one of them. */
 import { parseArgs } from "node:util";
+import { digestOfHex, hexOf, isAlgorithm, isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { parseName, parseRepositoryName } from "../oci/reference.ts";
 import { type Command, type CommandIo, checkCount, checkOneTarget, exitCodes, readName } from "./command.ts";
@@ -8,6 +9,7 @@ import { formatImage, formatImages } from "./list/format-images.ts";
 import {
   type ListPlace,
   type ListedImage,
+  type RepositoryEntry,
   detailed,
   listEntries,
   maxDetailed,
@@ -64,8 +66,13 @@ Examples:
     const { source, image } =
       values.to === undefined ? await openSource(values.store, io) : openRegistry(values.to, io);
     const place = { source, signal: io.signal };
-    const { repository, reference } = wanted ?? { ...image, reference: image?.digest ?? image?.tag };
-    if (repository === undefined || reference === undefined) return listAll(place, repository, values, io);
+    const { repository, start, ...named }: Partial<Wanted> = wanted ?? {
+      ...image,
+      reference: image?.digest ?? image?.tag,
+    };
+    if (repository === undefined) return listAll(place, repository, values, io);
+    const reference = start === undefined ? named.reference : await wholeDigest(place, repository, start);
+    if (reference === undefined) return listAll(place, repository, values, io);
     return listOne(place, { repository, reference }, values, io);
   },
 };
@@ -103,17 +110,16 @@ async function listAll(
 
 async function listOne(
   place: ListPlace,
-  { repository, reference }: Required<Wanted>,
+  { repository, reference }: RepositoryEntry,
   { json }: ListFlags,
   { stdout }: CommandIo,
 ): Promise<number> {
   const { source, signal } = place;
-  const entry = { repository, reference: await wholeReference(place, repository, reference) };
-  const identity = await source.headManifest(repository, entry.reference, { signal });
-  const image = await detailed(place, { ...entry, ...identity });
+  const identity = await source.headManifest(repository, reference, { signal });
+  const image = await detailed(place, { repository, reference, ...identity });
   if (image === undefined) {
     await source.listEntries(repository, { signal }); // throws if there is no such repository
-    throw new StowageError("MANIFEST_UNKNOWN", `Cannot find ${JSON.stringify(reference)} in ${repository}`);
+    throw notFound(repository, reference);
   }
   const text = `${JSON.stringify({ images: [toJson(image, { whole: true })] }, undefined, 2)}\n`;
   stdout.write(json ? text : printable(formatImage(image)));
@@ -122,8 +128,10 @@ async function listOne(
 
 interface Wanted {
   readonly repository: string;
-  /** A tag, a digest, or the first hex digits of one. */
-  readonly reference?: string;
+  /** A tag or a digest. */
+  readonly reference?: string | undefined;
+  /** The first hex digits of a digest, perhaps behind its algorithm. */
+  readonly start?: string;
 }
 
 function readWanted(text: string): Wanted {
@@ -133,25 +141,30 @@ function readWanted(text: string): Wanted {
     return tag === undefined ? { repository } : { repository, reference: tag };
   }
   const repository = readName(text.slice(0, at), parseRepositoryName);
-  const [, hex] = /^(?:sha256:)?([0-9a-f]{6,64})$/.exec(text.slice(at + 1)) ?? [];
-  if (hex !== undefined) return { repository, reference: `sha256:${hex}` };
-  const found = JSON.stringify(text.slice(at + 1));
+  const start = text.slice(at + 1);
+  const digest = isDigest(start) ? start : digestOfHex(start);
+  if (digest !== undefined) return { repository, reference: digest };
+  const [isStart, algorithm] = /^(?:(\w+):)?[0-9a-f]{6,}$/.exec(start) ?? [];
+  if (isStart !== undefined && (algorithm === undefined || isAlgorithm(algorithm))) return { repository, start };
+  const found = JSON.stringify(start);
   throw new StowageError("INPUT_INVALID", `found ${found} as a digest, expected at least its first 6 hex digits`);
 }
 
 /** Completes a short digest, as in the table, from the list of the repository. */
-async function wholeReference({ source, signal }: ListPlace, repository: string, reference: string): Promise<string> {
-  if (!/^sha256:[0-9a-f]{6,63}$/.test(reference)) return reference;
+async function wholeDigest({ source, signal }: ListPlace, repository: string, start: string): Promise<string> {
   const entries = await source.listEntries(repository, { signal });
-  const digests = new Set(
-    entries.flatMap(({ digest }) => digest ?? []).filter((digest) => digest.startsWith(reference)),
-  );
-  const [digest = reference] = digests;
-  if (digests.size <= 1) return digest;
-  throw new StowageError(
-    "INPUT_INVALID",
-    `"${reference}" is the beginning of ${digests.size} digests: write more of it`,
-  );
+  const fitting = entries
+    .flatMap(({ digest }) => digest ?? [])
+    .filter((digest) => digest.startsWith(start) || hexOf(digest).startsWith(start));
+  const [digest, ...others] = new Set(fitting);
+  if (digest === undefined) throw notFound(repository, start);
+  if (others.length === 0) return digest;
+  const message = `"${start}" is the beginning of ${others.length + 1} digests: write more of it`;
+  throw new StowageError("INPUT_INVALID", message);
+}
+
+function notFound(repository: string, reference: string): StowageError {
+  return new StowageError("MANIFEST_UNKNOWN", `Cannot find ${JSON.stringify(reference)} in ${repository}`);
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Chooses the images of a source that patterns and counts name. */
 import { isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
+import { isReferrersTag } from "../oci/index-entry.ts";
 import { isPattern, matchesPattern } from "../oci/tag-pattern.ts";
 import { isTag } from "../oci/reference.ts";
 import type { ImageSource, ListedEntry, ManifestIdentity } from "../remote/image-source.ts";
@@ -110,11 +111,6 @@ async function listFitting(
 function isWanted({ reference, subject }: ListedEntry, referrers: boolean): boolean {
   if (referrers) return subject === undefined || !isDigest(reference);
   return subject === undefined && !isReferrersTag(reference);
-}
-
-/** Cosign and clients without the referrers API use such tags. */
-function isReferrersTag(reference: string): boolean {
-  return /^sha256-[0-9a-f]{64}/.test(reference);
 }
 
 /** A store knows when each tag was changed. Of a registry's tags, the highest versions count as the newest: 1.10 before 1.9. */

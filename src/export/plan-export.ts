@@ -6,7 +6,13 @@ import { type ListedClosure, type ListedManifest, Room, listClosure } from "../l
 import { ociLayoutJson } from "../oci/manifest.ts";
 import { type ImageName, formatName } from "../oci/reference.ts";
 import type { ImageSource, ListedReferrer, ManifestIdentity } from "../remote/image-source.ts";
-import { type ArchiveRoot, type Manifests, serializeArchiveIndex, serializeDockerManifest } from "./archive-json.ts";
+import {
+  type ArchiveRoot,
+  type Manifests,
+  blobPath,
+  serializeArchiveIndex,
+  serializeDockerManifest,
+} from "./archive-json.ts";
 
 /** Changes whenever other bytes are written for the same images. It is a part of the ETag. */
 const format = "stowage-export-1";
@@ -140,13 +146,13 @@ function rootOf({ tag, ...referrer }: ListedReferrer, repository: string): Archi
 function measure(texts: readonly TextFile[], groups: readonly RepositoryBlobs[]): Pick<ExportPlan, "size" | "etag"> {
   const hash = createHash("sha256").update(format);
   let size = endBytes;
-  for (const { bytes } of texts) {
+  for (const { path, bytes } of texts) {
     hash.update(bytes);
-    size += entryBytes(bytes.length);
+    size += entryBytes(path, bytes.length);
   }
   for (const { digest, size: bytes } of groups.flatMap(({ manifests, blobs }) => [...manifests, ...blobs])) {
     hash.update(`\n${digest} ${bytes}`);
-    size += entryBytes(bytes);
+    size += entryBytes(blobPath(digest), bytes);
   }
   return { size, etag: hash.digest("hex") };
 }
@@ -159,7 +165,12 @@ function blobsOf(manifests: Manifests, seen: Set<Digest>): Omit<RepositoryBlobs,
   return { manifests: unseen(listed), blobs: unseen(listed.flatMap(({ blobs }) => [...blobs])) };
 }
 
-/** Bytes of a file in a tarball, with its header and the zeros behind it. */
-function entryBytes(size: number): number {
-  return blockBytes + Math.ceil(size / blockBytes) * blockBytes;
+/** Bytes of a file in a tarball, with its headers and the zeros behind it. */
+function entryBytes(path: string, size: number): number {
+  const headerBytes = path.length > maxHeaderName ? blockBytes + extensionBytes : blockBytes;
+  return headerBytes + Math.ceil(size / blockBytes) * blockBytes;
 }
+
+/** Characters of a path in a header. A longer path, such as that of a SHA-512, has an extended header. */
+const maxHeaderName = 100;
+const extensionBytes = 2 * blockBytes;

@@ -11,8 +11,9 @@ import { readJsonObject } from "./small-body.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
-const maxBodyBytes = 1024 * 1024;
 const maxDigests = 10_000;
+/** A digest of SHA-512 has 138 characters with its quotes and its comma. */
+const maxBodyBytes = 1.5 * 1024 * 1024;
 
 /**
  * A larger tarball is sent in parts, also on platforms without a limit: after a failure, the parts that arrived stay.

@@ -12,7 +12,7 @@
  * `push/segments.ts` says what a session leaves in the store.
  */
 import type { Context } from "hono";
-import { type Digest, algorithmOf, isAlgorithm, isDigest } from "../digest.ts";
+import { type Digest, algorithmNames, algorithmOf, isAlgorithm, isDigest } from "../digest.ts";
 import { messageOf, quote, StowageError } from "../errors.ts";
 import { headBlob } from "../layout/blobs.ts";
 import { RescuingStore } from "../layout/condemned.ts";
@@ -137,7 +137,7 @@ function algorithmFor(c: Context, digest: string | undefined): PushSession["algo
   if (asked !== undefined && !isAlgorithm(asked)) {
     throw new StowageError(
       "UNSUPPORTED",
-      `Cannot use the digest-algorithm ${quote(asked, 100)}: expected sha256 or sha512`,
+      `Cannot use the digest-algorithm ${quote(asked, 100)}: expected ${algorithmNames.join(" or ")}`,
     );
   }
   return asked ?? (isDigest(digest) ? algorithmOf(digest) : "sha256");

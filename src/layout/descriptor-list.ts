@@ -3,7 +3,7 @@
  * So a load can keep many thousands of descriptors while it asks the store for each one.
  */
 import { Buffer } from "node:buffer";
-import { digestBytes, readDigest, writeDigest } from "../digest.ts";
+import { packDigest, packedBytes, packedDigestAt, unpackDigest } from "../digest.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 
 /** The most different pairs of a media type and a platform. The platforms of further pairs are dropped. */
@@ -26,6 +26,7 @@ export function distinct(descriptors: readonly Descriptor[]): readonly Descripto
 /** Yields each descriptor's digest, size, media type and platform, in order. A very long platform is left out. */
 export class DescriptorList implements Iterable<Descriptor> {
   readonly length: number;
+  /** The packed digests, one behind the other. */
   readonly #digests: Buffer;
   readonly #sizes: Float64Array;
   /** The place of each descriptor's kind in `#kinds`. */
@@ -34,12 +35,13 @@ export class DescriptorList implements Iterable<Descriptor> {
 
   constructor(descriptors: readonly Descriptor[]) {
     this.length = descriptors.length;
-    this.#digests = Buffer.alloc(digestBytes * this.length);
+    this.#digests = Buffer.alloc(descriptors.reduce((sum, { digest }) => sum + packedBytes(digest), 0));
     this.#sizes = new Float64Array(this.length);
     this.#kindOf = new Uint16Array(this.length);
     const kinds = new KindTable();
+    let at = 0;
     for (const [i, descriptor] of descriptors.entries()) {
-      writeDigest(descriptor.digest, this.#digests, digestBytes * i);
+      at += packDigest(descriptor.digest).copy(this.#digests, at);
       this.#sizes[i] = descriptor.size;
       this.#kindOf[i] = kinds.placeOf(descriptor);
     }
@@ -47,9 +49,12 @@ export class DescriptorList implements Iterable<Descriptor> {
   }
 
   *[Symbol.iterator](): Generator<Descriptor> {
+    let at = 0;
     for (let i = 0; i < this.length; i++) {
       const kind = this.#kinds[this.#kindOf[i] ?? 0];
-      yield { mediaType: "", ...kind, digest: readDigest(this.#digests, digestBytes * i), size: this.#sizes[i] ?? 0 };
+      const packed = packedDigestAt(this.#digests, at);
+      at += packed.length;
+      yield { mediaType: "", ...kind, digest: unpackDigest(packed), size: this.#sizes[i] ?? 0 };
     }
   }
 }

@@ -2,7 +2,7 @@
 import { type Digest, isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { referredDigest, subjectOf, tagOf } from "../oci/index-entry.ts";
+import { refersTo, subjectOf, tagOf } from "../oci/index-entry.ts";
 import type {
   ImageSource,
   ListedEntry,
@@ -64,10 +64,7 @@ export class LayoutSource implements ImageSource {
     { signal }: CallOptions = {},
   ): Promise<readonly ListedReferrer[]> {
     const entries = await this.#entriesOrNone(repository, { signal });
-    const found = entries.filter((entry) => {
-      const referred = referredDigest(entry);
-      return referred !== undefined && digests.has(referred);
-    });
+    const found = entries.filter(refersTo(digests));
     return found.map((entry) => ({ ...identityOf(entry), tag: tagOf(entry) }));
   }
 

@@ -2,7 +2,7 @@
  * Reads a blob whose digest is known only at its end. A small blob is held in memory. A large blob lies under `staging/` while
  * it is hashed. The store then copies it to its digest:
  *
- *     the archive's entry -> hashed -> store.write staging/<uuid> -> store.copy blobs/sha256/<hex> -> store.delete
+ *     the archive's entry -> hashed -> store.write staging/<uuid> -> store.copy blobs/<algorithm>/<hex> -> store.delete
  */
 import { type Algorithm, type Digest, Digester, digestOf } from "../digest.ts";
 import type { PeekableBytes } from "../streams/byte-reader.ts";
@@ -17,6 +17,8 @@ export interface UnnamedBlob {
   /** Length in bytes. */
   readonly size: number;
   readonly body: PeekableBytes;
+  /** The algorithm of its digest, by default SHA-256. */
+  readonly algorithm?: Algorithm | undefined;
 }
 
 /** A blob that has been read. The caller calls either `keep` or `drop`, once. */
@@ -41,7 +43,7 @@ async function holdBlob(unnamed: UnnamedBlob, options: StoreBlobOptions): Promis
   const release = await holdFor(unnamed.body, size, options);
   try {
     const bytes = await collectBytes(unnamed.body, size);
-    const digest = await digestOf(bytes);
+    const digest = await digestOf(bytes, unnamed.algorithm);
     const write = async (): Promise<BlobStatus> => {
       const blob = { digest, size, body: bytes };
       const state = await findBlobState(blob, await headBlob(store, digest, { signal }), options, bytes);
@@ -69,11 +71,9 @@ async function stageBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<
 }
 
 /** Bytes on their way to `staging/`. */
-interface UnhashedBytes {
+interface UnhashedBytes extends Pick<UnnamedBlob, "body" | "algorithm"> {
   /** Length in bytes. Undefined if it is not known: then the caller has limited the body. */
   readonly size: number | undefined;
-  readonly body: PeekableBytes;
-  readonly algorithm?: Algorithm | undefined;
 }
 
 /** Bytes under a key of `staging/`. */

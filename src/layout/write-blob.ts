@@ -2,7 +2,7 @@
  * Writes blobs under their digests. A store knows only keys and bytes. After a `conflict`, this file compares the existing
  * object with the blob: it is the same blob, or a damaged object.
  */
-import { type Digest, algorithmOf, hexOf } from "../digest.ts";
+import { type Digest, algorithmOf } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { looksLikeManifest } from "../oci/manifest.ts";
 import { hashObject } from "../storage/hash-object.ts";
@@ -40,7 +40,7 @@ export async function writeBlob(blob: VerifiedBlob, state: BlobState, options: B
   const { digest, size, body } = blob;
   return settleBlob(blob, state, options, async (key, condition) => {
     if (!(body instanceof Uint8Array)) return (await store.write(key, { size, body }, { condition, signal })).outcome;
-    const answer = answered(await store.put(key, body, { condition, checksum: checksumOf(digest), signal }));
+    const answer = answered(await store.put(key, body, { condition, digest, signal }));
     return answer === "conflict" ? answer : "written";
   });
 }
@@ -55,13 +55,8 @@ export async function copyToBlob(
   const { store, signal } = options;
   const { digest, size } = blob;
   return settleBlob(blob, state, options, async (key, condition) => {
-    return (await store.copy(from, key, { size, checksum: checksumOf(digest), condition, signal })).outcome;
+    return (await store.copy(from, key, { size, digest, condition, signal })).outcome;
   });
-}
-
-/** The SHA-256 that a store checks while it writes. Undefined if the digest has another algorithm. */
-export function checksumOf(digest: Digest): string | undefined {
-  return digest.startsWith("sha256:") ? hexOf(digest) : undefined;
 }
 
 /**

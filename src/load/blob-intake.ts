@@ -65,7 +65,8 @@ export class BlobIntake {
       return claimed;
     }
     await this.#room();
-    const { digest, keep, drop } = await hashBlob({ size, body }, this.#options);
+    const algorithm = claimed && algorithmOf(claimed);
+    const { digest, keep, drop } = await hashBlob({ size, body, algorithm }, this.#options);
     const isLie = claimed !== undefined && claimed !== digest;
     if (isLie || this.blobs.has(digest)) await drop();
     else this.#follow({ digest, size }, keep());

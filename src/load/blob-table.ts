@@ -1,21 +1,27 @@
-/** Keeps the digests, sizes and outcomes of all blobs of one load in little memory: at most 100 bytes for each blob. */
+/**
+ * Keeps the digests, sizes and outcomes of all blobs of one load in little memory: at most 100 bytes for each blob, and 180 bytes
+ * if its digest is a SHA-512.
+ */
 import { Buffer } from "node:buffer";
-import { type Digest, digestBytes, readDigest, writeDigest } from "../digest.ts";
+import { type Digest, packDigest, packedDigestAt, unpackDigest } from "../digest.ts";
 import type { BlobStatus } from "../layout/write-blob.ts";
 import type { BlobReceipt } from "./receipt.ts";
 
-/** A record is the digest, the size as a double, and the place of the status in `statuses`. */
-const statusAt = digestBytes + 8;
-const recordBytes = statusAt + 1;
+/** A record is the size as a double, the place of the status in `statuses`, and the packed digest. */
+const statusAt = 8;
+const digestAt = statusAt + 1;
+/** The shortest record has a digest of 32 bytes. */
+const minRecordBytes = digestAt + 1 + 32;
 const firstBlobs = 64;
 const statuses: readonly BlobStatus[] = ["written", "present", "repaired"];
 
 /** The blobs in the order in which they were added. Without the table, 100,000 blobs take 20 MiB. */
 export class BlobTable implements Iterable<BlobReceipt> {
-  #records = Buffer.alloc(firstBlobs * recordBytes);
-  /** A hash table at most half full: the number of a record plus 1, or 0 in an empty slot. */
+  #records = Buffer.alloc(firstBlobs * minRecordBytes);
+  /** A hash table at most half full: the place of a record plus 1, or 0 in an empty slot. */
   #slots = new Uint32Array(2 * firstBlobs);
-  #count = 0;
+  /** Bytes of all records. */
+  #used = 0;
   /** An odd number that a client cannot know. Otherwise a client could choose blobs that all want one slot. */
   readonly #seed = (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) | 1;
 
@@ -25,55 +31,59 @@ export class BlobTable implements Iterable<BlobReceipt> {
 
   /** The size in bytes of a blob. Undefined for a blob that is not in the table. */
   sizeOf(digest: Digest): number | undefined {
-    const wanted = Buffer.alloc(digestBytes);
-    writeDigest(digest, wanted, 0);
-    const record = this.#slots[this.#slotOf(wanted)] ?? 0;
-    return record === 0 ? undefined : this.#sizeAt((record - 1) * recordBytes);
+    const place = this.#slots[this.#slotOf(packDigest(digest))] ?? 0;
+    return place === 0 ? undefined : this.#records.readDoubleLE(place - 1);
   }
 
   /** Adds a blob that is not in the table. Returns a function that notes the outcome. */
   add(digest: Digest, size: number): (status: BlobStatus) => void {
-    const at = this.#count * recordBytes;
-    if (at === this.#records.length) this.#grow();
-    writeDigest(digest, this.#records, at);
-    this.#records.writeDoubleLE(size, at + digestBytes);
-    this.#count += 1;
-    this.#slots[this.#slotOf(this.#digestAt(at))] = this.#count;
+    const at = this.#used;
+    const packed = packDigest(digest);
+    if (at + digestAt + packed.length > this.#records.length) this.#grow();
+    this.#records.writeDoubleLE(size, at);
+    this.#records.set(packed, at + digestAt);
+    this.#used += digestAt + packed.length;
+    this.#slots[this.#slotOf(packed)] = at + 1;
     return (status) => {
       this.#records[at + statusAt] = statuses.indexOf(status);
     };
   }
 
   *[Symbol.iterator](): Generator<BlobReceipt> {
-    for (let at = 0; at < this.#count * recordBytes; at += recordBytes) {
+    for (const [at, packed] of this.#places()) {
       const status = statuses[this.#records[at + statusAt] ?? 0] ?? "written";
-      yield { digest: readDigest(this.#records, at), size: this.#sizeAt(at), status };
+      yield { digest: unpackDigest(packed), size: this.#records.readDoubleLE(at), status };
+    }
+  }
+
+  /** The place and the packed digest of each record. */
+  *#places(): Generator<readonly [at: number, packed: Buffer]> {
+    for (let at = 0; at < this.#used;) {
+      const packed = this.#digestAt(at);
+      yield [at, packed];
+      at += digestAt + packed.length;
     }
   }
 
   /** The slot of this digest, or the free slot for it. */
-  #slotOf(digest: Buffer): number {
+  #slotOf(packed: Buffer): number {
     const slots = this.#slots;
-    const hash = Math.imul(digest.readUInt32LE(1), this.#seed) >>> 0;
+    const hash = Math.imul(packed.readUInt32LE(1), this.#seed) >>> 0;
     let slot = Math.floor((hash / 2 ** 32) * slots.length); // the upper bits depend on all bits of both factors
     for (;;) {
-      const record = slots[slot] ?? 0;
-      if (record === 0 || this.#digestAt((record - 1) * recordBytes).equals(digest)) return slot;
+      const place = slots[slot] ?? 0;
+      if (place === 0 || this.#digestAt(place - 1).equals(packed)) return slot;
       slot = (slot + 1) % slots.length;
     }
   }
 
   #digestAt(at: number): Buffer {
-    return this.#records.subarray(at, at + digestBytes);
-  }
-
-  #sizeAt(at: number): number {
-    return this.#records.readDoubleLE(at + digestBytes);
+    return packedDigestAt(this.#records, at + digestAt);
   }
 
   #grow(): void {
     this.#records = Buffer.concat([this.#records], 2 * this.#records.length);
     this.#slots = new Uint32Array(2 * this.#slots.length);
-    for (let i = 0; i < this.#count; i++) this.#slots[this.#slotOf(this.#digestAt(i * recordBytes))] = i + 1;
+    for (const [at, packed] of this.#places()) this.#slots[this.#slotOf(packed)] = at + 1;
   }
 }

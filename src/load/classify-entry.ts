@@ -3,7 +3,7 @@
  * files. A link in the place of a blob matters only if an image needs the blob.
  */
 import type { ArchiveEntry, EntryType } from "../archive/read-archive.ts";
-import { type Digest, digestUnder } from "../digest.ts";
+import { type Digest, digestUnder, isAlgorithm } from "../digest.ts";
 import { type ErrorCode, limitExceeded, messageOf, quote, StowageError } from "../errors.ts";
 import { describeJson, isJsonObject, parseJson } from "../oci/json.ts";
 import { collectBytes, isSameAs } from "../streams/collect-bytes.ts";
@@ -25,7 +25,7 @@ export function classifyEntry(entry: ArchiveEntry): EntryRole {
   const digest = digestUnder("blobs/", path);
   if (digest !== undefined) return isFile(entry) ? { kind: "blob", digest } : { kind: "unusable blob" };
   if (type === "directory") return { kind: "directory" };
-  const isFolder = path === "blobs" || path === "blobs/sha256";
+  const isFolder = path === "blobs" || (path.startsWith("blobs/") && isAlgorithm(path.slice("blobs/".length)));
   return { kind: isFolder && !isFile(entry) ? "unusable blob" : "other" };
 }
 

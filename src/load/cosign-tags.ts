@@ -5,6 +5,7 @@
  */
 import { nameTextOf } from "./archive-name.ts";
 import type { ClosedRoot } from "../layout/check-closure.ts";
+import { referrersTag } from "../oci/index-entry.ts";
 
 const kindAnnotation = "kind";
 const imageKind = /^dev\.(?:cosignproject\.cosign|hauler)\/image(?:Index)?$/;
@@ -26,7 +27,7 @@ export function isCosignExtra(root: ClosedRoot): boolean {
 export function cosignTagOf(extra: ClosedRoot, { named, only }: CosignImages): CosignTag | undefined {
   const [, suffix] = extraKind.exec(kindOf(extra)) ?? [];
   const image = named.get(nameTextOf(extra) ?? "") ?? only;
-  return image === undefined ? undefined : { tag: `${image.digest.replace(":", "-")}.${suffix}`, image };
+  return image === undefined ? undefined : { tag: `${referrersTag(image.digest)}.${suffix}`, image };
 }
 
 /** The images that signatures can belong to. */

@@ -2,7 +2,7 @@
  * Makes the images of a docker-archive: an OCI manifest for each image of its `manifest.json`, from files that the load has
  * stored. The same parts always make the same manifest.
  */
-import { type Digest, digestOf } from "../digest.ts";
+import { type Digest, algorithmOf, digestOf, isDigest } from "../digest.ts";
 import { limitExceeded, quote, StowageError } from "../errors.ts";
 import { getBlob, headBlob, readSmallBlob } from "../layout/blobs.ts";
 import { type Limits, maxNamed } from "../limits.ts";
@@ -123,12 +123,13 @@ interface FoundBlob {
   readonly compression: Compression | undefined;
 }
 
-/** The diff_id of a layer that is not compressed is its digest. */
+/** The diff_id of a layer that is not compressed is its digest. It tells nothing about a digest of another algorithm. */
 function checkDiffId(
   { mediaType, digest }: Descriptor,
   { path, diffId }: { readonly path: string | undefined; readonly diffId: string | undefined },
 ): void {
   if (mediaType !== layerType || digest === diffId) return;
+  if (isDigest(diffId) && algorithmOf(diffId) !== algorithmOf(digest)) return;
   throw new StowageError(
     "DIGEST_INVALID",
     `Cannot take layer ${describeJson(path)}: it has digest "${digest}", and is neither gzip nor zstd; ` +

@@ -2,6 +2,7 @@
  * The roots of an `index.json` that are images. A root of an unknown media type is no error (image specification, "Image
  * Index": "MUST NOT generate an error"). If its bytes are no manifest, it is kept as a blob.
  */
+import { pathUnder } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { readSmallBlob } from "../layout/blobs.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
@@ -54,7 +55,7 @@ const notManifest: ReadonlySet<string> = new Set([
 ]);
 
 function ignore({ intake }: Load, { mediaType, digest }: Descriptor): IgnoredEntry {
-  const path = `blobs/${digest.replace(":", "/")}`;
+  const path = pathUnder("blobs/", digest);
   const what = `a root of the media type ${JSON.stringify(mediaType.slice(0, 200))}, which is no image`;
   const isThere = intake.sizeOf(digest) !== undefined;
   return { path, reason: isThere ? `${what}: kept as a blob` : `${what}, and not in the archive` };

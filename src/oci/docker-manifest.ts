@@ -2,7 +2,7 @@
  * `manifest.json` of a docker-archive, as `docker save` writes it since Docker 1.10 and many tools after it: a list of
  * images, each with its name and the paths of its parts in the archive.
  */
-import type { Digest } from "../digest.ts";
+import { type Digest, digestOfHex } from "../digest.ts";
 import { messageOf, StowageError } from "../errors.ts";
 import { type JsonObject, describeJson, isJsonObject, lookalikesOf, parseJson } from "./json.ts";
 
@@ -83,9 +83,12 @@ function invalid(reason: string, cause?: unknown): StowageError {
  * name `manifest.json`. All other names are custom.
  */
 export function digestInName(path: string): Digest | undefined {
-  if (/^blobs\/(?!sha256\/)[^/]+\//.test(path)) return undefined; // the digest has another algorithm
-  const hex = /(?:^|\/)(?:sha256:)?([0-9a-f]{64})(?:\.json|\.tar|\.tgz|\.tar\.gz|\.tar\.zst)?$/.exec(path)?.[1];
-  return hex === undefined ? undefined : `sha256:${hex}`;
+  const [, folder] = /^blobs\/([^/]+)\//.exec(path) ?? [];
+  const [, prefix, hex = ""] =
+    /(?:^|\/)(?:(\w+):)?([0-9a-f]+)(?:\.json|\.tar|\.tgz|\.tar\.gz|\.tar\.zst)?$/.exec(path) ?? [];
+  const digest = digestOfHex(hex);
+  const isOther = (algorithm?: string): boolean => algorithm !== undefined && !digest?.startsWith(`${algorithm}:`);
+  return isOther(folder) || isOther(prefix) ? undefined : digest;
 }
 
 /**

@@ -1,5 +1,5 @@
 /** An entry of a repository's index: a descriptor, whose annotations hold its tag and its subject. */
-import { type Digest, isDigest } from "../digest.ts";
+import { type Digest, algorithmOf, hexOf, isAlgorithm, isDigest } from "../digest.ts";
 import type { Descriptor } from "./descriptor.ts";
 
 /** The annotation of an index entry that holds its tag (image specification, "Pre-Defined Annotation Keys"). */
@@ -21,12 +21,28 @@ export function subjectOf(entry: Descriptor): Digest | undefined {
   return isDigest(subject) ? subject : undefined;
 }
 
+/** Digits of a hash in a tag. A longer hash is cut. */
+const maxHexInTag = 64;
+
 /**
- * The digest of the manifest that an entry refers to: its subject, or the digest in a tag such as `sha256-<hex>.sig`. Cosign and
- * clients without the referrers API use such tags (distribution specification, "Referrers Tag Schema").
+ * The tag under which clients without the referrers API keep an index of a manifest's referrers (distribution specification,
+ * "Referrers Tag Schema"). Cosign's tags begin with it: `sha256-<hex>.sig`.
  */
-export function referredDigest(entry: Descriptor): Digest | undefined {
-  const [, algorithm, hex] = /^(\w+)-([0-9a-f]+)(?:\.\w+)?$/.exec(tagOf(entry) ?? "") ?? [];
-  const inTag = `${algorithm}:${hex}`;
-  return subjectOf(entry) ?? (isDigest(inTag) ? inTag : undefined);
+export function referrersTag(digest: Digest): string {
+  return `${algorithmOf(digest)}-${hexOf(digest).slice(0, maxHexInTag)}`;
+}
+
+/** Is the tag one of a manifest's referrers, or one of Cosign's? */
+export function isReferrersTag(tag: string): boolean {
+  const [, algorithm = ""] = /^([a-z0-9]+)-[0-9a-f]{64}/.exec(tag) ?? [];
+  return isAlgorithm(algorithm);
+}
+
+/** Tells whether an entry refers to one of these manifests: by its subject, or else by its tag. */
+export function refersTo(digests: ReadonlySet<Digest>): (entry: Descriptor) => boolean {
+  const tags = new Set(Array.from(digests, referrersTag));
+  return (entry) => {
+    const subject = subjectOf(entry);
+    return subject === undefined ? tags.has((tagOf(entry) ?? "").replace(/\.\w+$/, "")) : digests.has(subject);
+  };
 }

@@ -53,7 +53,7 @@ export type Manifest = ImageIndex | ImageManifest;
 export function parseManifest(bytes: Uint8Array, name: string, declaredType?: string): Manifest {
   const json = parseManifestJson(bytes, name);
   if ((json["mediaType"] ?? declaredType) === artifactManifestType) throw formerArtifact(name);
-  if (json["schemaVersion"] === 1) throw schema1(name);
+  if (json["schemaVersion"] === 1 && json["fsLayers"] !== undefined) throw schema1(name);
   if (json["schemaVersion"] !== 2) {
     throw invalid(name, `its schemaVersion is ${describeJson(json["schemaVersion"])}, expected 2`);
   }

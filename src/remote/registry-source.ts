@@ -1,8 +1,9 @@
 /** Reads images from a registry, or from a Stowage service (distribution specification, "Pull" and "Content Discovery"). */
-import { type Digest, digestForm, digestOf, isDigest, isOtherDigest } from "../digest.ts";
+import { type Digest, algorithmOf, digestForm, digestOf, isDigest, isOtherDigest } from "../digest.ts";
 import { StowageError, limitExceeded, quote } from "../errors.ts";
 import { jsonIn } from "../oci/error-body.ts";
 import { defaultLimits } from "../limits.ts";
+import { referrersTag } from "../oci/index-entry.ts";
 import { dockerListType, dockerManifestType, ociIndexType, ociManifestType, parseManifest } from "../oci/manifest.ts";
 import { isRepositoryName, isTag, parseTag } from "../oci/reference.ts";
 import type { CallOptions } from "../storage/object-store.ts";
@@ -91,7 +92,7 @@ export class RegistrySource implements ImageSource {
     const what = `the list of referrers of "${checkDigest(digest)}"`;
     const request = this.#request(repository, `referrers/${digest}`, { what, signal });
     const referrers = await this.#readPages(request, "", (json) => descriptorsIn(json, what));
-    const index = referrers ?? (await this.readManifest(repository, digest.replace(":", "-"), { signal }))?.manifest;
+    const index = referrers ?? (await this.readManifest(repository, referrersTag(digest), { signal }))?.manifest;
     const listed = index !== undefined && "kind" in index ? (index.kind === "index" ? index.manifests : []) : index;
     return (listed ?? []).map(({ mediaType, digest: own, size }) => ({ mediaType, digest: own, size }));
   }
@@ -102,7 +103,7 @@ export class RegistrySource implements ImageSource {
     digest: Digest,
     signal: AbortSignal | undefined,
   ): Promise<readonly ListedReferrer[]> {
-    const tags = ["sig", "att", "sbom"].map((kind) => `${digest.replace(":", "-")}.${kind}`);
+    const tags = ["sig", "att", "sbom"].map((kind) => `${referrersTag(digest)}.${kind}`);
     const found = await Promise.all(
       tags.map(async (tag) => {
         const identity = await this.headManifest(repository, tag, { signal });
@@ -139,9 +140,10 @@ export class RegistrySource implements ImageSource {
     if (answer.status === 404) return undefined;
     if (!isSuccess(answer)) throw this.#client.refused(answer, request);
     const { bytes } = answer;
-    const digest = await digestOf(bytes);
-    const expected = isDigest(reference) ? reference : answer.headers.get("Docker-Content-Digest");
-    if (expected?.startsWith("sha256:") === true && expected !== digest) {
+    const claimed = isDigest(reference) ? reference : answer.headers.get("Docker-Content-Digest");
+    const expected = isDigest(claimed) ? claimed : undefined;
+    const digest = await digestOf(bytes, expected && algorithmOf(expected));
+    if (expected !== undefined && expected !== digest) {
       const reason = `its ${bytes.length} bytes have digest "${digest}", expected ${quote(expected)}`;
       throw this.#client.failed("DIGEST_INVALID", reason, request);
     }

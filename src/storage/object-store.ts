@@ -2,9 +2,10 @@
  * The interface of a store: keys and bytes. A bucket, a directory and a map in memory look the same to all other code.
  * A missing object, a lost race and a missing answer are values. A store that fails throws `STORE_UNAVAILABLE`.
  *
- * Keys are relative paths of segments joined by `/`, such as `blobs/sha256/<64 hex>`. No segment is empty or starts
+ * Keys are relative paths of segments joined by `/`, such as `blobs/sha256/<hex>`. No segment is empty or starts
  * with a dot. `test/storage/contract.ts` checks every store against this file.
  */
+import type { Digest } from "../digest.ts";
 import type { StowageError } from "../errors.ts";
 
 /** The facts about an object that a store knows without reading it. */
@@ -67,8 +68,8 @@ export interface SendOptions extends CallOptions {
 export interface PutOptions extends SendOptions {
   /** The store checks the condition and writes in one step. Without a condition the object is always written. */
   readonly condition?: PutCondition | undefined;
-  /** SHA-256 of the bytes in hex. If the store can, it checks the bytes against it. */
-  readonly checksum?: string | undefined;
+  /** The digest of the bytes. If the store can, it checks the bytes against it. */
+  readonly digest?: Digest | undefined;
 }
 
 /** No answer came to a request. The request may have taken effect, or may do so later. `unanswered` is the error. */
@@ -101,10 +102,10 @@ export interface CopyOptions extends WriteOptions {
   /** Length in bytes. */
   readonly size: number;
   /**
-   * SHA-256 of the bytes in hex. A store that must read the object for the copy compares it, and throws `STORE_DAMAGED`
-   * if it differs.
+   * The digest of the bytes. A store that must read the object for the copy compares it, and throws `STORE_DAMAGED` if it
+   * differs.
    */
-  readonly checksum?: string | undefined;
+  readonly digest?: Digest | undefined;
 }
 
 /** The result of a stream or a copy. */

@@ -9,7 +9,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { verifyStore } from "../../src/verify/verify-store.ts";
 import { hour } from "../gc/clock-after.ts";
-import { randomBytes, sha256 } from "../support/bytes.ts";
+import { randomBytes, sha256, sha512 } from "../support/bytes.ts";
 import { type Layout, makeLayout, types } from "../support/layout.ts";
 import { bytesAt, decorate, keysOf } from "../support/loading.ts";
 import { openLayout } from "../support/open-layout.ts";
@@ -124,6 +124,17 @@ describe("copyImages, if an image fails", () => {
       expect(await imagesOf(to)).toEqual(everything);
       await expectWhole(to);
     });
+  });
+
+  it("reads what the store has copied if its digest is a SHA-512: no store tells that hash", async () => {
+    const strong = makeLayout({ layers: [own], name: "team/strong:1", digest: sha512 });
+    const from = await fill(new MemoryStore(), strong, web);
+    await damage(from, sha512(own));
+    const to = copying(new MemoryStore());
+    const { failures } = await copyBetween(from, to, { sourceStore: from, mode: "server" });
+    expect(failures).toMatchObject([{ repository: "team/strong", error: { code: "STORE_DAMAGED" } }]);
+    expect(await imagesOf(to)).toEqual([`team/web:1 ${web.digest}`]);
+    expect(await keysOf(to, "blobs/")).not.toContain(blobKey(sha512(own)));
   });
 
   it("goes on with the others if a manifest of the source is damaged", async () => {

@@ -13,7 +13,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { verifyStore } from "../../src/verify/verify-store.ts";
 import { clockAfter, hour } from "../gc/clock-after.ts";
-import { randomBytes, sha256 } from "../support/bytes.ts";
+import { randomBytes, sha256, sha512 } from "../support/bytes.ts";
 import { type Layout, type TestDescriptor, makeLayout, types } from "../support/layout.ts";
 import { bytesAt, decorate, keysOf } from "../support/loading.ts";
 import { openLayout } from "../support/open-layout.ts";
@@ -27,6 +27,12 @@ const multi = makeLayout({ platforms: ["linux/amd64", "linux/arm64"], name: "tea
 const signature = makeLayout({ subject: rootOf(one), label: "signature", name: "team/app:signature" });
 const approval = makeLayout({ subject: rootOf(signature), label: "approval", name: "team/app:approval" });
 const cosign = makeLayout({ label: "cosign", name: `team/app:${one.digest.replace(":", "-")}.sig` });
+
+const strong = makeLayout({
+  layers: [shared, randomBytes(500, 3)],
+  name: "team/strong:1",
+  digest: (bytes) => (bytes.length === shared.length ? sha256 : sha512)(bytes),
+});
 
 function rootOf({ roots: [root], blobs }: Layout): TestDescriptor {
   if (root === undefined) throw new Error("expected an image");
@@ -61,14 +67,17 @@ const kinds: Readonly<Record<string, () => Promise<ObjectStore>>> = {
 
 describe.each(Object.entries(kinds))("copyImages into %s", (_, open) => {
   it("copies all images, byte for byte, with their referrers", async () => {
-    const from = await fill(new MemoryStore(), one, two, web, multi, signature, approval, cosign);
+    const all = [one, two, web, multi, signature, approval, cosign, strong];
+    const from = await fill(new MemoryStore(), ...all);
     const to = await open();
     const receipt = await copyBetween(from, to, { sourceStore: from });
     expect(receipt.failures).toEqual([]);
-    expect(receipt.images.map(({ status }) => status)).toEqual(Array.from({ length: 7 }, () => "created"));
+    expect(receipt.images.map(({ status }) => status)).toEqual(Array.from({ length: 8 }, () => "created"));
     expect(await imagesOf(to)).toEqual(await imagesOf(from));
-    expect(await blobsOf(to)).toEqual(digestsOf(one, two, web, multi, signature, approval, cosign));
-    for (const [digest, bytes] of one.blobs) expect(await bytesAt(to, blobKey(digest))).toEqual(bytes);
+    expect(await blobsOf(to)).toEqual(digestsOf(...all));
+    for (const { blobs } of [one, strong]) {
+      for (const [digest, bytes] of blobs) expect(await bytesAt(to, blobKey(digest))).toEqual(bytes);
+    }
     await expectWhole(to);
   });
 

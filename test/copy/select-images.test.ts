@@ -16,12 +16,17 @@ const signature = makeLayout({ name: `team/app:sha256-${app.digest.slice(7)}.sig
 const attestation = makeLayout({ subject: root, label: "attestation", root: { annotations: {} } });
 const untagged = makeLayout({ label: "untagged" });
 
+/** Of an image with a SHA-512: a tag has room for the first half of the hash. */
+const strongTag = `sha512-${"0".repeat(64)}.sig`;
+const strongSignature = makeLayout({ name: `team/app:${strongTag}`, label: "strong signature" });
+
 /** In the order of their loads, the newest last. */
 const loads: readonly (readonly [Layout, string])[] = [
   [makeLayout({ name: "team/app:2.0", label: "2.0" }), "team/app:2.0"],
   [makeLayout({ name: "team/app:1.10", label: "1.10" }), "team/app:1.10"],
   [app, "team/app:1.9"],
   [signature, `team/app:sha256-${app.digest.slice(7)}.sig`],
+  [strongSignature, `team/app:${strongTag}`],
   [makeLayout({ name: "team/web:1.9", label: "web" }), "team/web:1.9"],
   [makeLayout({ name: "team/deep/web:1", label: "deep" }), "team/deep/web:1"],
   [makeLayout({ name: "other:1", label: "other" }), "other:1"],
@@ -62,7 +67,7 @@ describe("selectImages", () => {
       ["other", "team/web"],
       ["other:1", "team/web:1.9"],
     ],
-    [["team/app"], [bare, "team/app:1.10", "team/app:1.9", "team/app:2.0", signed]],
+    [["team/app"], [bare, "team/app:1.10", "team/app:1.9", "team/app:2.0", signed, `team/app:${strongTag}`]],
     [
       ["team/app:1.9", "team/app:1.9", "team/app:1*"],
       ["team/app:1.10", "team/app:1.9"],
@@ -73,7 +78,20 @@ describe("selectImages", () => {
       [`team/app@${app.digest}`, "team/app:2*"],
       ["team/app:2.0", `team/app@${app.digest}`],
     ],
-    [[], [bare, "other:1", "team/app:1.10", "team/app:1.9", "team/app:2.0", signed, "team/deep/web:1", "team/web:1.9"]],
+    [
+      [],
+      [
+        bare,
+        "other:1",
+        "team/app:1.10",
+        "team/app:1.9",
+        "team/app:2.0",
+        signed,
+        `team/app:${strongTag}`,
+        "team/deep/web:1",
+        "team/web:1.9",
+      ],
+    ],
   ])("chooses with %j", async (patterns, expected) => {
     expect((await select(patterns)).toSorted()).toEqual(expected.toSorted());
   });

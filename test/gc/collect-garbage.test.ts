@@ -18,7 +18,7 @@ import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { verifyStore } from "../../src/verify/verify-store.ts";
 import { makeS3Store } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
-import { chunksOf, randomBytes, sha256 } from "../support/bytes.ts";
+import { chunksOf, randomBytes, sha256, sha512 } from "../support/bytes.ts";
 import { type Layout, makeLayout, tarOf, withBlob, withoutBlob, withoutPlatform } from "../support/layout.ts";
 import { bytesAt, decorate, keysOf, loadBytes } from "../support/loading.ts";
 import { openLayout } from "../support/open-layout.ts";
@@ -169,6 +169,27 @@ describe("collectGarbage", () => {
     const { condemned } = await gc(store, 0);
     expect(condemned.blobs, "the layer and the config of the platform that is absent").toBe(2);
     await gc(store, 25);
+    await expectWhole(store);
+  });
+
+  it("keeps and frees blobs that are named by their SHA-512", async () => {
+    const [kept, gone] = ["kept", "gone"].map((name) =>
+      makeLayout({ layers: [shared, own], label: name, name: `team/app:${name}`, digest: sha512 }),
+    );
+    if (kept === undefined || gone === undefined) throw new Error("expected two images");
+    for (const { digest } of [first, second]) await remove(store, digest);
+    await gc(store, 0, { now: true });
+    for (const image of [kept, gone]) await load(image, store);
+    await remove(store, gone.digest);
+    const goneBlobs = [...gone.blobs.keys()].filter((digest) => !kept.blobs.has(digest));
+    expect((await gc(store, 0)).condemned.blobs).toBe(goneBlobs.length);
+    expect(await keysOf(store, "condemned/")).toEqual(goneBlobs.map(markKey).toSorted());
+    await load(gone, store);
+    expect((await gc(store, 25)).freed, "a load has rescued them").toEqual(none);
+    await remove(store, gone.digest);
+    await gc(store, 50);
+    expect((await gc(store, 75)).freed.blobs).toBe(goneBlobs.length);
+    expect(await keysOf(store, blobsPrefix)).toEqual([...kept.blobs.keys()].map(blobKey).toSorted());
     await expectWhole(store);
   });
 

@@ -58,7 +58,7 @@ describe("POST /v1/blobs/missing", () => {
       413,
       "LIMIT_EXCEEDED",
     ],
-    ["too long a body", `{"digests":[],"more":"${"x".repeat(mebibyte)}"}`, 413, "LIMIT_EXCEEDED"],
+    ["too long a body", `{"digests":[],"more":"${"x".repeat(1.5 * mebibyte)}"}`, 413, "LIMIT_EXCEEDED"],
   ])("refuses %s", async (_, body, status, code) => {
     const response = await ask(body);
     expect(response.status).toBe(status);

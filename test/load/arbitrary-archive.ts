@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer";
 import { gzipSync } from "node:zlib";
 import * as fc from "fast-check";
 import type { Digest } from "../../src/digest.ts";
-import { randomBytes, sha256 } from "../support/bytes.ts";
+import { digestLike, randomBytes, sha256, sha512 } from "../support/bytes.ts";
 import {
   type Layout,
   type LayoutOptions,
@@ -36,6 +36,7 @@ const names: readonly Pick<LayoutOptions, "name" | "refName">[] = [
   { name: "GHCR.IO/acme/upper:1" },
   { name: "LOCALHOST:5000/upper:1" },
   { refName: "host:1/tagged:2@sha256:".concat("1".repeat(64)) },
+  { name: `by/strong@sha512:${"0".repeat(128)}` },
 ];
 
 const image = fc.record({
@@ -45,6 +46,9 @@ const image = fc.record({
   }),
   isSparse: fc.boolean(),
   label: fc.constantFrom("a", "b"),
+  digest: fc.constantFrom<(bytes: Uint8Array) => Digest>(sha256, sha512, (bytes) =>
+    (bytes.length % 2 ? sha256 : sha512)(bytes),
+  ),
   levels: fc.integer({ min: 0, max: 3 }),
   manifest: fc.constantFrom(
     {},
@@ -86,7 +90,7 @@ function insideIndex(layout: Layout): Layout {
   const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [child, child] }));
   const outer = {
     mediaType: types.index,
-    digest: sha256(bytes),
+    digest: digestLike(root.digest, bytes),
     size: bytes.length,
     ...(annotations && { annotations }),
   };
@@ -108,6 +112,10 @@ const headerForms: Readonly<Record<string, (name: string, bytes: Uint8Array) => 
   contiguous: (name, bytes) => [{ name, bytes, type: "7" }],
 };
 
+/** A longer name needs one of these forms, such as that of a SHA-512. */
+const maxHeaderName = 100;
+const longForms: readonly string[] = ["gnu", "pax"];
+
 /** What archives hold besides, which no image needs. */
 const extras: readonly RawEntry[] = [
   { name: "README", bytes: Buffer.from("by hand\n") },
@@ -119,6 +127,7 @@ const extras: readonly RawEntry[] = [
   { name: "to-blobs", type: "1", linkTarget: "blobs/rootfs.tar" },
   { name: "blobs/", type: "5" },
   { name: "blobs/sha256", type: "5" },
+  { name: "blobs/sha512", type: "5" },
   { name: "link", type: "2", linkTarget: "README" },
   { name: "hard", type: "1", linkTarget: "nowhere" },
   { name: "pipe", type: "6" },
@@ -147,9 +156,11 @@ const form: fc.Arbitrary<Form> = fc.record({
 export const arbitraryEntries = (files: fc.Arbitrary<readonly TarEntry[]>): fc.Arbitrary<readonly RawEntry[]> =>
   fc.tuple(files, form).map(([own, { forms, prefix, order, repeated, extra }]) => {
     const twice = repeated.flatMap((i) => own[i % own.length] ?? []);
-    const entries = [...own, ...twice].map(
-      ({ name, bytes }, i) => headerForms[forms[i % forms.length] ?? ""]?.(prefix + name, bytes) ?? [],
-    );
+    const entries = [...own, ...twice].map(({ name, bytes }, i) => {
+      const wanted = forms[i % forms.length] ?? "";
+      const fitting = (prefix + name).length <= maxHeaderName || longForms.includes(wanted) ? wanted : "pax";
+      return headerForms[fitting]?.(prefix + name, bytes) ?? [];
+    });
     return shuffled([...entries, ...extra.map((entry) => [entry])], order).flat();
   });
 

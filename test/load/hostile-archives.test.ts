@@ -299,7 +299,7 @@ const indexes: Readonly<Record<string, Hostile>> = {
   "an oci-layout that is a list": refused(withLayoutFile([]), "ARCHIVE_INVALID", /found a list/),
 };
 
-const sha512 = { mediaType: types.manifest, digest: `sha512:${hex}${hex}`, size: 100 };
+const sha384 = { mediaType: types.manifest, digest: `sha384:${hex}${hex.slice(32)}`, size: 100 };
 
 const smallLayer = { mediaType: types.layer, digest: smallDigest, size: small.length };
 
@@ -322,10 +322,11 @@ const descriptors: Readonly<Record<string, Hostile>> = {
     "DIGEST_INVALID",
     /found/,
   ),
-  "with a sha512 digest": refused(
-    withRoots({ ...root, digest: `sha512:${hex}${hex}` }),
-    "UNSUPPORTED",
-    /found "sha512:/,
+  "with a sha384 digest": refused(withRoots({ ...root, digest: sha384.digest }), "UNSUPPORTED", /found "sha384:/),
+  "with a sha512 digest of 64 digits": refused(
+    withRoots({ ...root, digest: `sha512:${hex}` }),
+    "DIGEST_INVALID",
+    /expected "sha256:" and 64 lower-case hex digits, or "sha512:" and 128 lower-case hex digits$/,
   ),
   "without a size": refused(withRoots({ ...root, size: undefined }), "SIZE_INVALID", /found nothing/),
   "with a negative size": refused(withRoots({ ...root, size: -1 }), "SIZE_INVALID", /found -1/),
@@ -353,25 +354,25 @@ const descriptors: Readonly<Record<string, Hostile>> = {
     "SIZE_INVALID",
     /found -1/,
   ),
-  "of a layer with a sha512 digest": refused(
-    withManifest({ layers: [sha512] }),
+  "of a layer with a sha384 digest": refused(
+    withManifest({ layers: [sha384] }),
     "UNSUPPORTED",
-    /Cannot read the digest of layers\[0\] of sha256.*: found "sha512:.*", expected "sha256:" and 64/,
+    /Cannot read the digest of layers\[0\] of sha256.*: found "sha384:.*", expected "sha256:" and 64/,
   ),
-  "of a config with a sha512 digest": refused(
-    withManifest({ config: sha512 }),
+  "of a config with a sha384 digest": refused(
+    withManifest({ config: sha384 }),
     "UNSUPPORTED",
-    /Cannot read the digest of the config of sha256.*found "sha512:/,
+    /Cannot read the digest of the config of sha256.*found "sha384:/,
   ),
-  "of a subject with a sha512 digest": refused(
-    withManifest({ subject: sha512 }),
+  "of a subject with a sha384 digest": refused(
+    withManifest({ subject: sha384 }),
     "UNSUPPORTED",
-    /Cannot read the digest of the subject of sha256.*found "sha512:/,
+    /Cannot read the digest of the subject of sha256.*found "sha384:/,
   ),
-  "of a manifest with a sha512 digest": refused(
-    withRootBlob(json({ schemaVersion: 2, manifests: [root, sha512] })),
+  "of a manifest with a sha384 digest": refused(
+    withRootBlob(json({ schemaVersion: 2, manifests: [root, sha384] })),
     "UNSUPPORTED",
-    /Cannot read the digest of manifests\[1\] of sha256.*found "sha512:/,
+    /Cannot read the digest of manifests\[1\] of sha256.*found "sha384:/,
   ),
   "of a layer with text as urls": refused(
     withManifest({ layers: [{ ...smallLayer, urls: "https://example.org" }] }),
@@ -424,6 +425,11 @@ const artifactType = "application/vnd.oci.artifact.manifest.v1+json";
 
 const manifests: Readonly<Record<string, Hostile>> = {
   "that is no JSON": refused(withRootBlob(Buffer.from("{")), "MANIFEST_INVALID", /as JSON/),
+  "of Docker's schema 1": refused(
+    withManifest({ schemaVersion: 1, fsLayers: [] }),
+    "UNSUPPORTED",
+    /it is a manifest of Docker's schema 1, expected schema 2/,
+  ),
   "of schema 1": refused(withManifest({ schemaVersion: 1 }), "MANIFEST_INVALID", /schemaVersion is 1, expected 2/),
   "of another media type": refused(withManifest({ mediaType: types.config }), "MANIFEST_INVALID", /its mediaType is/),
   "without a config": refused(withManifest({ config: undefined }), "MANIFEST_INVALID", /expected a descriptor/),

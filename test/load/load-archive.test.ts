@@ -465,11 +465,7 @@ describe("loadArchive, of what is wrong", () => {
     ["no images", json({ schemaVersion: 2, manifests: [] }), "INDEX_INVALID"],
     ["no digest", json({ schemaVersion: 2, manifests: [{ mediaType: types.manifest, size: 1 }] }), "DIGEST_INVALID"],
     ["a short digest", json({ schemaVersion: 2, manifests: [{ digest: "sha256:ab", size: 1 }] }), "DIGEST_INVALID"],
-    [
-      "sha512",
-      json({ schemaVersion: 2, manifests: [{ digest: `sha512:${"a".repeat(128)}`, size: 1 }] }),
-      "UNSUPPORTED",
-    ],
+    ["sha384", json({ schemaVersion: 2, manifests: [{ digest: `sha384:${"a".repeat(96)}`, size: 1 }] }), "UNSUPPORTED"],
     ["a negative size", json({ schemaVersion: 2, manifests: [{ digest: layout.digest, size: -1 }] }), "SIZE_INVALID"],
     ["half a byte", json({ schemaVersion: 2, manifests: [{ digest: layout.digest, size: 1.5 }] }), "SIZE_INVALID"],
   ])("refuses an index.json with %s", async (_, bytes, code) => {

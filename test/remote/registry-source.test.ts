@@ -4,7 +4,7 @@ import type { ImageSource } from "../../src/remote/image-source.ts";
 import { parseRegistryAddress } from "../../src/remote/registry-address.ts";
 import { RegistrySource, type RegistrySourceOptions } from "../../src/remote/registry-source.ts";
 import { VerifiedBytes } from "../../src/streams/verify-bytes.ts";
-import { randomBytes, readAll, sha256 } from "../support/bytes.ts";
+import { randomBytes, readAll, sha256, sha512 } from "../support/bytes.ts";
 import { makeLayout, types } from "../support/layout.ts";
 import { type Answer, type FakeRegistry, quickClock, startFakeRegistry } from "./fake-registry.ts";
 
@@ -103,6 +103,14 @@ describe("RegistrySource.readManifest", () => {
     await expect(source.readManifest("team/app", "1.4")).rejects.toMatchObject({ code: "DIGEST_INVALID" });
   });
 
+  it("has the digest that the registry says, of either algorithm", async () => {
+    const headers = { "Content-Type": types.manifest, "Docker-Content-Digest": sha512(manifest) };
+    const { source } = await open((_, response) => response.writeHead(200, headers).end(manifest));
+    expect(await source.readManifest("team/app", "1.4")).toMatchObject({ digest: sha512(manifest) });
+    expect(await source.readManifest("team/app", sha512(manifest))).toMatchObject({ digest: sha512(manifest) });
+    await expect(source.readManifest("team/app", sha512(blob))).rejects.toMatchObject({ code: "DIGEST_INVALID" });
+  });
+
   it("stops reading a manifest that is too large, also one without an end", async () => {
     let isClosed: Promise<unknown> | undefined;
     const { source } = await open((_, response) => {
@@ -138,7 +146,8 @@ describe("RegistrySource.readManifest", () => {
     ["Team/app", "1.4", "NAME_INVALID"],
     ["team/app", "../tags/list", "NAME_INVALID"],
     ["team/app", "sha256:12", "DIGEST_INVALID"],
-    ["team/app", `sha512:${"0".repeat(128)}`, "UNSUPPORTED"],
+    ["team/app", `sha512:${"0".repeat(64)}`, "DIGEST_INVALID"],
+    ["team/app", `sha384:${"0".repeat(96)}`, "UNSUPPORTED"],
   ])("asks nothing for the repository %j and the reference %j", async (repository, reference, code) => {
     const { source, registry } = await open(sendManifest);
     await expect(source.readManifest(repository, reference)).rejects.toMatchObject({ code });
@@ -756,18 +765,24 @@ describe("lists of a registry", () => {
     expect(registry.asked[0]).toBe(`GET /v2/team/app/referrers/${image.digest}`);
   });
 
-  it("of referrers are found under a tag where the registry has no such list", async () => {
+  it.each([
+    ["of referrers are found under a tag where the registry has no such list", image.digest],
+    ["of the referrers of a SHA-512 are found under a tag with the first half of the hash", sha512(manifest)],
+  ])("%s", async (_, digest) => {
     const referrer = { mediaType: types.manifest, digest: image.digest, size: manifest.length };
     const index = { schemaVersion: 2, mediaType: types.index, manifests: [referrer] };
-    const tag = `sha256-${image.digest.slice("sha256:".length)}`;
+    const tag = digest.replace(":", "-").slice(0, "sha256-".length + 64);
     let hasTag = true;
     const { source, registry } = await open((request, response) => {
       if (!hasTag || request.url?.includes(tag) !== true || request.method === "HEAD") response.writeHead(404).end();
       else json(index, { "Content-Type": types.index })(request, response);
     });
-    expect(await source.listReferrers("team/app", new Set([image.digest]))).toEqual([referrer]);
-    expect(registry.asked[1]).toBe(`GET /v2/team/app/manifests/${tag}`);
+    expect(await source.listReferrers("team/app", new Set([digest]))).toEqual([referrer]);
+    expect(registry.asked.slice(0, 2)).toEqual([
+      `GET /v2/team/app/referrers/${digest}`,
+      `GET /v2/team/app/manifests/${tag}`,
+    ]);
     hasTag = false;
-    expect(await source.listReferrers("team/app", new Set([image.digest]))).toEqual([]);
+    expect(await source.listReferrers("team/app", new Set([digest]))).toEqual([]);
   });
 });

@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { EventEmitter, once } from "node:events";
 import { expect } from "vitest";
-import type { Digest } from "../../src/digest.ts";
+import type { Algorithm, Digest } from "../../src/digest.ts";
 import {
   type ByteSource,
   type ObjectInfo,
@@ -25,13 +25,13 @@ export function text(value: string): Uint8Array {
   return new TextEncoder().encode(value);
 }
 
-export function digestOf(bytes: Uint8Array): Digest {
-  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+export function digestOf(bytes: Uint8Array, algorithm: Algorithm = "sha256"): Digest {
+  return `${algorithm}:${createHash(algorithm).update(bytes).digest("hex")}`;
 }
 
 /** The key of a blob with these bytes: what lies there is the same for all who write it. */
-export function keyOf(bytes: Uint8Array): string {
-  return `blobs/${digestOf(bytes).replace(":", "/")}`;
+export function keyOf(bytes: Uint8Array, algorithm?: Algorithm): string {
+  return `blobs/${digestOf(bytes, algorithm).replace(":", "/")}`;
 }
 
 /** Bytes that come in chunks. */
@@ -51,8 +51,8 @@ export async function send(
   options: WriteOptions = {},
 ): Promise<WriteResult["outcome"]> {
   if (way === "write") return (await store.write(key, source(bytes), options)).outcome;
-  const checksum = digestOf(bytes).slice("sha256:".length);
-  return answered(await store.put(key, bytes, { ...options, checksum })) === "conflict" ? "conflict" : "written";
+  const digest = digestOf(bytes);
+  return answered(await store.put(key, bytes, { ...options, digest })) === "conflict" ? "conflict" : "written";
 }
 
 /** Reads a body to its end. Fails if the object is not there. */

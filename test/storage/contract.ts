@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { ObjectInfo, ObjectStore, PutCondition } from "../../src/storage/object-store.ts";
 import {
   at,
+  digestOf,
   etagOf,
   expectSame,
   failing,
@@ -408,6 +409,15 @@ export function describeStoreContract(
       it("stores the empty object", async () => {
         etagOf(await store.put("empty", new Uint8Array()));
         expect((await store.head("empty"))?.size).toBe(0);
+      });
+
+      it("stores bytes that are named by their SHA-512", async () => {
+        const bytes = randomBytes(1_000);
+        const key = keyOf(bytes, "sha512");
+        const put = async () => store.put(key, bytes, { condition: "absent", digest: digestOf(bytes, "sha512") });
+        etagOf(await put());
+        expect(await put()).toBe("conflict");
+        expectSame(await read(await store.get(key)), bytes);
       });
 
       it("stores bytes that are a view into a larger buffer", async () => {

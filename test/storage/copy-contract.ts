@@ -1,5 +1,6 @@
 /** The part of the contract of `ObjectStore` that is about copies. */
 import { describe, expect, it } from "vitest";
+import type { Algorithm } from "../../src/digest.ts";
 import type { CopyOptions, ObjectStore } from "../../src/storage/object-store.ts";
 import {
   at,
@@ -30,18 +31,21 @@ const stagedKey = "staging/a layer+1";
 /** `tried` gives the store of the test that runs. */
 export function describeCopy(tried: () => TriedStore): void {
   describe("copy", () => {
-    it.each([
-      ["a few bytes", () => 1_000],
-      ["several parts", ({ partBytes }: ObjectStore) => 3 * partBytes + 7],
-    ])("copies an object of %s", async (_, sizeIn) => {
+    it.each<[string, (store: ObjectStore) => number, Algorithm]>([
+      ["a few bytes", () => 1_000, "sha256"],
+      ["several parts", ({ partBytes }) => 3 * partBytes + 7, "sha256"],
+      ["a few bytes", () => 1_000, "sha512"],
+      ["several parts", ({ partBytes }) => 3 * partBytes + 7, "sha512"],
+    ])("copies an object of %s", async (_, sizeIn, algorithm) => {
       const { store, opened } = tried();
       const bytes = randomBytes(sizeIn(store));
+      const key = keyOf(bytes, algorithm);
       await store.write(stagedKey, source(bytes));
-      expect((await store.copy(stagedKey, keyOf(bytes), creating(bytes))).outcome).toBe("written");
+      expect((await store.copy(stagedKey, key, creating(bytes, algorithm))).outcome).toBe("written");
       await store.delete(stagedKey);
-      expect(await listKeys(store, "")).toEqual([keyOf(bytes)]);
-      expect((await store.head(keyOf(bytes)))?.size).toBe(bytes.length);
-      expectSame(await read(await store.get(keyOf(bytes))), bytes);
+      expect(await listKeys(store, "")).toEqual([key]);
+      expect((await store.head(key))?.size).toBe(bytes.length);
+      expectSame(await read(await store.get(key)), bytes);
       expect(await opened.leftovers()).toEqual([]);
     });
 
@@ -109,6 +113,6 @@ export function describeCopy(tried: () => TriedStore): void {
 }
 
 /** The options of a copy of these bytes to where nothing is. */
-export function creating(bytes: Uint8Array): CopyOptions {
-  return { size: bytes.length, checksum: digestOf(bytes).slice("sha256:".length), condition: "absent" };
+export function creating(bytes: Uint8Array, algorithm?: Algorithm): CopyOptions {
+  return { size: bytes.length, digest: digestOf(bytes, algorithm), condition: "absent" };
 }

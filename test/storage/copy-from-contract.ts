@@ -43,6 +43,18 @@ export function describeCopyFrom(tried: () => TriedStore): void {
       expect(await opened.leftovers()).toEqual([]);
     });
 
+    it("copies an object that is named by its SHA-512", async () => {
+      const { store, other } = both();
+      const bytes = randomBytes(1_000);
+      const key = keyOf(bytes, "sha512");
+      await other.put(key, bytes);
+      expect(await store.copyFrom?.(other, key, key, creating(bytes, "sha512"))).toEqual({
+        outcome: "written",
+        parts: 0,
+      });
+      expectSame(await read(await store.get(key)), bytes);
+    });
+
     it("copies an empty object", async () => {
       const { store, other } = both();
       await other.put("empty", new Uint8Array());

@@ -96,7 +96,7 @@ await describeS3Servers(
       const [from, to] = [await makeS3Store(server), await makeS3Store(server)];
       const bytes = randomBytes(1_000);
       await from.put(layer, bytes);
-      const copy = to.copyFrom(from, layer, "copy", { ...creating(bytes), checksum: "0".repeat(64) });
+      const copy = to.copyFrom(from, layer, "copy", { ...creating(bytes), digest: `sha256:${"0".repeat(64)}` });
       if (hashingServers.has(server.name)) {
         await expect(copy).rejects.toMatchObject({
           code: "STORE_DAMAGED",

@@ -3,6 +3,7 @@ import { type IncomingMessage, type Server, type ServerResponse, createServer } 
 import { once } from "node:events";
 import { ListMultipartUploadsCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { Digest } from "../../src/digest.ts";
 import type { ByteSource, ObjectStore, PutCondition, StoredObject } from "../../src/storage/object-store.ts";
 import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { S3Store } from "../../src/storage/s3/s3-store.ts";
@@ -116,11 +117,11 @@ await describeS3Servers("S3Store", (server) => {
     const store = await makeS3Store(server, { partBytes });
     const bytes = randomBytes(1000);
     const writes = Array.from({ length: 8 }, async () =>
-      store.put("raced", bytes, { ...absent, ...checksumOf(bytes) }),
+      store.put("raced", bytes, { ...absent, digest: digestOf(bytes) }),
     );
     const answers = await Promise.all(writes);
     expect(answers.filter((answer) => answer === "conflict")).toHaveLength(7);
-    expect(await store.put("raced", bytes, { ...absent, ...checksumOf(bytes) })).toBe("conflict");
+    expect(await store.put("raced", bytes, { ...absent, digest: digestOf(bytes) })).toBe("conflict");
   });
 
   it("names store, operation, key and reason when the credentials are wrong, but no secret", async () => {
@@ -193,7 +194,7 @@ describe("S3Store", () => {
       request.resume().on("end", () => response.setHeader("ETag", '"1"').end());
     });
     const bytes = randomBytes(3 * mebibyte);
-    await store.put("object", bytes, { ...absent, ...checksumOf(bytes) });
+    await store.put("object", bytes, { ...absent, digest: digestOf(bytes) });
     const hash = createHash("sha256").update(bytes).digest();
     expect(headers).toMatchObject([
       {
@@ -205,6 +206,11 @@ describe("S3Store", () => {
     ]);
     expect(headers[0]).not.toHaveProperty("expect");
     expect(headers[0]).not.toHaveProperty("content-encoding");
+
+    const sha512: Digest = `sha512:${createHash("sha512").update(bytes).digest("hex")}`;
+    await store.put("object", bytes, { ...absent, digest: sha512 });
+    expect(headers[1]).toMatchObject({ "x-amz-content-sha256": hash.toString("hex") });
+    expect(Object.keys(headers[1] ?? {}).filter((name) => name.includes("checksum"))).toEqual([]);
   });
 
   const kinds: readonly (readonly [string, (store: ObjectStore, condition?: PutCondition) => Promise<unknown>])[] = [
@@ -504,12 +510,8 @@ function s3Error(code: string, message: string): string {
   return `<Error><Code>${code}</Code><Message>${message}</Message></Error>`;
 }
 
-function digestOf(bytes: Uint8Array): string {
+function digestOf(bytes: Uint8Array): Digest {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
-}
-
-function checksumOf(bytes: Uint8Array): { readonly checksum: string } {
-  return { checksum: createHash("sha256").update(bytes).digest("hex") };
 }
 
 function streamed(bytes: Uint8Array): ByteSource {

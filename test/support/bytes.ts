@@ -17,6 +17,15 @@ export function sha256(bytes: Uint8Array): Digest {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 
+export function sha512(bytes: Uint8Array): Digest {
+  return `sha512:${createHash("sha512").update(bytes).digest("hex")}`;
+}
+
+/** The digest of the bytes, with the algorithm of another digest. */
+export function digestLike(digest: string, bytes: Uint8Array): Digest {
+  return digest.startsWith("sha512:") ? sha512(bytes) : sha256(bytes);
+}
+
 /** The bytes in chunks of `size`. */
 export async function* chunksOf(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
   for (let i = 0; i < bytes.length; i += size) yield bytes.subarray(i, i + size);

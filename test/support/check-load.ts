@@ -8,7 +8,7 @@ import { loadArchive } from "../../src/load/load-archive.ts";
 import { type ImageReceipt, type Receipt, hasChanges } from "../../src/load/receipt.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
-import { chunksOf, randomBytes, sha256, splitInto } from "./bytes.ts";
+import { chunksOf, randomBytes, sha256, sha512, splitInto } from "./bytes.ts";
 import { type Pull, checkPull, puller } from "./check-pull.ts";
 import { compareReaders } from "./compare-readers.ts";
 import {
@@ -136,7 +136,7 @@ async function checkReceipt(receipt: Receipt, reading: Reading, store: ObjectSto
   for (const image of receipt.images) await checkPull(image, pull);
 }
 
-const blobPath = /^blobs\/sha256\/[0-9a-f]{64}$/;
+const blobPath = /^blobs\/(?:sha256\/[0-9a-f]{64}|sha512\/[0-9a-f]{128})$/;
 
 /** Each blob of a layout once, in the archive's order. */
 function blobsIn({ files }: Reading): string[] {
@@ -147,7 +147,7 @@ function blobsIn({ files }: Reading): string[] {
 /** Files beside a layout's own, which a docker-archive could be made of: the receipt may have them, and at their place. */
 function otherFilesIn({ entries }: Reading): Set<string> {
   const others = entries.filter(([path]) => !blobPath.test(path));
-  return new Set(others.map(([, bytes]) => `${sha256(bytes)} ${bytes.length}`));
+  return new Set(others.flatMap(([, bytes]) => [sha256, sha512].map((digest) => `${digest(bytes)} ${bytes.length}`)));
 }
 
 /** A manifest that was made for a docker-archive, taken apart again. */

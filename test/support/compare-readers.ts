@@ -52,11 +52,12 @@ export const differences: readonly Difference[] = [
   { name: "a body of a directory, a link or a device", refused: /found an? [\w-]+ of \d+ bytes, expected none/ },
   {
     name: "a file whose name ends with a slash",
-    explains: (stowage, tarStream) => typesThatDiffer(stowage, tarStream)?.has("directory") === true,
+    explains: (stowage, { entries, end }) => end === "complete" && typesThatDiffer(stowage, entries).has("directory"),
   },
   {
     name: "a volume's label",
-    explains: (stowage, tarStream) => typesThatDiffer(stowage, tarStream)?.has("volume-label") === true,
+    explains: (stowage, { entries, end }) =>
+      end === "complete" && typesThatDiffer(stowage, entries).has("volume-label"),
   },
   {
     name: "bytes behind the end",
@@ -65,7 +66,9 @@ export const differences: readonly Difference[] = [
   { name: "no end", refused: /it is cut short|it is empty/ },
   {
     name: "zeros behind the end that fill no block",
-    explains: (stowage, { entries, end }) => isRefused(end, /Unexpected end of data/) && isEqual(stowage, entries),
+    explains: (stowage, { entries, end }) =>
+      isRefused(end, /Unexpected end of data/) &&
+      isOneOf(["directory", "volume-label"], typesThatDiffer(stowage, entries)),
   },
   {
     name: "a checksum of signed bytes",
@@ -179,11 +182,15 @@ function isRefused(end: TarReading["end"], message: RegExp): boolean {
   return typeof end === "object" && message.test(end.refused);
 }
 
-/** Stowage's types of entries that have another type for tar-stream. Undefined if more than types differ. */
-function typesThatDiffer(stowage: readonly TarEntry[], { entries, end }: TarReading): ReadonlySet<string> | undefined {
+/** Stowage's types of entries that have another type for tar-stream. `more` if more than types differ. */
+function typesThatDiffer(stowage: readonly TarEntry[], entries: readonly TarEntry[]): ReadonlySet<string> {
   const withoutType = ({ path, linkTarget, digest }: TarEntry): unknown => [withoutDots(path), linkTarget, digest];
-  if (end !== "complete" || !isEqual(stowage.map(withoutType), entries.map(withoutType))) return undefined;
+  if (!isEqual(stowage.map(withoutType), entries.map(withoutType))) return new Set(["more"]);
   return new Set(stowage.filter(({ type }, i) => type !== entries[i]?.type).map(({ type }) => type));
+}
+
+function isOneOf(allowed: readonly string[], found: ReadonlySet<string>): boolean {
+  return [...found].every((type) => allowed.includes(type));
 }
 
 function isEqual(a: unknown, b: unknown): boolean {

@@ -4,7 +4,7 @@ import { Readable } from "node:stream";
 import zlib from "node:zlib";
 import { Decompress as Zstd, decompress as unzstd } from "fzstd";
 import { extract } from "tar-stream";
-import { chunksOf, readAll, sha256 } from "./bytes.ts";
+import { chunksOf, digestLike, readAll } from "./bytes.ts";
 
 export interface Reading {
   /** By path, without `./` in front. */
@@ -157,7 +157,7 @@ function dockerManifestIn({ entries }: Reading): readonly ListedImage[] | undefi
 
 function namesBeside(reading: Reading): readonly { readonly config: string; readonly name: NamedImage }[] {
   return (dockerManifestIn(reading) ?? []).flatMap(({ Config, RepoTags }) =>
-    (RepoTags ?? []).map((tag) => ({ config: `sha256:${/[0-9a-f]{64}/.exec(Config)?.[0]}`, name: parseName(tag) })),
+    (RepoTags ?? []).map((tag) => ({ config: claimedDigest(Config) ?? "", name: parseName(tag) })),
   );
 }
 
@@ -183,9 +183,8 @@ export function dockerImagesIn({ files, links }: Reading): DockerImage[] {
     let at = normalise(path);
     for (let target = links.get(at); target !== undefined; target = links.get(at)) at = target;
     const bytes = files.get(at);
-    if (bytes !== undefined) return sha256(bytes);
-    const hex = /[0-9a-f]{64}/.exec(at)?.[0]; // a blob of the store, or another file with the same bytes
-    return hex === undefined ? `nothing at ${path}` : `sha256:${hex}`;
+    const claimed = claimedDigest(at); // without a file: a blob of the store, or another file with the same bytes
+    return bytes === undefined ? (claimed ?? `nothing at ${path}`) : digestLike(claimed ?? "", bytes);
   };
   const images = JSON.parse(files.get("manifest.json")?.toString() ?? "[]") as {
     Config: string;
@@ -197,6 +196,11 @@ export function dockerImagesIn({ files, links }: Reading): DockerImage[] {
     const image = { config: digestAt(Config), layers: (Layers ?? []).map((layer) => digestAt(layer)) };
     return (names.length > 0 ? names : [unnamed]).map((name) => ({ ...image, ...name }));
   });
+}
+
+function claimedDigest(path: string): string | undefined {
+  const hex = /[0-9a-f]{128}|[0-9a-f]{64}/.exec(path)?.[0];
+  return hex && `${hex.length === 128 ? "sha512" : "sha256"}:${hex}`;
 }
 
 const unnamed: NamedImage = { repository: "images", tag: undefined };
@@ -215,7 +219,7 @@ function nameIn(annotations: Readonly<Record<string, unknown>>): NamedImage {
 const place = /^(?:(?:index\.)?docker\.io|localhost|.*:\d+|\[.*\])$/i;
 
 function parseName(text: string): NamedImage {
-  if (/^sha256:[0-9a-f]{64}$/.test(text)) return unnamed;
+  if (/^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/.test(text)) return unnamed;
   const [named = "", digest] = text.split("@");
   const segments = named.split("/");
   const [last = "", tag] = (segments.pop() ?? "").split(":");

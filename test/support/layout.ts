@@ -55,6 +55,8 @@ export interface LayoutOptions {
   readonly label?: string;
   /** A manifest that this one says something about. */
   readonly subject?: TestDescriptor;
+  /** Makes the digest of each part, such as `sha512`. By default `sha256`. */
+  readonly digest?: (bytes: Uint8Array, part: PartName) => Digest;
   /** Fields over those of the root's descriptor, such as a media type that is wrong. */
   readonly root?: Readonly<Record<string, unknown>>;
   /** Fields over those of the manifests, such as Docker's media type; undefined leaves one out. */
@@ -63,9 +65,11 @@ export interface LayoutOptions {
   readonly config?: Readonly<Record<string, unknown>>;
 }
 
+export type PartName = "layers" | "config" | "manifest" | "index";
+
 /** A layout of one image, or of one index with an image for each platform. */
 export function makeLayout(options: LayoutOptions = {}): Layout {
-  const { platforms } = options;
+  const { platforms, digest: digestOf = sha256 } = options;
   const images = (platforms ?? [undefined]).map((platform) => makeImage(platform, options));
   const blobs = new Map(
     ["layers", "config", "manifest"].flatMap((part) =>
@@ -73,8 +77,8 @@ export function makeLayout(options: LayoutOptions = {}): Layout {
     ),
   );
   const children = images.map(({ descriptor }) => descriptor);
-  const index =
-    platforms === undefined ? undefined : jsonBlob({ schemaVersion: 2, mediaType: types.index, manifests: children });
+  const json = { schemaVersion: 2, mediaType: types.index, manifests: children };
+  const index = platforms === undefined ? undefined : jsonBlob(json, (bytes) => digestOf(bytes, "index"));
   if (index !== undefined) blobs.set(index.digest, index.bytes);
   const target =
     index === undefined ? children[0] : { mediaType: types.index, digest: index.digest, size: index.bytes.length };
@@ -166,7 +170,7 @@ export function filesOf({ blobs, roots }: Layout): TarEntry[] {
 const mtime = new Date(0);
 
 interface Part {
-  readonly part: "layers" | "config" | "manifest";
+  readonly part: PartName;
   readonly digest: Digest;
   readonly bytes: Buffer;
 }
@@ -180,26 +184,29 @@ interface TestImage {
 function makeImage(platform: string | undefined, options: LayoutOptions): TestImage {
   const contents = [...(options.layers ?? [Buffer.from("a layer\n")])];
   if (platform !== undefined) contents.push(Buffer.from(`a layer for ${platform}\n`));
+  const { digest: digestOf = sha256 } = options;
   const layers = contents.map((content): Part => ({
     part: "layers",
-    digest: sha256(content),
+    digest: digestOf(content, "layers"),
     bytes: Buffer.from(content),
   }));
   const fields = platformFields(platform);
-  const config = jsonBlob({
+  const configJson = {
     ...(fields ?? platformFields("linux/amd64")),
     config: { Labels: { label: options.label ?? "none" } },
-    rootfs: { type: "layers", diff_ids: layers.map(({ digest }) => digest) },
+    rootfs: { type: "layers", diff_ids: contents.map(sha256) },
     ...options.config,
-  });
-  const manifest = jsonBlob({
+  };
+  const config = jsonBlob(configJson, (bytes) => digestOf(bytes, "config"));
+  const manifestJson = {
     schemaVersion: 2,
     mediaType: types.manifest,
     config: { mediaType: types.config, digest: config.digest, size: config.bytes.length },
     layers: layers.map(({ digest, bytes }) => ({ mediaType: types.layer, digest, size: bytes.length })),
     ...(options.subject !== undefined && { subject: options.subject }),
     ...options.manifest,
-  });
+  };
+  const manifest = jsonBlob(manifestJson, (bytes) => digestOf(bytes, "manifest"));
   return {
     descriptor: {
       mediaType: types.manifest,
@@ -236,9 +243,12 @@ function toLayout(
   return { roots, blobs, ...rest, digest: roots[0]?.digest ?? "sha256:" };
 }
 
-function jsonBlob(json: unknown): { readonly digest: Digest; readonly bytes: Buffer } {
+function jsonBlob(
+  json: unknown,
+  digest: (bytes: Uint8Array) => Digest,
+): { readonly digest: Digest; readonly bytes: Buffer } {
   const bytes = toJson(json);
-  return { digest: sha256(bytes), bytes };
+  return { digest: digest(bytes), bytes };
 }
 
 function toJson(json: unknown): Buffer {

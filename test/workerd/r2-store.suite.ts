@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { Algorithm } from "../../src/digest.ts";
 import type { CopyOptions } from "../../src/storage/object-store.ts";
 import { R2Store } from "../../src/storage/r2/r2-store.ts";
 import { digestOf, etagOf, listAll, read, source, text } from "../storage/contract-objects.ts";
@@ -35,11 +36,12 @@ describe("R2Store", () => {
   async function stage(
     store: R2Store,
     size: number,
+    algorithm?: Algorithm,
   ): Promise<{ readonly key: string; readonly bytes: Uint8Array; readonly copy: CopyOptions }> {
     const bytes = randomBytes(size);
     const key = "staging/1";
     await store.write(key, source(bytes));
-    return { key, bytes, copy: { size, checksum: digestOf(bytes).slice("sha256:".length), ...absent } };
+    return { key, bytes, copy: { size, digest: digestOf(bytes, algorithm), ...absent } };
   }
 
   it("names itself by binding and prefix", () => {
@@ -100,10 +102,10 @@ describe("R2Store", () => {
     expect([calls("complete"), calls("abort"), openUploads()]).toEqual([1, 1, 0]);
   });
 
-  it("lets R2 verify the checksum of bytes in memory", async () => {
+  it.each<Algorithm>(["sha256", "sha512"])("lets R2 verify the %s of bytes in memory", async (algorithm) => {
     const { store } = open();
-    const checksum = digestOf(text("right")).slice("sha256:".length);
-    const writing = store.put("object", text("wrong"), { ...absent, checksum });
+    const digest = digestOf(text("right"), algorithm);
+    const writing = store.put("object", text("wrong"), { ...absent, digest });
     await expect(writing).rejects.toMatchObject({ code: "STORE_UNAVAILABLE", detail: { code: 10_037 } });
     expect(await listAll(store, "")).toEqual([]);
   });
@@ -202,9 +204,14 @@ describe("R2Store", () => {
     expect(openUploads()).toBe(0);
   });
 
-  it.each([1000, partBytes + 1])("makes no copy of an object of %i bytes that has changed", async (size) => {
+  it.each<[number, Algorithm]>([
+    [1000, "sha256"],
+    [partBytes + 1, "sha256"],
+    [1000, "sha512"],
+    [partBytes + 1, "sha512"],
+  ])("makes no copy of an object of %i bytes with a %s that has changed", async (size, algorithm) => {
     const { store, bucket, openUploads } = open();
-    const { key, copy } = await stage(store, size);
+    const { key, copy } = await stage(store, size, algorithm);
     const [, prefix] = store.url.split("r2:IMAGES/");
     await bucket.put(`${prefix}/${key}`, randomBytes(size, 2));
     await expect(store.copy(key, "copy", copy)).rejects.toMatchObject({ code: "STORE_DAMAGED", detail: { key } });

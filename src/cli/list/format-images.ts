@@ -1,4 +1,5 @@
 /** Shows images to people: many in a table that fits the terminal, or one in full. */
+import { hexOf } from "../../digest.ts";
 import { formatReference } from "../../oci/reference.ts";
 import { formatBytes, formatCount, formatTable } from "../format.ts";
 import type { ImageDetails, Layer, ListedImage, RepositoryEntry } from "./list-images.ts";
@@ -23,7 +24,7 @@ export function formatImages(images: readonly Row[], columns: number | undefined
 }
 
 function nameOf({ repository, reference }: RepositoryEntry): string {
-  return formatReference(repository, reference).replace(/@sha256:([0-9a-f]+)$/, (_, hex: string) => {
+  return formatReference(repository, reference).replace(/@\w+:([0-9a-f]+)$/, (_, hex: string) => {
     return `@${hex.slice(0, shortDigits)}`;
   });
 }
@@ -67,7 +68,7 @@ export function formatImage({ repository, reference, digest, subject, details }:
   return `${lines.join("\n")}\n`;
 }
 
-/** A line with a digest has 80 characters. */
+/** A line with a SHA-256 has 80 characters. */
 function labelled(label: string, text: string): string {
   return `${label.padEnd(8)} ${text}`;
 }
@@ -92,6 +93,5 @@ function aboutLines({ totalSize, created, platforms, layers = [] }: ImageDetails
 const maxLine = 80;
 
 function layerRow({ digest, size, createdBy = "" }: Layer): string[] {
-  const start = "sha256:".length;
-  return [digest.slice(start, start + shortDigits), formatBytes(size), createdBy.replaceAll(/\s+/g, " ").trim()];
+  return [hexOf(digest).slice(0, shortDigits), formatBytes(size), createdBy.replaceAll(/\s+/g, " ").trim()];
 }

@@ -19,8 +19,9 @@ interface R2ObjectBody extends R2Object {
 interface R2PutOptions {
   /** The condition. If it does not hold, the answer is `null`. */
   readonly onlyIf?: { readonly etagMatches: string } | Headers;
-  /** The expected SHA-256 of the bytes, in hex. */
+  /** The expected hash of the bytes, in hex. */
   readonly sha256?: string;
+  readonly sha512?: string;
   readonly customMetadata?: Record<string, string>;
 }
 

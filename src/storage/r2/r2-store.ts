@@ -85,12 +85,8 @@ export class R2Store implements ObjectStore {
     return getR2Object(this.#request("get", key, { signal }), range);
   }
 
-  async put(
-    key: string,
-    bytes: Uint8Array,
-    { condition, checksum, once, signal }: PutOptions = {},
-  ): Promise<PutResult> {
-    return putR2Object(bytes, { ...this.#request("put", key, { once, signal }), condition, checksum });
+  async put(key: string, bytes: Uint8Array, { condition, digest, once, signal }: PutOptions = {}): Promise<PutResult> {
+    return putR2Object(bytes, { ...this.#request("put", key, { once, signal }), condition, digest });
   }
 
   async write(key: string, source: ByteSource, options: WriteOptions = {}): Promise<WriteResult> {
@@ -107,13 +103,11 @@ export class R2Store implements ObjectStore {
   }
 
   /** Reads, verifies and writes the bytes: an R2 binding cannot copy. */
-  async copy(from: string, to: string, { size, checksum, ...options }: CopyOptions): Promise<WriteResult> {
+  async copy(from: string, to: string, { size, digest, ...options }: CopyOptions): Promise<WriteResult> {
     const source = await this.get(from, options);
     if (source === undefined) throw r2Unavailable(new Error("it is not there"), this.#request("get", from));
-    const expected: ExpectedBytes | undefined =
-      checksum === undefined ? undefined : { digest: `sha256:${checksum}`, size };
     try {
-      const body = expected ? this.#verified(source, expected) : source.body;
+      const body = digest === undefined ? source.body : this.#verified(source, { digest, size });
       return await this.write(to, { size, body }, options);
     } finally {
       await source.body[Symbol.asyncIterator]().return?.(); // also before its first read

@@ -1,5 +1,6 @@
 /** Writes objects to R2: bytes in memory by one request, large streams in parts. */
 import { Buffer } from "node:buffer";
+import { algorithmOf, hexOf } from "../../digest.ts";
 import type { StowageError } from "../../errors.ts";
 import { uploadParts } from "../multipart-upload.ts";
 import {
@@ -20,17 +21,17 @@ interface WriteRequest extends R2Request {
   readonly condition: PutCondition | undefined;
 }
 
-/** Writes bytes that are in memory. R2 itself verifies the checksum. */
+/** Writes bytes that are in memory. R2 itself verifies the digest. */
 export async function putR2Object(
   bytes: Uint8Array,
-  { checksum, ...request }: WriteRequest & Pick<PutOptions, "checksum">,
+  { digest, ...request }: WriteRequest & Pick<PutOptions, "digest">,
 ): Promise<PutResult> {
   const { bucket, at, condition, signal } = request;
   const writeId = crypto.randomUUID();
   const options = {
     customMetadata: { [writeIdName]: writeId },
     ...(condition !== undefined && { onlyIf: onlyIf(condition) }),
-    ...(checksum !== undefined && { sha256: checksum }),
+    ...(digest !== undefined && { [algorithmOf(digest)]: hexOf(digest) }),
   };
   let tries = 0;
   const send = async (): Promise<R2Object | null> => {

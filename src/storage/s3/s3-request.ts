@@ -1,5 +1,6 @@
 /** One request to S3: its client, its object, and its names in messages. */
 import type { S3Client } from "@aws-sdk/client-s3";
+import { type Digest, algorithmOf, hexOf } from "../../digest.ts";
 import type { SendOptions } from "../object-store.ts";
 
 /** The place of an object, in S3's words. */
@@ -66,4 +67,9 @@ function withoutRetries(client: S3Client): S3Client["middlewareStack"] {
   const retries = { name: "retryMiddleware", step: "finalizeRequest", priority: "high", override: true } as const;
   stack.add((next) => async (args) => next(args), retries);
   return stack;
+}
+
+/** The hash of a SHA-256, in hex. Undefined for any other digest: few servers know another one as a checksum. */
+export function sha256In(digest: Digest | undefined): string | undefined {
+  return digest !== undefined && algorithmOf(digest) === "sha256" ? hexOf(digest) : undefined;
 }

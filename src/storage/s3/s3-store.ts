@@ -25,7 +25,7 @@ import { S3CopiesFrom, S3CopySource } from "./s3-copy-from.ts";
 import { isAbsent, isUndecided, storeUnavailable, throwFailure } from "./s3-errors.ts";
 import { S3Presigner } from "./s3-presigner.ts";
 import { getS3Object, headS3Object, listS3Objects } from "./s3-read.ts";
-import { type ClientViews, type S3Location, type S3Request, clientOf } from "./s3-request.ts";
+import { type ClientViews, type S3Location, type S3Request, clientOf, sha256In } from "./s3-request.ts";
 import { putS3Object, writeS3Object } from "./s3-write.ts";
 
 /** S3's smallest part size. Measured: larger parts are no faster, and a stream holds six parts. */
@@ -105,12 +105,8 @@ export class S3Store implements ObjectStore {
     return getS3Object(this.#request("GetObject", key, { signal }), range);
   }
 
-  async put(
-    key: string,
-    bytes: Uint8Array,
-    { condition, checksum, once, signal }: PutOptions = {},
-  ): Promise<PutResult> {
-    return putS3Object(bytes, { ...this.#request("PutObject", key, { once, signal }), condition, checksum });
+  async put(key: string, bytes: Uint8Array, { condition, digest, once, signal }: PutOptions = {}): Promise<PutResult> {
+    return putS3Object(bytes, { ...this.#request("PutObject", key, { once, signal }), condition, digest });
   }
 
   async write(key: string, source: ByteSource, { condition, signal }: WriteOptions = {}): Promise<WriteResult> {
@@ -149,7 +145,7 @@ export class S3Store implements ObjectStore {
     to: string,
     options: CopyOptions,
   ): Promise<WriteResult | "refused"> {
-    const { size, checksum, condition, signal } = options;
+    const { size, digest, condition, signal } = options;
     const place = source.copySource;
     if (place === undefined) return "refused";
     const request = this.#request("CopyObject", to, { signal });
@@ -167,7 +163,7 @@ export class S3Store implements ObjectStore {
         sourceEtag: found.etag,
         size,
         partBytes: this.#copyBytes,
-        asksSha256: checksum !== undefined,
+        asksSha256: sha256In(digest) !== undefined,
         resumes: true,
         isNew: condition === "absent",
       });
@@ -190,17 +186,18 @@ export class S3Store implements ObjectStore {
    */
   async #checkCopy(
     key: string,
-    { size, checksum, signal }: CopyOptions,
+    { size, digest, signal }: CopyOptions,
     told: Pick<S3Copy, "sha256" | "etag">,
   ): Promise<void> {
     const hash = told.sha256 && Buffer.from(told.sha256, "base64").toString("hex");
-    if (hash !== undefined && hash === checksum) return;
+    const expected = sha256In(digest);
+    if (hash !== undefined && hash === expected) return;
     const copy = await this.head(key, { signal });
     if (copy === undefined) throw new Error("the copy is not there");
-    const isHashWrong = hash !== undefined && checksum !== undefined;
+    const isHashWrong = hash !== undefined && expected !== undefined;
     if (copy.size === size && !isHashWrong) return;
     const failure =
-      copy.size === size ? damagedObject(this, key, hash, checksum) : damagedObject(this, key, copy.size, size);
+      copy.size === size ? damagedObject(this, key, hash, expected) : damagedObject(this, key, copy.size, size);
     const isReplaced = isHashWrong && told.etag !== undefined && told.etag !== copy.etag;
     // Without the signal, because nobody may find the copy. Once, because a late second try could delete a good object.
     if (!isReplaced) await this.delete(key, { once: true }).catch(() => undefined);

@@ -8,6 +8,7 @@ import {
   type S3Client,
 } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
+import type { Digest } from "../../digest.ts";
 import {
   type ByteSource,
   type PutCondition,
@@ -27,24 +28,24 @@ import {
   wasRetried,
 } from "./s3-errors.ts";
 import { headS3Object, infoOf } from "./s3-read.ts";
-import { type S3Request, clientOf } from "./s3-request.ts";
+import { type S3Request, clientOf, sha256In } from "./s3-request.ts";
 
 interface WriteRequest extends S3Request {
   readonly condition: PutCondition | undefined;
 }
 
 export interface PutRequest extends WriteRequest {
-  /** SHA-256 of the bytes in hex. The store verifies it, and the SDK does not hash the bytes again. */
-  readonly checksum: string | undefined;
+  /** The store verifies a SHA-256, and the SDK does not hash the bytes again. */
+  readonly digest: Digest | undefined;
 }
 
 /** Writes bytes that are in memory. */
-export async function putS3Object(bytes: Uint8Array, { checksum, ...request }: PutRequest): Promise<PutResult> {
+export async function putS3Object(bytes: Uint8Array, { digest, ...request }: PutRequest): Promise<PutResult> {
   const { call, condition } = request;
   const writeId = crypto.randomUUID();
   try {
     const target = targetOf(request, writeId);
-    const command = new PutObjectCommand({ ...target, Body: bytes, ...checksumHeaders(checksum) });
+    const command = new PutObjectCommand({ ...target, Body: bytes, ...checksumHeaders(digest) });
     const { ETag } = await clientOf(request).send(command);
     return { etag: infoOf({ key: call.key, size: bytes.length, etag: ETag }, call).etag };
   } catch (error) {
@@ -105,7 +106,8 @@ function conditionHeaders(condition: PutCondition | undefined): { IfNoneMatch?: 
   return condition === "absent" ? { IfNoneMatch: "*" } : { IfMatch: condition.etag };
 }
 
-function checksumHeaders(hex: string | undefined): Partial<PutObjectCommandInput> {
+function checksumHeaders(digest: Digest | undefined): Partial<PutObjectCommandInput> {
+  const hex = sha256In(digest);
   if (hex === undefined) return {};
   return { ChecksumAlgorithm: "SHA256", ChecksumSHA256: Buffer.from(hex, "hex").toString("base64") };
 }

@@ -1,9 +1,9 @@
 /** Loads that work, and what their receipts say. */
 import { expect } from "vitest";
 import type { Digest } from "../../../src/digest.ts";
-import { randomBytes, sha256 } from "../../support/bytes.ts";
+import { randomBytes, sha256, sha512 } from "../../support/bytes.ts";
 import { expectedManifest, makeDockerArchive, packEntries } from "../../support/docker-archive.ts";
-import { makeLayout, reversed, tarOf, withoutPlatform } from "../../support/layout.ts";
+import { makeLayout, reversed, tarOf, withBadBlob, withoutPlatform } from "../../support/layout.ts";
 import { type Behaviour, type Trial, ask, load, loaded, mebibyte } from "../trial.ts";
 
 export const loads: readonly Behaviour[] = [
@@ -66,6 +66,20 @@ export const loads: readonly Behaviour[] = [
       expect(json).toMatchObject({ requests: { part: expect.toSatisfy((parts: number) => parts > 1) } });
       const blob = await ask(trial, `/v2/loads/large/blobs/${sha256(layer)}`); // Lambda sends whoever asks to the bucket
       expect(blob.bytes.equals(layer)).toBe(true);
+    },
+  },
+  {
+    name: "digests of SHA-512",
+    run: async (trial) => {
+      const layer = randomBytes(6 * mebibyte, 10); // more than a part
+      const layout = makeLayout({ layers: [layer, randomBytes(10, 11)], name: "loads/strong:1", digest: sha512 });
+      await loaded(trial, await tarOf(layout));
+      const manifest = await ask(trial, `/v2/loads/strong/manifests/${layout.digest}`);
+      expect(manifest.headers.get("Docker-Content-Digest")).toBe(layout.digest);
+      const blob = await ask(trial, `/v2/loads/strong/blobs/${sha512(layer)}`);
+      expect(blob.bytes.equals(layer)).toBe(true);
+      const wrong = await load(trial, await tarOf(withBadBlob(layout, sha512(layer))));
+      expect(wrong).toMatchObject({ status: 400, code: "DIGEST_INVALID" });
     },
   },
   {

@@ -4,7 +4,7 @@
  * state that was ever saved.
  */
 import { Buffer } from "node:buffer";
-import { Digester, digestBytes, readDigest, writeDigest } from "../digest.ts";
+import { Digester, packDigest, packedDigestAt, unpackDigest } from "../digest.ts";
 import { type StowageError, limitExceeded, messageOf } from "../errors.ts";
 import { gcRunKey } from "../layout/keys.ts";
 import { describeJson, parseJson } from "../oci/json.ts";
@@ -81,10 +81,8 @@ function serializeRun({ began, progress }: SavedRun, store: string): Uint8Array 
   const line = { format: currentFormat, store, began };
   if (progress === undefined) return joinParts(line);
   const { needed, read, ...search } = progress.search;
-  const digests = Buffer.alloc(read.length * digestBytes);
-  for (const [i, digest] of read.entries()) writeDigest(digest, digests, i * digestBytes);
   const saved = { judged: progress.judged, search, read: read.length };
-  return joinParts({ ...line, progress: saved }, digests, needed.toBytes());
+  return joinParts({ ...line, progress: saved }, ...read.map(packDigest), needed.toBytes());
 }
 
 function joinParts(line: SavedLine, ...digests: readonly Uint8Array[]): Uint8Array {
@@ -99,15 +97,21 @@ function parseRun(bytes: Uint8Array, url: string): SavedRun {
   if (Buffer.from(digest).toString() !== new Digester().update(content).digest()) {
     throw new Error("its first line is not the digest of the rest");
   }
-  const [line, digests] = splitLine(content);
+  const [line, packed] = splitLine(content);
   const { format, store, began, progress } = parseJson(line) as SavedLine; // the digest says that gc wrote these bytes
   if (format !== currentFormat) throw new Error(`found format ${describeJson(format)}, expected ${currentFormat}`);
   if (store !== url)
     throw new Error(`found the state of ${describeJson(store)}, expected that of ${describeJson(url)}`);
   if (progress === undefined) return { began, progress };
   const { judged, search } = progress;
-  const read = Array.from({ length: progress.read }, (_, i) => readDigest(digests, i * digestBytes));
-  const needed = DigestSet.fromBytes(digests.subarray(read.length * digestBytes));
+  const digests = Buffer.from(packed);
+  let at = 0;
+  const read = Array.from({ length: progress.read }, () => {
+    const bytes = packedDigestAt(digests, at);
+    at += bytes.length;
+    return unpackDigest(bytes);
+  });
+  const needed = DigestSet.fromBytes(digests.subarray(at));
   return { began, progress: { began, judged, search: { ...search, read, needed } } };
 }
 

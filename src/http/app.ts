@@ -16,7 +16,7 @@ import { type AccessSource, authenticate, authorizeAnything, isAnonymous } from 
 import { blobRoutes } from "./blobs.ts";
 import { catalogRoutes } from "./catalog.ts";
 import { copyRoutes } from "./copy.ts";
-import { errorResponse, withoutStore } from "./error-response.ts";
+import { challenge, errorResponse, withoutStore } from "./error-response.ts";
 import { exportRoutes } from "./export.ts";
 import { loadRoutes } from "./load.ts";
 import { manifestRoutes } from "./manifests.ts";
@@ -159,7 +159,11 @@ const versionRoute = route({
   methods: ["GET"],
   path: "/v2/",
   needs: "anything",
-  answer: (c) => c.json({}, 200, { "Docker-Distribution-Api-Version": "registry/2.0" }),
+  answer: (c) => {
+    // podman, Buildah and skopeo show their tokens only if this answer asks for them.
+    const headers = { "Docker-Distribution-Api-Version": "registry/2.0", ...(isAnonymous(c) && challenge) };
+    return c.json({}, 200, headers);
+  },
 });
 
 function webBodyOf(c: Context): AsyncIterable<Uint8Array> {

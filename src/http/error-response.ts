@@ -34,10 +34,10 @@ const statusOf: Readonly<Record<ErrorCode, number>> = {
 };
 
 /**
- * For a 401. The service also accepts Bearer, but this names only Basic: for Bearer, registry clients would look for a
+ * For a 401, and where a token would allow more. The service also accepts Bearer, but this names only Basic: for Bearer, registry clients would look for a
  * token service (distribution specification, "Authentication").
  */
-const challenge = { "WWW-Authenticate": 'Basic realm="Stowage"' };
+export const challenge = { "WWW-Authenticate": 'Basic realm="Stowage"' };
 
 /** In seconds. Most loads take less. */
 const retryAfter = { "Retry-After": "10" };

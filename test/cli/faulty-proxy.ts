@@ -8,6 +8,8 @@ export interface SeenRequest {
   readonly method: string;
   readonly path: string;
   readonly authorization: string | undefined;
+  /** Bytes of its body that were passed on. */
+  bytes: number;
   /** Undefined while there is no answer. */
   status?: number;
 }
@@ -42,19 +44,23 @@ export interface ProxyOptions {
   readonly host?: string;
 }
 
-/** `faultOf` is asked for each request; undefined passes it on to the service. */
+/**
+ * `faultOf` is asked for each request; undefined passes it on to the service. With several services, each request goes to the next one.
+ */
 export async function startProxy(
-  serviceUrl: string,
+  serviceUrls: string | readonly string[],
   faultOf: (request: SeenRequest, proxy: FaultyProxy) => Promise<Fault | undefined> | Fault | undefined = () =>
     undefined,
   options: ProxyOptions = {},
 ): Promise<FaultyProxy> {
   const seen: SeenRequest[] = [];
+  const urls = [serviceUrls].flat();
   const server = createServer((incoming, response) => {
     incoming.on("error", () => undefined);
     response.on("error", () => undefined);
     const { method = "", url: path = "", headers } = incoming;
-    const one: SeenRequest = { method, path, authorization: headers.authorization };
+    const one: SeenRequest = { method, path, authorization: headers.authorization, bytes: 0 };
+    const serviceUrl = urls[seen.length % urls.length] ?? "";
     seen.push(one);
     void Promise.resolve(faultOf(one, proxy)).then((fault) => {
       if (fault === undefined) passOn(serviceUrl, { incoming, response, one }, options);
@@ -95,6 +101,7 @@ function passOn(serviceUrl: string, { incoming, response, one }: Passed, { host 
     answer.pipe(response);
   });
   outgoing.on("error", () => response.destroy());
+  incoming.on("data", ({ length }: Buffer) => void (one.bytes += length));
   incoming.pipe(outgoing);
   incoming.on("close", () => {
     if (!incoming.complete) outgoing.destroy();

@@ -113,6 +113,17 @@ describe("authenticate", () => {
     }
   });
 
+  it("asks for a token at /v2/ although all may pull, so that podman shows its own", async () => {
+    app = serve({ ...rules, anonymousPull: true });
+    const answers = await Promise.all([get("/v2/"), get("/v2/", basic("all")), get(manifest)]);
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
+    expect(answers.map(({ headers }) => headers.get("WWW-Authenticate"))).toEqual([
+      'Basic realm="Stowage"',
+      null,
+      null,
+    ]);
+  });
+
   it("takes an empty name and password, which some clients send, for nobody", async () => {
     await expectError(await get(manifest, "Basic Og=="), 401, "UNAUTHORIZED", /without a token/);
     app = serve({ ...rules, anonymousPull: true });

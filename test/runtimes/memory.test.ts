@@ -1,10 +1,12 @@
-/** The service's memory with as many loads at once as it takes, and with clients that fall silent half way. */
+/** The service's memory with as many loads or pushes at once as it takes, and with clients that fall silent half way. */
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { request } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
 import { createS3Client } from "../../src/storage/s3/s3-client.ts";
+import { bytesToReadable } from "../../src/streams/readable-stream.ts";
 import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
 import { findS3Server } from "../servers/s3-servers.ts";
 import { describeIfFound } from "../support/requirement.ts";
@@ -23,6 +25,34 @@ const largeBufferBytes = 512 * mebibyte;
  * and its tar reader have read ahead and what waits to be collected as garbage. With the budget a fifth of what they bring.
  */
 const constantBytes = (100 + 2 * loads) * mebibyte;
+const pushes = 32;
+
+const layerBytes = layerMebibytes * mebibyte;
+
+function makeLayer(i: number): { readonly digest: string; readonly layer: () => AsyncGenerator<Buffer> } {
+  const block = Buffer.alloc(mebibyte, `the ${i}th `);
+  const hash = createHash("sha256");
+  for (let n = 0; n < layerBytes / mebibyte; n++) hash.update(block);
+  const layer = async function* (): AsyncGenerator<Buffer> {
+    for (let n = 0; n < layerBytes / mebibyte; n++) yield block;
+  };
+  return { digest: `sha256:${hash.digest("hex")}`, layer };
+}
+
+/** Pushes a layer as docker does, as a stream of unknown length, or as containerd does, whole. Returns the statuses. */
+async function push(url: string, i: number): Promise<number[]> {
+  const { digest, layer } = makeLayer(i);
+  const begun = await fetch(`${url}/v2/crowd/app/blobs/uploads/`, { method: "POST" });
+  const session = `${url}${begun.headers.get("Location")}`;
+  const end = `${session}?digest=${digest}`;
+  const streamed = { body: bytesToReadable(layer()), duplex: "half" } as const;
+  if (i % 2 === 0) {
+    const headers = { "Content-Length": String(layerBytes) };
+    return [(await fetch(end, { method: "PUT", headers, ...streamed })).status];
+  }
+  const patched = await fetch(session, { method: "PATCH", ...streamed });
+  return [patched.status, (await fetch(end, { method: "PUT" })).status];
+}
 
 /** Sends the load, or so much of it and then nothing more, and returns the answer's status. */
 async function send(url: string, i: number, { stallAfter }: { stallAfter?: number } = {}): Promise<number> {
@@ -64,6 +94,14 @@ function testMemory(start: (env: Readonly<Record<string, string>>) => Promise<Se
     const service = await start({ STOWAGE_MAX_BUFFER_BYTES: String(maxBufferBytes) });
     const statuses = await Promise.all(Array.from({ length: loads }, async (_, i) => send(service.url, i)));
     expect(new Set(statuses)).toEqual(new Set([201]));
+    expect(peakBytes(service)).toBeLessThan(maxBufferBytes + constantBytes);
+    await stop(service);
+  });
+
+  it(`takes ${pushes} pushes at once within its budget and a constant`, { timeout: 120_000 }, async () => {
+    const service = await start({ STOWAGE_MAX_BUFFER_BYTES: String(maxBufferBytes) });
+    const statuses = await Promise.all(Array.from({ length: pushes }, async (_, i) => push(service.url, i)));
+    expect(statuses).toEqual(Array.from({ length: pushes }, (_, i) => (i % 2 === 0 ? [201] : [202, 201])));
     expect(peakBytes(service)).toBeLessThan(maxBufferBytes + constantBytes);
     await stop(service);
   });

@@ -33,6 +33,7 @@ export type Tool =
   | "dockerd"
   | "dockerd 20.10"
   | "gzip"
+  | "helm"
   | "jq"
   | "node20"
   | "node22"

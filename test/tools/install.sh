@@ -3,7 +3,7 @@
 #
 #     test/tools/install.sh             everything: some five minutes, and up to fifteen on a machine that has built no Go yet
 #     test/tools/install.sh packages    Debian's packages only
-#     test/tools/install.sh programs    what is built: crane, ORAS, regctl, the OCI conformance suite, BuildKit and a Docker
+#     test/tools/install.sh programs    what is built: crane, ORAS, regctl, Helm, the OCI conformance suite, BuildKit and a Docker
 #                                       engine 29; and what is taken out of Debian's packages: a Docker client, an engine
 #                                       20.10, containerd, distribution's registry, busybox
 #     test/tools/install.sh runtimes    what Stowage runs on: Node 20, 22, 24 and 26, Deno, Bun, by npm
@@ -15,6 +15,7 @@ set -euo pipefail
 crane_version=v0.22.1
 oras_version=v1.3.6
 regctl_version=v0.11.7
+helm_version=v4.3.1
 conformance_version=v0.0.0-20260831232431-97274622c111 # the distribution specification's own suite; it has no releases
 buildkit_version=v0.34.2
 dockerd_version=v2.0.0-beta.24 # of the Go module github.com/moby/moby/v2: the engine 29
@@ -66,6 +67,7 @@ install_programs() {
   go_install crane github.com/google/go-containerregistry cmd/crane "$crane_version"
   go_install oras oras.land/oras cmd/oras "$oras_version"
   go_install regctl github.com/regclient/regclient cmd/regctl "$regctl_version"
+  go_install helm helm.sh/helm/v4 cmd/helm "$helm_version"
   go_install conformance github.com/opencontainers/distribution-spec/conformance "" "$conformance_version"
   go_build dockerd github.com/moby/moby/v2 cmd/dockerd "$dockerd_version"
   go_build buildctl github.com/moby/buildkit cmd/buildctl "$buildkit_version"

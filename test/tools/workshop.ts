@@ -18,6 +18,8 @@ export interface Workshop {
   newFolder(): Promise<string>;
   /** The environment in which podman, buildah and skopeo find `localhost/team/app:1.4`, and a list for two platforms. */
   containers(): Promise<Environment>;
+  /** What the image is built from. */
+  context(): Promise<string>;
   /** An image layout by umoci, with the tag `1.4`. */
   layout(): Promise<string>;
   /** A small image layout by umoci, with the tag `1.4`. */
@@ -47,7 +49,8 @@ interface Stoppable {
 /** The list for two platforms in the storage of `containers`. */
 export const sampleListName = "localhost/team/app:all";
 
-export async function openWorkshop(): Promise<Workshop> {
+/** `writeContext` writes what `team/app:1.4` is built from. */
+export async function openWorkshop(writeContext = writeSampleContext): Promise<Workshop> {
   const root = await mkdtemp(join(tmpdir(), "stowage-workshop-"));
   // Does nothing, but its folder is deleted however the tests end.
   const janitor = await startService({ folder: root, command: ["sleep", "infinity"], ready: () => "" });
@@ -60,7 +63,7 @@ export async function openWorkshop(): Promise<Workshop> {
 
   const context = once(async () => {
     const folder = await newFolder();
-    await writeSampleContext(folder);
+    await writeContext(folder);
     return folder;
   });
   const smallContext = once(async () => {
@@ -77,6 +80,7 @@ export async function openWorkshop(): Promise<Workshop> {
 
   return {
     newFolder,
+    context,
     containers: once(async () => buildWithBuildah(await context(), await newFolder())),
     layout: once(async () => buildWithUmoci(await context(), join(await newFolder(), "layout"))),
     smallLayout: once(async () => buildWithUmoci(await smallContext(), join(await newFolder(), "layout"))),

@@ -46,11 +46,12 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
 
 /** Returns only the fields that Stowage reads. A manifest's descriptors need no other fields, and their `data` can be large. */
 export function knownFields(descriptor: Descriptor): Descriptor {
-  const { mediaType, digest, size, annotations, platform, urls } = descriptor;
+  const { mediaType, digest, size, artifactType, annotations, platform, urls } = descriptor;
   return {
     mediaType,
     digest,
     size,
+    ...(artifactType !== undefined && { artifactType }),
     ...(annotations && { annotations }),
     ...(platform && { platform }),
     ...(urls && { urls }),

@@ -1,12 +1,16 @@
-/** Lists the referrers of a manifest: its signatures, attestations and the like. */
+/**
+ * Lists the referrers of a manifest: its signatures, attestations and the like. Also lists what a client has written into an
+ * index of its own, because the client does not use the referrers API ("Referrers Tag Schema").
+ */
 import { Buffer } from "node:buffer";
+import { isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
 import { readManifest } from "../layout/read-manifest.ts";
 import { readEntries } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Manifest } from "../oci/manifest.ts";
-import { subjectOf } from "../oci/index-entry.ts";
+import { referrersTag, subjectOf, tagOf } from "../oci/index-entry.ts";
 import { smallObjectBytes } from "../storage/read-small-object.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 
@@ -40,7 +44,7 @@ export interface ReferrersPage {
 /**
  * The referrers of a manifest in the order of their digests, each with its type and annotations (distribution specification,
  * "Listing Referrers"). A repository that does not exist has none. The annotations are read from the manifests: an index with
- * all annotations would soon be full.
+ * all annotations would soon be full. What only a client's own index names is listed as that index has it.
  */
 export async function listReferrers(
   layout: Layout,
@@ -48,14 +52,19 @@ export async function listReferrers(
   turn: Turn & { readonly signal: AbortSignal },
 ): Promise<ReferrersPage> {
   const { repository, subject, artifactType, after } = wanted;
-  const candidates = referrersIn(await readEntries(layout, repository, turn), subject)
+  const all = await readEntries(layout, repository, turn);
+  const own = referrersIn(all, subject);
+  const known = new Set(own.map(({ digest }) => digest));
+  const tagged = (await taggedReferrers(layout, all, subject, turn)).filter(({ digest }) => !known.has(digest));
+  const isTagged = new Set(tagged);
+  const candidates = inOrder([...own, ...tagged])
     .filter((entry) => artifactType === undefined || (entry.artifactType ?? artifactType) === artifactType)
     .filter(({ digest }) => after === undefined || digest > after);
   const entries = candidates.slice(0, maxPageEntries);
   // A large manifest takes its own memory, and all requests that read it at the same time share it.
   const bytes = entries.reduce((sum, { size }) => sum + (size <= smallObjectBytes ? size : 0), 0);
   const read = async (): Promise<ReferrersPage> =>
-    readPage(entries, artifactType, async (entry) => describe(layout, entry, turn));
+    readPage(entries, artifactType, async (entry) => (isTagged.has(entry) ? entry : describe(layout, entry, turn)));
   const { descriptors, end } = await layout.budget.parse(bytes, read, { ...turn, maxWaitMs: maxTurnWaitMs });
   return { descriptors, end: end ?? (candidates.length > entries.length ? entries.at(-1)?.digest : undefined) };
 }
@@ -85,10 +94,36 @@ async function readPage(
 
 /** The referrers of a subject, each once even if it has several tags. */
 function referrersIn(entries: readonly Descriptor[], subject: string): Descriptor[] {
-  const found = entries.filter((entry) => subjectOf(entry) === subject);
-  return [...new Map(found.map((entry) => [entry.digest, entry])).values()].toSorted((a, b) =>
-    a.digest < b.digest ? -1 : 1,
-  );
+  return distinct(entries.filter((entry) => subjectOf(entry) === subject));
+}
+
+/** The referrers in the index that a client keeps under a tag, as descriptors of a list. None if the index cannot be read. */
+async function taggedReferrers(
+  layout: Layout,
+  entries: readonly Descriptor[],
+  subject: string,
+  turn: Turn & { readonly signal: AbortSignal },
+): Promise<readonly Descriptor[]> {
+  const tag = isDigest(subject) ? referrersTag(subject) : undefined;
+  const index = tag === undefined ? undefined : entries.find((entry) => tagOf(entry) === tag);
+  const manifest = index && (await readIfPossible(layout, index, turn));
+  if (manifest?.kind !== "index") return [];
+  const listed = manifest.manifests.map(({ mediaType, digest, size, artifactType, annotations }) => ({
+    mediaType,
+    digest,
+    size,
+    ...(artifactType !== undefined && { artifactType }),
+    ...(annotations !== undefined && { annotations }),
+  }));
+  return distinct(listed);
+}
+
+function distinct(descriptors: readonly Descriptor[]): Descriptor[] {
+  return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
+}
+
+function inOrder(descriptors: readonly Descriptor[]): Descriptor[] {
+  return descriptors.toSorted((a, b) => (a.digest < b.digest ? -1 : 1));
 }
 
 /** Manifests that are read together. */

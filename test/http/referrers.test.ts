@@ -130,6 +130,55 @@ describe("GET /v2/<name>/referrers/<digest>", () => {
     );
   });
 
+  describe("with the index of a client that does not use the list", () => {
+    const one = referrer();
+    const extra = makeLayout({ label: "says nothing of a subject" });
+    const told = { ...rootOf(extra), artifactType: "a/thing", annotations: { n: "told" } };
+    const other = { ...rootOf(one), artifactType: "b/thing", annotations: { n: "other" } };
+    const index = {
+      schemaVersion: 2,
+      mediaType: types.index,
+      manifests: [{ ...told, platform: { os: "linux", architecture: "arm64" } }, other, told],
+    };
+    const tag = image.digest.replace(":", "-");
+    const path = `/v2/team/app/referrers/${image.digest}`;
+
+    async function putIndex(body: string, reference = tag): Promise<number> {
+      const headers = { "Content-Type": types.index };
+      const answer = await app.request(`/v2/team/app/manifests/${reference}`, { method: "PUT", headers, body });
+      return answer.status;
+    }
+
+    beforeEach(async () => {
+      await load(joinLayouts(image, one, extra));
+      expect(await putIndex(JSON.stringify(index))).toBe(201);
+    });
+
+    it("lists what that index names too, each once, and sends the client its own index", async () => {
+      const own = { ...rootOf(one), artifactType: types.config, annotations: { n: "1" } };
+      const { manifests } = await list(path);
+      expect(manifests).toEqual([own, told].toSorted((a, b) => (a.digest < b.digest ? -1 : 1)));
+      expect((await list(`${path}?artifactType=a/thing`)).manifests).toEqual([told]);
+      expect((await list(`${path}?artifactType=b/thing`)).manifests).toEqual([]);
+      const [first = told, last = told] = manifests;
+      expect((await list(`${path}?last=${first.digest}`)).manifests).toEqual([last]);
+      expect((await list(`/v2/other/referrers/${image.digest}`)).manifests).toEqual([]);
+      const answer = await app.request(`/v2/team/app/manifests/${tag}`);
+      expect(await answer.text()).toBe(JSON.stringify(index));
+    });
+
+    it("lists the others if that index is damaged", async () => {
+      await store.put(blobKey(sha256(Buffer.from(JSON.stringify(index)))), Buffer.from("{"));
+      expect((await list(path)).manifests).toMatchObject([{ digest: one.digest }]);
+    });
+
+    it("finds the tag of a longer digest", async () => {
+      const hex = "ab".repeat(64);
+      await putIndex(JSON.stringify(index), `sha512-${hex.slice(0, 64)}`);
+      expect((await list(`/v2/team/app/referrers/sha512:${hex}`)).manifests).toHaveLength(2);
+    });
+  });
+
   it("filters by the type, and says so also where nothing is left", async () => {
     const typed = referrer({ manifest: { artifactType: "a/thing+json" } });
     const long = referrer({ manifest: { artifactType: `a/${"b".repeat(300)}` } });

@@ -22,6 +22,7 @@ import { closeSession, pushWhole } from "../push/close-session.ts";
 import { type Chunk, appendChunk, checkBlobBytes, dropSession, receivedBytes } from "../push/segments.ts";
 import { type PushSession, beginSession, findSession } from "../push/session.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
+import type { Release } from "../streams/line.ts";
 import { callerName, mayReach, turnOf } from "./authentication.ts";
 import { contentLengthOf } from "./conditions.ts";
 import { errorResponse } from "./error-response.ts";
@@ -172,21 +173,31 @@ async function takeChunk<T>(
   });
 }
 
-/** Does work at the caller's turn among the pushes. A client that leaves waits no longer. Work that has begun goes on. */
+/** Does work at the caller's turn among the pushes. Work that has begun goes on if its client leaves. */
 async function atTurn<T>(
   c: Context,
-  { layout, pushes }: Service,
+  service: Service,
   signal: AbortSignal,
   work: (options: StoreBlobOptions) => Promise<T>,
 ): Promise<T> {
-  const caller = callerName(c);
-  const waiting = AbortSignal.any([signal, c.req.raw.signal]);
-  const endTurn = await pushes.acquire(1, { caller, signal: waiting, maxWaitMs: maxTurnWaitMs });
+  const { layout } = service;
+  const endTurn = await takePushTurn(c, service, signal);
   try {
-    return await work({ store: RescuingStore.forOneBlob(layout), budget: layout.budget, caller, signal });
+    return await work({
+      store: RescuingStore.forOneBlob(layout),
+      budget: layout.budget,
+      caller: callerName(c),
+      signal,
+    });
   } finally {
     endTurn();
   }
+}
+
+/** Waits for the caller's turn among the pushes. A client that leaves waits no longer. */
+export async function takePushTurn(c: Context, { pushes }: Service, signal: AbortSignal): Promise<Release> {
+  const waiting = AbortSignal.any([signal, c.req.raw.signal]);
+  return pushes.acquire(1, { caller: callerName(c), signal: waiting, maxWaitMs: maxTurnWaitMs });
 }
 
 /** `Content-Range: <first>-<last>` of a chunk. Throws `SIZE_INVALID` if `Content-Length` says something else. */

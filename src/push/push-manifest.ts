@@ -32,7 +32,7 @@ export interface PushedManifest {
 interface PushOptions extends Turn {
   /** Tags that never move. */
   readonly immutableTags: readonly TagPattern[];
-  /** What the tag must be at before it moves. */
+  /** What the tag of the reference must be at before it moves, or each tag if the reference is a digest. */
   readonly expects?: Expectation | undefined;
   /** Called when the bytes count as JSON that is kept: other memory for them can be given back. */
   readonly onKept?: (() => void) | undefined;
@@ -85,7 +85,7 @@ export async function pushManifest(
     const named = tags.map((tag): NamedImage => ({
       ...untagged,
       tag,
-      expects: tag === reference ? expects : undefined,
+      expects: tag === reference || claimed !== undefined ? expects : undefined,
     }));
     const changes = changesFor(named.length === 0 ? [{ ...untagged, expects }] : named, closure);
     const set = { repository, changes, immutableTags: tagPatternsOf(immutableTags, repository) };

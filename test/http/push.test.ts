@@ -405,6 +405,28 @@ describe("a manifest", () => {
     expect((await putManifest(other, "1", { "If-Match": `"${image.digest}"` })).status).toBe(201);
   });
 
+  it("moves the tags of its query only under its condition when it is pushed by digest", async () => {
+    const other = makeLayout({ label: "other" });
+    expect((await pushImage(image, "1")).status).toBe(201);
+    for (const [digest, bytes] of other.blobs) await send("POST", `${uploads}?digest=${digest}`, { body: bytes });
+    const byDigest = `${other.digest}?tag=1`;
+    expect((await putManifest(other, byDigest, { "If-None-Match": "*" })).status).toBe(412);
+    expect((await putManifest(other, byDigest, { "If-Match": `"${other.digest}"` })).status).toBe(412);
+    expect((await send("HEAD", "/v2/team/app/manifests/1")).headers.get("ETag")).toBe(`"${image.digest}"`);
+    expect((await putManifest(other, byDigest, { "If-Match": `"${image.digest}"` })).status).toBe(201);
+  });
+
+  it("never moves an immutable tag of its query, and then publishes nothing", async () => {
+    app = makeApp({ immutableTags: [{ repository: "team/**", tag: "v*" }] });
+    const other = makeLayout({ label: "other" });
+    expect((await pushImage(image, "v1")).status).toBe(201);
+    for (const reference of ["2?tag=v1", `${other.digest}?tag=2&tag=v1`]) {
+      expect(await errorOf(await pushImage(other, reference))).toMatchObject({ status: 409, code: "TAG_IMMUTABLE" });
+    }
+    const listed = await send("GET", "/v2/team/app/tags/list");
+    expect(await listed.json()).toMatchObject({ tags: ["v1"] });
+  });
+
   it("never moves an immutable tag, and may be pushed to it again", async () => {
     app = makeApp({ immutableTags: [{ repository: "team/**", tag: "v*" }] });
     const other = makeLayout({ label: "other" });

@@ -40,7 +40,7 @@ export function manifestRoutes(service: Service): Route[] {
       path: "/v2/<name>/manifests/<reference>",
       needs: "load",
       async answer(c, { name, reference }) {
-        const [mediaType] = c.req.header("Content-Type")?.split(";") ?? [];
+        const mediaType = c.req.header("Content-Type")?.split(";", 1)[0]?.trim();
         const expects = expectationOf(c);
         const moreTags = c.req.queries("tag") ?? [];
         const limits = {

@@ -17,7 +17,7 @@ import { messageOf, quote, StowageError } from "../errors.ts";
 import { headBlob } from "../layout/blobs.ts";
 import { RescuingStore } from "../layout/condemned.ts";
 import type { StoreBlobOptions } from "../layout/store-blob.ts";
-import { isRepositoryName, parseDigest } from "../oci/reference.ts";
+import { isRepositoryName, parseDigest, parseRepositoryName } from "../oci/reference.ts";
 import { closeSession, pushWhole } from "../push/close-session.ts";
 import { type Chunk, appendChunk, checkBlobBytes, dropSession, receivedBytes } from "../push/segments.ts";
 import { type PushSession, beginSession, findSession } from "../push/session.ts";
@@ -127,7 +127,8 @@ async function findMount(
   { layout }: Service,
   { name, mount, from = name }: WantedMount,
 ): Promise<Digest | undefined> {
-  if (!isDigest(mount) || !isRepositoryName(from) || !mayReach(c, "pull", from)) return undefined;
+  const mayPull = isRepositoryName(from) && mayReach(c, "pull", parseRepositoryName(from));
+  if (!isDigest(mount) || !mayPull) return undefined;
   const found = await headBlob(RescuingStore.forOneBlob(layout), mount, turnOf(c));
   return found && mount;
 }
@@ -229,8 +230,10 @@ async function inOrder(c: Context, session: PushSession, work: () => Promise<Res
   try {
     return await work();
   } catch (error) {
-    const received = error instanceof StowageError && error.code === "RANGE_INVALID" && error.detail?.["expected"];
+    if (!(error instanceof StowageError) || error.code !== "RANGE_INVALID") throw error;
+    const received = error.detail?.["expected"];
     if (typeof received !== "number") throw error;
+    c.error = error; // for the log
     return errorResponse(error, { headers: sessionHeaders(session, received, pathAbove(c, 0)) });
   }
 }

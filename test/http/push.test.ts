@@ -297,6 +297,20 @@ describe("a mount", () => {
     expect((await send("POST", `${uploads}?mount=${digest}`)).status).toBe(201);
   });
 
+  it("reads the name of the other repository as in a path: library/app is app", async () => {
+    await send("POST", `${uploads}?digest=${digest}`, { body: bytes });
+    const mayPull = async (repository: string): Promise<boolean> => {
+      const sum = createHash("sha256").update("a").digest("hex");
+      const repositories = ["team/app", repository];
+      const tokens: Token[] = [{ name: "a", sha256: sum, actions: ["load", "pull"], repositories }];
+      const to = makeApp({ access: { tokens, anonymousPull: false } });
+      const headers = { Authorization: "Bearer a" };
+      const answer = await send("POST", `${uploads}?mount=${digest}&from=library/app`, { headers, to });
+      return answer.status === 201;
+    };
+    expect([await mayPull("app"), await mayPull("library/*")]).toEqual([true, false]);
+  });
+
   it("tells nothing to a caller that may not pull there", async () => {
     await send("POST", `${uploads}?digest=${digest}`, { body: bytes });
     const tokens: Token[] = [
@@ -425,6 +439,12 @@ describe("a manifest", () => {
     }
     const listed = await send("GET", "/v2/team/app/tags/list");
     expect(await listed.json()).toMatchObject({ tags: ["v1"] });
+  });
+
+  it("may have parameters in its media type", async () => {
+    const type = `${types.manifest} ; charset=utf-8`;
+    await pushImage(image, "1");
+    expect((await putManifest(image, "2", { "Content-Type": type })).status).toBe(201);
   });
 
   it("never moves an immutable tag, and may be pushed to it again", async () => {

@@ -9,6 +9,7 @@ import { type FoundManifest, findManifest, unknownManifest } from "../registry/f
 import { smallObjectBytes } from "../storage/read-small-object.ts";
 import { callerName, turnOf } from "./authentication.ts";
 import { contentHeaders, expectationOf, isFresh, notModified } from "./conditions.ts";
+import { takePushTurn } from "./push.ts";
 import { pathAbove } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
@@ -39,14 +40,21 @@ export function manifestRoutes(service: Service): Route[] {
       path: "/v2/<name>/manifests/<reference>",
       needs: "load",
       async answer(c, { name, reference }) {
-        const [mediaType] = c.req.header("Content-Type")?.split(";") ?? [];
+        const mediaType = c.req.header("Content-Type")?.split(";", 1)[0]?.trim();
         const expects = expectationOf(c);
         const moreTags = c.req.queries("tag") ?? [];
-        const limits = { maxBytes: layout.limits.maxManifestBytes, memoryPerByte: 2, limit: "maxManifestBytes" };
-        const { digest, subject, tags } = await readSmallBody(c, service, limits, async (bytes, signal) => {
+        const limits = {
+          maxBytes: layout.limits.maxManifestBytes,
+          memoryPerByte: 2,
+          limit: "maxManifestBytes",
+          takeTurn: async (signal: AbortSignal) => takePushTurn(c, service, signal),
+        };
+        const pushed = await readSmallBody(c, service, limits, async ({ bytes, release, signal }) => {
           const manifest = { repository: name, reference, tags: moreTags, mediaType, bytes };
-          return pushManifest(layout, manifest, { caller: callerName(c), signal, immutableTags, expects });
+          const turn = { caller: callerName(c), signal };
+          return pushManifest(layout, manifest, { ...turn, immutableTags, expects, onKept: release });
         });
+        const { digest, subject, tags } = pushed;
         service.log(`${callerName(c)} pushed ${formatReference(name, reference)} (${digest})`);
         return c.body(null, 201, {
           Location: `${pathAbove(c, 1)}/${digest}`,

@@ -17,11 +17,12 @@ import { messageOf, quote, StowageError } from "../errors.ts";
 import { headBlob } from "../layout/blobs.ts";
 import { RescuingStore } from "../layout/condemned.ts";
 import type { StoreBlobOptions } from "../layout/store-blob.ts";
-import { isRepositoryName, parseDigest } from "../oci/reference.ts";
+import { isRepositoryName, parseDigest, parseRepositoryName } from "../oci/reference.ts";
 import { closeSession, pushWhole } from "../push/close-session.ts";
 import { type Chunk, appendChunk, checkBlobBytes, dropSession, receivedBytes } from "../push/segments.ts";
 import { type PushSession, beginSession, findSession } from "../push/session.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
+import type { Release } from "../streams/line.ts";
 import { callerName, mayReach, turnOf } from "./authentication.ts";
 import { contentLengthOf } from "./conditions.ts";
 import { errorResponse } from "./error-response.ts";
@@ -126,7 +127,8 @@ async function findMount(
   { layout }: Service,
   { name, mount, from = name }: WantedMount,
 ): Promise<Digest | undefined> {
-  if (!isDigest(mount) || !isRepositoryName(from) || !mayReach(c, "pull", from)) return undefined;
+  const mayPull = isRepositoryName(from) && mayReach(c, "pull", parseRepositoryName(from));
+  if (!isDigest(mount) || !mayPull) return undefined;
   const found = await headBlob(RescuingStore.forOneBlob(layout), mount, turnOf(c));
   return found && mount;
 }
@@ -172,21 +174,31 @@ async function takeChunk<T>(
   });
 }
 
-/** Does work at the caller's turn among the pushes. A client that leaves waits no longer. Work that has begun goes on. */
+/** Does work at the caller's turn among the pushes. Work that has begun goes on if its client leaves. */
 async function atTurn<T>(
   c: Context,
-  { layout, pushes }: Service,
+  service: Service,
   signal: AbortSignal,
   work: (options: StoreBlobOptions) => Promise<T>,
 ): Promise<T> {
-  const caller = callerName(c);
-  const waiting = AbortSignal.any([signal, c.req.raw.signal]);
-  const endTurn = await pushes.acquire(1, { caller, signal: waiting, maxWaitMs: maxTurnWaitMs });
+  const { layout } = service;
+  const endTurn = await takePushTurn(c, service, signal);
   try {
-    return await work({ store: RescuingStore.forOneBlob(layout), budget: layout.budget, caller, signal });
+    return await work({
+      store: RescuingStore.forOneBlob(layout),
+      budget: layout.budget,
+      caller: callerName(c),
+      signal,
+    });
   } finally {
     endTurn();
   }
+}
+
+/** Waits for the caller's turn among the pushes. A client that leaves waits no longer. */
+export async function takePushTurn(c: Context, { pushes }: Service, signal: AbortSignal): Promise<Release> {
+  const waiting = AbortSignal.any([signal, c.req.raw.signal]);
+  return pushes.acquire(1, { caller: callerName(c), signal: waiting, maxWaitMs: maxTurnWaitMs });
 }
 
 /** `Content-Range: <first>-<last>` of a chunk. Throws `SIZE_INVALID` if `Content-Length` says something else. */
@@ -218,8 +230,10 @@ async function inOrder(c: Context, session: PushSession, work: () => Promise<Res
   try {
     return await work();
   } catch (error) {
-    const received = error instanceof StowageError && error.code === "RANGE_INVALID" && error.detail?.["expected"];
+    if (!(error instanceof StowageError) || error.code !== "RANGE_INVALID") throw error;
+    const received = error.detail?.["expected"];
     if (typeof received !== "number") throw error;
+    c.error = error; // for the log
     return errorResponse(error, { headers: sessionHeaders(session, received, pathAbove(c, 0)) });
   }
 }

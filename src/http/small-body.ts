@@ -29,7 +29,7 @@ export async function readJsonObject<T>(
       throw unreadable(c, error);
     }
   };
-  return readSmallBody(c, service, { maxBytes, memoryPerByte }, async (bytes) => use(parse(bytes)));
+  return readSmallBody(c, service, { maxBytes, memoryPerByte }, async ({ bytes }) => use(parse(bytes)));
 }
 
 interface SmallBody {
@@ -38,33 +38,44 @@ interface SmallBody {
   readonly memoryPerByte: number;
   /** The setting that sets `maxBytes`, if one does. */
   readonly limit?: string;
+  /** Takes a turn for the request once its first byte has come. */
+  readonly takeTurn?: (signal: AbortSignal) => Promise<Release>;
+}
+
+interface ReadBody {
+  readonly bytes: Uint8Array;
+  /** Gives the memory back before the end of `use`. */
+  readonly release: Release;
+  readonly signal: AbortSignal;
 }
 
 /**
  * Reads the body into memory, and returns the result of `use`. Memory is held until `use` ends. Throws `LIMIT_EXCEEDED` if the
- * body is longer than `maxBytes`, `TIMED_OUT`, and `TOOMANYREQUESTS` if no memory becomes free in time.
+ * body is longer than `maxBytes`, `TIMED_OUT`, and `TOOMANYREQUESTS` if no turn comes, or no memory becomes free, in time.
  */
 export async function readSmallBody<T>(
   c: Context,
   service: Service,
   limits: SmallBody,
-  use: (bytes: Uint8Array, signal: AbortSignal) => T | Promise<T>,
+  use: (body: ReadBody) => T | Promise<T>,
 ): Promise<T> {
-  const { maxBytes } = limits;
+  const { maxBytes, takeTurn } = limits;
   const announced = contentLengthOf(c) ?? maxBytes;
   if (announced > maxBytes) throw tooLong(c, limits);
   return withinLoadSeconds("reading what was sent", service, async (signal) => {
     const body = service.watchBody(c, callerName(c));
     await body.begin(signal); // headers alone hold no memory
-    let release: Release | undefined;
+    const releases: Release[] = [];
     try {
+      if (takeTurn !== undefined) releases.push(await takeTurn(signal));
       const { budget } = service.layout;
       const held = Math.min(limits.memoryPerByte * announced, budget.maxBlobBytes);
-      release = await budget.take(held, { ...waitingTurnOf(c), signal });
-      return await use(await readBytes(c, body, { ...limits, maxBytes: announced }), signal);
+      const release = await budget.take(held, { ...waitingTurnOf(c), signal });
+      releases.push(release);
+      return await use({ bytes: await readBytes(c, body, { ...limits, maxBytes: announced }), release, signal });
     } finally {
       await body.return();
-      release?.();
+      for (const release of releases) release();
     }
   });
 }

@@ -4,6 +4,7 @@
  * bytes.
  */
 import { limitExceeded } from "../errors.ts";
+import type { TakeOptions } from "../streams/byte-budget.ts";
 import type { Release } from "../streams/line.ts";
 import type { Layout, Turn } from "./layout.ts";
 
@@ -47,12 +48,16 @@ export class ParsedJson {
     return this.#budget.ask(question, this.turn);
   }
 
-  /** Call this before a part of a text of this many bytes is kept. May wait for memory. Throws `LIMIT_EXCEEDED`. */
-  async keep(bytes: number): Promise<void> {
+  /**
+   * Call this before a part of a text of this many bytes is kept. May wait for memory. Throws `LIMIT_EXCEEDED`, and
+   * `TOOMANYREQUESTS` after the longest wait.
+   */
+  async keep(bytes: number, wait: Pick<TakeOptions, "maxWaitMs"> = {}): Promise<void> {
     this.#keptBytes += bytes;
     if (this.#keptBytes > this.#maxBytes)
       throw limitExceeded(tooMuchKept, { limit: "maxManifestBytes", expected: this.#maxBytes });
-    if (this.#keptBytes > freeKeptBytes) this.#release ??= await this.#budget.keepJson(this.#maxBytes, this.turn);
+    if (this.#keptBytes > freeKeptBytes)
+      this.#release ??= await this.#budget.keepJson(this.#maxBytes, { ...this.turn, ...wait });
   }
 
   /** Call this when no part of a text is kept any more. */

@@ -15,6 +15,7 @@ import type { Expectation } from "../oci/index-change.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import { parseDigest, parseTag } from "../oci/reference.ts";
 import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
+import { maxTurnWaitMs } from "../streams/line.ts";
 import { checkDigest } from "../streams/verify-bytes.ts";
 
 export interface PushedManifest {
@@ -31,8 +32,10 @@ export interface PushedManifest {
 interface PushOptions extends Turn {
   /** Tags that never move. */
   readonly immutableTags: readonly TagPattern[];
-  /** What the tag must be at before it moves. */
+  /** What the tag of the reference must be at before it moves, or each tag if the reference is a digest. */
   readonly expects?: Expectation | undefined;
+  /** Called when the bytes count as JSON that is kept: other memory for them can be given back. */
+  readonly onKept?: (() => void) | undefined;
 }
 
 interface PublishedManifest {
@@ -49,7 +52,7 @@ interface PublishedManifest {
 export async function pushManifest(
   layout: Layout,
   { repository, reference, tags: moreTags, mediaType, bytes }: PushedManifest,
-  { immutableTags, expects, ...turn }: PushOptions,
+  { immutableTags, expects, onKept, ...turn }: PushOptions,
 ): Promise<PublishedManifest> {
   const claimed = reference.includes(":") ? parseDigest(reference) : undefined; // no tag has a colon
   const tags = [...new Set([...(claimed === undefined ? [parseTag(reference)] : []), ...moreTags.map(parseTag)])];
@@ -59,6 +62,9 @@ export async function pushManifest(
   const rescuing = layout.through(new RescuingStore(layout.store, layout.clock));
   const json = new ParsedJson(rescuing, turn);
   try {
+    await json.keep(size, { maxWaitMs: maxTurnWaitMs }); // why the wait has an end: `byte-budget.ts`
+    onKept?.();
+    json.drop(size); // the check of the closure counts the bytes again
     const found = await json.parse(size, () => parseManifest(bytes, digest, mediaType));
     if (mediaType !== undefined && mediaType !== found.mediaType) throw otherType(digest, mediaType, found.mediaType);
     const { store } = rescuing;
@@ -79,7 +85,7 @@ export async function pushManifest(
     const named = tags.map((tag): NamedImage => ({
       ...untagged,
       tag,
-      expects: tag === reference ? expects : undefined,
+      expects: tag === reference || claimed !== undefined ? expects : undefined,
     }));
     const changes = changesFor(named.length === 0 ? [{ ...untagged, expects }] : named, closure);
     const set = { repository, changes, immutableTags: tagPatternsOf(immutableTags, repository) };

@@ -7,7 +7,8 @@
  *
  * - `take` is for one body: a blob, a part, a small request. Its bytes come from a client or go to the store. A silent
  *   client is cut off. Neither direction needs another hold: a load that waits for its next blob still writes its
- *   earlier blobs and gives their bytes back.
+ *   earlier blobs and gives their bytes back. A pushed manifest may wait for `keepJson` with such a hold, but only for
+ *   ten seconds, since a request with kept JSON may wait for `take`.
  * - `ask` is for one question to the store.
  * - `parse` and `jsonMemory` are for one text while it is read from the store and parsed. That may need an `ask`.
  * - `commitMemory` is for the index that a commit changes, from the commit's first read to its last write.

@@ -1,13 +1,16 @@
 /** What a push may take from others: listings, turns, memory and connections to the store. */
 import { createHash } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Hono } from "hono";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { createApp } from "../../src/http/app.ts";
+import { blobKey } from "../../src/layout/keys.ts";
 import type { Layout } from "../../src/layout/layout.ts";
 import type { Limits } from "../../src/limits.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
+import { makeLayout, types } from "../support/layout.ts";
 import { decorate } from "../support/loading.ts";
 import { openLayout } from "../support/open-layout.ts";
 
@@ -187,5 +190,58 @@ describe("many requests of one caller", () => {
     expect((await left).status).toBe(500); // nobody reads it
     ending.abort();
     await Promise.all(holds);
+  });
+});
+
+describe("manifests of one caller, while the store is asked for what they name", () => {
+  const blob = randomBytes(90_000);
+
+  /** A manifest with this number of characters and more. Nobody has its blobs. */
+  function manifestOf(length: number, i: number): Uint8Array {
+    const { blobs, digest: root } = makeLayout({
+      label: `${i}`,
+      manifest: { annotations: { long: "v".repeat(length) } },
+    });
+    return blobs.get(root) ?? new Uint8Array();
+  }
+
+  async function put(body: Uint8Array): Promise<number> {
+    const headers = { "Content-Type": types.manifest };
+    return (await send("PUT", "/v2/mallory/app/manifests/1", { as: "mallory", body, headers })).status;
+  }
+
+  /** The store answers questions about the blobs of manifests when `letGo` is called. */
+  function holdAnswers(limits: Partial<Limits>): { readonly waiting: () => number; readonly letGo: () => void } {
+    let waiting = 0;
+    let letGo: () => void = () => undefined;
+    const free = new Promise<void>((resolve) => (letGo = resolve));
+    const head: ObjectStore["head"] = async (key, options) => {
+      if (key !== blobKey(sha256(blob))) {
+        waiting++;
+        await free;
+      }
+      return objects.head(key, options);
+    };
+    serve(decorate(objects, { head }), limits);
+    return { waiting: () => waiting, letGo: () => letGo() };
+  }
+
+  it("hold no memory for which another caller's blob waits", async () => {
+    const { waiting, letGo } = holdAnswers({ maxBufferBytes: 100_000, maxManifestBytes: 50_000 });
+    const manifests = Promise.all([put(manifestOf(40_000, 1)), put(manifestOf(40_000, 2))]);
+    await vi.waitUntil(() => waiting() > 0);
+    expect((await send("POST", `${uploads}?digest=${sha256(blob)}`, { body: blob })).status).toBe(201);
+    letGo();
+    expect(await manifests).toEqual([400, 400]);
+  });
+
+  it("are few at a time", async () => {
+    const { waiting, letGo } = holdAnswers({ maxLoads: 1 });
+    const manifests = Promise.all(Array.from({ length: 10 }, async (_, i) => put(manifestOf(10, i))));
+    await vi.waitUntil(() => waiting() >= 4);
+    await sleep(50);
+    expect(waiting()).toBe(4); // two manifests with two blobs each
+    letGo();
+    expect(new Set(await manifests)).toEqual(new Set([400]));
   });
 });

@@ -318,6 +318,20 @@ describe("a mount", () => {
     expect((await send("POST", `${uploads}?mount=${digest}`)).status).toBe(201);
   });
 
+  it("reads the name of the other repository as in a path: library/app is app", async () => {
+    await send("POST", `${uploads}?digest=${digest}`, { body: bytes });
+    const mayPull = async (repository: string): Promise<boolean> => {
+      const sum = createHash("sha256").update("a").digest("hex");
+      const repositories = ["team/app", repository];
+      const tokens: Token[] = [{ name: "a", sha256: sum, actions: ["load", "pull"], repositories }];
+      const to = makeApp({ access: { tokens, anonymousPull: false } });
+      const headers = { Authorization: "Bearer a" };
+      const answer = await send("POST", `${uploads}?mount=${digest}&from=library/app`, { headers, to });
+      return answer.status === 201;
+    };
+    expect([await mayPull("app"), await mayPull("library/*")]).toEqual([true, false]);
+  });
+
   it("tells nothing to a caller that may not pull there", async () => {
     await send("POST", `${uploads}?digest=${digest}`, { body: bytes });
     const tokens: Token[] = [
@@ -424,6 +438,34 @@ describe("a manifest", () => {
     expect((await putManifest(other, "1", { "If-None-Match": "*" })).status).toBe(412);
     expect((await putManifest(other, "1", { "If-Match": `"${other.digest}"` })).status).toBe(412);
     expect((await putManifest(other, "1", { "If-Match": `"${image.digest}"` })).status).toBe(201);
+  });
+
+  it("moves the tags of its query only under its condition when it is pushed by digest", async () => {
+    const other = makeLayout({ label: "other" });
+    expect((await pushImage(image, "1")).status).toBe(201);
+    for (const [digest, bytes] of other.blobs) await send("POST", `${uploads}?digest=${digest}`, { body: bytes });
+    const byDigest = `${other.digest}?tag=1`;
+    expect((await putManifest(other, byDigest, { "If-None-Match": "*" })).status).toBe(412);
+    expect((await putManifest(other, byDigest, { "If-Match": `"${other.digest}"` })).status).toBe(412);
+    expect((await send("HEAD", "/v2/team/app/manifests/1")).headers.get("ETag")).toBe(`"${image.digest}"`);
+    expect((await putManifest(other, byDigest, { "If-Match": `"${image.digest}"` })).status).toBe(201);
+  });
+
+  it("never moves an immutable tag of its query, and then publishes nothing", async () => {
+    app = makeApp({ immutableTags: [{ repository: "team/**", tag: "v*" }] });
+    const other = makeLayout({ label: "other" });
+    expect((await pushImage(image, "v1")).status).toBe(201);
+    for (const reference of ["2?tag=v1", `${other.digest}?tag=2&tag=v1`]) {
+      expect(await errorOf(await pushImage(other, reference))).toMatchObject({ status: 409, code: "TAG_IMMUTABLE" });
+    }
+    const listed = await send("GET", "/v2/team/app/tags/list");
+    expect(await listed.json()).toMatchObject({ tags: ["v1"] });
+  });
+
+  it("may have parameters in its media type", async () => {
+    const type = `${types.manifest} ; charset=utf-8`;
+    await pushImage(image, "1");
+    expect((await putManifest(image, "2", { "Content-Type": type })).status).toBe(201);
   });
 
   it("never moves an immutable tag, and may be pushed to it again", async () => {

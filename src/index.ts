@@ -4,7 +4,7 @@
  *
  * To read images, send requests of the distribution specification to the app: `createApp(…).request("/v2/…")`.
  */
-export type { Access, AccessRules, Action, Grant, OidcRule, Token } from "./auth/access.ts";
+export type { Access, AccessRules, AccessSource, Action, Grant, OidcRule, Token } from "./auth/access.ts";
 export type { Clock } from "./clock.ts";
 export { type Digest, isDigest } from "./digest.ts";
 export { type ErrorCode, type OciErrorCode, type OwnErrorCode, StowageError } from "./errors.ts";
@@ -13,7 +13,6 @@ export { type GarbageOptions, collectGarbage } from "./gc/collect-garbage.ts";
 export { type SliceOptions, type SliceReport, collectSlice } from "./gc/collect-slice.ts";
 export type { Amount, GarbageReport } from "./gc/tally.ts";
 export { type AppOptions, createApp } from "./http/app.ts";
-export type { AccessSource } from "./http/authentication.ts";
 export { Layout, type LayoutOptions } from "./layout/layout.ts";
 export { type Limits, defaultLimits } from "./limits.ts";
 export type { LoadOptions } from "./load/load.ts";

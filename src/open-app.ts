@@ -1,10 +1,9 @@
 /** Opens the app that the settings describe. Every platform does this before it serves. */
 import type { Hono } from "hono";
-import type { Access } from "./auth/access.ts";
+import type { Access, AccessSource } from "./auth/access.ts";
 import { warnOfExpiry } from "./auth/describe-access.ts";
 import type { CopyTargets } from "./copy/copy-to-targets.ts";
 import { type AppOptions, createApp } from "./http/app.ts";
-import type { AccessSource } from "./http/authentication.ts";
 import { Layout } from "./layout/layout.ts";
 import { type OpenStoreOptions, openStore } from "./open-store.ts";
 import { type Config, type PlatformTraits, parseConfig } from "./settings/config.ts";

@@ -52,6 +52,9 @@ export interface AccessRules {
 /** `anyone`: every client may do everything. */
 export type Access = AccessRules | "anyone";
 
+/** The rights of callers, or a function that returns them for each request. */
+export type AccessSource = Access | (() => Promise<Access>);
+
 /** The sender of a request, with its rights. */
 export interface Caller {
   /** For the log: a token's name, `nobody` without a token, or `anyone` on a service without tokens. */

@@ -3,6 +3,7 @@
  * own file in this folder.
  */
 import { type Context, Hono } from "hono";
+import type { AccessSource } from "../auth/access.ts";
 import type { CopyTargets } from "../copy/copy-to-targets.ts";
 import { StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
@@ -12,7 +13,7 @@ import { readableToBytes } from "../streams/readable-stream.ts";
 import type { SilenceLimits } from "../streams/silence.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
 import { Answers } from "./answers.ts";
-import { type AccessSource, authenticate, authorizeAnything, isAnonymous } from "./authentication.ts";
+import { authenticate, authorizeAnything, isAnonymous } from "./authentication.ts";
 import { blobRoutes } from "./blobs.ts";
 import { catalogRoutes } from "./catalog.ts";
 import { copyRoutes } from "./copy.ts";

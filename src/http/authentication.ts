@@ -1,7 +1,16 @@
 /** Finds the sender of a request, and checks its rights (RFC 6750 Bearer, RFC 7617 Basic). */
 import { setMaxListeners } from "node:events";
 import type { Context, MiddlewareHandler } from "hono";
-import { type Access, type Action, type Caller, anyone, findTokenCaller, nobody, permits } from "../auth/access.ts";
+import {
+  type Access,
+  type AccessSource,
+  type Action,
+  type Caller,
+  anyone,
+  findTokenCaller,
+  nobody,
+  permits,
+} from "../auth/access.ts";
 import type { Clock } from "../clock.ts";
 import { StowageError } from "../errors.ts";
 import { OidcCallers, isSignedToken } from "../oidc/oidc-callers.ts";
@@ -15,9 +24,6 @@ declare module "hono" {
     [callerKey]: Caller;
   }
 }
-
-/** The rights of callers, or a function that returns them for each request. */
-export type AccessSource = Access | (() => Promise<Access>);
 
 /**
  * Finds the caller before any route runs. Throws `UNAUTHORIZED` for an unknown token, also on routes that need none. The token is

@@ -1,5 +1,5 @@
-# What the Worker of wrangler.toml needs before `wrangler deploy`: a bucket of R2 with its lifecycle, and the queue of the
-# tarballs that are put under incoming/. The Worker itself is wrangler's.
+# What the Worker of wrangler.incoming.toml needs before `wrangler deploy`: a bucket of R2 with its lifecycle, and the queues
+# of the tarballs that are put under incoming/ and of those that failed. The Worker itself is wrangler's.
 terraform {
   required_version = ">= 1.5"
   required_providers {
@@ -28,9 +28,9 @@ variable "location" {
 }
 
 variable "queue_names" {
-  description = "The queues of wrangler.toml; the first gets the events of the bucket"
+  description = "The queues of wrangler.incoming.toml; the first gets the events of the bucket"
   type        = list(string)
-  default     = ["stowage-incoming"]
+  default     = ["stowage-incoming", "stowage-dead"]
 }
 
 resource "cloudflare_r2_bucket" "images" {

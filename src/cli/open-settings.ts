@@ -29,6 +29,8 @@ export async function openSettings(env: Environment, storeUrl: string | undefine
     HOST: undefined, // these are settings of a service: a mistake in them must not stop a command
     PORT: undefined,
     STOWAGE_TOKENS: undefined,
+    STOWAGE_TOKENS_FILE: undefined,
+    STOWAGE_OIDC: undefined,
     STOWAGE_ANONYMOUS_PULL: undefined,
     STOWAGE_ALLOW_ANYONE: undefined,
     ...(storeUrl !== undefined && { STOWAGE_STORE: storeUrl }),

@@ -56,6 +56,13 @@ describe("stowage", () => {
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
   });
 
+  it("does not mind settings of a service in commands", async () => {
+    const names = ["HOST", "PORT", "STOWAGE_TOKENS", "STOWAGE_TOKENS_FILE", "STOWAGE_OIDC", "STOWAGE_ANONYMOUS_PULL"];
+    const env = Object.fromEntries(names.map((name) => [name, "not what it should be"]));
+    const { stderr } = await stowage(["gc"], { env });
+    expect(stderr).toBe("stowage gc: there is no Stowage store in file:./data\n");
+  });
+
   it("says when it serves who may do what, and which settings do nothing", async () => {
     const service = await serveStowage(["--store", "memory:"], { STOWAGE_TOKENS: "[]", STOWAGE_TOKNES: "[]" });
     service.kill("SIGTERM");

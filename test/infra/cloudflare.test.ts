@@ -1,6 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
+import workers from "../../src/runtimes/workers.ts";
 import { parseConfig } from "../../src/settings/config.ts";
 import { incomingPrefix, stagingPrefix } from "../../src/layout/keys.ts";
 import { describeIfFound } from "../support/requirement.ts";
@@ -56,6 +57,12 @@ describeIfFound(page, missingPrograms("node24"), () => {
     ];
     expect(incoming.filter((line) => !plain.includes(line))).toEqual(added);
     expect(incoming.filter((line) => !added.includes(line))).toEqual(plain);
+  });
+
+  it("collects garbage each 15 minutes", async () => {
+    const settings = await settingsOf("wrangler.toml");
+    expect(settings.join("\n")).toContain('[triggers]\ncrons = ["*/15 * * * *"]');
+    expect(workers).toHaveProperty("scheduled");
   });
 
   it("asks for tokens when the button is used, and its page makes one", async () => {

@@ -94,12 +94,20 @@ function testWithStowage(kind: ProxyKind): void {
     await sent;
   });
 
-  it("makes the URLs of parts as its clients know it", async () => {
+  it("makes the URLs of parts and pushes as its clients know it", async () => {
     const beginning = ask("/v1/uploads", { method: "POST", headers });
     beginning.end(JSON.stringify({ size: 20 * mebibyte }));
     const text = await textOf(await answerOf(beginning));
     expect(text).toContain(`"${proxy.url}/v1/uploads/`);
     expect(text).not.toContain("http://");
+
+    const pushing = ask("/v2/team/app/blobs/uploads/", { method: "POST", headers });
+    pushing.end();
+    const begun = await answerOf(pushing);
+    begun.resume();
+    expect(begun.statusCode).toBe(202);
+    const { href } = new URL(begun.headers.location ?? "", proxy.url);
+    expect(href).toContain(`${proxy.url}/v2/team/app/blobs/uploads/`);
   });
 
   it("takes tokens as long as those of CI systems", async () => {

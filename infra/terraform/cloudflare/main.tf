@@ -1,5 +1,5 @@
-# What the Worker of wrangler.incoming.toml needs before `wrangler deploy`: a bucket of R2 with its lifecycle, and the queues of the
-# tarballs that are put under incoming/. The Worker itself is wrangler's.
+# What the Worker of wrangler.incoming.toml needs before `wrangler deploy`: a bucket of R2 with its lifecycle, and the queues
+# of the tarballs that are put under incoming/ and of those that failed. The Worker itself is wrangler's.
 terraform {
   required_version = ">= 1.5"
   required_providers {
@@ -28,7 +28,7 @@ variable "location" {
 }
 
 variable "queue_names" {
-  description = "The queues of wrangler.incoming.toml; the first gets the events of the bucket, the second those that failed"
+  description = "The queues of wrangler.incoming.toml; the first gets the events of the bucket"
   type        = list(string)
   default     = ["stowage-incoming", "stowage-dead"]
 }

@@ -57,25 +57,9 @@ export function digestOfHex(hex: string): Digest | undefined {
   return algorithmNames.map((algorithm): Digest => `${algorithm}:${hex}`).find(isDigest);
 }
 
-/** A digest as bytes, which take less memory than a text: one byte numbers the algorithm, the hash follows. */
-export function packDigest(digest: Digest): Buffer {
-  return Buffer.from(`0${algorithmNames.indexOf(algorithmOf(digest))}${hexOf(digest)}`, "hex");
-}
-
-/** The length of a packed digest in bytes. */
-export function packedBytes(digest: Digest): number {
-  return 1 + algorithms[algorithmOf(digest)].hexLength / 2;
-}
-
-/** The bytes of the packed digest that begins at `at`. Its first byte tells the length. */
-export function packedDigestAt(bytes: Buffer, at: number): Buffer {
-  const algorithm = algorithmNames[bytes[at] ?? 0] ?? "sha256";
-  return bytes.subarray(at, at + 1 + algorithms[algorithm].hexLength / 2);
-}
-
-/** The digest that `packDigest` has packed. */
-export function unpackDigest(packed: Buffer): Digest {
-  return `${algorithmNames[packed[0] ?? 0] ?? "sha256"}:${packed.toString("hex", 1)}`;
+/** The number of bytes of a digest's hash. */
+export function hashBytes(algorithm: Algorithm): number {
+  return algorithms[algorithm].hexLength / 2;
 }
 
 /** The path of a digest's content under `prefix`, as an image layout has it: `blobs/sha256/9f86…`. */

@@ -4,7 +4,7 @@
  * state that was ever saved.
  */
 import { Buffer } from "node:buffer";
-import { Digester, packDigest, packedDigestAt, unpackDigest } from "../digest.ts";
+import { Digester } from "../digest.ts";
 import { type StowageError, limitExceeded, messageOf } from "../errors.ts";
 import { gcRunKey } from "../layout/keys.ts";
 import { describeJson, parseJson } from "../oci/json.ts";
@@ -13,6 +13,7 @@ import { readSmallObject } from "../storage/read-small-object.ts";
 import type { Progress } from "./collect-garbage.ts";
 import { DigestSet } from "./digest-set.ts";
 import type { Search } from "./find-needed.ts";
+import { packDigest, packedDigestAt, unpackDigest } from "../oci/packed-digest.ts";
 
 /** A Worker has 128 MB of memory, and a state takes some four times its length while it is read. */
 const maxBytes = 16 * 1024 * 1024;

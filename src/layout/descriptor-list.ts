@@ -3,8 +3,8 @@
  * So a load can keep many thousands of descriptors while it asks the store for each one.
  */
 import { Buffer } from "node:buffer";
-import { packDigest, packedBytes, packedDigestAt, unpackDigest } from "../digest.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
+import { packDigest, packedBytes, packedDigestAt, unpackDigest } from "../oci/packed-digest.ts";
 
 /** The most different pairs of a media type and a platform. The platforms of further pairs are dropped. */
 const maxKinds = 1000;

@@ -3,9 +3,10 @@
  * if its digest is a SHA-512.
  */
 import { Buffer } from "node:buffer";
-import { type Digest, packDigest, packedDigestAt, unpackDigest } from "../digest.ts";
+import type { Digest } from "../digest.ts";
 import type { BlobStatus } from "../layout/write-blob.ts";
 import type { BlobReceipt } from "./receipt.ts";
+import { packDigest, packedDigestAt, unpackDigest } from "../oci/packed-digest.ts";
 
 /** A record is the size as a double, the place of the status in `statuses`, and the packed digest. */
 const statusAt = 8;

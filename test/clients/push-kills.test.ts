@@ -3,15 +3,26 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import process from "node:process";
 import { beforeAll, describe, expect, it } from "vitest";
+import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { type FaultyProxy, startProxy } from "../cli/faulty-proxy.ts";
+import { makeTestBucket, s3Environment, testBucket } from "../servers/s3-bucket.ts";
+import { describeS3Servers } from "../servers/s3-servers.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { newFolder, serveStowage, stowage, until } from "../support/run-stowage.ts";
 import { missingTools } from "../tools/find-tool.ts";
-import { type PushLines, type PushTarget, digestAt, pushClients, pushLines, runPush } from "../tools/push-clients.ts";
+import {
+  type PushClient,
+  type PushLines,
+  type PushTarget,
+  digestAt,
+  pushClients,
+  pushLines,
+  runPush,
+} from "../tools/push-clients.ts";
 import { toolEnvironment } from "../tools/run-tool.ts";
 import { writeLargeContext } from "../tools/sample-image.ts";
-import { type Workshop, openWorkshop } from "../tools/workshop.ts";
+import { type Environment, type Workshop, openWorkshop } from "../tools/workshop.ts";
 
 const kills = Number(process.env["STOWAGE_TEST_RUNS"] ?? 2);
 const mebibyte = 1024 * 1024;
@@ -21,20 +32,42 @@ const bytesBeforeKill = (killed: number): number => Math.random() * (killed === 
 
 const acknowledged = makeLayout({ name: "team/before:1" });
 
-describe("a client that is killed while it pushes", () => {
-  let workshop: Workshop;
+let workshop: Workshop;
 
-  beforeAll(async () => {
-    workshop = await openWorkshop(writeLargeContext);
-    return workshop.close;
-  });
+beforeAll(async () => {
+  workshop = await openWorkshop(writeLargeContext);
+  return workshop.close;
+});
 
-  for (const client of pushClients) {
+describe("killed while it pushes into a directory,", () => {
+  testKills(pushClients, async () => `file:${await newFolder()}`, {});
+});
+
+await describeS3Servers(
+  "killed while it pushes into a bucket,",
+  (server) => {
+    // Streams, chunks and whole blobs.
+    const names = ["docker push, 20.10", "crane push", "regctl image copy, in chunks", "oras push"];
+    const open = async (): Promise<string> => {
+      await makeTestBucket(createS3Client(s3Environment(server)));
+      return `s3://${testBucket}/kills/${crypto.randomUUID()}`;
+    };
+    testKills(
+      pushClients.filter(({ name }) => names.includes(name)),
+      open,
+      s3Environment(server),
+    );
+  },
+  ["versitygw"],
+);
+
+function testKills(clients: readonly PushClient[], open: () => Promise<string>, env: Environment): void {
+  for (const client of clients) {
     describeIfFound(client.name, missingTools(["bash", ...client.needs]), () => {
       it("pushes again, and nothing is lost", { timeout: 120_000 + kills * 30_000 }, async () => {
         const prepared = { env: await client.prepare(workshop), cwd: await workshop.newFolder() };
-        const store = `file:${await newFolder()}`;
-        const service = await serveStowage(["--store", store]);
+        const store = await open();
+        const service = await serveStowage(["--store", store], env);
         const loaded = await fetch(`${service.url}/v1/load`, { method: "PUT", body: await tarOf(acknowledged) });
         expect(loaded.status).toBe(201);
         const proxy = await startProxy(service.url);
@@ -52,13 +85,13 @@ describe("a client that is killed while it pushes", () => {
         await expectBlobs(acknowledgedBlobs(proxy), service.url);
         const before = { host: new URL(service.url).host, name: "team/before", tag: "1" };
         expect(await digestAt(before)).toBe(acknowledged.digest);
-        expect(await stowage(["verify", "--store", store])).toMatchObject({ code: 0 });
+        expect(await stowage(["verify", "--store", store], { env })).toMatchObject({ code: 0 });
         service.kill("SIGTERM");
         expect(await service.outcome).toMatchObject({ code: 0, stderr: "" });
       });
     });
   }
-});
+}
 
 /** Kills a push when it has sent so many bytes. */
 async function pushUntil(bytes: number, { script, cwd, env }: PushLines, proxy: FaultyProxy): Promise<string> {

@@ -108,9 +108,9 @@ function parseRun(bytes: Uint8Array, url: string): SavedRun {
   const digests = Buffer.from(packed);
   let at = 0;
   const read = Array.from({ length: progress.read }, () => {
-    const bytes = packedDigestAt(digests, at);
-    at += bytes.length;
-    return unpackDigest(bytes);
+    const packedDigest = packedDigestAt(digests, at);
+    at += packedDigest.length;
+    return unpackDigest(packedDigest);
   });
   const needed = DigestSet.fromBytes(digests.subarray(at));
   return { began, progress: { began, judged, search: { ...search, read, needed } } };

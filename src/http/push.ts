@@ -181,14 +181,16 @@ async function atTurn<T>(
   signal: AbortSignal,
   work: (options: StoreBlobOptions) => Promise<T>,
 ): Promise<T> {
-  const { layout } = service;
+  const { layout, pushes } = service;
+  const caller = callerName(c);
   const endTurn = await takePushTurn(c, service, signal);
   try {
     return await work({
       store: RescuingStore.forOneBlob(layout),
       budget: layout.budget,
-      caller: callerName(c),
+      caller,
       signal,
+      givesWay: () => pushes.isOverdrawn(caller),
     });
   } finally {
     endTurn();

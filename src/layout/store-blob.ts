@@ -27,6 +27,8 @@ export interface StoreBlobOptions extends BlobTarget {
   readonly budget: ByteBudget;
   /** The memory counts for this caller. */
   readonly caller?: string | undefined;
+  /** Ends a long wait for memory, if another caller waits for a turn that this request holds. */
+  readonly givesWay?: (() => boolean) | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -88,8 +90,8 @@ async function storeStreamed(blob: IncomingBlob, options: StoreBlobOptions): Pro
 export async function holdFor(
   body: IncomingBlob["body"],
   bytes: number,
-  { budget, caller, signal }: StoreBlobOptions,
+  { budget, caller, signal, givesWay }: StoreBlobOptions,
 ): Promise<Release> {
   if ("peek" in body) await body.peek(1);
-  return budget.take(bytes, { caller, signal });
+  return budget.take(bytes, { caller, signal, givesWay });
 }

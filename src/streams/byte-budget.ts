@@ -40,7 +40,7 @@ const maxQuestions = 32;
 const defaultCaller = "anyone";
 
 /** How bytes are taken from a budget. */
-export interface TakeOptions {
+export interface TakeOptions extends Pick<AcquireOptions, "givesWay"> {
   /**
    * The caller that holds the bytes. Callers that wait get equal shares. By default all requests count for one name.
    */

@@ -50,6 +50,8 @@ export interface AcquireOptions extends HoldOptions {
    * one caller may wait.
    */
   readonly maxWaitMs?: number | undefined;
+  /** After five seconds, the wait ends with `TOOMANYREQUESTS` if this returns true. Another caller waits for a hold of this request. */
+  readonly givesWay?: (() => boolean) | undefined;
 }
 
 interface Hold extends Claim {
@@ -64,6 +66,9 @@ export const maxTurnWaitMs = 10_000;
 
 /** A waiter checks its turn this often, also if nothing wakes it. */
 const lookAgainMs = 250;
+
+/** A request does not give way before it has waited for this long. */
+const minWaitMs = 5000;
 
 /** Waiting requests of one caller. Each takes some memory, although its body is not read. */
 const defaultMaxWaiters = 128;
@@ -113,11 +118,11 @@ export class Line {
    * Holds `amount` units, at most `capacity`, until they are released. Throws `TOOMANYREQUESTS` if the wait is longer
    * than `maxWaitMs`, or if too many requests of this caller wait.
    */
-  async acquire(amount: number, { signal, maxWaitMs, ...options }: AcquireOptions): Promise<Release> {
+  async acquire(amount: number, { signal, maxWaitMs, givesWay, ...options }: AcquireOptions): Promise<Release> {
     signal.throwIfAborted();
     const waiter = this.#enter(amount, options);
     try {
-      await this.#turnOf(waiter, { signal, maxWaitMs });
+      await this.#turnOf(waiter, { signal, maxWaitMs, givesWay });
       return this.#hold(waiter);
     } finally {
       waiter.account.waiters.delete(waiter);
@@ -142,14 +147,20 @@ export class Line {
 
   async #turnOf(
     waiter: Waiter,
-    { signal, maxWaitMs = Number.POSITIVE_INFINITY }: Pick<AcquireOptions, "signal" | "maxWaitMs">,
+    {
+      signal,
+      maxWaitMs = Number.POSITIVE_INFINITY,
+      givesWay = () => false,
+    }: Pick<AcquireOptions, "signal" | "maxWaitMs" | "givesWay">,
   ): Promise<void> {
     const { maxWaiters = defaultMaxWaiters } = this.#options;
     const isInFront = waiter.account.waiters.size <= maxWaiters || maxWaitMs === Number.POSITIVE_INFINITY;
-    const endMs = isInFront ? performance.now() + maxWaitMs : 0;
+    const startMs = performance.now();
+    const endMs = isInFront ? startMs + maxWaitMs : 0;
     while (!this.#isTurnOf(waiter)) {
       const now = performance.now();
       if (now >= endMs) throw this.#tooMany(isInFront ? `for ${maxWaitMs / 1000} seconds` : "while others wait");
+      if (now - startMs >= minWaitMs && givesWay()) throw this.#tooMany("while another caller waited for a turn");
       await wokenOrAborted(waiter, Math.min(lookAgainMs, endMs - now), signal);
       keepWaiting(waiter);
     }

@@ -193,6 +193,48 @@ describe("many requests of one caller", () => {
   });
 });
 
+describe("chunks of one caller that wait for memory", () => {
+  /** Some mebibytes a second, until the signal fires. */
+  const endless = (signal: AbortSignal): ReadableStream =>
+    new ReadableStream({
+      async pull(controller) {
+        await sleep(20);
+        if (signal.aborted) controller.error(new Error("enough"));
+        else controller.enqueue(new Uint8Array(512 * 1024));
+      },
+    });
+
+  it("give their turn to another caller, and the chunk that comes fast goes on", { timeout: 30_000 }, async () => {
+    const turns = 8;
+    let begun = 0;
+    const list: ObjectStore["list"] = (...args) => {
+      begun++;
+      return objects.list(...args);
+    };
+    const write: ObjectStore["write"] = async (_key, { body }) => {
+      for await (const _ of body); // a test needs none of these bytes
+      return { outcome: "written", parts: 0 };
+    };
+    const store = decorate(objects, { list, write, writeBufferBytes: () => 90_000 });
+    serve(store, { maxBufferBytes: 100_000, maxLoads: turns / 2 });
+    const ending = new AbortController();
+    let isFast = true;
+    const answers: number[] = [];
+    const chunks = Array.from({ length: turns }, async () => {
+      const session = await beginWith(0, "mallory");
+      const { status } = await send("PATCH", session, { as: "mallory", body: endless(ending.signal) });
+      if (isFast) answers.push(status);
+    });
+    await vi.waitUntil(() => begun === turns);
+    expect((await send("POST", `${uploads}?digest=${digest}`, { body: bytes })).status).toBe(201);
+    await vi.waitUntil(() => answers.length > 0);
+    expect(answers).toEqual([429]);
+    isFast = false;
+    ending.abort();
+    await Promise.all(chunks);
+  });
+});
+
 describe("manifests of one caller, while the store is asked for what they name", () => {
   const blob = randomBytes(90_000);
 

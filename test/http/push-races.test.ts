@@ -1,6 +1,7 @@
 /** Push sessions when requests meet each other, and when objects of a session are gone: no lost byte is acknowledged. */
 import type { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
+import { StowageError } from "../../src/errors.ts";
 import { createApp } from "../../src/http/app.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
@@ -157,5 +158,82 @@ describe("a session that ends while a chunk comes", () => {
     expect(await outcomeOf(await send("GET", session))).toEqual([404, "BLOB_UPLOAD_UNKNOWN"]);
     expect(await outcomeOf(await send("PATCH", session, bytes))).toEqual([404, "BLOB_UPLOAD_UNKNOWN"]);
     expect(await outcomeOf(await send("PUT", `${session}?digest=${digest}`))).toEqual([404, "BLOB_UPLOAD_UNKNOWN"]);
+  });
+});
+
+/**
+ * The store, whose n-th call fails: before it does its work, or after that, so that only its answer is lost. Tells whether there
+ * was such a call.
+ */
+function failingAt(
+  failing: number,
+  isLost: boolean,
+): { readonly store: ObjectStore; readonly hasFailed: () => boolean } {
+  let calls = 0;
+  let hasFailed = false;
+  const failure = new StowageError("STORE_UNAVAILABLE", "Cannot answer: no answer came");
+  const isFailing = (): boolean => {
+    const isNow = ++calls === failing;
+    hasFailed ||= isNow;
+    return isNow;
+  };
+  const call = async <T>(work: () => Promise<T>): Promise<T> => {
+    const isNow = isFailing();
+    if (isNow && !isLost) throw failure;
+    const answer = await work();
+    if (isNow) throw failure;
+    return answer;
+  };
+  const store = decorate(objects, {
+    head: async (...args) => call(async () => objects.head(...args)),
+    get: async (...args) => call(async () => objects.get(...args)),
+    put: async (...args) => call(async () => objects.put(...args)),
+    write: async (...args) => call(async () => objects.write(...args)),
+    copy: async (...args) => call(async () => objects.copy(...args)),
+    delete: async (...args) => call(async () => objects.delete(...args)),
+    list: async function* (...args) {
+      if (isFailing()) throw failure;
+      yield* objects.list(...args);
+    },
+  });
+  return { store, hasFailed: () => hasFailed };
+}
+
+describe.each([
+  ["answers nothing and does nothing", false],
+  ["does its work, and its answer is lost", true],
+])("a store of which one call %s", (_what, isLost) => {
+  /** Pushes as a client does that tries again: asks what has come, goes on from there, and begins again if all is gone. */
+  async function push(to: Hono, lengths: readonly number[]): Promise<void> {
+    for (let tries = 0; tries < 3; tries++) {
+      const session = (await send("POST", "/v2/team/app/blobs/uploads/", undefined, to)).headers.get("Location") ?? "";
+      let at = 0;
+      for (let i = 0; i < lengths.length + 2 && at < bytes.length; i++) {
+        const end = at + (lengths[i] ?? bytes.length);
+        await send("PATCH", session, bytes.subarray(at, end), to);
+        let asked = await send("GET", session, undefined, to);
+        if (asked.status === 503) asked = await send("GET", session, undefined, to);
+        const last = Number(asked.headers.get("Range")?.split("-")[1]);
+        at = last === 0 ? 0 : last + 1; // no chunk has one byte
+      }
+      for (let closings = 0; closings < 2; closings++) {
+        const { status } = await send("PUT", `${session}?digest=${digest}`, undefined, to);
+        if (status === 201) return;
+        expect([404, 503]).toContain(status);
+      }
+    }
+    throw new Error("expected the third try to succeed");
+  }
+
+  it.each(ways)("loses no byte that came %s", async (_way, lengths) => {
+    for (let failing = 1; ; failing++) {
+      objects = new MemoryStore();
+      app = appOn(objects);
+      await beginWith(10); // now the store has passed the probe
+      const { store, hasFailed } = failingAt(failing, isLost);
+      await push(appOn(store), lengths);
+      expect(await pulled()).toEqual(bytes);
+      if (!hasFailed()) break;
+    }
   });
 });

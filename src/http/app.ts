@@ -36,8 +36,8 @@ import { uploadRoutes } from "./uploads.ts";
 /** Copies to targets at the same time. Each keeps the index of a repository, which can take 100 MiB, while it is planned. */
 const maxCopies = 4;
 
-/** Requests of one caller that wait for a turn to push. 64 machines with one token may push 8 blobs each at once. */
-const maxWaitingPushes = 512;
+/** Requests of one caller that wait for a turn to push. 64 machines with one token may push six blobs each at once. */
+const maxWaitingPushes = 384;
 
 /** The parts of the app. Only `layout` and `access` are required. */
 export interface AppOptions {

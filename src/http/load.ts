@@ -85,7 +85,9 @@ export async function answerLoad(c: Context, service: Service, asked: AskedLoad)
       const endTurn = await service.loads.acquire(1, { ...waitingTurnOf(c), signal });
       const { immutableTags } = service;
       try {
-        const receipt = await load(body, { caller, name, expects, repair, immutableTags, mayPublish, signal });
+        const givesWay = (): boolean => service.loads.isOverdrawn(caller);
+        const options = { caller, name, expects, repair, immutableTags, mayPublish, givesWay, signal };
+        const receipt = await load(body, options);
         service.log(`${caller} ${summarize(receipt)}`);
         const copies = targets && (await copyLoaded(service, targets, receipt.images, { caller, signal }));
         return { receipt, copies };

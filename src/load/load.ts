@@ -30,6 +30,8 @@ export interface LoadOptions {
    * caller.
    */
   readonly caller?: string | undefined;
+  /** If the load has waited for memory for five seconds, `true` ends it: another caller waits for the turn of this load. */
+  readonly givesWay?: (() => boolean) | undefined;
   /** May the caller publish in this repository? Without it the caller may publish in all. */
   readonly mayPublish?: ((repository: string) => boolean) | undefined;
   /**
@@ -69,7 +71,7 @@ export class Load {
 
   /** Throws what `checkName` does. */
   constructor(layout: Layout, options: LoadOptions) {
-    const { caller, repair, signal } = options;
+    const { caller, repair, signal, givesWay } = options;
     this.signal = signal === undefined ? this.#failed.signal : AbortSignal.any([signal, this.#failed.signal]);
     setMaxListeners(0, this.signal); // each request under way listens to it
     this.caller = caller;
@@ -83,7 +85,8 @@ export class Load {
     this.layout = layout.through(store);
     this.json = new ParsedJson(layout, this);
     const onFailure = (error: unknown): void => this.fail(error);
-    this.intake = new BlobIntake({ store, budget: layout.budget, caller, signal: this.signal, repair }, onFailure);
+    const { budget } = layout;
+    this.intake = new BlobIntake({ store, budget, caller, signal: this.signal, repair, givesWay }, onFailure);
   }
 
   /** The requests that the load has made of the store so far. */

@@ -160,7 +160,10 @@ export class Line {
     while (!this.#isTurnOf(waiter)) {
       const now = performance.now();
       if (now >= endMs) throw this.#tooMany(isInFront ? `for ${maxWaitMs / 1000} seconds` : "while others wait");
-      if (now - startMs >= minWaitMs && givesWay()) throw this.#tooMany("while another caller waited for a turn");
+      const isYoungest = [...waiter.account.waiters].at(-1) === waiter; // few give way at once, those that have waited least
+      if (now - startMs >= minWaitMs && isYoungest && givesWay()) {
+        throw this.#tooMany("while another caller waited for a turn");
+      }
       await wokenOrAborted(waiter, Math.min(lookAgainMs, endMs - now), signal);
       keepWaiting(waiter);
     }

@@ -4,7 +4,7 @@
 #     infra/aws/redrive.sh [STACK]
 #
 # SQS's own redrive does not take a queue that Lambda has filled. An event that fails again comes back into the queue some
-# three minutes later. Needs jq and the AWS CLI, with the rights sqs:ReceiveMessage, sqs:DeleteMessage,
+# three minutes later. Needs jq and version 2 of the AWS CLI, with the rights sqs:ReceiveMessage, sqs:DeleteMessage,
 # lambda:InvokeFunction and cloudformation:DescribeStacks.
 set -euo pipefail
 

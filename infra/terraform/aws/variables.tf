@@ -72,7 +72,7 @@ variable "copy_after_load" {
 }
 
 variable "gc_schedule" {
-  description = "When unused blobs are collected; null is never"
+  description = "When gc goes on, more than once a day, since a new run begins a day after the last one began; null is never"
   type        = string
   default     = "rate(1 hour)"
 }

@@ -22,6 +22,8 @@ describe("the function of infra/aws/template.yaml at the edge", () => {
     ["GET", "/v2/", {}, true, "on"],
     ["HEAD", "/v2/team/app/manifests/1", {}, true, "on"],
     ["DELETE", "/v2/team/app/manifests/1", {}, true, 401],
+    ["POST", "/v2/team/app/blobs/uploads/", {}, true, 401],
+    ["PATCH", "/v2/team/app/blobs/uploads/id", token, true, "on"],
   ])("%s %s with %j, pulls for all: %s, is answered or goes on: %s", async (method, uri, headers, open, expected) => {
     const result = (await loadEdgeFunction(open))({ method, uri, headers: { ...host, ...headers } });
     if (expected === "on") {

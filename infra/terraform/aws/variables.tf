@@ -24,7 +24,7 @@ variable "oidc" {
 }
 
 variable "anonymous_pull" {
-  description = "Whoever shows no token may pull everything"
+  description = "Clients without a token may pull everything"
   type        = bool
   default     = false
 }

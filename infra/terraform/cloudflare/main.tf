@@ -22,7 +22,7 @@ variable "bucket_name" {
 }
 
 variable "location" {
-  description = "Where the bucket should lie: apac, eeur, enam, oc, weur or wnam; null is near to whoever applies this"
+  description = "Where the bucket should lie: apac, eeur, enam, oc, weur or wnam; null is near to the machine that applies this"
   type        = string
   default     = null
 }

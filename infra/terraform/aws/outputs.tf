@@ -39,6 +39,6 @@ output "log_group" {
 }
 
 output "failed_events" {
-  description = "The queue of the events whose tarballs could not be loaded"
+  description = "The queue of the events that failed three times: loads of tarballs, and gc"
   value       = aws_sqs_queue.failed_events.url
 }

@@ -210,7 +210,7 @@ describe("docs/backup.md, by stowage itself", () => {
     const before = await imagesOf(store);
     const [, digest = ""] = /(sha256:\w+)/.exec(before.join()) ?? [];
     await load(store, "team/app:1.4");
-    await runShell(snippetWith("stowage export"), { env: { PATH: path, LIVE: live, DIGEST: digest } });
+    await runShell(snippetWith("stowage tag"), { env: { PATH: path, LIVE: live, DIGEST: digest } });
     expect(await imagesOf(store)).toEqual(before);
   });
 });

@@ -296,7 +296,7 @@ describeIfFound("infra/ci, with an image of Docker", needs, () => {
     const inputs = fillIn(recordOf(ship?.["with"]), (name) => (name === "github.sha" ? sha : undefined));
     const outcome = await runAction(action, { ...inputs, url: service.url }, { env });
     expect(outcome).toMatchObject({ code: 0, leftovers: [] });
-    expect(JSON.parse(outcome.outputs["images"] ?? "")).toMatchObject([{ repository: "team/app", reference: sha }]);
+    expect(JSON.parse(outcome.outputs["images"] ?? "")).toMatchObject([{ repository: "acme/app", reference: sha }]);
     expect(steps).toHaveLength(3);
   });
 
@@ -313,7 +313,7 @@ describeIfFound("infra/ci, with an image of Docker", needs, () => {
   });
 
   it.each([
-    ["infra/ci/gitlab.yml", ["ship", "script"], { STOWAGE_TOKEN: secret, IMAGE: "team/app:gitlab" }, "gitlab"],
+    ["infra/ci/gitlab.yml", ["ship", "script"], { STOWAGE_TOKEN: secret, IMAGE: "acme/app:gitlab" }, "gitlab"],
     ["infra/ci/buildkite.yml", ["steps", 0, "command"], { BUILDKITE_COMMIT: "buildkite" }, "buildkite"],
   ])("ships by the commands of %s", async (path, place, env, tag) => {
     const service = await startService({ STOWAGE_TOKENS: tokens });

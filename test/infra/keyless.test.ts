@@ -2,6 +2,9 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { permits } from "../../src/auth/access.ts";
+import { grantOf } from "../../src/auth/claims.ts";
+import { parseOidcRules } from "../../src/auth/parse-oidc.ts";
 import { parseConfig } from "../../src/settings/config.ts";
 import { identityToken } from "../support/github-job.ts";
 import { describeIfFound } from "../support/requirement.ts";
@@ -24,6 +27,21 @@ describe("the rules in docs/keyless.md", () => {
     expect(Object.keys(at(rule, "claims") ?? {}).join()).toMatch(/owner_id|namespace_id|organization_slug|^sub$/);
     expect(at(rule, "actions")).toEqual(["load"]);
     expect(parseConfig({ STOWAGE_OIDC: block }).warnings).toEqual([]);
+  });
+});
+
+describe("the jobs in infra/ci", () => {
+  const claims = { repository: "Acme/app", project_path: "acme/app", pipeline_slug: "app" };
+
+  const files = ["github.yml", "gitlab.yml", "buildkite.yml"]; // in the order of their rules in the page
+
+  it.each(files)("%s loads a name that its rule allows", async (file) => {
+    const job = await readFile(join(projectFolder, "infra/ci", file), "utf8");
+    const names = [...job.matchAll(/([\w/]+):\$/g)].map(([, name = ""]) => name);
+    const { entries: rules = [] } = parseOidcRules(blocks("json")[files.indexOf(file)] ?? "");
+    const grants = rules.map((rule) => grantOf(rule, claims));
+    expect(names.length).toBeGreaterThan(0);
+    expect(names.filter((name) => !permits(grants, "load", name))).toEqual([]);
   });
 });
 

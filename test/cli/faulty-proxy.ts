@@ -70,6 +70,7 @@ export async function startProxy(
       else if (fault !== "stall") response.writeHead(fault.status, fault.headers).end(fault.body);
     });
   });
+  server.keepAliveTimeout = 600_000; // the answers of the service promise more than Node's own 5 seconds
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   closers.push(() => {

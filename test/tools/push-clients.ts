@@ -55,7 +55,9 @@ export function pushLines(
 ): PushLines {
   const { password = "" } = target;
   const script = `${password === "" ? "" : login}\n${push}`;
-  return { script, cwd, env: { ...env, ...targetEnvironment(target), PASSWORD: password } };
+  // Clients that are killed leave files there.
+  const TMPDIR = cwd;
+  return { script, cwd, env: { ...env, ...targetEnvironment(target), PASSWORD: password, TMPDIR } };
 }
 
 /** Pushes, and returns the digest that the client has. */

@@ -55,7 +55,8 @@ export function manifestRoutes(service: Service): Route[] {
           return pushManifest(layout, manifest, { ...turn, immutableTags, expects, onKept: release });
         });
         const { digest, subject, tags } = pushed;
-        service.log(`${callerName(c)} pushed ${formatReference(name, reference)} (${digest})`);
+        const by = reference === digest ? "" : ` (${digest})`;
+        service.log(`${callerName(c)} pushed ${formatReference(name, reference)}${by}`);
         return c.body(null, 201, {
           Location: `${pathAbove(c, 1)}/${digest}`,
           "Docker-Content-Digest": digest,

@@ -6,6 +6,7 @@ import { errors } from "./behaviours/errors.ts";
 import { exports } from "./behaviours/exports.ts";
 import { loads } from "./behaviours/loads.ts";
 import { pulls } from "./behaviours/pulls.ts";
+import { pushes } from "./behaviours/pushes.ts";
 import { uploads } from "./behaviours/uploads.ts";
 import type { Behaviour } from "./trial.ts";
 
@@ -18,4 +19,5 @@ export const behaviours: readonly Behaviour[] = [
   ...crowds,
   ...access,
   ...uploads,
+  ...pushes,
 ];

@@ -68,7 +68,7 @@ export const mutantsOfSlices: Readonly<Record<string, readonly Edit[]>> = {
     { file: "gc/collect-slice.ts", replace: "return run.progress;", by: "return { ...run.progress, began: now };" },
   ],
   "a slice did not know what the slices before it found needed": [
-    { file: saved, replace: "DigestSet.fromBytes(digests.subarray(read.length * digestBytes))", by: "new DigestSet()" },
+    { file: saved, replace: "DigestSet.fromBytes(digests.subarray(at))", by: "new DigestSet()" },
   ],
   "a slice did not know which manifests the one before it had still to read": [
     { file: saved, replace: "{ ...search, read, needed }", by: "{ ...search, read, needed, pending: [] }" },
@@ -114,8 +114,8 @@ export const mutantsOfPushes: Readonly<Record<string, readonly Edit[]>> = {
   "the end of a session did not look at the mark": [
     {
       file: "push/close-session.ts",
-      replace: "storeSegments(segments, digest, options);",
-      by: "storeSegments(segments, digest, { ...options, store: layout.store });",
+      replace: "storeSegments(session, offsets, digest, options)",
+      by: "storeSegments(session, offsets, digest, { ...options, store: layout.store })",
     },
   ],
   "a blob that comes in one request did not look at the mark": [

@@ -3,10 +3,11 @@ import type { Context } from "hono";
 import { quote, StowageError } from "../errors.ts";
 import { parseLoadPath } from "../load/archive-name.ts";
 import { checkBodyBytes, parseContentEncoding } from "../load/decode-content.ts";
-import { brokenOff, loadArchive } from "../load/load-archive.ts";
+import { loadArchive } from "../load/load-archive.ts";
 import { type LoadOptions, checkName } from "../load/load.ts";
 import { type Receipt, summarize } from "../load/receipt.ts";
 import type { ImageName } from "../oci/reference.ts";
+import { brokenOff } from "../streams/broken-off.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
 import { authorize, callerName, mayReach, waitingTurnOf } from "./authentication.ts";
@@ -79,7 +80,7 @@ export async function answerLoad(c: Context, service: Service, asked: AskedLoad)
   const loaded = await withinLoadSeconds("the load", service, async (signal) => {
     // A request without the first bytes of its body holds no turn.
     await body.begin(signal).catch((error: unknown) => {
-      throw brokenOff(error, 0);
+      throw brokenOff("archive", error, 0);
     });
     try {
       const endTurn = await service.loads.acquire(1, { ...waitingTurnOf(c), signal });

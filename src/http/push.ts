@@ -13,7 +13,7 @@
  */
 import type { Context } from "hono";
 import { type Digest, algorithmNames, algorithmOf, isAlgorithm, isDigest } from "../digest.ts";
-import { messageOf, quote, StowageError } from "../errors.ts";
+import { quote, StowageError } from "../errors.ts";
 import { headBlob } from "../layout/blobs.ts";
 import { RescuingStore } from "../layout/condemned.ts";
 import type { StoreBlobOptions } from "../layout/store-blob.ts";
@@ -21,6 +21,7 @@ import { isRepositoryName, parseDigest, parseRepositoryName } from "../oci/refer
 import { closeSession, pushWhole } from "../push/close-session.ts";
 import { type Chunk, appendChunk, checkBlobBytes, dropSession, receivedBytes } from "../push/segments.ts";
 import { type PushSession, beginSession, findSession } from "../push/session.ts";
+import { brokenOff } from "../streams/broken-off.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import type { Release } from "../streams/line.ts";
 import { callerName, mayReach, turnOf } from "./authentication.ts";
@@ -34,7 +35,7 @@ import { type Service, withinLoadSeconds } from "./service.ts";
 const minChunkBytes = 4 * 1024 * 1024;
 
 /** A push that waits longer for its turn is refused. Clients of the specification do not try again soon. */
-const maxTurnWaitMs = 60_000;
+const maxPushWaitMs = 60_000;
 
 export function pushRoutes(service: Service): Route[] {
   const { layout } = service;
@@ -158,13 +159,13 @@ async function takeChunk<T>(
   return withinLoadSeconds("the push", service, async (signal) => {
     try {
       await body.begin(signal).catch((error: unknown) => {
-        throw brokenOff(error, 0);
+        throw brokenOff("body", error, 0);
       }); // headers alone hold no turn
       return await atTurn(c, service, signal, async (options) => {
         body.watch({
           signal,
           onChunk: ({ length }) => checkBlobBytes(body.bytes + length, layout),
-          onFailure: (error) => brokenOff(error, body.bytes),
+          onFailure: (error) => brokenOff("body", error, body.bytes),
         });
         return work({ start, size, body: new ByteReader(body).stream() }, options);
       });
@@ -200,7 +201,7 @@ async function atTurn<T>(
 /** Waits for the caller's turn among the pushes. A client that leaves waits no longer. */
 export async function takePushTurn(c: Context, { pushes }: Service, signal: AbortSignal): Promise<Release> {
   const waiting = AbortSignal.any([signal, c.req.raw.signal]);
-  return pushes.acquire(1, { caller: callerName(c), signal: waiting, maxWaitMs: maxTurnWaitMs });
+  return pushes.acquire(1, { caller: callerName(c), signal: waiting, maxWaitMs: maxPushWaitMs });
 }
 
 /** `Content-Range: <first>-<last>` of a chunk. Throws `SIZE_INVALID` if `Content-Length` says something else. */
@@ -218,13 +219,6 @@ function chunkRange(c: Context): Pick<Chunk, "start" | "size"> {
     throw new StowageError("SIZE_INVALID", message);
   }
   return { start, size };
-}
-
-/** Platforms differ in the error of a body that breaks off. */
-function brokenOff(error: unknown, bytes: number): StowageError {
-  if (error instanceof StowageError) return error;
-  const message = `Cannot read on: the body broke off after ${bytes} bytes (${messageOf(error)})`;
-  return new StowageError("INTERRUPTED", message, { cause: error });
 }
 
 /** A chunk out of order is answered with the range that is there (distribution specification, "Pushing a blob in chunks"). */

@@ -2,9 +2,10 @@
  * A load, from the first byte of a tarball to the receipt. Blobs are stored while the tarball is read. The images are published
  * once everything that they name is in the store. A load that fails before then publishes nothing.
  */
-import { messageOf, StowageError } from "../errors.ts";
+import { StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import type { Limits } from "../limits.ts";
+import { brokenOff } from "../streams/broken-off.ts";
 import type { Release } from "../streams/line.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
 import { checkBodyBytes, decodeContent } from "./decode-content.ts";
@@ -149,15 +150,8 @@ function watchLoad(source: AsyncIterable<Uint8Array>, { maxBodyBytes }: Limits, 
       if (!ArrayBuffer.isView(chunk)) throw notBytes(chunk);
       checkBodyBytes(watched.bytes + chunk.length, maxBodyBytes);
     },
-    onFailure: (error) => brokenOff(error, watched.bytes),
+    onFailure: (error) => brokenOff("archive", error, watched.bytes),
   });
-}
-
-/** The error of a source that broke off after this many bytes. A `StowageError` of the source stays as it is. */
-export function brokenOff(error: unknown, bytes: number): StowageError {
-  if (error instanceof StowageError) return error;
-  const message = `Cannot read on: the archive broke off after ${bytes} bytes (${messageOf(error)})`;
-  return new StowageError("INTERRUPTED", message, { cause: error });
 }
 
 /** A Node stream with an encoding yields strings, and its TypeScript type does not show this. */

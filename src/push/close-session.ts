@@ -13,6 +13,7 @@ import { promoteStaged } from "../layout/stage-blob.ts";
 import { type StoreBlobOptions, storeBlob } from "../layout/store-blob.ts";
 import type { BlobStatus } from "../layout/write-blob.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
+import { oneChunk } from "../streams/readable-stream.ts";
 import { checkDigest, isWrongBytes } from "../streams/verify-bytes.ts";
 import {
   type Chunk,
@@ -90,14 +91,11 @@ async function closeEmpty(
   digest: Digest,
   options: StoreBlobOptions,
 ): Promise<BlobStatus> {
-  const empty = { digest, size: 0, body: new ByteReader(noBytes()).stream() };
+  const empty = { digest, size: 0, body: new ByteReader(oneChunk(new Uint8Array())).stream() };
   return pushWhole(layout, empty, options).catch((error: unknown) => {
     throw isWrongBytes(error) ? goneSession(id) : error;
   });
 }
-
-// oxlint-disable-next-line require-yield
-async function* noBytes(): AsyncGenerator<Uint8Array> {}
 
 /** `offsets` are those of all segments. */
 async function storeSegments(

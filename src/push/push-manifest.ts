@@ -61,26 +61,20 @@ export async function pushManifest(
   if (claimed !== undefined) checkDigest({ digest: claimed, size }, digest);
   const rescuing = layout.through(new RescuingStore(layout.store, layout.clock));
   const json = new ParsedJson(rescuing, turn);
+  const store = async (blob: Uint8Array, name: Digest): Promise<void> => storeBytes(rescuing, blob, name, json.turn);
   try {
     await json.keep(size, { maxWaitMs: maxTurnWaitMs }); // why the wait has an end: `byte-budget.ts`
     onKept?.();
     json.drop(size); // the check of the closure counts the bytes again
     const found = await json.parse(size, () => parseManifest(bytes, digest, mediaType));
     if (mediaType !== undefined && mediaType !== found.mediaType) throw otherType(digest, mediaType, found.mediaType);
-    const { store } = rescuing;
-    const { signal } = json.turn;
-    const write = async (blob: Uint8Array, name: Digest): Promise<void> => {
-      const identity = { digest: name, size: blob.length };
-      const state = await findBlobState(identity, await headBlob(store, name, { signal }), { store, signal }, blob);
-      await writeBlob({ ...identity, body: blob }, state, { store, signal });
-    };
     const known = {
       sizeOf: (other: Digest) => (other === digest ? size : undefined),
       manifest: (other: Digest) => (other === digest ? bytes : undefined),
     };
     const descriptor = { mediaType: found.mediaType, digest, size };
-    const closure = await checkClosure(rescuing, [descriptor], { json, known, storeBlob: write });
-    await write(bytes, digest);
+    const closure = await checkClosure(rescuing, [descriptor], { json, known, storeBlob: store });
+    await store(bytes, digest);
     const untagged: NamedImage = { ...descriptor, tag: undefined, expects: undefined };
     const named = tags.map((tag): NamedImage => ({
       ...untagged,
@@ -94,6 +88,19 @@ export async function pushManifest(
   } finally {
     json.end();
   }
+}
+
+/** Stores bytes that are in memory, unless the store has the blob. Their digest has been checked. */
+async function storeBytes(
+  { store }: Layout,
+  bytes: Uint8Array,
+  digest: Digest,
+  { signal }: ParsedJson["turn"],
+): Promise<void> {
+  const blob = { digest, size: bytes.length };
+  const target = { store, signal };
+  const state = await findBlobState(blob, await headBlob(store, digest, { signal }), target, bytes);
+  await writeBlob({ ...blob, body: bytes }, state, target);
 }
 
 function otherType(digest: Digest, declared: string, found: string): StowageError {

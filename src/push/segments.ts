@@ -5,9 +5,9 @@
  *     staging/push/<session>/<uuid>          its bytes
  *     staging/push/<session>/at-<offset>     its record: {"size", "digest", "data"}; it makes the segment count
  *
- * A record is created only if it is absent, after its bytes are whole. So of two requests for one offset, one wins, in whatever
- * processes they run. A segment begins where the segment before ends, so the last record tells how many bytes have come. What
- * nobody finishes expires by age.
+ * A record is created only if it is absent, after its bytes are whole. So one of two requests for one offset wins, also if they run
+ * in two processes. A segment begins where the segment before ends, so the last record tells how many bytes have come. Bytes of
+ * unfinished sessions expire by age.
  */
 import { type Digest, isDigest } from "../digest.ts";
 import { limitExceeded, messageOf, StowageError } from "../errors.ts";

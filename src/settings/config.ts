@@ -208,8 +208,8 @@ const contradiction =
 const waysOut =
   "and nothing asks them who they are: set STOWAGE_TOKENS to whom you let in (`stowage token NAME` makes an entry), " +
   "STOWAGE_OIDC to the identities that you let in without a stored secret, " +
-  "STOWAGE_ANONYMOUS_PULL=true if whoever can reach it may pull, " +
-  "or STOWAGE_ALLOW_ANYONE=true if whoever can reach it may load and delete as well";
+  "STOWAGE_ANONYMOUS_PULL=true if everybody who can reach it may pull, " +
+  "or STOWAGE_ALLOW_ANYONE=true if everybody who can reach it may load and delete as well";
 
 /** Names of this machine in requests. No page of another site can have one of these names. */
 const loopbackHosts = ["localhost", "127.0.0.1", "[::1]"];

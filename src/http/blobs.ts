@@ -20,6 +20,7 @@ export function blobRoutes(service: Service): Route[] {
       methods: ["GET"],
       path: "/v2/<name>/blobs/<digest>",
       needs: "pull", // for this repository, although all repositories share their blobs
+      headAlsoFor: "load",
       async answer(c, parameters) {
         const digest = parseDigest(parameters.digest);
         if (c.req.method === "HEAD" || hasConditions(c) || isSizeNeeded) {

@@ -22,6 +22,7 @@ export function manifestRoutes(service: Service): Route[] {
       methods: ["GET"],
       path: "/v2/<name>/manifests/<reference>",
       needs: "pull",
+      headAlsoFor: "load",
       async answer(c, { name, reference }) {
         const found = await findManifest(layout, { repository: name, reference }, turnOf(c));
         const { digest, mediaType, size, bytes } = withoutLarge(found);

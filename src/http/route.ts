@@ -23,6 +23,8 @@ export interface Route {
    * `anything` stands for any action. `nothing` is for URLs that are secrets themselves.
    */
   readonly needs: Action | "anything" | "nothing";
+  /** `HEAD` is for callers with this action too. A client that pushes asks first what is there. */
+  readonly headAlsoFor?: Action | undefined;
   /** The query parameters of the route. */
   readonly query: readonly string[];
   readonly segments: readonly string[];
@@ -37,9 +39,10 @@ export function route<Path extends string>({
   methods,
   path,
   needs,
+  headAlsoFor,
   query = [],
   answer,
-}: Pick<Route, "methods" | "needs"> & {
+}: Pick<Route, "methods" | "needs" | "headAlsoFor"> & {
   readonly path: Path;
   readonly query?: readonly string[];
   readonly answer: (c: Context, parameters: Parameters<NameIn<Path>>) => Answer;
@@ -51,6 +54,7 @@ export function route<Path extends string>({
     methods,
     path,
     needs,
+    headAlsoFor,
     query,
     segments,
     answer(c, parameters) {

@@ -4,7 +4,7 @@ import { tryDecodeURIComponent } from "hono/utils/url";
 import { limitExceeded, quote, StowageError } from "../errors.ts";
 import { parseLoadPath } from "../load/archive-name.ts";
 import { parseRepositoryName } from "../oci/reference.ts";
-import { authorize, authorizeAnything, requireToken } from "./authentication.ts";
+import { authorize, authorizeAnything, mayReach, requireToken } from "./authentication.ts";
 import { errorResponse } from "./error-response.ts";
 import { pathOf } from "./request-url.ts";
 import { type Parameters, type Route, parametersOf } from "./route.ts";
@@ -71,16 +71,16 @@ function restOf(c: Context): string {
 
 /** Checks, in this order: the token, the query, the name, and whether the caller may do this with the name. */
 async function answerRoute(c: Context, route: Route, encoded: Parameters): Promise<Response> {
-  const { needs } = route;
+  const { needs, headAlsoFor } = route;
   if (needs === "anything") authorizeAnything(c);
   else if (needs !== "nothing") requireToken(c, needs);
   checkQuery(c, route);
   const decoded = Object.entries(encoded).map(([name, value]) => [name, tryDecodeURIComponent(value)] as const);
   const { name, image, ...others } = Object.fromEntries(decoded);
   const repository = name === undefined ? undefined : parseRepositoryName(name);
-  if (needs !== "anything" && needs !== "nothing") {
-    authorize(c, needs, image === undefined ? repository : parseLoadPath(image)?.repository);
-  }
+  const asked = image === undefined ? repository : parseLoadPath(image)?.repository;
+  const mayAsk = c.req.method === "HEAD" && headAlsoFor !== undefined && mayReach(c, headAlsoFor, asked);
+  if (needs !== "anything" && needs !== "nothing" && !mayAsk) authorize(c, needs, asked);
   return route.answer(c, {
     ...others,
     ...(repository !== undefined && { name: repository }),

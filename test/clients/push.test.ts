@@ -28,8 +28,11 @@ const tokenOf = (name: string, actions: Token["actions"]): Token => {
   return { name, sha256: sha256(Buffer.from(secretOf(name))).slice("sha256:".length), actions, repositories: ["**"] };
 };
 
-const tokens = JSON.stringify([tokenOf("pusher", ["pull", "load"]), tokenOf("reader", ["pull"])]);
-const password = secretOf("pusher");
+const tokens = JSON.stringify([
+  tokenOf("loader", ["load"]),
+  tokenOf("both", ["pull", "load"]),
+  tokenOf("reader", ["pull"]),
+]);
 
 const timeout = 120_000;
 
@@ -64,7 +67,8 @@ const at = (url: string, target: Partial<PushTarget> = {}): PushTarget => ({
 
 for (const client of pushClients) {
   describeIfFound(client.name, missingTools(["bash", ...client.needs]), () => {
-    const { push, pushIndex, waitsFor401 = false, isSilent = false, puller } = client;
+    const { push, pushIndex, waitsFor401 = false, isSilent = false, needsPull = false, puller } = client;
+    const password = secretOf(needsPull ? "both" : "loader");
     let proxy: FaultyProxy;
     let closed: string;
     let open: string;

@@ -306,6 +306,27 @@ describe("a session", () => {
   );
 });
 
+describe("a caller that may load, and not pull", () => {
+  const image = makeLayout({ layers: [randomBytes(1000, 1)] });
+  const asLoader = (): { to: Hono; headers: Record<string, string> } => {
+    const token = { name: "a", sha256: createHash("sha256").update("a").digest("hex"), actions: ["load"] as const };
+    const tokens: Token[] = [{ ...token, repositories: ["team/app"] }];
+    return { to: makeApp({ access: { tokens, anonymousPull: false } }), headers: { Authorization: "Bearer a" } };
+  };
+
+  it.each([`blobs/${image.layers[0]}`, "manifests/1.4", `manifests/${image.digest}`])(
+    "may ask by HEAD what is there, and gets no byte: %s",
+    async (path) => {
+      const loader = asLoader();
+      expect((await send("HEAD", `/v2/team/app/${path}`, loader)).status).toBe(404);
+      await pushImage(image, "1.4");
+      expect((await send("HEAD", `/v2/team/app/${path}`, loader)).status).toBe(200);
+      expect(await errorOf(await send("GET", `/v2/team/app/${path}`, loader))).toMatchObject({ code: "DENIED" });
+      expect((await send("HEAD", `/v2/team/other/${path}`, loader)).status).toBe(403);
+    },
+  );
+});
+
 describe("a mount", () => {
   const bytes = randomBytes(1000, 1);
   const digest = sha256(bytes);

@@ -27,6 +27,8 @@ export interface PushClient {
   readonly waitsFor401?: true;
   /** Ends well although the last manifest of `pushIndex` was refused, and prints nothing then. */
   readonly isSilent?: true;
+  /** It gets manifests while it pushes. So its token needs `pull` too. */
+  readonly needsPull?: true;
   /** Who pulls the image back: another client. */
   readonly puller: Puller;
 }
@@ -172,6 +174,7 @@ export const pushClients: readonly PushClient[] = [
   },
   {
     name: "oras copy",
+    needsPull: true,
     needs: ["oras", "crane", "regctl"],
     prepare: layoutAndList,
     push: orasCopy("--from-oci-layout $LAYOUT:1.4"),
@@ -180,6 +183,7 @@ export const pushClients: readonly PushClient[] = [
   },
   {
     name: "helm push",
+    needsPull: true,
     needs: ["helm"],
     prepare: context,
     push: `

@@ -48,7 +48,7 @@ export type LoadLimits = Omit<Limits, "maxBufferBytes" | "maxLoads" | "maxIdleSe
 
 /**
  * The default limits. They should stop work that never ends, and not large work. A layer may have as many bytes as S3
- * takes in 10,000 parts, if six parts fit into the memory. Six hours are 27 GB at 10 Mbit/s. An engine that saves a
+ * takes in 10,000 parts, if two parts fit into the memory. Six hours are 27 GB at 10 Mbit/s. An engine that saves a
  * large image can be silent for minutes.
  */
 export const defaultLimits: Limits = {

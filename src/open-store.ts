@@ -6,7 +6,7 @@ import type { ObjectStore } from "./storage/object-store.ts";
 /** How a store is opened. */
 export interface OpenStoreOptions {
   /** Parts of one large blob that go to S3 at the same time. Fewer take less memory. */
-  readonly queueSize?: number | undefined;
+  readonly maxParts?: number | undefined;
   /** Has the platform files, and so profiles of AWS? True by default. */
   readonly hasProfiles?: boolean | undefined;
 }
@@ -25,7 +25,7 @@ export interface OpenStoreOptions {
 export async function openStore(
   url: string,
   settings: Settings,
-  { queueSize, hasProfiles = true }: OpenStoreOptions = {},
+  { maxParts, hasProfiles = true }: OpenStoreOptions = {},
 ): Promise<ObjectStore> {
   const [, scheme = "", rest = ""] = /^([a-z0-9]+):(.*)$/s.exec(url) ?? [];
   switch (scheme) {
@@ -45,7 +45,7 @@ export async function openStore(
       const [client, presignClient] = [createS3Client(env), createPresignClient(env)];
       const { AWS_ENDPOINT_URL_S3: endpoint } = parameters;
       const endpointHost = endpoint === undefined ? undefined : new URL(endpoint).host;
-      return new S3Store({ client, bucket, prefix, presignClient, queueSize, endpointHost });
+      return new S3Store({ client, bucket, prefix, presignClient, maxParts, endpointHost });
     }
     case "r2": {
       const [, binding = "", prefix = ""] = /^([^/]+)(?:\/(.*))?$/.exec(rest) ?? [];

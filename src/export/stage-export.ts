@@ -1,6 +1,7 @@
 /** Writes a tarball into the bucket, for platforms whose answers are too small for a tarball. */
 import type { Layout, Turn } from "../layout/layout.ts";
 import { getBlob } from "../layout/blobs.ts";
+import { moreFor } from "../layout/store-blob.ts";
 import { exportKey } from "../layout/keys.ts";
 import { packArchive } from "./pack-archive.ts";
 import type { ExportPlan } from "./plan-export.ts";
@@ -22,7 +23,9 @@ export async function stageExport(
     const release = await budget.take(store.writeBufferBytes(size), { caller, signal });
     const body = packArchive(plan, async (_, { digest }) => (await getBlob(store, digest, { signal }))?.body);
     // If another request has written the tarball meanwhile, it has the same bytes.
-    await store.write(key, { size, body }, { condition: "absent", signal }).finally(release);
+    await store
+      .write(key, { size, body }, { condition: "absent", signal, takeMore: moreFor({ budget, caller }) })
+      .finally(release);
   }
   return presigner.presignGet(key, { seconds });
 }

@@ -10,7 +10,7 @@ import { collectBytes } from "../streams/collect-bytes.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
 import { headBlob } from "./blobs.ts";
 import { stagingPrefix } from "./keys.ts";
-import { type StoreBlobOptions, holdFor } from "./store-blob.ts";
+import { type StoreBlobOptions, holdFor, moreFor } from "./store-blob.ts";
 import { type BlobStatus, copyToBlob, findBlobState, writeBlob } from "./write-blob.ts";
 
 export interface UnnamedBlob {
@@ -102,7 +102,7 @@ export async function stageBytes(
   const watched = new WatchedSource(source);
   const body = watched.watch({ onChunk: (chunk) => void digester.update(chunk) });
   try {
-    await store.write(key, { size, body }, { signal });
+    await store.write(key, { size, body }, { signal, takeMore: moreFor(options) });
   } catch (error) {
     await dropStaged(key, options); // the object may be there although its answer was lost
     throw error;

@@ -3,9 +3,10 @@
  * are read. The load reads the next entry while the blob is written. A large blob is streamed part by part:
  *
  *     the archive's entry -> VerifiedBytes, holds back the last chunk, and tells when the next entry can be read
- *                         -> store.write, on S3 in parts by lib-storage (`storage/s3/s3-write.ts`)
+ *                         -> store.write, on S3 in parts, as many at once as there is memory for (`storage/s3/s3-write.ts`)
  */
 import { type Digest, algorithmOf, digestOf } from "../digest.ts";
+import type { TakeMore } from "../storage/object-store.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
 import type { PeekableBytes } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
@@ -80,7 +81,7 @@ async function storeStreamed(blob: IncomingBlob, options: StoreBlobOptions): Pro
   }
   const release = await holdFor(blob.body, store.writeBufferBytes(blob.size), options);
   const body = new VerifiedBytes(blob.body, blob);
-  const stored = writeBlob({ ...blob, body }, state, options).finally(release);
+  const stored = writeBlob({ ...blob, body }, state, { ...options, takeMore: moreFor(options) }).finally(release);
   const first = await Promise.race([body.ended, stored]); // the load reads the next entry while the last parts are sent
   if (first !== undefined) throw new Error(`${store.url} did not read blob "${blob.digest}" to its end`);
   return { stored };
@@ -94,4 +95,9 @@ export async function holdFor(
 ): Promise<Release> {
   if ("peek" in body) await body.peek(1);
   return budget.take(bytes, { caller, signal, givesWay });
+}
+
+/** Takes memory for more parts of a large blob, as long as no other request waits for memory. */
+export function moreFor({ budget, caller }: Pick<StoreBlobOptions, "budget" | "caller">): TakeMore {
+  return (bytes) => budget.tryTake(bytes, { caller });
 }

@@ -10,6 +10,7 @@ import {
   type ObjectInfo,
   type ObjectStore,
   type PutCondition,
+  type TakeMore,
   type WriteResult,
   answered,
 } from "../storage/object-store.ts";
@@ -28,6 +29,8 @@ interface VerifiedBlob extends BlobIdentity {
 export interface BlobTarget {
   readonly store: ObjectStore;
   readonly signal?: AbortSignal | undefined;
+  /** Memory for more parts of a large blob at once. */
+  readonly takeMore?: TakeMore | undefined;
   /** Reads every blob that is present, to find damage. */
   readonly repair?: boolean | undefined;
 }
@@ -36,10 +39,12 @@ type Send = (key: string, condition: PutCondition) => Promise<WriteResult["outco
 
 /** Creates the blob, or replaces a damaged object, unless it is present. */
 export async function writeBlob(blob: VerifiedBlob, state: BlobState, options: BlobTarget): Promise<BlobStatus> {
-  const { store, signal } = options;
+  const { store, signal, takeMore } = options;
   const { digest, size, body } = blob;
   return settleBlob(blob, state, options, async (key, condition) => {
-    if (!(body instanceof Uint8Array)) return (await store.write(key, { size, body }, { condition, signal })).outcome;
+    if (!(body instanceof Uint8Array)) {
+      return (await store.write(key, { size, body }, { condition, signal, takeMore })).outcome;
+    }
     const answer = answered(await store.put(key, body, { condition, digest, signal }));
     return answer === "conflict" ? answer : "written";
   });

@@ -21,10 +21,8 @@ const defaults: Settings = {
   STOWAGE_MAX_LOAD_SECONDS: "900",
 };
 
-/**
- * Parts of one large blob that are sent to S3 at once. Other platforms have four, which would fill a Worker's memory.
- */
-const queueSize = 2;
+/** Parts of one large blob that are in memory at once. Other platforms have as many as there is memory for. */
+const maxParts = 4;
 
 /**
  * As of November 2026, a Cron Trigger may run for 15 minutes and send 10,000 requests. The rest is for pages of listings, which
@@ -88,7 +86,7 @@ async function open(settings: Settings): Promise<OpenedApp> {
       isReachable: true,
       ignores,
       maxRequestBytes,
-      queueSize,
+      maxParts,
       hasProfiles: false,
       bodyOf: (c) => byteStreamToBytes(c.req.raw.body),
       log,

@@ -88,8 +88,13 @@ export interface ByteSource {
   readonly body: AsyncIterable<Uint8Array>;
 }
 
+/** Takes memory for `bytes` more bytes, if some is free now. Returns the function that gives it back. */
+export type TakeMore = (bytes: number) => (() => void) | undefined;
+
 /** How a stream is written. */
 export interface WriteOptions extends CallOptions {
+  /** Memory beyond `writeBufferBytes`. A store that answers late sends more parts at once with it. */
+  readonly takeMore?: TakeMore | undefined;
   /**
    * Checked when all bytes have come. Some stores check it just before the last step, and not together with it. So it
    * is not safe against races.
@@ -162,7 +167,10 @@ export interface ObjectStore extends StoreReader {
   readonly presigner?: Presigner | undefined;
   /** Undefined if no other store can copy from this one without this process. */
   readonly copySource?: CopySource | undefined;
-  /** The largest number of bytes that `write` holds while it streams `size` bytes, or any number of bytes. */
+  /**
+   * The largest number of bytes that `write` holds while it streams `size` bytes, or any number of bytes, beside those of
+   * `takeMore`.
+   */
   writeBufferBytes(size: number | undefined): number;
   /** The largest number of bytes that `copy` holds for an object of `size` bytes. 0 if the store itself copies. */
   copyBufferBytes(size: number): number;

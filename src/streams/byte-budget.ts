@@ -22,7 +22,7 @@
 import { StowageError } from "../errors.ts";
 import { type AcquireOptions, type Release, Line } from "./line.ts";
 
-/** Bytes that windows leave free: one streamed blob needs them. */
+/** Bytes that windows leave free: two parts of the largest streamed blob, and more for others. */
 const blobBytes = 32 * 1024 * 1024;
 /** Bytes of JSON text that are parsed at the same time. The parsed values take up to twelve times as much. */
 const maxJsonBytes = 16 * 1024 * 1024;
@@ -75,7 +75,7 @@ export class ByteBudget {
   /** Questions to the store. A hold lasts for one question and waits for nothing. */
   readonly #questions = new Line({ capacity: maxQuestions, units: "questions to the store", limit: "maxQuestions" });
 
-  /** With less than 30 MiB, large blobs are refused: a blob that is streamed into S3 takes that much. */
+  /** With less than 10 MiB, large blobs are refused: a blob that is streamed into S3 takes two parts of 5 MiB. */
   constructor(maxBytes: number) {
     this.maxBytes = maxBytes;
     this.#maxLastingBytes = Math.max(0, Math.min(Math.floor(maxBytes / 2), maxBytes - blobBytes));
@@ -108,6 +108,11 @@ export class ByteBudget {
       `Cannot hold ${bytes} bytes at once: maxBufferBytes allows ${this.maxBytes} for the whole process, ${this.maxBlobBytes} for one blob`,
       { detail: { limit: "maxBufferBytes", found: bytes, expected: this.maxBlobBytes } },
     );
+  }
+
+  /** Takes `bytes` for a body that has some already, if they are free and no other request waits for them. */
+  tryTake(bytes: number, { caller = defaultCaller }: Pick<TakeOptions, "caller">): Release | undefined {
+    return bytes > this.maxBytes ? undefined : this.#main.tryAcquire(bytes, { caller });
   }
 
   /**

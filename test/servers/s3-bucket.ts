@@ -7,7 +7,7 @@ import type { S3Server } from "./s3-servers.ts";
 /** All tests share it, each in a prefix of its own: SeaweedFS takes a while for the first write into a new bucket. */
 export const testBucket = "stowage-test";
 
-export type S3Tuning = Pick<ConstructorParameters<typeof S3Store>[0], "partBytes" | "queueSize" | "copyBytes">;
+export type S3Tuning = Pick<ConstructorParameters<typeof S3Store>[0], "partBytes" | "maxParts" | "copyBytes">;
 
 /** The environment variables with which the AWS SDK, and so a Stowage, finds the server. */
 export function s3Environment({ endpoint, accessKeyId, secretAccessKey }: S3Server): Record<string, string> {

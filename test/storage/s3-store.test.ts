@@ -180,11 +180,39 @@ describe("S3Store", () => {
     expect(new S3Store({ client, bucket: "bucket", prefix: "" }).url).toBe("s3://bucket");
   });
 
-  it("holds a blob at most twice while it streams it, and no more than the parts under way", async () => {
+  it("holds a part that is filled and one that is sent, and no more than the blob", async () => {
     const store = await storeOf(() => undefined);
-    expect(store.writeBufferBytes(partBytes + 1)).toBe(2 * partBytes + 2);
-    expect(store.writeBufferBytes(1024 * partBytes)).toBe(6 * partBytes);
-    expect(store.writeBufferBytes(20_000 * partBytes)).toBe(12 * partBytes); // else it were too many parts
+    expect(store.writeBufferBytes(partBytes + 1)).toBe(partBytes + 1);
+    expect(store.writeBufferBytes(1024 * partBytes)).toBe(2 * partBytes);
+    expect(store.writeBufferBytes(20_000 * partBytes)).toBe(4 * partBytes); // else it were too many parts
+  });
+
+  it.each([
+    ["its own memory", 0],
+    ["three parts more", 3],
+  ])("sends as many parts at once as there is memory for: %s", async (_, more) => {
+    const parts = 9;
+    const s3 = new MultipartS3();
+    const waiting: (() => void)[] = [];
+    let [received, most, taken] = [0, 0, 0];
+    const store = await storeOf((request, response) => {
+      if (request.url?.includes("partNumber") !== true) return s3.answer(request, response);
+      received++;
+      waiting.push(() => s3.answer(request, response));
+      most = Math.max(most, waiting.length);
+      // No part is answered before as many have come as there is memory for, beside the part that is filled.
+      if (waiting.length > more || received === parts) for (const answer of waiting.splice(0)) answer();
+      return undefined;
+    });
+    const takeMore = (bytes: number) => {
+      expect(bytes).toBe(partBytes);
+      if (taken === more) return undefined;
+      taken++;
+      return () => void taken--;
+    };
+    await store.write("blob", streamed(randomBytes(parts * partBytes)), { takeMore });
+    expect(most, "the last part is sent too").toBeLessThanOrEqual(more + 2);
+    expect(taken, "all memory is given back").toBe(0);
   });
 
   it("sends a whole blob with its digest as checksum and signed hash", async () => {

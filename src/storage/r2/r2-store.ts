@@ -3,11 +3,10 @@
  * of writes.
  */
 import { messageOf, StowageError } from "../../errors.ts";
-import { ByteReader } from "../../streams/byte-reader.ts";
-import { collectBytes } from "../../streams/collect-bytes.ts";
 import { type ExpectedBytes, VerifiedBytes } from "../../streams/verify-bytes.ts";
 import { WatchedSource } from "../../streams/watched-source.ts";
 import { partBytesOf } from "../multipart-upload.ts";
+import { PartMemory } from "../part-memory.ts";
 import {
   type ByteSource,
   type CallOptions,
@@ -23,9 +22,7 @@ import {
   type Unanswered,
   type WriteOptions,
   type WriteResult,
-  writeResultOf,
 } from "../object-store.ts";
-import { WrittenBody } from "../written-body.ts";
 import type { R2Bucket } from "./r2-bucket.ts";
 import { getR2Object, headR2Object, listR2Objects } from "./r2-read.ts";
 import { type R2Request, askR2, isPassing, r2Unavailable } from "./r2-request.ts";
@@ -34,7 +31,7 @@ import { putR2Object, writeR2Object } from "./r2-write.ts";
 /** R2's smallest part size: a Worker has little memory. */
 const defaultPartBytes = 5 * 1024 * 1024;
 /** Parts of one stream that are in memory at once: one is being filled, the others are being sent. */
-const defaultQueueSize = 4;
+const defaultPartsInMemory = 4;
 
 /** The bucket and its names. */
 export interface R2StoreOptions {
@@ -45,7 +42,8 @@ export interface R2StoreOptions {
   readonly prefix?: string | undefined;
   /** Bytes of a part. R2 requires at least 5 MiB. */
   readonly partBytes?: number;
-  readonly queueSize?: number;
+  /** Parts of one stream that are in memory at once. At least two. */
+  readonly partsInMemory?: number;
 }
 
 /** A bucket of R2, or a prefix of one, as a store. */
@@ -55,21 +53,19 @@ export class R2Store implements ObjectStore {
   readonly #bucket: R2Bucket;
   /** Empty, or ends with `/`. */
   readonly #prefix: string;
-  readonly #queueSize: number;
+  readonly #partsInMemory: number;
 
-  constructor({ bucket, binding, prefix = "", partBytes, queueSize }: R2StoreOptions) {
+  constructor({ bucket, binding, prefix = "", partBytes, partsInMemory }: R2StoreOptions) {
     const path = prefix.replace(/^\/+|\/+$/g, "");
     this.url = path === "" ? `r2:${binding}` : `r2:${binding}/${path}`;
     this.partBytes = partBytes ?? defaultPartBytes;
     this.#bucket = bucket;
     this.#prefix = path === "" ? "" : `${path}/`;
-    this.#queueSize = queueSize ?? defaultQueueSize;
+    this.#partsInMemory = partsInMemory ?? defaultPartsInMemory;
   }
 
-  /** The first part of an object of unknown length is held once more, until it is known to be not the last. */
   writeBufferBytes(size: number | undefined): number {
-    const parts = size === undefined ? this.#queueSize + 1 : this.#queueSize;
-    return Math.min(size ?? Infinity, parts * partBytesOf(size, this.partBytes));
+    return Math.min(size ?? Infinity, this.#partsInMemory * partBytesOf(size, this.partBytes));
   }
 
   copyBufferBytes(size: number): number {
@@ -90,16 +86,10 @@ export class R2Store implements ObjectStore {
   }
 
   async write(key: string, source: ByteSource, options: WriteOptions = {}): Promise<WriteResult> {
-    const { size } = source;
     const { condition, signal } = options;
-    const [partBytes, queueSize] = [partBytesOf(size, this.partBytes), this.#queueSize];
-    const request = { ...this.#request("upload", key, { signal }), condition, partBytes, queueSize };
-    if (size !== undefined && size > partBytes) return writeR2Object(source, request);
-    const reader = new ByteReader(new WrittenBody(key, source, signal).chunks);
-    const first = await collectBytes(reader.stream(partBytes), partBytes);
-    const isWhole = (await reader.peek(1)).length === 0;
-    if (isWhole) return writeResultOf(await this.put(key, first, options));
-    return writeR2Object({ size, body: startingWith(first, reader.stream()) }, request);
+    const partBytes = partBytesOf(source.size, this.partBytes);
+    const memory = new PartMemory({ partBytes, leastParts: this.#partsInMemory });
+    return writeR2Object(source, { ...this.#request("upload", key, { signal }), condition, partBytes, memory });
   }
 
   /** Reads, verifies and writes the bytes: an R2 binding cannot copy. */
@@ -149,9 +139,4 @@ export class R2Store implements ObjectStore {
   #request(operation: string, key: string, options: SendOptions = {}): R2Request {
     return { ...options, bucket: this.#bucket, at: this.#prefix + key, key, url: this.url, operation };
   }
-}
-
-async function* startingWith(first: Uint8Array, rest: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  yield first;
-  yield* rest;
 }

@@ -19,6 +19,7 @@ import type {
   WriteResult,
 } from "../object-store.ts";
 import { partBytesOf } from "../multipart-upload.ts";
+import { PartMemory } from "../part-memory.ts";
 import { holds } from "../settle-write.ts";
 import { type S3Copy, copyS3Object, maxCopyBytes } from "./s3-copy.ts";
 import { S3CopiesFrom, S3CopySource } from "./s3-copy-from.ts";
@@ -28,12 +29,10 @@ import { getS3Object, headS3Object, listS3Objects } from "./s3-read.ts";
 import { type ClientViews, type S3Location, type S3Request, clientOf, sha256In } from "./s3-request.ts";
 import { putS3Object, writeS3Object } from "./s3-write.ts";
 
-/** S3's smallest part size. Measured: larger parts are no faster, and a stream holds six parts. */
+/** S3's smallest part size. With memory for twelve of them, larger parts are no faster. */
 const defaultPartBytes = 5 * 1024 * 1024;
-/** Parts of one stream that are sent at the same time. */
-const defaultQueueSize = 4;
-/** The same for a stream of unknown length. Its parts are larger. */
-const maxBlindQueueSize = 3;
+/** Parts of one stream that are in memory at once, if there is no more memory: one is filled while the other is sent. */
+const leastParts = 2;
 
 /** The bucket and its clients. */
 export interface S3StoreOptions {
@@ -44,7 +43,8 @@ export interface S3StoreOptions {
   readonly prefix?: string | undefined;
   /** Bytes of a part. S3 requires at least 5 MiB. */
   readonly partBytes?: number;
-  readonly queueSize?: number | undefined;
+  /** Parts of one stream that are in memory at once. At least two. By default as many as there is memory for. */
+  readonly maxParts?: number | undefined;
   /** Bytes of an object that S3 copies in one request. A larger object is copied in parts of this size. */
   readonly copyBytes?: number;
   /** Signs URLs for the address that clients use. Without it there are no presigned URLs. */
@@ -64,12 +64,12 @@ export class S3Store implements ObjectStore {
   readonly #bucket: string;
   /** Empty, or ends with `/`. */
   readonly #prefix: string;
-  readonly #queueSize: number;
+  readonly #maxParts: number;
   readonly #copyBytes: number;
   readonly #copiesFrom: S3CopiesFrom;
 
   constructor(options: S3StoreOptions) {
-    const { client, bucket, prefix = "", partBytes, queueSize, copyBytes, presignClient, endpointHost } = options;
+    const { client, bucket, prefix = "", partBytes, maxParts, copyBytes, presignClient, endpointHost } = options;
     const path = prefix.replace(/^\/+|\/+$/g, "");
     const endpoint = endpointHost === undefined ? "" : `?endpoint=${endpointHost}`;
     this.url = `s3://${bucket}${path === "" ? "" : `/${path}`}${endpoint}`;
@@ -77,19 +77,15 @@ export class S3Store implements ObjectStore {
     this.#client = client;
     this.#bucket = bucket;
     this.#prefix = path === "" ? "" : `${path}/`;
-    this.#queueSize = queueSize ?? defaultQueueSize;
+    this.#maxParts = maxParts ?? Infinity;
     this.#copyBytes = copyBytes ?? maxCopyBytes;
     this.presigner = presignClient && new S3Presigner(presignClient, bucket, this.#prefix);
     this.copySource = new S3CopySource(client, bucket, this.#prefix);
     this.#copiesFrom = new S3CopiesFrom(this.copySource);
   }
 
-  /**
-   * lib-storage holds the parts that are being sent, the memory of the last sent part (shared with the next bytes), and
-   * the part that is being filled, once in chunks and once joined. No byte is held more than twice.
-   */
   writeBufferBytes(size: number | undefined): number {
-    return Math.min(2 * (size ?? Infinity), (this.#queueSizeFor(size) + 2) * partBytesOf(size, this.partBytes));
+    return Math.min(size ?? Infinity, leastParts * partBytesOf(size, this.partBytes));
   }
 
   copyBufferBytes(): number {
@@ -109,16 +105,14 @@ export class S3Store implements ObjectStore {
     return putS3Object(bytes, { ...this.#request("PutObject", key, { once, signal }), condition, digest });
   }
 
-  async write(key: string, source: ByteSource, { condition, signal }: WriteOptions = {}): Promise<WriteResult> {
-    const request = this.#request("Upload", key, { signal });
-    const { size } = source;
-    const [partBytes, queueSize] = [partBytesOf(size, this.partBytes), this.#queueSizeFor(size)];
-    return writeS3Object(source, { ...request, condition, partBytes, queueSize });
-  }
-
-  /** The parts of an object of unknown length are larger, so fewer of them fit into the memory for one blob. */
-  #queueSizeFor(size: number | undefined): number {
-    return size === undefined ? Math.min(this.#queueSize, maxBlindQueueSize) : this.#queueSize;
+  async write(
+    key: string,
+    source: ByteSource,
+    { condition, signal, takeMore }: WriteOptions = {},
+  ): Promise<WriteResult> {
+    const partBytes = partBytesOf(source.size, this.partBytes);
+    const memory = new PartMemory({ partBytes, leastParts, maxParts: this.#maxParts, takeMore });
+    return writeS3Object(source, { ...this.#request("Upload", key, { signal }), condition, partBytes, memory });
   }
 
   /** Checks the condition before it copies: few servers support a condition of a copy. */

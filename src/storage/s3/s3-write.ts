@@ -1,13 +1,14 @@
-/** Writes objects to S3: bytes in memory in one request, streams through lib-storage. */
+/** Writes objects to S3: bytes in memory in one request, streams in parts. */
 import { Buffer } from "node:buffer";
-import { Readable } from "node:stream";
 import {
+  AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
+  type CompletedPart,
+  CreateMultipartUploadCommand,
   PutObjectCommand,
   type PutObjectCommandInput,
-  type S3Client,
+  UploadPartCommand,
 } from "@aws-sdk/client-s3";
-import { Upload } from "@aws-sdk/lib-storage";
 import type { Digest } from "../../digest.ts";
 import {
   type ByteSource,
@@ -17,6 +18,8 @@ import {
   writeResultOf,
 } from "../object-store.ts";
 import { type WrittenObject, settleWrite, writeIdName } from "../settle-write.ts";
+import { uploadStream } from "../multipart-upload.ts";
+import type { PartMemory } from "../part-memory.ts";
 import { WrittenBody } from "../written-body.ts";
 import {
   isAbsent,
@@ -55,45 +58,58 @@ export async function putS3Object(bytes: Uint8Array, { digest, ...request }: Put
 
 export interface UploadRequest extends WriteRequest {
   readonly partBytes: number;
-  /** Parts that are sent at the same time. */
-  readonly queueSize: number;
+  readonly memory: PartMemory;
 }
 
 /**
  * Streams an object. S3 checks the condition when the last part has come.
  *
- * If the source throws, lib-storage waits for the parts that are being sent and aborts the upload. Its own `abort()`
- * does neither, so here the signal ends the source, and the last request, whose answer may take minutes. If the source
- * ends early without an error, lib-storage would complete the upload. So `WrittenBody` throws.
+ * The signal ends the source, and the request that makes the object, whose answer may take minutes. The parts that are being sent
+ * are waited for: S3 may keep a part that comes after the upload was aborted.
  */
 export async function writeS3Object(
   source: ByteSource,
-  { partBytes, queueSize, ...request }: UploadRequest,
+  { partBytes, memory, ...request }: UploadRequest,
 ): Promise<WriteResult> {
-  const { call, signal } = request;
+  const { call, signal, client } = request;
   const { size } = source;
   const writeId = crypto.randomUUID();
   const body = new WrittenBody(call.key, source, signal);
-  const params = { ...targetOf(request, writeId), Body: Readable.from(body.chunks), ContentLength: size };
-  const countParts = (): number => (body.chunks.bytes > partBytes ? Math.ceil(body.chunks.bytes / partBytes) : 0);
+  const target = targetOf(request, writeId);
   try {
-    await new Upload({ client: endingLastWith(request), params, partSize: partBytes, queueSize }).done();
-    return { outcome: "written", parts: countParts() };
+    return await uploadStream<CompletedPart>(body.chunks, memory, {
+      isLarge: size !== undefined && size > partBytes,
+      put: async (bytes) => writeResultOf(await putS3Object(bytes, { ...request, digest: undefined })),
+      async open() {
+        const { at } = request;
+        const { UploadId } = await client.send(new CreateMultipartUploadCommand(target));
+        return {
+          async send(Body, PartNumber) {
+            const { ETag } = await client.send(new UploadPartCommand({ ...at, UploadId, Body, PartNumber }));
+            return { PartNumber, ETag };
+          },
+          async complete(parts) {
+            const command = {
+              ...at,
+              UploadId,
+              MultipartUpload: { Parts: [...parts] },
+              ...conditionHeaders(request.condition),
+            };
+            try {
+              await clientOf(request).send(new CompleteMultipartUploadCommand(command));
+              return "written";
+            } catch (error) {
+              return writeResultOf(await settle(error, { ...request, writeId })).outcome;
+            }
+          },
+          abort: () => client.send(new AbortMultipartUploadCommand({ ...at, UploadId })),
+        };
+      },
+    });
   } catch (error) {
     body.throwIfFailed();
-    if (!body.hasEnded) throwFailure(error, request);
-    return writeResultOf(await settle(error, { ...request, writeId }), countParts());
+    return throwFailure(error, request);
   }
-}
-
-/** The client for lib-storage. The signal ends only the request that makes the object. */
-function endingLastWith(request: S3Request): S3Client {
-  const { client } = request;
-  const send = async (command: Parameters<S3Client["send"]>[0]): Promise<unknown> => {
-    const isLast = command instanceof CompleteMultipartUploadCommand || command instanceof PutObjectCommand;
-    return (isLast ? clientOf(request) : client).send(command);
-  };
-  return Object.create(client, { send: { value: send } }) as S3Client;
 }
 
 function targetOf({ at, condition }: WriteRequest, writeId: string): PutObjectCommandInput {

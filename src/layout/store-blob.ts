@@ -49,9 +49,16 @@ export async function storeBlob(blob: IncomingBlob, options: StoreBlobOptions): 
   return blob.size <= options.store.partBytes ? storeWhole(blob, options) : storeStreamed(blob, options);
 }
 
+/**
+ * Small blobs on their way into the store, of all loads together. Their requests take memory too, and connections. So each blob
+ * counts for at least this part of the memory, and callers share it.
+ */
+const maxHeldBlobs = 256;
+
 async function storeWhole(blob: IncomingBlob, options: StoreBlobOptions): Promise<TakenBlob> {
   const { store, signal } = options;
-  const release = await holdFor(blob.body, blob.size, options);
+  const leastBytes = Math.ceil(options.budget.maxBytes / maxHeldBlobs);
+  const release = await holdFor(blob.body, Math.max(blob.size, leastBytes), options);
   const found = headBlob(store, blob.digest, { signal });
   found.catch(() => undefined); // the HEAD may fail before its answer is awaited
   let bytes: Uint8Array;

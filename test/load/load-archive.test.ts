@@ -197,7 +197,7 @@ describe("loadArchive", () => {
   });
 
   it("stops reading while the store is slow", async () => {
-    const layers = Array.from({ length: 200 }, (_, i) => randomBytes(900, i));
+    const layers = Array.from({ length: 400 }, (_, i) => randomBytes(900, i));
     const bytes = await tarOf(makeLayout({ layers, refName: "many" }));
     let read = 0;
     async function* source(): AsyncGenerator<Uint8Array> {

@@ -5,13 +5,13 @@
  *     the archive's entry -> VerifiedBytes, holds back the last chunk, and tells when the next entry can be read
  *                         -> store.write, on S3 in parts, as many at once as there is memory for (`storage/s3/s3-write.ts`)
  */
-import { type Digest, algorithmOf, digestOf } from "../digest.ts";
+import type { Digest } from "../digest.ts";
 import type { TakeMore } from "../storage/object-store.ts";
 import type { ByteBudget } from "../streams/byte-budget.ts";
 import type { PeekableBytes } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import type { Release } from "../streams/line.ts";
-import { VerifiedBytes, checkDigest, checkSize } from "../streams/verify-bytes.ts";
+import { VerifiedBytes } from "../streams/verify-bytes.ts";
 import { headBlob } from "./blobs.ts";
 import { type BlobStatus, type BlobTarget, findBlobState, writeBlob } from "./write-blob.ts";
 
@@ -63,17 +63,14 @@ async function storeWhole(blob: IncomingBlob, options: StoreBlobOptions): Promis
   found.catch(() => undefined); // the HEAD may fail before its answer is awaited
   let bytes: Uint8Array;
   try {
-    bytes = await collectBytes(blob.body, blob.size);
-    checkSize(blob, bytes.length);
+    bytes = await collectBytes(new VerifiedBytes(blob.body, blob), blob.size);
   } catch (error) {
     await found.catch(() => undefined);
     release();
     throw error;
   }
   const write = async (): Promise<BlobStatus> => {
-    const [present, digest] = await Promise.all([found, digestOf(bytes, algorithmOf(blob.digest))]);
-    checkDigest(blob, digest);
-    const state = await findBlobState(blob, present, options, bytes);
+    const state = await findBlobState(blob, await found, options, bytes);
     return writeBlob({ ...blob, body: bytes }, state, options);
   };
   return { bytes, stored: write().finally(release) };

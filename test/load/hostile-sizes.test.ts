@@ -17,7 +17,7 @@ import {
   types,
   withBlob,
 } from "../support/layout.ts";
-import { decorate, loadBytes } from "../support/loading.ts";
+import { loadBytes } from "../support/loading.ts";
 import { rawTar } from "../support/raw-tar.ts";
 import { openLayout } from "../support/open-layout.ts";
 
@@ -201,38 +201,25 @@ describe("loadArchive, of indexes that are large together", () => {
   });
 });
 
-describe("loadArchive, of a large index while another is looked through", () => {
+describe("loadArchive, of a large index while others take all memory for such texts", () => {
   const large = named(sparseIndex(3000), ["large"]);
   const docker = archiveOf(configOf({ layers: [], label: ".".repeat(300_000) }));
 
-  /** Loads of the store wait at each object that they ask for, until it is let go. */
-  function stuckStore(): { readonly store: MemoryStore; readonly asked: Promise<void>; readonly letGo: () => void } {
-    const inner = new MemoryStore();
-    let [letGo, tell] = [(): void => undefined, (): void => undefined];
-    const open = new Promise<void>((resolve) => (letGo = resolve));
-    const asked = new Promise<void>((resolve) => (tell = resolve));
-    const get: MemoryStore["get"] = async (key, options) => {
-      if (key.startsWith("blobs/")) tell();
-      if (key.startsWith("blobs/")) await open;
-      return inner.get(key, options);
-    };
-    return { store: decorate(inner, { get }) as MemoryStore, asked, letGo };
-  }
-
   it("waits for its turn, though small ones need not, and a load that is ended stops waiting", async () => {
-    const { store, asked, letGo } = stuckStore();
-    const first = load(large, store);
-    await asked;
+    const layout = openLayout(new MemoryStore());
+    const others = layout.budget.jsonMemory({ caller: "others", signal: AbortSignal.any([]) });
+    await others.hold(layout.budget.maxBytes);
     let isDone = false;
-    const second = load(large).finally(() => (isDone = true));
+    const second = loadArchive(layout, chunksOf(await tarOf(large), 4000)).finally(() => (isDone = true));
     const ended = new AbortController();
-    const third = loadBytes(chunksOf(await packEntries(docker), 65_536), new MemoryStore(), { signal: ended.signal });
-    await load(image);
+    const third = loadArchive(layout, chunksOf(await packEntries(docker), 65_536), { signal: ended.signal });
+    await loadArchive(layout, chunksOf(await tarOf(image), 4000));
+    await new Promise((resolve) => setTimeout(resolve, 100));
     ended.abort(new Error("went away"));
     await expect(third).rejects.toThrow("went away");
     expect(isDone).toBe(false);
-    letGo();
-    expect((await Promise.all([first, second])).map(({ images }) => images.length)).toEqual([1, 1]);
+    others.release();
+    expect((await second).images).toHaveLength(1);
   });
 
   it("gets its turn once another has failed", async () => {

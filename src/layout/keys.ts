@@ -10,8 +10,8 @@
  *     staging/<id>                                    unfinished work; a gc deletes it after two days
  *     staging/<id>.json                               announcement of an upload in parts
  *     staging/<id>.<number>                           one part of an upload; numbers begin at 1
- *     staging/push/<session>/at-<offset>              record of a segment of a pushed blob; it begins at this byte
- *     staging/push/<session>/<uuid>                   the bytes of a segment
+ *     staging/push/<owner>/<session>/at-<offset>      record of a segment of a pushed blob; it begins at this byte
+ *     staging/push/<owner>/<session>/<uuid>           the bytes of a segment
  *     staging/export-<64 hex>                         an exported tarball, for a platform whose answers are too small
  *     condemned/<hex>                                 the mark of a blob that a gc is about to delete
  *     condemned-run                                   how far a gc in slices has come
@@ -82,12 +82,17 @@ export function uploadPartKey(id: string, number: number): string {
   return `${uploadPrefix(id)}${number}`;
 }
 
+/** The prefix of all keys of one caller's push sessions. `session` is one of them: its id begins with a hash of its owner. */
+export function ownerPrefix(session: string): string {
+  return `${stagingPrefix}push/${session.slice(0, session.indexOf("-"))}/`;
+}
+
 /**
  * The prefix of all keys of a push session. It is a folder: in a directory, a listing reads all names of a folder, and other
  * sessions may have very many.
  */
 export function segmentsPrefix(session: string): string {
-  return `${stagingPrefix}push/${session}/`;
+  return `${ownerPrefix(session)}${session}/`;
 }
 
 /** The prefix of the records of all segments of a session. */

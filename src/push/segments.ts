@@ -2,8 +2,8 @@
  * The bytes of a push session, as segments in the store. Each request that brings bytes makes one segment. A segment has two
  * objects:
  *
- *     staging/push/<session>/<uuid>          its bytes
- *     staging/push/<session>/at-<offset>     its record: {"size", "digest", "data"}; it makes the segment count
+ *     staging/push/<owner>/<session>/<uuid>          its bytes
+ *     staging/push/<owner>/<session>/at-<offset>     its record: {"size", "digest", "data"}; it makes the segment count
  *
  * A record is created only if it is absent, after its bytes are whole. So one of two requests for one offset wins, also if they run
  * in two processes. A segment begins where the segment before ends, so the last record tells how many bytes have come. Bytes of
@@ -11,7 +11,14 @@
  */
 import { type Digest, isDigest } from "../digest.ts";
 import { limitExceeded, messageOf, StowageError } from "../errors.ts";
-import { offsetOfSegmentKey, recordsPrefix, segmentDataKey, segmentKey, segmentsPrefix } from "../layout/keys.ts";
+import {
+  offsetOfSegmentKey,
+  ownerPrefix,
+  recordsPrefix,
+  segmentDataKey,
+  segmentKey,
+  segmentsPrefix,
+} from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { dropStaged, stageBytes } from "../layout/stage-blob.ts";
 import type { StoreBlobOptions } from "../layout/store-blob.ts";
@@ -38,6 +45,10 @@ export interface Segment {
 const maxSegments = 10_000;
 /** A chunk out of order is read to its end up to this size. Chunks of clients have some MiB. */
 const maxSkippedBytes = 16 * 1024 * 1024;
+/** Sessions of one caller that have bytes and are not closed. They expire after two days. */
+const maxOpenSessions = 1000;
+/** Keys of a caller's sessions that are looked at, when a session gets its first bytes. */
+const maxListedKeys = 10_000;
 const maxRecordBytes = 1000;
 const maxConcurrentDeletes = 16;
 
@@ -53,7 +64,7 @@ export interface Chunk {
 /**
  * Appends a chunk to the session's bytes. Returns the number of bytes that have come in all. Throws `RANGE_INVALID`, with `end` in
  * its detail, if the chunk does not begin at the end, or if another request was faster. Throws `LIMIT_EXCEEDED` if the blob has
- * too many bytes or segments. After an error the session is as before.
+ * too many bytes or segments, and `TOOMANYREQUESTS` if the caller has too many other sessions open. After an error the session is as before.
  */
 export async function appendChunk(
   layout: Layout,
@@ -62,7 +73,7 @@ export async function appendChunk(
   options: StoreBlobOptions,
 ): Promise<number> {
   const { store, signal } = options;
-  const offsets = await listOffsets(store, session, { signal });
+  const offsets = await (start ? listOffsets : listOwnOffsets)(store, session, { signal });
   const end = await endOf(store, session, offsets, { signal });
   if (start !== undefined && start !== end) {
     if (size !== undefined && size <= maxSkippedBytes) await skip(body);
@@ -159,6 +170,39 @@ export async function listOffsets(store: ObjectStore, { id }: PushSession, optio
     const offset = offsetOfSegmentKey(key, id);
     if (offset !== undefined) offsets.push(offset);
   }
+  return fromFirst(offsets, id);
+}
+
+/** Like `listOffsets`, and counts the caller's open sessions with the same request. */
+async function listOwnOffsets(store: ObjectStore, session: PushSession, options: CallOptions): Promise<number[]> {
+  const { id } = session;
+  const prefix = ownerPrefix(id);
+  const offsets: number[] = [];
+  const others = new Set<string>();
+  let keys = 0;
+  for await (const { key } of store.list(prefix, options)) {
+    const other = key.slice(prefix.length, key.indexOf("/", prefix.length));
+    const offset = other === id ? offsetOfSegmentKey(key, id) : undefined;
+    if (offset !== undefined) offsets.push(offset);
+    else if (other !== id) others.add(other);
+    if (others.size < maxOpenSessions && ++keys < maxListedKeys) continue;
+    const own = await listOffsets(store, session, options); // the listing has not come to its end
+    if (own.length > 0 || others.size < maxOpenSessions) return own;
+    throw tooManySessions();
+  }
+  return fromFirst(offsets, id);
+}
+
+function tooManySessions(): StowageError {
+  const message =
+    `Cannot begin another upload: this caller has ${maxOpenSessions} that have bytes and are not finished. ` +
+    "End them by DELETE, or wait: they expire after two days";
+  return new StowageError("TOOMANYREQUESTS", message, {
+    detail: { limit: "maxOpenSessions", expected: maxOpenSessions },
+  });
+}
+
+function fromFirst(offsets: number[], id: string): number[] {
   offsets.sort((a, b) => a - b);
   if ((offsets[0] ?? 0) > 0) throw goneSession(id);
   return offsets;

@@ -9,7 +9,7 @@ import { quote, StowageError } from "../errors.ts";
 
 /** The upload of one blob. */
 export interface PushSession {
-  /** `<uuid>-<32 hex>-<algorithm>`. */
+  /** `<owner, 16 hex>-<uuid>-<32 hex>-<algorithm>`. */
   readonly id: string;
   readonly repository: string;
   /** The algorithm that hashes the blob while it comes. */
@@ -29,7 +29,7 @@ export function beginSession(owner: SessionOwner, algorithm: Algorithm): PushSes
 
 /** The session with this id. Throws `BLOB_UPLOAD_UNKNOWN` if it is not this caller's, or of another repository. */
 export function findSession(id: string, owner: SessionOwner): PushSession {
-  const [, uuid = "", algorithm = ""] = /^([0-9a-f-]{36})-[0-9a-f]{32}-([a-z0-9]+)$/.exec(id) ?? [];
+  const [, uuid = "", algorithm = ""] = /^[0-9a-f]{16}-([0-9a-f-]{36})-[0-9a-f]{32}-([a-z0-9]+)$/.exec(id) ?? [];
   if (!isAlgorithm(algorithm) || !isSame(id, idOf(uuid, algorithm, owner))) throw unknownSession(id);
   return { id, repository: owner.repository, algorithm };
 }
@@ -40,8 +40,12 @@ export function unknownSession(id: string): StowageError {
 }
 
 function idOf(uuid: string, algorithm: Algorithm, { repository, caller }: SessionOwner): string {
-  const bound = JSON.stringify([uuid, algorithm, repository, caller]);
-  return `${uuid}-${createHash("sha256").update(bound).digest("hex").slice(0, 32)}-${algorithm}`;
+  const bound = hashOf(JSON.stringify([uuid, algorithm, repository, caller]));
+  return `${hashOf(caller).slice(0, 16)}-${uuid}-${bound.slice(0, 32)}-${algorithm}`;
+}
+
+function hashOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }
 
 function isSame(found: string, expected: string): boolean {

@@ -69,7 +69,7 @@ async function beginWith(chunks: number, as = "victim"): Promise<string> {
 }
 
 describe("a push", () => {
-  it("lists no folder but that of its own session: others may have very many objects", async () => {
+  it("lists no folder but those of its caller and of its own session: others may have very many objects", async () => {
     const listed = new Set<string>();
     serve(
       decorate(objects, {
@@ -83,8 +83,27 @@ describe("a push", () => {
     await send("GET", session);
     await send("PUT", `${session}?digest=${digest}`);
     await send("DELETE", session);
-    const own = `staging/push/${session.slice(session.lastIndexOf("/") + 1)}`;
-    expect([...listed].filter((folder) => folder.startsWith("staging"))).toEqual([own]);
+    const id = session.slice(session.lastIndexOf("/") + 1);
+    const callers = `staging/push/${id.slice(0, id.indexOf("-"))}`;
+    expect([...listed].filter((folder) => folder.startsWith("staging"))).toEqual([callers, `${callers}/${id}`]);
+  });
+
+  it("is refused while its caller has a thousand that are not finished", async () => {
+    const [open, other] = [await beginWith(1), await beginWith(1, "mallory")];
+    const id = open.slice(open.lastIndexOf("/") + 1);
+    const owner = `staging/push/${id.slice(0, id.indexOf("-"))}/`;
+    const extra = Array.from({ length: 999 }, (_, i) => `${owner}unfinished-${i}/at-0`);
+    for (const key of extra) await objects.put(key, bytes);
+    const session = (await send("POST", uploads)).headers.get("Location") ?? "";
+    const refused = await send("PATCH", session, { body: bytes });
+    expect(refused.status).toBe(429);
+    expect(await refused.json()).toMatchObject({
+      errors: [{ code: "TOOMANYREQUESTS", detail: { limit: "maxOpenSessions", expected: 1000 } }],
+    });
+    expect((await send("PATCH", other, { as: "mallory", body: bytes })).status, "another caller's").toBe(202);
+    expect((await send("PATCH", open, { body: bytes })).status, "an upload that has bytes goes on").toBe(202);
+    expect((await send("DELETE", open)).status).toBe(204);
+    expect((await send("PATCH", session, { body: bytes })).status).toBe(202);
   });
 
   it("reads one object of its session at a time when it ends, so that others reach the store", async () => {

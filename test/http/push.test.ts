@@ -47,7 +47,7 @@ async function begin(query = "", to = app): Promise<string> {
   const answer = await send("POST", `${uploads}${query}`, { to });
   expect(answer.status, await answer.clone().text()).toBe(202);
   const location = answer.headers.get("Location") ?? "";
-  expect(location).toMatch(/^\/v2\/team\/app\/blobs\/uploads\/[0-9a-f-]{36}-/); // relative, with a UUID
+  expect(location).toMatch(/^\/v2\/team\/app\/blobs\/uploads\/[0-9a-f]{16}-[0-9a-f-]{36}-/); // relative, with a UUID
   return location;
 }
 

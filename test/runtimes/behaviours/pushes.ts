@@ -47,7 +47,7 @@ export const pushes: readonly Behaviour[] = [
   },
 ];
 
-const ofSession = /^staging\/[0-9a-f-]{36}-[0-9a-f]{32}-sha256\./;
+const ofSession = /^staging\/push\//;
 
 async function begin(trial: Trial): Promise<string> {
   const { status, headers } = await ask(trial, "/v2/pushes/app/blobs/uploads/", { method: "POST" });

@@ -1,7 +1,7 @@
 // What the benchmarks have in common: a service's process, an upload into it, and figures.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 
 /** The URL that a service says it listens on. Reads on after that, so that a service that says more is not held up. */
 export async function listening(service) {
@@ -13,21 +13,6 @@ export async function listening(service) {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   throw new Error(`the service ended: ${output}`);
-}
-
-/** Starts a service whose store, if it is a bucket, is the one at `endpoint`. */
-export function startService(args, endpoint) {
-  return spawn(process.execPath, args, {
-    stdio: ["ignore", "pipe", "inherit"],
-    env: {
-      ...process.env,
-      AWS_ENDPOINT_URL_S3: endpoint,
-      AWS_REGION: "us-east-1",
-      AWS_ACCESS_KEY_ID: "bench",
-      AWS_SECRET_ACCESS_KEY: "bench",
-      AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true",
-    },
-  });
 }
 
 export async function upload(tarball, url) {
@@ -45,6 +30,22 @@ export function cpuSecondsOf(pid) {
 
 export function peakMiBOf(pid) {
   return Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) / 1024;
+}
+
+/** CPU seconds, and the peak of the largest, of a process and all that it has started. Of a Worker's, workerd is the largest. */
+export function figuresOf(pid) {
+  const pids = processesOf(pid);
+  return {
+    cpuSeconds: pids.reduce((sum, each) => sum + cpuSecondsOf(each), 0),
+    peakMiB: Math.max(...pids.map(peakMiBOf)),
+  };
+}
+
+function processesOf(pid) {
+  const children = readdirSync(`/proc/${pid}/task`).flatMap((task) =>
+    readFileSync(`/proc/${pid}/task/${task}/children`, "utf8").split(" ").filter(Boolean),
+  );
+  return [pid, ...children.flatMap(processesOf)];
 }
 
 export function median(numbers) {

@@ -9,9 +9,15 @@ import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import { cpuSecondsOf, peakMiBOf } from "./measuring.mjs";
 
 const toolsFolder = join(process.env.STOWAGE_TEST_TOOLS ?? join(homedir(), ".cache/stowage-test-tools"), "bin");
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = "true";
 const children = [];
 export const bucket = "bench";
 export const secrets = { AWS_ACCESS_KEY_ID: "bench", AWS_SECRET_ACCESS_KEY: "bench-secret" };
+
+/** What a client of a bucket needs to know. */
+export function environmentOf(endpoint) {
+  return { ...secrets, AWS_ENDPOINT_URL_S3: endpoint, AWS_REGION: "us-east-1" };
+}
 
 /** Ends all programs that `start` has started. */
 export function endAll() {
@@ -19,7 +25,7 @@ export function endAll() {
 }
 
 /** An S3 server (VersityGW) with a bucket, which keeps its objects in this folder. */
-export async function startGateway(data) {
+export async function startGateway(data, options = []) {
   const gateway = findTool("versitygw");
   if (gateway === undefined) throw new Error("found no versitygw (see test/servers/install.sh)");
   mkdirSync(data);
@@ -28,7 +34,8 @@ export async function startGateway(data) {
     ROOT_ACCESS_KEY_ID: secrets.AWS_ACCESS_KEY_ID,
     ROOT_SECRET_ACCESS_KEY: secrets.AWS_SECRET_ACCESS_KEY,
   };
-  const child = start([gateway, "--port", `127.0.0.1:${port}`, "--keep-alive", "--quiet", "posix", data], credentials);
+  const flags = ["--port", `127.0.0.1:${port}`, "--keep-alive", "--quiet", ...options];
+  const child = start([gateway, ...flags, "posix", data], credentials);
   const endpoint = `http://127.0.0.1:${port}`;
   const client = new S3Client({
     endpoint,
@@ -40,7 +47,7 @@ export async function startGateway(data) {
   client.destroy();
   return {
     endpoint,
-    env: { ...secrets, AWS_ENDPOINT_URL_S3: endpoint, AWS_REGION: "us-east-1" },
+    env: environmentOf(endpoint),
     /** The folder of a prefix. */
     folderOf: (prefix) => join(data, bucket, prefix),
     removePrefix: (prefix) => rmSync(join(data, bucket, prefix), { recursive: true, force: true }),
@@ -64,10 +71,28 @@ export function start([command, ...args], env) {
   return child;
 }
 
-/** Runs a program to its end. Looks at its memory and its time again and again: both are gone with the process. */
-export async function run([command, ...args], env) {
+/** Starts a program whose first line is all that it prints, and returns this line. */
+export async function startPrinting(command) {
+  const child = start(command, {});
+  const [line] = await Promise.race([once(child.stdout, "data"), once(child, "exit")]);
+  if (child.exitCode !== null) throw new Error(`${command.join(" ")} ended with ${child.exitCode}`);
+  return String(line).trim();
+}
+
+/**
+ * Runs a program to its end. Looks at its memory and its time again and again: both are gone with the process. A program
+ * that takes longer than `maxSeconds` is ended, and its figures have `isCut`.
+ */
+export async function run([command, ...args], env, maxSeconds) {
   const started = performance.now();
   const child = spawn(command, args, { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, ...env } });
+  children.push(child);
+  let isCut = false;
+  const cut = () => {
+    isCut = true;
+    child.kill("SIGKILL");
+  };
+  const cutter = maxSeconds && setTimeout(cut, maxSeconds * 1000);
   let output = "";
   child.stderr.on("data", (text) => (output = (output + text).slice(-4000)));
   const figures = { cpuSeconds: 0, peakMiB: 0 };
@@ -82,8 +107,11 @@ export async function run([command, ...args], env) {
   const timer = setInterval(look, 20);
   const [code] = await once(child, "exit");
   clearInterval(timer);
+  clearTimeout(cutter);
+  const seconds = (performance.now() - started) / 1000;
+  if (isCut) return { seconds, ...figures, isCut };
   if (code !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${code}: ${output}`);
-  return { seconds: (performance.now() - started) / 1000, ...figures };
+  return { seconds, ...figures };
 }
 
 export async function freePort() {

@@ -20,7 +20,6 @@ const { values } = parseArgs({
 });
 
 const program = new URL("../dist/cli/stowage.js", import.meta.url).pathname;
-process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = "true";
 const images = Array.from({ length: Number(values.images) }, (_, i) => `v${i}`);
 const folder = mkdtempSync(join(values.folder, "stowage-bench-"));
 const layout = join(folder, "layout");

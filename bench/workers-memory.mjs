@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { Inspector } from "./inspector.mjs";
-import { makeTarball } from "./make-tarball.mjs";
+import { makeTarball, oneImage } from "./make-tarball.mjs";
 import { print, upload } from "./measuring.mjs";
 
 const { values } = parseArgs({
@@ -44,7 +44,7 @@ try {
     AWS_SECRET_ACCESS_KEY: "bench",
   };
   const stores = { r2: { STOWAGE_STORE: "r2:IMAGES/bench" }, s3 };
-  await makeTarball(tarball, { largeMiB: Number(values.large), smallLayers: Number(values.small) });
+  await makeTarball(tarball, oneImage({ largeMiB: Number(values.large), smallLayers: Number(values.small) }));
   const script = bundle();
   print(
     `${(statSync(tarball).size / 1e6).toFixed(1)} MB in one layer of ${values.large} MiB and ${values.small} of 1 MiB`,

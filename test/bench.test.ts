@@ -11,14 +11,20 @@ const bench = (script: string): string => fileURLToPath(new URL(`../bench/${scri
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
+const tiny = ["--scale", "0.01", "--rounds", "1", "--tarballs", "mixed"];
+
 beforeAll(async () => {
   await buildStowage();
 });
 
 describe("the benchmarks", { timeout: 240_000 }, () => {
   it.each([
-    ["load.mjs", ["--large", "6", "--small", "2", "--rounds", "1"], /straightforward \/ stowage, median of pairs/],
-    ["builds.mjs", [root, root, "--large", "6", "--rounds", "1"], /^sink +build 2 \/ build 1: /m],
+    ["bench.mjs", ["--scale", "0.02", "--rounds", "2", "--minutes", "9"], /^\| the straightforward build .* 2 \|$/m],
+    [
+      "bench.mjs",
+      [...tiny, "--stores", "directory,sink", "--against", root],
+      /^\*\*.* A directory\n.*^\| the build in /ms,
+    ],
     ["index-size.mjs", ["--tags", "100", "--rounds", "1", "--crowd", "2"], /^\| 100 /m],
     ["hostile.mjs", ["--rounds", "1"], /^\| patterns of many stars /m],
     ["hostile.mjs", ["--attacks", "1"], /^\| 10,000 tags .*^\| 3 loads of an index /ms],
@@ -35,10 +41,12 @@ describe("the benchmarks", { timeout: 240_000 }, () => {
     });
   });
 
-  describeIfFound("of each runtime", missingTools(["node20"]), () => {
-    it("print their figures: runtimes.mjs", async () => {
-      const options = ["--large", "6", "--small", "2", "--rounds", "1", "--only", "node 20"];
-      expect(await runTool(process.execPath, [bench("runtimes.mjs"), ...options])).toMatch(/^node 20 +\d/m);
+  describeIfFound("of other programs", missingTools(["versitygw", "crane", "regctl", "skopeo", "node24"]), () => {
+    it("print their figures: bench.mjs", async () => {
+      const options = [...tiny, "--stores", "versitygw25", "--contenders", "stowage,node24,crane,regctl,skopeo,curl"];
+      expect(await runTool(process.execPath, [bench("bench.mjs"), ...options])).toMatch(
+        /^\| Stowage, Node 24 .*^\| `curl -T`/ms,
+      );
     });
   });
 });

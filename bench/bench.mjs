@@ -1,15 +1,17 @@
 // Loads tarballs into stores by Stowage and by what a user would take instead, and compares them. See README.md.
 import { mkdtempSync, rmSync } from "node:fs";
-import { cpus, loadavg, tmpdir } from "node:os";
+import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { makeContenders } from "./contenders.mjs";
 import { measure } from "./measure.mjs";
+import { describeMachine } from "./machine.mjs";
 import { print } from "./measuring.mjs";
+import { keepLoads, makePage } from "./page.mjs";
 import { planCells } from "./plan.mjs";
 import { endAll } from "./programs.mjs";
-import { summarize, tableOf } from "./summary.mjs";
+import { ratioLines, summarize, tableOf } from "./summary.mjs";
 import { stores } from "./stores.mjs";
 import { tarballMaker, tarballs } from "./tarballs.mjs";
 
@@ -25,7 +27,8 @@ const { values } = parseArgs({
     minutes: { type: "string" }, // no round begins that would end later
     "max-seconds": { type: "string", default: "45" },
     folder: { type: "string", default: tmpdir() },
-    write: { type: "string" }, // a file for the results
+    write: { type: "string" }, // keeps the results in this folder, such as docs, and makes the page there of them
+    page: { type: "string" }, // makes the page of the results that this folder has, without measuring
   },
 });
 const rounds = Number(values.rounds ?? 3);
@@ -42,7 +45,8 @@ const failures = [];
 /** How long the last measurement of each contender took as a whole. */
 const lastMs = new Map();
 try {
-  await main();
+  if (values.page !== undefined) await makePage(values.page);
+  else await main();
 } finally {
   endAll();
   rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
@@ -51,7 +55,7 @@ process.exitCode = failures.length === 0 ? 0 : 1;
 
 async function main() {
   const cells = planCells(values, contenders);
-  print(`Node ${process.version}, ${cpus().length} cores, load ${loadavg()[0].toFixed(1)}; scale ${scale}`);
+  print(`Load of the machine ${loadavg()[0].toFixed(1)}; tarballs times ${scale}`);
   const makeOne = tarballMaker(folder, scale);
   const opened = new Map();
   const started = performance.now();
@@ -77,8 +81,16 @@ async function main() {
   if (leftOut > 0)
     print(`left out: ${leftOut} rounds of a tarball, which would end after more than ${minutes} minutes`);
   print("");
-  for (const summary of summarize(results)) print(`${tableOf(summary, { contenders, stores, tarballs, scale })}\n`);
+  const titles = Object.fromEntries(Object.entries(contenders).map(([name, { title }]) => [name, title]));
+  const summaries = summarize(results);
+  for (const summary of summaries) print(`${tableOf(summary, { titles, stores, tarballs, scale })}\n`);
+  print(describeMachine());
+  for (const line of summaries.flatMap(ratioLines)) print(line);
   for (const failure of failures) print(`failed: ${failure}`);
+  if (values.write === undefined) return;
+  const machine = scale === 1 ? describeMachine() : `${describeMachine()}, with tarballs times ${scale}`;
+  keepLoads(values.write, { results, titles, machine });
+  await makePage(values.write);
 }
 
 /** The first round of everything, then the other rounds, those of the goals first. */

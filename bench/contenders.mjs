@@ -107,8 +107,9 @@ function stowageBy(tool, args, title) {
     isStowage: true,
     missing: () => (existsSync(file) ? program() === undefined && missing(tool) : `found no ${file}`) || undefined,
     takes: (_, store) => !(isWorker && store.isDirectory),
-    start: async (store, prefix) => {
+    start: async (store, prefix, limits = {}) => {
       const settings = {
+        ...limits,
         HOST: "127.0.0.1",
         PORT: "0",
         STOWAGE_STORE: store.urlOf(prefix),
@@ -119,7 +120,7 @@ function stowageBy(tool, args, title) {
       const state = ["--inspector-port", "0", "--persist-to", join(store.folder, `wrangler-${prefix}`)];
       const child = spawn(program(), [...args, ...(isWorker ? [...state, ...variables] : [])], {
         cwd: root,
-        stdio: ["ignore", "pipe", "ignore"],
+        stdio: ["ignore", "pipe", isWorker ? "ignore" : "inherit"],
         env: { ...process.env, ...settings, CI: "true", WRANGLER_SEND_METRICS: "false" },
       });
       return { child, url: await listening(child) };

@@ -71,12 +71,12 @@ export function start([command, ...args], env) {
   return child;
 }
 
-/** Starts a program whose first line is all that it prints, and returns this line. */
+/** Starts a program whose first line is all that it prints: { child, line }. */
 export async function startPrinting(command) {
   const child = start(command, {});
   const [line] = await Promise.race([once(child.stdout, "data"), once(child, "exit")]);
   if (child.exitCode !== null) throw new Error(`${command.join(" ")} ended with ${child.exitCode}`);
-  return String(line).trim();
+  return { child, line: String(line).trim() };
 }
 
 /**

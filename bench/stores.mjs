@@ -8,20 +8,27 @@ import { bucket, environmentOf, startGateway, startPrinting } from "./programs.m
 const here = new URL(".", import.meta.url).pathname;
 
 export const stores = {
-  sink: { title: "S3 server that keeps nothing", open: () => openSink([]) },
+  sink: { short: "sink", title: "S3 server that keeps nothing", open: () => openSink([]) },
   sink30: {
+    short: "sink, 30 ms and 80 MB/s",
     title: "S3 server that keeps nothing, answers after 30 ms and takes 80 MB/s on each connection",
     open: () => openSink(["--delay", "30", "--mb-per-second", "80"]),
   },
-  versitygw: { title: "VersityGW", keeps: true, open: (folder) => openGateway(folder, 0) },
-  versitygw25: { title: "VersityGW behind 25 ms", keeps: true, open: (folder) => openGateway(folder, 25) },
-  directory: { title: "A directory", keeps: true, isDirectory: true, open: openDirectory },
+  versitygw: { short: "VersityGW", title: "VersityGW", keeps: true, open: (folder) => openGateway(folder, 0) },
+  versitygw25: {
+    short: "VersityGW, 25 ms",
+    title: "VersityGW behind 25 ms",
+    keeps: true,
+    open: (folder) => openGateway(folder, 25),
+  },
+  directory: { short: "directory", title: "A directory", keeps: true, isDirectory: true, open: openDirectory },
 };
 
 export async function openSink(options) {
-  const port = await startPrinting([process.execPath, join(here, "sink.mjs"), ...options]);
+  const { line: port, child } = await startPrinting([process.execPath, join(here, "sink.mjs"), ...options]);
   const endpoint = `http://127.0.0.1:${port}`;
   return {
+    child,
     endpoint,
     env: environmentOf(endpoint),
     urlOf: (prefix) => `s3://${bucket}/${prefix}`,
@@ -36,8 +43,9 @@ async function openGateway(folder, roundTripMs) {
   const gateway = await startGateway(join(folder, `gateway-${roundTripMs}`), ["--access-log", log]);
   let { endpoint } = gateway;
   if (roundTripMs > 0) {
-    const port = new URL(endpoint).port;
-    endpoint = `http://127.0.0.1:${await startPrinting([process.execPath, join(here, "delay-proxy.mjs"), port, String(roundTripMs)])}`;
+    const target = [new URL(endpoint).port, String(roundTripMs)];
+    const { line: port } = await startPrinting([process.execPath, join(here, "delay-proxy.mjs"), ...target]);
+    endpoint = `http://127.0.0.1:${port}`;
   }
   return {
     endpoint,

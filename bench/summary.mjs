@@ -37,12 +37,12 @@ function rowOf(contender, ofCell, base) {
 }
 
 /** The table of one store and tarball, in Markdown. */
-export function tableOf({ store, tarball, base, rows }, { contenders, stores, tarballs, scale = 1 }) {
+export function tableOf({ store, tarball, base, rows }, { titles, stores, tarballs, scale = 1 }) {
   const lines = rows.map((row) => {
     const sign = row.isCut ? "> " : "";
     const ratio = row.contender === base ? "1" : `${sign}${(row.timeRatio ?? NaN).toFixed(2)}`;
     return [
-      contenders[row.contender]?.title ?? row.contender,
+      titles[row.contender] ?? row.contender,
       `${sign}${row.seconds.toFixed(2)}`,
       ratio,
       row.cpuSeconds.toFixed(1),
@@ -65,6 +65,16 @@ export function tableOf({ store, tarball, base, rows }, { contenders, stores, ta
     rule,
     ...lines.map(format),
   ].join("\n");
+}
+
+/** The last lines of a run, which a log keeps. */
+export function ratioLines({ store, tarball, base, rows }) {
+  return rows
+    .filter(({ contender, timeRatio }) => contender !== base && timeRatio !== undefined)
+    .map(({ contender, timeRatio, cpuRatio, isCut, rounds }) => {
+      const time = `${isCut ? "> " : ""}${timeRatio.toFixed(2)} in time`;
+      return `ratio  ${`${store} ${tarball}  ${contender} / ${base}`.padEnd(46)} ${time}, ${cpuRatio.toFixed(2)} in CPU, ${rounds} rounds`;
+    });
 }
 
 function cellOf({ store, tarball }) {

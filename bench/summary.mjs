@@ -46,7 +46,7 @@ export function tableOf({ store, tarball, base, rows }, { titles, stores, tarbal
       `${sign}${row.seconds.toFixed(2)}`,
       ratio,
       row.cpuSeconds.toFixed(1),
-      row.contender === base ? "1" : (row.cpuRatio ?? NaN).toFixed(2),
+      row.contender === base ? "1" : row.isCut ? "" : (row.cpuRatio ?? NaN).toFixed(2),
       row.clientCpuSeconds.toFixed(1),
       row.peakMiB.toFixed(0),
       row.requests?.toFixed(0) ?? "",
@@ -72,8 +72,10 @@ export function ratioLines({ store, tarball, base, rows }) {
   return rows
     .filter(({ contender, timeRatio }) => contender !== base && timeRatio !== undefined)
     .map(({ contender, timeRatio, cpuRatio, isCut, rounds }) => {
-      const time = `${isCut ? "> " : ""}${timeRatio.toFixed(2)} in time`;
-      return `ratio  ${`${store} ${tarball}  ${contender} / ${base}`.padEnd(46)} ${time}, ${cpuRatio.toFixed(2)} in CPU, ${rounds} rounds`;
+      const figures = isCut
+        ? `> ${timeRatio.toFixed(2)} in time`
+        : `${timeRatio.toFixed(2)} in time, ${cpuRatio.toFixed(2)} in CPU`;
+      return `ratio  ${`${store} ${tarball}  ${contender} / ${base}`.padEnd(46)} ${figures}, ${rounds} rounds`;
     });
 }
 

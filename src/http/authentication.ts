@@ -64,18 +64,20 @@ export function authenticate(findCaller: CallerFinder): MiddlewareHandler {
 export function authenticateBrowser(findCaller: CallerFinder): MiddlewareHandler {
   return async (c, next) => {
     const authorization = c.req.header("Authorization");
-    const secret = authorization === undefined ? readSessionSecret(c) : readSecret(authorization);
+    const cookie = authorization === undefined ? readSessionSecret(c) : undefined;
     try {
-      c.set(callerKey, await findCaller(secret));
+      c.set(callerKey, await findCaller(cookie ?? readSecret(authorization)));
     } catch (error) {
-      if (authorization !== undefined || !isUnauthorized(error)) throw error;
+      if (cookie === undefined || !isUnauthorized(error)) throw error;
       c.set(callerKey, await findCaller(undefined));
     }
     await next();
+    // Caches know that an answer to a request with `Authorization` is private, but not so with a cookie.
+    if (cookie !== undefined && !c.res.headers.has("Cache-Control")) c.header("Cache-Control", "private");
   };
 }
 
-export function isUnauthorized(error: unknown): boolean {
+function isUnauthorized(error: unknown): boolean {
   return error instanceof StowageError && error.code === "UNAUTHORIZED";
 }
 

@@ -13,7 +13,8 @@ export const guardPage: MiddlewareHandler = async (c, next) => {
   await next();
   const { status } = c.res;
   if (status === 401 && isRead) {
-    replace(c, c.redirect(`${baseOf(c)}/-/login?to=${encodeURIComponent(pathname + search)}`, 303));
+    const location = `${baseOf(c)}/-/login?to=${encodeURIComponent(pathname + search)}`;
+    replace(c, new Response(null, { status: 303, headers: { Location: location, "Cache-Control": "no-store" } }));
   } else if (status >= 400 && c.res.headers.get("Content-Type") === "application/json") {
     await showError(c, status);
   }

@@ -1,7 +1,6 @@
 /** `/-/login` and `/-/logout`: a token goes into a cookie, and out of it. */
 import type { Context } from "hono";
-import { messageOf, StowageError } from "../errors.ts";
-import { isUnauthorized } from "../http/authentication.ts";
+import { StowageError } from "../errors.ts";
 import { clearSessionCookie, maxSessionSecretBytes, setSessionCookie } from "../http/session-cookie.ts";
 import { sendPage } from "./frame.tsx";
 import { readForm, requireOwnPage } from "./read-form.ts";
@@ -54,16 +53,15 @@ export async function logIn(c: Context, pages: PageService): Promise<Response> {
   try {
     await check(token, pages);
   } catch (error) {
-    if (!(error instanceof StowageError)) throw error;
+    if (!(error instanceof StowageError) || !isAboutToken.has(error.code)) throw error;
     c.error = error; // for the log
-    const message = isUnauthorized(error)
-      ? "The service does not know this token, or it has expired."
-      : messageOf(error);
-    return showLogin(c, pages, { message, status: 403, to });
+    return showLogin(c, pages, { message: error.message, status: 403, to });
   }
   setSessionCookie(c, token);
   return c.redirect(ownPath(c, to), 303);
 }
+
+const isAboutToken: ReadonlySet<string> = new Set(["UNAUTHORIZED", "INPUT_INVALID"]);
 
 async function check(token: string, { findCaller }: PageService): Promise<void> {
   const bytes = new TextEncoder().encode(token).length;
@@ -77,11 +75,13 @@ async function check(token: string, { findCaller }: PageService): Promise<void> 
 
 /** Where the person wanted to go, if that is a page of the service. */
 function ownPath(c: Context, to: string): string {
-  const start = `${baseOf(c)}/`;
+  const base = baseOf(c);
   const { origin } = new URL(c.req.url);
   const isPath = to.startsWith("/") && URL.canParse(to, origin);
   const url = isPath ? new URL(to, origin) : undefined;
-  return url?.origin === origin && url.pathname.startsWith(start) ? url.pathname + url.search : start;
+  // Not any path: `/..//host` is a path that leads to another host.
+  const isOwn = url?.pathname === `${base}/` || url?.pathname.startsWith(`${base}/-/`) === true;
+  return url?.origin === origin && isOwn ? url.pathname + url.search : `${base}/`;
 }
 
 /** The token itself stays valid: it may be in use elsewhere. */

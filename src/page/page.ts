@@ -26,7 +26,13 @@ function pageRoutes(pages: PageService): readonly Route[] {
   const get = { methods: ["GET"], needs: "pull" } as const;
   return [
     ...assetRoutes(),
-    route({ ...get, path: "/", query: ["q", "after"], answer: (c) => showRepositories(c, pages) }),
+    route({
+      methods: ["GET"],
+      needs: "anything",
+      path: "/",
+      query: ["q", "after"],
+      answer: (c) => showRepositories(c, pages),
+    }),
     route({
       ...get,
       path: "/-/repository/<name>",

@@ -3,13 +3,13 @@ import type { Context } from "hono";
 import type { Child } from "hono/jsx";
 import { StowageError } from "../errors.ts";
 import { formatCount } from "../format-bytes.ts";
-import { mayReach, turnOf, waitingTurnOf } from "../http/authentication.ts";
+import { authorize, mayReach, turnOf, waitingTurnOf } from "../http/authentication.ts";
 import { type ListedRepository, pageOfRepositories } from "../layout/list-repositories.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type ListedImages, listImages } from "./list-images.ts";
 import { sendPage } from "./frame.tsx";
 import { Pager, SearchForm, When, withQuery } from "./parts.tsx";
-import { type PageService, type View, inPageTurn, repositoryUrl } from "./view.ts";
+import { type PageService, type View, baseOf, inPageTurn, repositoryUrl } from "./view.ts";
 
 /** Repositories on a page. The index of each is read. */
 const pageLength = 50;
@@ -20,6 +20,10 @@ const maxIndexBytes = 256 * 1024;
 const maxConcurrentReads = 8;
 
 export async function showRepositories(c: Context, pages: PageService): Promise<Response> {
+  // A token that may only load has nothing to see here.
+  if (!mayReach(c, "pull", undefined) && mayReach(c, "load", undefined))
+    return c.redirect(`${baseOf(c)}/-/upload`, 303);
+  authorize(c, "pull");
   const query = c.req.query("q")?.trim().slice(0, 255) ?? "";
   const after = c.req.query("after");
   const { layout, catalogs } = pages;

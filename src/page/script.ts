@@ -38,6 +38,7 @@ function startForm() {
   const input = document.getElementById("file");
   const drop = form.querySelector(".drop");
   form.hidden = false;
+  document.getElementById("no-scripts").hidden = true;
   for (const type of ["dragenter", "dragover"]) {
     document.addEventListener(type, (event) => {
       event.preventDefault();

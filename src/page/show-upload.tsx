@@ -54,9 +54,9 @@ export async function showUpload(c: Context, pages: PageService): Promise<Respon
           <p id="status" role="status"></p>
         </div>
         <div id="receipt"></div>
-        <noscript>
-          <p class="notice">An upload from this page needs scripts. The command below does not.</p>
-        </noscript>
+        <p id="no-scripts" class="notice">
+          An upload from this page needs scripts. The command below does not.
+        </p>
         <section>
           <h2>From a terminal</h2>
           <pre>

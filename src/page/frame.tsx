@@ -72,7 +72,7 @@ export function renderPage(c: Context, { title, body, current }: Framed): string
           <div class="wide">
             <a class="brand" href={`${base}/`}>
               <img src={assets.icon} alt="" width="28" height="28" />
-              Stowage
+              <span>Stowage</span>
             </a>
             <Navigation view={view} current={current} />
           </div>

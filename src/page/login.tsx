@@ -18,6 +18,8 @@ export async function showLogin(c: Context, pages: PageService, problem?: Proble
         <p>Use the token that you have for this service. It stays in this browser for 12 hours.</p>
         <form method="post" action={`${base}/-/login`} class="stack">
           <input type="hidden" name="to" value={to} />
+          {/* Programs that keep passwords want a name beside each. */}
+          <input type="text" name="username" autocomplete="username" value="stowage" readonly hidden />
           <label for="token">Token</label>
           <input
             id="token"

@@ -1,16 +1,13 @@
-/** The page for people: routes for browsers at `/` and below `/-/`. No repository's name has a part that is only `-`. */
+/**
+ * The page for people: routes for browsers at `/` and below `/-/`. No repository's name has a part that is only `-`. Each page's
+ * code is loaded at its first request: most services start for other clients.
+ */
 import type { Page } from "../http/app.ts";
 import { type Route, route } from "../http/route.ts";
 import type { Service } from "../http/service.ts";
 import { Line } from "../streams/line.ts";
 import { assetRoutes } from "./assets.ts";
-import { confirmDelete, deleteConfirmed } from "./delete.tsx";
-import { guardPage } from "./guard-page.tsx";
-import { logIn, logOut, showLogin } from "./login.tsx";
-import { showImage } from "./show-image.tsx";
-import { showRepositories } from "./show-repositories.tsx";
-import { showRepository } from "./show-repository.tsx";
-import { showUpload } from "./show-upload.tsx";
+import { guardPage } from "./guard-page.ts";
 import type { PageService } from "./view.ts";
 
 /** Pages that are put together at the same time. Each reads up to 8 manifests and configs at once. */
@@ -31,35 +28,56 @@ function pageRoutes(pages: PageService): readonly Route[] {
       needs: "anything",
       path: "/",
       query: ["q", "after"],
-      answer: (c) => showRepositories(c, pages),
+      answer: async (c) => (await import("./show-repositories.tsx")).showRepositories(c, pages),
     }),
     route({
       ...get,
       path: "/-/repository/<name>",
       query: ["q", "from", "deleted"],
-      answer: (c, { name }) => showRepository(c, pages, name),
+      answer: async (c, { name }) => (await import("./show-repository.tsx")).showRepository(c, pages, name),
     }),
     route({
       ...get,
       path: "/-/image/<name>/<reference>",
       query: ["referrers"],
-      answer: (c, parameters) => showImage(c, pages, parameters),
+      answer: async (c, parameters) => (await import("./show-image.tsx")).showImage(c, pages, parameters),
     }),
     route({
       methods: ["GET"],
       path: "/-/delete/<name>/<reference>",
       needs: "delete",
-      answer: (c, parameters) => confirmDelete(c, pages, parameters),
+      answer: async (c, parameters) => (await import("./delete.tsx")).confirmDelete(c, pages, parameters),
     }),
     route({
       methods: ["POST"],
       path: "/-/delete/<name>/<reference>",
       needs: "delete",
-      answer: (c, parameters) => deleteConfirmed(c, pages, parameters),
+      answer: async (c, parameters) => (await import("./delete.tsx")).deleteConfirmed(c, pages, parameters),
     }),
-    route({ methods: ["GET"], path: "/-/upload", needs: "load", answer: (c) => showUpload(c, pages) }),
-    route({ methods: ["GET"], path: "/-/login", needs: "nothing", query: ["to"], answer: (c) => showLogin(c, pages) }),
-    route({ methods: ["POST"], path: "/-/login", needs: "nothing", answer: (c) => logIn(c, pages) }),
-    route({ methods: ["POST"], path: "/-/logout", needs: "nothing", answer: (c) => logOut(c) }),
+    route({
+      methods: ["GET"],
+      path: "/-/upload",
+      needs: "load",
+      answer: async (c) => (await import("./show-upload.tsx")).showUpload(c, pages),
+    }),
+    route({
+      methods: ["GET"],
+      path: "/-/login",
+      needs: "nothing",
+      query: ["to"],
+      answer: async (c) => (await import("./login.tsx")).showLogin(c, pages),
+    }),
+    route({
+      methods: ["POST"],
+      path: "/-/login",
+      needs: "nothing",
+      answer: async (c) => (await import("./login.tsx")).logIn(c, pages),
+    }),
+    route({
+      methods: ["POST"],
+      path: "/-/logout",
+      needs: "nothing",
+      answer: async (c) => (await import("./login.tsx")).logOut(c),
+    }),
   ];
 }

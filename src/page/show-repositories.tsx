@@ -8,7 +8,7 @@ import { type ListedRepository, pageOfRepositories } from "../layout/list-reposi
 import { concurrently } from "../streams/concurrently.ts";
 import { type ListedImages, listImages } from "./list-images.ts";
 import { sendPage } from "./frame.tsx";
-import { Pager, SearchForm, When, withQuery } from "./parts.tsx";
+import { Pager, SearchForm, When, loadCommand, withQuery } from "./parts.tsx";
 import { type PageService, type View, baseOf, inPageTurn, repositoryUrl } from "./view.ts";
 
 /** Repositories on a page. The index of each is read. */
@@ -129,7 +129,7 @@ function Nothing({ view, query, isFirst }: NothingProps): Child {
       )}
       {view.mayLoad && (
         <pre>
-          <code>docker save team/app:1.4 | curl -T - {view.url}/v1/load</code>
+          <code>{loadCommand(view)}</code>
         </pre>
       )}
     </div>

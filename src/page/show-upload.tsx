@@ -2,6 +2,7 @@
 import type { Context } from "hono";
 import type { Service } from "../http/service.ts";
 import { sendPage } from "./frame.tsx";
+import { loadCommand } from "./parts.tsx";
 import type { PageService } from "./view.ts";
 
 export async function showUpload(c: Context, pages: PageService): Promise<Response> {
@@ -10,7 +11,7 @@ export async function showUpload(c: Context, pages: PageService): Promise<Respon
     title: "Upload",
     current: "upload",
     connectTo: await partsOrigin(pages),
-    body: ({ base, url }) => (
+    body: (view) => (
       <>
         <h1>Upload a tarball</h1>
         <p>
@@ -21,7 +22,7 @@ export async function showUpload(c: Context, pages: PageService): Promise<Respon
           id="upload"
           class="stack"
           hidden
-          data-base={base}
+          data-base={view.base}
           data-max-bytes={maxRequestBytes === undefined ? undefined : String(maxRequestBytes)}
         >
           <div class="drop">
@@ -60,7 +61,7 @@ export async function showUpload(c: Context, pages: PageService): Promise<Respon
         <section>
           <h2>From a terminal</h2>
           <pre>
-            <code>docker save team/app:1.4 | curl -T - {url}/v1/load</code>
+            <code>{loadCommand(view)}</code>
           </pre>
         </section>
       </>

@@ -44,6 +44,7 @@ a { color: var(--accent); text-underline-offset: .18em; text-decoration-thicknes
 a:hover { text-decoration-thickness: .12em; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: .25rem; }
 code, pre, .digest { font-family: var(--mono); font-size: .875em; }
+pre code { font-size: 1em; }
 small, .muted { color: var(--muted); font-weight: 400; }
 .skip { position: absolute; left: -100vw; top: 0; padding: .5rem 1rem; background: var(--sheet); z-index: 1; }
 .skip:focus { left: 0; }
@@ -64,7 +65,8 @@ h1 small { font-size: 1rem; letter-spacing: 0; white-space: nowrap; margin-left:
 h1 .reference { color: var(--muted); font-weight: 500; }
 h2 { margin: 2.75rem 0 .75rem; font-size: 1.0625rem; letter-spacing: -.005em; font-weight: 650; }
 h2 small { white-space: nowrap; font-size: .9375rem; margin-left: .3rem; }
-h1 + p { margin-top: .5rem; }
+h1 + p { margin-top: .6rem; }
+h1 + .subject { margin-top: 1rem; }
 .heading { display: flex; flex-wrap: wrap; align-items: center; justify-content: space-between; gap: .9rem 2rem; margin-bottom: 1.5rem; }
 .crumbs { margin-bottom: .4rem; font-size: .9375rem; }
 .crumbs a { color: var(--muted); text-decoration: none; }
@@ -86,7 +88,8 @@ ul, ol { margin: 0; padding: 0; list-style: none; }
 .rows li:hover .name { color: var(--accent); }
 .path { color: var(--muted); font-weight: 400; }
 .meta { display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem 1.25rem; color: var(--muted); font-size: .9375rem; }
-.meta a { position: relative; }
+.meta a { position: relative; text-decoration: none; }
+.meta a:hover { text-decoration: underline; }
 .meta time, .meta .size { white-space: nowrap; }
 .platforms { display: flex; flex-wrap: wrap; gap: .25rem .4rem; }
 .platform { font-size: .8125rem; padding: .02rem .5rem; border: 1px solid var(--line); border-radius: 1rem; background: var(--ground); white-space: nowrap; }
@@ -110,15 +113,15 @@ dd { margin: 0; }
 .made-by { flex: 1; min-width: 0; }
 .layers .meta { flex-wrap: nowrap; justify-content: flex-end; }
 .size { min-width: 4.5rem; text-align: right; }
-.images .size, .images time { min-width: 6rem; text-align: right; }
-.rows time { min-width: 6.5rem; text-align: right; }
+.images .size { min-width: 6rem; }
+.rows time { min-width: 8.5rem; text-align: right; }
 .copyable { display: flex; align-items: flex-start; justify-content: space-between; gap: .75rem; }
 .copyable code { padding-top: .2rem; }
 
 button, .button, input { font: inherit; color: inherit; }
 .button, .search button, .copyable button {
   display: inline-block; padding: .4rem .9rem; border: 1px solid var(--field); border-radius: .5rem;
-  background: var(--sheet); color: var(--ink); text-decoration: none; cursor: pointer; line-height: 1.4;
+  background: var(--sheet); color: var(--ink); text-decoration: none; cursor: pointer; line-height: 1.4; white-space: nowrap;
 }
 .button:hover, .search button:hover, .copyable button:hover { background: var(--tint); border-color: var(--accent); }
 .button.primary { background: var(--accent); border-color: var(--accent); color: var(--on-accent); font-weight: 600; }
@@ -134,6 +137,7 @@ input[type="search"], input[type="text"], input[type="password"] {
 }
 ::placeholder { color: var(--muted); opacity: 1; }
 .search { display: flex; gap: .5rem; flex: 0 1 24rem; }
+.search input { min-width: 0; }
 .stack { display: flex; flex-direction: column; gap: .45rem; align-items: stretch; margin: 1.25rem 0; max-width: 36rem; }
 .stack label { font-weight: 600; margin-top: .5rem; }
 .stack label .muted { font-weight: 400; }
@@ -169,13 +173,14 @@ progress::-moz-progress-bar { background: var(--accent); }
   h1 { font-size: 1.4rem; }
   .search { flex: 1 1 100%; }
   .rows li { flex-direction: column; align-items: flex-start; padding: .65rem .9rem; }
-  .rows time, .images .size, .images time, .size { min-width: 0; text-align: left; }
+  .rows time, .images .size, .size { min-width: 0; text-align: left; }
   .layers li { flex-wrap: wrap; padding: .65rem .9rem; }
   .layers .meta { flex-basis: 100%; justify-content: flex-start; padding-left: 2.75rem; }
   .commands div, .texts div { grid-template-columns: minmax(0, 1fr); padding: .55rem .9rem; }
   .facts { padding: .9rem; grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .top nav { gap: .25rem .9rem; }
-  .caller { padding-left: .9rem; max-width: 7rem; }
+  .caller { padding-left: .9rem; max-width: 6rem; }
+  .wide:has(.caller) .brand span { position: absolute; left: -100vw; }
 }
 @media (prefers-reduced-motion: no-preference) {
   .rows li, .button, .top nav a { transition: background-color .12s, color .12s, border-color .12s; }

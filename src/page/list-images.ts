@@ -1,14 +1,14 @@
 /** The images of a repository as people count them: without signatures and the like. */
-import type { Digest } from "../digest.ts";
-import { isDigest } from "../digest.ts";
+import { type Digest, isDigest } from "../digest.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
-import { LayoutSource } from "../layout/layout-source.ts";
-import { isReferrersTag } from "../oci/index-entry.ts";
+import { changeTimeOf, readRepository } from "../layout/read-repository.ts";
+import { isReferrersTag, subjectOf, tagOf } from "../oci/index-entry.ts";
 
 export interface ListedImage {
   /** The tag, or the digest of an image without a tag. */
   readonly reference: string;
   readonly digest: Digest;
+  /** In milliseconds since 1970. */
   readonly changed: number | undefined;
 }
 
@@ -22,11 +22,14 @@ export interface ListedImages {
 
 /** Throws `NAME_UNKNOWN` if there is no such repository. */
 export async function listImages(layout: Layout, repository: string, turn: Turn): Promise<ListedImages> {
-  const source = new LayoutSource(layout, { caller: turn.caller });
-  const entries = await source.listEntries(repository, { signal: turn.signal });
-  const images = entries.flatMap(({ reference, digest, subject, changed }): ListedImage[] =>
-    digest === undefined || subject !== undefined || isReferrersTag(reference) ? [] : [{ reference, digest, changed }],
-  );
+  const { entries } = await readRepository(layout, repository, turn);
+  const images: ListedImage[] = [];
+  for (const entry of entries) {
+    const { digest } = entry;
+    const reference = tagOf(entry) ?? digest;
+    if (subjectOf(entry) !== undefined || isReferrersTag(reference)) continue;
+    images.push({ reference, digest, changed: changeTimeOf(entry) });
+  }
   images.sort((a, b) => (b.changed ?? 0) - (a.changed ?? 0) || (a.reference < b.reference ? -1 : 1));
   return {
     images,

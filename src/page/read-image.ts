@@ -3,12 +3,13 @@ import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
+import { type RepositoryIndex, changeTimeOf, readRepository } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type RunConfig, readRunConfig, summarizeConfig } from "../oci/image-config.ts";
-import { referrersTag } from "../oci/index-entry.ts";
+import { referrersTag, tagOf } from "../oci/index-entry.ts";
 import { type Manifest, parseManifest } from "../oci/manifest.ts";
 import { type ImageDetails, describeImage, detailsOf, readConfig } from "../registry/describe-image.ts";
-import { type ManifestName, findManifest } from "../registry/find-manifest.ts";
+import { type ManifestName, findInRepository } from "../registry/find-manifest.ts";
 import { listReferrers } from "../registry/list-referrers.ts";
 
 /** Parts of an index that are read. */
@@ -47,13 +48,14 @@ interface WantedImage extends ManifestName {
 /** Tags of the same image that are shown. */
 const maxTags = 20;
 
-/** Throws the errors of `findManifest`. */
+/** Throws the errors of `findInRepository`, and `NAME_UNKNOWN`. */
 export async function readImage(
   layout: Layout,
   { repository, reference, after }: WantedImage,
   turn: Turn & { readonly signal: AbortSignal },
 ): Promise<ImageFacts> {
-  const { digest, mediaType, bytes } = await findManifest(layout, { repository, reference }, turn);
+  const index = await readRepository(layout, repository, turn);
+  const { digest, mediaType, bytes } = await findInRepository(layout, { repository, reference, index }, turn);
   const manifest = await layout.budget.parse(bytes.length, async () => parseManifest(bytes, digest, mediaType), turn);
   const source = new LayoutSource(layout, { caller: turn.caller });
   const place = { source, signal: turn.signal };
@@ -65,19 +67,21 @@ export async function readImage(
       ? detailsOf(manifest, config === undefined ? { history: [] } : summarizeConfig(config))
       : await describeImage(place, repository, { manifest }, options);
   const page = await listReferrers(layout, { repository, subject: digest, after }, turn);
-  const entries = (await source.listEntries(repository, { signal: turn.signal })).filter((it) => it.digest === digest);
+  const entries = index.entries.filter((entry) => entry.digest === digest);
+  const named = entries.find((entry) => (tagOf(entry) ?? digest) === reference) ?? entries[0];
   return {
     digest,
     mediaType,
     manifest,
     details,
     run: config && readRunConfig(config),
-    referrers: [...page.descriptors, ...(after === undefined ? await cosignTags(source, repository, digest) : [])],
+    referrers: [...page.descriptors, ...(after === undefined ? cosignTags(index, digest) : [])],
     moreReferrers: page.end,
     tags: entries
-      .flatMap((it) => (it.reference === digest || it.reference === reference ? [] : it.reference))
+      .flatMap((entry) => tagOf(entry) ?? [])
+      .filter((tag) => tag !== reference)
       .slice(0, maxTags),
-    changed: entries.find((it) => it.reference === reference)?.changed ?? entries[0]?.changed,
+    changed: named && changeTimeOf(named),
   };
 }
 
@@ -91,8 +95,12 @@ async function ifWhole(reading: Promise<Uint8Array | undefined>): Promise<Uint8A
 
 const isDamage: ReadonlySet<string> = new Set(["DIGEST_INVALID", "LIMIT_EXCEEDED", "SIZE_INVALID", "STORE_DAMAGED"]);
 
+/** At most three for each image are usual. */
+const maxCosignTags = 20;
+
 /** Cosign's signatures, attestations and SBOMs under tags such as `sha256-<hex>.sig`. They have no subject. */
-async function cosignTags(source: LayoutSource, repository: string, digest: Digest): Promise<readonly Referrer[]> {
-  const found = await source.listReferrers(repository, new Set([digest]));
-  return found.filter(({ tag }) => tag?.startsWith(`${referrersTag(digest)}.`) === true);
+function cosignTags({ entries }: RepositoryIndex, digest: Digest): readonly Referrer[] {
+  const start = `${referrersTag(digest)}.`;
+  const found = entries.filter((entry) => tagOf(entry)?.startsWith(start) === true);
+  return found.slice(0, maxCosignTags).map((entry) => ({ digest: entry.digest, size: entry.size, tag: tagOf(entry) }));
 }

@@ -1,9 +1,11 @@
 /** What the pages show, and to whom. */
 import { beforeAll, describe, expect, it } from "vitest";
 import { createApp, createAppWithPage } from "../../src/http/app.ts";
+import { commitSet } from "../../src/layout/commit-set.ts";
+import type { SetChange } from "../../src/oci/index-change.ts";
 import { pageOf } from "../../src/page/page.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
-import { makeLayout } from "../support/layout.ts";
+import { makeLayout, tarOf } from "../support/layout.ts";
 import { decorate } from "../support/loading.ts";
 import { openLayout } from "../support/open-layout.ts";
 import {
@@ -144,6 +146,31 @@ describe("the page of a repository", () => {
     expect(found).toContain('href="/-/image/team/app/1.59"');
   });
 
+  it("shows 25 of 12,345 tags, and reads no more manifests than these have", async () => {
+    const store = new MemoryStore();
+    const blobs: string[] = [];
+    const watched = decorate(store, {
+      get: async (key, options) => {
+        if (key.startsWith("blobs/")) blobs.push(key);
+        return store.get(key, options);
+      },
+    });
+    const layout = openLayout(watched);
+    const app = createAppWithPage({ layout, access: "anyone" }, pageOf);
+    await app.request("/v1/load", { method: "PUT", body: await tarOf(image) });
+    const { mediaType, size } = image.roots[0] ?? { mediaType: "", size: 0 };
+    const tags = Array.from({ length: 12_345 }, (_, i) => `v${i}`);
+    const changes = tags.map((tag): SetChange => ({ op: "set", tag, mediaType, digest: image.digest, size }));
+    await commitSet(layout, { repository: "team/app", changes });
+    blobs.length = 0;
+    const text = await (await getPage(app, "/-/repository/team/app?from=12000")).text();
+    expect(text).toContain("12346 tags");
+    expect(text.split('class="name"').length - 1).toBe(25);
+    expect(text.length).toBeLessThan(20_000);
+    expect(blobs.length).toBeLessThanOrEqual(50);
+    expect(await (await getPage(app, "/-/image/team/app/v7")).text()).toContain("Also tagged");
+  });
+
   it("has no signatures among the images", async () => {
     expect(await textOf("/-/repository/team/app")).not.toMatch(/image\/team\/app\/sha256/);
   });
@@ -167,6 +194,16 @@ describe("the page of an image", () => {
     const text = await textOf("/-/image/team/app/1.4");
     const [, link = ""] = /href="(\/-\/image\/team\/app\/sha256:[^"]+)"><bdi>Signature of Cosign/.exec(text) ?? [];
     expect(await textOf(link)).toContain("Refers to");
+  });
+
+  it("shows signatures that Cosign keeps under a tag", async () => {
+    const tag = image.digest.replace(":", "-");
+    const signing = makeService();
+    await signing.load(sampleImage);
+    await signing.load({ name: `team/app:${tag}.sig`, layers: [Buffer.from("signed")] });
+    const text = await textOf("/-/image/team/app/1.4", signing);
+    expect(text).toContain(`href="/-/image/team/app/${tag}.sig"><bdi>Signature of Cosign`);
+    expect(await textOf("/-/repository/team/app", signing)).not.toContain(".sig");
   });
 
   it("shows each platform with its own size and download", async () => {

@@ -5,8 +5,14 @@ import { type Behaviour, type Trial, ask, loaded, secrets } from "../trial.ts";
 
 const asBrowser = { Accept: "text/html", "Sec-Fetch-Site": "same-origin" };
 
+interface Sent {
+  readonly method?: string;
+  readonly body?: URLSearchParams;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
 /** Does not follow redirects, since these set the cookie. */
-async function browse({ url }: Trial, path: string, init: RequestInit = {}): Promise<Response> {
+async function browse({ url }: Trial, path: string, init: Sent = {}): Promise<Response> {
   return fetch(url + path, { ...init, headers: { ...asBrowser, ...init.headers }, redirect: "manual" });
 }
 

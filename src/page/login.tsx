@@ -57,7 +57,8 @@ export async function logIn(c: Context, pages: PageService): Promise<Response> {
   } catch (error) {
     if (!(error instanceof StowageError) || !isAboutToken.has(error.code)) throw error;
     c.error = error; // for the log
-    return showLogin(c, pages, { message: error.message, status: 403, to });
+    const message = error.message.replace("Cannot find the caller", "Cannot log in");
+    return showLogin(c, pages, { message, status: 403, to });
   }
   setSessionCookie(c, token);
   return c.redirect(ownPath(c, to), 303);

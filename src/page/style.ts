@@ -178,8 +178,9 @@ progress::-moz-progress-bar { background: var(--accent); }
   .layers .meta { flex-basis: 100%; justify-content: flex-start; padding-left: 2.75rem; }
   .commands div, .texts div { grid-template-columns: minmax(0, 1fr); padding: .55rem .9rem; }
   .facts { padding: .9rem; grid-template-columns: repeat(2, minmax(0, 1fr)); }
-  .top nav { gap: .25rem .9rem; }
-  .caller { padding-left: .9rem; max-width: 6rem; }
+  .top .wide { column-gap: .75rem; }
+  .top nav { gap: .25rem .75rem; }
+  .caller { padding-left: .75rem; max-width: 4.5rem; }
   .wide:has(.caller) .brand span { position: absolute; left: -100vw; }
 }
 @media (prefers-reduced-motion: no-preference) {

@@ -268,6 +268,14 @@ describe("an error of the page", () => {
   });
 });
 
+describe("a blob", () => {
+  it("is never a page or a script to a browser", async () => {
+    const response = await getPage(service.app, `/v2/team/app/blobs/${image.layers[0]}`);
+    expect(response.headers.get("Content-Type")).toBe("application/octet-stream");
+    expect(response.headers.get("X-Content-Type-Options")).toBe("nosniff");
+  });
+});
+
 describe("every page", () => {
   it.each(["/", "/-/repository/team/app", "/-/image/team/app/1.4", "/-/upload", "/-/login", "/-/delete/team/app/1.4"])(
     "allows nothing inline and nothing of others: %s",

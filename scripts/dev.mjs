@@ -1,25 +1,28 @@
 /**
- * `npm run dev`: serves from source, and again after each change. Arguments are those of `stowage serve`:
+ * `npm run dev`: serves, and again after each change of the source. Arguments are those of `stowage serve`:
  *
  *     npm run dev -- --port 5000
  *
- * Node from 22.18 on reads TypeScript. Below, `tsc` compiles each change to `dist`, and Node watches that.
+ * `tsc` compiles each change to `dist`, and Node watches that. (Node reads no JSX.)
  */
 import { spawn, spawnSync } from "node:child_process";
 import process from "node:process";
 
-const readsTypeScript = Boolean(process.features.typescript);
 const tsc = ["node_modules/typescript/bin/tsc", "-p", "src", "--removeComments", "--declaration", "false"];
-const program = readsTypeScript ? "src/cli/stowage.ts" : "dist/cli/stowage.js";
 
 process.chdir(new URL("..", import.meta.url).pathname);
-if (!readsTypeScript) {
-  const { status } = spawnSync(process.execPath, tsc, { stdio: "inherit" });
-  if (status !== 0) process.exit(status ?? 1);
-  // `tsc` is a script that starts a program and does not pass signals on: a group of its own gets them.
-  start([...tsc, "--watch", "--preserveWatchOutput"], { detached: true });
-}
-start(["--enable-source-maps", "--watch", "--watch-preserve-output", program, "serve", ...process.argv.slice(2)]);
+const { status } = spawnSync(process.execPath, tsc, { stdio: "inherit" });
+if (status !== 0) process.exit(status ?? 1);
+// `tsc` is a script that starts a program and does not pass signals on: a group of its own gets them.
+start([...tsc, "--watch", "--preserveWatchOutput"], { detached: true });
+start([
+  "--enable-source-maps",
+  "--watch",
+  "--watch-preserve-output",
+  "dist/cli/stowage.js",
+  "serve",
+  ...process.argv.slice(2),
+]);
 
 /** All that was started ends together, at Ctrl-C and at SIGTERM. */
 function start(args, { detached = false } = {}) {

@@ -3,9 +3,10 @@ import type { Hono } from "hono";
 import type { Access, AccessSource } from "./auth/access.ts";
 import { warnOfExpiry } from "./auth/describe-access.ts";
 import type { CopyTargets } from "./copy/copy-to-targets.ts";
-import { type AppOptions, createApp } from "./http/app.ts";
+import { type AppOptions, createAppWithPage } from "./http/app.ts";
 import { Layout } from "./layout/layout.ts";
 import { type OpenStoreOptions, openStore } from "./open-store.ts";
+import { pageOf } from "./page/page.ts";
 import { type Config, type PlatformTraits, parseConfig } from "./settings/config.ts";
 import { type Settings, variablesOf } from "./settings/settings.ts";
 
@@ -44,7 +45,8 @@ export async function openApp(settings: Settings, platform: Platform): Promise<O
   const access = typeof source === "function" ? await source() : source;
   const tokens = access === "anyone" ? [] : access.tokens;
   for (const warning of warnOfExpiry(tokens, layout.clock.now())) platform.log?.(`Warning: ${warning}`);
-  const app = createApp({ ...config, ...platform, access: source, layout, copyTargets });
+  const options = { ...config, ...platform, access: source, layout, copyTargets };
+  const app = createAppWithPage(options, config.page ? pageOf : undefined);
   return { app, config, access, layout, copyTargets };
 }
 

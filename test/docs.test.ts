@@ -124,7 +124,7 @@ describe("the documents", () => {
 });
 
 describe("READMEs of the folders of src", () => {
-  const sources = files.filter((path) => path.startsWith("src/") && path.endsWith(".ts"));
+  const sources = files.filter((path) => path.startsWith("src/") && /\.tsx?$/.test(path));
   const folders = [...new Set(sources.map((path) => dirname(path)))].toSorted();
   const own = (folder: string): string => join(folder, "README.md");
   /** A folder inside another one may leave its README to the one around it: `src/storage` says what is in `src/storage/s3`. */
@@ -139,7 +139,7 @@ describe("READMEs of the folders of src", () => {
   it.each(folders)("%s is explained, each of its files", (folder) => {
     const text = files.includes(readmeOf(folder)) ? read(readmeOf(folder)) : "";
     const names = sources.filter((path) => dirname(path) === folder).map((path) => basename(path));
-    const named = new Set(text.match(/[\w-]+\.ts\b/g));
+    const named = new Set(text.match(/[\w-]+\.tsx?\b/g));
     expect(names.filter((name) => !named.has(name))).toEqual([]);
   });
 

@@ -7,7 +7,6 @@ import { type Command, type CommandIo, checkCount, checkOneTarget, exitCodes, re
 import { formatCount, printable } from "./format.ts";
 import { formatImage, formatImages } from "./list/format-images.ts";
 import {
-  type ListPlace,
   type ListedImage,
   type RepositoryEntry,
   detailed,
@@ -15,6 +14,7 @@ import {
   maxDetailed,
   resolveEntries,
 } from "./list/list-images.ts";
+import type { ImagePlace } from "../registry/describe-image.ts";
 import { openRegistry, openSource } from "./open-source.ts";
 
 /** Characters in a line if the terminal does not report its width. A program that reads the output gets whole names. */
@@ -83,7 +83,7 @@ interface ListFlags {
 }
 
 async function listAll(
-  place: ListPlace,
+  place: ImagePlace,
   repository: string | undefined,
   { details, json }: ListFlags,
   { stdout, stderr }: CommandIo,
@@ -109,7 +109,7 @@ async function listAll(
 }
 
 async function listOne(
-  place: ListPlace,
+  place: ImagePlace,
   { repository, reference }: RepositoryEntry,
   { json }: ListFlags,
   { stdout }: CommandIo,
@@ -151,7 +151,7 @@ function readWanted(text: string): Wanted {
 }
 
 /** Completes a short digest, as in the table, from the list of the repository. */
-async function wholeDigest({ source, signal }: ListPlace, repository: string, start: string): Promise<string> {
+async function wholeDigest({ source, signal }: ImagePlace, repository: string, start: string): Promise<string> {
   const entries = await source.listEntries(repository, { signal });
   const fitting = entries
     .flatMap(({ digest }) => digest ?? [])

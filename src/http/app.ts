@@ -2,7 +2,7 @@
  * The service as a Hono app. It runs on any platform and can be mounted in another app. Each group of routes has its
  * own file in this folder.
  */
-import { type Context, Hono } from "hono";
+import { type Context, Hono, type MiddlewareHandler } from "hono";
 import type { AccessSource } from "../auth/access.ts";
 import type { CopyTargets } from "../copy/copy-to-targets.ts";
 import { StowageError } from "../errors.ts";
@@ -13,7 +13,7 @@ import { readableToBytes } from "../streams/readable-stream.ts";
 import type { SilenceLimits } from "../streams/silence.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
 import { Answers } from "./answers.ts";
-import { authenticate, authorizeAnything, isAnonymous } from "./authentication.ts";
+import { authenticate, authenticateBrowser, authorizeAnything, callerFinder, isAnonymous } from "./authentication.ts";
 import { blobRoutes } from "./blobs.ts";
 import { catalogRoutes } from "./catalog.ts";
 import { copyRoutes } from "./copy.ts";
@@ -35,6 +35,14 @@ import { uploadRoutes } from "./uploads.ts";
 
 /** Copies to targets at the same time. Each keeps the index of a repository, which can take 100 MiB, while it is planned. */
 const maxCopies = 4;
+
+/**
+ * Pages of repositories that are made at the same time. Each page reads the names of all repositories. For 20,000
+ * repositories, a directory holds some MiB of names.
+ */
+const maxCatalogs = 4;
+/** Waiting requests of one caller for such a page. These requests have no body. */
+const maxWaitingCatalogs = 2048;
 
 /** Requests of one caller that wait for a turn to push. 64 machines with one token may push six blobs each at once. */
 const maxWaitingPushes = 384;
@@ -77,6 +85,15 @@ export interface AppOptions {
   readonly logPulls?: boolean | undefined;
 }
 
+/** Routes for browsers. They take the token of the cookie that they set, and so does `/v1` then. */
+export interface Page {
+  /** Patterns of the paths. */
+  readonly paths: readonly string[];
+  readonly routes: readonly Route[];
+  /** Runs around each request for these paths, also if it is refused. */
+  readonly around: MiddlewareHandler;
+}
+
 /**
  * Makes the app: loading and exporting under `/v1`, the OCI distribution specification under `/v2`, `/healthz` and `/readyz`. Serve its
  * `fetch`, call its `request` without a network, or mount it: `own.route("/images", createApp(…))`. The app answers errors of
@@ -84,6 +101,11 @@ export interface AppOptions {
  * the root of a host: for them, use `own.route("/", …)`.
  */
 export function createApp(options: AppOptions): Hono {
+  return createAppWithPage(options, undefined);
+}
+
+/** As `createApp`, with the page for people at `/`. An app in another app has no page: `/` belongs to the other app. */
+export function createAppWithPage(options: AppOptions, pageOf: ((service: Service) => Page) | undefined): Hono {
   const { layout } = options;
   const { limits, budget } = layout;
   const bodyOf = options.bodyOf ?? webBodyOf;
@@ -101,12 +123,20 @@ export function createApp(options: AppOptions): Hono {
     isOverdrawn: () => [budget, loads, parts, pushes].some((line) => line.isOverdrawn(caller)),
   });
   const log = options.log ?? (() => undefined);
+  const findCaller = callerFinder(options.access, { clock: layout.clock, log });
   const service: Service = {
     layout,
     loads,
     parts,
     pushes,
     copies: new Line({ capacity: maxCopies, units: "copies", limit: "maxCopies" }),
+    catalogs: new Line({
+      capacity: maxCatalogs,
+      units: "catalogs",
+      limit: "maxCatalogs",
+      maxWaiters: maxWaitingCatalogs,
+    }),
+    findCaller,
     answers: new Answers(layout, log, options.hangUp),
     copyTargets: options.copyTargets ?? new Map(),
     copyAfterLoad: options.copyAfterLoad ?? [],
@@ -123,11 +153,19 @@ export function createApp(options: AppOptions): Hono {
   app.get("/readyz", readyRoute(service)).all("/readyz", (c) => methodNotAllowed(c, ["GET"]));
   // Only these paths: an app that is mounted at the root of another app must not ask for tokens on that app's own
   // routes.
-  const paths = ["/v1/*", "/v2/*"];
+  const page = pageOf?.(service);
+  const paths = ["/v1/*", "/v2/*", ...(page?.paths ?? [])];
+  if (page !== undefined) app.on("ALL", [...page.paths], page.around);
   app.on("ALL", paths, reportRequests(service, options.logPulls ?? false));
   if (options.hosts !== undefined) app.on("ALL", paths, refuseOtherHosts(options.hosts));
-  app.on("ALL", paths, refuseCrossSite, authenticate(options.access, { clock: layout.clock, log }));
-  serveRoutes(app, routesOf(service));
+  app.on("ALL", paths, refuseCrossSite);
+  app.on("ALL", "/v2/*", authenticate(findCaller));
+  app.on(
+    "ALL",
+    ["/v1/*", ...(page?.paths ?? [])],
+    (page === undefined ? authenticate : authenticateBrowser)(findCaller),
+  );
+  serveRoutes(app, [...routesOf(service), ...(page?.routes ?? [])]);
   app.notFound((c) => {
     if (/^\/v[12]\//.test(c.req.path)) authorizeAnything(c);
     const message = `Cannot ${c.req.method} ${pathOf(c)}: there is no such route`;

@@ -2,7 +2,6 @@
 import { setMaxListeners } from "node:events";
 import type { Context, MiddlewareHandler } from "hono";
 import {
-  type Access,
   type AccessSource,
   type Action,
   type Caller,
@@ -15,6 +14,7 @@ import type { Clock } from "../clock.ts";
 import { StowageError } from "../errors.ts";
 import { OidcCallers, isSignedToken } from "../oidc/oidc-callers.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
+import { readSessionSecret } from "./session-cookie.ts";
 
 /** The context's variable that holds the caller. The prefix avoids a clash with variables of an app around this one. */
 const callerKey = "stowage.caller";
@@ -25,18 +25,17 @@ declare module "hono" {
   }
 }
 
-/**
- * Finds the caller before any route runs. Throws `UNAUTHORIZED` for an unknown token, also on routes that need none. The token is
- * checked once: a request goes on if its token expires meanwhile.
- */
-export function authenticate(
+/** Finds the caller with the secret of a token. Undefined stands for a request without a token. Throws `UNAUTHORIZED`. */
+export type CallerFinder = (secret: string | undefined) => Promise<Caller>;
+
+export function callerFinder(
   source: AccessSource,
   { clock, log }: { readonly clock: Clock; readonly log: (line: string) => void },
-): MiddlewareHandler {
+): CallerFinder {
   const oidcCallers = new OidcCallers({ clock, log });
-  const findCaller = async (access: Access, authorization: string | undefined): Promise<Caller> => {
+  return async (secret) => {
+    const access = typeof source === "function" ? await source() : source;
     if (access === "anyone") return anyone;
-    const secret = readSecret(authorization);
     if (secret === undefined) return nobody(access);
     const { tokens, oidc = [] } = access;
     const caller = findTokenCaller(tokens, secret, clock.now());
@@ -45,11 +44,41 @@ export function authenticate(
     const hint = isSignedToken(secret) ? "; it is one of an OIDC issuer, and STOWAGE_OIDC names no issuer" : "";
     throw new StowageError("UNAUTHORIZED", `Cannot find the caller: there is no such token${hint}`);
   };
+}
+
+/**
+ * Finds the caller before any route runs. Throws `UNAUTHORIZED` for an unknown token, also on routes that need none. The token is
+ * checked once: a request goes on if its token expires meanwhile.
+ */
+export function authenticate(findCaller: CallerFinder): MiddlewareHandler {
   return async (c, next) => {
-    const access = typeof source === "function" ? await source() : source;
-    c.set(callerKey, await findCaller(access, c.req.header("Authorization")));
+    c.set(callerKey, await findCaller(readSecret(c.req.header("Authorization"))));
     await next();
   };
+}
+
+/**
+ * As `authenticate`, for the routes that a browser uses: the token may be in the page's cookie. A cookie with an unknown token
+ * counts as none, because a person whose token has expired must reach the page to log in again.
+ */
+export function authenticateBrowser(findCaller: CallerFinder): MiddlewareHandler {
+  return async (c, next) => {
+    const authorization = c.req.header("Authorization");
+    const cookie = authorization === undefined ? readSessionSecret(c) : undefined;
+    try {
+      c.set(callerKey, await findCaller(cookie ?? readSecret(authorization)));
+    } catch (error) {
+      if (cookie === undefined || !isUnauthorized(error)) throw error;
+      c.set(callerKey, await findCaller(undefined));
+    }
+    await next();
+    // Caches know that an answer to a request with `Authorization` is private, but not so with a cookie.
+    if (cookie !== undefined && !c.res.headers.has("Cache-Control")) c.header("Cache-Control", "private");
+  };
+}
+
+function isUnauthorized(error: unknown): boolean {
+  return error instanceof StowageError && error.code === "UNAUTHORIZED";
 }
 
 /**
@@ -87,6 +116,11 @@ export function mayReach(c: Context, action: Action, repository: string | undefi
 export function isAnonymous(c: Context): boolean {
   const caller: Caller | undefined = c.get(callerKey);
   return caller === undefined || (!caller.isKnown && !permits(caller.grants, "load"));
+}
+
+/** Has the caller shown a token? */
+export function hasToken(c: Context): boolean {
+  return callerOf(c).isKnown;
 }
 
 /** A token's name, `nobody` without a token, or `anyone` on a service without tokens. It is no secret. */

@@ -92,6 +92,7 @@ function blobHeaders(digest: Digest, length: number): Record<string, string> {
   return {
     ...contentHeaders(digest, length),
     "Content-Type": "application/octet-stream",
+    "X-Content-Type-Options": "nosniff", // a browser takes no layer for a page or a script
     "Accept-Ranges": "bytes",
   };
 }

@@ -4,7 +4,6 @@ import { quote, StowageError } from "../errors.ts";
 import { pageOfRepositories } from "../layout/list-repositories.ts";
 import { type RepositoryIndex, readRepository } from "../layout/read-repository.ts";
 import { tagOf } from "../oci/index-entry.ts";
-import { Line } from "../streams/line.ts";
 import type { TextAnswer } from "./answers.ts";
 import { mayReach, turnOf, waitingTurnOf } from "./authentication.ts";
 import { nextLink } from "./request-url.ts";
@@ -16,17 +15,8 @@ import type { Service } from "./service.ts";
  */
 const maxPageNames = 10_000;
 
-/**
- * Pages of repositories that are made at the same time. Each page reads the names of all repositories. For 20,000
- * repositories, a directory holds some MiB of names.
- */
-const maxCatalogs = 4;
-/** Waiting requests of one caller. These requests have no body. */
-const maxWaiters = 2048;
-
-export function catalogRoutes({ layout, answers }: Service): Route[] {
+export function catalogRoutes({ layout, answers, catalogs }: Service): Route[] {
   const sortedTags = tagSorter();
-  const catalogs = new Line({ capacity: maxCatalogs, units: "catalogs", limit: "maxCatalogs", maxWaiters });
   return [
     route({
       methods: ["GET"],
@@ -39,7 +29,7 @@ export function catalogRoutes({ layout, answers }: Service): Route[] {
         return answers.sendText(c, async () => {
           const endTurn = await catalogs.acquire(1, waitingTurnOf(c));
           const page = pageOfRepositories(layout, { limit: limit + 1, after, isWanted }, turnOf(c));
-          const names = await page.finally(endTurn);
+          const names = (await page.finally(endTurn)).map(({ name: repository }) => repository);
           return pageText(c, names, limit, (repositories) => ({ repositories }));
         });
       },

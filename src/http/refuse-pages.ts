@@ -17,6 +17,15 @@ export const refuseCrossSite: MiddlewareHandler = async (c, next) => {
   throw new StowageError("DENIED", `Cannot ${c.req.method} for a page of another site`);
 };
 
+/**
+ * Does the request surely come from a page of the service itself? A browser always sends one of the headers with a change. Over
+ * plain HTTP, most browsers send only `Origin`.
+ */
+export function isOwnPage(c: Context): boolean {
+  const hasSource = c.req.header("Sec-Fetch-Site") !== undefined || c.req.header("Origin") !== undefined;
+  return hasSource && c.req.header("Sec-Fetch-Site") !== "none" && !isCrossSite(c);
+}
+
 function isCrossSite(c: Context): boolean {
   const site = c.req.header("Sec-Fetch-Site");
   if (site !== undefined) return site !== "same-origin" && site !== "none";

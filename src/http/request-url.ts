@@ -28,9 +28,18 @@ function isHost(text: string): boolean {
 
 /** The URL without the last `segments` of its path. It also works for clients behind a proxy that speaks TLS. */
 export function urlAbove(c: Context, segments: number): string {
+  return `${protocolOf(c)}//${publicHost(c)}${pathAbove(c, segments)}`;
+}
+
+/** Does the client use TLS, to the service or to a proxy in front of it? */
+export function isSecure(c: Context): boolean {
+  return protocolOf(c) === "https:";
+}
+
+/** `https:` or `http:`, as the client has it. */
+export function protocolOf(c: Context): string {
   const forwarded = c.req.header("X-Forwarded-Proto")?.split(",", 1)[0]?.trim();
-  const protocol = forwarded === "http" || forwarded === "https" ? `${forwarded}:` : new URL(c.req.url).protocol;
-  return `${protocol}//${publicHost(c)}${pathAbove(c, segments)}`;
+  return forwarded === "http" || forwarded === "https" ? `${forwarded}:` : new URL(c.req.url).protocol;
 }
 
 /** The path of the URL without its last `segments`. `c.req.path` is decoded, and an app around this one can change it. */

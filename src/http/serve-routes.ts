@@ -20,7 +20,7 @@ const maxQueryLength = 4096;
 /** Hono's parameter for the rest of the path. The name keeps it apart from parameters of an app around this one. */
 const rest = "stowagePath";
 
-/** Serves the routes. Requests for other paths go on to the next handler of the app. */
+/** Serves the routes, of which the route for `/` is the only one without a first segment. Requests for other paths go on to the next handler of the app. */
 export function serveRoutes(app: Hono, routes: readonly Route[]): void {
   for (const prefix of new Set(routes.map(({ segments: [first = ""] }) => first))) {
     const own = routes.filter(({ segments: [first] }) => first === prefix);
@@ -29,7 +29,7 @@ export function serveRoutes(app: Hono, routes: readonly Route[]): void {
       const { search } = new URL(c.req.url);
       if (path.length > maxPathLength) return tooLong(c, "path", path.length, maxPathLength);
       if (search.length > maxQueryLength) return tooLong(c, "query", search.length, maxQueryLength);
-      const segments = [prefix, ...path.split("/")];
+      const segments = prefix === "" ? [""] : [prefix, ...path.split("/")];
       const found = own.flatMap((route) => {
         const parameters = parametersOf(route, segments);
         return parameters === undefined ? [] : [{ route, parameters }];
@@ -46,7 +46,8 @@ export function serveRoutes(app: Hono, routes: readonly Route[]): void {
         found.map(({ route }) => route),
       );
     };
-    app.all(`/${prefix}/`, answer);
+    app.all(prefix === "" ? "/" : `/${prefix}/`, answer);
+    if (prefix === "") continue;
     app.all(`/${prefix}/:${rest}{[^]+}`, answer);
   }
 }

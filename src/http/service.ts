@@ -8,6 +8,7 @@ import { withinSeconds } from "../streams/in-time.ts";
 import type { Line } from "../streams/line.ts";
 import type { WatchedSource } from "../streams/watched-source.ts";
 import type { Answers } from "./answers.ts";
+import type { CallerFinder } from "./authentication.ts";
 import type { Log } from "./log.ts";
 
 /** The parts of the service. Each option has its value here. */
@@ -21,7 +22,11 @@ export interface Service {
   readonly pushes: Line;
   /** One unit is one copy to the targets. */
   readonly copies: Line;
+  /** One unit is one page of repositories. */
+  readonly catalogs: Line;
   readonly answers: Answers;
+  /** Finds the caller with this secret of a token. Throws `UNAUTHORIZED` if there is no such token. */
+  readonly findCaller: CallerFinder;
   /** The stores that images can be copied to, by name. */
   readonly copyTargets: CopyTargets;
   /** Loads copy their images to the targets with these names, if the request names no other. */

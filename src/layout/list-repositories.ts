@@ -26,36 +26,50 @@ interface WantedRepositories {
   readonly isWanted: (name: string) => boolean;
 }
 
+/** A repository, and the length of its index. */
+export interface ListedRepository {
+  readonly name: string;
+  /** Bytes of the index. */
+  readonly size: number;
+}
+
 /**
- * Returns the first repositories that have images, in the order of their names. Keeps at most twice `limit` names in memory.
+ * Returns the first repositories that have images, in the order of their names. Keeps at most twice `limit` of them in memory.
  */
 export async function pageOfRepositories(
   layout: Layout,
   { limit, after, isWanted }: WantedRepositories,
   turn: Turn,
-): Promise<string[]> {
-  let names: string[] = [];
-  const keep = (found: readonly string[]): void => {
-    names.push(...found);
-    if (names.length > 2 * limit) names = names.toSorted().slice(0, limit);
+): Promise<ListedRepository[]> {
+  const firstOf = (found: readonly ListedRepository[]): ListedRepository[] =>
+    found.toSorted((a, b) => (a.name < b.name ? -1 : 1)).slice(0, limit);
+  let repositories: ListedRepository[] = [];
+  const keep = (found: readonly ListedRepository[]): void => {
+    repositories.push(...found);
+    if (repositories.length > 2 * limit) repositories = firstOf(repositories);
   };
-  let doubtful: string[] = [];
-  for await (const { name, size } of listIndexes(layout, turn)) {
+  let doubtful: ListedRepository[] = [];
+  for await (const repository of listIndexes(layout, turn)) {
+    const { name, size } = repository;
     if ((after !== undefined && name <= after) || !isWanted(name)) continue;
-    if (mayBeEmpty(size)) doubtful.push(name);
-    else keep([name]);
+    if (mayBeEmpty(size)) doubtful.push(repository);
+    else keep([repository]);
     if (doubtful.length < maxConcurrentReads) continue;
     keep(await withEntries(layout, doubtful, turn));
     doubtful = [];
   }
   keep(await withEntries(layout, doubtful, turn));
-  return names.toSorted().slice(0, limit);
+  return firstOf(repositories);
 }
 
 /** Returns the repositories with entries. A repository whose index cannot be read counts too: its index may have entries. */
-async function withEntries(layout: Layout, names: readonly string[], turn: Turn): Promise<string[]> {
+async function withEntries(
+  layout: Layout,
+  repositories: readonly ListedRepository[],
+  turn: Turn,
+): Promise<ListedRepository[]> {
   const isEmpty = await Promise.all(
-    names.map(async (name) => {
+    repositories.map(async ({ name }) => {
       try {
         return (await readRepository(layout, name, turn)).entries.length === 0;
       } catch (error) {
@@ -64,20 +78,14 @@ async function withEntries(layout: Layout, names: readonly string[], turn: Turn)
       }
     }),
   );
-  return names.filter((_, i) => isEmpty[i] !== true);
-}
-
-interface ListedIndex {
-  readonly name: string;
-  /** Length of the index in bytes. */
-  readonly size: number;
+  return repositories.filter((_, i) => isEmpty[i] !== true);
 }
 
 /**
  * Yields indexes in the order of their keys, not of their names. Example: the name `a` comes before `a-b`, but the key of `a-b`
  * comes before the key of `a` (`a-b/_layout` and `a/_layout`).
  */
-async function* listIndexes({ store }: Layout, options: CallOptions): AsyncGenerator<ListedIndex> {
+async function* listIndexes({ store }: Layout, options: CallOptions): AsyncGenerator<ListedRepository> {
   const own = await store.head(indexKey(defaultRepository), options);
   if (own !== undefined) yield { name: defaultRepository, size: own.size };
   for await (const { key, size } of store.list(repositoriesPrefix, options)) {

@@ -1,6 +1,6 @@
 /** An image's config (image specification, "Image Configuration"), as far as Stowage looks into it. */
 import { messageOf, StowageError } from "../errors.ts";
-import { platformOf } from "./descriptor.ts";
+import { platformOf, stringsOf } from "./descriptor.ts";
 import { describeJson, isJsonObject, parseJson } from "./json.ts";
 
 export const ociConfigType = "application/vnd.oci.image.config.v1+json";
@@ -42,6 +42,45 @@ export function summarizeConfig(bytes: Uint8Array): ConfigSummary {
       return typeof step["created_by"] === "string" ? step["created_by"] : "";
     }),
   };
+}
+
+/** How a container of the image starts (image specification, "Image Configuration", `config`). */
+export interface RunConfig {
+  readonly entrypoint: readonly string[];
+  readonly command: readonly string[];
+  /** `NAME=value` each. */
+  readonly env: readonly string[];
+  /** Such as `8080/tcp`. */
+  readonly ports: readonly string[];
+  readonly user: string | undefined;
+  readonly workingDir: string | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** Reads how a container starts, and skips what cannot be read. Undefined if the config says nothing about it. */
+export function readRunConfig(bytes: Uint8Array): RunConfig | undefined {
+  let json: unknown;
+  try {
+    json = parseJson(bytes);
+  } catch {
+    return undefined;
+  }
+  const config = isJsonObject(json) ? json["config"] : undefined;
+  if (!isJsonObject(config)) return undefined;
+  const { Entrypoint, Cmd, Env, ExposedPorts, User, WorkingDir, Labels } = config;
+  return {
+    entrypoint: stringsIn(Entrypoint),
+    command: stringsIn(Cmd),
+    env: stringsIn(Env),
+    ports: isJsonObject(ExposedPorts) ? Object.keys(ExposedPorts) : [],
+    user: typeof User === "string" && User !== "" ? User : undefined,
+    workingDir: typeof WorkingDir === "string" && WorkingDir !== "" ? WorkingDir : undefined,
+    labels: isJsonObject(Labels) ? stringsOf(Labels) : {},
+  };
+}
+
+function stringsIn(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.filter((item) => typeof item === "string") : [];
 }
 
 function parse(bytes: Uint8Array, name: string): unknown {

@@ -47,6 +47,8 @@ export interface Config {
   readonly checkStore: boolean;
   /** Is each pull logged? */
   readonly logPulls: boolean;
+  /** Is there a page for people at `/`? */
+  readonly page: boolean;
   /** Settings that can be used but are most likely mistakes. */
   readonly warnings: readonly string[];
 }
@@ -139,6 +141,7 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
     gcEverySeconds: read("STOWAGE_GC_EVERY", parseEvery, "a time such as 90m, 24h or 7d, or never", daySeconds),
     checkStore: read("STOWAGE_CHECK_STORE", parseBoolean, "true or false", true),
     logPulls: read("STOWAGE_LOG_PULLS", parseBoolean, "true or false", false),
+    page: read("STOWAGE_PAGE", parseOnOff, "on or off", true),
     warnings: [],
   };
   if (asks && allowsAnyone) problems.push(contradiction);
@@ -281,6 +284,10 @@ function parseEvery(text: string): number | undefined {
 
 function parsePositive(text: string): number | undefined {
   return parseCount(text) || undefined;
+}
+
+function parseOnOff(text: string): boolean | undefined {
+  return text === "on" || text === "off" ? text === "on" : undefined;
 }
 
 function parseBoolean(text: string): boolean | undefined {

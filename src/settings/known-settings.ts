@@ -21,6 +21,7 @@ export const knownSettings: Readonly<Record<string, string>> = {
   STOWAGE_GC_EVERY: "how often gc runs on a platform, 24h; never",
   STOWAGE_CHECK_STORE: "false: starts though the store does not answer",
   STOWAGE_LOG_PULLS: "true: pulls are logged as well",
+  STOWAGE_PAGE: "off: no page for people at /",
   STOWAGE_STOP_SECONDS: "how long a stop may take, 30s",
   STOWAGE_KEEP_ALIVE_SECONDS: "how long an idle connection stays, 75s",
   STOWAGE_MAX_CONNECTIONS: "connections at once, 10000",

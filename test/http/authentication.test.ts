@@ -1,6 +1,6 @@
 import { type Context, Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
-import type { AccessRules, Token } from "../../src/auth/access.ts";
+import { type AccessRules, type Token, anyone } from "../../src/auth/access.ts";
 import { Answers } from "../../src/http/answers.ts";
 import { createApp, routesOf } from "../../src/http/app.ts";
 import type { Service } from "../../src/http/service.ts";
@@ -213,6 +213,8 @@ function serviceOf(of: MemoryStore): Service {
     parts: turns,
     pushes: turns,
     answers,
+    catalogs: turns,
+    findCaller: async () => anyone,
     watchBody,
     signal: undefined,
     log: ignore,

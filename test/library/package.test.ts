@@ -77,7 +77,7 @@ describe("the package", () => {
   });
 
   it("has what is built, its source, and nothing else", () => {
-    const wanted = /^(?:dist\/.+\.(?:js|js\.map|d\.ts)|src\/.+\.ts|package\.json|README\.md|LICENSE)$/;
+    const wanted = /^(?:dist\/.+\.(?:js|js\.map|d\.ts)|src\/.+\.tsx?|package\.json|README\.md|LICENSE)$/;
     expect(installed.files.filter((path) => !wanted.test(path))).toEqual([]);
     expect(installed.packedBytes).toBeLessThan(maxPackedBytes);
   });

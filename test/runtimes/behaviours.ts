@@ -5,6 +5,7 @@ import { crowds } from "./behaviours/crowds.ts";
 import { errors } from "./behaviours/errors.ts";
 import { exports } from "./behaviours/exports.ts";
 import { loads } from "./behaviours/loads.ts";
+import { pages } from "./behaviours/pages.ts";
 import { pulls } from "./behaviours/pulls.ts";
 import { pushes } from "./behaviours/pushes.ts";
 import { uploads } from "./behaviours/uploads.ts";
@@ -18,6 +19,7 @@ export const behaviours: readonly Behaviour[] = [
   ...errors,
   ...crowds,
   ...access,
+  ...pages,
   ...uploads,
   ...pushes,
 ];

@@ -22,6 +22,7 @@ export type Tool =
   | "buildctl"
   | "buildkitd"
   | "busybox"
+  | "chromium"
   | "conformance"
   | "containerd"
   | "crane"

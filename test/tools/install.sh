@@ -31,6 +31,8 @@ bun_version=1.4.5
 # runc: dockerd does not start without it. podman takes crun, which also runs where runc cannot.
 # libdevmapper: the Docker engine 20.10 is linked to it.
 packages=(buildah ca-certificates crun curl jq libarchive-tools libdevmapper1.02.1 openssl podman runc skopeo umoci zstd)
+# For the page. Without a font, a page has no text to look at.
+browser=(chromium fonts-dejavu-core)
 
 tools=${STOWAGE_TEST_TOOLS:-$HOME/.cache/stowage-test-tools}
 
@@ -52,15 +54,21 @@ main() {
 }
 
 install_packages() {
+  install_debian "${packages[@]}"
+  install_debian "${browser[@]}" # by itself: its download alone takes as long as all others, and has its own time
+}
+
+# install_debian PACKAGE…
+install_debian() {
   local missing=() package
-  for package in "${packages[@]}"; do
+  for package in "$@"; do
     dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
   done
   if [ ${#missing[@]} -gt 0 ]; then
     apt update
     apt install --yes --no-install-recommends "${missing[@]}"
   fi
-  say "Debian's packages are installed: ${packages[*]}"
+  say "Debian's packages are installed: $*"
 }
 
 install_programs() {

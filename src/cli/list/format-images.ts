@@ -2,7 +2,8 @@
 import { hexOf } from "../../digest.ts";
 import { formatReference } from "../../oci/reference.ts";
 import { formatBytes, formatCount, formatTable } from "../format.ts";
-import type { ImageDetails, Layer, ListedImage, RepositoryEntry } from "./list-images.ts";
+import type { ImageDetails, Layer } from "../../registry/describe-image.ts";
+import type { ListedImage, RepositoryEntry } from "./list-images.ts";
 
 /** Hex digits of a digest in the table. `stowage ls NAME@DIGEST` accepts them. */
 const shortDigits = 12;

@@ -1,0 +1,157 @@
+/** `/-/repository/<name>`: the images of a repository, the latest first. */
+import type { Context } from "hono";
+import type { Child } from "hono/jsx";
+import { isDigest } from "../digest.ts";
+import { StowageError, quote } from "../errors.ts";
+import { formatBytes, formatCount } from "../format-bytes.ts";
+import { turnOf } from "../http/authentication.ts";
+import { LayoutSource } from "../layout/layout-source.ts";
+import { type ImageDetails, describeImage, readIfValid } from "../registry/describe-image.ts";
+import { concurrently } from "../streams/concurrently.ts";
+import { type ListedImage, listImages } from "./list-images.ts";
+import { sendPage } from "./frame.tsx";
+import { ForeignText, Pager, SearchForm, When, shortReference, withQuery } from "./parts.tsx";
+import { type PageService, type View, imageUrl, inPageTurn, repositoryUrl } from "./view.ts";
+
+/** Images on a page. The manifest of each is read, and those of its platforms. */
+const pageLength = 25;
+
+/** Platforms of an image whose sizes are read. */
+const maxParts = 8;
+
+/** A larger config is not read. */
+const maxConfigBytes = 256 * 1024;
+
+const maxConcurrentReads = 4;
+
+export async function showRepository(c: Context, pages: PageService, name: string): Promise<Response> {
+  const query = c.req.query("q")?.trim().slice(0, 128) ?? "";
+  const from = parseFrom(c.req.query("from"));
+  const deleted = c.req.query("deleted");
+  const { rows, found, tags } = await inPageTurn(c, pages, async () => {
+    const listed = await listImages(pages.layout, name, turnOf(c));
+    const matching = query === "" ? listed.images : listed.images.filter(({ reference }) => reference.includes(query));
+    const shown = matching.slice(from, from + pageLength);
+    return { rows: await readRows(c, pages, name, shown), found: matching.length, tags: listed.tags };
+  });
+  return sendPage(c, pages, {
+    title: name,
+    current: "images",
+    body: (view) => {
+      const url = repositoryUrl(view, name);
+      const next = from + pageLength < found ? { q: query, from: String(from + pageLength) } : undefined;
+      return (
+        <>
+          <nav class="crumbs" aria-label="Breadcrumb">
+            <a href={`${view.base}/`}>Images</a>
+          </nav>
+          {deleted !== undefined && (
+            <p class="notice" role="status">
+              Deleted <ForeignText text={deleted} most={200} />. Its bytes stay until the next garbage collection.
+            </p>
+          )}
+          <div class="heading">
+            <h1>
+              {name} <small>{formatCount(tags, "tag")}</small>
+            </h1>
+            {(tags > pageLength || query !== "") && <SearchForm action={url} label="Find a tag" query={query} />}
+          </div>
+          {rows.length === 0 ? (
+            <p class="empty">{query === "" ? "There are no images here." : `No tag has “${query}” in its name.`}</p>
+          ) : (
+            <ul class="rows images">
+              {rows.map((row) => (
+                <ImageRow view={view} name={name} row={row} now={pages.layout.clock.now()} />
+              ))}
+            </ul>
+          )}
+          <Pager first={from === 0 ? undefined : withQuery(url, { q: query })} next={next && withQuery(url, next)} />
+        </>
+      );
+    },
+  });
+}
+
+function parseFrom(text = "0"): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new StowageError("INPUT_INVALID", `Cannot use ${quote(text, 100)} as from: expected a whole number`);
+}
+
+interface Row extends ListedImage {
+  /** Undefined if the manifest cannot be read. */
+  readonly details: ImageDetails | undefined;
+}
+
+async function readRows(
+  c: Context,
+  { layout }: PageService,
+  name: string,
+  images: readonly ListedImage[],
+): Promise<readonly Row[]> {
+  const { caller, signal } = turnOf(c);
+  const place = { source: new LayoutSource(layout, { caller }), signal };
+  const rows: Row[] = images.map((image) => ({ ...image, details: undefined }));
+  await concurrently(images.entries(), maxConcurrentReads, async ([i, image]) => {
+    try {
+      const manifest = await readIfValid(place, name, image.digest);
+      if (manifest === undefined) return;
+      const options = { maxParts, maxConfigBytes, readsPartConfigs: false };
+      rows[i] = { ...image, details: await describeImage(place, name, manifest, options) };
+    } catch (error) {
+      if (!(error instanceof StowageError) || !isDamage.has(error.code)) throw error;
+    }
+  });
+  return rows;
+}
+
+/** One damaged image does not take the others off the page. */
+const isDamage: ReadonlySet<string> = new Set(["DIGEST_INVALID", "LIMIT_EXCEEDED", "SIZE_INVALID", "STORE_DAMAGED"]);
+
+interface ImageRowProps {
+  readonly view: View;
+  readonly name: string;
+  readonly row: Row;
+  readonly now: number;
+}
+
+function ImageRow({ view, name, row, now }: ImageRowProps): Child {
+  const { reference, details, changed } = row;
+  return (
+    <li>
+      <a class={isDigest(reference) ? "name digest" : "name"} href={imageUrl(view, name, reference)}>
+        {shortReference(reference)}
+      </a>
+      <span class="meta">
+        {details === undefined ? <span>cannot be read</span> : <Platforms platforms={details.platforms} />}
+        {details !== undefined && <span class="size">{pullSizeOf(details)}</span>}
+        {changed !== undefined && <When ms={changed} now={now} />}
+      </span>
+    </li>
+  );
+}
+
+/** Platforms that are named. Of more, the number is shown. */
+const maxNamed = 3;
+
+function Platforms({ platforms }: { readonly platforms: readonly string[] }): Child {
+  const named = platforms.slice(0, maxNamed).map((platform) => (
+    <span class="platform">
+      <ForeignText text={platform} most={40} />
+    </span>
+  ));
+  const more = platforms.length - named.length;
+  return (
+    <span class="platforms">
+      {named}
+      {more > 0 && <span class="platform">{more} more</span>}
+    </span>
+  );
+}
+
+/** What a pull fetches. `35.0 MiB – 37.2 MiB` if that depends on the platform. */
+export function pullSizeOf({ totalSize, manifests }: ImageDetails): string {
+  const sizes = (manifests ?? []).filter(({ platforms }) => platforms.length > 0).map((part) => part.totalSize);
+  if (sizes.length === 0) return formatBytes(totalSize);
+  const [least, most] = [formatBytes(Math.min(...sizes)), formatBytes(Math.max(...sizes))];
+  return least === most ? least : `${least} – ${most}`;
+}

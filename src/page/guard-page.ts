@@ -1,5 +1,6 @@
 /** Runs around each request for the page: headers that protect people, and errors as pages. */
 import type { Context, MiddlewareHandler } from "hono";
+import { isSecure } from "../http/request-url.ts";
 import { baseOf } from "./view.ts";
 
 /** At the root, only browsers get the page. Other clients get the answer that they get without the page. */
@@ -20,7 +21,7 @@ export const guardPage: MiddlewareHandler = async (c, next) => {
   c.header("X-Content-Type-Options", "nosniff");
   // With `no-referrer`, browsers would hide the origin of the page's own forms: see `refuse-pages.ts`.
   c.header("Referrer-Policy", "same-origin");
-  c.header("Cross-Origin-Opener-Policy", "same-origin");
+  if (isSecure(c)) c.header("Cross-Origin-Opener-Policy", "same-origin"); // without TLS, browsers warn of it
   c.header("Cross-Origin-Resource-Policy", "same-origin");
   return undefined;
 };

@@ -295,6 +295,17 @@ describe("every page", () => {
     },
   );
 
+  it("lets scripts send parts to the bucket, on the upload page of a platform that needs it", async () => {
+    const presigner = { presignPut: async () => "https://bucket.example/part?signature=1" };
+    const store = decorate(new MemoryStore(), { presigner } as never);
+    const limited = { layout: openLayout(store), access: "anyone", maxRequestBytes: 1000 } as const;
+    const app = createAppWithPage(limited, pageOf);
+    const policyOf = async (path: string): Promise<string | null> =>
+      (await getPage(app, path)).headers.get("Content-Security-Policy");
+    expect(await policyOf("/-/upload")).toContain("connect-src 'self' https://bucket.example;");
+    expect(await policyOf("/")).toContain("connect-src 'self';");
+  });
+
   it("has assets that browsers may keep", async () => {
     const text = await textOf("/");
     const urls = [...text.matchAll(/(?:src|href)="(\/-\/assets\/[^"]+)"/g)].map(([, url = ""]) => url);

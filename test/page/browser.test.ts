@@ -193,6 +193,30 @@ describeIfFound("the page in a browser", missingTools(["chromium"]), () => {
     expect(problems).toEqual([]);
   });
 
+  it("sends a part again that broke off, and goes on with the parts of an upload that was cancelled", async () => {
+    const { page } = await newPage();
+    const file = await fileOf("team/resumed:1", 1_000_000);
+    const start = async (): Promise<void> => {
+      await page.goto(`${limited.url}/-/upload`);
+      await page.getByLabel("Tarball", { exact: true }).setInputFiles(file);
+      await page.getByRole("main").getByRole("button", { name: "Upload" }).click();
+    };
+    const arrived: string[] = [];
+    page.on("response", (response) => response.ok() && arrived.push(new URL(response.url()).pathname));
+    await page.route(/\/parts\/4/, () => undefined); // is never answered
+    await start();
+    const partsOf = (paths: readonly string[]): string[] =>
+      paths.flatMap((path) => /\/parts\/(\d)$/.exec(path)?.[1] ?? []).toSorted();
+    await expect.poll(() => partsOf(arrived), { timeout: 60_000 }).toEqual(["1", "2", "3"]);
+    await page.getByRole("button", { name: "Cancel" }).click();
+    await page.getByText("The upload was cancelled").waitFor();
+    await page.unroute(/\/parts\/4/);
+    await page.route(/\/parts\/4/, async (route) => route.abort(), { times: 1 });
+    await start();
+    await page.getByRole("heading", { name: "One image is published" }).waitFor();
+    expect(partsOf(arrived)).toEqual(["1", "2", "3", "4"]);
+  });
+
   it("takes a tarball that is dropped, under another name", async () => {
     const { page } = await newPage();
     await page.goto(`${open.url}/-/upload`);

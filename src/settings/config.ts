@@ -7,9 +7,11 @@ import { StowageError } from "../errors.ts";
 import { type Limits, defaultLimits } from "../limits.ts";
 import { isLoopback } from "../loopback.ts";
 import { isJsonObject } from "../oci/json.ts";
+import type { RetentionRule } from "../oci/retention-rule.ts";
 import { type TagPattern, parseTagPatterns } from "../oci/tag-pattern.ts";
 import { warnOfUnknown } from "./known-settings.ts";
 import { parseBytes, parseSeconds } from "./parse-quantity.ts";
+import { parseRetention } from "./parse-retention.ts";
 import type { Environment } from "./settings.ts";
 
 export interface Config {
@@ -43,6 +45,10 @@ export interface Config {
   readonly gcGraceSeconds: number;
   /** A run of gc that a platform triggers begins this long after the last one. 0: never. */
   readonly gcEverySeconds: number;
+  /** Which images gc keeps, and which it drops. Without the rules of `retentionFile`. */
+  readonly retention: readonly RetentionRule[];
+  /** The path of a file with such rules. */
+  readonly retentionFile: string | undefined;
   /** Does the service look at its store before it starts? */
   readonly checkStore: boolean;
   /** Is each pull logged? */
@@ -59,6 +65,8 @@ export interface PlatformTraits {
   readonly isReachable?: boolean | undefined;
   /** Settings that do nothing on the platform. */
   readonly ignores?: readonly string[] | undefined;
+  /** Can `stowage gc` run here, and read a file of rules? */
+  readonly hasFiles?: boolean | undefined;
   /** Opens the file of `STOWAGE_TOKENS_FILE`. Undefined on platforms that have no files. */
   readonly openTokensFile?: OpenTokensFile | undefined;
 }
@@ -95,6 +103,14 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
     problems.push("STOWAGE_TOKENS_FILE: found a path, but this platform has no files: expected STOWAGE_TOKENS");
   } else if (tokensFile !== undefined && tokens !== undefined) {
     problems.push("STOWAGE_TOKENS_FILE: found it beside STOWAGE_TOKENS, expected one of them");
+  }
+  const { entries: retention, problems: ofRetention } = parseRetention(env["STOWAGE_RETENTION"] ?? "");
+  problems.push(...ofRetention.map((problem) => `STOWAGE_RETENTION, ${problem}`));
+  const retentionFile = read<string | undefined>("STOWAGE_RETENTION_FILE", (text) => text, "a path", undefined);
+  if (retentionFile !== undefined && platform.hasFiles !== true) {
+    problems.push("STOWAGE_RETENTION_FILE: found a path, but this platform has no files: expected STOWAGE_RETENTION");
+  } else if (retentionFile !== undefined && retention !== undefined) {
+    problems.push("STOWAGE_RETENTION_FILE: found it beside STOWAGE_RETENTION, expected one of them");
   }
   const { patterns: immutableTags, problems: ofPatterns } = parseTagPatterns(env["STOWAGE_IMMUTABLE_TAGS"] ?? "");
   problems.push(...ofPatterns.map((problem) => `STOWAGE_IMMUTABLE_TAGS: ${problem}`));
@@ -139,6 +155,8 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
     },
     gcGraceSeconds: read("STOWAGE_GC_GRACE", parseGrace, "a time such as 90m, 24h or 7d, at least 1h", daySeconds),
     gcEverySeconds: read("STOWAGE_GC_EVERY", parseEvery, "a time such as 90m, 24h or 7d, or never", daySeconds),
+    retention: retention ?? [],
+    retentionFile,
     checkStore: read("STOWAGE_CHECK_STORE", parseBoolean, "true or false", true),
     logPulls: read("STOWAGE_LOG_PULLS", parseBoolean, "true or false", false),
     page: read("STOWAGE_PAGE", parseOnOff, "on or off", true),

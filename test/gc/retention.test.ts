@@ -294,6 +294,37 @@ describe("a drop", () => {
     await expectWhole(store);
   });
 
+  /** Changes the store once, before the next write of the index. Writers then leave intents. */
+  function race(store: ObjectStore, act: () => Promise<unknown>): ObjectStore {
+    let isDone = false;
+    return decorate(store, {
+      async put(...args) {
+        if (args[0].endsWith("index.json") && !isDone) {
+          isDone = true;
+          await act();
+        }
+        return store.put(...args);
+      },
+    });
+  }
+
+  it.each([true, false])("holds to its condition, and so does an end, as an intent (%s)", async (isRenewed) => {
+    const store = new MemoryStore();
+    await load(image("1"), store, "app:1", { expiresInMs: day });
+    const later = { days: 2, expiresInMs: 5 * day };
+    const raced = race(store, async () => load(image("2"), store, isRenewed ? "app:1" : "app:2", later));
+    expect((await gc(raced, [], { days: 2 })).report.dropped).toBe(isRenewed ? 0 : 1);
+    expect(await namesIn(store, "app")).toEqual([isRenewed ? "1" : "2"]);
+
+    await load(
+      image("3"),
+      race(store, async () => load(image("4"), store, "app:4")),
+      "app:3",
+      { expiresInMs: day },
+    );
+    expect((await gc(store, [], { days: 2 })).decisions).toEqual(["dropped app:3"]);
+  });
+
   it("does nothing if the tag moves away and back", async () => {
     const store = new MemoryStore();
     await load(image("1"), store, "app:1");

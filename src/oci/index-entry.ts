@@ -27,9 +27,12 @@ export function subjectOf(entry: Descriptor): Digest | undefined {
   return isDigest(subject) ? subject : undefined;
 }
 
+const endForm = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?Z$/;
+
 /** The end of an entry's image, in milliseconds since 1970. Undefined if the image has no end, or none that can be read. */
 export function endOf(entry: Descriptor): number | undefined {
-  const end = Date.parse(entry.annotations?.[expiresAnnotation] ?? "");
+  const text = entry.annotations?.[expiresAnnotation] ?? "";
+  const end = endForm.test(text) ? Date.parse(text) : Number.NaN; // without the form, "5" would be May 2001
   return Number.isNaN(end) ? undefined : end;
 }
 

@@ -168,12 +168,13 @@ describe("the rules of retention", () => {
     expect((await gc(store, [{ dropAfter: "15d" }], { days: 21 })).decisions).toEqual(["dropped app:same"]);
   });
 
-  it("keep what has no age, because another tool has written it", async () => {
+  it("keep what has no age and no end that can be read, because another tool has written it", async () => {
     const store = new MemoryStore();
     await load(image("1"), store, "app:1");
     const json = JSON.parse((await bytesAt(store, indexKey("app"))).toString()) as { manifests: Descriptor[] };
-    for (const entry of json.manifests) delete (entry.annotations as Record<string, string>)["dev.stowage.at"];
-    await store.put(indexKey("app"), new TextEncoder().encode(JSON.stringify(json)));
+    const annotations = { "org.opencontainers.image.ref.name": "1", "dev.stowage.expires": "5" };
+    const manifests = json.manifests.map((entry) => ({ ...entry, annotations }));
+    await store.put(indexKey("app"), new TextEncoder().encode(JSON.stringify({ ...json, manifests })));
     const { verdicts } = await gc(store, [{ dropAfter: "1h" }], { days: 400, isDryRun: true });
     expect(verdicts).toMatchObject([{ decision: "kept", rule: 1, reason: "its age is not known" }]);
   });

@@ -198,6 +198,8 @@ describe("stowage gc", () => {
       const url = `file:${folder}`;
       const loaded = await stowage(["load", "-", "--store", url, "--expires", "1s"], { input: await tarOf(kept) });
       const [, end = ""] = /^ {2}ends {4}(\S+)$/m.exec(loaded.stdout) ?? [];
+      const listed = await stowage(["ls", "--store", url, "--json"]);
+      expect(JSON.parse(listed.stdout)).toMatchObject({ images: [{ reference: "1", expires: end }] });
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, Date.parse(end) - Date.now() + 1)));
       const { stdout } = await stowage(["gc", "--store", url]);
       expect(stdout).toContain(`Dropped team/app:1: its end was ${end}\n`);

@@ -2,19 +2,19 @@
 import type { Access, Token } from "../auth/access.ts";
 import { describeAccess } from "../auth/describe-access.ts";
 import { parseOidcRules } from "../auth/parse-oidc.ts";
+import { problemsOfFile } from "../auth/parse-list.ts";
 import { parseTokens } from "../auth/parse-tokens.ts";
 import { StowageError } from "../errors.ts";
 import { type Limits, defaultLimits } from "../limits.ts";
 import { isLoopback } from "../loopback.ts";
 import { isJsonObject } from "../oci/json.ts";
-import type { RetentionRule } from "../oci/retention-rule.ts";
 import { type TagPattern, parseTagPatterns } from "../oci/tag-pattern.ts";
 import { warnOfUnknown } from "./known-settings.ts";
 import { parseBytes, parseSeconds } from "./parse-quantity.ts";
-import { parseRetention } from "./parse-retention.ts";
+import { type RetentionSettings, readRetention } from "./parse-retention.ts";
 import type { Environment } from "./settings.ts";
 
-export interface Config {
+export interface Config extends RetentionSettings {
   /** The store's URL, see `open-store.ts`. */
   readonly storeUrl: string;
   readonly host: string;
@@ -45,10 +45,6 @@ export interface Config {
   readonly gcGraceSeconds: number;
   /** A run of gc that a platform triggers begins this long after the last one. 0: never. */
   readonly gcEverySeconds: number;
-  /** Which images gc keeps, and which it drops. Without the rules of `retentionFile`. */
-  readonly retention: readonly RetentionRule[];
-  /** The path of a file with such rules. */
-  readonly retentionFile: string | undefined;
   /** Does the service look at its store before it starts? */
   readonly checkStore: boolean;
   /** Is each pull logged? */
@@ -99,19 +95,11 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
   const { entries: oidc, problems: ofOidc } = parseOidcRules(env["STOWAGE_OIDC"] ?? "");
   problems.push(...ofOidc.map((problem) => `STOWAGE_OIDC, ${problem}`));
   const tokensFile = read<string | undefined>("STOWAGE_TOKENS_FILE", (text) => text, "a path", undefined);
-  if (tokensFile !== undefined && platform.openTokensFile === undefined) {
-    problems.push("STOWAGE_TOKENS_FILE: found a path, but this platform has no files: expected STOWAGE_TOKENS");
-  } else if (tokensFile !== undefined && tokens !== undefined) {
-    problems.push("STOWAGE_TOKENS_FILE: found it beside STOWAGE_TOKENS, expected one of them");
+  if (tokensFile !== undefined) {
+    problems.push(...problemsOfFile("STOWAGE_TOKENS", tokens, platform.openTokensFile !== undefined));
   }
-  const { entries: retention, problems: ofRetention } = parseRetention(env["STOWAGE_RETENTION"] ?? "");
-  problems.push(...ofRetention.map((problem) => `STOWAGE_RETENTION, ${problem}`));
-  const retentionFile = read<string | undefined>("STOWAGE_RETENTION_FILE", (text) => text, "a path", undefined);
-  if (retentionFile !== undefined && platform.hasFiles !== true) {
-    problems.push("STOWAGE_RETENTION_FILE: found a path, but this platform has no files: expected STOWAGE_RETENTION");
-  } else if (retentionFile !== undefined && retention !== undefined) {
-    problems.push("STOWAGE_RETENTION_FILE: found it beside STOWAGE_RETENTION, expected one of them");
-  }
+  const { problems: ofRetention, ...retention } = readRetention(env, platform.hasFiles);
+  problems.push(...ofRetention);
   const { patterns: immutableTags, problems: ofPatterns } = parseTagPatterns(env["STOWAGE_IMMUTABLE_TAGS"] ?? "");
   problems.push(...ofPatterns.map((problem) => `STOWAGE_IMMUTABLE_TAGS: ${problem}`));
   const copyTargets = read("STOWAGE_COPY_TARGETS", parseTargets, targetsForm, new Map<string, string>());
@@ -155,8 +143,7 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
     },
     gcGraceSeconds: read("STOWAGE_GC_GRACE", parseGrace, "a time such as 90m, 24h or 7d, at least 1h", daySeconds),
     gcEverySeconds: read("STOWAGE_GC_EVERY", parseEvery, "a time such as 90m, 24h or 7d, or never", daySeconds),
-    retention: retention ?? [],
-    retentionFile,
+    ...retention,
     checkStore: read("STOWAGE_CHECK_STORE", parseBoolean, "true or false", true),
     logPulls: read("STOWAGE_LOG_PULLS", parseBoolean, "true or false", false),
     page: read("STOWAGE_PAGE", parseOnOff, "on or off", true),

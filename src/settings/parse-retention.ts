@@ -6,16 +6,36 @@ import {
   isPatterns,
   parseList,
   patternsForm,
+  problemsOfFile,
 } from "../auth/parse-list.ts";
 import type { JsonObject } from "../oci/json.ts";
 import { isTag } from "../oci/reference.ts";
 import type { DropCondition, RetentionRule } from "../oci/retention-rule.ts";
 import { parseDuration } from "./parse-quantity.ts";
+import type { Environment } from "./settings.ts";
 
 const properties = ["repositories", "tags", "untagged", "keep", "keepLatest", "dropAfter"];
 
 /** A shorter time is most likely a mistake, such as `7m` for seven months. */
 const minDropMs = 60 * 60 * 1000;
+
+export interface RetentionSettings {
+  /** Which images gc keeps, and which it drops. Without the rules of `retentionFile`. */
+  readonly retention: readonly RetentionRule[];
+  /** The path of a file with such rules. */
+  readonly retentionFile: string | undefined;
+}
+
+export function readRetention(
+  env: Environment,
+  hasFiles = false,
+): RetentionSettings & { readonly problems: readonly string[] } {
+  const { entries, problems: ofRules } = parseRetention(env["STOWAGE_RETENTION"] ?? "");
+  const retentionFile = env["STOWAGE_RETENTION_FILE"] || undefined;
+  const ofFile = retentionFile === undefined ? [] : problemsOfFile("STOWAGE_RETENTION", entries, hasFiles);
+  const problems = [...ofRules.map((problem) => `STOWAGE_RETENTION, ${problem}`), ...ofFile];
+  return { retention: entries ?? [], retentionFile, problems };
+}
 
 /**
  * Reads `[{"repositories"?, "tags"? or "untagged"?, "keep" or "keepLatest" and "dropAfter"}, …]`. Without `repositories`, a rule is

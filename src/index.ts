@@ -11,6 +11,7 @@ export { type ErrorCode, type OciErrorCode, type OwnErrorCode, StowageError } fr
 export type { StowageErrorOptions } from "./errors.ts";
 export { type GarbageOptions, collectGarbage } from "./gc/collect-garbage.ts";
 export { type SliceOptions, type SliceReport, collectSlice } from "./gc/collect-slice.ts";
+export type { Verdict } from "./gc/judge-entries.ts";
 export type { Amount, GarbageReport } from "./gc/tally.ts";
 export { type AppOptions, createApp } from "./http/app.ts";
 export { Layout, type LayoutOptions } from "./layout/layout.ts";
@@ -22,6 +23,7 @@ export type { BlobStatus } from "./layout/write-blob.ts";
 export type { Descriptor } from "./oci/descriptor.ts";
 export type { Expectation } from "./oci/index-change.ts";
 export type { ImageName } from "./oci/reference.ts";
+export type { DropCondition, RetentionRule } from "./oci/retention-rule.ts";
 export type { TagPattern } from "./oci/tag-pattern.ts";
 export { type OpenStoreOptions, openStore } from "./open-store.ts";
 export type { Settings } from "./settings/settings.ts";

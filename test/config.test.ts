@@ -186,6 +186,51 @@ describe("parseConfig", () => {
     for (const every of ["never", "0"]) expect(parseConfig({ STOWAGE_GC_EVERY: every }).gcEverySeconds).toBe(0);
   });
 
+  it("reads the rules of gc, and reports each part that it cannot use", () => {
+    const rules = [
+      { repositories: ["team/**"], tags: ["v*"], keep: "always" },
+      { keepLatest: 10, dropAfter: "30d" },
+      { untagged: true, dropAfter: "1h" },
+    ];
+    expect(parseConfig({ STOWAGE_RETENTION: JSON.stringify(rules) }).retention).toEqual([
+      { repositories: ["team/**"], fits: ["v*"] },
+      { repositories: ["**"], fits: ["*"], drops: { keepLatest: 10, olderThanMs: 30 * 24 * 3_600_000 } },
+      { repositories: ["**"], fits: "untagged", drops: { olderThanMs: 3_600_000 } },
+    ]);
+    expect(parseConfig({})).toMatchObject({ retention: [], retentionFile: undefined });
+  });
+
+  it.each<[unknown, string]>([
+    [{}, "STOWAGE_RETENTION, found an empty object, expected a JSON list"],
+    [[{}], 'entry 1 of 1: keep is not there, expected "always", or "keepLatest" or "dropAfter" instead'],
+    [[{ keep: true }], "keep is a boolean, expected "],
+    [[{ keep: "always", keepLatest: 3 }], 'keepLatest is a number, expected nothing beside "keep"'],
+    [[{ keep: "always", dropAfter: "3d" }], 'dropAfter is a text of 2 characters, expected nothing beside "keep"'],
+    [[{ keepLatest: 0 }], "keepLatest is a number, expected a whole number, at least 1"],
+    [[{ keepLatest: 1.5 }], "keepLatest is a number, expected a whole number, at least 1"],
+    [[{ keepLatest: 5, dropAfter: 30 }], "dropAfter is a number, expected a time such as 12h or 30d, at least 1h"],
+    [[{ dropAfter: "7m" }], "dropAfter is a text of 2 characters, expected a time such as 12h or 30d, at least 1h"],
+    [[{ dropAfter: "30" }], "dropAfter is a text of 2 characters, expected a time"],
+    [[{ untagged: false, dropAfter: "7d" }], "untagged is a boolean, expected true, or no such property"],
+    [
+      [{ untagged: true, tags: ["*"], dropAfter: "7d" }],
+      'tags is a list of something else, expected nothing beside "unt',
+    ],
+    [[{ tags: "v*", dropAfter: "7d" }], "tags is a text of 2 characters, expected a list of tags"],
+    [[{ tags: ["a b"], dropAfter: "7d" }], "tags is a list of something else, expected a list of tags"],
+    [[{ repositories: ["Team"], keepLatest: 1 }], "repositories is a list of something else, expected a list of repo"],
+    [[{ keepLatest: 1, droppAfter: "7d" }], "found a property that means nothing, expected repositories, tags, unt"],
+  ])("refuses the rules %j", (rules, problem) => {
+    expect(() => parseConfig({ STOWAGE_RETENTION: JSON.stringify(rules) })).toThrow(problem);
+  });
+
+  it("takes a file of rules on platforms that have files, and not beside other rules", () => {
+    const env = { STOWAGE_RETENTION_FILE: "/etc/rules.json" };
+    expect(parseConfig(env, { hasFiles: true })).toMatchObject({ retentionFile: "/etc/rules.json", retention: [] });
+    expect(() => parseConfig(env)).toThrow(/^ {2}STOWAGE_RETENTION_FILE: .*no files: expected STOWAGE_RETENTION$/m);
+    expect(() => parseConfig({ ...env, STOWAGE_RETENTION: "[]" }, { hasFiles: true })).toThrow(/one of them/);
+  });
+
   it("reads which tags never move, and reports each pattern that it cannot use", () => {
     expect(parseConfig({}).immutableTags).toEqual([]);
     expect(parseConfig({ STOWAGE_IMMUTABLE_TAGS: "v*,team/**:stable" }).immutableTags).toEqual([

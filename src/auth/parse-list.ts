@@ -45,6 +45,16 @@ export function parseList<T>(
   return { entries, problems };
 }
 
+/** The problems of a setting whose list is in a file. `list` is the list of the setting itself. */
+export function problemsOfFile(
+  name: string,
+  list: readonly unknown[] | undefined,
+  hasFiles: boolean,
+): readonly string[] {
+  if (!hasFiles) return [`${name}_FILE: found a path, but this platform has no files: expected ${name}`];
+  return list === undefined ? [] : [`${name}_FILE: found it beside ${name}, expected one of them`];
+}
+
 function tryJson(text: string): unknown {
   try {
     return JSON.parse(text);

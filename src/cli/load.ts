@@ -4,6 +4,7 @@ import { StowageError } from "../errors.ts";
 import { parseLoadPath } from "../load/archive-name.ts";
 import { loadArchive } from "../load/load-archive.ts";
 import type { ImageName } from "../oci/reference.ts";
+import { lifetimeForm, parseLifetime } from "../settings/parse-quantity.ts";
 import { type Command, type CommandIo, checkCount, checkOneTarget, exitCodes, readName } from "./command.ts";
 import { formatBytes, printable } from "./format.ts";
 import { type OpenInput, openInput } from "./open-input.ts";
@@ -29,6 +30,8 @@ Options:
                 such as us,ap, if the token allows "copy"; by default to those of its
                 STOWAGE_COPY_AFTER_LOAD
   --direct      with --to: send the input as it comes, by one request
+  --expires T   the images end after a time such as 72h: the first "stowage gc" after
+                that drops them; without it they have no end, even if they had one
   --repair      read the blobs that are there already, and write damaged ones again
   --json        print the receipt as JSON instead of a summary
 
@@ -56,6 +59,7 @@ Examples:
   stowage load app.tar team/app:1.4 --store s3://my-bucket/images
   stowage load app.tar.gz --to https://stowage.example
   stowage load app.tar --to https://stowage.example --copy-to us,ap
+  stowage load app.tar ci/app:42 --expires 72h
   stowage load app.tar --repair
   stowage load app.tar --json | jq -r '.images[].digest'
 `,
@@ -67,6 +71,7 @@ Examples:
         to: { type: "string" },
         "copy-to": { type: "string" },
         direct: { type: "boolean" },
+        expires: { type: "string" },
         repair: { type: "boolean" },
         json: { type: "boolean" },
       },
@@ -119,13 +124,14 @@ interface TargetOptions {
   readonly store?: string;
   readonly to?: string;
   readonly copyTo: string | undefined;
+  readonly expires?: string;
   readonly direct?: boolean;
   readonly repair?: boolean;
 }
 
 /** The store or service that the options name, else the store of the settings. Throws `INPUT_INVALID`. */
 async function openTarget(
-  { store, to, copyTo, direct = false, repair = false }: TargetOptions,
+  { store, to, copyTo, expires, direct = false, repair = false }: TargetOptions,
   io: CommandIo,
 ): Promise<LoadTarget> {
   const { env, signal } = io;
@@ -133,27 +139,37 @@ async function openTarget(
     throw new StowageError("INPUT_INVALID", `found ${direct ? "--direct" : "--copy-to"}, expected --to with it`);
   }
   checkOneTarget({ store, to });
+  const expiresInMs = readLifetime(expires);
   if (to === undefined) {
     const { layout, immutableTags } = await openSettings(env, store);
     return {
       load: async (input, name) =>
         inOnePass(input, layout.store.url, io, async (source) =>
-          loadArchive(layout, source, { name, immutableTags, repair, signal }),
+          loadArchive(layout, source, { name, immutableTags, expiresInMs, repair, signal }),
         ),
     };
   }
   const service = openService(to, { env, signal, purpose: "load into" });
   const { registry } = service;
   if (!direct)
-    return { registry, load: async (input, name) => sendArchive(input, { service, name, repair, copyTo, io }) };
+    return {
+      registry,
+      load: async (input, name) => sendArchive(input, { service, name, repair, copyTo, expires, io }),
+    };
   return {
     registry,
     load: async (input, name) =>
       inOnePass(input, service.name, io, async (source) => {
-        const answer = service.put({ source, size: input.size }, { name, repair, copyTo, signal });
+        const answer = service.put({ source, size: input.size }, { name, repair, copyTo, expires, signal });
         return service.readReceipt(await service.attempt(answer));
       }),
   };
+}
+
+function readLifetime(text: string | undefined): number | undefined {
+  const ms = text === undefined ? undefined : parseLifetime(text);
+  if (text === undefined || ms !== undefined) return ms;
+  throw new StowageError("INPUT_INVALID", `found --expires ${JSON.stringify(text)}, expected ${lifetimeForm}`);
 }
 
 /** Loads the input as it is read, and shows the progress. `into` names the target in messages. */

@@ -2,6 +2,7 @@
 import { StowageError } from "../errors.ts";
 import { isStore } from "../layout/check-store.ts";
 import { Layout } from "../layout/layout.ts";
+import type { RetentionRule } from "../oci/retention-rule.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { openStore } from "../open-store.ts";
 import { parseConfig } from "../settings/config.ts";
@@ -13,18 +14,15 @@ export interface StoreSettings {
   /** Tags that never move and are never removed. */
   readonly immutableTags: readonly TagPattern[];
   readonly gcGraceSeconds: number;
+  readonly retention: readonly RetentionRule[];
+  readonly retentionFile: string | undefined;
 }
 
 /** Opens the store that `--store` names, else that of the settings. Throws `INPUT_INVALID`. */
 export async function openSettings(env: Environment, storeUrl: string | undefined): Promise<StoreSettings> {
   // In a script, an unset variable must not lead to the default store.
   if (storeUrl === "") throw new StowageError("INPUT_INVALID", "--store is empty, expected a URL");
-  const {
-    storeUrl: url,
-    limits,
-    immutableTags,
-    gcGraceSeconds,
-  } = parseConfig({
+  const own = {
     ...env,
     HOST: undefined, // these are settings of a service: a mistake in them must not stop a command
     PORT: undefined,
@@ -34,8 +32,9 @@ export async function openSettings(env: Environment, storeUrl: string | undefine
     STOWAGE_ANONYMOUS_PULL: undefined,
     STOWAGE_ALLOW_ANYONE: undefined,
     ...(storeUrl !== undefined && { STOWAGE_STORE: storeUrl }),
-  });
-  return { layout: Layout.open(await openStore(url, env), { limits }), immutableTags, gcGraceSeconds };
+  };
+  const { storeUrl: url, limits, ...settings } = parseConfig(own, { hasFiles: true });
+  return { ...settings, layout: Layout.open(await openStore(url, env), { limits }) };
 }
 
 /** As `openSettings`. Throws `STORE_UNAVAILABLE` if there is no store yet. */

@@ -41,11 +41,12 @@ export function describeReceipt(receipt: ServiceReceipt, seconds: number, regist
 }
 
 function imageLines(image: ImageReceipt, registry: string | undefined): string[] {
-  const { repository, reference, digest, status, previous, absent = [], unusableTag } = image;
+  const { repository, reference, digest, status, previous, expires, absent = [], unusableTag } = image;
   const name = formatReference(repository, reference);
   const lines = [`${name}  ${status}`];
   if (previous !== undefined) lines.push(`  before  ${previous}`);
   if (digest !== reference) lines.push(`  digest  ${digest}`);
+  if (expires !== undefined) lines.push(`  ends    ${expires}`);
   if (unusableTag !== undefined) lines.push(`  no tag  ${JSON.stringify(unusableTag)} cannot be one`);
   if (absent.length > 0) lines.push(`  absent  ${shortList(absent.map(nameOfPart))}`);
   if (registry !== undefined) lines.push(`  pull    docker pull ${registry}/${name}`);

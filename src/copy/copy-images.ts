@@ -30,6 +30,8 @@ export interface CopyOptions extends Omit<TransferOptions, "signal"> {
   readonly as?: { readonly repository: string; readonly tag: string | undefined } | undefined;
   /** Tags that can be created, but never moved. */
   readonly immutableTags?: readonly TagPattern[] | undefined;
+  /** The end of the images in the target: see `SetChange`. */
+  readonly expires?: string | undefined;
   readonly caller?: string | undefined;
   /** Called before the first blob moves. */
   readonly onPlan?: ((totals: BlobTotals) => void) | undefined;
@@ -155,9 +157,9 @@ class Copy {
   }
 
   #toName({ reference, root }: PlannedImage): NamedImage {
-    const { as } = this.#options;
+    const { as, expires } = this.#options;
     const tag = reference === root.digest ? undefined : reference;
-    return { ...root, tag: as === undefined ? tag : (as.tag ?? tag) };
+    return { ...root, tag: as === undefined ? tag : (as.tag ?? tag), expires };
   }
 
   /** Does the target have all manifests and blobs of the image? */
@@ -169,12 +171,13 @@ class Copy {
     return true;
   }
 
-  /** Does the target's index list the image and its referrers? */
-  #isListed(image: PlannedImage, { tags, digests }: SeenNames): boolean {
+  /** Does the target's index list the image, with the right end, and its referrers? */
+  #isListed(image: PlannedImage, { tags, digests, ends }: SeenNames): boolean {
     const has = (digest: Digest, tag: string | undefined): boolean =>
       tag === undefined ? digests.has(digest) : tags.get(tag) === digest;
-    const { tag } = this.#toName(image);
-    return has(image.root.digest, tag) && image.closure.referrers.every((it) => has(it.digest, it.tag));
+    const { tag, digest, expires } = this.#toName(image);
+    if (ends.get(tag ?? digest) !== expires) return false;
+    return has(digest, tag) && image.closure.referrers.every((it) => has(it.digest, it.tag));
   }
 
   /** Stores the blobs and manifests of the images. Returns the images that are whole afterwards. */

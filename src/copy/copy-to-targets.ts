@@ -30,6 +30,8 @@ export interface CopyToTargetsOptions {
   readonly platforms?: readonly string[];
   /** Tags that can be created in the targets, but never moved. */
   readonly immutableTags?: readonly TagPattern[];
+  /** The end of the images in the targets. */
+  readonly expires?: string | undefined;
   readonly caller?: string | undefined;
   readonly signal: AbortSignal;
 }
@@ -42,14 +44,14 @@ export async function copyToTargets(
   layout: Layout,
   targets: CopyTargets,
   images: readonly SelectedImage[],
-  { platforms = [], immutableTags = [], caller, signal }: CopyToTargetsOptions,
+  { platforms = [], immutableTags = [], expires, caller, signal }: CopyToTargetsOptions,
 ): Promise<readonly TargetReceipt[]> {
   const planned = new LayoutSource(layout, { caller, keepsIndexes: true });
   const plan = await planCopy(planned, images, { platforms, referrers: true, room: new Room(), signal });
   const source = new LayoutSource(layout, { caller });
   const copyTo = async (target: string, store: Layout): Promise<TargetReceipt> => {
     try {
-      const options = { sourceStore: layout.store, immutableTags, caller, signal };
+      const options = { sourceStore: layout.store, immutableTags, expires, caller, signal };
       const receipt = await copyImages(source, store, plan, options);
       return { target, images: receipt.images, failures: receipt.failures.map(failedImage), blobs: receipt.blobs };
     } catch (error) {

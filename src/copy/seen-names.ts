@@ -4,7 +4,7 @@ import type { StowageError } from "../errors.ts";
 import type { NamedImage } from "../layout/publish.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { ChangeOutcome } from "../oci/index-change.ts";
-import { tagOf } from "../oci/index-entry.ts";
+import { expiresAnnotation, tagOf } from "../oci/index-entry.ts";
 
 /** Two images can share a referrer, and a signature's tag can be chosen too. */
 export function distinctNames(images: readonly NamedImage[]): readonly NamedImage[] {
@@ -15,15 +15,20 @@ export function distinctNames(images: readonly NamedImage[]): readonly NamedImag
 export interface SeenNames {
   readonly tags: Map<string, Digest>;
   readonly digests: ReadonlySet<Digest>;
+  /** By tag, or by digest for an image without a tag: the end of each image that has one. */
+  readonly ends: ReadonlyMap<string, string>;
 }
 
 export function namesIn(entries: readonly Descriptor[]): SeenNames {
   const tags = new Map<string, Digest>();
+  const ends = new Map<string, string>();
   for (const entry of entries) {
     const tag = tagOf(entry);
     if (tag !== undefined) tags.set(tag, entry.digest);
+    const end = entry.annotations?.[expiresAnnotation];
+    if (end !== undefined) ends.set(tag ?? entry.digest, end);
   }
-  return { tags, digests: new Set(entries.map(({ digest }) => digest)) };
+  return { tags, digests: new Set(entries.map(({ digest }) => digest)), ends };
 }
 
 /** Another copy of the same image may have been faster: its tag is at the wanted digest then. Notes that, and returns true. */
@@ -38,8 +43,9 @@ export function noteSameTag(
   return true;
 }
 
-export function outcomeOf({ tag, digest }: NamedImage, { tags, digests }: SeenNames): ChangeOutcome {
+export function outcomeOf({ tag, digest, expires }: NamedImage, { tags, digests, ends }: SeenNames): ChangeOutcome {
   const found = tag === undefined ? (digests.has(digest) ? digest : undefined) : tags.get(tag);
   if (found === undefined) return { status: "created" };
-  return found === digest ? { status: "unchanged" } : { status: "updated", previous: found };
+  if (found !== digest) return { status: "updated", previous: found };
+  return { status: ends.get(tag ?? digest) === expires ? "unchanged" : "updated" };
 }

@@ -10,10 +10,13 @@ import { listMarks, maxMarks, minGraceMs } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
 import { sweepIntents } from "../layout/commit-set.ts";
 import { sweepStaging } from "../layout/sweep-staging.ts";
+import type { RetentionRule } from "../oci/retention-rule.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type Search, findNeeded, newSearch, orphansOf } from "./find-needed.ts";
 import { type Candidate, type GcRun, Sentence } from "./sentence.ts";
+import type { Verdict } from "./judge-entries.ts";
+import type { RetentionRun } from "./trial.ts";
 import { type GarbageReport, Tally } from "./tally.ts";
 
 /** One day. Loads take less, and a user has time to notice that an image was removed by mistake. */
@@ -39,22 +42,27 @@ export interface GarbageOptions {
   readonly now?: boolean | undefined;
   /** Changes nothing. The report says what a run would do. */
   readonly isDryRun?: boolean | undefined;
+  /** Which images are kept, and which are dropped. The first rule that fits decides. Without rules, only ends drop images. */
+  readonly retention?: readonly RetentionRule[] | undefined;
+  /** Is told each image that was dropped. In a dry run with rules, is told every image that the rules are for. */
+  readonly onVerdict?: ((verdict: Verdict) => void) | undefined;
   /** Ends the run between two blobs. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * One run of `stowage gc`. Repeat it, for example once a day. If an index cannot be read, the report names it, and the run
- * keeps everything that any manifest in the store needs. Throws `STORE_DAMAGED`, before anything is changed, if a manifest is
- * missing or damaged. Throws `LIMIT_EXCEEDED` if there are too many blobs to remember, and `STORE_UNAVAILABLE` if the store
+ * keeps everything that any manifest in the store needs. Throws `STORE_DAMAGED`, before a blob is condemned or deleted, if a
+ * manifest is missing or damaged. Throws `LIMIT_EXCEEDED` if there are too many blobs to remember, and `STORE_UNAVAILABLE` if the store
  * fails: the next run continues the work.
  */
 export async function collectGarbage(layout: Layout, options: GarbageOptions = {}): Promise<GarbageReport> {
-  const { graceMs = defaultGraceMs, isDryRun = false, now = false, force = false, signal } = options;
+  const { graceMs = defaultGraceMs, isDryRun = false, now = false, force = false } = options;
+  const { retention = [], onVerdict, signal } = options;
   if (!now) checkGrace(graceMs);
   const { clock } = layout;
   const tally = new Tally();
-  const plan: Plan = { graceMs: now ? undefined : graceMs, isDryRun, tally, force, signal };
+  const plan: Plan = { graceMs: now ? undefined : graceMs, isDryRun, tally, force, retention, onVerdict, signal };
   await goOn(layout, newProgress(clock.now()), plan);
   // The first pass removed referrers, and the second deletes their blobs. One pass removes a referrer and the referrers of it.
   if (now && !isDryRun && tally.report().untied.blobs > 0) await goOn(layout, newProgress(clock.now()), plan);
@@ -84,7 +92,8 @@ export function newProgress(began: number): Progress {
   return { began, search: newSearch(), judged: undefined };
 }
 
-export interface Plan extends Omit<GcRun, "began"> {
+export interface Plan extends Omit<GcRun, "began">, Pick<RetentionRun, "onVerdict"> {
+  readonly retention: readonly RetentionRule[];
   readonly force: boolean;
   /** Is the slice over? Undefined for a whole run. */
   readonly isOver?: (() => boolean) | undefined;
@@ -92,10 +101,12 @@ export interface Plan extends Omit<GcRun, "began"> {
 
 /** Goes on with a run, to its end or to the end of the slice. Returns whether the run is done. */
 export async function goOn(layout: Layout, progress: Progress, plan: Plan): Promise<boolean> {
-  const { tally, force, isOver, signal } = plan;
+  const { force, isOver, signal, retention: rules, isDryRun, tally, onVerdict } = plan;
   const { began, search } = progress;
   if (progress.judged === undefined) {
-    const { isDone, damagedManifests, damagedIndexes } = await findNeeded(layout, search, { isOver, signal });
+    const retention = { rules, began, isDryRun, tally, onVerdict };
+    const end = { isOver, signal };
+    const { isDone, damagedManifests, damagedIndexes } = await findNeeded(layout, search, { ...end, retention });
     if (!force && damagedManifests.length > 0) throw cannotTell(damagedManifests);
     for (const { message } of [...damagedManifests, ...damagedIndexes]) tally.tell(message);
     if (!isDone) return false;
@@ -113,7 +124,7 @@ function cannotTell(damaged: readonly StowageError[]): StowageError {
   const named = damaged.slice(0, maxNamed).map(({ message }) => message);
   if (damaged.length > maxNamed) named.push(`${damaged.length - maxNamed} more`);
   const message =
-    `${named.join("; ")}; nothing was changed: repair the image (\`stowage load --repair\`) or remove it ` +
+    `${named.join("; ")}; no blob was deleted: repair the image (\`stowage load --repair\`) or remove it ` +
     "(`stowage verify` names it), or go on with `stowage gc --force`";
   return new StowageError("STORE_DAMAGED", message, { detail: damaged[0]?.detail ?? {} });
 }

@@ -19,7 +19,7 @@ const dayMs = 24 * 60 * 60 * 1000;
 const maxRunMs = 7 * dayMs;
 
 /** When a slice ends, and how its run collects garbage. */
-export interface SliceOptions extends Pick<GarbageOptions, "signal"> {
+export interface SliceOptions extends Pick<GarbageOptions, "signal" | "retention" | "onVerdict"> {
   readonly graceMs: number;
   /** A run begins this long after the last one began. With 0 it begins at once. */
   readonly everyMs: number;
@@ -40,7 +40,7 @@ export interface SliceReport extends GarbageReport {
  * slice goes on where this one began.
  */
 export async function collectSlice(layout: Layout, options: SliceOptions): Promise<SliceReport> {
-  const { graceMs, everyMs, maxMs, maxRequests = Infinity, signal } = options;
+  const { graceMs, everyMs, maxMs, maxRequests = Infinity, retention = [], onVerdict, signal } = options;
   checkGrace(graceMs);
   const { clock } = layout;
   const store = new CountingStore(layout.store);
@@ -57,7 +57,7 @@ export async function collectSlice(layout: Layout, options: SliceOptions): Promi
   }
   const { began } = progress;
   try {
-    const plan = { graceMs, isDryRun: false, force: false, tally, isOver, signal };
+    const plan = { graceMs, isDryRun: false, force: false, tally, retention, onVerdict, isOver, signal };
     const isFinished = await goOn(layout.through(store), progress, plan);
     if (isFinished) {
       await sweepIntents(layout, signal);

@@ -11,8 +11,9 @@ import { listRepositories } from "../layout/list-repositories.ts";
 import { type RepositoryIndex, checkFormat, readRepository } from "../layout/read-repository.ts";
 import { listBlobs } from "../layout/blobs.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { subjectOf, tagOf } from "../oci/index-entry.ts";
+import { subjectOf } from "../oci/index-entry.ts";
 import { DigestSet } from "./digest-set.ts";
+import { type RetentionRun, Trial } from "./trial.ts";
 import { type ManifestName, ManifestWalk, type WalkEnd, type WalkState } from "./manifest-walk.ts";
 
 /** The most referrers that no visited manifest leads to so far. */
@@ -42,6 +43,10 @@ export function newSearch(): Search {
   return { needed: new DigestSet(), read: [], pending: [], searched: "", waiting: [], hasOrphans: false };
 }
 
+interface FindOptions extends WalkEnd {
+  readonly retention: RetentionRun;
+}
+
 interface Findings {
   /** False if the slice is over, and the search is not. */
   readonly isDone: boolean;
@@ -55,11 +60,17 @@ interface Findings {
  * Starts a search, or goes on with one. Throws `LIMIT_EXCEEDED` if there are too many blobs to remember, `STORE_UNAVAILABLE`,
  * and the errors of `checkFormat`. A search in slices throws `STORE_DAMAGED` for an index that cannot be read.
  */
-export async function findNeeded(layout: Layout, search: Search, end: WalkEnd): Promise<Findings> {
+export async function findNeeded(
+  layout: Layout,
+  search: Search,
+  { retention, ...end }: FindOptions,
+): Promise<Findings> {
   const walk = new ManifestWalk(layout, search, end);
   const damagedIndexes: StowageError[] = [];
   await walk.visitPending({ withSubjects: !search.hasOrphans });
-  if (!walk.hasStopped && !search.hasOrphans) await searchRepositories(layout, search, { walk, damagedIndexes, end });
+  if (!walk.hasStopped && !search.hasOrphans) {
+    await searchRepositories(layout, search, { walk, damagedIndexes, end, retention });
+  }
   if (search.hasOrphans) {
     await walk.visit(
       search.waiting.map(({ entry }) => entry),
@@ -71,7 +82,7 @@ export async function findNeeded(layout: Layout, search: Search, end: WalkEnd): 
   return { isDone, damagedManifests: [...walk.damaged.values()], damagedIndexes };
 }
 
-interface RepositorySearch {
+interface RepositorySearch extends Pick<FindOptions, "retention"> {
   readonly walk: ManifestWalk;
   readonly damagedIndexes: StowageError[];
   readonly end: WalkEnd;
@@ -80,7 +91,7 @@ interface RepositorySearch {
 async function searchRepositories(
   layout: Layout,
   search: Search,
-  { walk, damagedIndexes, end: { isOver, signal } }: RepositorySearch,
+  { walk, damagedIndexes, end: { isOver, signal }, retention }: RepositorySearch,
 ): Promise<void> {
   for (const repository of await listRepositories(layout, { signal })) {
     if (repository <= search.searched) continue;
@@ -91,10 +102,14 @@ async function searchRepositories(
       continue;
     }
     checkFormat(index, repository); // an index of a later format may need more than this version knows
-    const { entries } = index;
-    await walk.visit(entries.filter((entry) => subjectIn(entry) === undefined));
-    const referrers = entries.flatMap((entry) => referrersIn(entry, repository));
-    const left = await visitReferrers(referrers, walk);
+    const trial = new Trial(layout, repository, index.entries, retention);
+    await walk.visit(trial.kept);
+    const referrers = trial.referrers.flatMap((entry) => referrersIn(entry, repository));
+    let left = await visitReferrers(referrers, walk);
+    if (walk.hasStopped) return; // it is not known yet what kept images need
+    const stays = await trial.drop((digest) => walk.damaged.size > 0 || walk.needed.has(digest));
+    await walk.visit(stays);
+    left = await visitReferrers(left, walk);
     if (walk.hasStopped) return;
     for (const referrer of left) search.waiting.push(referrer); // a manifest of another repository may lead to it
     if (search.waiting.length > maxWaiting) throw limitExceeded(tooManyReferrers, { expected: maxWaiting });
@@ -149,13 +164,9 @@ async function visitAllManifests(
 }
 
 function referrersIn(entry: Descriptor, repository: string): UntaggedReferrer[] {
-  const subject = subjectIn(entry);
+  const subject = subjectOf(entry);
   const { mediaType, digest, size } = entry;
   return subject === undefined ? [] : [{ repository, entry: { mediaType, digest, size }, subject }];
-}
-
-function subjectIn(entry: Descriptor): Digest | undefined {
-  return tagOf(entry) === undefined ? subjectOf(entry) : undefined;
 }
 
 /** Visits the referrers of needed subjects, then the referrers of those, and so on. Returns all others. */

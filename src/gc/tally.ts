@@ -23,6 +23,8 @@ export interface GarbageReport {
   readonly postponed: Amount;
   /** The store did not answer: a run after some 40 minutes finishes them. */
   readonly undecided: Amount;
+  /** Names that the rules, or their own end, have removed: tags, and images without a tag. */
+  readonly dropped: number;
   /** Objects under `staging/` that nobody has finished in two days: deleted. */
   readonly abandoned: Amount;
   /** Manifests and indexes that could not be read. */
@@ -30,10 +32,11 @@ export interface GarbageReport {
 }
 
 /** The report in one line: what became of how many blobs. */
-export function summarizeGarbage({ problems, ...amounts }: GarbageReport): string {
+export function summarizeGarbage({ problems, dropped, ...amounts }: GarbageReport): string {
   const parts = Object.entries(amounts).flatMap(([what, { blobs, bytes }]: [string, Amount]) =>
     blobs === 0 ? [] : [`${what} ${blobs} ${blobs === 1 ? "blob" : "blobs"} (${bytes} bytes)`],
   );
+  if (dropped > 0) parts.unshift(`dropped ${dropped} ${dropped === 1 ? "image" : "images"}`);
   return [...parts, ...problems].join(", ") || "nothing to do";
 }
 
@@ -51,10 +54,11 @@ export class Tally {
     undecided: { blobs: 0, bytes: 0 },
     abandoned: { blobs: 0, bytes: 0 },
   };
+  #dropped = 0;
   readonly #problems = new Set<string>();
 
   /** Throws `STORE_UNAVAILABLE` if the store has not answered more than `maxUndecided` requests. */
-  count(what: keyof Omit<GarbageReport, "problems">, bytes: number): void {
+  count(what: keyof Omit<GarbageReport, "problems" | "dropped">, bytes: number): void {
     const amount = this.#amounts[what];
     amount.blobs += 1;
     amount.bytes += bytes;
@@ -63,11 +67,15 @@ export class Tally {
     throw new StowageError("STORE_UNAVAILABLE", message);
   }
 
+  countDropped(names: number): void {
+    this.#dropped += names;
+  }
+
   tell(problem: string): void {
     this.#problems.add(problem);
   }
 
   report(): GarbageReport {
-    return { ...this.#amounts, problems: [...this.#problems] };
+    return { ...this.#amounts, dropped: this.#dropped, problems: [...this.#problems] };
   }
 }

@@ -4,6 +4,7 @@ import { type SelectedImage, parseImagePattern, selectImages } from "../copy/sel
 import { quote, StowageError, printableLines } from "../errors.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
 import type { Layout } from "../layout/layout.ts";
+import type { ImageReceipt } from "../load/receipt.ts";
 import { parsePlatform } from "../oci/descriptor.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import { authorize, callerName, mayReach, waitingTurnOf } from "./authentication.ts";
@@ -109,17 +110,18 @@ async function resumable<T>(copying: Promise<T>): Promise<T> {
   }
 }
 
-/** Copies the images of a load. */
+/** Copies the images of a load, with the end that the load has given them. */
 export async function copyLoaded(
   service: Service,
   targets: ReadonlyMap<string, Layout>,
-  images: readonly SelectedImage[],
+  images: readonly ImageReceipt[],
   turn: { readonly caller: string; readonly signal: AbortSignal },
 ): Promise<readonly TargetReceipt[]> {
   const { layout, immutableTags } = service;
+  const expires = images[0]?.expires; // all images of a load have the same end
   const endTurn = await service.copies.acquire(1, turn); // without a longest wait: the images are published already
   try {
-    const copies = await resumable(copyToTargets(layout, targets, images, { ...turn, immutableTags }));
+    const copies = await resumable(copyToTargets(layout, targets, images, { ...turn, expires, immutableTags }));
     service.log(`${turn.caller} ${summarizeCopies(copies)}`);
     return copies;
   } finally {

@@ -4,14 +4,15 @@
  */
 import type { Context } from "hono";
 import { type TargetReceipt, checkCopies } from "../copy/copy-to-targets.ts";
-import { printableLines } from "../errors.ts";
+import { StowageError, printableLines, quote } from "../errors.ts";
 import { type ImageReceipt, type Receipt, hasChanges } from "../load/receipt.ts";
 import { formatReference } from "../oci/reference.ts";
+import { lifetimeForm, parseLifetime } from "../settings/parse-quantity.ts";
 import type { Answers } from "./answers.ts";
 import { publicHost, readFlag } from "./request-url.ts";
 
 /** The query parameters of a load. */
-export const loadQuery = ["verbose", "repair", "copyTo"] as const;
+export const loadQuery = ["verbose", "repair", "copyTo", "expires"] as const;
 
 export interface LoadQuery {
   readonly verbose: boolean;
@@ -19,11 +20,24 @@ export interface LoadQuery {
   readonly repair: boolean;
   /** The names of the targets that get the images too. Undefined for those of the settings. */
   readonly copyTo: readonly string[] | undefined;
+  /** The images end after this time. Undefined if they have no end. */
+  readonly expiresInMs: number | undefined;
 }
 
 /** Reads the query of a load. Throws `INPUT_INVALID`. */
 export function readLoadQuery(c: Context): LoadQuery {
-  return { verbose: readFlag(c, "verbose"), repair: readFlag(c, "repair"), copyTo: c.req.query("copyTo")?.split(",") };
+  return {
+    verbose: readFlag(c, "verbose"),
+    repair: readFlag(c, "repair"),
+    copyTo: c.req.query("copyTo")?.split(","),
+    expiresInMs: readExpires(c.req.query("expires")),
+  };
+}
+
+function readExpires(text: string | undefined): number | undefined {
+  const ms = text === undefined ? undefined : parseLifetime(text);
+  if (text === undefined || ms !== undefined) return ms;
+  throw new StowageError("INPUT_INVALID", `Cannot use expires=${quote(text, 100)}: expected ${lifetimeForm}`);
 }
 
 /** A load, and what became of its images in the targets of the settings. */

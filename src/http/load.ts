@@ -65,7 +65,7 @@ export async function answerLoad(c: Context, service: Service, asked: AskedLoad)
   const query = readLoadQuery(c);
   const expects = expectationOf(c);
   checkName({ name, expects });
-  const { repair, copyTo = service.copyAfterLoad } = query;
+  const { repair, expiresInMs, copyTo = service.copyAfterLoad } = query;
   // The operator's own targets need no right of the caller.
   const authorizeCopy = (repository?: string): void => {
     if (query.copyTo !== undefined) authorize(c, "copy", repository);
@@ -87,7 +87,7 @@ export async function answerLoad(c: Context, service: Service, asked: AskedLoad)
       const { immutableTags } = service;
       try {
         const givesWay = (): boolean => service.loads.isOverdrawn(caller);
-        const options = { caller, name, expects, repair, immutableTags, mayPublish, givesWay, signal };
+        const options = { caller, name, expects, expiresInMs, repair, immutableTags, mayPublish, givesWay, signal };
         const receipt = await load(body, options);
         service.log(`${caller} ${summarize(receipt)}`);
         const copies = targets && (await copyLoaded(service, targets, receipt.images, { caller, signal }));

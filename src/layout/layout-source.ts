@@ -2,7 +2,7 @@
 import { type Digest, isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { refersTo, subjectOf, tagOf } from "../oci/index-entry.ts";
+import { expiresAnnotation, refersTo, subjectOf, tagOf } from "../oci/index-entry.ts";
 import type {
   ImageSource,
   ListedEntry,
@@ -54,7 +54,8 @@ export class LayoutSource implements ImageSource {
     const entries = await this.#entriesOf(repository, { signal });
     return entries.map((entry) => {
       const reference = tagOf(entry) ?? entry.digest;
-      return { reference, ...identityOf(entry), subject: subjectOf(entry), changed: changeTimeOf(entry) };
+      const expires = entry.annotations?.[expiresAnnotation];
+      return { reference, ...identityOf(entry), subject: subjectOf(entry), changed: changeTimeOf(entry), expires };
     });
   }
 

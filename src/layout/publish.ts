@@ -22,15 +22,17 @@ export const nothing: KnownBlobs = { sizeOf: () => undefined, manifest: () => un
 /** An image, and the name that it gets. */
 export interface NamedImage extends Pick<Descriptor, "mediaType" | "digest" | "size"> {
   readonly tag: string | undefined;
+  /** The end of the image: see `SetChange`. */
+  readonly expires?: string | undefined;
   /** What the tag must be at before it moves. */
   readonly expects?: Expectation | undefined;
 }
 
 /** A change for each image, in their order, then one for each referrer below them that is no image itself. */
 export function changesFor(images: readonly NamedImage[], { referrers }: Closure): SetChange[] {
-  const changes = images.map(({ tag, mediaType, digest, size, expects }): SetChange => {
+  const changes = images.map(({ tag, mediaType, digest, size, expires, expects }): SetChange => {
     const { subject, artifactType } = referrers.get(digest) ?? {};
-    return { op: "set", tag, mediaType, digest, size, artifactType, subject, expects };
+    return { op: "set", tag, mediaType, digest, size, artifactType, subject, expires, expects };
   });
   const below = referrers.below(images.map(({ digest }) => digest));
   return [...changes, ...Array.from(below, (referrer): SetChange => ({ op: "set", ...referrer }))];

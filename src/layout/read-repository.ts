@@ -6,7 +6,7 @@ import { readIndexInTurn } from "./index/index-state.ts";
 import type { RepositoryIndex } from "./index/repository-index.ts";
 import type { Layout, Turn } from "./layout.ts";
 
-export { changeTimeOf } from "./index/change-history.ts";
+export { changeTimeOf, stampTextOf } from "./index/change-history.ts";
 export { type RepositoryIndex, checkFormat } from "./index/repository-index.ts";
 
 /** Throws `NAME_UNKNOWN` if there is no such repository, and `TOOMANYREQUESTS` if memory does not become free in time. */

@@ -9,6 +9,7 @@ import { maxListed } from "../limits.ts";
 import type { Expectation } from "../oci/index-change.ts";
 import { type ImageName, formatName, parseName } from "../oci/reference.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
+import { lifetimeForm, maxLifetimeMs } from "../settings/parse-quantity.ts";
 import { CountingStore, type RequestCounts } from "../storage/counting-store.ts";
 import { BlobIntake } from "./blob-intake.ts";
 import type { ContentEncoding } from "./decode-content.ts";
@@ -23,6 +24,11 @@ export interface LoadOptions {
   readonly name?: string | ImageName | undefined;
   /** What the tag must be at before it moves. Otherwise nothing is published. Only for a `name` with a tag. */
   readonly expects?: Expectation | undefined;
+  /**
+   * Gives the images an end, this long after they are published, in milliseconds: the next gc after the end drops them. Without it
+   * they have no end, even if they had one before.
+   */
+  readonly expiresInMs?: number | undefined;
   /** Tags that can be created, but never moved: `[{ repository: "team/**", tag: "v*" }]`. */
   readonly immutableTags?: readonly TagPattern[] | undefined;
   /**
@@ -60,6 +66,7 @@ export class Load {
   readonly signal: AbortSignal;
   readonly name: ImageName | undefined;
   readonly expects: Expectation | undefined;
+  readonly expiresInMs: number | undefined;
   readonly immutableTags: readonly TagPattern[];
   readonly mayPublish: (repository: string) => boolean;
   readonly contentEncoding: ContentEncoding;
@@ -69,7 +76,7 @@ export class Load {
   readonly #failed = new AbortController(); // a blob that cannot be stored ends the reading at once
   #storedBlobs = 0;
 
-  /** Throws what `checkName` does. */
+  /** Throws what `checkName` and `checkLifetime` do. */
   constructor(layout: Layout, options: LoadOptions) {
     const { caller, repair, signal, givesWay } = options;
     this.signal = signal === undefined ? this.#failed.signal : AbortSignal.any([signal, this.#failed.signal]);
@@ -77,6 +84,7 @@ export class Load {
     this.caller = caller;
     this.name = checkName(options);
     this.expects = options.expects;
+    this.expiresInMs = checkLifetime(options);
     this.immutableTags = options.immutableTags ?? [];
     this.mayPublish = options.mayPublish ?? ((): boolean => true);
     this.contentEncoding = options.contentEncoding ?? "identity";
@@ -111,6 +119,13 @@ export class Load {
     await this.intake.storeBytes(bytes, digest);
     await this.intake.settled();
   }
+}
+
+/** Throws `INPUT_INVALID` for a time after which no image can end. */
+function checkLifetime({ expiresInMs }: LoadOptions): number | undefined {
+  if (expiresInMs === undefined || (expiresInMs > 0 && expiresInMs <= maxLifetimeMs)) return expiresInMs;
+  const message = `Cannot give images an end after ${expiresInMs} ms: expected ${lifetimeForm}`;
+  throw new StowageError("INPUT_INVALID", message);
 }
 
 /** Checks the name, as a text or as its parts: it becomes part of a key. Throws `NAME_INVALID` and `INPUT_INVALID`. */

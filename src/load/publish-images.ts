@@ -44,6 +44,7 @@ export async function publishImages(load: Load, archive: StoredArchive): Promise
   const { layout, json } = load;
   const closure = await closeRoots(load, archive);
   const images = nameRoots(closure.roots, load.name);
+  const expires = endAfter(load);
   const repositories = [...new Set(images.map((image) => image.repository))];
   checkRepositories(load, repositories);
   const publications = repositories.map((repository): Publication => {
@@ -54,7 +55,7 @@ export async function publishImages(load: Load, archive: StoredArchive): Promise
       set: {
         repository,
         changes: changesFor(
-          named.map((root) => withCondition(root, load)),
+          named.map((root) => ({ ...withCondition(root, load), expires })),
           closure,
         ),
         immutableTags,
@@ -71,10 +72,16 @@ export async function publishImages(load: Load, archive: StoredArchive): Promise
     const outcomes = await publish(layout, closure, set, json).catch((error: unknown) => {
       throw receipts.length === 0 ? error : publishedInPart(error, receipts);
     });
-    receipts.push(...named.map((root, i) => receiptFor(root, outcomes[i])));
+    receipts.push(...named.map((root, i) => ({ ...receiptFor(root, outcomes[i]), ...(expires && { expires }) })));
     referrers += outcomes.slice(named.length).filter(({ status }) => status !== "unchanged").length;
   }
   return { images: receipts, referrers };
+}
+
+/** The end of the images, in whole seconds. */
+function endAfter({ expiresInMs, layout: { clock } }: Load): string | undefined {
+  if (expiresInMs === undefined) return undefined;
+  return new Date(Math.ceil((clock.now() + expiresInMs) / 1000) * 1000).toISOString();
 }
 
 /** Checks the closure of the roots. Adds the names in `manifest.json`, and joins the platforms of one image. */

@@ -44,6 +44,8 @@ export interface ImageReceipt extends ChangeOutcome {
   readonly mediaType: string;
   /** Length of the manifest in bytes. */
   readonly size: number;
+  /** The end of the image, such as `2026-12-03T12:00:00.000Z`. The next gc after it drops the image. */
+  readonly expires?: string;
   /** The manifests of an index that neither the archive nor the store has: its other platforms. */
   readonly absent?: readonly Descriptor[];
   /** A tag in the archive that no registry takes, such as `v1.0+build`: the image is found by its digest. */

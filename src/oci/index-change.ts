@@ -19,12 +19,15 @@ export interface SetChange {
   readonly artifactType?: string | undefined;
   /** The digest of the manifest that this one refers to. */
   readonly subject?: Digest | undefined;
+  /** The end of the image, as `expiresAnnotation` holds it. Without it the image has no end, even if it had one before. */
+  readonly expires?: string | undefined;
   readonly expects?: Expectation | undefined;
 }
 
-/** Removes a tag. The manifest stays under its other tags. */
+/** Removes one entry. The manifest stays under its other tags. */
 export interface RemoveTagChange {
   readonly op: "remove";
+  /** A tag, or the digest of an entry without a tag. */
   readonly tag: string;
   readonly expects?: Expectation | undefined;
 }
@@ -37,8 +40,14 @@ export interface RemoveDigestChange {
 
 export type Change = SetChange | RemoveTagChange | RemoveDigestChange;
 
-/** What the tag or digest must be before the change: absent, or at this digest. */
-export type Expectation = "absent" | { readonly digest: Digest };
+/** What the tag or digest must be before the change: absent, or at a digest. */
+export type Expectation = "absent" | ExpectedEntry;
+
+export interface ExpectedEntry {
+  readonly digest: Digest;
+  /** The entry's `stampTextOf`: nobody has changed the entry since it was read. */
+  readonly stamp?: string | undefined;
+}
 
 /** Changes that are made together, or not at all. */
 export interface ChangeSet {

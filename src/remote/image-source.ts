@@ -31,6 +31,8 @@ export interface ListedEntry extends Partial<ManifestIdentity> {
   readonly subject?: Digest | undefined;
   /** When the tag was changed last, in milliseconds since 1970. A registry does not tell. */
   readonly changed?: number | undefined;
+  /** The end of the image, if a load has given it one. A registry does not tell. */
+  readonly expires?: string | undefined;
 }
 
 /** A manifest that refers to another one: by its subject, or by a tag such as `sha256-<hex>.sig`. */

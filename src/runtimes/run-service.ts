@@ -60,7 +60,7 @@ export async function runService(
   const ending = new AbortController();
   const log: Log = (line) => write(`${new Date().toISOString()} ${line}\n`);
   const { bodyOf, hangUp, isReachable, ignores, defaults } = runtime;
-  const platform = { bodyOf, hangUp, isReachable, ignores, openTokensFile, signal: ending.signal, log };
+  const platform = { bodyOf, hangUp, isReachable, ignores, hasFiles: true, openTokensFile, signal: ending.signal, log };
   const { app, access, config, layout } = await openApp({ ...defaults, ...settings }, platform);
   const { store } = layout;
   if (config.checkStore) await checkAtStart(store, signal);

@@ -2,23 +2,21 @@
  * The file of `STOWAGE_TOKENS_FILE`, on Node, Deno and Bun. Requests look whether it has changed, at most once a second. A watcher
  * would miss files that are replaced: editors do so, and Kubernetes with mounted secrets.
  */
-import { readFile, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import type { Token } from "../auth/access.ts";
 import { warnOfExpiry } from "../auth/describe-access.ts";
 import { parseTokens } from "../auth/parse-tokens.ts";
-import { StowageError, messageOf } from "../errors.ts";
+import { messageOf } from "../errors.ts";
 import type { Log } from "../http/log.ts";
+import { checkSettings, readListFile } from "./list-file.ts";
 
-/** Bytes of the file: some 5,000 tokens. */
-const maxFileBytes = 1024 * 1024;
 const lookAgainMs = 1000;
 
 /** Returns a function that returns the tokens of the file as it is then. Throws `INPUT_INVALID` if it cannot be used now. */
 export async function openTokensFile(path: string, log: Log): Promise<() => Promise<readonly Token[]>> {
   const file = new TokensFile(path, log);
-  const problems = await file.look();
-  if (problems.length === 0) return async () => file.tokens();
-  throw new StowageError("INPUT_INVALID", "Cannot use the settings:", { lines: problems.map((p) => `  ${p}`) });
+  checkSettings(await file.look());
+  return async () => file.tokens();
 }
 
 class TokensFile {
@@ -55,20 +53,18 @@ class TokensFile {
 
   /** Reads the file if it has changed. Returns the problems with it. Then the tokens stay as they were. */
   async look(): Promise<readonly string[]> {
-    const named = (problem: string): string => `STOWAGE_TOKENS_FILE, ${this.#path}: ${problem}`;
+    const file = { name: "STOWAGE_TOKENS_FILE", path: this.#path, parse: parseTokens };
     try {
       const { dev, ino, size, mtimeMs, ctimeMs } = await stat(this.#path);
       const state = [dev, ino, size, mtimeMs, ctimeMs].join();
       if (state === this.#state) return [];
       this.#state = state;
-      if (size > maxFileBytes) return [named(`found ${size} bytes, expected at most ${maxFileBytes}`)];
-      const { entries, problems } = parseTokens(await readFile(this.#path, "utf8"));
-      if (entries === undefined) return [named("found an empty file, expected a JSON list")];
+      const { entries, problems } = await readListFile(file);
       if (problems.length === 0) this.#tokens = entries;
-      return problems.map(named);
+      return problems;
     } catch (error) {
       this.#state = messageOf(error);
-      return [named(messageOf(error))];
+      return [`${file.name}, ${file.path}: ${messageOf(error)}`];
     } finally {
       this.#lookedMs = performance.now();
     }

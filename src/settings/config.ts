@@ -2,6 +2,7 @@
 import type { Access, Token } from "../auth/access.ts";
 import { describeAccess } from "../auth/describe-access.ts";
 import { parseOidcRules } from "../auth/parse-oidc.ts";
+import { problemsOfFile } from "../auth/parse-list.ts";
 import { parseTokens } from "../auth/parse-tokens.ts";
 import { StowageError } from "../errors.ts";
 import { type Limits, defaultLimits } from "../limits.ts";
@@ -10,9 +11,10 @@ import { isJsonObject } from "../oci/json.ts";
 import { type TagPattern, parseTagPatterns } from "../oci/tag-pattern.ts";
 import { warnOfUnknown } from "./known-settings.ts";
 import { parseBytes, parseSeconds } from "./parse-quantity.ts";
+import { type RetentionSettings, readRetention } from "./parse-retention.ts";
 import type { Environment } from "./settings.ts";
 
-export interface Config {
+export interface Config extends RetentionSettings {
   /** The store's URL, see `open-store.ts`. */
   readonly storeUrl: string;
   readonly host: string;
@@ -59,6 +61,8 @@ export interface PlatformTraits {
   readonly isReachable?: boolean | undefined;
   /** Settings that do nothing on the platform. */
   readonly ignores?: readonly string[] | undefined;
+  /** Can `stowage gc` run here, and read a file of rules? */
+  readonly hasFiles?: boolean | undefined;
   /** Opens the file of `STOWAGE_TOKENS_FILE`. Undefined on platforms that have no files. */
   readonly openTokensFile?: OpenTokensFile | undefined;
 }
@@ -91,11 +95,11 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
   const { entries: oidc, problems: ofOidc } = parseOidcRules(env["STOWAGE_OIDC"] ?? "");
   problems.push(...ofOidc.map((problem) => `STOWAGE_OIDC, ${problem}`));
   const tokensFile = read<string | undefined>("STOWAGE_TOKENS_FILE", (text) => text, "a path", undefined);
-  if (tokensFile !== undefined && platform.openTokensFile === undefined) {
-    problems.push("STOWAGE_TOKENS_FILE: found a path, but this platform has no files: expected STOWAGE_TOKENS");
-  } else if (tokensFile !== undefined && tokens !== undefined) {
-    problems.push("STOWAGE_TOKENS_FILE: found it beside STOWAGE_TOKENS, expected one of them");
+  if (tokensFile !== undefined) {
+    problems.push(...problemsOfFile("STOWAGE_TOKENS", tokens, platform.openTokensFile !== undefined));
   }
+  const { problems: ofRetention, ...retention } = readRetention(env, platform.hasFiles);
+  problems.push(...ofRetention);
   const { patterns: immutableTags, problems: ofPatterns } = parseTagPatterns(env["STOWAGE_IMMUTABLE_TAGS"] ?? "");
   problems.push(...ofPatterns.map((problem) => `STOWAGE_IMMUTABLE_TAGS: ${problem}`));
   const copyTargets = read("STOWAGE_COPY_TARGETS", parseTargets, targetsForm, new Map<string, string>());
@@ -139,6 +143,7 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
     },
     gcGraceSeconds: read("STOWAGE_GC_GRACE", parseGrace, "a time such as 90m, 24h or 7d, at least 1h", daySeconds),
     gcEverySeconds: read("STOWAGE_GC_EVERY", parseEvery, "a time such as 90m, 24h or 7d, or never", daySeconds),
+    ...retention,
     checkStore: read("STOWAGE_CHECK_STORE", parseBoolean, "true or false", true),
     logPulls: read("STOWAGE_LOG_PULLS", parseBoolean, "true or false", false),
     page: read("STOWAGE_PAGE", parseOnOff, "on or off", true),

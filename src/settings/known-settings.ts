@@ -19,6 +19,8 @@ export const knownSettings: Readonly<Record<string, string>> = {
   STOWAGE_PUBLIC_ENDPOINT_URL_S3: "where clients reach the bucket",
   STOWAGE_GC_GRACE: "how long gc keeps what it has condemned, 24h",
   STOWAGE_GC_EVERY: "how often gc runs on a platform, 24h; never",
+  STOWAGE_RETENTION: "which images gc drops, a JSON list",
+  STOWAGE_RETENTION_FILE: "a file with that list, for `stowage gc`",
   STOWAGE_CHECK_STORE: "false: starts though the store does not answer",
   STOWAGE_LOG_PULLS: "true: pulls are logged as well",
   STOWAGE_PAGE: "off: no page for people at /",

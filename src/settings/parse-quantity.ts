@@ -31,6 +31,17 @@ export function parseDuration(text: string): number | undefined {
   return wholeNumber(parts.reduce((sum, [, count, unit = ""]) => sum + Number(count) * (unitMs[unit] ?? 0), 0));
 }
 
+/** Ten years. A time beyond the year 275760 has no date. */
+export const maxLifetimeMs = 3650 * 86_400_000;
+
+/** Reads how long an image lives, in milliseconds. */
+export function parseLifetime(text: string): number | undefined {
+  const ms = parseDuration(text);
+  return ms !== undefined && ms >= 1000 && ms <= maxLifetimeMs ? ms : undefined;
+}
+
+export const lifetimeForm = "a time such as 90m, 72h or 7d, from 1s to 3650d";
+
 /** Reads a duration in whole seconds, with a unit or without: `90`, `90s`, `5m`. */
 export function parseSeconds(text: string): number | undefined {
   if (/^\d+$/.test(text)) return wholeNumber(Number(text));

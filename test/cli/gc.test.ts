@@ -138,6 +138,93 @@ describe("stowage gc", () => {
     expect((await stowage(["ls", "--store", `file:${folder}`])).code).toBe(0);
   });
 
+  describe("with rules", () => {
+    /** A store with the tags 1, 2 and 3 of ci/app, in this order, and some way to give it rules. */
+    async function storeWithTags(): Promise<{ readonly folder: string; readonly rules: string }> {
+      const folder = await newFolder();
+      const store = new DirectoryStore(join(folder, "images"));
+      for (const tag of ["1", "2", "3"]) {
+        const layout = makeLayout({ label: tag });
+        await loadBytes(chunksOf(await tarOf(layout), 10_000), store, { name: `ci/app:${tag}` });
+      }
+      const rules = join(folder, "rules.json");
+      await writeFile(rules, '[{ "tags": ["1"], "keep": "always" }, { "repositories": ["ci/**"], "keepLatest": 1 }]');
+      return { folder: `file:${join(folder, "images")}`, rules };
+    }
+
+    it("says which rule keeps or drops each tag, and drops", async () => {
+      const { folder, rules } = await storeWithTags();
+      const args = ["gc", "--store", folder, "--retention", rules];
+      const planned = await stowage([...args, "--dry-run"]);
+      expect(planned).toMatchObject({ code: 0, stderr: "" });
+      expect(
+        planned.stdout
+          .replaceAll(/\d+m ago/g, "0m ago")
+          .split("\n")
+          .slice(0, 4),
+      ).toEqual([
+        "Would have kept ci/app:1: rule 1, always",
+        "Would have dropped ci/app:2: rule 2, not among the latest 1, changed 0m ago",
+        "Would have kept ci/app:3: rule 2, among the latest 1",
+        "Would have dropped 1 image by rules and ends",
+      ]);
+      const { stdout } = await stowage([...args, "--dry-run", "--json"]);
+      expect(JSON.parse(stdout)).toMatchObject({
+        dropped: 1,
+        verdicts: [
+          { repository: "ci/app", reference: "1", decision: "kept", rule: 1, reason: "always" },
+          { reference: "2", decision: "dropped", rule: 2 },
+          { reference: "3", decision: "kept", rule: 2 },
+        ],
+      });
+      const run = await stowage(args);
+      expect(run.stdout).toMatch(/^Dropped ci\/app:2: rule 2, .*\nDropped 1 image by rules and ends\nFreed 0 blobs/);
+      expect((await stowage(["gc", "--store", folder, "--dry-run"])).stdout).not.toContain("ropped");
+      expect((await stowage(["ls", "ci/app", "--store", folder, "--json"])).stdout).not.toContain('"2"');
+    });
+
+    it("takes them from the settings, in slices too", async () => {
+      const { folder, rules } = await storeWithTags();
+      const run = async (env: Readonly<Record<string, string>>, ...args: readonly string[]): Promise<string> =>
+        (await stowage(["gc", "--store", folder, ...args], { env })).stdout;
+      const setting = { STOWAGE_RETENTION: '[{ "keepLatest": 2 }]' };
+      expect(await run(setting, "--dry-run")).toContain("Would have dropped ci/app:1: rule 1, ");
+      expect(await run(setting, "--dry-run", "--retention", rules)).toContain("Would have kept ci/app:1: rule 1, ");
+      expect(await run({ STOWAGE_RETENTION_FILE: rules }, "--for", "1h")).toContain("Dropped ci/app:2: rule 2, ");
+    });
+
+    it("drops an image at the end that its load has given it", async () => {
+      const folder = await newFolder();
+      const url = `file:${folder}`;
+      const loaded = await stowage(["load", "-", "--store", url, "--expires", "1s"], { input: await tarOf(kept) });
+      const [, end = ""] = /^ {2}ends {4}(\S+)$/m.exec(loaded.stdout) ?? [];
+      const listed = await stowage(["ls", "--store", url, "--json"]);
+      expect(JSON.parse(listed.stdout)).toMatchObject({ images: [{ reference: "1", expires: end }] });
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, Date.parse(end) - Date.now() + 1)));
+      const { stdout } = await stowage(["gc", "--store", url]);
+      expect(stdout).toContain(`Dropped team/app:1: its end was ${end}\n`);
+      const refused = await stowage(["load", "-", "--store", url, "--expires", "0s"], { input: await tarOf(kept) });
+      expect(refused).toMatchObject({ code: 2, stdout: "" });
+      expect(refused.stderr).toContain(
+        'found --expires "0s", expected a time such as 90m, 72h or 7d, from 1s to 3650d',
+      );
+    });
+
+    it.each([
+      ["no file", undefined, "ENOENT"],
+      ["an empty file", "", "found an empty file, expected a JSON list"],
+      ["a rule that says nothing", "[{}]", "entry 1 of 1: keep is not there"],
+    ])("does nothing with %s", async (_, text, problem) => {
+      const { folder, rules } = await storeWithTags();
+      const path = `${rules}.other`;
+      if (text !== undefined) await writeFile(path, text);
+      const { code, stdout, stderr } = await stowage(["gc", "--store", folder, "--retention", path]);
+      expect(stderr).toContain(`--retention, ${path}: `);
+      expect(stderr).toContain(problem);
+      expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    });
+  });
+
   it("finds nothing to do in an empty store", async () => {
     const folder = await newFolder();
     await writeFile(join(folder, "oci-layout"), '{"imageLayoutVersion":"1.0.0"}');
@@ -167,7 +254,7 @@ describe("stowage gc", () => {
     await store.delete(`blobs/${kept.digest.replace(":", "/")}`);
     const { code, stderr } = await stowage(["gc", "--store", `file:${folder}`]);
     expect(stderr).toBe(
-      `stowage gc: Cannot tell what manifest "${kept.digest}" needs: an index names it, and it is not there; nothing was changed: ` +
+      `stowage gc: Cannot tell what manifest "${kept.digest}" needs: an index names it, and it is not there; no blob was deleted: ` +
         "repair the image (`stowage load --repair`) or remove it (`stowage verify` names it), or go on with `stowage gc --force`\n",
     );
     expect(code).toBe(1);

@@ -179,6 +179,17 @@ describe("stowage load --copy-to", () => {
     ["in parts", large, []],
     ["in one request", image, []],
     ["directly", image, ["--direct"]],
+  ])("gives an end to what it sends %s", async (_, layout, args) => {
+    await writeFile(tarball, await tarOf(layout));
+    const { code, stdout, stderr } = await load("--expires", "72h", ...args);
+    expect(stdout).toMatch(/^team\/app:1\.4 {2}.*\n(?: {2}.*\n)* {2}ends {4}\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.000Z\n/);
+    expect(code, stderr).toBe(0);
+  });
+
+  it.each([
+    ["in parts", large, []],
+    ["in one request", image, []],
+    ["directly", image, ["--direct"]],
   ])("copies what it sends %s, and has a line for each target", async (_, layout, args) => {
     await writeFile(tarball, await tarOf(layout));
     const { code, stdout, stderr } = await load("--copy-to", "us,ap", ...args);

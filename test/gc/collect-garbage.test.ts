@@ -59,6 +59,7 @@ const nothing: GarbageReport = {
   postponed: none,
   undecided: none,
   abandoned: none,
+  dropped: 0,
   problems: [],
 };
 

@@ -64,8 +64,10 @@ async function runInSlices(store: ObjectStore, options: Parameters<typeof slice>
       bytes: reports.reduce((sum, one) => sum + one[kind].bytes, 0),
     });
     const problems = reports.flatMap(({ problems: named }) => named);
-    const sums = Object.fromEntries(kinds.map((kind) => [kind, sumOf(kind)])) as Omit<GarbageReport, "problems">;
-    return { report: { ...sums, problems }, slices: reports.length };
+    const dropped = reports.reduce((sum, one) => sum + one.dropped, 0);
+    const amounts = kinds.map((kind) => [kind, sumOf(kind)]);
+    const sums = Object.fromEntries(amounts) as Omit<GarbageReport, "problems" | "dropped">;
+    return { report: { ...sums, dropped, problems }, slices: reports.length };
   }
   throw new Error(`expected an end before ${maxSlices} slices`);
 }

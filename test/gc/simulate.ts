@@ -15,7 +15,8 @@ import type { GarbageReport } from "../../src/gc/tally.ts";
 import type { checkClosure } from "../../src/layout/check-closure.ts";
 import type { commitSet } from "../../src/layout/commit-set.ts";
 import type { RescuingStore } from "../../src/layout/condemned.ts";
-import { parseRepositoryIndex } from "../../src/layout/index/repository-index.ts";
+import { changeTimeOf } from "../../src/layout/index/change-history.ts";
+import { type RepositoryIndex, parseRepositoryIndex } from "../../src/layout/index/repository-index.ts";
 import { blobKey, blobsPrefix, condemnedPrefix, indexKey, stagingPrefix } from "../../src/layout/keys.ts";
 import type { Layout } from "../../src/layout/layout.ts";
 import { ParsedJson } from "../../src/layout/parsed-json.ts";
@@ -23,8 +24,10 @@ import type { storeBlob } from "../../src/layout/store-blob.ts";
 import type { createApp } from "../../src/http/app.ts";
 import type { publish } from "../../src/layout/publish.ts";
 import type { Descriptor } from "../../src/oci/descriptor.ts";
-import { subjectOf, tagOf } from "../../src/oci/index-entry.ts";
+import type { SetChange } from "../../src/oci/index-change.ts";
+import { endOf, subjectOf, tagOf } from "../../src/oci/index-entry.ts";
 import { ociLayoutJson } from "../../src/oci/manifest.ts";
+import type { RetentionRule } from "../../src/oci/retention-rule.ts";
 import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { ByteReader } from "../../src/streams/byte-reader.ts";
 import { Scheduler, seededRandom, simulatedClock } from "../commit/scheduler.ts";
@@ -57,8 +60,11 @@ export interface SimulationResult {
   readonly sights: ReadonlySet<string>;
 }
 
-/** Loads alone bring images, or mostly copies or pushes do, or loads do while gcs run in slices. */
-export type Setting = "loads" | "copies" | "pushes" | "slices";
+/**
+ * Loads alone bring images, or mostly copies or pushes do, or loads do while gcs run in slices, or loads give images an end while gcs
+ * drop images.
+ */
+export type Setting = "loads" | "copies" | "pushes" | "slices" | "retention";
 
 export async function simulate(seed: number, protocol: Protocol, setting: Setting): Promise<SimulationResult> {
   const simulation = new Simulation(seed, protocol, setting);
@@ -78,7 +84,16 @@ const repositories = {
   copies: [repository],
   pushes: [repository],
   slices: [repository, "team/app"],
+  retention: [repository],
 };
+
+const dropAfterMs = 2 * hour;
+/** The second image stays. All others go after a time, with a tag and without one. */
+const rules: readonly RetentionRule[] = [
+  { repositories: ["**"], fits: ["second"], drops: undefined },
+  { repositories: ["**"], fits: ["*"], drops: { olderThanMs: dropAfterMs } },
+  { repositories: ["**"], fits: "untagged", drops: { olderThanMs: dropAfterMs } },
+];
 
 /** A process, which may be killed. */
 interface Actor {
@@ -93,6 +108,7 @@ const chances = {
   copies: { load: 0.3, load2: 0.1, copy: 0.8, push: 0, remove: 0.7, gc2: 0.3 },
   pushes: { load: 0.3, load2: 0, copy: 0, push: 0.9, remove: 0.7, gc2: 0.3 },
   slices: { load: 0.7, load2: 0.4, copy: 0, push: 0, remove: 0.4, gc2: 0.9 },
+  retention: { load: 0.9, load2: 0.9, copy: 0, push: 0.2, remove: 0.1, gc2: 0.5 },
 };
 
 class Simulation implements SimulationResult {
@@ -105,6 +121,8 @@ class Simulation implements SimulationResult {
   readonly #isTense: boolean;
   /** By repository, those that the index had before its latest change. Only gcs take them out. */
   readonly #referrers = new Map<string, readonly Descriptor[]>();
+  /** By repository, the entries that the index had before its latest change, by their names. */
+  readonly #named = new Map<string, ReadonlyMap<string, Descriptor>>();
   #isQuiet = false;
   readonly #setting: Setting;
 
@@ -194,7 +212,8 @@ class Simulation implements SimulationResult {
       known: { sizeOf: (it) => known.get(it)?.length, manifest: (it) => known.get(it) },
     });
     if (!rescuing.isFresh) this.sights.add("a load looked twice");
-    await publish(layout, closure, { repository: this.#anyRepository(), changes: [image.change] }, json);
+    const changes = [{ ...image.change, ...this.#anyEnd(image, clock) }];
+    await publish(layout, closure, { repository: this.#anyRepository(), changes }, json);
     this.#scheduler.note(`${name} has published ${image.root.digest}`);
   }
 
@@ -247,8 +266,9 @@ class Simulation implements SimulationResult {
   async #collect({ clock, store }: Actor): Promise<void> {
     const { Layout, collectGarbage } = this.#protocol;
     const layout = Layout.open(store, { clock });
-    if (this.#setting === "slices" && this.#random() < 0.9) return this.#collectSlices(layout);
-    const report = await collectGarbage(layout, { graceMs });
+    const inSlices = { loads: 0, copies: 0, pushes: 0, slices: 0.9, retention: 0.5 }[this.#setting];
+    if (inSlices > 0 && this.#random() < inSlices) return this.#collectSlices(layout);
+    const report = await collectGarbage(layout, { graceMs, retention: this.#rules });
     this.#noteReport(report);
   }
 
@@ -258,14 +278,26 @@ class Simulation implements SimulationResult {
     const everyMs = this.#isQuiet || this.#random() < 0.8 ? 0 : 3 * hour;
     for (;;) {
       const maxRequests = 1 + Math.floor(this.#random() * most);
-      const report = await this.#protocol.collectSlice(layout, { graceMs, everyMs, maxMs: 5 * minute, maxRequests });
+      const options = { graceMs, everyMs, maxMs: 5 * minute, maxRequests, retention: this.#rules };
+      const report = await this.#protocol.collectSlice(layout, options);
       this.sights.add(`a slice: ${report.state}`);
       this.#noteReport(report);
       if (!this.#isQuiet || report.state === "finished") return;
     }
   }
 
+  get #rules(): readonly RetentionRule[] {
+    return this.#setting === "retention" ? rules : [];
+  }
+
+  /** Loads of the same image make its end later, earlier, or take it away. A referrer ends with its subject. */
+  #anyEnd({ change }: SampleImage, clock: Clock): Pick<SetChange, "expires"> {
+    if (this.#setting !== "retention" || change.subject !== undefined || this.#random() < 0.3) return {};
+    return { expires: new Date(clock.now() + this.#random() * dropAfterMs).toISOString() };
+  }
+
   #noteReport(report: GarbageReport): void {
+    if (report.dropped > 0) this.sights.add("a gc: dropped");
     for (const [what, { blobs }] of Object.entries(report)) if (blobs > 0) this.sights.add(`a gc: ${what}`);
   }
 
@@ -288,8 +320,16 @@ class Simulation implements SimulationResult {
   }
 
   #entries(name: string): readonly Descriptor[] {
+    return this.#index(name)?.entries ?? [];
+  }
+
+  #removed(name: string): readonly string[] {
+    return this.#index(name)?.removed ?? [];
+  }
+
+  #index(name: string): RepositoryIndex | undefined {
     const bytes = this.#objects.get(indexKey(name))?.bytes;
-    return bytes === undefined ? [] : parseRepositoryIndex(bytes, indexKey(name)).entries;
+    return bytes === undefined ? undefined : parseRepositoryIndex(bytes, indexKey(name));
   }
 
   /** Called after each change of the bucket. */
@@ -304,7 +344,23 @@ class Simulation implements SimulationResult {
         this.#scheduler.note(this.problems.at(-1) ?? "");
       }
       this.#checkReferrers(name, entries);
+      if (this.#setting === "retention") this.#checkDrops(name, entries);
     }
+  }
+
+  /** An entry that nobody has removed goes only once its end is over, or once it is old enough. */
+  #checkDrops(name: string, entries: readonly Descriptor[]): void {
+    const named = new Map(entries.map((entry) => [tagOf(entry) ?? entry.digest, entry]));
+    const latest = this.#scheduler.now + maxSkewMs;
+    for (const [reference, entry] of this.#named.get(name) ?? []) {
+      if (named.has(reference) || this.#removed(name).includes(entry.digest)) continue;
+      const isOver = (endOf(entry) ?? Number.POSITIVE_INFINITY) <= latest;
+      const isOld = reference !== "second" && (changeTimeOf(entry) ?? 0) + dropAfterMs <= latest;
+      if (isOver || isOld) continue;
+      this.problems.push(`${name} has lost ${reference} too early`);
+      this.#scheduler.note(this.problems.at(-1) ?? "");
+    }
+    this.#named.set(name, named);
   }
 
   #checkReferrers(name: string, entries: readonly Descriptor[]): void {

@@ -4,7 +4,14 @@
  */
 import process from "node:process";
 import { describe, expect, it } from "vitest";
-import { compileProtocol, mutants, mutantsOfCopies, mutantsOfPushes, mutantsOfSlices } from "./protocol.ts";
+import {
+  compileProtocol,
+  mutants,
+  mutantsOfCopies,
+  mutantsOfPushes,
+  mutantsOfRetention,
+  mutantsOfSlices,
+} from "./protocol.ts";
 import { type Protocol, type Setting, simulate } from "./simulate.ts";
 
 const runs = Number(process.env["STOWAGE_TEST_RUNS"] ?? 300);
@@ -39,6 +46,7 @@ describe.each([
   ["copies", Math.ceil(runs / 5), mutantsOfCopies],
   ["pushes", Math.ceil(runs / 3), mutantsOfPushes],
   ["slices", runs, mutantsOfSlices],
+  ["retention", Math.ceil(runs / 3), mutantsOfRetention],
 ] as const)("collectGarbage, with %s", (setting, schedules, wrong) => {
   it("leaves every image whole, and in the end nothing else", { timeout }, async () => {
     const { problem, sights } = await search(await compileProtocol(), schedules, setting);
@@ -72,6 +80,7 @@ const expectedSights = {
     "failed: STORE_UNAVAILABLE",
   ],
   slices: [...sightsOfGc, "a slice: finished", "a slice: unfinished", "a slice: idle", "failed: STORE_UNAVAILABLE"],
+  retention: [...sightsOfGc, "a gc: dropped", "a slice: finished", "a push ended well"],
   copies: [
     ...sightsOfGc,
     "a copy: created",

@@ -6,6 +6,7 @@ import type { Action, Token } from "../../src/auth/access.ts";
 import { createApp } from "../../src/http/app.ts";
 import { StowageError } from "../../src/errors.ts";
 import { blobKey } from "../../src/layout/keys.ts";
+import { readEntries } from "../../src/layout/read-repository.ts";
 import type { Layout as OpenedLayout } from "../../src/layout/layout.ts";
 import { CountingStore } from "../../src/storage/counting-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
@@ -261,6 +262,25 @@ describe("a load with targets", () => {
     expect(await load(app1)).toMatchObject({ status: 201, json: { copies: [{ target: "us" }] } });
     expect(await digestIn(us, "team/app/manifests/1")).toBe(app1.digest);
     expect(await keysOf(ap)).toEqual([]);
+  });
+
+  it("gives the copies the end of the load, and a later copy takes it away", async () => {
+    const endIn = async (store: ObjectStore): Promise<string | undefined> => {
+      const entries = await readEntries(openLayout(store), "team/app", { signal: new AbortController().signal });
+      return entries[0]?.annotations?.["dev.stowage.expires"];
+    };
+    const { json } = await load(app1, "/v1/load?copyTo=us&expires=1h");
+    const { images } = json as { readonly images: readonly { readonly expires: string }[] };
+    expect(await endIn(us)).toBe(images[0]?.expires);
+    await load(app1, "/v1/load?copyTo=us&expires=2h");
+    expect(await endIn(us)).toBe(await endIn(own));
+    expect(await endIn(us)).not.toBe(images[0]?.expires);
+    const copied = await copy({ images: ["team/app:1"], to: ["us"] });
+    expect(copied.json).toMatchObject({ copies: [{ images: [{ status: "updated" }] }] });
+    expect(await endIn(us)).toBeUndefined();
+    expect((await copy({ images: ["team/app:1"], to: ["us"] })).json).toMatchObject({
+      copies: [{ images: [{ status: "unchanged" }] }],
+    });
   });
 
   it("keeps the image published if a target is down: 502 with the whole receipt", async () => {

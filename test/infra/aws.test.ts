@@ -4,6 +4,7 @@ import process from "node:process";
 import { beforeAll, describe, expect, it } from "vitest";
 import { incomingPrefix, stagingPrefix } from "../../src/layout/keys.ts";
 import { isJsonObject } from "../../src/oci/json.ts";
+import { parseConfig } from "../../src/settings/config.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { newFolder } from "../support/run-stowage.ts";
 import { runTool } from "../tools/run-tool.ts";
@@ -91,6 +92,16 @@ describeIfFound(template, missingPrograms("cfn-lint", "infra-python"), () => {
     const statements = [...allowed(), ...(namesCopies ? allowedCopies() : [])];
     const actions = statements.flatMap((statement) => textsOf(at(statement, "Action")));
     expect(named).toEqual([...new Set(actions.filter((action) => action.startsWith("s3:")))].toSorted());
+  });
+
+  it("takes rules of retention", () => {
+    const expected = { "Fn::If": ["HasRetention", { Ref: "Retention" }, { Ref: "AWS::NoValue" }] };
+    expect(resource("Function", "Properties", "Environment", "Variables", "STOWAGE_RETENTION")).toEqual(expected);
+    const { AllowedPattern, Description } = recordOf(at(stack, "Parameters", "Retention"));
+    const [example = ""] = /\[\{.*\}\]/.exec(String(Description)) ?? [];
+    expect(parseConfig({ STOWAGE_RETENTION: example }).retention).toHaveLength(1);
+    for (const text of ["", "[]", example]) expect(text).toMatch(new RegExp(String(AllowedPattern)));
+    expect("10").not.toMatch(new RegExp(String(AllowedPattern)));
   });
 
   it("copies to targets if the stack has some, with rights in their buckets alone", () => {

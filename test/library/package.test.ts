@@ -32,10 +32,10 @@ const values: Readonly<Record<string, readonly string[]>> = {
 /** Types that each entry offers besides. */
 const types: Readonly<Record<string, readonly string[]>> = {
   ".": words(`
-    Access AccessRules AccessSource Action Amount AppOptions BlobReceipt BlobStatus ByteChunks ByteRange ByteSource CallOptions Clock CopyOptions CopySource Descriptor Digest
+    Access AccessRules AccessSource Action Amount AppOptions BlobReceipt BlobStatus ByteChunks ByteRange ByteSource CallOptions Clock CopyOptions CopySource Descriptor Digest DropCondition
     ErrorCode Expectation GarbageOptions GarbageReport GetOptions Grant IgnoredEntry ImageName ImageReceipt LayoutOptions Limits ListedObject LoadOptions ObjectInfo ObjectStore OciErrorCode OidcRule OpenStoreOptions
-    OwnErrorCode Presigner PutCondition PutOptions PutResult Receipt RequestCounts SendOptions Settings SliceOptions SliceReport
-    StoreReader StoredObject StowageErrorOptions TagPattern Token Unanswered WriteOptions WriteResult`),
+    OwnErrorCode Presigner PutCondition PutOptions PutResult Receipt RequestCounts RetentionRule SendOptions Settings SliceOptions SliceReport
+    StoreReader StoredObject StowageErrorOptions TagPattern Token Unanswered Verdict WriteOptions WriteResult`),
   "./directory": [],
   "./memory": ["MemoryStoreOptions"],
   "./r2": ["R2Bucket", "R2StoreOptions"],

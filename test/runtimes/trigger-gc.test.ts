@@ -56,6 +56,15 @@ describe("triggerGc", () => {
     expect(log.slice(1)).toEqual([expect.stringMatching(/waiting 3 blobs/), expect.stringMatching(/freed 3 blobs/)]);
   });
 
+  it("drops images by the rules of the settings, and logs each", async () => {
+    await loadArchive(openLayout(store), chunksOf(await tarOf(makeLayout()), 1000), { name: "team/app:2" });
+    await trigger({ STOWAGE_RETENTION: '[{ "dropAfter": "2h" }]' }, 3);
+    expect(log).toEqual([
+      "gc, dropped team/app:2: rule 1, changed 3h ago",
+      expect.stringMatching(/^gc, finished: dropped 1 image, condemned 3 blobs \(\d+ bytes\)$/),
+    ]);
+  });
+
   it.each(["never", "0"])("does nothing with STOWAGE_GC_EVERY=%s", async (every) => {
     expect(await trigger({ STOWAGE_GC_EVERY: every }, 0)).toBe(0);
     expect(log).toEqual([]);

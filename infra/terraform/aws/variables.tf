@@ -120,7 +120,7 @@ variable "log_retention_days" {
 }
 
 variable "settings" {
-  description = "More settings of the service, such as { STOWAGE_GC_GRACE = \"2d\" }"
+  description = "More settings of the service, such as { STOWAGE_GC_GRACE = \"2d\", STOWAGE_RETENTION = jsonencode([...]) }"
   type        = map(string)
   default     = {}
 }

@@ -19,6 +19,8 @@ export interface RepositoryEntry extends Partial<ManifestIdentity> {
   readonly reference: string;
   /** For a referrer, the digest of its subject. */
   readonly subject?: Digest | undefined;
+  /** The end of the image. */
+  readonly expires?: string | undefined;
 }
 
 export interface ListedImage extends Omit<RepositoryEntry, keyof ManifestIdentity>, ManifestIdentity {
@@ -47,7 +49,7 @@ export async function listEntries({ source, signal }: ImagePlace, repositories: 
   return { entries: found.flat(), failures };
 }
 
-function toEntry(repository: string, { reference, subject, ...entry }: ListedEntry): RepositoryEntry {
+function toEntry(repository: string, { reference, subject, expires, ...entry }: ListedEntry): RepositoryEntry {
   const { digest, mediaType, size } = entry;
   const isWhole = digest !== undefined && mediaType !== undefined && size !== undefined;
   return {
@@ -55,6 +57,7 @@ function toEntry(repository: string, { reference, subject, ...entry }: ListedEnt
     reference,
     ...(isWhole && { digest, mediaType, size }),
     ...(subject !== undefined && { subject }),
+    ...(expires !== undefined && { expires }),
   };
 }
 
@@ -99,14 +102,15 @@ async function identified({ source, signal }: ImagePlace, entry: RepositoryEntry
  * reports it.
  */
 export async function detailed(place: ImagePlace, entry: RepositoryEntry): Promise<ListedImage | undefined> {
-  const { repository, reference, digest = reference } = entry;
+  const { repository, reference, digest = reference, expires } = entry;
   const found = await readIfValid(place, repository, digest);
   if (found === undefined) return isComplete(entry) ? entry : undefined;
   const { manifest, mediaType, size } = found;
   const subject = entry.subject ?? manifest.subject?.digest;
   const details = await describeImage(place, repository, found);
   const identity = { digest: found.digest, mediaType, size };
-  return { repository, reference, ...identity, ...(subject !== undefined && { subject }), details };
+  const optional = { ...(subject !== undefined && { subject }), ...(expires !== undefined && { expires }) };
+  return { repository, reference, ...identity, ...optional, details };
 }
 
 function isComplete(entry: RepositoryEntry): entry is ListedImage {

@@ -107,7 +107,7 @@ function isAboutOneOf(present: ReadonlySet<string>, error: unknown): boolean {
 async function sendContent(
   content: Content,
   upload: UploadInParts | undefined,
-  { service, name, repair, copyTo, title, io: { stderr, signal } }: SendScannedOptions,
+  { service, name, repair, copyTo, expires, title, io: { stderr, signal } }: SendScannedOptions,
 ): Promise<ServiceReceipt> {
   const found = upload === undefined ? undefined : countPresent(upload);
   if (upload !== undefined && found !== undefined && found.parts > 0) {
@@ -118,7 +118,7 @@ async function sendContent(
     title: `Loading ${title} (${formatBytes(content.size)}) into ${service.name}`,
     totalBytes: content.size,
   });
-  const options: SendOptions = { service, name, repair, copyTo, signal, progress };
+  const options: SendOptions = { service, name, repair, copyTo, expires, signal, progress };
   try {
     return upload === undefined ? await sendAtOnce(content, options) : await sendInParts(content, upload, options);
   } finally {

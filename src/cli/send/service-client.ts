@@ -43,6 +43,8 @@ export interface LoadRequest {
   readonly repair?: boolean | undefined;
   /** The names of the service's targets that get the images too, with commas. Undefined for those of its settings. */
   readonly copyTo?: string | undefined;
+  /** How long the images live, such as `72h`. */
+  readonly expires?: string | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -239,10 +241,11 @@ export function isTransientAnswer(answer: Answer): boolean {
 }
 
 /** The part of the URL behind `load`. */
-function pathOf({ name, repair = false, copyTo }: Omit<LoadRequest, "signal">): string {
+function pathOf({ name, repair = false, copyTo, expires }: Omit<LoadRequest, "signal">): string {
   const path = name === undefined ? "" : `/${formatName(name)}`;
   const copies = copyTo === undefined ? "" : `&copyTo=${encodeURIComponent(copyTo)}`;
-  return `${path}${wholeReceipt}${repair ? "&repair=true" : ""}${copies}`;
+  const end = expires === undefined ? "" : `&expires=${encodeURIComponent(expires)}`;
+  return `${path}${wholeReceipt}${repair ? "&repair=true" : ""}${copies}${end}`;
 }
 
 function jsonBody(json: JsonObject): RequestBody {

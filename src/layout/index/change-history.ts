@@ -78,6 +78,11 @@ function stampOf({ annotations }: Descriptor): Stamp | undefined {
   return generation === undefined ? undefined : { generation: Number(generation), time: Number(time) };
 }
 
+/** Another text after each change of an entry. "" if another tool wrote the entry. */
+export function stampTextOf({ annotations }: Descriptor): string {
+  return annotations?.[changedAnnotation] ?? "";
+}
+
 /** When the name of an entry was changed last, in milliseconds since 1970. */
 export function changeTimeOf(entry: Descriptor): number | undefined {
   return stampOf(entry)?.time;

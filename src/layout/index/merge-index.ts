@@ -12,9 +12,16 @@ import type {
   RemoveTagChange,
   SetChange,
 } from "../../oci/index-change.ts";
-import { refNameAnnotation, subjectAnnotation, subjectOf, tagOf } from "../../oci/index-entry.ts";
+import {
+  endOf,
+  expiresAnnotation,
+  refNameAnnotation,
+  subjectAnnotation,
+  subjectOf,
+  tagOf,
+} from "../../oci/index-entry.ts";
 import { matchesPattern } from "../../oci/tag-pattern.ts";
-import { type Stamp, forgetGone, lastChange, stampAnnotation } from "./change-history.ts";
+import { type Stamp, forgetGone, lastChange, stampAnnotation, stampTextOf } from "./change-history.ts";
 import { type RepositoryIndex, serializeRepositoryIndex } from "./repository-index.ts";
 
 /** An index remembers this many removed digests: the latest ones. */
@@ -89,8 +96,9 @@ class IndexMerger {
   #findUnexpected(change: Change): Refusal | undefined {
     if (!("expects" in change) || change.expects === undefined) return undefined;
     const reference = nameOf(change);
-    const found = this.#entries.get(reference)?.digest;
-    return isExpected(change.expects, found) ? undefined : { reason: "unexpected", reference, found };
+    const found = this.#entries.get(reference);
+    if (isExpected(change.expects, found)) return undefined;
+    return { reason: "unexpected", reference, found: found?.digest };
   }
 
   #findImmutable(change: Change, patterns: readonly string[]): Refusal | undefined {
@@ -100,7 +108,7 @@ class IndexMerger {
     return { reason: "immutable", reference, found: this.#entries.get(reference)?.digest };
   }
 
-  /** The tags that the change would move or remove. */
+  /** The tags that the change would move, remove, or give an earlier end. */
   #losersOf(change: Change): string[] {
     if (change.op === "remove" && "digest" in change) {
       return [...this.#entries.values()].flatMap((entry) =>
@@ -110,8 +118,9 @@ class IndexMerger {
     const { tag } = change;
     if (tag === undefined) return [];
     const found = this.#entries.get(tag);
-    if (found === undefined || (change.op === "set" && change.digest === found.digest)) return [];
-    return [tag];
+    if (found === undefined) return [];
+    const stays = change.op === "set" && change.digest === found.digest && !endsEarlier(change, found);
+    return stays ? [] : [tag];
   }
 
   #set(change: SetChange): ChangeOutcome {
@@ -174,19 +183,29 @@ export function nameOf(change: SetChange | RemoveTagChange): string {
   return change.op === "set" ? (change.tag ?? change.digest) : change.tag;
 }
 
-function isExpected(expects: Expectation, found: string | undefined): boolean {
-  return expects === "absent" ? found === undefined : found === expects.digest;
+function isExpected(expects: Expectation, found: Descriptor | undefined): boolean {
+  if (expects === "absent" || found === undefined) return expects === "absent" && found === undefined;
+  return found.digest === expects.digest && (expects.stamp ?? stampTextOf(found)) === stampTextOf(found);
+}
+
+function endsEarlier({ expires }: SetChange, before: Descriptor): boolean {
+  return expires !== undefined && Date.parse(expires) < (endOf(before) ?? Number.POSITIVE_INFINITY);
 }
 
 /** An entry that another tool wrote does not name its subject. */
-function isSame(entry: Descriptor, { digest, mediaType, subject }: SetChange): boolean {
-  return entry.digest === digest && entry.mediaType === mediaType && subjectOf(entry) === subject;
+function isSame(entry: Descriptor, { digest, mediaType, subject, expires }: SetChange): boolean {
+  const isSameImage = entry.digest === digest && entry.mediaType === mediaType && subjectOf(entry) === subject;
+  return isSameImage && entry.annotations?.[expiresAnnotation] === expires;
 }
 
-function entryOf({ tag, mediaType, digest, size, artifactType, subject }: SetChange, stamp: Stamp): Descriptor {
+function entryOf(
+  { tag, mediaType, digest, size, artifactType, subject, expires }: SetChange,
+  stamp: Stamp,
+): Descriptor {
   const annotations = {
     ...(tag !== undefined && { [refNameAnnotation]: tag }),
     ...(subject !== undefined && { [subjectAnnotation]: subject }),
+    ...(expires !== undefined && { [expiresAnnotation]: expires }),
     ...stampAnnotation(stamp),
   };
   return { mediaType, digest, size, ...(artifactType !== undefined && { artifactType }), annotations };

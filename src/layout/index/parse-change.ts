@@ -55,7 +55,7 @@ function parseChange(value: unknown): Change {
   return tag === undefined ? { op, digest: digestIn(digest) } : { op, tag: textOf(tag), ...expectation };
 }
 
-function parseSet({ tag, mediaType, digest, size, artifactType, subject }: JsonObject): SetChange {
+function parseSet({ tag, mediaType, digest, size, artifactType, subject, expires }: JsonObject): SetChange {
   return {
     op: "set",
     ...(tag !== undefined && { tag: textOf(tag) }),
@@ -64,11 +64,14 @@ function parseSet({ tag, mediaType, digest, size, artifactType, subject }: JsonO
     size: numberOf(size),
     ...(artifactType !== undefined && { artifactType: textOf(artifactType) }),
     ...(subject !== undefined && { subject: digestIn(subject) }),
+    ...(expires !== undefined && { expires: textOf(expires) }),
   };
 }
 
 function parseExpectation(value: unknown): Expectation {
-  return value === "absent" ? value : { digest: digestIn(objectOf(value, "an expectation")["digest"]) };
+  if (value === "absent") return value;
+  const { digest, stamp } = objectOf(value, "an expectation");
+  return { digest: digestIn(digest), ...(stamp !== undefined && { stamp: textOf(stamp) }) };
 }
 
 function parseChangeOutcome(value: unknown): ChangeOutcome {

@@ -8,6 +8,7 @@ import { getBlob } from "../layout/blobs.ts";
 import type { ByteRange, ObjectStore, StoredObject } from "../storage/object-store.ts";
 import { type Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
 import type { AnswerSource } from "./answer-stream.ts";
+import { ChunkRoom } from "./chunk-room.ts";
 
 /**
  * The longest wait for a connection in the middle of a blob. The headers have been sent then, so the request can no
@@ -34,6 +35,8 @@ export interface BlobReader {
   readonly signal: AbortSignal;
   /** One unit is one connection to the store. */
   readonly connections: Line;
+  /** One unit is memory for the large chunks of one answer. */
+  readonly chunkRooms: Line;
 }
 
 export class BlobBytes implements AnswerSource {
@@ -43,6 +46,7 @@ export class BlobBytes implements AnswerSource {
   readonly #digest: Digest;
   readonly #etag: string;
   readonly #end: number;
+  readonly #room: ChunkRoom;
   #position: number;
   #pieceBytes = minPieceBytes;
   #connection: Connection | undefined;
@@ -51,7 +55,11 @@ export class BlobBytes implements AnswerSource {
   /** Before this byte, other requests do not get the connection. */
   #turnEnd: number;
 
-  constructor(reader: BlobReader, digest: Digest, range: ByteRange | undefined, connection: Connection) {
+  constructor(
+    reader: BlobReader,
+    digest: Digest,
+    { range, room, connection }: { range: ByteRange | undefined; room: ChunkRoom; connection: Connection },
+  ) {
     const { size, etag } = connection.object;
     this.size = size;
     this.#reader = reader;
@@ -59,6 +67,7 @@ export class BlobBytes implements AnswerSource {
     this.#etag = etag;
     this.#position = range?.start ?? 0;
     this.#end = range === undefined ? size : range.end + 1;
+    this.#room = room;
     this.#connection = connection;
     this.#stop = this.#end;
     this.#turnEnd = this.#position + minPieceBytes;
@@ -73,8 +82,13 @@ export class BlobBytes implements AnswerSource {
     digest: Digest,
     { range, hasBegun = false }: { readonly range?: ByteRange | undefined; readonly hasBegun?: boolean } = {},
   ): Promise<BlobBytes | undefined> {
-    const connection = await connect(reader, digest, range, hasBegun ? maxResumeMs : maxTurnWaitMs);
-    return connection && new BlobBytes(reader, digest, range, connection);
+    const room = new ChunkRoom(reader.chunkRooms, reader.caller);
+    const connection = await connect(reader, digest, {
+      range,
+      room,
+      maxWaitMs: hasBegun ? maxResumeMs : maxTurnWaitMs,
+    });
+    return connection && new BlobBytes(reader, digest, { range, room, connection });
   }
 
   async next(): Promise<IteratorResult<Uint8Array>> {
@@ -83,9 +97,15 @@ export class BlobBytes implements AnswerSource {
       const hadItsTurn = this.#position >= this.#turnEnd && connections.hasWaiters;
       if (hadItsTurn || connections.isOverdrawn(caller)) await this.#disconnect();
       this.#connection ??= this.#position < this.#end ? await this.#resume() : undefined;
-      if (this.#connection === undefined) return { done: true, value: undefined };
+      if (this.#connection === undefined) {
+        this.#room.leave();
+        return { done: true, value: undefined };
+      }
       const next = await this.#connection.chunks.next();
-      if (next.done !== true) this.#position += next.value.length;
+      if (next.done !== true) {
+        this.#position += next.value.length;
+        this.#room.count(next.value.length);
+      }
       if (next.done === true || this.#position >= this.#stop) await this.#finish();
       return next;
     } catch (error) {
@@ -103,6 +123,7 @@ export class BlobBytes implements AnswerSource {
 
   async return(): Promise<IteratorResult<Uint8Array>> {
     this.#position = this.#end;
+    this.#room.leave();
     await this.#disconnect();
     return { done: true, value: undefined };
   }
@@ -131,7 +152,8 @@ export class BlobBytes implements AnswerSource {
     this.#stop = Math.min(start + this.#pieceBytes, this.#end);
     this.#pieceBytes *= 2;
     this.#turnEnd = start + minPieceBytes;
-    const connection = await connect(this.#reader, this.#digest, { start, end: this.#stop - 1 }, maxResumeMs);
+    const range = { start, end: this.#stop - 1 };
+    const connection = await connect(this.#reader, this.#digest, { range, room: this.#room, maxWaitMs: maxResumeMs });
     if (connection?.object.etag === this.#etag) return connection;
     connection?.release();
     await connection?.chunks.return?.();
@@ -146,12 +168,11 @@ export class BlobBytes implements AnswerSource {
 async function connect(
   { store, connections, caller, signal }: BlobReader,
   digest: Digest,
-  range: ByteRange | undefined,
-  maxWaitMs: number,
+  { range, room, maxWaitMs }: { range: ByteRange | undefined; room: ChunkRoom; maxWaitMs: number },
 ): Promise<Connection | undefined> {
   const release = await connections.acquire(1, { caller, signal, maxWaitMs });
   try {
-    const object = await getBlob(store, digest, { range, signal });
+    const object = await getBlob(store, digest, { range, chunkBytes: room.chunkBytes, signal });
     if (object !== undefined) return { object, chunks: object.body[Symbol.asyncIterator](), release };
   } catch (error) {
     release();

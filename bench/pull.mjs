@@ -2,8 +2,10 @@
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { Agent, get } from "node:http";
+import { connect, createServer } from "node:net";
 import { cpus, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { makeLayout } from "./make-layout.mjs";
 import { cpuSecondsOf, listening, median, peakMiBOf, print } from "./measuring.mjs";
@@ -16,7 +18,9 @@ const { values, positionals } = parseArgs({
     rounds: { type: "string", default: "7" },
     clients: { type: "string", default: "100" }, // that pull the manifest at once
     seconds: { type: "string", default: "4" }, // of manifests
-    what: { type: "string", default: "blob,export,manifest" },
+    what: { type: "string", default: "blob,export,far,manifest" },
+    delay: { type: "string", default: "30" }, // of the far store's answers, in milliseconds
+    "mb-per-second": { type: "string", default: "80" }, // of each connection to the far store
     node: { type: "string", default: process.execPath },
     flags: { type: "string", default: "" }, // for node
     folder: { type: "string", default: tmpdir() },
@@ -34,15 +38,20 @@ const builds = Object.fromEntries(
   [here, ...positionals].map((path, i) => [i === 0 ? "stowage" : `build ${i}`, resolve(path, "dist/cli/stowage.js")]),
 );
 
+/** The store's address for the services. */
+let endpoint;
+
 try {
   print(`node ${process.version}, ${cpus().length} cores; ${rounds} rounds, medians, ratios by pairs`);
   await makeLayout(layout, { mib: Number(values.mib), blobs: 1, images: 1 });
   const gateway = await startGateway(join(folder, "bucket"));
+  endpoint = gateway.endpoint;
   const services = Object.fromEntries(
-    Object.entries(builds).map(([name, program]) => [name, () => startStowage(gateway, program)]),
+    Object.entries(builds).map(([name, program]) => [name, () => startStowage(gateway.env, program)]),
   );
-  if (findTool("registry") !== undefined) services.registry = () => startDistribution(gateway);
+  if (findTool("registry") !== undefined) services.registry = startDistribution;
   await fill(services);
+  const far = await startFar(gateway.endpoint);
   const digest = layerDigest();
   const size = Number(values.mib);
   for (const what of values.what.split(",")) {
@@ -51,6 +60,12 @@ try {
       const { registry: _, ...exporters } = services;
       await compareDownloads(`export of ${size} MiB`, exporters, "/v1/export/team/app:v0");
     }
+    if (what === "far") {
+      endpoint = far.endpoint;
+      const store = `of a store at ${values.delay} ms and ${values["mb-per-second"]} MB/s a connection`;
+      await compareDownloads(`blob of ${size} MiB ${store}`, services, `/v2/team/app/blobs/${digest}`);
+      endpoint = gateway.endpoint;
+    }
     if (what === "manifest") await compareManifests(services);
   }
 } finally {
@@ -58,8 +73,8 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
-async function startStowage(gateway, program) {
-  const env = { ...gateway.env, STOWAGE_ALLOW_ANYONE: "true" };
+async function startStowage(settings, program) {
+  const env = { ...settings, AWS_ENDPOINT_URL_S3: endpoint, STOWAGE_ALLOW_ANYONE: "true" };
   const flags = values.flags === "" ? [] : values.flags.split(" ");
   const child = start(
     [values.node, ...flags, program, "serve", "--store", `s3://${bucket}/${prefix}`, "--port", "0"],
@@ -68,7 +83,7 @@ async function startStowage(gateway, program) {
   return { child, host: new URL(await listening(child)).host };
 }
 
-async function startDistribution({ endpoint }) {
+async function startDistribution() {
   return startRegistry(findTool("registry"), join(folder, "registry.yml"), {
     redirect: { disable: true },
     s3: {
@@ -91,6 +106,38 @@ async function fill(services) {
     await run([findTool("crane"), "push", layout, `${service.host}/team/app:v0`], {});
     await end(service);
   }
+}
+
+/** The store behind a line: what it sends comes later, and no faster than a rate on each connection. */
+async function startFar(target) {
+  const delayMs = Number(values.delay);
+  const bytesPerMs = Number(values["mb-per-second"]) * 1000;
+  const { hostname, port } = new URL(target);
+  const server = createServer((near) => {
+    const far = connect({ host: hostname, port });
+    for (const socket of [near, far]) socket.on("error", () => undefined).setNoDelay();
+    near.on("close", () => far.destroy()).pipe(far);
+    let busyUntil = 0; // when the line has sent all before
+    let line = Promise.resolve();
+    far.on("data", (chunk) => {
+      const now = performance.now();
+      busyUntil = Math.max(busyUntil, now) + chunk.length / bytesPerMs;
+      const dueMs = busyUntil + delayMs;
+      if (busyUntil - now > 50) far.pause();
+      line = line
+        .then(async () => {
+          const aheadMs = dueMs - performance.now();
+          if (aheadMs > 1) await sleep(aheadMs);
+          if (!near.write(chunk)) await once(near, "drain");
+          far.resume();
+        })
+        .catch(() => far.destroy()); // the service has closed the connection
+    });
+    far.on("end", () => void line.then(() => near.end()));
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  server.unref();
+  return { endpoint: `http://127.0.0.1:${server.address().port}` };
 }
 
 async function end({ child }) {

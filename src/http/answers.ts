@@ -141,6 +141,7 @@ export class Answers {
       store: this.#layout.store,
       connections: this.#connections,
       chunkRooms: this.#chunkRooms,
+      budget: this.#layout.budget,
       ...turnOf(c),
     };
   }

@@ -27,7 +27,7 @@ const minPieceBytes = 1024 * 1024;
 /** The pace of a connection is measured over this many bytes. */
 const paceBytes = 2 * 1024 * 1024;
 /** The rest of a blob is read by several connections if one connection is slower, and the client waits for it. */
-const slowBytesPerMs = 150_000;
+const slowBytesPerMs = 100_000;
 /** Parts of one blob that are in memory at once. They take at most half of the budget. */
 const mostParts = 8;
 
@@ -69,6 +69,8 @@ export class BlobBytes implements AnswerSource {
   /** The bytes behind `#stop`. Undefined while one connection is enough. */
   #ahead: ReadAhead | undefined;
   readonly #pace = new StorePace();
+  /** False after several connections have brought no more than one. */
+  #isFar = true;
 
   constructor(
     reader: BlobReader,
@@ -161,19 +163,25 @@ export class BlobBytes implements AnswerSource {
   /** The next chunk of the parts. Undefined without parts. */
   async #nextAhead(): Promise<Uint8Array | undefined> {
     const value = await this.#ahead?.next();
-    if (value === undefined) this.#ahead = undefined;
-    return value;
+    if (value !== undefined) return value;
+    if (this.#ahead?.isUseless === true) {
+      this.#isFar = false;
+      this.#pieceBytes = this.#end; // the rest in one request
+    }
+    this.#ahead = undefined;
+    return undefined;
   }
 
   /** Begins to read the bytes behind the next few by more connections, if the connection is slower than the client. */
   #readAhead(): void {
     const { connections, budget } = this.#reader;
-    if (!this.#pace.isSlow || this.#ahead !== undefined || connections.hasWaiters) return;
+    if (!this.#isFar || !this.#pace.isSlow || this.#ahead !== undefined || connections.hasWaiters) return;
     const start = Math.min(this.#position + partBytes, this.#stop);
     const maxWidth = Math.min(mostParts, Math.floor(budget.maxBytes / 2 / partBytes));
     if (start + partBytes > this.#end || maxWidth < 2) return;
     this.#stop = start;
     this.#ahead = new ReadAhead({
+      bytesPerMs: this.#pace.bytesPerMs,
       start,
       end: this.#end,
       maxWidth,
@@ -249,6 +257,7 @@ export class BlobBytes implements AnswerSource {
 class StorePace {
   /** In the last full window, the client has waited most of the time, and the store was slow. */
   isSlow = false;
+  bytesPerMs = 0;
   #sinceMs = performance.now();
   #bytes = 0;
   #waitMs = 0;
@@ -259,7 +268,8 @@ class StorePace {
     if (this.#bytes < paceBytes) return;
     const now = performance.now();
     const ms = now - this.#sinceMs;
-    this.isSlow = this.#waitMs > ms / 2 && this.#bytes < slowBytesPerMs * ms;
+    this.bytesPerMs = this.#bytes / ms;
+    this.isSlow = this.#waitMs > ms / 2 && this.bytesPerMs < slowBytesPerMs;
     this.#sinceMs = now;
     this.#bytes = 0;
     this.#waitMs = 0;

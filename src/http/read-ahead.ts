@@ -10,6 +10,8 @@ import type { Release } from "../streams/line.ts";
 /** Bytes of a part. At 80 MB a second, a part takes twice as long as a store's answer to begin. */
 export const partBytes = 5 * 1024 * 1024;
 const firstWidth = 2;
+/** More parts at once are worth their requests if they bring more bytes in the same time by this factor. */
+const minGain = 1.2;
 
 /** A connection to the store, and the memory of one part. */
 export interface PartHold {
@@ -18,6 +20,8 @@ export interface PartHold {
 }
 
 interface ReadAheadOptions {
+  /** What one connection brings. */
+  readonly bytesPerMs: number;
   readonly start: number;
   /** The byte behind the last one. */
   readonly end: number;
@@ -37,13 +41,21 @@ export class ReadAhead {
   readonly #parts: Part[] = [];
   /** The byte with which the next part starts. */
   #start: number;
-  /** Parts to have in memory at once. It grows while the client waits for bytes, and shrinks while bytes wait for the client. */
+  /** Parts to have in memory at once. It grows while that gains time, and shrinks while bytes wait for the client. */
   #width: number;
+  /** The best pace until now. */
+  #bytesPerMs: number;
+  #isGrowing = true;
+  /** The client has waited for a part. */
   #hasWaited = false;
+  /** Since the width was changed: parts that the client has read, and when that began. The first part comes before `start`. */
+  #readParts = 1;
+  #sinceMs = performance.now();
 
   constructor(options: ReadAheadOptions) {
     this.#options = options;
     this.#start = options.start;
+    this.#bytesPerMs = options.bytesPerMs;
     this.#width = Math.min(firstWidth, options.maxWidth);
     this.#request();
   }
@@ -60,10 +72,36 @@ export class ReadAhead {
       if (chunk !== undefined) return chunk;
       if (this.#parts.shift() === undefined) return undefined; // dropped meanwhile
       front.drop();
-      if (this.#hasWaited) this.#width = Math.min(this.#width + 1, this.#options.maxWidth);
-      else if (others.every(({ isComplete }) => isComplete)) this.#width = Math.max(this.#width - 1, 1);
-      this.#hasWaited = false;
+      this.#adapt(others.every(({ isComplete }) => isComplete));
     }
+  }
+
+  /** No further part is requested: several at once bring no more than one. */
+  get isUseless(): boolean {
+    return this.#width === 0;
+  }
+
+  /** Called after each part. */
+  #adapt(isClientBehind: boolean): void {
+    if (this.isUseless) return;
+    if (!this.#hasWaited && isClientBehind) {
+      this.#isGrowing = true;
+      this.#bytesPerMs = 0;
+      return this.#setWidth(Math.max(1, this.#width - 1));
+    }
+    if (!this.#isGrowing || !this.#hasWaited || ++this.#readParts < this.#width) return;
+    const bytesPerMs = (this.#readParts * partBytes) / (performance.now() - this.#sinceMs);
+    this.#isGrowing = bytesPerMs >= minGain * this.#bytesPerMs;
+    this.#bytesPerMs = bytesPerMs;
+    if (this.#isGrowing) this.#setWidth(Math.min(2 * this.#width, this.#options.maxWidth));
+    else if (this.#width === firstWidth) this.#setWidth(0);
+    this.#hasWaited = false;
+  }
+
+  #setWidth(width: number): void {
+    this.#width = width;
+    this.#readParts = 0;
+    this.#sinceMs = performance.now();
   }
 
   /** Forgets all parts. */

@@ -24,17 +24,18 @@ interface Message {
 
 /**
  * Options for an agent of Node. All its sockets read into the same memory: libuv fills it and Node's HTTP parser copies the bytes of a
- * body out of it before another socket reads. Undefined where reads do not work in this way: on Bun, Deno and Windows.
+ * body out of it before another socket reads. No options where reads do not work in this way: on Bun, Deno and Windows.
  */
 export function largeReads(): { readonly onread?: OnReadOpts } {
   const { versions, platform } = process;
   if (versions["bun"] !== undefined || versions["deno"] !== undefined || platform === "win32") return {};
-  const memory = Buffer.allocUnsafeSlow(maxReadBytes);
+  let memory: Buffer | undefined;
   let nextBytes = usualChunkBytes;
   return {
     onread: {
       /** Called for each new socket, and after each `callback` for the same socket. */
       buffer() {
+        memory ??= Buffer.allocUnsafeSlow(maxReadBytes);
         const next = memory.subarray(0, nextBytes);
         nextBytes = usualChunkBytes;
         return next;

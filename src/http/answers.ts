@@ -20,7 +20,7 @@ import { callerName, turnOf, waitingTurnOf } from "./authentication.ts";
 import { BlobBytes, type BlobReader } from "./blob-bytes.ts";
 import type { Log } from "./log.ts";
 
-/** Blobs that are sent at the same time, for each connection to the store. A client that does not read takes 170 KiB. */
+/** Blobs that are sent at the same time, for each connection to the store. A client that does not read takes 170 KiB, or up to 1 MiB more with large chunks. */
 const answersPerConnection = 8;
 
 /** Waiting requests of one caller. All clients without a token are one caller. These requests have no body. */
@@ -31,6 +31,9 @@ const chunkBytes = 64 * 1024;
 
 /** All large texts together may take the memory of this many manifests of the largest size. */
 const largeManifests = 8;
+
+/** Blobs and tarballs that are sent in large chunks at the same time. Each takes up to 1 MiB. */
+const maxLargeChunks = 16;
 
 /** Tarballs that are sent at the same time. The plan of one takes up to 2 MiB. */
 const maxArchives = 64;
@@ -64,6 +67,7 @@ export class Answers {
   readonly #blobs: Line;
   readonly #textBytes: Line;
   readonly #archives: Line;
+  readonly #chunkRooms: Line;
 
   /** `hangUp` closes a client's connection. Without it, an answer that is cut off ends with an error. */
   constructor(layout: Layout, log: Log, hangUp?: (c: Context) => void) {
@@ -78,6 +82,7 @@ export class Answers {
     this.#blobs = line(answersPerConnection * maxOpenBodies, "answers with blobs", "maxBlobAnswers");
     this.#textBytes = line(largeManifests * limits.maxManifestBytes, "bytes of large answers", "maxLargeAnswerBytes");
     this.#archives = line(maxArchives, "exports", "maxArchives");
+    this.#chunkRooms = line(maxLargeChunks, "answers with large chunks", "maxLargeChunks");
   }
 
   /** Opens a blob, or a range of it. Undefined if there is no such blob. Throws `TOOMANYREQUESTS`. */
@@ -132,7 +137,13 @@ export class Answers {
   }
 
   #readerFor(c: Context): BlobReader {
-    return { store: this.#layout.store, connections: this.#connections, ...turnOf(c) };
+    return {
+      store: this.#layout.store,
+      connections: this.#connections,
+      chunkRooms: this.#chunkRooms,
+      budget: this.#layout.budget,
+      ...turnOf(c),
+    };
   }
 
   #sendLarge(c: Context, { text, status = 200, headers }: TextAnswer, release: Release): Response {

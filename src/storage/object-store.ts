@@ -50,7 +50,12 @@ export interface CallOptions {
 /** How an object is read: whole, or a range of it. */
 export interface GetOptions extends CallOptions {
   readonly range?: ByteRange | undefined;
+  /** Asked again and again while the body is read: the largest chunk that the reader has memory for. A store may ignore it. */
+  readonly chunkBytes?: (() => number) | undefined;
 }
+
+/** The largest chunk of a reader that does not say how large its chunks may be. */
+export const usualChunkBytes = 64 * 1024;
 
 /** The state that a conditional write expects: an object with this ETag, or no object. */
 export type PutCondition = { readonly etag: string } | "absent";

@@ -91,6 +91,11 @@ export class ByteBudget {
     return this.#main.isCrowded || this.#lasting.isCrowded;
   }
 
+  /** Does a request wait for bytes, also one that waits only for its own caller's share? */
+  get hasWaiters(): boolean {
+    return this.#main.hasWaiters;
+  }
+
   /** Does this caller hold more than its share, by several holds, while another waits? */
   isOverdrawn(caller: string): boolean {
     return this.#main.isOverdrawn(caller) || this.#lasting.isOverdrawn(caller);

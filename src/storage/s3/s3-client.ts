@@ -8,6 +8,7 @@ import { StowageError } from "../../errors.ts";
 import { isLoopback } from "../../loopback.ts";
 import { isJsonObject } from "../../oci/json.ts";
 import { defaultMaxOpenBodies } from "../object-store.ts";
+import { largeReads } from "./large-reads.ts";
 
 /**
  * The largest number of connections to the store. Further requests wait for one. Clients that pull blobs get at most
@@ -56,7 +57,7 @@ export function createS3Client(
       connectionTimeout: connectionTimeoutMs,
       socketTimeout: socketTimeoutMs,
       throwOnRequestTimeout: true,
-      httpAgent: { keepAlive: true, maxSockets },
+      httpAgent: { keepAlive: true, maxSockets, ...largeReads() }, // over TLS a read brings 16 KiB at most
       httpsAgent: { keepAlive: true, maxSockets },
     },
     cacheMiddleware: true, // the middleware does not change after this function

@@ -1,9 +1,10 @@
 /** Looks at objects of S3, reads and lists them. A missing object is `undefined`. */
 import { GetObjectCommand, HeadObjectCommand, paginateListObjectsV2 } from "@aws-sdk/client-s3";
 import { byteStreamToBytes } from "../../streams/readable-stream.ts";
-import type { ByteRange, ListedObject, ObjectInfo, StoredObject } from "../object-store.ts";
+import type { GetOptions, ListedObject, ObjectInfo, StoredObject } from "../object-store.ts";
 import { checkedBody } from "../checked-body.ts";
 import { type WrittenObject, writeIdName } from "../settle-write.ts";
+import { sizeReads } from "./large-reads.ts";
 import { isAbsent, storeUnavailable, throwFailure } from "./s3-errors.ts";
 import { type S3Call, type S3Request, clientOf } from "./s3-request.ts";
 
@@ -18,12 +19,16 @@ export async function headS3Object(request: S3Request): Promise<WrittenObject | 
   }
 }
 
-export async function getS3Object(request: S3Request, range?: ByteRange): Promise<StoredObject | undefined> {
+export async function getS3Object(
+  request: S3Request,
+  { range, chunkBytes }: Pick<GetOptions, "range" | "chunkBytes"> = {},
+): Promise<StoredObject | undefined> {
   const { at, call } = request;
   try {
     const command = new GetObjectCommand({ ...at, ...(range && { Range: `bytes=${range.start}-${range.end}` }) });
     const { Body, ContentLength, ContentRange, ETag } = await clientOf(request).send(command);
     try {
+      sizeReads(Body ?? {}, chunkBytes);
       const sent = infoOf({ key: call.key, size: ContentLength, etag: ETag }, call);
       const whole = range === undefined ? sent : infoOf({ ...sent, size: sizeOfRanged(ContentRange) }, call);
       return { ...whole, body: readBody(Body, request, sent.size) };

@@ -97,8 +97,8 @@ export class S3Store implements ObjectStore {
     return found && { key, size: found.size, etag: found.etag };
   }
 
-  async get(key: string, { range, signal }: GetOptions = {}): Promise<StoredObject | undefined> {
-    return getS3Object(this.#request("GetObject", key, { signal }), range);
+  async get(key: string, { range, chunkBytes, signal }: GetOptions = {}): Promise<StoredObject | undefined> {
+    return getS3Object(this.#request("GetObject", key, { signal }), { range, chunkBytes });
   }
 
   async put(key: string, bytes: Uint8Array, { condition, digest, once, signal }: PutOptions = {}): Promise<PutResult> {

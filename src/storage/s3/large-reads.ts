@@ -1,0 +1,59 @@
+/**
+ * Lets a connection to S3 read up to 512 KiB at once. Node reads 64 KiB at once by default, and each read costs two
+ * buffers and a dozen calls. Measured: a blob of 400 MiB takes half of the CPU time with reads of 512 KiB.
+ */
+import { Buffer } from "node:buffer";
+import type { OnReadOpts, Socket } from "node:net";
+import process from "node:process";
+import { usualChunkBytes } from "../object-store.ts";
+
+/** The largest read. Measured: larger reads are no faster. */
+const maxReadBytes = 512 * 1024;
+
+const chunkBytesKey = Symbol("chunkBytes");
+
+interface SizedSocket extends Socket {
+  [chunkBytesKey]?: (() => number) | undefined;
+}
+
+/** An incoming message of Node. */
+interface Message {
+  readonly socket: SizedSocket;
+  once(event: "close", act: () => void): unknown;
+}
+
+/**
+ * Options for an agent of Node. All its sockets read into the same memory: libuv fills it and Node's HTTP parser copies the bytes of a
+ * body out of it before another socket reads. No options where reads do not work in this way: on Bun, Deno and Windows.
+ */
+export function largeReads(): { readonly onread?: OnReadOpts } {
+  const { versions, platform } = process;
+  if (versions["bun"] !== undefined || versions["deno"] !== undefined || platform === "win32") return {};
+  let memory: Buffer | undefined;
+  let nextBytes = usualChunkBytes;
+  return {
+    onread: {
+      /** Called for each new socket, and after each `callback` for the same socket. */
+      buffer() {
+        memory ??= Buffer.allocUnsafeSlow(maxReadBytes);
+        const next = memory.subarray(0, nextBytes);
+        nextBytes = usualChunkBytes;
+        return next;
+      },
+      callback(this: SizedSocket, count, bytes) {
+        this.emit("data", bytes.subarray(0, count));
+        nextBytes = Math.min(this[chunkBytesKey]?.() ?? usualChunkBytes, maxReadBytes);
+        return true;
+      },
+    },
+  };
+}
+
+/** Asks for the size of each further read of this body. Does nothing if the body is not a message of Node. */
+export function sizeReads(body: object, chunkBytes: (() => number) | undefined): void {
+  if (chunkBytes === undefined || !("socket" in body) || !("once" in body)) return;
+  const message = body as Message;
+  const { socket } = message;
+  socket[chunkBytesKey] = chunkBytes;
+  message.once("close", () => delete socket[chunkBytesKey]);
+}

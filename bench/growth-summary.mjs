@@ -14,7 +14,7 @@ export const growthKinds = {
   blobs: {
     title: "Blobs of 1 KiB in one tarball",
     unit: "blobs",
-    points: [1000, 5000, 10_000, 20_000],
+    points: [1000, 5000, 20_000],
     maxPoints: [50_000, 100_000],
     columns: { seconds: "s", cpuSeconds: "CPU s", peakMiB: "peak MiB", requests: "requests" },
     plots: [

@@ -42,10 +42,10 @@ async function writeLoads(docs, { results, titles, machine }) {
     return `![${plain(stores[store].title)}: seconds of each load](performance/loads-${store}.svg)`;
   });
   const note = `Measured on ${machine}. [Every figure](performance/loads.md): seconds, CPU, memory, requests.`;
-  await replaceGenerated(docs, "loads", [note, ratiosTable(summaries, titles), ...images].join("\n\n"));
+  await replaceGenerated(docs, "loads", [note, ratioTables(summaries, titles), ...images].join("\n\n"));
   const tables = summaries.map((summary) => tableOf(summary, { titles, stores, tarballs }));
   const head =
-    "# Every figure of the loads\n\n`npm run bench -- --all --write` makes this page; " +
+    "# Every figure of the loads\n\n`npm run bench -- --all --write docs` makes this page; " +
     "[bench/README.md](../../bench/README.md) says how it measures. " +
     "Figures are medians; `×` is the median of the ratios to the first row, within a round. " +
     "A program that took too long was ended, and its row begins with `>`.\n\n" +
@@ -53,21 +53,32 @@ async function writeLoads(docs, { results, titles, machine }) {
   writeFileSync(join(docs, "performance/loads.md"), await format([head, ...tables].join("\n\n"), markdown));
 }
 
-/** How many times as long as Stowage each contender took. */
-function ratiosTable(summaries, titles) {
-  const names = [...new Set(summaries.flatMap(({ rows }) => rows.map(({ contender }) => contender)))];
+/** How many times as long as Stowage each contender took: first what is not Stowage, then Stowage on other runtimes. */
+function ratioTables(summaries, titles) {
+  const compared = summaries.filter(({ base }) => base === "stowage");
+  const isStowage = (name) => titles[name]?.startsWith("Stowage") === true;
+  const names = [...new Set(compared.flatMap(({ rows }) => rows.map(({ contender }) => contender)))];
   const known = Object.keys(titles).filter((name) => names.includes(name) && name !== "stowage");
-  const rows = summaries.map(({ store, tarball, base, rows }) => {
-    const baseRow = rows.find(({ contender }) => contender === base);
-    const cells = known.map((name) => {
-      const row = rows.find(({ contender }) => contender === name);
+  const others = known.filter((name) => !isStowage(name)).map((name) => ({ name, title: name }));
+  const runtimes = known.filter(isStowage).map((name) => ({ name, title: titles[name].replace("Stowage, ", "") }));
+  const base = titles.stowage;
+  return [ratiosTable(compared, others, base), ratiosTable(compared, runtimes, base)].filter(Boolean).join("\n\n");
+}
+
+function ratiosTable(summaries, columns, baseTitle) {
+  const lines = summaries.flatMap(({ store, tarball, rows }) => {
+    const rowOf = (name) => rows.find(({ contender }) => contender === name);
+    if (!columns.some(({ name }) => rowOf(name) !== undefined)) return [];
+    const cells = columns.map(({ name }) => {
+      const row = rowOf(name);
       return row?.timeRatio === undefined ? "" : `${row.isCut ? "> " : ""}${row.timeRatio.toFixed(2)}`;
     });
-    return [stores[store].short, tarballs[tarball].title, `${baseRow.seconds.toFixed(2)} s`, ...cells];
+    return [[stores[store].short, tarballs[tarball].title, `${rowOf("stowage").seconds.toFixed(2)} s`, ...cells]];
   });
-  const head = ["store", "tarball", titles.stowage ?? "Stowage", ...known.map((name) => titles[name])];
-  const line = (cells) => `| ${cells.join(" | ")} |`;
-  return [line(head), line(head.map((_, i) => (i < 2 ? "---" : "---:"))), ...rows.map(line)].join("\n");
+  if (lines.length === 0) return undefined;
+  const head = ["store", "tarball", baseTitle, ...columns.map(({ title }) => title)];
+  const format = (cells) => `| ${cells.join(" | ")} |`;
+  return [head, head.map((_, i) => (i < 2 ? "---" : "---:")), ...lines].map(format).join("\n");
 }
 
 function loadsChart(store, summaries, titles) {

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { createHash, randomBytes } from "node:crypto";
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
 import { once } from "node:events";
@@ -436,6 +438,26 @@ describe("S3Store", () => {
       store.head("key", { signal: AbortSignal.abort(reason) }),
     ];
     for (const result of await Promise.allSettled(calls)) expect(result).toEqual({ status: "rejected", reason });
+  });
+
+  it("keeps no body after it is stored", async () => {
+    const store = await storeOf((request, response) => {
+      request.resume().on("end", () => response.setHeader("ETag", '"1"').end());
+    });
+    const { signal } = new AbortController();
+    const putOnce = async (): Promise<WeakRef<Uint8Array>> => {
+      const bytes = randomBytes(mebibyte);
+      await store.put("key", bytes, { signal });
+      return new WeakRef(bytes);
+    };
+    const body = await putOnce();
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    await vi.waitUntil(() => {
+      collect();
+      return body.deref() === undefined;
+    }, 10_000);
+    expect(signal.aborted, "the load goes on").toBe(false);
   });
 
   it("explains a 403 to HEAD", async () => {

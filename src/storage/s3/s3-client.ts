@@ -9,6 +9,7 @@ import { isLoopback } from "../../loopback.ts";
 import { isJsonObject } from "../../oci/json.ts";
 import { defaultMaxOpenBodies } from "../object-store.ts";
 import { largeReads } from "./large-reads.ts";
+import { buildOnce } from "./s3-request.ts";
 
 /**
  * The largest number of connections to the store. Further requests wait for one. Clients that pull blobs get at most
@@ -60,14 +61,13 @@ export function createS3Client(
       httpAgent: { keepAlive: true, maxSockets, ...largeReads() }, // over TLS a read brings 16 KiB at most
       httpsAgent: { keepAlive: true, maxSockets },
     },
-    cacheMiddleware: true, // the middleware does not change after this function
     expectContinueHeader: false,
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
   });
   presetPayloadHash(client);
   limitAnswers(client, answerMs);
-  return client;
+  return buildOnce(client); // the middleware does not change after this
 }
 
 /** Without it, the SDK warns on the console of a profile beside keys: a URL's profile comes before the keys. */

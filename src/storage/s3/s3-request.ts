@@ -51,11 +51,35 @@ function viewOf(client: S3Client, abortSignal: AbortSignal | undefined, { isOnce
     ...client.config,
     requestHandler: Object.create(requestHandler, { handle: { value: handle } }) as unknown,
   };
-  return Object.create(client, {
+  const view = Object.create(client, {
     config: { value: config },
-    handlers: { value: undefined, writable: true },
     ...(isOnce && { middlewareStack: { value: withoutRetries(client) } }),
   }) as S3Client;
+  return buildOnce(view);
+}
+
+/**
+ * Builds the client's middleware once for each kind of command. The SDK can do that too (`cacheMiddleware`), but then keeps the
+ * first command of each kind as long as the client, with its body: up to a part for each load.
+ */
+export function buildOnce(client: S3Client): S3Client {
+  const handlers = new WeakMap<object, SdkHandler>();
+  const send = async (command: SdkCommand): Promise<unknown> => {
+    const { constructor: kind } = command;
+    const handler =
+      handlers.get(kind) ?? new kind({}).resolveMiddleware(client.middlewareStack, client.config, undefined);
+    handlers.set(kind, handler);
+    return (await handler(command)).output;
+  };
+  return Object.defineProperty(client, "send", { value: send });
+}
+
+type SdkHandler = (command: SdkCommand) => Promise<{ readonly output: unknown }>;
+
+/** What all commands of the SDK have. */
+interface SdkCommand {
+  readonly constructor: new (input: object) => SdkCommand;
+  resolveMiddleware(stack: S3Client["middlewareStack"], config: S3Client["config"], options: undefined): SdkHandler;
 }
 
 /**

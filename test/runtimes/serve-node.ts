@@ -10,6 +10,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { notesIn } from "../support/notes.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 export const node = new NodeRuntime();
@@ -41,7 +42,7 @@ export async function serve(
   const listener = await node.listen(
     app.fetch,
     { host: "127.0.0.1", port: 0, limits, keepAliveSeconds: 75, maxConnections: 100, ...settings },
-    (line) => log.push(line),
+    notesIn(() => log),
   );
   open.push({ close: () => (listener.cut(), void listener.close()) });
   return listener;

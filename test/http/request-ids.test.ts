@@ -1,4 +1,7 @@
 import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { beforeEach, describe, expect, it } from "vitest";
 import type { RequestEvent, StowageEvent } from "../../src/events.ts";
 import { createApp } from "../../src/http/app.ts";
@@ -7,6 +10,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { openLayout } from "../support/open-layout.ts";
+import { serveStowage } from "../support/run-stowage.ts";
 
 const layer = randomBytes(300_000);
 const layout = makeLayout({ layers: [layer], name: "team/app:1.4" });
@@ -147,5 +151,31 @@ describe("traceparent", () => {
   ])("%s gives the line the trace %s", async (traceparent, traceId) => {
     await ask("/v2/_catalog", { traceparent });
     expect(lastRequest().traceId).toBe(traceId);
+  });
+
+  it("reaches the bucket with the requests that it causes, and with no others", async () => {
+    const sent: (string | undefined)[] = [];
+    const bucket = createServer(({ headers }, response) => {
+      sent.push(headers["traceparent"]?.toString());
+      response.writeHead(404, { "Content-Type": "application/xml" }).end("<Error><Code>NoSuchKey</Code></Error>");
+    });
+    await once(bucket.listen(0, "127.0.0.1"), "listening");
+    const { port } = bucket.address() as AddressInfo;
+    const service = await serveStowage(["--store", "s3://bucket"], {
+      AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${port}`,
+      AWS_ACCESS_KEY_ID: "key",
+      AWS_SECRET_ACCESS_KEY: "secret",
+      STOWAGE_CHECK_STORE: "false",
+    });
+    const path = `${service.url}/v2/team/app/tags/list`;
+    expect((await fetch(path, { headers: { traceparent: `00-${trace}-b7ad6b7169203331-01` } })).status).toBe(404);
+    expect(sent.splice(0)).toEqual([
+      expect.stringMatching(new RegExp(`^00-${trace}-(?!b7ad6b7169203331)[0-9a-f]{16}-01$`)),
+    ]);
+    expect((await fetch(path)).status).toBe(404);
+    expect(sent).toEqual([undefined]);
+    service.kill("SIGTERM");
+    expect(await service.outcome).toMatchObject({ code: 0 });
+    bucket.close();
   });
 });

@@ -28,17 +28,23 @@ afterEach(() => {
 export const log: string[] = [];
 beforeEach(() => void log.splice(0));
 
-export interface ServedStore extends Pick<AppOptions, "bodyOf"> {
+export interface ServedStore extends Pick<AppOptions, "bodyOf" | "report"> {
   readonly store?: ObjectStore;
   readonly limits?: Partial<Limits>;
 }
 
 export async function serve(
-  { store = new MemoryStore(), bodyOf = node.bodyOf, limits: given }: ServedStore = {},
+  { store = new MemoryStore(), bodyOf = node.bodyOf, limits: given, report }: ServedStore = {},
   settings: Partial<ListenSettings> = {},
 ): Promise<Listener> {
   const limits = { ...defaultLimits, maxIdleSeconds: idleMs / 1000, ...given };
-  const app = createApp({ layout: openLayout(store, limits), access: "anyone", bodyOf });
+  const app = createApp({
+    layout: openLayout(store, limits),
+    access: "anyone",
+    bodyOf,
+    report,
+    watchAnswer: node.watchAnswer,
+  });
   const listener = await node.listen(
     app.fetch,
     { host: "127.0.0.1", port: 0, limits, keepAliveSeconds: 75, maxConnections: 100, ...settings },

@@ -17,12 +17,12 @@ class StallingStore extends MemoryStore {
     const object = await super.get(...args);
     if (object === undefined || !this.isStalling || !args[0].startsWith("blobs/")) return object;
     let chunks = 0;
-    let end = (_: IteratorResult<Uint8Array>): void => undefined;
+    let end: ((result: IteratorResult<Uint8Array>) => void) | undefined;
     const ended = new Promise<IteratorResult<Uint8Array>>((resolve) => (end = resolve));
     const body: AsyncIterator<Uint8Array> = {
       next: async () => (chunks++ === 0 ? { done: false, value: layer.subarray(0, firstBytes) } : ended),
       return: async () => {
-        end({ done: true, value: undefined });
+        end?.({ done: true, value: undefined });
         return ended;
       },
     };

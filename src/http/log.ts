@@ -14,7 +14,7 @@ export function createLog(write: (line: string) => void, format: LogFormat = "js
 
 /** A line without control characters, so that no client can begin a line of its own or move a terminal's cursor. */
 function jsonLine(event: StowageEvent): string {
-  const message = event.event === "request" ? event.message : describeEvent(event);
+  const message = "message" in event ? event.message : describeEvent(event);
   const line = { time: new Date().toISOString(), level: levelOf(event), ...event, message };
   return printable(JSON.stringify(line));
 }

@@ -69,9 +69,11 @@ function makeCounters(register: Registry) {
       "code",
     ]),
     callerBytes: counter("caller_bytes", "Bytes of bodies by token, or by issuer of tokens.", ["caller", "direction"]),
-    callerStored: counter("caller_stored_bytes", "Bytes that loads have added to the store, by token or issuer.", [
-      "caller",
-    ]),
+    callerStored: counter(
+      "caller_stored_bytes",
+      "Bytes that loads have added to the store, and that pushes have brought.",
+      ["caller"],
+    ),
     loadBytes: counter("load_bytes", "Bytes of tarballs (received) and of their blobs by outcome.", ["outcome"]),
     copiedImages: counter("copied_images", "Images by target, and result of their copy.", ["target", "result"]),
     copiedBytes: counter("copied_bytes", "Bytes that were copied, by target.", ["target"]),
@@ -132,6 +134,7 @@ function countRequest(request: RequestEvent, counters: Counters): void {
   counters.callerRequests.inc({ caller, result, code });
   const operation = operations.get(`${request.method} ${request.route}`);
   if (operation !== undefined) counters.operations.inc({ operation, result, code });
+  if (result === "ok" && bytesIn > 0 && route.startsWith("/v2/")) counters.callerStored.inc({ caller }, bytesIn);
 }
 
 /** A pull is counted by its manifest, a push too. The requests of their blobs are counted by their routes. */

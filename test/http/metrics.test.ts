@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type ServingCommand, newFolder, serveStowage } from "../support/run-stowage.ts";
 import { randomBytes } from "../support/bytes.ts";
@@ -135,6 +136,17 @@ describe("/metrics", () => {
         expect(values.get(`stowage_store_requests_total{operation="${operation}"}`)).toBe(calls);
       }
       expect(values.get("process_cpu_seconds_total")).toBeGreaterThan(0);
+    });
+
+    it("everything that the dashboard for Grafana shows", async () => {
+      const dashboard = await readFile(new URL("../../infra/grafana.json", import.meta.url), "utf8");
+      const { text } = await ask("/metrics", { name: "prometheus" });
+      const known = new Set([...text.matchAll(/^# TYPE (\S+) /gm)].map(([, name]) => name));
+      const shown = [...dashboard.matchAll(/\b(?:stowage|process)_[a-z_]+/g)].map(([name]) =>
+        name.replace(/_bucket$/, ""),
+      );
+      expect(shown.length).toBeGreaterThan(10);
+      expect(shown.filter((name) => !known.has(name))).toEqual([]);
     });
 
     it("nothing under a name that a client has chosen", () => {

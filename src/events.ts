@@ -4,6 +4,7 @@ import type { ErrorCode } from "./errors.ts";
 /** Takes an event, at the moment at which it happens. It must not throw. */
 export type Report = (event: StowageEvent) => void;
 
+/** Anything that happens in the service. `event` says what it is. */
 export type StowageEvent =
   | RequestEvent
   | LoadEvent

@@ -2,7 +2,6 @@
  * The service as a Hono app. It runs on any platform and can be mounted in another app. Each group of routes has its
  * own file in this folder.
  */
-import type { AsyncLocalStorage } from "node:async_hooks";
 import { type Context, Hono, type MiddlewareHandler } from "hono";
 import type { AccessSource } from "../auth/access.ts";
 import type { CopyTargets } from "../copy/copy-to-targets.ts";
@@ -29,7 +28,7 @@ import { pushRoutes } from "./push.ts";
 import { readyRoute } from "./readiness.ts";
 import { referrerRoutes } from "./referrers.ts";
 import { refuseCrossSite, refuseOtherHosts } from "./refuse-pages.ts";
-import { type SentAnswer, reportRequests } from "./report-requests.ts";
+import { type RunningRequests, type SentAnswer, reportRequests } from "./report-requests.ts";
 import { RequestRecord } from "./request-record.ts";
 import { pathOf } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
@@ -90,7 +89,7 @@ export interface AppOptions {
   /** Calls back when the answer to a request has ended, with the bytes of its body that were sent. */
   readonly watchAnswer?: ((c: Context, onEnd: (sent: SentAnswer) => void) => void) | undefined;
   /** Where the store's decorators find the request that they work for. */
-  readonly running?: AsyncLocalStorage<RequestRecord> | undefined;
+  readonly running?: RunningRequests | undefined;
 }
 
 /** Routes for browsers. They take the token of the cookie that they set, and so does `/v1` then. */

@@ -1,5 +1,4 @@
 /** Reports each request when its answer has ended, and gives each answer its `X-Request-Id`. */
-import type { AsyncLocalStorage } from "node:async_hooks";
 import type { Context, MiddlewareHandler } from "hono";
 import { messageOf, printable, StowageError } from "../errors.ts";
 import type { Report, RequestEvent, RequestOutcome } from "../events.ts";
@@ -16,11 +15,16 @@ export interface SentAnswer {
   readonly isWhole: boolean;
 }
 
+/** An `AsyncLocalStorage`. */
+export interface RunningRequests {
+  run<T>(record: RequestRecord, work: () => T): T;
+}
+
 export interface ReportOptions {
   readonly report: Report;
   readonly signal?: AbortSignal | undefined;
   /** Where requests to the store find the request that they belong to. */
-  readonly running?: AsyncLocalStorage<RequestRecord> | undefined;
+  readonly running?: RunningRequests | undefined;
   readonly watchAnswer?: ((c: Context, onEnd: (sent: SentAnswer) => void) => void) | undefined;
 }
 

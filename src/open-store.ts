@@ -9,6 +9,8 @@ export interface OpenStoreOptions {
   readonly maxParts?: number | undefined;
   /** Has the platform files, and so profiles of AWS? True by default. */
   readonly hasProfiles?: boolean | undefined;
+  /** Returns the `traceparent` of the trace to which a request to S3 belongs (W3C Trace Context). */
+  readonly traceparent?: (() => string | undefined) | undefined;
 }
 
 /**
@@ -25,7 +27,7 @@ export interface OpenStoreOptions {
 export async function openStore(
   url: string,
   settings: Settings,
-  { maxParts, hasProfiles = true }: OpenStoreOptions = {},
+  { maxParts, hasProfiles = true, traceparent }: OpenStoreOptions = {},
 ): Promise<ObjectStore> {
   const [, scheme = "", rest = ""] = /^([a-z0-9]+):(.*)$/s.exec(url) ?? [];
   switch (scheme) {
@@ -42,7 +44,7 @@ export async function openStore(
       const { createPresignClient } = await import("./storage/s3/s3-presigner.ts");
       const { S3Store } = await import("./storage/s3/s3-store.ts");
       const env = { ...variablesOf(settings), ...parameters };
-      const [client, presignClient] = [createS3Client(env), createPresignClient(env)];
+      const [client, presignClient] = [createS3Client(env, { traceparent }), createPresignClient(env)];
       const { AWS_ENDPOINT_URL_S3: endpoint } = parameters;
       const endpointHost = endpoint === undefined ? undefined : new URL(endpoint).host;
       return new S3Store({ client, bucket, prefix, presignClient, maxParts, endpointHost });

@@ -24,6 +24,7 @@ const floors: readonly (readonly string[])[] = [
   ["auth"],
   ["oci"],
   ["streams"],
+  ["events.ts"],
   ["clock.ts", "digest.ts", "limits.ts", "loopback.ts", "errors.ts", "format-bytes.ts"],
 ];
 

@@ -5,11 +5,16 @@ import { matchesPattern } from "../oci/tag-pattern.ts";
 
 /**
  * What a token can allow. `load` adds images. `copy` copies images to the targets of the settings. `delete` removes manifests and
- * tags.
+ * tags. `metrics` reads the metrics of the service, whatever the repositories of the token are.
  */
-export type Action = "pull" | "load" | "copy" | "delete";
+export type Action = "pull" | "load" | "copy" | "delete" | "metrics";
 
-export const actions: readonly Action[] = ["pull", "load", "copy", "delete"];
+export const actions: readonly Action[] = ["pull", "load", "copy", "delete", "metrics"];
+
+/** The action in a sentence: `may pull and read metrics`. */
+export function verbOf(action: Action): string {
+  return action === "metrics" ? "read metrics" : action;
+}
 
 /** Allows each of the actions with each of the repositories. */
 export interface Grant {

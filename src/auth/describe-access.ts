@@ -1,15 +1,15 @@
 /** Says in the log who may do what, and which tokens expire soon. */
-import { type Access, type Grant, type OidcRule, type Token, actions } from "./access.ts";
+import { type Access, type Grant, type OidcRule, type Token, actions, verbOf } from "./access.ts";
 
 /** Tokens, and rules, that `describeAccess` names. */
 const maxNamed = 5;
 
 /**
- * For the first line of the log: `anyone may pull, load, copy and delete`, or `ci may load in team/**; cluster may pull; nobody
+ * For the first line of the log: `anyone may pull, load, copy, delete and read metrics`, or `ci may load in team/**; cluster may pull; nobody
  * else may do anything`.
  */
 export function describeAccess(access: Access): string {
-  if (access === "anyone") return `anyone may ${listed(actions)}`;
+  if (access === "anyone") return `anyone may ${listed(actions.map(verbOf))}`;
   const { tokens, oidc = [], anonymousPull } = access;
   const named = [
     ...firstOf(tokens, "tokens", (token) => `${token.name} may ${describeGrant(token)}`),
@@ -34,7 +34,7 @@ function describeIdentity({ issuer, claims }: OidcRule): string {
 
 function describeGrant({ actions: allowed, repositories }: Grant): string {
   const isEverywhere = repositories.includes("**");
-  return `${listed(allowed)}${isEverywhere ? "" : ` in ${listed(repositories)}`}`;
+  return `${listed(allowed.map(verbOf))}${isEverywhere ? "" : ` in ${listed(repositories)}`}`;
 }
 
 function listed(words: readonly string[]): string {

@@ -63,7 +63,7 @@ function tryJson(text: string): unknown {
   }
 }
 
-export const actionsForm = 'a list of "pull", "load", "copy" and "delete", or some of them';
+export const actionsForm = 'a list of "pull", "load", "copy", "delete" and "metrics", or some of them';
 
 /** The actions of an entry. An empty list is refused: an entry that allows nothing is a mistake. */
 export function isActions(value: unknown): value is readonly Action[] {

@@ -41,7 +41,7 @@ Examples:
       ...(values.host !== undefined && { HOST: values.host }),
       ...(values.port !== undefined && { PORT: values.port }),
     };
-    await runService(settings, new NodeRuntime(), (text) => void stdout.write(text), signal);
+    await runService(settings, new NodeRuntime(), stdout, signal);
     return exitCodes.ok;
   },
 };

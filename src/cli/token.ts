@@ -22,8 +22,8 @@ which holds no more than its SHA-256. NAME stands in the service's log. The secr
 a Bearer token, or the password of any user.
 
 Options:
-  --allow ACTIONS        pull, load, copy and delete, joined by commas, default
-                         pull,load
+  --allow ACTIONS        pull, load, copy, delete and metrics, joined by
+                         commas, default pull,load
   --repository PATTERN   only there; "*" stands for any part of a name up to the next
                          "/", "**" for any part at all; again for more of them
   --expires T            refused after this time, such as 90d, or 2027-03-31 (in UTC)
@@ -32,6 +32,7 @@ Options:
 Examples:
   stowage token ci --repository 'team/**'
   stowage token cluster --allow pull --expires 90d
+  stowage token prometheus --allow metrics
   stowage token ci --json | tee ci.json | jq -c "[.entry]"
 `,
   async run(args, { stdout }) {

@@ -1,5 +1,6 @@
 /** Copies images of a store into several other stores at once: the targets of a service that seeds other regions. */
 import { type ErrorCode, StowageError } from "../errors.ts";
+import type { CopyEvent } from "../events.ts";
 import type { Layout } from "../layout/layout.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
 import { Room } from "../layout/list-closure.ts";
@@ -82,11 +83,13 @@ export function checkCopies(copies: readonly TargetReceipt[], detail: Readonly<R
   throw new StowageError("COPY_FAILED", message, { detail });
 }
 
-/** A line for the log. */
-export function summarizeCopies(copies: readonly TargetReceipt[]): string {
-  const lines = copies.map(({ target, images, failures, blobs }) => {
-    const bytes = blobs === undefined ? "" : `, ${blobs.copied.bytes} bytes`;
-    return `${target}: ${images.length} images${bytes}${failures.length === 0 ? "" : `, ${failures.length} failed`}`;
-  });
-  return `copied to ${lines.join("; ")}`;
+/** The event of a copy. `by` says who began it. */
+export function copyEvent(copies: readonly TargetReceipt[], by: Pick<CopyEvent, "id" | "caller">): CopyEvent {
+  const targets = copies.map(({ target, images, failures, blobs }) => ({
+    target,
+    images: images.length,
+    bytes: blobs?.copied.bytes,
+    failures: failures.map(({ code }) => code),
+  }));
+  return { event: "copy", ...by, targets };
 }

@@ -31,15 +31,6 @@ export interface GarbageReport {
   readonly problems: readonly string[];
 }
 
-/** The report in one line: what became of how many blobs. */
-export function summarizeGarbage({ problems, dropped, ...amounts }: GarbageReport): string {
-  const parts = Object.entries(amounts).flatMap(([what, { blobs, bytes }]: [string, Amount]) =>
-    blobs === 0 ? [] : [`${what} ${blobs} ${blobs === 1 ? "blob" : "blobs"} (${bytes} bytes)`],
-  );
-  if (dropped > 0) parts.unshift(`dropped ${dropped} ${dropped === 1 ? "image" : "images"}`);
-  return [...parts, ...problems].join(", ") || "nothing to do";
-}
-
 /** If more requests than this got no answer, the store itself fails. */
 const maxUndecided = 100;
 

@@ -18,7 +18,7 @@ import { type AnswerSource, answerStream } from "./answer-stream.ts";
 import { ArchiveBytes, type Pack } from "./archive-bytes.ts";
 import { callerName, turnOf, waitingTurnOf } from "./authentication.ts";
 import { BlobBytes, type BlobReader } from "./blob-bytes.ts";
-import type { Log } from "./log.ts";
+import { RequestRecord } from "./request-record.ts";
 
 /** Blobs that are sent at the same time, for each connection to the store. A client that does not read takes 170 KiB, or up to 1 MiB more with large chunks. */
 const answersPerConnection = 8;
@@ -61,7 +61,6 @@ export interface OpenBlob {
 
 export class Answers {
   readonly #layout: Layout;
-  readonly #log: Log;
   readonly #hangUp: ((c: Context) => void) | undefined;
   readonly #connections: Line;
   readonly #blobs: Line;
@@ -70,9 +69,8 @@ export class Answers {
   readonly #chunkRooms: Line;
 
   /** `hangUp` closes a client's connection. Without it, an answer that is cut off ends with an error. */
-  constructor(layout: Layout, log: Log, hangUp?: (c: Context) => void) {
+  constructor(layout: Layout, hangUp?: (c: Context) => void) {
     this.#layout = layout;
-    this.#log = log;
     this.#hangUp = hangUp;
     const line = (capacity: number, units: string, limit: string): Line =>
       new Line({ capacity, units, limit, maxWaiters });
@@ -83,6 +81,11 @@ export class Answers {
     this.#textBytes = line(largeManifests * limits.maxManifestBytes, "bytes of large answers", "maxLargeAnswerBytes");
     this.#archives = line(maxArchives, "exports", "maxArchives");
     this.#chunkRooms = line(maxLargeChunks, "answers with large chunks", "maxLargeChunks");
+  }
+
+  /** The lines that answers share, for the metrics. */
+  get lines(): Readonly<Record<string, Line>> {
+    return { connections: this.#connections, blobs: this.#blobs, exports: this.#archives };
   }
 
   /** Opens a blob, or a range of it. Undefined if there is no such blob. Throws `TOOMANYREQUESTS`. */
@@ -153,17 +156,54 @@ export class Answers {
   }
 
   #stream(c: Context, source: AnswerSource, line: Line, release: Release): ReadableStream<Uint8Array> {
-    return answerStream(source, {
+    const record = RequestRecord.of(c);
+    let onEnd = (): void => undefined;
+    if (record !== undefined) record.streamEnd = new Promise((resolve) => (onEnd = resolve));
+    return answerStream(record === undefined ? source : new RecordedSource(source, record), {
       caller: callerName(c),
       line,
-      release,
+      release: () => {
+        release();
+        onEnd();
+      },
       signal: c.req.raw.signal,
       onCut: (error) => {
-        this.#log(`${c.req.method} ${new URL(c.req.url).pathname} cut off: ${error.message}`);
+        if (record !== undefined) record.failure = error;
         this.#hangUp?.(c);
         return this.#hangUp !== undefined;
       },
     });
+  }
+}
+
+/** Notes the bytes of an answer, and the error that ends it. */
+class RecordedSource implements AnswerSource {
+  readonly #source: AnswerSource;
+  readonly #record: RequestRecord;
+
+  constructor(source: AnswerSource, record: RequestRecord) {
+    this.#source = source;
+    this.#record = record;
+  }
+
+  async next(): Promise<IteratorResult<Uint8Array>> {
+    try {
+      const next = await this.#source.next();
+      if (next.done === true) this.#record.isStreamWhole = true;
+      else this.#record.bytesOut += next.value.length;
+      return next;
+    } catch (error) {
+      this.#record.failure ??= error instanceof Error ? error : new Error(String(error));
+      throw error;
+    }
+  }
+
+  async return(): Promise<IteratorResult<Uint8Array>> {
+    return (await this.#source.return?.()) ?? { done: true, value: undefined };
+  }
+
+  yieldToOthers(): boolean {
+    return this.#source.yieldToOthers?.() === true;
   }
 }
 

@@ -6,6 +6,7 @@ import { type Context, Hono, type MiddlewareHandler } from "hono";
 import type { AccessSource } from "../auth/access.ts";
 import type { CopyTargets } from "../copy/copy-to-targets.ts";
 import { StowageError } from "../errors.ts";
+import type { Report } from "../events.ts";
 import type { Layout } from "../layout/layout.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { Line } from "../streams/line.ts";
@@ -21,12 +22,14 @@ import { challenge, errorResponse, withoutStore } from "./error-response.ts";
 import { exportRoutes } from "./export.ts";
 import { loadRoutes } from "./load.ts";
 import { manifestRoutes } from "./manifests.ts";
+import { type Metrics, metricsRoutes } from "./metrics.ts";
 import { missingRoutes } from "./missing.ts";
 import { pushRoutes } from "./push.ts";
 import { readyRoute } from "./readiness.ts";
 import { referrerRoutes } from "./referrers.ts";
 import { refuseCrossSite, refuseOtherHosts } from "./refuse-pages.ts";
-import { reportRequests } from "./report-requests.ts";
+import { type RunningRequests, type SentAnswer, reportRequests } from "./report-requests.ts";
+import { RequestRecord } from "./request-record.ts";
 import { pathOf } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import { methodNotAllowed, serveRoutes } from "./serve-routes.ts";
@@ -79,10 +82,14 @@ export interface AppOptions {
   readonly hangUp?: ((c: Context) => void) | undefined;
   /** Ends running loads when the service has to stop. */
   readonly signal?: AbortSignal | undefined;
-  /** Gets a line about each load, deletion, refused request and failure of the service. */
-  readonly log?: ((line: string) => void) | undefined;
-  /** Logs each pull too. */
-  readonly logPulls?: boolean | undefined;
+  /** Gets an event for each request, load, push, deletion, copy and problem. `createLog` makes a log of them. */
+  readonly report?: Report | undefined;
+  /** Serves them at `/metrics`. */
+  readonly metrics?: Metrics | undefined;
+  /** Calls back when the answer to a request has ended, with the bytes of its body that were sent. */
+  readonly watchAnswer?: ((c: Context, onEnd: (sent: SentAnswer) => void) => void) | undefined;
+  /** Where the store's decorators find the request that they work for. */
+  readonly running?: RunningRequests | undefined;
 }
 
 /** Routes for browsers. They take the token of the cookie that they set, and so does `/v1` then. */
@@ -122,14 +129,15 @@ export function createAppWithPage(options: AppOptions, pageOf: ((service: Servic
     isCrowded: () => budget.isCrowded,
     isOverdrawn: () => [budget, loads, parts, pushes].some((line) => line.isOverdrawn(caller)),
   });
-  const log = options.log ?? (() => undefined);
-  const findCaller = callerFinder(options.access, { clock: layout.clock, log });
+  const report = options.report ?? (() => undefined);
+  const copies = new Line({ capacity: maxCopies, units: "copies", limit: "maxCopies" });
+  const findCaller = callerFinder(options.access, { clock: layout.clock, report });
   const service: Service = {
     layout,
     loads,
     parts,
     pushes,
-    copies: new Line({ capacity: maxCopies, units: "copies", limit: "maxCopies" }),
+    copies,
     catalogs: new Line({
       capacity: maxCatalogs,
       units: "catalogs",
@@ -137,29 +145,37 @@ export function createAppWithPage(options: AppOptions, pageOf: ((service: Servic
       maxWaiters: maxWaitingCatalogs,
     }),
     findCaller,
-    answers: new Answers(layout, log, options.hangUp),
+    answers: new Answers(layout, options.hangUp),
     copyTargets: options.copyTargets ?? new Map(),
     copyAfterLoad: options.copyAfterLoad ?? [],
     maxRequestBytes: options.maxRequestBytes,
     maxResponseBytes: options.maxResponseBytes,
     redirectBlobs: options.redirectBlobs ?? false,
     immutableTags: options.immutableTags ?? [],
-    watchBody: (c, caller) => new WatchedSource(bodyOf(c), silenceOf(caller)),
+    metrics: options.metrics,
+    watchBody: (c, caller) => {
+      const body = new WatchedSource(bodyOf(c), silenceOf(caller));
+      const record = RequestRecord.of(c);
+      if (record !== undefined) [record.body, record.owner] = [body, caller];
+      return body;
+    },
     signal: options.signal,
-    log,
+    report,
   };
+  options.metrics?.watchLines({ loads, parts, pushes, copies, ...service.answers.lines, memory: budget.memory });
   const app = new Hono();
   app.get("/healthz", (c) => c.text("ok\n")).all("/healthz", (c) => methodNotAllowed(c, ["GET"]));
   app.get("/readyz", readyRoute(service)).all("/readyz", (c) => methodNotAllowed(c, ["GET"]));
   // Only these paths: an app that is mounted at the root of another app must not ask for tokens on that app's own
   // routes.
   const page = pageOf?.(service);
-  const paths = ["/v1/*", "/v2/*", ...(page?.paths ?? [])];
+  const metricsPaths = options.metrics === undefined ? [] : ["/metrics"];
+  const paths = ["/v1/*", "/v2/*", ...metricsPaths, ...(page?.paths ?? [])];
   if (page !== undefined) app.on("ALL", [...page.paths], page.around);
-  app.on("ALL", paths, reportRequests(service, options.logPulls ?? false));
+  app.on("ALL", paths, reportRequests({ ...options, report }));
   if (options.hosts !== undefined) app.on("ALL", paths, refuseOtherHosts(options.hosts));
   app.on("ALL", paths, refuseCrossSite);
-  app.on("ALL", "/v2/*", authenticate(findCaller));
+  app.on("ALL", ["/v2/*", ...metricsPaths], authenticate(findCaller));
   app.on(
     "ALL",
     ["/v1/*", ...(page?.paths ?? [])],
@@ -169,10 +185,10 @@ export function createAppWithPage(options: AppOptions, pageOf: ((service: Servic
   app.notFound((c) => {
     if (/^\/v[12]\//.test(c.req.path)) authorizeAnything(c);
     const message = `Cannot ${c.req.method} ${pathOf(c)}: there is no such route`;
-    return errorResponse(new StowageError("UNSUPPORTED", message), { status: 404 });
+    return errorResponse(new StowageError("UNSUPPORTED", message), { c, status: 404 });
   });
   // `reportRequests` logs the whole error.
-  app.onError((error, c) => errorResponse(isAnonymous(c) ? withoutStore(error) : error));
+  app.onError((error, c) => errorResponse(isAnonymous(c) ? withoutStore(error) : error, { c }));
   return app;
 }
 
@@ -190,6 +206,7 @@ export function routesOf(service: Service): readonly Route[] {
     ...blobRoutes(service),
     ...referrerRoutes(service),
     ...pushRoutes(service),
+    ...metricsRoutes(service.metrics),
   ];
 }
 

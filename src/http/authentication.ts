@@ -9,9 +9,11 @@ import {
   findTokenCaller,
   nobody,
   permits,
+  verbOf,
 } from "../auth/access.ts";
 import type { Clock } from "../clock.ts";
 import { StowageError } from "../errors.ts";
+import type { Report } from "../events.ts";
 import { OidcCallers, isSignedToken } from "../oidc/oidc-callers.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 import { readSessionSecret } from "./session-cookie.ts";
@@ -30,9 +32,9 @@ export type CallerFinder = (secret: string | undefined) => Promise<Caller>;
 
 export function callerFinder(
   source: AccessSource,
-  { clock, log }: { readonly clock: Clock; readonly log: (line: string) => void },
+  { clock, report }: { readonly clock: Clock; readonly report: Report },
 ): CallerFinder {
-  const oidcCallers = new OidcCallers({ clock, log });
+  const oidcCallers = new OidcCallers({ clock, report });
   return async (secret) => {
     const access = typeof source === "function" ? await source() : source;
     if (access === "anyone") return anyone;
@@ -86,7 +88,7 @@ function isUnauthorized(error: unknown): boolean {
  */
 export function requireToken(c: Context, action: Action): void {
   const { isKnown, grants } = callerOf(c);
-  if (!isKnown && !permits(grants, action)) throw withoutToken(`Cannot ${action} without a token`);
+  if (!isKnown && !permits(grants, action)) throw withoutToken(`Cannot ${verbOf(action)} without a token`);
 }
 
 /**
@@ -96,7 +98,7 @@ export function requireToken(c: Context, action: Action): void {
 export function authorize(c: Context, action: Action, repository?: string): void {
   const caller = callerOf(c);
   if (permits(caller.grants, action, repository)) return;
-  const what = repository === undefined ? `Cannot ${action}` : `Cannot ${phrases[action]} "${repository}"`;
+  const what = repository === undefined ? `Cannot ${verbOf(action)}` : `Cannot ${phrases[action]} "${repository}"`;
   if (!caller.isKnown) throw withoutToken(`${what} without a token`);
   const detail = { action, ...(repository !== undefined && { name: repository }) };
   throw new StowageError("DENIED", `${what}: the token "${caller.name}" does not allow it`, { detail });
@@ -167,6 +169,7 @@ const phrases: Readonly<Record<Action, string>> = {
   load: "load into",
   copy: "copy from",
   delete: "delete from",
+  metrics: "read the metrics of",
 };
 
 /** Throws on a route that is reached without `authenticate`: it must not let callers in. */

@@ -44,7 +44,7 @@ async function answerConditions(c: Context, { repository, digest }: AskedBlob, s
   if (isFresh(c.req.header("If-None-Match"), digest)) return notModified(digest);
   if (c.req.method === "HEAD") return new Response(null, { headers: blobHeaders(digest, info.size) });
   const range = parseRange(rangeHeader(c, digest), info.size);
-  if (range === "unsatisfiable") return rangeNotSatisfiable(c.req.header("Range"), info);
+  if (range === "unsatisfiable") return rangeNotSatisfiable(c, info);
   const redirect = await redirectBlob(digest, info.size, service);
   if (redirect !== undefined) return redirect;
   const length = range === undefined ? info.size : range.end - range.start + 1;
@@ -83,9 +83,13 @@ function part(digest: Digest, { size, body }: OpenBlob, { start, end }: ByteRang
   });
 }
 
-function rangeNotSatisfiable(found = "", { size }: ObjectInfo): Response {
+function rangeNotSatisfiable(c: Context, { size }: ObjectInfo): Response {
+  const found = c.req.header("Range") ?? "";
   const message = `Cannot send the range ${quote(found, 100)}: the blob has ${size} bytes`;
-  return errorResponse(new StowageError("RANGE_INVALID", message), { headers: { "Content-Range": `bytes */${size}` } });
+  return errorResponse(new StowageError("RANGE_INVALID", message), {
+    c,
+    headers: { "Content-Range": `bytes */${size}` },
+  });
 }
 
 function blobHeaders(digest: Digest, length: number): Record<string, string> {

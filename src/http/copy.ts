@@ -1,5 +1,5 @@
 /** `POST /v1/copy`: copies images to the targets of the settings. Loads copy to them too, if asked. */
-import { type TargetReceipt, checkCopies, copyToTargets, summarizeCopies } from "../copy/copy-to-targets.ts";
+import { type TargetReceipt, checkCopies, copyEvent, copyToTargets } from "../copy/copy-to-targets.ts";
 import { type SelectedImage, parseImagePattern, selectImages } from "../copy/select-images.ts";
 import { quote, StowageError, printableLines } from "../errors.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
@@ -8,6 +8,7 @@ import type { ImageReceipt } from "../load/receipt.ts";
 import { parsePlatform } from "../oci/descriptor.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import { authorize, callerName, mayReach, waitingTurnOf } from "./authentication.ts";
+import { RequestRecord } from "./request-record.ts";
 import { readJsonObject } from "./small-body.ts";
 import { type Route, route } from "./route.ts";
 import { type Service, withinLoadSeconds } from "./service.ts";
@@ -44,7 +45,7 @@ export function copyRoutes(service: Service): Route[] {
           }
         });
         const copies = await resumable(copying);
-        service.log(`${callerName(c)} ${summarizeCopies(copies)}`);
+        service.report(copyEvent(copies, { id: RequestRecord.of(c)?.id, caller: callerName(c) }));
         checkCopies(copies, { copies });
         return c.body(`${printableLines(JSON.stringify({ copies }, undefined, 2))}\n`, 200, {
           "Content-Type": "application/json",
@@ -115,14 +116,14 @@ export async function copyLoaded(
   service: Service,
   targets: ReadonlyMap<string, Layout>,
   images: readonly ImageReceipt[],
-  turn: { readonly caller: string; readonly signal: AbortSignal },
+  { id, ...turn }: { readonly id: string | undefined; readonly caller: string; readonly signal: AbortSignal },
 ): Promise<readonly TargetReceipt[]> {
   const { layout, immutableTags } = service;
   const expires = images[0]?.expires; // all images of a load have the same end
   const endTurn = await service.copies.acquire(1, turn); // without a longest wait: the images are published already
   try {
     const copies = await resumable(copyToTargets(layout, targets, images, { ...turn, expires, immutableTags }));
-    service.log(`${turn.caller} ${summarizeCopies(copies)}`);
+    service.report(copyEvent(copies, { id, caller: turn.caller }));
     return copies;
   } finally {
     endTurn();

@@ -1,5 +1,7 @@
 /** Makes the HTTP answer of an error (distribution specification, "Error Codes"). No other file decides a status. */
+import type { Context } from "hono";
 import { type ErrorCode, StowageError, printable } from "../errors.ts";
+import { RequestRecord } from "./request-record.ts";
 
 const statusOf: Readonly<Record<ErrorCode, number>> = {
   ARCHIVE_INVALID: 400,
@@ -62,21 +64,25 @@ export function withoutStore(error: Error): Error {
   );
 }
 
-/**
- * `{"errors":[{"code","message","detail"}]}`, with a line's end for people who use `curl`. `status` replaces the status of the
- * error's code.
- */
-export function errorResponse(
-  error: unknown,
-  { status, headers }: { readonly status?: number; readonly headers?: Readonly<Record<string, string>> } = {},
-): Response {
+interface ErrorAnswer {
+  /** The request, if the app has seen it. Its id is in the answer: people find the line of the log by it. */
+  readonly c?: Context;
+  /** Replaces the status of the error's code. */
+  readonly status?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** `{"errors":[{"code","message","detail"}]}`, with a line's end for people who use `curl`. */
+export function errorResponse(error: unknown, { c, status, headers }: ErrorAnswer = {}): Response {
   const known = error instanceof StowageError ? error : undefined;
+  const requestId = c && RequestRecord.of(c)?.id;
+  const detail = { ...known?.detail, ...(requestId !== undefined && { requestId }) };
   const body = {
     errors: [
       {
         code: known?.code ?? "UNKNOWN",
         message: known?.message ?? "The service failed; its log says why",
-        ...(known?.detail !== undefined && { detail: known.detail }),
+        ...(Object.keys(detail).length > 0 && { detail }),
       },
     ],
   };

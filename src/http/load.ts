@@ -5,7 +5,7 @@ import { parseLoadPath } from "../load/archive-name.ts";
 import { checkBodyBytes, parseContentEncoding } from "../load/decode-content.ts";
 import { loadArchive } from "../load/load-archive.ts";
 import { type LoadOptions, checkName } from "../load/load.ts";
-import { type Receipt, summarize } from "../load/receipt.ts";
+import { type Receipt, loadEvent } from "../load/receipt.ts";
 import type { ImageName } from "../oci/reference.ts";
 import { brokenOff } from "../streams/broken-off.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
@@ -15,6 +15,7 @@ import { contentLengthOf, expectationOf } from "./conditions.ts";
 import { copyLoaded, targetsNamed } from "./copy.ts";
 import { errorResponse } from "./error-response.ts";
 import { loadQuery, readLoadQuery, sendReceipt } from "./load-answer.ts";
+import { RequestRecord } from "./request-record.ts";
 import { type Route, route } from "./route.ts";
 import { type Service, withinLoadSeconds } from "./service.ts";
 
@@ -42,7 +43,7 @@ function unknownEncoding(c: Context, encoding = ""): Response {
   const message = `Cannot take a body with Content-Encoding ${quote(encoding, 100)}: expected gzip, zstd or none`;
   const error = new StowageError("UNSUPPORTED", message, { detail: { found: encoding, expected: ["gzip", "zstd"] } });
   c.error = error; // for the log
-  return errorResponse(error, { status: 415, headers: { "Accept-Encoding": "gzip, zstd" } });
+  return errorResponse(error, { c, status: 415, headers: { "Accept-Encoding": "gzip, zstd" } });
 }
 
 /** A tarball that a client asks to load. */
@@ -89,8 +90,9 @@ export async function answerLoad(c: Context, service: Service, asked: AskedLoad)
         const givesWay = (): boolean => service.loads.isOverdrawn(caller);
         const options = { caller, name, expects, expiresInMs, repair, immutableTags, mayPublish, givesWay, signal };
         const receipt = await load(body, options);
-        service.log(`${caller} ${summarize(receipt)}`);
-        const copies = targets && (await copyLoaded(service, targets, receipt.images, { caller, signal }));
+        const id = RequestRecord.of(c)?.id;
+        service.report(loadEvent(receipt, { id, caller, key: undefined }));
+        const copies = targets && (await copyLoaded(service, targets, receipt.images, { id, caller, signal }));
         return { receipt, copies };
       } finally {
         endTurn();

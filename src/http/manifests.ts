@@ -2,7 +2,7 @@
  * `GET`, `HEAD`, `PUT` and `DELETE /v2/<name>/manifests/<reference>` (distribution specification, "Pulling manifests",
  * "Pushing Manifests" and "Deleting Images").
  */
-import { formatReference } from "../oci/reference.ts";
+import type { Context } from "hono";
 import { deleteImage } from "../registry/delete-image.ts";
 import { pushManifest } from "../push/push-manifest.ts";
 import { type FoundManifest, findManifest, unknownManifest } from "../registry/find-manifest.ts";
@@ -10,6 +10,7 @@ import { smallObjectBytes } from "../storage/read-small-object.ts";
 import { callerName, turnOf } from "./authentication.ts";
 import { contentHeaders, expectationOf, isFresh, notModified } from "./conditions.ts";
 import { takePushTurn } from "./push.ts";
+import { RequestRecord } from "./request-record.ts";
 import { pathAbove } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
@@ -56,8 +57,7 @@ export function manifestRoutes(service: Service): Route[] {
           return pushManifest(layout, manifest, { ...turn, immutableTags, expects, onKept: release });
         });
         const { digest, subject, tags } = pushed;
-        const by = reference === digest ? "" : ` (${digest})`;
-        service.log(`${callerName(c)} pushed ${formatReference(name, reference)}${by}`);
+        service.report({ event: "push", ...changeOf(c), repository: name, reference, digest });
         return c.body(null, 201, {
           Location: `${pathAbove(c, 1)}/${digest}`,
           "Docker-Content-Digest": digest,
@@ -73,11 +73,15 @@ export function manifestRoutes(service: Service): Route[] {
       async answer(c, { name, reference }) {
         const options = { ...turnOf(c), immutableTags, expects: expectationOf(c) };
         const digest = await deleteImage(layout, { repository: name, reference }, options);
-        service.log(`${callerName(c)} deleted ${formatReference(name, reference)} (${digest})`);
+        service.report({ event: "delete", ...changeOf(c), repository: name, reference, digest });
         return c.body(null, 202, { "Docker-Content-Digest": digest });
       },
     }),
   ];
+}
+
+function changeOf(c: Context): { readonly id: string | undefined; readonly caller: string } {
+  return { id: RequestRecord.of(c)?.id, caller: callerName(c) };
 }
 
 /**

@@ -230,7 +230,7 @@ async function inOrder(c: Context, session: PushSession, work: () => Promise<Res
     const received = error.detail?.["expected"];
     if (typeof received !== "number") throw error;
     c.error = error; // for the log
-    return errorResponse(error, { headers: sessionHeaders(session, received, pathAbove(c, 0)) });
+    return errorResponse(error, { c, headers: sessionHeaders(session, received, pathAbove(c, 0)) });
   }
 }
 

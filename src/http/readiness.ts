@@ -4,6 +4,7 @@
  */
 import type { Context } from "hono";
 import { messageOf, StowageError } from "../errors.ts";
+import { type Report, notice } from "../events.ts";
 import { checkStore } from "../layout/check-store.ts";
 import { inTime } from "../streams/in-time.ts";
 import { errorResponse } from "./error-response.ts";
@@ -15,8 +16,8 @@ const freshMs = 5000;
 /** A check usually ends before this. On Workers it can also stop without a result, with the request that began it. */
 const maxWaitMs = 15_000;
 
-export function readyRoute({ layout, log }: Pick<Service, "layout" | "log">): (c: Context) => Promise<Response> {
-  const readiness = new Readiness(() => checkStore(layout.store), log);
+export function readyRoute({ layout, report }: Pick<Service, "layout" | "report">): (c: Context) => Promise<Response> {
+  const readiness = new Readiness(() => checkStore(layout.store), report);
   return async (c) => {
     const headers = { "Cache-Control": "no-store" };
     if (await readiness.isReady()) return c.text("ready\n", 200, headers);
@@ -27,13 +28,13 @@ export function readyRoute({ layout, log }: Pick<Service, "layout" | "log">): (c
 
 class Readiness {
   readonly #check: () => Promise<void>;
-  readonly #log: (line: string) => void;
+  readonly #report: Report;
   #known: { readonly problem: string | undefined; readonly atMs: number } | undefined;
   #running: Promise<void> | undefined;
 
-  constructor(check: () => Promise<void>, log: (line: string) => void) {
+  constructor(check: () => Promise<void>, report: Report) {
     this.#check = check;
-    this.#log = log;
+    this.#report = report;
   }
 
   async isReady(): Promise<boolean> {
@@ -70,8 +71,8 @@ class Readiness {
   /** Logs only changes: many requests see the same outage. */
   #learn(problem: string | undefined): void {
     const former = this.#known?.problem;
-    if (problem !== undefined && problem !== former) this.#log(`not ready: ${problem}`);
-    if (problem === undefined && former !== undefined) this.#log("ready again: the store answers");
+    if (problem !== undefined && problem !== former) this.#report(notice("error", `not ready: ${problem}`));
+    if (problem === undefined && former !== undefined) this.#report(notice("info", "ready again: the store answers"));
     this.#known = { problem, atMs: Date.now() };
   }
 }

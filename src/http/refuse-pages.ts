@@ -51,7 +51,7 @@ export function refuseOtherHosts(hosts: readonly string[]): MiddlewareHandler {
     const expected = `expected ${hosts.join(" or ")}; STOWAGE_HOSTS may name others`;
     const message = `Cannot answer for the host ${quote(host, 100)}: ${expected}`;
     const error = new StowageError("DENIED", message, { detail: { expected: hosts } });
-    return errorResponse(error, { status: 421 }); // Misdirected Request (RFC 9110, section 15.5.20)
+    return errorResponse(error, { c, status: 421 }); // Misdirected Request (RFC 9110, section 15.5.20)
   };
 }
 

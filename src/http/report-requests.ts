@@ -1,99 +1,125 @@
-/**
- * Logs finished requests: failures, refusals, requests whose clients went away, and pulls if the settings say so. Routes log
- * loads and deletions themselves.
- */
+/** Reports each request when its answer has ended, and gives each answer its `X-Request-Id`. */
 import type { Context, MiddlewareHandler } from "hono";
 import { messageOf, printable, StowageError } from "../errors.ts";
+import type { Report, RequestEvent, RequestOutcome } from "../events.ts";
 import { callerNameIfKnown } from "./authentication.ts";
 import { errorResponse } from "./error-response.ts";
-import { FloodGate } from "./log.ts";
-import type { Service } from "./service.ts";
+import { pathOf } from "./request-url.ts";
+import { RequestRecord } from "./request-record.ts";
 
-/** A request that is over. */
-interface FinishedRequest {
-  /** A token's name, `nobody`, `anyone`, or `unknown` for a wrong token. */
-  readonly caller: string;
-  readonly method: string;
-  /** The path as it was sent. A decoded path could put line ends into the log. */
-  readonly path: string;
-  /** 499 if the client went away before the answer, as in nginx's logs. */
-  readonly status: number;
-  readonly error: Error | undefined;
+/** The end of an answer. */
+export interface SentAnswer {
+  /** Bytes of its body. */
+  readonly bytes: number;
+  /** Was it sent to its end? */
+  readonly isWhole: boolean;
 }
 
-type Kind = "failed" | "refused" | "gone" | "pulled";
+/** An `AsyncLocalStorage`. */
+export interface RunningRequests {
+  run<T>(record: RequestRecord, work: () => T): T;
+}
+
+export interface ReportOptions {
+  readonly report: Report;
+  readonly signal?: AbortSignal | undefined;
+  /** Where requests to the store find the request that they belong to. */
+  readonly running?: RunningRequests | undefined;
+  readonly watchAnswer?: ((c: Context, onEnd: (sent: SentAnswer) => void) => void) | undefined;
+}
 
 const goneStatus = 499;
 
-/** Characters of a line. An unforeseen error is logged with its stack. */
-const maxLineLength = 1000;
-const maxStackLength = 4000;
-const maxPathLength = 300;
-
-/** Runs before `authenticate`, so that refusals of `authenticate` are logged too. */
-export function reportRequests({ log, signal }: Service, logPulls: boolean): MiddlewareHandler {
-  const flood = new FloodGate(log);
-  const report = (request: FinishedRequest): void => {
-    const kind = kindOf(request);
-    if (kind === "pulled" && logPulls) log(lineOf(request));
-    if (kind === undefined || kind === "pulled") return;
-    flood.write(`requests of ${request.caller} were ${words[kind]}`, lineOf(request));
-  };
+/** Runs before `authenticate`, so that refusals of `authenticate` are reported too. */
+export function reportRequests({ report, signal, running, watchAnswer }: ReportOptions): MiddlewareHandler {
   return async (c, next) => {
+    const record = new RequestRecord(c);
+    // The answer may end before its handler: a client leaves, and the load goes on.
+    let sent: SentAnswer | undefined;
+    let isHandled = false;
+    const onEnd = (answer: SentAnswer): void => {
+      sent = answer;
+      if (isHandled) report(eventOf(c, record, answer, { signal, isCounted: running !== undefined }));
+    };
+    watchAnswer?.(c, onEnd);
     try {
-      await next();
+      await (running === undefined ? next() : running.run(record, next));
     } catch (error) {
       // Hono handles errors itself. Node's server aborts a request with a text as the reason, which Hono throws on.
       if (!c.req.raw.signal.aborted) throw error;
-      report({ ...describeRequest(c), status: goneStatus, error: undefined });
-      c.res = errorResponse(new StowageError("INTERRUPTED", "Cannot answer: the client went away"));
-      return;
+      c.error = new StowageError("INTERRUPTED", "Cannot answer: the client went away");
+      c.res = errorResponse(c.error, { c });
     }
-    const status = isGone(c, signal) ? goneStatus : c.res.status;
-    report({ ...describeRequest(c), status, error: c.error });
+    c.res.headers.set("X-Request-Id", record.id);
+    isHandled = true;
+    if (sent !== undefined) onEnd(sent);
+    else if (watchAnswer === undefined && record.streamEnd === undefined) onEnd({ bytes: bytesOf(c), isWhole: true });
+    else if (watchAnswer === undefined) {
+      void record.streamEnd?.then(() => onEnd({ bytes: record.bytesOut, isWhole: record.isStreamWhole }));
+    }
   };
 }
 
-function describeRequest(c: Context): Omit<FinishedRequest, "status" | "error"> {
-  const path = new URL(c.req.url).pathname;
-  return { caller: callerNameIfKnown(c) ?? "unknown", method: c.req.method, path };
+/** The length of an answer that is not streamed. */
+function bytesOf(c: Context): number {
+  return c.req.method === "HEAD" ? 0 : Number(c.res.headers.get("Content-Length") ?? 0);
+}
+
+interface Circumstances {
+  readonly signal: AbortSignal | undefined;
+  readonly isCounted: boolean;
+}
+
+function eventOf(
+  c: Context,
+  record: RequestRecord,
+  { bytes, isWhole }: SentAnswer,
+  { signal, isCounted }: Circumstances,
+): RequestEvent {
+  const error = c.error ?? record.failure;
+  const isGone = c.error === undefined ? !isWhole && record.failure === undefined : hasLeft(c, c.error, signal);
+  const status = isGone && c.error !== undefined ? goneStatus : c.res.status;
+  const { id, trace, route, repository, owner, body, startedMs, storeRequests } = record;
+  return {
+    event: "request",
+    id,
+    traceId: trace?.traceId,
+    caller: owner ?? callerNameIfKnown(c) ?? "unknown",
+    method: c.req.method,
+    route,
+    path: pathOf(c),
+    repository,
+    status,
+    outcome: isGone ? "gone" : outcomeOf(c, status, record.failure),
+    code: isGone || error === undefined ? undefined : error instanceof StowageError ? error.code : "UNKNOWN",
+    ...(isGone ? withoutError : describeError(error)),
+    bytesIn: body?.bytes ?? 0,
+    bytesOut: bytes,
+    ms: Math.round((performance.now() - startedMs) * 10) / 10,
+    storeRequests: isCounted ? storeRequests : undefined,
+  };
 }
 
 /** Did the client go away before its answer? False if the service is stopping, which ends requests too. */
-function isGone(c: Context, stopping: AbortSignal | undefined): boolean {
-  if (c.error === undefined || stopping?.aborted === true) return false;
-  const isInterrupted = c.error instanceof StowageError && c.error.code === "INTERRUPTED";
-  return isInterrupted || c.req.raw.signal.aborted;
+function hasLeft(c: Context, error: Error, stopping: AbortSignal | undefined): boolean {
+  if (stopping?.aborted === true) return false;
+  return (error instanceof StowageError && error.code === "INTERRUPTED") || c.req.raw.signal.aborted;
 }
 
-function kindOf({ method, path, status }: FinishedRequest): Kind | undefined {
-  if (status === goneStatus) return "gone";
-  if (status >= 500) return "failed";
+function outcomeOf({ req: { method, path } }: Context, status: number, failure: Error | undefined): RequestOutcome {
+  if (failure instanceof StowageError && failure.code === "TIMED_OUT") return "refused"; // a slow reader was cut off
+  if (status >= 500 || failure !== undefined) return "failed";
   const isRead = method === "GET" || method === "HEAD";
-  // Clients send `GET /v2/` to learn whether they need a token: its 401 is no refusal.
-  const isRefusal = isRead ? status === 401 || status === 403 : status >= 400;
-  if (isRefusal && !(isRead && /\/v2\/?$/.test(path))) return "refused";
-  return isRead && /\/v2\/./.test(path) ? "pulled" : undefined;
+  if (isRead && status === 401 && /\/v2\/?$/.test(path)) return "asked";
+  // Clients ask for what may not be there: a 404 is an ordinary answer.
+  return status >= 400 && !(isRead && status === 404) ? "refused" : "ok";
 }
 
-/** `ci PUT /v1/load/team/app 403 DENIED: Cannot load into "team/app": …` */
-function lineOf({ caller, method, path, status, error }: FinishedRequest): string {
-  const request = `${caller} ${method} ${cut(path, maxPathLength)} ${status}`;
-  if (status === goneStatus) return `${request}: the client went away`;
-  if (error === undefined) return request;
-  if (error instanceof StowageError) {
-    return cut(`${request} ${error.code}: ${error.message}`.replaceAll("\n", " "), maxLineLength);
-  }
-  const frames = (error.stack ?? "").split("\n").filter((line) => /^ +at /.test(line));
-  return cut([`${request}: ${error.name}: ${messageOf(error)}`, ...frames].map(printable).join("\n"), maxStackLength);
-}
+const withoutError = { message: undefined, stack: undefined };
 
-function cut(text: string, maxLength: number): string {
-  return text.length <= maxLength ? text : `${text.slice(0, maxLength)}…`;
+function describeError(error: Error | undefined): Pick<RequestEvent, "message" | "stack"> {
+  if (error === undefined) return withoutError;
+  if (error instanceof StowageError) return { message: error.message, stack: undefined };
+  const stack = (error.stack ?? "").split("\n").filter((line) => /^ +at /.test(line));
+  return { message: printable(`${error.name}: ${messageOf(error)}`), stack };
 }
-
-const words: Readonly<Record<Exclude<Kind, "pulled">, string>> = {
-  failed: "answered with an error of the service",
-  refused: "refused",
-  gone: "left by their clients",
-};

@@ -6,6 +6,7 @@ import { parseLoadPath } from "../load/archive-name.ts";
 import { parseRepositoryName } from "../oci/reference.ts";
 import { authorize, authorizeAnything, mayReach, requireToken } from "./authentication.ts";
 import { errorResponse } from "./error-response.ts";
+import { RequestRecord } from "./request-record.ts";
 import { pathOf } from "./request-url.ts";
 import { type Parameters, type Route, parametersOf } from "./route.ts";
 
@@ -24,12 +25,11 @@ const rest = "stowagePath";
 export function serveRoutes(app: Hono, routes: readonly Route[]): void {
   for (const prefix of new Set(routes.map(({ segments: [first = ""] }) => first))) {
     const own = routes.filter(({ segments: [first] }) => first === prefix);
-    const answer = async (c: Context, next: Next): Promise<Response | undefined> => {
-      const path = restOf(c);
+    const answerAt = async (c: Context, next: Next, path: string | undefined): Promise<Response | undefined> => {
       const { search } = new URL(c.req.url);
-      if (path.length > maxPathLength) return tooLong(c, "path", path.length, maxPathLength);
+      if (path !== undefined && path.length > maxPathLength) return tooLong(c, "path", path.length, maxPathLength);
       if (search.length > maxQueryLength) return tooLong(c, "query", search.length, maxQueryLength);
-      const segments = prefix === "" ? [""] : [prefix, ...path.split("/")];
+      const segments = [prefix, ...(path?.split("/") ?? [])];
       const found = own.flatMap((route) => {
         const parameters = parametersOf(route, segments);
         return parameters === undefined ? [] : [{ route, parameters }];
@@ -46,8 +46,12 @@ export function serveRoutes(app: Hono, routes: readonly Route[]): void {
         found.map(({ route }) => route),
       );
     };
-    app.all(prefix === "" ? "/" : `/${prefix}/`, answer);
+    if (own.some(({ segments: { length } }) => length === 1)) {
+      app.all(`/${prefix}`, async (c, next) => answerAt(c, next, undefined)); // `/` too
+    }
     if (prefix === "") continue;
+    const answer = async (c: Context, next: Next): Promise<Response | undefined> => answerAt(c, next, restOf(c));
+    app.all(`/${prefix}/`, answer);
     app.all(`/${prefix}/:${rest}{[^]+}`, answer);
   }
 }
@@ -73,6 +77,8 @@ function restOf(c: Context): string {
 /** Checks, in this order: the token, the query, the name, and whether the caller may do this with the name. */
 async function answerRoute(c: Context, route: Route, encoded: Parameters): Promise<Response> {
   const { needs, headAlsoFor } = route;
+  const record = RequestRecord.of(c);
+  if (record !== undefined) record.route = route.path;
   if (needs === "anything") authorizeAnything(c);
   else if (needs !== "nothing") requireToken(c, needs);
   checkQuery(c, route);
@@ -80,6 +86,7 @@ async function answerRoute(c: Context, route: Route, encoded: Parameters): Promi
   const { name, image, ...others } = Object.fromEntries(decoded);
   const repository = name === undefined ? undefined : parseRepositoryName(name);
   const asked = image === undefined ? repository : parseLoadPath(image)?.repository;
+  if (record !== undefined) record.repository = asked;
   const mayAsk = c.req.method === "HEAD" && headAlsoFor !== undefined && mayReach(c, headAlsoFor, asked);
   if (needs !== "anything" && needs !== "nothing" && !mayAsk) authorize(c, needs, asked);
   return route.answer(c, {
@@ -108,11 +115,11 @@ export function methodNotAllowed(c: Context, methods: readonly string[]): Respon
   const allowed = methods.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
   const message = `Cannot ${c.req.method} ${pathOf(c)}: expected ${allowed.join(" or ")}`;
   const headers = { Allow: allowed.join(", ") };
-  return errorResponse(new StowageError("UNSUPPORTED", message), { status: 405, headers });
+  return errorResponse(new StowageError("UNSUPPORTED", message), { c, status: 405, headers });
 }
 
 function tooLong(c: Context, what: string, found: number, expected: number): Response {
   authorizeAnything(c);
   const problem = `Cannot ${c.req.method} ${pathOf(c)}: the ${what} has ${found} characters`;
-  return errorResponse(limitExceeded(problem, { found, expected }), { status: 414 });
+  return errorResponse(limitExceeded(problem, { found, expected }), { c, status: 414 });
 }

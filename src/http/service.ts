@@ -2,6 +2,7 @@
 import type { Context } from "hono";
 import type { CopyTargets } from "../copy/copy-to-targets.ts";
 import { StowageError } from "../errors.ts";
+import type { Report } from "../events.ts";
 import type { Layout } from "../layout/layout.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { withinSeconds } from "../streams/in-time.ts";
@@ -9,7 +10,7 @@ import type { Line } from "../streams/line.ts";
 import type { WatchedSource } from "../streams/watched-source.ts";
 import type { Answers } from "./answers.ts";
 import type { CallerFinder } from "./authentication.ts";
-import type { Log } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
 
 /** The parts of the service. Each option has its value here. */
 export interface Service {
@@ -39,13 +40,15 @@ export interface Service {
   readonly redirectBlobs: boolean;
   /** Tags that never move and are never removed. */
   readonly immutableTags: readonly TagPattern[];
+  /** Undefined if they are off, or the platform has none. */
+  readonly metrics: Metrics | undefined;
   /**
    * The request's body. It ends with `TIMED_OUT` if the client is silent for too long. The limit is shorter while
    * others wait for memory that `caller` holds.
    */
   readonly watchBody: (c: Context, caller: string) => WatchedSource;
   readonly signal: AbortSignal | undefined;
-  readonly log: Log;
+  readonly report: Report;
 }
 
 /**

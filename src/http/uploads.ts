@@ -10,6 +10,7 @@
  */
 import type { Context } from "hono";
 import { messageOf, StowageError } from "../errors.ts";
+import { notice } from "../events.ts";
 import { parseLoadPath } from "../load/archive-name.ts";
 import { checkBodyBytes } from "../load/decode-content.ts";
 import { loadArchive } from "../load/load-archive.ts";
@@ -79,7 +80,7 @@ export function uploadRoutes(service: Service): Route[] {
   /** Deletes a loaded upload. A failure here does not fail the load: the images are published, and the parts expire. */
   const forget = async ({ id }: Upload): Promise<void> =>
     deleteUpload(layout, id).catch((error: unknown) => {
-      service.log(`cannot delete upload ${id}, which is loaded: ${messageOf(error)}`);
+      service.report(notice("warn", `cannot delete upload ${id}, which is loaded: ${messageOf(error)}`));
     });
   return [
     route({

@@ -16,6 +16,8 @@ import { SharedReads } from "./shared-reads.ts";
 export interface LayoutOptions {
   /** A missing limit is taken from `defaultLimits`. */
   readonly limits?: Partial<Limits> | undefined;
+  /** Called after each commit, with the number of times that it has tried to write the index. */
+  readonly onCommit?: ((rounds: number) => void) | undefined;
   /** For tests. */
   readonly clock?: Clock | undefined;
 }
@@ -58,13 +60,13 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
   }
 
   /** Opens a store. Nothing is read or written yet. A process opens each store once, so all its work shares one layout. */
-  static open(store: ObjectStore, { limits: given, clock = systemClock }: LayoutOptions = {}): Layout {
+  static open(store: ObjectStore, { limits: given, clock = systemClock, onCommit }: LayoutOptions = {}): Layout {
     const limits = completeLimits(given);
     return new Layout(new GuardedStore(store), {
       limits,
       clock,
       budget: new ByteBudget(limits.maxBufferBytes),
-      commits: new CommitQueue(),
+      commits: new CommitQueue(onCommit),
       indexReads: new SharedReads(),
       manifestReads: new SharedReads(),
     });
@@ -73,7 +75,7 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
   /** Opens another store for the same process: both share memory, limits and clock. */
   beside(store: ObjectStore): Layout {
     const { limits, clock, budget } = this;
-    const own = { commits: new CommitQueue(), indexReads: new SharedReads<RepositoryIndex>() };
+    const own = { commits: this.commits.another(), indexReads: new SharedReads<RepositoryIndex>() };
     return new Layout(new GuardedStore(store), { limits, clock, budget, ...own, manifestReads: new SharedReads() });
   }
 

@@ -58,7 +58,7 @@ export class Load {
   /**
    * The layout through the load's own store, which rescues the condemned blobs that the load finds:
    *
-   *     RescuingStore -> CountingStore -> GuardedStore (`layout/guarded-store.ts`) -> the store that was opened (`open-store.ts`)
+   *     RescuingStore -> CountingStore -> GuardedStore (`layout/guarded-store.ts`) -> the store that was opened (`open-app.ts`)
    */
   readonly layout: Layout<RescuingStore>;
   readonly caller: string | undefined;

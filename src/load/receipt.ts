@@ -1,9 +1,9 @@
 /** The receipt: the answer of a load. */
 import type { Digest } from "../digest.ts";
+import type { LoadEvent } from "../events.ts";
 import type { BlobStatus } from "../layout/write-blob.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { ChangeOutcome } from "../oci/index-change.ts";
-import { formatReference } from "../oci/reference.ts";
 import type { RequestCounts } from "../storage/counting-store.ts";
 
 /** The outcome of a load. `/v1/load` answers with a part of it, and with `?verbose=true` with all of it. */
@@ -75,15 +75,16 @@ export function hasChanges({ images, totals }: Receipt): boolean {
   return images.some(({ status }) => status !== "unchanged") || referrers + written + repaired > 0;
 }
 
-/** The most images that a line of the log names. */
+/** The most images that an event names. */
 const maxNamed = 10;
 
-/** A line for the log. */
-export function summarize({ images, bytes }: Receipt): string {
-  const names = images.map(
-    ({ repository, reference, status }) => `${formatReference(repository, reference)} ${status}`,
-  );
-  const more = names.length > maxNamed ? ` and ${names.length - maxNamed} more` : "";
-  const counts = `${bytes.written} bytes written, ${bytes.present} present, ${bytes.repaired} repaired`;
-  return `loaded ${names.slice(0, maxNamed).join(", ")}${more} (${counts})`;
+/** The event of a load. `by` says who began it. */
+export function loadEvent({ images, bytes }: Receipt, by: Pick<LoadEvent, "id" | "caller" | "key">): LoadEvent {
+  const named = images.slice(0, maxNamed).map(({ repository, reference, digest, status }) => ({
+    repository,
+    reference,
+    digest,
+    status,
+  }));
+  return { event: "load", ...by, images: named, imageCount: images.length, bytes };
 }

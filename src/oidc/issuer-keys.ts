@@ -5,6 +5,7 @@
 import { type JWTVerifyGetKey, createLocalJWKSet, errors } from "jose";
 import type { Clock } from "../clock.ts";
 import { StowageError, messageOf } from "../errors.ts";
+import { type NoticeEvent, notice } from "../events.ts";
 import { inTime } from "../streams/in-time.ts";
 import { maxReadSeconds, readKeySet } from "./read-key-set.ts";
 
@@ -26,7 +27,7 @@ interface Keys {
 
 export interface IssuerKeysOptions {
   readonly clock: Clock;
-  readonly log: (line: string) => void;
+  readonly report: (event: NoticeEvent) => void;
 }
 
 export class IssuerKeys {
@@ -81,7 +82,7 @@ export class IssuerKeys {
   }
 
   async #tryRead(): Promise<void> {
-    const { clock, log } = this.#options;
+    const { clock, report } = this.#options;
     try {
       this.#keys = { find: createLocalJWKSet(await readKeySet(this.#issuer)), readMs: clock.now() };
       this.#hasFailed = false;
@@ -89,7 +90,7 @@ export class IssuerKeys {
       this.#hasFailed = true;
       const end = this.#keys && new Date(this.#keys.readMs + keepMs).toISOString();
       const effect = end === undefined ? "" : `; those that are known are used until ${end}`;
-      log(`cannot read the keys of the issuer ${this.#issuer}: ${messageOf(error)}${effect}`);
+      report(notice("warn", `cannot read the keys of the issuer ${this.#issuer}: ${messageOf(error)}${effect}`));
     }
     this.#triedMs = clock.now();
   }

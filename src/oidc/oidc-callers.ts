@@ -7,6 +7,7 @@ import { type JWTPayload, decodeJwt, decodeProtectedHeader, errors, jwtVerify } 
 import type { Caller, OidcRule } from "../auth/access.ts";
 import { describeClaims, fitsClaims, grantOf } from "../auth/claims.ts";
 import { StowageError, messageOf, quote } from "../errors.ts";
+import { notice } from "../events.ts";
 import { describeJson } from "../oci/json.ts";
 import { IssuerKeys, type IssuerKeysOptions } from "./issuer-keys.ts";
 
@@ -70,7 +71,7 @@ export class OidcCallers {
       if (error instanceof StowageError) throw error;
       if (isOfToken(error)) throw refused(reasonOf(error, token, audience), error);
       const message = `the keys of the issuer ${issuer}`;
-      this.#options.log(`cannot use ${message}: ${messageOf(error)}`);
+      this.#options.report(notice("warn", `cannot use ${message}: ${messageOf(error)}`));
       throw new StowageError(
         "ISSUER_UNAVAILABLE",
         `Cannot verify the token with ${message}; the log of the service says why`,

@@ -3,6 +3,7 @@ import type { Context } from "hono";
 import { isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { callerName, turnOf } from "../http/authentication.ts";
+import { RequestRecord } from "../http/request-record.ts";
 import { formatReference } from "../oci/reference.ts";
 import { deleteImage } from "../registry/delete-image.ts";
 import { findManifest } from "../registry/find-manifest.ts";
@@ -62,6 +63,7 @@ export async function deleteConfirmed(
   if (!isDigest(digest)) throw new StowageError("INPUT_INVALID", "Cannot delete: the form does not say which image");
   const options = { ...turnOf(c), immutableTags, expects: { digest } };
   await deleteImage(layout, { repository: name, reference }, options);
-  pages.log(`${callerName(c)} deleted ${formatReference(name, reference)} (${digest})`);
+  const id = RequestRecord.of(c)?.id;
+  pages.report({ event: "delete", id, caller: callerName(c), repository: name, reference, digest });
   return c.redirect(withQuery(repositoryUrl(viewOf(c), name), { deleted: shortReference(reference) }), 303);
 }

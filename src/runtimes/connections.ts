@@ -2,7 +2,7 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { messageOf } from "../errors.ts";
-import type { Log } from "../http/log.ts";
+import type { Report } from "../events.ts";
 import { discardRest, keepUnread } from "./incoming-body.ts";
 
 /** Requests that may wait on one connection. If a client sends more, its connection is closed. */
@@ -35,15 +35,15 @@ interface BusyConnection {
  */
 export class Connections {
   readonly #answer: Answer;
-  readonly #log: Log;
+  readonly #report: Report;
   readonly #busy = new WeakMap<Duplex, BusyConnection>();
   /** In the order in which they became idle. */
   readonly #idle = new Set<Duplex>();
   #isStopping = false;
 
-  constructor(answer: Answer, log: Log) {
+  constructor(answer: Answer, report: Report) {
     this.#answer = answer;
-    this.#log = log;
+    this.#report = report;
   }
 
   watch(server: Server, maxConnections: number): void {
@@ -78,7 +78,7 @@ export class Connections {
     if (waiting.length <= maxWaiting && bytes <= maxWaitingBytes) return;
     const found = `${waiting.length} requests of ${bytes} bytes`;
     const allowed = `${maxWaiting} requests and ${maxWaitingBytes} bytes`;
-    this.#log(`closed a connection on which ${found} wait for the answer to one before them, ${allowed} are allowed`);
+    this.#tell(`closed a connection on which ${found} wait for the answer to one before them, ${allowed} are allowed`);
     socket.destroy();
   }
 
@@ -108,9 +108,13 @@ export class Connections {
     if (hasUselessBody(incoming)) discardRest(incoming);
     else keepUnread(incoming);
     this.#answer(incoming, outgoing).catch((error: unknown) => {
-      this.#log(`cannot answer a request: ${messageOf(error)}`);
+      this.#tell(`cannot answer a request: ${messageOf(error)}`);
       socket.destroy();
     });
+  }
+
+  #tell(message: string): void {
+    this.#report({ event: "unread", status: undefined, code: undefined, message });
   }
 
   #becomeIdle(incoming: IncomingMessage): void {

@@ -12,8 +12,9 @@ export function scheduleGc(): void {
   // As of November 2026 the API is unstable: `deno run` has it only with `--unstable-cron`.
   if (typeof Deno.cron !== "function") return;
   void Deno.cron("stowage gc", schedule, async () => {
-    const log = (line: string): void => void process.stdout.write(`${new Date().toISOString()} ${line}\n`);
+    const write = (line: string): void => void process.stdout.write(`${line}\n`);
     // Not the app that serves: its settings may be wrong, and a trigger can come before they were read.
-    await triggerGc(await openApp(process.env, { isReachable: true }), { maxMs }, log);
+    const app = await openApp(process.env, { isReachable: true, write });
+    await triggerGc(app, { maxMs }, app.report);
   });
 }

@@ -19,14 +19,15 @@ const node = new NodeRuntime();
 
 const program: Runtime = {
   bodyOf: node.bodyOf,
+  watchAnswer: node.watchAnswer,
   isReachable: isDeployed,
   ignores: isDeployed ? ["HOST", "PORT"] : node.ignores,
   // Deno Deploy kills the program 5 s after its signal. The last answers may take 2 s more.
   defaults: isDeployed ? { STOWAGE_STOP_SECONDS: "2" } : {},
-  async listen(fetch, settings, log) {
-    if (isDeployed) return node.listen(fetch, { ...settings, host: "0.0.0.0", port: 8000 }, log);
-    const listener = await node.listen(fetch, settings, log);
-    const stop = keepAccepting(listener.server, log);
+  async listen(fetch, settings, report) {
+    if (isDeployed) return node.listen(fetch, { ...settings, host: "0.0.0.0", port: 8000 }, report);
+    const listener = await node.listen(fetch, settings, report);
+    const stop = keepAccepting(listener.server, report);
     return {
       ...listener,
       async close() {

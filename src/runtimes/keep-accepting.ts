@@ -4,7 +4,7 @@
  */
 import type { Server } from "node:http";
 import { type Socket, connect } from "node:net";
-import type { Log } from "../http/log.ts";
+import { type Report, notice } from "../events.ts";
 
 const lookMs = 100;
 /**
@@ -15,7 +15,7 @@ const lookMs = 100;
 const maxLooks = 20;
 
 /** Watches until the returned function is called. */
-export function keepAccepting(server: Server, log: Log): () => void {
+export function keepAccepting(server: Server, report: Report): () => void {
   const bound = server.address();
   if (bound === null || typeof bound === "string") return () => undefined;
   const address = { host: bound.address, port: bound.port };
@@ -40,7 +40,7 @@ export function keepAccepting(server: Server, log: Log): () => void {
       trial = connect(address).on("end", onAccepted).on("error", onAccepted);
       return;
     }
-    log("the listener takes no connections any more, starting it again");
+    report(notice("warn", "the listener takes no connections any more, starting it again"));
     endTrial();
     if (server.listening) server.close();
     server.listen(address);

@@ -5,8 +5,8 @@
 import { Buffer } from "node:buffer";
 import process from "node:process";
 import { messageOf, StowageError } from "../errors.ts";
+import { type Report, notice } from "../events.ts";
 import { errorResponse, withoutStore } from "../http/error-response.ts";
-import type { Log } from "../http/log.ts";
 import { type JsonObject, isJsonObject } from "../oci/json.ts";
 import { type OpenedApp, openApp } from "../open-app.ts";
 import { loadS3Events, writtenObjects } from "./s3-events.ts";
@@ -19,10 +19,10 @@ const envelopeBytes = 64 * 1024;
 
 const platform = {
   isReachable: true,
-  ignores: ["HOST", "PORT", "STOWAGE_STOP_SECONDS", "STOWAGE_CHECK_STORE"],
+  ignores: ["HOST", "PORT", "STOWAGE_STOP_SECONDS", "STOWAGE_CHECK_STORE", "STOWAGE_METRICS"],
   maxRequestBytes: bytesInBase64(maxEventBytes - envelopeBytes),
   maxResponseBytes: bytesInBase64(maxEventBytes),
-  log: (line: string): void => void process.stdout.write(`${line}\n`),
+  write: (line: string): void => void process.stdout.write(`${line}\n`),
 };
 
 /** Work ends this long before Lambda would kill it. So it can clean up. */
@@ -53,19 +53,19 @@ export async function handler(event: unknown, context: LambdaContext): Promise<u
   try {
     const objects = writtenObjects(event);
     if (objects !== undefined) {
-      await loadS3Events(objects, service, platform.log, service.ending.signal);
+      await loadS3Events(objects, service, service.report, service.ending.signal);
       return undefined;
     }
     if (isGcEvent(event)) {
       const maxMs = Math.max(left - saveMs, left / 2);
-      await triggerGc(service, { maxMs, signal: service.ending.signal }, platform.log);
+      await triggerGc(service, { maxMs, signal: service.ending.signal }, service.report);
       return undefined;
     }
     const request = parseHttpEvent(event);
     if (request !== undefined) {
       // Each request has a signal of its own, so that its listeners are freed with it.
       const signal = AbortSignal.any([service.ending.signal]);
-      return await answerHttpEvent(request, (asked) => service.app.fetch(asked), platform.log, signal);
+      return await answerHttpEvent(request, (asked) => service.app.fetch(asked), service.report, signal);
     }
     // Only names of fields are shown: the headers of a request hold secrets.
     const found = isJsonObject(event) ? Object.keys(event).join(", ") : typeof event;
@@ -151,7 +151,7 @@ export function parseHttpEvent(event: unknown): HttpEvent | undefined {
 export async function answerHttpEvent(
   event: HttpEvent,
   fetch: (request: Request) => Response | Promise<Response>,
-  log: Log,
+  report: Report,
   signal: AbortSignal,
 ): Promise<HttpResult> {
   let request: Request;
@@ -159,14 +159,15 @@ export async function answerHttpEvent(
     request = requestOf(event, signal);
   } catch (error) {
     const refusal = new StowageError("INPUT_INVALID", `Cannot read the request: ${messageOf(error)}`);
-    log(`refused a request before it was read, 400: ${refusal.code}: ${refusal.message}`);
+    report({ event: "unread", status: 400, code: refusal.code, message: refusal.message });
     return resultOf(errorResponse(refusal));
   }
   const response = await fetch(request);
   try {
     return await resultOf(response);
   } catch (error) {
-    log(`cannot answer ${event.method} ${new URL(request.url).pathname}: ${messageOf(error)}`);
+    const { pathname } = new URL(request.url);
+    report(notice("error", `cannot answer ${event.method} ${pathname}: ${messageOf(error)}`));
     return resultOf(errorResponse(error instanceof Error ? withoutStore(error) : error));
   }
 }

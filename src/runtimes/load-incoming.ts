@@ -7,15 +7,15 @@
  * The bucket's own rules decide which clients may write there, and so may load. An event may come twice or late:
  * nothing is left to do then.
  */
-import { checkCopies, copyToTargets, summarizeCopies } from "../copy/copy-to-targets.ts";
+import { checkCopies, copyEvent, copyToTargets } from "../copy/copy-to-targets.ts";
 import { isTransient, messageOf, quote, StowageError } from "../errors.ts";
-import type { Log } from "../http/log.ts";
+import { type Report, notice } from "../events.ts";
 import { incomingPrefix } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { parseLoadPath } from "../load/archive-name.ts";
 import type { LoadOptions } from "../load/load.ts";
 import { loadArchive } from "../load/load-archive.ts";
-import { type Receipt, summarize } from "../load/receipt.ts";
+import { type Receipt, loadEvent } from "../load/receipt.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { OpenedApp } from "../open-app.ts";
 
@@ -27,33 +27,37 @@ export interface WrittenObject {
 }
 
 /**
- * Loads the object of an event and logs the result. Returns the error of a load that can succeed later. Other errors
- * are only logged: a damaged archive stays damaged.
+ * Loads the object of an event and reports the result. Returns the error of a load that can succeed later. Other errors
+ * are only reported: a damaged archive stays damaged.
  */
 export async function loadWritten(
   app: Pick<OpenedApp, "layout" | "config" | "copyTargets">,
   { key: bucketKey, etag }: WrittenObject,
-  log: Log,
+  report: Report,
   signal?: AbortSignal,
 ): Promise<unknown> {
   const { layout, config } = app;
   const key = incomingKeyOf(bucketKey, layout.store.url);
   if (key === undefined) {
-    log(`nothing to load: ${quote(bucketKey)} does not lie under incoming/ of ${layout.store.url}`);
+    const where = `does not lie under incoming/ of ${layout.store.url}`;
+    report(notice("info", `nothing to load: ${quote(bucketKey)} ${where}`));
     return undefined;
   }
   try {
     const { immutableTags } = config;
     const onLoaded = async (loaded: Receipt): Promise<void> => {
-      log(`${quote(key)}: ${summarize(loaded)}`);
-      await copyAfterLoad(app, loaded, log, signal);
+      report(loadEvent(loaded, { id: undefined, caller: undefined, key }));
+      await copyAfterLoad(app, loaded, report, signal);
     };
     const receipt = await loadIncoming(layout, key, { etag, immutableTags, signal, onLoaded });
-    if (receipt === undefined) log(`nothing to load: ${quote(key)} is gone, or has been replaced`);
+    if (receipt === undefined) {
+      report(notice("info", `nothing to load: ${quote(key)} is gone, or has been replaced`));
+    }
     return undefined;
   } catch (error) {
     const willRetry = isRetryable(error);
-    log(`cannot load ${quote(key)}, ${willRetry ? "will try again" : "given up"}: ${messageOf(error)}`);
+    const fate = willRetry ? "will try again" : "given up";
+    report(notice("error", `cannot load ${quote(key)}, ${fate}: ${messageOf(error)}`));
     return willRetry ? error : undefined;
   }
 }
@@ -71,18 +75,18 @@ export interface IncomingOptions extends Omit<LoadOptions, "name"> {
 async function copyAfterLoad(
   { layout, config, copyTargets }: Pick<OpenedApp, "layout" | "config" | "copyTargets">,
   { images }: Receipt,
-  log: Log,
+  report: Report,
   signal = AbortSignal.any([]),
 ): Promise<void> {
   const targets = new Map([...copyTargets].filter(([name]) => config.copyAfterLoad.includes(name)));
   if (targets.size === 0) return;
   const { immutableTags } = config;
   const copies = await copyToTargets(layout, targets, images, { immutableTags, signal });
-  log(summarizeCopies(copies));
+  report(copyEvent(copies, { id: undefined, caller: undefined }));
   const failures = copies.flatMap((copy) => copy.failures);
   if (failures.some(({ code }) => isTransient(code))) checkCopies(copies, { copies });
   for (const { repository, reference, message } of failures) {
-    log(`cannot copy ${formatReference(repository, reference)}: ${message}`);
+    report(notice("error", `cannot copy ${formatReference(repository, reference)}: ${message}`));
   }
 }
 

@@ -1,15 +1,17 @@
 /** The service on Node. Bodies are read from Node's incoming message, because a web stream made from it is slower. */
 import { type HttpBindings, getRequestListener, RequestError } from "@hono/node-server";
 import type { Context, Hono } from "hono";
+import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
 import type { Socket } from "node:net";
 import { StowageError } from "../errors.ts";
+import { type Report, notice } from "../events.ts";
 import { errorResponse } from "../http/error-response.ts";
-import { type Log, FloodGate } from "../http/log.ts";
+import type { SentAnswer } from "../http/report-requests.ts";
 import { Connections } from "./connections.ts";
 import { joinSmallChunks } from "./incoming-body.ts";
-import { answerUnparsed, logRefusal, refuseHostless } from "./refuse-unread.ts";
+import { answerUnparsed, refuseHostless } from "./refuse-unread.ts";
 import { type Listener, type ListenSettings, type Runtime, urlOf } from "./run-service.ts";
 
 /**
@@ -49,17 +51,24 @@ export class NodeRuntime implements Runtime {
 
   readonly hangUp = (c: NodeContext): void => void c.env.outgoing.destroy();
 
-  async listen(fetch: Hono["fetch"], settings: ListenSettings, log: Log): Promise<NodeListener> {
+  readonly watchAnswer = (c: NodeContext, onEnd: (sent: SentAnswer) => void): void => {
+    const { outgoing } = c.env;
+    const count = countBytes(outgoing);
+    outgoing.once("close", () => {
+      onEnd({ bytes: c.req.method === "HEAD" ? 0 : count(), isWhole: outgoing.writableFinished });
+    });
+  };
+
+  async listen(fetch: Hono["fetch"], settings: ListenSettings, report: Report): Promise<NodeListener> {
     const { host, port } = settings;
-    const flood = new FloodGate(log);
-    const logUnread = (line: string): void => flood.write("requests were refused before they were read", line);
-    const connections = new Connections(requestListener(fetch, logUnread), logUnread);
+    const connections = new Connections(requestListener(fetch, report), report);
     const server = this.#makeServer(settings, connections);
-    answerUnparsed(server, connections, logUnread);
-    logDrops(server, log);
+    answerUnparsed(server, connections, report);
+    reportDrops(server, report);
     server.listen(port, host);
     await once(server, "listening");
-    server.on("error", (error) => log(`cannot take a connection: ${error.message}`)); // the next one may work
+    // The next connection may work.
+    server.on("error", (error) => report(notice("error", `cannot take a connection: ${error.message}`)));
     const address = server.address();
     return {
       server,
@@ -99,9 +108,30 @@ export class NodeRuntime implements Runtime {
   }
 }
 
+/** Counts the bytes of an answer's body, as they are handed over to the connection. */
+function countBytes(outgoing: ServerResponse): () => number {
+  let bytes = 0;
+  let isEnding = false;
+  const [write, end] = [outgoing.write.bind(outgoing), outgoing.end.bind(outgoing)];
+  const count = (chunk: unknown): void => {
+    if (typeof chunk === "string") bytes += Buffer.byteLength(chunk);
+    else if (chunk instanceof Uint8Array) bytes += chunk.length;
+  };
+  outgoing.write = (...args: unknown[]) => {
+    if (!isEnding) count(args[0]);
+    return Reflect.apply(write, outgoing, args) as boolean;
+  };
+  outgoing.end = (...args: unknown[]) => {
+    count(args[0]);
+    isEnding = true; // some runtimes write the last chunk by `write`
+    return Reflect.apply(end, outgoing, args) as typeof outgoing;
+  };
+  return () => bytes;
+}
+
 function requestListener(
   fetch: Hono["fetch"],
-  log: Log,
+  report: Report,
 ): (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void> {
   const answer = getRequestListener(fetch, {
     hostname: "localhost", // for a request of HTTP/1.0 without a host
@@ -109,23 +139,24 @@ function requestListener(
     errorHandler: (error) => {
       if (!(error instanceof RequestError)) throw error; // the app answers its own errors
       const refusal = new StowageError("INPUT_INVALID", `Cannot read the request: ${error.message}`);
-      logRefusal(400, refusal, log);
+      report({ event: "unread", status: 400, code: refusal.code, message: refusal.message });
       return errorResponse(refusal);
     },
   });
   return async (incoming, outgoing) => {
     outgoing.on("timeout", closeIfUnread);
-    if (!(await refuseHostless(incoming, outgoing, log))) await answer(incoming, outgoing);
+    if (!(await refuseHostless(incoming, outgoing, report))) await answer(incoming, outgoing);
   };
 }
 
-/** Logs that Node has closed a new connection without an answer, because all connections are busy. */
-function logDrops(server: Server, log: Log): void {
+/** Reports that Node has closed a new connection without an answer, because all connections are busy. */
+function reportDrops(server: Server, report: Report): void {
   let lastMs = -Infinity;
   server.on("drop", () => {
     if (performance.now() - lastMs < dropLogMs) return;
     lastMs = performance.now();
-    log(`closed a new connection: there are ${server.maxConnections}, as many as STOWAGE_MAX_CONNECTIONS allows`);
+    const most = `${server.maxConnections}, as many as STOWAGE_MAX_CONNECTIONS allows`;
+    report(notice("warn", `closed a new connection: there are ${most}`));
   });
 }
 

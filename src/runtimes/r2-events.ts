@@ -1,6 +1,6 @@
 /** The events of a bucket of R2, as a queue brings them to a Worker. */
 import { printable } from "../errors.ts";
-import type { Log } from "../http/log.ts";
+import { type Report, notice } from "../events.ts";
 import { isJsonObject } from "../oci/json.ts";
 import type { OpenedApp } from "../open-app.ts";
 import { type WrittenObject, loadWritten } from "./load-incoming.ts";
@@ -24,12 +24,12 @@ const maxShownLength = 500;
 export async function loadR2Events(
   { messages }: EventBatch,
   app: Pick<OpenedApp, "layout" | "config" | "copyTargets">,
-  log: Log,
+  report: Report,
 ): Promise<void> {
   for (const message of messages) {
     const object = writtenObject(message.body);
-    if (object === undefined) log(`nothing to load: ${textOf(message.body)}`);
-    const failure = object && (await loadWritten(app, object, log));
+    if (object === undefined) report(notice("info", `nothing to load: ${textOf(message.body)}`));
+    const failure = object && (await loadWritten(app, object, report));
     if (failure === undefined) message.ack();
     else message.retry();
   }

@@ -5,8 +5,8 @@
 import { type IncomingMessage, type Server, type ServerResponse, maxHeaderSize, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { StowageError } from "../errors.ts";
+import type { Report } from "../events.ts";
 import { errorResponse } from "../http/error-response.ts";
-import type { Log } from "../http/log.ts";
 import type { Connections } from "./connections.ts";
 import { lingerMs } from "./incoming-body.ts";
 
@@ -14,7 +14,7 @@ import { lingerMs } from "./incoming-body.ts";
 const tlsLogMs = 60_000;
 
 /** Answers requests that Node's parser cannot read, headers that do not come in time, and CONNECT. */
-export function answerUnparsed(server: Server, connections: Connections, log: Log): void {
+export function answerUnparsed(server: Server, connections: Connections, report: Report): void {
   const refused = new WeakSet<Duplex>();
   let quietUntil = 0;
   server.on("clientError", (error: Error, socket) => {
@@ -27,7 +27,7 @@ export function answerUnparsed(server: Server, connections: Connections, log: Lo
     refused.add(socket);
     const isQuiet = isTls(error) && performance.now() < quietUntil;
     if (isTls(error) && !isQuiet) quietUntil = performance.now() + tlsLogMs;
-    void endWith(socket, refusal, isQuiet ? () => undefined : log);
+    void endWith(socket, refusal, isQuiet ? () => undefined : report);
   });
   server.on("connect", (_, socket) => {
     if (connections.currentAnswer(socket) !== undefined) {
@@ -35,24 +35,24 @@ export function answerUnparsed(server: Server, connections: Connections, log: Lo
       return;
     }
     const error = new StowageError("UNSUPPORTED", "Cannot CONNECT: this is no proxy");
-    void endWith(socket, { status: 405, error }, log);
+    void endWith(socket, { status: 405, error }, report);
   });
 }
 
 /** HTTP/1.1 requires a Host header (RFC 9112, section 3.2). HTTP/1.0 does not: the health checks of some proxies use it. */
-export async function refuseHostless(incoming: IncomingMessage, outgoing: ServerResponse, log: Log): Promise<boolean> {
+export async function refuseHostless(
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  report: Report,
+): Promise<boolean> {
   if (incoming.headers.host !== undefined || incoming.httpVersion === "1.0") return false;
   const error = new StowageError(
     "INPUT_INVALID",
     "Cannot take the request: found no Host header, expected one in HTTP/1.1",
   );
-  const { headers, body } = await contentOf({ status: 400, error }, log);
+  const { headers, body } = await contentOf({ status: 400, error }, report);
   outgoing.writeHead(400, headers).end(body);
   return true;
-}
-
-export function logRefusal(status: number, { code, message }: StowageError, log: Log): void {
-  log(`refused a request before it was read, ${status}: ${code}: ${message}`);
 }
 
 interface Refusal {
@@ -99,8 +99,8 @@ function hasSent(socket: Duplex): boolean {
   return !("bytesRead" in socket) || socket.bytesRead !== 0;
 }
 
-async function endWith(socket: Duplex, refusal: Refusal, log: Log): Promise<void> {
-  const { headers, body } = await contentOf(refusal, log);
+async function endWith(socket: Duplex, refusal: Refusal, report: Report): Promise<void> {
+  const { headers, body } = await contentOf(refusal, report);
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.on("error", () => undefined); // the client has gone
   socket.end(`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status]}\r\n${lines.join("")}\r\n${body}`);
@@ -109,9 +109,9 @@ async function endWith(socket: Duplex, refusal: Refusal, log: Log): Promise<void
 
 async function contentOf(
   { status, error }: Refusal,
-  log: Log,
+  report: Report,
 ): Promise<{ headers: Readonly<Record<string, string>>; body: string }> {
-  logRefusal(status, error, log);
+  report({ event: "unread", status, code: error.code, message: error.message });
   const response = errorResponse(error, { status, headers: { Connection: "close" } });
   const body = await response.text();
   return {

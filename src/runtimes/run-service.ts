@@ -7,7 +7,8 @@ import { once } from "node:events";
 import process from "node:process";
 import { describeAccess } from "../auth/describe-access.ts";
 import { messageOf, StowageError } from "../errors.ts";
-import type { Log } from "../http/log.ts";
+import { type Report, notice } from "../events.ts";
+import type { AppOptions } from "../http/app.ts";
 import { checkStore } from "../layout/check-store.ts";
 import { openApp } from "../open-app.ts";
 import type { Config } from "../settings/config.ts";
@@ -21,6 +22,8 @@ export interface Runtime {
   readonly bodyOf: (c: Context) => AsyncIterable<Uint8Array>;
   /** Closes a client's connection at once. */
   readonly hangUp?: (c: Context) => void;
+  /** Calls back when an answer has ended. */
+  readonly watchAnswer?: NonNullable<AppOptions["watchAnswer"]>;
   /** Can others reach the service, even with a loopback `HOST`? */
   readonly isReachable?: boolean;
   /** Settings that do nothing on this platform. */
@@ -28,10 +31,10 @@ export interface Runtime {
   /** The platform's values for settings that are not set. */
   readonly defaults?: Settings;
   /**
-   * Listens. Throws if the port is taken, for example. Port 0 stands for any free port. `log` gets lines about requests
+   * Listens. Throws if the port is taken, for example. Port 0 stands for any free port. `report` gets events of requests
    * and connections that the app never sees.
    */
-  listen(fetch: Hono["fetch"], settings: ListenSettings, log: Log): Promise<Listener>;
+  listen(fetch: Hono["fetch"], settings: ListenSettings, report: Report): Promise<Listener>;
 }
 
 export type ListenSettings = Pick<Config, "host" | "port" | "limits" | "keepAliveSeconds" | "maxConnections">;
@@ -44,6 +47,12 @@ export interface Listener {
   cut(): void;
 }
 
+/** Where the log goes. */
+export interface Output {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+}
+
 /** After running requests are ended, their last answers may take this long. */
 const farewellMs = 2000;
 
@@ -54,24 +63,34 @@ const farewellMs = 2000;
 export async function runService(
   settings: Settings,
   runtime: Runtime,
-  write: (text: string) => void,
+  output: Output,
   signal: AbortSignal,
 ): Promise<void> {
   const ending = new AbortController();
-  const log: Log = (line) => write(`${new Date().toISOString()} ${line}\n`);
-  const { bodyOf, hangUp, isReachable, ignores, defaults } = runtime;
-  const platform = { bodyOf, hangUp, isReachable, ignores, hasFiles: true, openTokensFile, signal: ending.signal, log };
-  const { app, access, config, layout } = await openApp({ ...defaults, ...settings }, platform);
+  const { defaults, ...traits } = runtime;
+  const opened = await openApp(
+    { ...defaults, ...settings },
+    {
+      ...traits,
+      hasFiles: true,
+      openTokensFile,
+      openMetrics: async (metrics) => (await import("./metrics.ts")).openMetrics(metrics),
+      signal: ending.signal,
+      write: (line) => void output.write(`${line}\n`),
+      isTerminal: output.isTTY,
+    },
+  );
+  const { app, access, config, layout, report } = opened;
   const { store } = layout;
   if (config.checkStore) await checkAtStart(store, signal);
-  const listener = await runtime.listen(app.fetch, config, log).catch((error: unknown) => {
+  const listener = await runtime.listen(app.fetch, config, report).catch((error: unknown) => {
     throw listenError(error, config);
   });
-  const start = `Stowage listens on ${listener.url}, images are kept in ${store.url}`;
-  write(`${start}; ${describeAccess(access)}\n`);
+  report({ event: "start", url: listener.url, store: store.url, access: describeAccess(access) });
 
   if (!signal.aborted) await once(signal, "abort");
-  write(`Stopping: what runs may take ${config.stopSeconds} more seconds, a second signal ends it\n`);
+  const time = `${config.stopSeconds} more seconds`;
+  report(notice("info", `Stopping: what runs may take ${time}, a second signal ends it`));
   const end = (): void => {
     ending.abort(new StowageError("INTERRUPTED", "Cannot finish: the service is stopping"));
     setTimeout(() => listener.cut(), farewellMs).unref();
@@ -97,9 +116,8 @@ async function checkAtStart(store: ObjectStore, signal: AbortSignal): Promise<vo
 export async function runProgram(runtime: Runtime): Promise<void> {
   const stopping = new AbortController();
   for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => stopping.abort());
-  const write = (text: string): void => void process.stdout.write(text);
   try {
-    await runService(process.env, runtime, write, stopping.signal);
+    await runService(process.env, runtime, process.stdout, stopping.signal);
   } catch (error) {
     process.stderr.write(`stowage: ${messageOf(error)}\n`);
     process.exitCode = error instanceof StowageError && error.code === "INPUT_INVALID" ? 2 : 1;

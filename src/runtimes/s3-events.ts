@@ -1,6 +1,6 @@
 /** The events of a bucket of S3, as Lambda hands them over. */
 import { StowageError, messageOf } from "../errors.ts";
-import type { Log } from "../http/log.ts";
+import type { Report } from "../events.ts";
 import { isJsonObject } from "../oci/json.ts";
 import type { OpenedApp } from "../open-app.ts";
 import { type WrittenObject, loadWritten } from "./load-incoming.ts";
@@ -24,12 +24,12 @@ export function writtenObjects(event: unknown): readonly WrittenObject[] | undef
 export async function loadS3Events(
   objects: readonly WrittenObject[],
   app: Pick<OpenedApp, "layout" | "config" | "copyTargets">,
-  log: Log,
+  report: Report,
   signal: AbortSignal,
 ): Promise<void> {
   const failures: unknown[] = [];
   for (const object of objects) {
-    const failure = await loadWritten(app, object, log, signal);
+    const failure = await loadWritten(app, object, report, signal);
     if (failure !== undefined) failures.push(failure);
   }
   if (failures.length === 0) return;

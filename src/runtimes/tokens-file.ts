@@ -7,30 +7,32 @@ import type { Token } from "../auth/access.ts";
 import { warnOfExpiry } from "../auth/describe-access.ts";
 import { parseTokens } from "../auth/parse-tokens.ts";
 import { messageOf } from "../errors.ts";
-import type { Log } from "../http/log.ts";
+import { type NoticeEvent, notice, warning } from "../events.ts";
 import { checkSettings, readListFile } from "./list-file.ts";
+
+type ReportNotice = (event: NoticeEvent) => void;
 
 const lookAgainMs = 1000;
 
 /** Returns a function that returns the tokens of the file as it is then. Throws `INPUT_INVALID` if it cannot be used now. */
-export async function openTokensFile(path: string, log: Log): Promise<() => Promise<readonly Token[]>> {
-  const file = new TokensFile(path, log);
+export async function openTokensFile(path: string, report: ReportNotice): Promise<() => Promise<readonly Token[]>> {
+  const file = new TokensFile(path, report);
   checkSettings(await file.look());
   return async () => file.tokens();
 }
 
 class TokensFile {
   readonly #path: string;
-  readonly #log: Log;
+  readonly #report: ReportNotice;
   #tokens: readonly Token[] = [];
   /** Another text if the file has changed. */
   #state = "";
   #lookedMs = 0;
   #looking: Promise<void> | undefined;
 
-  constructor(path: string, log: Log) {
+  constructor(path: string, report: ReportNotice) {
     this.#path = path;
-    this.#log = log;
+    this.#report = report;
   }
 
   /** A request that comes during a look waits for it. */
@@ -45,10 +47,12 @@ class TokensFile {
     const problems = await this.look();
     this.#looking = undefined;
     if (this.#state === before) return;
-    for (const problem of problems) this.#log(`${problem}; the tokens that were read before stay in use`);
+    for (const problem of problems) {
+      this.#report(notice("error", `${problem}; the tokens that were read before stay in use`));
+    }
     if (problems.length > 0) return;
-    this.#log(`read ${this.#path} again, it has ${this.#tokens.length} tokens`);
-    for (const warning of warnOfExpiry(this.#tokens, Date.now())) this.#log(`Warning: ${warning}`);
+    this.#report(notice("info", `read ${this.#path} again, it has ${this.#tokens.length} tokens`));
+    for (const problem of warnOfExpiry(this.#tokens, Date.now())) this.#report(warning(problem));
   }
 
   /** Reads the file if it has changed. Returns the problems with it. Then the tokens stay as they were. */

@@ -1,7 +1,8 @@
 /** The service on Cloudflare Workers. Settings are the Worker's variables and secrets; a bucket of R2 is a binding. */
 import { messageOf, StowageError } from "../errors.ts";
+import { notice } from "../events.ts";
 import { errorResponse } from "../http/error-response.ts";
-import type { Log } from "../http/log.ts";
+import { createLog } from "../http/log.ts";
 import { type OpenedApp, openApp } from "../open-app.ts";
 import type { Settings } from "../settings/settings.ts";
 import { byteStreamToBytes } from "../streams/readable-stream.ts";
@@ -36,9 +37,9 @@ interface ExecutionContext {
 }
 
 /** Settings without effect: Cloudflare decides the address of a Worker, and its end. */
-const ignores = ["HOST", "PORT", "STOWAGE_STOP_SECONDS", "STOWAGE_CHECK_STORE"];
+const ignores = ["HOST", "PORT", "STOWAGE_STOP_SECONDS", "STOWAGE_CHECK_STORE", "STOWAGE_METRICS"];
 
-const log: Log = (line) => console.log(line);
+const write = (line: string): void => console.log(line);
 
 let opened: Promise<OpenedApp> | undefined;
 
@@ -51,12 +52,14 @@ export default {
 
   /** Collects garbage, one slice for each Cron Trigger. */
   async scheduled(_controller: unknown, settings: Settings): Promise<void> {
-    await triggerGc(await open(settings), gcSlice, log);
+    const service = await open(settings);
+    await triggerGc(service, gcSlice, service.report);
   },
 
   /** Takes the events of a bucket. */
   async queue(batch: EventBatch, settings: Settings): Promise<void> {
-    await loadR2Events(batch, await open(settings), log);
+    const service = await open(settings);
+    await loadR2Events(batch, service, service.report);
   },
 };
 
@@ -89,14 +92,14 @@ async function open(settings: Settings): Promise<OpenedApp> {
       maxParts,
       hasProfiles: false,
       bodyOf: (c) => byteStreamToBytes(c.req.raw.body),
-      log,
+      write,
     },
   );
   try {
     return await opened;
   } catch (error) {
     opened = undefined;
-    log(messageOf(error));
+    createLog(write)(notice("error", messageOf(error)));
     throw error;
   }
 }

@@ -5,6 +5,7 @@ import { parseOidcRules } from "../auth/parse-oidc.ts";
 import { problemsOfFile } from "../auth/parse-list.ts";
 import { parseTokens } from "../auth/parse-tokens.ts";
 import { StowageError } from "../errors.ts";
+import type { NoticeEvent } from "../events.ts";
 import { type Limits, defaultLimits } from "../limits.ts";
 import { isLoopback } from "../loopback.ts";
 import { isJsonObject } from "../oci/json.ts";
@@ -47,10 +48,12 @@ export interface Config extends RetentionSettings {
   readonly gcEverySeconds: number;
   /** Does the service look at its store before it starts? */
   readonly checkStore: boolean;
-  /** Is each pull logged? */
-  readonly logPulls: boolean;
   /** Is there a page for people at `/`? */
   readonly page: boolean;
+  /** The format of the log. `auto`: for people on a terminal, for programs elsewhere. */
+  readonly log: "auto" | "json" | "text";
+  /** Who may read `/metrics`: callers with that action, everybody, or nobody. */
+  readonly metrics: "token" | "public" | "off";
   /** Settings that can be used but are most likely mistakes. */
   readonly warnings: readonly string[];
 }
@@ -68,7 +71,10 @@ export interface PlatformTraits {
 }
 
 /** Reads the file. Returns a function that returns the tokens of the file as it is then. Throws `INPUT_INVALID`. */
-export type OpenTokensFile = (path: string, log: (line: string) => void) => Promise<() => Promise<readonly Token[]>>;
+export type OpenTokensFile = (
+  path: string,
+  report: (event: NoticeEvent) => void,
+) => Promise<() => Promise<readonly Token[]>>;
 
 /**
  * Reads the settings. Throws `INPUT_INVALID` with a line for each setting that cannot be used. A service that others can
@@ -145,8 +151,9 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
     gcEverySeconds: read("STOWAGE_GC_EVERY", parseEvery, "a time such as 90m, 24h or 7d, or never", daySeconds),
     ...retention,
     checkStore: read("STOWAGE_CHECK_STORE", parseBoolean, "true or false", true),
-    logPulls: read("STOWAGE_LOG_PULLS", parseBoolean, "true or false", false),
     page: read("STOWAGE_PAGE", parseOnOff, "on or off", true),
+    log: read("STOWAGE_LOG", oneOf("auto", "json", "text"), "auto, json or text", "auto"),
+    metrics: read("STOWAGE_METRICS", oneOf("token", "public", "off"), "token, public or off", "token"),
     warnings: [],
   };
   if (asks && allowsAnyone) problems.push(contradiction);
@@ -293,6 +300,10 @@ function parsePositive(text: string): number | undefined {
 
 function parseOnOff(text: string): boolean | undefined {
   return text === "on" || text === "off" ? text === "on" : undefined;
+}
+
+function oneOf<T extends string>(...values: readonly T[]): (text: string) => T | undefined {
+  return (text) => values.find((value) => value === text);
 }
 
 function parseBoolean(text: string): boolean | undefined {

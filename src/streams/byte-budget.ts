@@ -86,6 +86,11 @@ export class ByteBudget {
     this.#lasting = new Line({ capacity: Math.max(1, this.#maxLastingBytes), ...names });
   }
 
+  /** The line for the bytes of bodies and windows, for the metrics. */
+  get memory(): Pick<Line, "capacity" | "held" | "waiting"> {
+    return this.#main;
+  }
+
   /** Does a request wait for bytes that others hold? */
   get isCrowded(): boolean {
     return this.#main.isCrowded || this.#lasting.isCrowded;

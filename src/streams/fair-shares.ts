@@ -63,6 +63,13 @@ export class FairShares {
     return this.#look().heads.length > 0;
   }
 
+  /** Units that requests wait for. */
+  get waiting(): number {
+    let units = 0;
+    for (const { waiters } of this.#accounts.values()) for (const { amount } of waiters) units += amount;
+    return units;
+  }
+
   /**
    * Does this caller hold more than its share, by several holds, while another caller waits for units within its own
    * share?

@@ -100,6 +100,11 @@ export class Line {
     return this.#shares.hasWaiters;
   }
 
+  /** Units that requests wait for at the moment. */
+  get waiting(): number {
+    return this.#shares.waiting;
+  }
+
   /** Units that are held at the moment. */
   get held(): number {
     return this.capacity - this.#free;

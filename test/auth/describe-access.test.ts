@@ -12,7 +12,7 @@ const token = (name: string, rest: Partial<Token> = {}): Token => ({
 
 describe("describeAccess", () => {
   it.each([
-    ["anyone", "anyone may pull, load, copy and delete"],
+    ["anyone", "anyone may pull, load, copy, delete and read metrics"],
     [{ tokens: [], anonymousPull: true }, "everybody may pull"],
     [{ tokens: [], anonymousPull: false }, "nobody may do anything"],
     [

@@ -84,7 +84,7 @@ describe("parseTokens", () => {
     [
       "no actions",
       [{ ...ci, actions: undefined }],
-      [/actions is not there, expected a list of "pull", "load", "copy" and/],
+      [/actions is not there, expected a list of "pull", "load", "copy", "delete" and/],
     ],
     ["an empty list of actions", [{ ...ci, actions: [] }], [/actions is an empty list, expected/]],
     ["an unknown action", [{ ...ci, actions: ["pull", secret] }], [/actions is a list of something else, expected/]],

@@ -69,7 +69,7 @@ describe("stowage", () => {
     const { stdout } = await service.outcome;
     expect(stdout).toMatch(/^\S+Z Warning: there is no setting STOWAGE_TOKNES, did you mean STOWAGE_TOKENS\?$/m);
     expect(stdout).toMatch(/^\S+Z Warning: STOWAGE_TOKENS is an empty list: /m);
-    expect(stdout).toMatch(/^Stowage listens on \S+, images are kept in memory:; nobody may do anything$/m);
+    expect(stdout).toMatch(/^\S+Z Stowage listens on \S+, images are kept in memory:; nobody may do anything$/m);
   });
 
   it("reports every setting that it cannot use at once", async () => {

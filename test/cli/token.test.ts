@@ -27,6 +27,12 @@ describe("stowage token", () => {
     });
   });
 
+  it("makes a token for metrics alone", async () => {
+    const { stdout } = await stowage(["token", "prometheus", "--allow", "metrics", "--json"]);
+    const { entry } = JSON.parse(stdout) as { readonly entry: unknown };
+    expect(parseTokens(JSON.stringify([entry]))).toMatchObject({ entries: [{ actions: ["metrics"] }], problems: [] });
+  });
+
   it.each([
     ["90d", 90 * 86_400_000],
     ["12h", 12 * 3_600_000],

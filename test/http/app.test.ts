@@ -5,6 +5,7 @@ import { blobKey } from "../../src/layout/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { type Layout, makeLayout, tarOf, types } from "../support/layout.ts";
+import { notesIn } from "../support/notes.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 const layer = randomBytes(1000);
@@ -17,7 +18,7 @@ let log: string[];
 beforeEach(() => {
   store = new MemoryStore({ partBytes: 400 });
   log = [];
-  app = createApp({ layout: openLayout(store), access: "anyone", log: (line) => log.push(line) });
+  app = createApp({ layout: openLayout(store), access: "anyone", report: notesIn(() => log) });
 });
 
 async function put(image: Layout, path = "/v1/load"): Promise<Response> {
@@ -155,7 +156,7 @@ describe("PUT and POST /v1/load", () => {
     const careless = createApp({
       access: "anyone",
       layout: openLayout(Object.assign(new MemoryStore(), { put: () => Promise.resolve({ etag: "always" }) })),
-      log: (line) => log.push(line),
+      report: notesIn(() => log),
     });
     const response = await careless.request("/v1/load", { method: "PUT", body: await tarOf(layout) });
     expect(response.status).toBe(503);
@@ -167,7 +168,7 @@ describe("PUT and POST /v1/load", () => {
     const broken = createApp({
       access: "anyone",
       layout: openLayout(Object.assign(new MemoryStore(), { head: () => Promise.reject(new Error("secret detail")) })),
-      log: (line) => log.push(line),
+      report: notesIn(() => log),
     });
     const response = await broken.request("/v1/load", { method: "PUT", body: await tarOf(layout) });
     expect(response.status).toBe(500);
@@ -175,6 +176,11 @@ describe("PUT and POST /v1/load", () => {
     expect(log.join()).toContain("secret detail");
   });
 });
+
+/** Without those that each request has for itself. */
+function headersOf({ headers }: Response): unknown[] {
+  return [...headers].filter(([name]) => name !== "x-request-id");
+}
 
 describe("GET and HEAD /v2/<name>/manifests/<reference>", () => {
   const manifest = layout.blobs.get(layout.digest) ?? Buffer.from("");
@@ -194,7 +200,7 @@ describe("GET and HEAD /v2/<name>/manifests/<reference>", () => {
     expect(Buffer.from(await response.arrayBuffer())).toEqual(manifest);
     const head = await app.request(`/v2/team/app/manifests/${reference}`, { method: "HEAD" });
     expect(head.status).toBe(200);
-    expect([...head.headers]).toEqual([...response.headers]);
+    expect(headersOf(head)).toEqual(headersOf(response));
     expect(await head.text()).toBe("");
   });
 
@@ -288,7 +294,7 @@ describe("GET and HEAD /v2/<name>/blobs/<digest>", () => {
     expect(Buffer.from(await response.arrayBuffer())).toEqual(layer);
     const head = await app.request(path, { method: "HEAD" });
     expect([head.status, await head.text()]).toEqual([200, ""]);
-    expect([...head.headers]).toEqual([...response.headers]);
+    expect(headersOf(head)).toEqual(headersOf(response));
   });
 
   it.each([
@@ -412,7 +418,8 @@ describe("createApp", () => {
     const response = await app.request("/v2/team/app/", { method: "POST" });
     expect(response.status).toBe(404);
     const message = "Cannot POST /v2/team/app/: there is no such route";
-    expect(await errorOf(response)).toEqual({ code: "UNSUPPORTED", message });
+    const requestId = response.headers.get("X-Request-Id");
+    expect(await errorOf(response)).toEqual({ code: "UNSUPPORTED", message, detail: { requestId } });
   });
 
   it("is healthy", async () => {

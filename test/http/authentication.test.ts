@@ -13,6 +13,7 @@ import { readableToBytes } from "../../src/streams/readable-stream.ts";
 import { WatchedSource } from "../../src/streams/watched-source.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { joinLayouts, makeLayout, tarOf } from "../support/layout.ts";
+import { notesIn } from "../support/notes.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 const layer = randomBytes(1000);
@@ -59,7 +60,7 @@ beforeEach(async () => {
 });
 
 function serve(access: AccessRules | (() => Promise<AccessRules>)): Hono {
-  return createApp({ layout: openLayout(store), access, log: (line) => log.push(line) });
+  return createApp({ layout: openLayout(store), access, report: notesIn(() => log) });
 }
 
 async function get(path: string, authorization?: string): Promise<Response> {
@@ -176,7 +177,7 @@ describe("authenticate", () => {
   });
 
   it("asks nobody where the app is told so", async () => {
-    app = createApp({ layout: openLayout(store), access: "anyone", log: (line) => log.push(line) });
+    app = createApp({ layout: openLayout(store), access: "anyone", report: notesIn(() => log) });
     expect((await get(manifest, "Bearer wrong")).status).toBe(200);
     expect((await load()).status).toBe(200);
     expect(log.at(-1)).toMatch(/^anyone loaded /);
@@ -204,7 +205,7 @@ function serviceOf(of: MemoryStore): Service {
   const turns = new Line({ capacity: 1, units: "loads", limit: "maxLoads" });
   const opened = openLayout(of);
   const ignore = (): void => undefined;
-  const answers = new Answers(opened, ignore);
+  const answers = new Answers(opened);
   return {
     layout: opened,
     ...none,
@@ -217,7 +218,8 @@ function serviceOf(of: MemoryStore): Service {
     findCaller: async () => anyone,
     watchBody,
     signal: undefined,
-    log: ignore,
+    metrics: undefined,
+    report: ignore,
   };
 }
 
@@ -342,7 +344,7 @@ describe("a failure of the store", () => {
     app = createApp({
       layout: openLayout(failing),
       access: { ...rules, anonymousPull: true },
-      log: (line) => log.push(line),
+      report: notesIn(() => log),
     });
     const parts = "/v1/uploads/00000000000000000000000000000000/parts/1?key=1";
     const asked: [path: string, method?: string][] = [
@@ -358,7 +360,13 @@ describe("a failure of the store", () => {
       const text = await response.text();
       expect([path, response.status >= 500, text]).toEqual([path, true, expect.not.stringContaining("secret")]);
       expect(JSON.parse(text)).toEqual({
-        errors: [{ code: expect.any(String) as string, message: expect.any(String) as string }],
+        errors: [
+          {
+            code: expect.any(String) as string,
+            message: expect.any(String) as string,
+            detail: { requestId: response.headers.get("X-Request-Id") },
+          },
+        ],
       });
       expect(log.at(-1)).toContain(inside);
     }

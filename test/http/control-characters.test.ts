@@ -5,6 +5,7 @@ import { createApp } from "../../src/http/app.ts";
 import { ForwardingStore } from "../../src/storage/forwarding-store.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { notesIn } from "../support/notes.ts";
 import { longNameEntry, paxEntry, rawTar } from "../support/raw-tar.ts";
 import { openLayout } from "../support/open-layout.ts";
 
@@ -39,7 +40,7 @@ let app: Hono;
 let log: string[];
 beforeEach(async () => {
   log = [];
-  app = createApp({ layout: openLayout(new MemoryStore()), access: "anyone", log: (line) => log.push(line) });
+  app = createApp({ layout: openLayout(new MemoryStore()), access: "anyone", report: notesIn(() => log) });
   await app.request("/v1/load", put(await tarOf(makeLayout({ name: "team/app:1" }))));
   log = [];
 });
@@ -105,7 +106,7 @@ describe("a message", () => {
     const broken = createApp({
       layout: openLayout(new BrokenStore(new MemoryStore())),
       access: "anyone",
-      log: (line) => log.push(line),
+      report: notesIn(() => log),
     });
     expect((await broken.request(path)).status).toBe(500);
     expect(log).toHaveLength(1);

@@ -14,6 +14,7 @@ import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { sha256 } from "../support/bytes.ts";
 import { type Layout, joinLayouts, makeLayout, tarOf, types } from "../support/layout.ts";
 import { decorate, keysOf } from "../support/loading.ts";
+import { notesIn } from "../support/notes.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 const app1 = makeLayout({ name: "docker.io/team/app:1", layers: [Buffer.alloc(70_000, 1)] });
@@ -52,7 +53,7 @@ function targetsOf(layout: OpenedLayout): Map<string, OpenedLayout> {
 function serve(options: Partial<Parameters<typeof createApp>[0]> = {}): Hono {
   const layout = openLayout(own);
   const copyTargets = targetsOf(layout);
-  return createApp({ layout, access: "anyone", copyTargets, log: (line) => void log.push(line), ...options });
+  return createApp({ layout, access: "anyone", copyTargets, report: notesIn(() => log), ...options });
 }
 
 interface Answered {

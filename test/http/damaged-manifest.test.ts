@@ -10,6 +10,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { type Layout, makeLayout, tarOf, withoutBlob } from "../support/layout.ts";
 import { bytesAt } from "../support/loading.ts";
+import { notesIn } from "../support/notes.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 const layer = randomBytes(3000);
@@ -22,7 +23,7 @@ let log: string[];
 beforeEach(() => {
   store = new MemoryStore();
   log = [];
-  app = createApp({ layout: openLayout(store), access: "anyone", log: (line) => log.push(line) });
+  app = createApp({ layout: openLayout(store), access: "anyone", report: notesIn(() => log) });
 });
 
 async function load(layout: Layout): Promise<Response> {

@@ -8,6 +8,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { sha256 } from "../support/bytes.ts";
 import { type Layout, type TestDescriptor, makeLayout, tarOf, types } from "../support/layout.ts";
 import { decorate, keysOf } from "../support/loading.ts";
+import { notesIn } from "../support/notes.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 const image = makeLayout({ label: "one" });
@@ -26,7 +27,7 @@ beforeEach(() => {
 });
 
 function serve(options: Partial<AppOptions> = {}): Hono {
-  return createApp({ layout: openLayout(store), access: "anyone", log: (line) => log.push(line), ...options });
+  return createApp({ layout: openLayout(store), access: "anyone", report: notesIn(() => log), ...options });
 }
 
 async function load(layout: Layout, name: string): Promise<void> {

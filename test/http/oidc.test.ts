@@ -11,6 +11,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { sha256 } from "../support/bytes.ts";
 import { type Issuer, sendJson, startIssuer } from "../support/issuer.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { notesIn } from "../support/notes.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 const minuteMs = 60_000;
@@ -45,7 +46,7 @@ function ruleOf(rule: Partial<OidcRule> = {}): OidcRule {
 function serve(oidc: readonly OidcRule[] = [ruleOf()], rules: Partial<AccessRules> = {}): Hono {
   const clock: Clock = { ...systemClock, now: () => startedMs + aheadMs };
   const access = { tokens: [], anonymousPull: false, ...rules, oidc };
-  return createApp({ layout: openLayout(new MemoryStore(), undefined, clock), access, log: (line) => log.push(line) });
+  return createApp({ layout: openLayout(new MemoryStore(), undefined, clock), access, report: notesIn(() => log) });
 }
 
 interface Answered {

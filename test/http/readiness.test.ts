@@ -6,6 +6,7 @@ import { createS3Client } from "../../src/storage/s3/s3-client.ts";
 import { S3Store } from "../../src/storage/s3/s3-store.ts";
 import { makeS3Store, s3Environment } from "../servers/s3-bucket.ts";
 import { describeS3Servers } from "../servers/s3-servers.ts";
+import { notesIn } from "../support/notes.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 /** A store that can be made to fail, and counts how often it is asked. */
@@ -32,7 +33,7 @@ beforeEach(() => {
   app = createApp({
     layout: openLayout(store),
     access: { tokens: [], anonymousPull: false },
-    log: (line) => log.push(line),
+    report: notesIn(() => log),
   });
 });
 afterEach(() => void vi.useRealTimers());
@@ -91,7 +92,7 @@ describe("GET /readyz", () => {
 
 await describeS3Servers("GET /readyz", (server) => {
   const appOn = (one: S3Store): ReturnType<typeof createApp> =>
-    createApp({ layout: openLayout(one), access: "anyone", log: (line) => log.push(line) });
+    createApp({ layout: openLayout(one), access: "anyone", report: notesIn(() => log) });
 
   it("tells an empty prefix from a missing bucket and from wrong keys", async () => {
     app = appOn(await makeS3Store(server));

@@ -26,7 +26,7 @@ async function serve(settings: Readonly<Record<string, string>>): Promise<string
       const [, url] = /listens on (\S+),/.exec(text) ?? [];
       if (url !== undefined) resolve(url);
     };
-    const served = runService(all, new NodeRuntime(), write, stopping.signal);
+    const served = runService(all, new NodeRuntime(), { write }, stopping.signal);
     served.catch(reject);
     ending.push(async () => (stopping.abort(), served));
   });

@@ -1,6 +1,7 @@
 /** An upload of 10,000 parts is described by some 2 MB of JSON: what many short requests for that hold, and who is served. */
 import type { Hono } from "hono";
 import { beforeEach, describe, expect, it, vi } from "vitest";
+import type { Report } from "../../src/events.ts";
 import { createApp } from "../../src/http/app.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
@@ -33,8 +34,8 @@ beforeEach(() => {
     if (isUpload) lists.now--;
   };
   cutOff = 0;
-  const log = (line: string): void => void (cutOff += line.includes("cut off") ? 1 : 0);
-  app = createApp({ layout: openLayout(decorate(store, { list })), access: { tokens, anonymousPull: false }, log });
+  const report: Report = (event) => void (cutOff += event.event === "request" && event.code === "TIMED_OUT" ? 1 : 0);
+  app = createApp({ layout: openLayout(decorate(store, { list })), access: { tokens, anonymousPull: false }, report });
 });
 
 async function ask(name: string, path: string, init: RequestInit = {}): Promise<Response> {

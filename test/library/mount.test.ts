@@ -8,6 +8,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { readableToBytes } from "../../src/streams/readable-stream.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { type Layout, makeLayout, tarOf } from "../support/layout.ts";
+import { notesIn } from "../support/notes.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 const origin = "https://own.example";
@@ -213,7 +214,7 @@ describe("createApp, in somebody's own app", () => {
   it("writes no line end into its log that a path brings", async () => {
     const log: string[] = [];
     const broken = Object.assign(new MemoryStore(), { get: () => Promise.reject(new Error("broken")) });
-    await send(stowage({ layout: openLayout(broken), log: (line) => log.push(line) }), "/v2/a/manifests/b%0Ac");
+    await send(stowage({ layout: openLayout(broken), report: notesIn(() => log) }), "/v2/a/manifests/b%0Ac");
     expect(log.map((line) => line.split("\n")[0])).toEqual([expect.stringContaining("/v2/a/manifests/b%0Ac 500")]);
   });
 });

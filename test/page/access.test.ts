@@ -11,6 +11,7 @@ import {
   secrets,
   tokens,
 } from "./sample-service.ts";
+import { notesIn } from "../support/notes.ts";
 
 const own = { "Sec-Fetch-Site": "same-origin" };
 
@@ -19,7 +20,7 @@ let app: Hono;
 let log: string[];
 beforeEach(async () => {
   log = [];
-  service = makeService({ access: { tokens, anonymousPull: false }, log: (line) => log.push(line) });
+  service = makeService({ access: { tokens, anonymousPull: false }, report: notesIn(() => log) });
   ({ app } = service);
   await loadSamples(service);
 });

@@ -6,6 +6,7 @@ import { errors } from "./behaviours/errors.ts";
 import { exports } from "./behaviours/exports.ts";
 import { loads } from "./behaviours/loads.ts";
 import { pages } from "./behaviours/pages.ts";
+import { observing } from "./behaviours/observing.ts";
 import { pulls } from "./behaviours/pulls.ts";
 import { pushes } from "./behaviours/pushes.ts";
 import { uploads } from "./behaviours/uploads.ts";
@@ -22,4 +23,5 @@ export const behaviours: readonly Behaviour[] = [
   ...pages,
   ...uploads,
   ...pushes,
+  ...observing,
 ];

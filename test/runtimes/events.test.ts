@@ -9,6 +9,7 @@ import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { chunksOf } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { bytesAt, decorate } from "../support/loading.ts";
+import { notesIn } from "../support/notes.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 const config = parseConfig({ STOWAGE_IMMUTABLE_TAGS: "v*" });
@@ -16,7 +17,7 @@ const key = "incoming/team/app:v1";
 
 let store: MemoryStore;
 let log: string[];
-const writeLog = (line: string): void => void log.push(line);
+const report = notesIn(() => log);
 beforeEach(async () => {
   store = new MemoryStore();
   log = [];
@@ -42,7 +43,7 @@ describe("tags that the settings protect", () => {
       loadS3Events(
         [{ key, etag: undefined }],
         { config, layout: openLayout(store), copyTargets: new Map() },
-        writeLog,
+        report,
         signal,
       ),
     );
@@ -56,7 +57,7 @@ describe("tags that the settings protect", () => {
       retry: () => expect.fail("it was to be given up"),
     };
     await expectNothingMoved(async () =>
-      loadR2Events({ messages: [message] }, { config, layout: openLayout(store), copyTargets: new Map() }, writeLog),
+      loadR2Events({ messages: [message] }, { config, layout: openLayout(store), copyTargets: new Map() }, report),
     );
   });
 });
@@ -66,7 +67,7 @@ describe("a tarball that is loaded by an event", () => {
     await store.put("incoming/team/other.tar", await tarOf(makeLayout({ name: "elsewhere/app:2" })));
     const { signal } = new AbortController();
     const app = { config, layout: openLayout(store), copyTargets: new Map() };
-    await loadS3Events([{ key: "incoming/team/other.tar", etag: undefined }], app, writeLog, signal);
+    await loadS3Events([{ key: "incoming/team/other.tar", etag: undefined }], app, report, signal);
     expect(log).toEqual([expect.stringMatching(/^"incoming\/team\/other.tar": loaded elsewhere\/app:2 created \(/)]);
   });
 });
@@ -89,9 +90,9 @@ describe("an event with targets in the settings", () => {
       layout,
       copyTargets: new Map([["us", layout.beside(us)]]),
     });
-    await expect(loadS3Events(objects, app(down), writeLog, signal)).rejects.toThrow("the region is down");
+    await expect(loadS3Events(objects, app(down), report, signal)).rejects.toThrow("the region is down");
     expect(await store.head("incoming/team/app:2")).toBeDefined();
-    await loadS3Events(objects, app(target), writeLog, signal);
+    await loadS3Events(objects, app(target), report, signal);
     expect(log).toEqual([
       expect.stringContaining("loaded team/app:2 created"),
       expect.stringMatching(/^copied to us: 0 images, 1 failed$/),
@@ -113,7 +114,7 @@ describe("an event whose images may not go to a target", () => {
     const seeded = { ...config, copyAfterLoad: ["us"], immutableTags: [{ repository: "**", tag: "2" }] };
     const app = { config: seeded, layout, copyTargets: new Map([["us", target]]) };
     const { signal } = new AbortController();
-    await loadS3Events([{ key: "incoming/team/app:2", etag: undefined }], app, writeLog, signal);
+    await loadS3Events([{ key: "incoming/team/app:2", etag: undefined }], app, report, signal);
     expect(log.at(-1)).toMatch(/^cannot copy team\/app:2: .*never moves and is never removed$/);
     expect(await store.head("incoming/team/app:2")).toBeUndefined();
   });
@@ -141,7 +142,7 @@ describe("a message of R2's queue that is no event", () => {
     const eTag = (await store.head("incoming/team/next:1"))?.etag;
     const event = { action: "PutObject", object: { key: "incoming/team/next:1", eTag } };
     const messages = [messageOf("the first", body), messageOf("the second", event)];
-    await loadR2Events({ messages }, { config, layout: openLayout(store), copyTargets: new Map() }, writeLog);
+    await loadR2Events({ messages }, { config, layout: openLayout(store), copyTargets: new Map() }, report);
     expect(done).toEqual(["the first is done", "the second is done"]);
     expect(log).toEqual([expect.stringMatching(/^nothing to load: /), expect.stringMatching(/loaded team\/next:1/)]);
     expect(log[0]?.length).toBeLessThan(1000);

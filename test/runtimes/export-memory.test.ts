@@ -37,8 +37,8 @@ describe("exports of 240 MiB", () => {
 async function expectSmallGrowth(runtime: RuntimeUnderTest, server: S3Server): Promise<void> {
   await makeTestBucket(createS3Client(s3Environment(server)));
   const store = { ...s3Environment(server), STOWAGE_STORE: `s3://${testBucket}/exports/${crypto.randomUUID()}` };
-  const { child, url, ended } = await startProgram(runtime, { ...settings, HOST: "127.0.0.1", ...store });
-  const trial: Trial = { url: await url, maxRequestBytes: runtime.maxRequestBytes };
+  const { child, url, output, ended } = await startProgram(runtime, { ...settings, HOST: "127.0.0.1", ...store });
+  const trial: Trial = { url: await url, log: output, maxRequestBytes: runtime.maxRequestBytes };
   for (const name of tags) {
     await loaded(trial, await tarOf(makeLayout({ layers: [Buffer.alloc(layerBytes, name)], name })));
   }

@@ -4,6 +4,7 @@ import { type Server, createServer } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { keepAccepting } from "../../src/runtimes/keep-accepting.ts";
+import { notesIn } from "../support/notes.ts";
 
 let server: Server;
 let log: string[];
@@ -13,7 +14,10 @@ beforeEach(async () => {
   server = createServer((_, response) => response.end()).listen(0, "127.0.0.1");
   await once(server, "listening");
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
-  stop = keepAccepting(server, (line) => log.push(line));
+  stop = keepAccepting(
+    server,
+    notesIn(() => log),
+  );
 });
 afterEach(() => {
   stop();

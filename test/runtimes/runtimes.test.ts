@@ -38,7 +38,7 @@ for (const runtime of runtimes) {
       issuer = await startIssuer();
       const STOWAGE_OIDC = JSON.stringify([ruleOf(issuer)]);
       service = await startRuntime(runtime, { ...settings, STOWAGE_OIDC, ...storeSettings(bucket) });
-      trial = { url: service.answer, maxRequestBytes: runtime.maxRequestBytes, bucket, issuer };
+      trial = { log: service.output, url: service.answer, maxRequestBytes: runtime.maxRequestBytes, bucket, issuer };
     });
     afterAll(async () => {
       await service?.stop();

@@ -10,6 +10,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { randomBytes } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { notesIn } from "../support/notes.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 export const node = new NodeRuntime();
@@ -27,21 +28,27 @@ afterEach(() => {
 export const log: string[] = [];
 beforeEach(() => void log.splice(0));
 
-export interface ServedStore extends Pick<AppOptions, "bodyOf"> {
+export interface ServedStore extends Pick<AppOptions, "bodyOf" | "report"> {
   readonly store?: ObjectStore;
   readonly limits?: Partial<Limits>;
 }
 
 export async function serve(
-  { store = new MemoryStore(), bodyOf = node.bodyOf, limits: given }: ServedStore = {},
+  { store = new MemoryStore(), bodyOf = node.bodyOf, limits: given, report }: ServedStore = {},
   settings: Partial<ListenSettings> = {},
 ): Promise<Listener> {
   const limits = { ...defaultLimits, maxIdleSeconds: idleMs / 1000, ...given };
-  const app = createApp({ layout: openLayout(store, limits), access: "anyone", bodyOf });
+  const app = createApp({
+    layout: openLayout(store, limits),
+    access: "anyone",
+    bodyOf,
+    report,
+    watchAnswer: node.watchAnswer,
+  });
   const listener = await node.listen(
     app.fetch,
     { host: "127.0.0.1", port: 0, limits, keepAliveSeconds: 75, maxConnections: 100, ...settings },
-    (line) => log.push(line),
+    notesIn(() => log),
   );
   open.push({ close: () => (listener.cut(), void listener.close()) });
   return listener;

@@ -33,7 +33,10 @@ export async function startProgram(
   const place = { tool: findTool(tool) ?? tool, program: await buildStowage(), folder: await newFolder(), settings };
   const [first = "", ...rest] = [...runner, ...command(place)];
   const { PATH, HOME } = process.env;
-  const child = spawn(first, rest, { env: { PATH, HOME, PORT: "0", ...settings }, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(first, rest, {
+    env: { PATH, HOME, PORT: "0", STOWAGE_LOG: "text", ...settings },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   children.add(child);
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => (output += text));

@@ -24,6 +24,8 @@ export interface Trial {
    * What lies in the bucket, where that can be seen from outside: keys, and uploads that are neither completed nor aborted.
    */
   readonly bucket?: Bucket | undefined;
+  /** What the service has written so far. */
+  readonly log: () => string;
   /** The issuer whose tokens `ruleOf` lets in, if the service has that rule. */
   readonly issuer?: Issuer | undefined;
 }
@@ -44,11 +46,13 @@ export const secrets = {
   owner: "owner-secret",
   reader: "reader-secret",
   team: "team-secret",
+  metrics: "metrics-secret",
 } as const;
 export const tokens = [
   token("owner", ["pull", "load", "delete"], ["**"]),
   token("reader", ["pull"], ["**"]),
   token("team", ["pull", "load"], ["team/**"]),
+  token("metrics", ["metrics"], ["**"]),
 ];
 
 /** Lets jobs of CI into the repositories of their own. */

@@ -9,6 +9,7 @@ import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { clockAfter, hour } from "../gc/clock-after.ts";
 import { chunksOf } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
+import { notesIn } from "../support/notes.ts";
 import { openLayout } from "../support/open-layout.ts";
 
 /** A layer, a config and a manifest. */
@@ -27,7 +28,11 @@ beforeEach(async () => {
 async function trigger(env: Readonly<Record<string, string>>, hours: number, maxRequests?: number): Promise<number> {
   const counted = new CountingStore(store);
   const app = { layout: openLayout(counted, undefined, clockAfter(hours * hour)), config: parseConfig(env) };
-  await triggerGc(app, { maxMs: hour, maxRequests }, (line) => void log.push(line));
+  await triggerGc(
+    app,
+    { maxMs: hour, maxRequests },
+    notesIn(() => log),
+  );
   return counted.total;
 }
 

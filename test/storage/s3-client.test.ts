@@ -48,6 +48,18 @@ describe("createS3Client", () => {
     const plain = await sentBy({ ...keys, AWS_ENDPOINT_URL: "http://s3.example" }, part());
     expect(plain.headers["x-amz-content-sha256"]).toBe(digest.toString("hex"));
   });
+
+  it("passes on a trace without signing it, because a proxy may change it", async () => {
+    const traces = ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", undefined];
+    const env = { ...keys, AWS_REGION: "r" };
+    const command = (): PutObjectCommand => new PutObjectCommand({ ...target, Body: body });
+    const traced = await sentBy(env, command(), () => traces[0]);
+    expect(traced.headers["traceparent"]).toBe(traces[0]);
+    expect(traced.headers["authorization"]).toMatch(/SignedHeaders=[^,]*host/);
+    expect(traced.headers["authorization"]).not.toContain("traceparent");
+    const untraced = await sentBy(env, command(), () => traces[1]);
+    expect(Object.keys(untraced.headers)).not.toContain("traceparent");
+  });
 });
 
 interface SentRequest {
@@ -62,8 +74,9 @@ interface SentRequest {
 async function sentBy(
   env: Readonly<Record<string, string>>,
   command: PutObjectCommand | UploadPartCommand,
+  traceparent?: () => string | undefined,
 ): Promise<SentRequest> {
-  const client = createS3Client(env);
+  const client = createS3Client(env, { traceparent });
   let sent: SentRequest | undefined;
   client.middlewareStack.add(
     () => (args) => {

@@ -92,7 +92,7 @@ export async function serveStowage(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): Promise<ServingCommand> {
-  const running = await startCommand(["serve", "--port", "0", ...args], { env });
+  const running = await startCommand(["serve", "--port", "0", ...args], { env: { STOWAGE_LOG: "text", ...env } });
   const url = await until(() => /listens on (http:\/\/\S+?),/.exec(running.stdout())?.[1]);
   return { ...running, url };
 }

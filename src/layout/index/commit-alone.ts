@@ -42,6 +42,7 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
     if (wasBusy && tries === 1) return { lost: state, began };
     if (isLate && doubt === undefined) return { lost: state, began };
     if (isLate) throw unknownOutcome(repository, doubt?.unanswered);
+    commit.onRound?.();
     const answer = await writeIndex(index, { store, repository, state, id });
     if (answer === "written") return { outcomes };
     if (answer !== "conflict") doubt = answer;

@@ -26,6 +26,8 @@ export interface CommitOptions {
   readonly caller?: string | undefined;
   /** The changes are not sent after this time, in milliseconds since 1970. The default is `maxCommitMs` from now on. */
   readonly deadline?: number | undefined;
+  /** Called at the end, with the number of times that the commit has tried to write the index. */
+  readonly onCommit?: ((rounds: number) => void) | undefined;
 }
 
 /**
@@ -36,17 +38,20 @@ export interface CommitOptions {
 export async function commitChanges(
   repository: string,
   sets: readonly ChangeSet[],
-  { store, clock = systemClock, budget, caller, deadline = clock.now() + maxCommitMs }: CommitOptions,
+  { store, clock = systemClock, budget, caller, deadline = clock.now() + maxCommitMs, onCommit }: CommitOptions,
 ): Promise<readonly ChangeSetOutcome[]> {
   const memory = budget?.commitMemory({ caller, signal: AbortSignal.any([]) });
+  let rounds = 0;
+  const onRound = (): void => void (rounds += 1);
   try {
-    const commit = { id: newCommitId(clock), repository, sets, store, clock, deadline, memory };
+    const commit = { id: newCommitId(clock), repository, sets, store, clock, deadline, memory, onRound };
     const alone = await commitAlone(commit);
     if ("outcomes" in alone) return alone.outcomes;
     if (clock.now() > deadline) return sets.map(() => ({ failed: "expired" }));
     const { lost, began } = alone;
     return await combine({ ...commit, sets: sets.map((set) => ({ ...set, began })) }, lost);
   } finally {
+    onCommit?.(rounds);
     memory?.release();
   }
 }

@@ -33,8 +33,18 @@ interface CommitWaiter extends Wanted {
 }
 
 export class CommitQueue {
+  readonly #onCommit: CommitOptions["onCommit"];
   /** By repository, the waiters whose turn has not come. A repository has a list while a commit is under way. */
   readonly #waiting = new Map<string, CommitWaiter[]>();
+
+  constructor(onCommit?: CommitOptions["onCommit"]) {
+    this.#onCommit = onCommit;
+  }
+
+  /** A queue for another store. */
+  another(): CommitQueue {
+    return new CommitQueue(this.#onCommit);
+  }
 
   /** Makes the changes and returns their outcome. Throws the errors of `commitChanges`. */
   async commit(repository: string, set: ChangeSet, options: CommitOptions): Promise<ChangeSetOutcome> {
@@ -60,7 +70,11 @@ export class CommitQueue {
     try {
       const sets = all.map(({ set }) => set);
       const deadline = Math.min(...all.map((wanted) => wanted.deadline));
-      const [outcome, ...outcomes] = await commitChanges(repository, sets, { ...options, deadline });
+      const [outcome, ...outcomes] = await commitChanges(repository, sets, {
+        onCommit: this.#onCommit,
+        ...options,
+        deadline,
+      });
       for (const [i, { tell }] of others.entries()) tell(noticeOf(outcomes[i], repository));
       if (outcome !== undefined) return outcome;
       throw unknownOutcome(repository);

@@ -33,15 +33,20 @@ const maxSmallBodyBytes = 64 * 1024;
 /** The region if none is set and the endpoint is not AWS's own. Such servers rarely check the region. */
 const ownEndpointRegion = "us-east-1";
 
+interface S3ClientOptions {
+  readonly answerMs?: number | undefined;
+  readonly traceparent?: (() => string | undefined) | undefined;
+}
+
 /**
  * Makes a client from the AWS SDK's own environment variables. With an own endpoint (`AWS_ENDPOINT_URL_S3`,
  * `AWS_ENDPOINT_URL`) addresses are path-style, and `AWS_REGION` is optional. The SDK finds all other settings as
  * usual, such as profiles and instance roles. `AWS_PROFILE` may differ from that of the process. `answerMs` replaces the time that a try waits for the head of an answer
- * (10 s for a read, 30 s for a small write). Throws `INPUT_INVALID` for an endpoint that is not a URL.
+ * (10 s for a read, 30 s for a small write). `traceparent` returns the trace to which a request belongs. Throws `INPUT_INVALID` for an endpoint that is not a URL.
  */
 export function createS3Client(
   env: Readonly<Record<string, string | undefined>>,
-  { answerMs }: { readonly answerMs?: number | undefined } = {},
+  { answerMs, traceparent }: S3ClientOptions = {},
 ): S3Client {
   const endpoint = endpointOf(env);
   const region = env["AWS_REGION"] || (endpoint && ownEndpointRegion);
@@ -67,6 +72,7 @@ export function createS3Client(
   });
   presetPayloadHash(client);
   limitAnswers(client, answerMs);
+  if (traceparent !== undefined) passOnTrace(client, traceparent);
   return buildOnce(client); // the middleware does not change after this
 }
 
@@ -143,6 +149,18 @@ function presetPayloadHash(client: S3Client): void {
         return next(args);
       },
     { step: "build", name: "presetPayloadHash" },
+  );
+}
+
+/** Adds the header after the request is signed: a proxy may change or drop it, and the signature stays right. */
+function passOnTrace(client: S3Client, traceparent: () => string | undefined): void {
+  client.middlewareStack.add(
+    (next) => (args) => {
+      const value = traceparent();
+      if (value !== undefined && isSignable(args.request)) args.request.headers["traceparent"] = value;
+      return next(args);
+    },
+    { step: "finalizeRequest", priority: "low", name: "passOnTrace" },
   );
 }
 

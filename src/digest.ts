@@ -15,7 +15,7 @@ export const algorithmNames = Object.keys(algorithms) as readonly Algorithm[];
 /** An accepted algorithm, a colon and lower-case hex digits. `isDigest` tells whether a value is one. */
 export type Digest = `${Algorithm}:${string}`;
 
-const digestPattern = new RegExp(
+export const digestPattern = new RegExp(
   `^(?:${Object.entries(algorithms)
     .map(([name, { hexLength }]) => `${name}:[0-9a-f]{${hexLength}}`)
     .join("|")})$`,

@@ -24,6 +24,7 @@ import { loadRoutes } from "./load.ts";
 import { manifestRoutes } from "./manifests.ts";
 import { type Metrics, metricsRoutes } from "./metrics.ts";
 import { missingRoutes } from "./missing.ts";
+import { openApiRoute } from "./openapi/openapi-route.ts";
 import { pushRoutes } from "./push.ts";
 import { readyRoute } from "./readiness.ts";
 import { referrerRoutes } from "./referrers.ts";
@@ -181,7 +182,9 @@ export function createAppWithPage(options: AppOptions, pageOf: ((service: Servic
     ["/v1/*", ...(page?.paths ?? [])],
     (page === undefined ? authenticate : authenticateBrowser)(findCaller),
   );
-  serveRoutes(app, [...routesOf(service), ...(page?.routes ?? [])]);
+  const routes = routesOf(service);
+  serveRoutes(app, [...routes, ...(page?.routes ?? [])]);
+  app.get("/openapi.json", openApiRoute(routes)).all("/openapi.json", (c) => methodNotAllowed(c, ["GET"]));
   app.notFound((c) => {
     if (/^\/v[12]\//.test(c.req.path)) authorizeAnything(c);
     const message = `Cannot ${c.req.method} ${pathOf(c)}: there is no such route`;

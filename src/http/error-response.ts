@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import { type ErrorCode, StowageError, printable } from "../errors.ts";
 import { RequestRecord } from "./request-record.ts";
 
-const statusOf: Readonly<Record<ErrorCode, number>> = {
+export const statusOf: Readonly<Record<ErrorCode, number>> = {
   ARCHIVE_INVALID: 400,
   BLOB_UNKNOWN: 404,
   BLOB_UPLOAD_INVALID: 400,

@@ -41,6 +41,7 @@ export function manifestRoutes(service: Service): Route[] {
       methods: ["PUT"],
       path: "/v2/<name>/manifests/<reference>",
       needs: "load",
+      query: ["tag"],
       async answer(c, { name, reference }) {
         const mediaType = c.req.header("Content-Type")?.split(";", 1)[0]?.trim();
         const expects = expectationOf(c);

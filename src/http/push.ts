@@ -47,6 +47,7 @@ export function pushRoutes(service: Service): Route[] {
       methods: ["POST"],
       path: "/v2/<name>/blobs/uploads/",
       needs: "load",
+      query: ["digest", "mount", "from", "digest-algorithm"],
       async answer(c, { name }) {
         const { digest, mount, from } = c.req.query();
         const mounted = await findMount(c, service, { name, mount, from });
@@ -79,6 +80,7 @@ export function pushRoutes(service: Service): Route[] {
     route({
       ...common,
       methods: ["PUT"],
+      query: ["digest"],
       async answer(c, { name, session: id }) {
         const session = find(c, name, id);
         const digest = parseDigest(c.req.query("digest") ?? "");

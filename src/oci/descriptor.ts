@@ -124,9 +124,11 @@ export function platformOf({ os, architecture, variant }: JsonObject = {}): stri
   return [os, architecture, ...(typeof variant === "string" && variant !== "" ? [variant] : [])].join("/");
 }
 
+export const platformPattern = /^[a-z0-9]+\/[a-z0-9_]+(?:\/[a-z0-9.]+)?$/;
+
 /** Checks a platform that a user writes, such as `linux/arm64`. Throws `INPUT_INVALID`. */
 export function parsePlatform(text: string): string {
-  if (/^[a-z0-9]+\/[a-z0-9_]+(?:\/[a-z0-9.]+)?$/.test(text)) return text;
+  if (platformPattern.test(text)) return text;
   const expected = "expected OS/ARCHITECTURE[/VARIANT], such as linux/arm64";
   throw new StowageError("INPUT_INVALID", `Cannot use ${quote(text, 100)} as a platform: ${expected}`);
 }

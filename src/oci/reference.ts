@@ -9,10 +9,10 @@ import { quote, StowageError } from "../errors.ts";
 export const defaultRepository = "images";
 
 /** Longer names are refused by many clients (distribution specification, "Pulling manifests"). */
-const maxNameLength = 255;
+export const maxNameLength = 255;
 
-const namePattern = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
-const tagPattern = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
+export const namePattern = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
+export const tagPattern = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
 /**
  * The form that the image specification allows for `org.opencontainers.image.ref.name` ("Pre-Defined Annotation Keys"), but
  * without "/", ":" and "@".

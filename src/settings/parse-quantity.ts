@@ -24,9 +24,11 @@ export function parseBytes(text: string): number | undefined {
   return count === "" ? undefined : wholeNumber(Number(count) * (unitBytes[unit.toLowerCase()] ?? Number.NaN));
 }
 
+export const durationPattern = /^(?:\d+(?:\.\d+)? ?[smhd] ?)+$/;
+
 /** Reads a duration in milliseconds: `90s`, `5m`, `2h`, `1d` or `1h30m`. Undefined without a unit. */
 export function parseDuration(text: string): number | undefined {
-  if (!/^(?:\d+(?:\.\d+)? ?[smhd] ?)+$/.test(text)) return undefined;
+  if (!durationPattern.test(text)) return undefined;
   const parts = [...text.matchAll(/(\d+(?:\.\d+)?) ?([smhd])/g)];
   return wholeNumber(parts.reduce((sum, [, count, unit = ""]) => sum + Number(count) * (unitMs[unit] ?? 0), 0));
 }

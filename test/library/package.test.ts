@@ -47,7 +47,7 @@ const types: Readonly<Record<string, readonly string[]>> = {
 const programs = ["./lambda", "./workers"];
 
 /** Bytes that the packed package may have: a tarball that grows past it has something in it that nobody needs. */
-const maxPackedBytes = 950 * 1024;
+const maxPackedBytes = 980 * 1024;
 
 let installed: InstalledPackage;
 beforeAll(async () => {

@@ -18,6 +18,7 @@ const slow = [
   "conformance/",
   "gc/simulation.test.ts",
   "infra/",
+  "openapi/schemathesis.test.ts",
   "page/browser.test.ts",
   "runtimes/export-memory.test.ts",
   "runtimes/index-memory.test.ts",

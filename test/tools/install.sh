@@ -5,10 +5,11 @@
 #     test/tools/install.sh packages    Debian's packages only
 #     test/tools/install.sh programs    what is built: crane, ORAS, regctl, Helm, the OCI conformance suite, BuildKit and a Docker
 #                                       engine 29; and what is taken out of Debian's packages: a Docker client, an engine
-#                                       20.10, containerd, distribution's registry, busybox
+#                                       20.10, containerd, distribution's registry, busybox; and schemathesis with a
+#                                       validator of OpenAPI, out of PyPI
 #     test/tools/install.sh runtimes    what Stowage runs on: Node 20, 22, 24 and 26, Deno, Bun, by npm
 #
-# Needs Node and npm, Go 1.26.8 or later, and for Debian's packages root or sudo. Programs go to
+# Needs Node and npm, Python, Go 1.26.8 or later, and for Debian's packages root or sudo. Programs go to
 # $STOWAGE_TEST_TOOLS/bin, by default ~/.cache/stowage-test-tools/bin, where the tests look first.
 set -euo pipefail
 
@@ -19,6 +20,8 @@ helm_version=v4.3.1
 conformance_version=v0.0.0-20260831232431-97274622c111 # the distribution specification's own suite; it has no releases
 buildkit_version=v0.34.2
 dockerd_version=v2.0.0-beta.24 # of the Go module github.com/moby/moby/v2: the engine 29
+
+python_packages=(openapi-spec-validator==0.9.0 schemathesis==4.32.5)
 
 # npm packages
 node20_version=20.20.2 # where the machine's own Node is none of this line
@@ -54,6 +57,7 @@ main() {
 }
 
 install_packages() {
+  python3 -c "import ensurepip, venv" 2>/dev/null || packages+=(python3-venv)
   install_debian "${packages[@]}"
   install_debian "${browser[@]}" # by itself: its download alone takes as long as all others, and has its own time
 }
@@ -85,6 +89,19 @@ install_programs() {
   install_from_debian containerd ctr usr/bin/ctr usr/bin/containerd
   install_from_debian docker-registry docker-registry usr/bin/docker-registry
   install_from_debian busybox-static busybox bin/busybox
+  install_python_packages
+}
+
+install_python_packages() {
+  local venv=$tools/python-packages program
+  if [ "$(cat "$venv/installed" 2>/dev/null)" != "${python_packages[*]}" ]; then
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    retry "$venv/bin/pip" install --quiet --disable-pip-version-check "${python_packages[@]}"
+    echo "${python_packages[*]}" >"$venv/installed"
+  fi
+  for program in openapi-spec-validator schemathesis; do ln -sf "$venv/bin/$program" "$tools/bin/$program"; done
+  say "${python_packages[*]} are there"
 }
 
 # go_install PROGRAM MODULE PACKAGE VERSION; the package may be the module itself: ""

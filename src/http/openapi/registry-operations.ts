@@ -138,7 +138,10 @@ export const registryOperations: Readonly<Record<string, Operation>> = {
     id: "beginPush",
     summary: "Begins the push of a blob, takes the whole blob, or mounts one.",
     query: {
-      digest: { description: "The body is the whole blob, with this digest.", schema: digest },
+      digest: {
+        description: "The body is the whole blob, with this digest. Not used together with `mount`.",
+        schema: { type: "string" },
+      },
       mount: {
         description:
           "Take the blob with this digest out of another repository. If that cannot be done, the push begins.",

@@ -5,6 +5,7 @@
 import type { JsonObject } from "../../oci/json.ts";
 import { statusOf } from "../error-response.ts";
 import type { Route } from "../route.ts";
+import { errorMeanings } from "./error-meanings.ts";
 import type { Answer, Operation, OperationError } from "./operation.ts";
 import { ownOperations } from "./own-operations.ts";
 import { answerHeaders, headerParameters, placeholders } from "./parameters.ts";
@@ -13,6 +14,8 @@ import { registryOperations } from "./registry-operations.ts";
 import { schemas } from "./schemas.ts";
 
 type DescribedRoute = Pick<Route, "methods" | "path" | "needs" | "headAlsoFor" | "query">;
+
+type ErrorName = keyof typeof errorMeanings;
 
 /** What each route with a token can answer. */
 const commonErrors: readonly OperationError[] = [
@@ -156,10 +159,10 @@ function describeErrors(
   isHead: boolean,
   responses: Map<string, JsonObject>,
 ): JsonObject {
-  const codes = new Map<number, Set<string>>([[500, new Set(["UNKNOWN"])]]);
+  const codes = new Map<number, Set<ErrorName>>([[500, new Set<ErrorName>(["UNKNOWN"])]]);
   for (const error of errors) {
     const { code, status } = typeof error === "string" ? { code: error, status: statusOf[error] } : error;
-    codes.set(status, (codes.get(status) ?? new Set()).add(code));
+    codes.set(status, (codes.get(status) ?? new Set<ErrorName>()).add(code));
   }
   return Object.fromEntries(
     [...codes].map(([status, set]) => {
@@ -171,14 +174,14 @@ function describeErrors(
   );
 }
 
-function describeError(status: number, names: readonly string[], isHead: boolean): JsonObject {
+function describeError(status: number, names: readonly ErrorName[], isHead: boolean): JsonObject {
   const headers = [retryAfter[status], status === 401 ? "WWW-Authenticate" : undefined].filter(
     (it) => it !== undefined,
   );
   const errors = { items: { properties: { code: { enum: names } } } };
   const content = { $ref: "#/components/schemas/Errors", properties: { errors } };
   return describeAnswer({
-    description: names.join(" or "),
+    description: names.map((name) => `\`${name}\`: ${errorMeanings[name]}.`).join(" "),
     headers,
     ...(!isHead && { content: { "application/json": content } }),
   });

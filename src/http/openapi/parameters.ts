@@ -66,7 +66,6 @@ export const headerParameters: Readonly<Record<string, Described>> = {
 };
 
 export const answerHeaders: Readonly<Record<string, Described>> = {
-  Allow: { description: "The methods of the path.", schema: { type: "string" } },
   "Accept-Ranges": { description: "Ranges of bytes can be asked for.", schema: { const: "bytes" } },
   "Content-Disposition": { description: "A name for the file.", schema: { type: "string" } },
   "Content-Length": { description: "The number of bytes.", schema: count },

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { type Action, type Token, actions } from "../../src/auth/access.ts";
 import { createApp } from "../../src/http/app.ts";
 import { statusOf } from "../../src/http/error-response.ts";
+import type { Metrics } from "../../src/http/metrics.ts";
 import { ownOperations } from "../../src/http/openapi/own-operations.ts";
 import { publicOperations } from "../../src/http/openapi/public-operations.ts";
 import { registryOperations } from "../../src/http/openapi/registry-operations.ts";
@@ -30,8 +31,13 @@ const tokens = actions.map((action): Token => ({
   actions: [action],
   repositories: ["**"],
 }));
+const metrics: Metrics = {
+  access: "token",
+  expose: async () => ({ contentType: "text/plain", text: "" }),
+  watchLines: () => undefined,
+};
 const openService = (): Hono =>
-  createApp({ layout: openLayout(new MemoryStore()), access: { tokens, anonymousPull: false } });
+  createApp({ layout: openLayout(new MemoryStore()), access: { tokens, anonymousPull: false }, metrics });
 const app = openService();
 /** Fails with the name of a route or a parameter that is not described. */
 const strictApp = openService().onError((error) => {
@@ -81,8 +87,8 @@ describe("GET /openapi.json", () => {
     expect(new Set(operations.map(({ operationId }) => operationId)).size).toBe(operations.length);
   });
 
-  it("has every path that the app serves beside /v1 and /v2", () => {
-    const served = app.routes.map(({ path }) => path).filter((path) => !/^\/v[12]\//.test(path));
+  it("has every path that the app serves beside /v1, /v2 and /metrics", () => {
+    const served = app.routes.map(({ path }) => path).filter((path) => !/^\/(?:v[12]|metrics)\//.test(path));
     expect(served.length).toBeGreaterThan(0);
     expect(served.filter((path) => !(path in document.paths))).toEqual([]);
   });

@@ -18,7 +18,7 @@ const authorization = `Basic ${Buffer.from(`anybody:${secret}`).toString("base64
 const token: Token = {
   name: "tester",
   sha256: sha256(Buffer.from(secret)).slice("sha256:".length),
-  actions: ["pull", "load", "copy", "delete"],
+  actions: ["pull", "load", "copy", "delete", "metrics"],
   repositories: ["**"],
 };
 const testTimeoutMs = 240_000; // schemathesis itself may take three minutes

@@ -44,6 +44,8 @@ Stowage turns an S3 bucket into an OCI image store that takes tarballs.
 A token is shown as Bearer, or as the password of any user. The actions after a security scheme are those that the token must allow
 for the repository. A service can be open to callers without a token, for pulls or for everything.
 
+Each answer to a route with a token has \`X-Request-Id\`, the id of the request in the log: that of the client, or a new one.
+
 Below \`/v1\`, an unknown query parameter is an error. A path that is not here gets 404, and a method that is not here 405 with
 \`Allow\`. The page for people, \`/\` and \`/-/…\`, is not described.`;
 

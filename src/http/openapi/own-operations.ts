@@ -1,4 +1,4 @@
-/** Stowage's own routes under `/v1`: loads, uploads in parts, exports and copies. */
+/** Stowage's own routes: loads, uploads in parts, exports and copies under `/v1`, and `/metrics`. */
 import type { JsonObject } from "../../oci/json.ts";
 import { durationPattern } from "../../settings/parse-quantity.ts";
 import { type Answer, type Operation, type QueryParameter, json, schema } from "./operation.ts";
@@ -176,5 +176,10 @@ export const ownOperations: Readonly<Record<string, Operation>> = {
       "NAME_UNKNOWN",
       "TIMED_OUT",
     ],
+  },
+  "GET /metrics": {
+    id: "readMetrics",
+    summary: "Sends metrics for Prometheus. Not every service has them.",
+    answers: { 200: { description: "All metrics.", content: { "text/plain": { type: "string" } } } },
   },
 };

@@ -16,6 +16,7 @@ const slow = [
   "commit/commit-simulation.test.ts",
   "commit/commit-speed.test.ts",
   "conformance/",
+  "faults/",
   "gc/simulation.test.ts",
   "infra/",
   "openapi/schemathesis.test.ts",

@@ -98,7 +98,11 @@ describe("an encoded slash", () => {
 
 describe("a query parameter that a route does not have", () => {
   it.each([
-    ["PUT", "/v1/load?name=team/app", /^Cannot use the query parameter "name": expected verbose or repair or copyTo$/],
+    [
+      "PUT",
+      "/v1/load?name=team/app",
+      /^Cannot use the query parameter "name": expected verbose or repair or copyTo or expires$/,
+    ],
     ["POST", "/v1/uploads?size=1", /^Cannot use the query parameter "size": expected none$/],
     ["PUT", "/v1/uploads/1/parts/1?key=1&Key=2", /^Cannot use the query parameter "Key": expected key$/],
     ["POST", "/v1/blobs/missing?%1b%0a=1", /^Cannot use the query parameter "\\u001b\\n": expected none$/],

@@ -306,11 +306,9 @@ describe("infra/aws/bundle.sh", () => {
       requestContext: { domainName: "id.lambda-url.eu-central-1.on.aws", http: { method: "GET", path } },
       isBase64Encoded: false,
     });
-    return JSON.parse(
-      await runTool(findProgram("node24") ?? process.execPath, ["-e", callFunction, join(folder, "index.cjs"), event], {
-        env,
-      }),
-    );
+    const program = findProgram("node24") ?? process.execPath;
+    const output = await runTool(program, ["-e", callFunction, join(folder, "index.cjs"), event], { env });
+    return JSON.parse(output.slice(output.lastIndexOf("\n") + 1)); // the log comes first
   }
 });
 

@@ -290,7 +290,7 @@ describeIfFound("infra/ci, with an image of Docker", needs, () => {
     const env = { ...job.env, ...engine.env, GITHUB_SHA: sha };
     const [document] = await readYaml(workflow);
     const steps = listAt(document, "jobs", "ship", "steps");
-    expect(at(document, "jobs", "ship", "permissions")).toEqual({ contents: "read", "id-token": "write" });
+    expect(at(document, "permissions")).toEqual({ contents: "read", "id-token": "write" });
     const [, build, ship] = steps;
     expect(await runStep(String(build?.["run"]), { env, cwd: context })).toMatchObject({ code: 0 });
     const inputs = fillIn(recordOf(ship?.["with"]), (name) => (name === "github.sha" ? sha : undefined));

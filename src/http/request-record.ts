@@ -6,16 +6,13 @@ import type { WatchedSource } from "../streams/watched-source.ts";
 /** The context's variable that holds the record. The prefix avoids a clash with variables of an app around this one. */
 const recordKey = "stowage.request";
 
-declare module "hono" {
-  interface ContextVariableMap {
-    [recordKey]: RequestRecord;
-  }
-}
+/** A context with the variable. JSR takes no package that adds to the types of another one. */
+type RecordContext = Context<{ Variables: Partial<Record<typeof recordKey, RequestRecord>> }>;
 
 export class RequestRecord {
   readonly id: string;
   readonly trace: Trace | undefined;
-  readonly startedMs = performance.now();
+  readonly startedMs: number = performance.now();
   /** The pattern of the route. */
   route: string | undefined;
   repository: string | undefined;
@@ -38,13 +35,12 @@ export class RequestRecord {
     const id = c.req.header("X-Request-Id");
     this.id = id !== undefined && isRequestId(id) ? id : randomUUID();
     this.trace = parseTrace(c.req.header("traceparent"));
-    c.set(recordKey, this);
+    (c as RecordContext).set(recordKey, this);
   }
 
   /** Undefined on routes that no line of the log is about. */
   static of(c: Context): RequestRecord | undefined {
-    const record: RequestRecord | undefined = c.get(recordKey);
-    return record;
+    return (c as RecordContext).get(recordKey);
   }
 }
 

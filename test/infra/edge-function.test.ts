@@ -5,7 +5,7 @@ import { createApp } from "../../src/http/app.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { openLayout } from "../support/open-layout.ts";
 import { loadEdgeFunction, readEdgeCode } from "./edge-function.ts";
-import { at } from "./infra-tools.ts";
+import { at, listAt } from "./infra-tools.ts";
 
 describe("the function of infra/aws/template.yaml at the edge", () => {
   const token = { authorization: { value: "Basic YTpi" } };
@@ -40,7 +40,10 @@ describe("the function of infra/aws/template.yaml at the edge", () => {
     const result = (await loadEdgeFunction(false))({ method: "GET", uri: "/v2/", headers: host });
     const challenge = own.headers.get("WWW-Authenticate");
     expect(result).toMatchObject({ statusCode: own.status, headers: { "www-authenticate": { value: challenge } } });
-    expect(at(result, "body")).toBe(await own.text());
+    const [error] = listAt(await own.json(), "errors");
+    const { detail, ...asked } = error ?? {};
+    expect(Object.keys(detail ?? {}), "the edge gives requests no id of their own").toEqual(["requestId"]);
+    expect(JSON.parse(String(at(result, "body")))).toEqual({ errors: [asked] });
   });
 
   it("tells the service the host that the client asked for, whatever the client says", async () => {

@@ -69,7 +69,7 @@ await describeS3Servers(
     });
 
     it(
-      `loses nothing if every tenth request meets one of them, in loads, pushes, deletions and gcs`,
+      `loses nothing if every tenth request meets one of them, in loads, deletions and gcs`,
       {
         timeout: 120_000 + runs * 60_000,
       },

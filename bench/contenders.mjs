@@ -14,7 +14,7 @@ import process from "node:process";
 import { PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import { listening } from "./measuring.mjs";
-import { bucket, findTool, secrets, start, startRegistry } from "./programs.mjs";
+import { bucket, findTool, secrets, start, startRegistryOnBucket } from "./programs.mjs";
 
 const root = new URL("..", import.meta.url).pathname;
 const stowageProgram = "dist/cli/stowage.js";
@@ -135,19 +135,7 @@ function intoRegistry(tool, args) {
     missing: () => missing(tool) ?? missing("registry"),
     takes: ({ name }, store) => store.keeps && !store.isDirectory && (name !== "images" || tool === "crane"),
     start: async (store, prefix) => {
-      const { child, host } = await startRegistry(findTool("registry"), join(store.folder, `${prefix}.yml`), {
-        redirect: { disable: true },
-        s3: {
-          region: store.env.AWS_REGION,
-          regionendpoint: store.endpoint,
-          forcepathstyle: true,
-          secure: false,
-          bucket,
-          rootdirectory: `/${prefix}`,
-          accesskey: secrets.AWS_ACCESS_KEY_ID,
-          secretkey: secrets.AWS_SECRET_ACCESS_KEY,
-        },
-      });
+      const { child, host } = await startRegistryOnBucket(store.endpoint, prefix, store.folder, store.env.AWS_REGION);
       return { child, host, url: `http://${host}` };
     },
     command: async (tarball, { host, store }) => {

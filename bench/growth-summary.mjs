@@ -1,37 +1,35 @@
 // What grows, at which points it is measured, and how the figures are shown.
+
+const loadColumns = { seconds: "s", cpuSeconds: "CPU s", peakMiB: "peak MiB", requests: "requests" };
+const loadPlots = [
+  { title: "Seconds until all loads have ended", lines: { seconds: "seconds", cpuSeconds: "CPU seconds" } },
+  { title: "Peak of the memory, MiB", lines: { peakMiB: "MiB" } },
+];
+
 export const growthKinds = {
   size: {
     title: "The size of one layer",
     unit: "GiB",
     points: [0.5, 1, 2, 4],
     maxPoints: [8, 16],
-    columns: { seconds: "s", cpuSeconds: "CPU s", peakMiB: "peak MiB", requests: "requests" },
-    plots: [
-      { title: "Seconds", lines: { seconds: "seconds", cpuSeconds: "CPU seconds" } },
-      { title: "Peak of the memory, MiB", lines: { peakMiB: "MiB" } },
-    ],
+    columns: loadColumns,
+    plots: loadPlots,
   },
   blobs: {
     title: "Blobs of 1 KiB in one tarball",
     unit: "blobs",
     points: [1000, 5000, 20_000],
     maxPoints: [50_000, 100_000],
-    columns: { seconds: "s", cpuSeconds: "CPU s", peakMiB: "peak MiB", requests: "requests" },
-    plots: [
-      { title: "Seconds", lines: { seconds: "seconds", cpuSeconds: "CPU seconds" } },
-      { title: "Peak of the memory, MiB", lines: { peakMiB: "MiB" } },
-    ],
+    columns: loadColumns,
+    plots: loadPlots,
   },
   loads: {
     title: "Loads of 16 MiB at once",
     unit: "loads",
     points: [1, 4, 16, 64],
     maxPoints: [128, 256],
-    columns: { seconds: "s", cpuSeconds: "CPU s", peakMiB: "peak MiB", requests: "requests" },
-    plots: [
-      { title: "Seconds until all have ended", lines: { seconds: "seconds", cpuSeconds: "CPU seconds" } },
-      { title: "Peak of the memory, MiB", lines: { peakMiB: "MiB" } },
-    ],
+    columns: loadColumns,
+    plots: loadPlots,
   },
   tags: {
     title: "Tags of one repository",

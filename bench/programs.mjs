@@ -64,6 +64,23 @@ export async function startRegistry(registry, config, storage) {
   return { host, child };
 }
 
+/** Starts distribution's registry, with its images below a prefix of the bucket at `endpoint`. */
+export async function startRegistryOnBucket(endpoint, prefix, folder, region = "us-east-1") {
+  return startRegistry(findTool("registry"), join(folder, `registry-${prefix}.yml`), {
+    redirect: { disable: true },
+    s3: {
+      region,
+      regionendpoint: endpoint,
+      forcepathstyle: true,
+      secure: false,
+      bucket,
+      rootdirectory: `/${prefix}`,
+      accesskey: secrets.AWS_ACCESS_KEY_ID,
+      secretkey: secrets.AWS_SECRET_ACCESS_KEY,
+    },
+  });
+}
+
 export function start([command, ...args], env) {
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "ignore"], env: { ...process.env, ...env } });
   child.stdout.resume(); // a full pipe would stop it

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { makeLayout } from "./make-layout.mjs";
 import { cpuSecondsOf, listening, median, peakMiBOf, print } from "./measuring.mjs";
-import { bucket, endAll, findTool, run, secrets, start, startGateway, startRegistry } from "./programs.mjs";
+import { bucket, endAll, findTool, run, secrets, start, startGateway, startRegistryOnBucket } from "./programs.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true, // other folders with a `dist` of Stowage in them
@@ -84,19 +84,7 @@ async function startStowage(settings, program) {
 }
 
 async function startDistribution() {
-  return startRegistry(findTool("registry"), join(folder, "registry.yml"), {
-    redirect: { disable: true },
-    s3: {
-      region: "us-east-1",
-      regionendpoint: endpoint,
-      forcepathstyle: true,
-      secure: false,
-      bucket,
-      rootdirectory: "/registry",
-      accesskey: secrets.AWS_ACCESS_KEY_ID,
-      secretkey: secrets.AWS_SECRET_ACCESS_KEY,
-    },
-  });
+  return startRegistryOnBucket(endpoint, "registry", folder);
 }
 
 /** All builds of Stowage share one prefix. */

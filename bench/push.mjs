@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { makeLayout } from "./make-layout.mjs";
 import { cpuSecondsOf, listening, median, peakMiBOf, print } from "./measuring.mjs";
-import { bucket, endAll, findTool, run, secrets, start, startGateway, startRegistry } from "./programs.mjs";
+import { bucket, endAll, findTool, run, secrets, start, startGateway, startRegistryOnBucket } from "./programs.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -55,19 +55,7 @@ async function startStowage(gateway, prefix) {
 }
 
 async function startDistribution({ endpoint }, prefix) {
-  return startRegistry(findTool("registry"), join(folder, `${prefix}.yml`), {
-    redirect: { disable: true },
-    s3: {
-      region: "us-east-1",
-      regionendpoint: endpoint,
-      forcepathstyle: true,
-      secure: false,
-      bucket,
-      rootdirectory: `/${prefix}`,
-      accesskey: secrets.AWS_ACCESS_KEY_ID,
-      secretkey: secrets.AWS_SECRET_ACCESS_KEY,
-    },
-  });
+  return startRegistryOnBucket(endpoint, prefix, folder);
 }
 
 /** Pushes in an order that alternates. Prints medians and the ratios of the pairs. */

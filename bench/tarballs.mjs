@@ -31,7 +31,7 @@ export const tarballs = {
   },
 };
 
-/** What a service loads before it is measured: blobs of which no other tarball has one. Only JavaScript has to be warm. */
+/** What a service loads before it is measured, so that its JavaScript is compiled. No other tarball has one of these blobs. */
 const warmUps = {
   "warm-up": { ...oneImage({ largeMiB: 32, smallLayers: 16 }), seed: 1 },
   "warm-up of a program": { ...oneImage({ largeMiB: 1, smallLayers: 0 }), seed: 1 },

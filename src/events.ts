@@ -133,7 +133,7 @@ export interface UnreadEvent {
   readonly message: string;
 }
 
-/** So many events of one kind came that the log shows no more of them for a while, or has not shown some. */
+/** Too many events of one kind came. The log shows no more of them for a while, or did not show some. */
 export interface FloodEvent {
   readonly event: "flood";
   /** Such as `requests of ci were refused`. */

@@ -5,7 +5,7 @@ import { matchesPattern } from "../oci/tag-pattern.ts";
 
 /**
  * What a token can allow. `load` adds images. `copy` copies images to the targets of the settings. `delete` removes manifests and
- * tags. `metrics` reads the metrics of the service, whatever the repositories of the token are.
+ * tags. `metrics` reads the metrics of the whole service. The repositories of the token do not limit it.
  */
 export type Action = "pull" | "load" | "copy" | "delete" | "metrics";
 

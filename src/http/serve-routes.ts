@@ -21,7 +21,10 @@ const maxQueryLength = 4096;
 /** Hono's parameter for the rest of the path. The name keeps it apart from parameters of an app around this one. */
 const rest = "stowagePath";
 
-/** Serves the routes, of which the route for `/` is the only one without a first segment. Requests for other paths go on to the next handler of the app. */
+/**
+ * Serves the routes. Each route has a first segment, except the route for `/`. Requests for other paths go on to the next handler
+ * of the app.
+ */
 export function serveRoutes(app: Hono, routes: readonly Route[]): void {
   for (const prefix of new Set(routes.map(({ segments: [first = ""] }) => first))) {
     const own = routes.filter(({ segments: [first] }) => first === prefix);

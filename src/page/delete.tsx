@@ -8,7 +8,7 @@ import { formatReference } from "../oci/reference.ts";
 import { deleteImage } from "../registry/delete-image.ts";
 import { findManifest } from "../registry/find-manifest.ts";
 import { sendPage } from "./frame.tsx";
-import { shortReference, withQuery } from "./parts.tsx";
+import { Crumbs, shortReference, withQuery } from "./parts.tsx";
 import { readForm } from "./read-form.ts";
 import { type PageService, deleteUrl, imageUrl, repositoryUrl, viewOf } from "./view.ts";
 
@@ -24,10 +24,7 @@ export async function confirmDelete(c: Context, pages: PageService, { name, refe
     current: "images",
     body: (view) => (
       <>
-        <nav class="crumbs" aria-label="Breadcrumb">
-          <a href={`${view.base}/`}>Images</a>
-          <a href={repositoryUrl(view, name)}>{name}</a>
-        </nav>
+        <Crumbs view={view} repository={name} />
         <section class="narrow">
           <h1>Delete this {isDigest(reference) ? "image" : "tag"}?</h1>
           <p class="subject">

@@ -2,7 +2,7 @@
 import type { Child } from "hono/jsx";
 import { hexOf, isDigest } from "../digest.ts";
 import { printable } from "../errors.ts";
-import type { View } from "./view.ts";
+import { type View, repositoryUrl } from "./view.ts";
 
 /** Text from an image, cut to a length. Invisible characters are shown as escapes, so that no text hides its meaning. */
 export function ForeignText({ text, most = 2000 }: { readonly text: string; readonly most?: number }): Child {
@@ -37,6 +37,16 @@ function agoOf(passedMs: number, date: string): string {
 
 function count(number: number, unit: string): string {
   return `${number} ${unit}${number === 1 ? "" : "s"} ago`;
+}
+
+/** The way back: to all images, and to the repository of an image. */
+export function Crumbs({ view, repository }: { readonly view: View; readonly repository?: string }): Child {
+  return (
+    <nav class="crumbs" aria-label="Breadcrumb">
+      <a href={`${view.base}/`}>Images</a>
+      {repository !== undefined && <a href={repositoryUrl(view, repository)}>{repository}</a>}
+    </nav>
+  );
 }
 
 /** A text that a button copies, if scripts run. `label` says what is copied. */

@@ -7,10 +7,10 @@ import { mayReach, turnOf } from "../http/authentication.ts";
 import { formatReference } from "../oci/reference.ts";
 import { sendPage } from "./frame.tsx";
 import { ImageConfig, Layers, Platforms, TextTable } from "./image-parts.tsx";
-import { Copyable, ForeignText, When, shortReference, withQuery } from "./parts.tsx";
+import { Copyable, Crumbs, ForeignText, When, shortReference, withQuery } from "./parts.tsx";
 import { type ImageFacts, type Referrer, readImage } from "./read-image.ts";
 import { pullSizeOf } from "./show-repository.tsx";
-import { type PageService, type View, deleteUrl, exportUrl, imageUrl, inPageTurn, repositoryUrl } from "./view.ts";
+import { type PageService, type View, deleteUrl, exportUrl, imageUrl, inPageTurn } from "./view.ts";
 
 interface ImageName {
   readonly name: string;
@@ -30,10 +30,7 @@ export async function showImage(c: Context, pages: PageService, { name, referenc
     current: "images",
     body: (view) => (
       <>
-        <nav class="crumbs" aria-label="Breadcrumb">
-          <a href={`${view.base}/`}>Images</a>
-          <a href={repositoryUrl(view, name)}>{name}</a>
-        </nav>
+        <Crumbs view={view} repository={name} />
         <div class="heading">
           <h1>
             {name}

@@ -10,7 +10,7 @@ import { type ImageDetails, describeImage, readIfValid } from "../registry/descr
 import { concurrently } from "../streams/concurrently.ts";
 import { type ListedImage, listImages } from "./list-images.ts";
 import { sendPage } from "./frame.tsx";
-import { ForeignText, Pager, SearchForm, When, shortReference, withQuery } from "./parts.tsx";
+import { Crumbs, ForeignText, Pager, SearchForm, When, shortReference, withQuery } from "./parts.tsx";
 import { type PageService, type View, imageUrl, inPageTurn, repositoryUrl } from "./view.ts";
 
 /** Images on a page. The manifest of each is read, and those of its platforms. */
@@ -42,9 +42,7 @@ export async function showRepository(c: Context, pages: PageService, name: strin
       const next = from + pageLength < found ? { q: query, from: String(from + pageLength) } : undefined;
       return (
         <>
-          <nav class="crumbs" aria-label="Breadcrumb">
-            <a href={`${view.base}/`}>Images</a>
-          </nav>
+          <Crumbs view={view} />
           {deleted !== undefined && (
             <p class="notice" role="status">
               Deleted <ForeignText text={deleted} most={200} />. Its bytes stay until the next garbage collection.

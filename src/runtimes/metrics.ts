@@ -35,10 +35,29 @@ const requestBuckets = [0.005, 0.025, 0.1, 0.5, 1, 5, 30, 120, 600];
 /** From 1 ms, for a directory, to a minute, for an upload in parts. */
 const storeBuckets = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60];
 
-type Counters = ReturnType<typeof makeCounters>;
+/** The metrics that events and calls change, with the names of their labels. */
+interface Counters {
+  readonly requests: Counter<"method" | "route" | "status">;
+  readonly requestSeconds: Histogram<"method" | "route">;
+  readonly requestBytes: Counter<"route" | "direction">;
+  readonly unread: Counter<"code">;
+  readonly operations: Counter<"operation" | "result" | "code">;
+  readonly callerRequests: Counter<"caller" | "result" | "code">;
+  readonly callerBytes: Counter<"caller" | "direction">;
+  readonly callerStored: Counter<"caller">;
+  readonly loadBytes: Counter<"outcome">;
+  readonly copiedImages: Counter<"target" | "result">;
+  readonly copiedBytes: Counter<"target">;
+  readonly gcBlobs: Counter<"outcome">;
+  readonly gcBytes: Counter<"outcome">;
+  readonly commits: Counter<never>;
+  readonly commitRounds: Counter<never>;
+  readonly storeRequests: Counter<"operation">;
+  readonly storeFailures: Counter<"operation">;
+  readonly storeSeconds: Histogram<"operation">;
+}
 
-// oxlint-disable-next-line typescript/explicit-function-return-type -- the type is the list below once more
-function makeCounters(register: Registry) {
+function makeCounters(register: Registry): Counters {
   const counter = <Label extends string>(name: string, help: string, labelNames: readonly Label[]): Counter<Label> =>
     new Counter({ name: `stowage_${name}_total`, help, labelNames: [...labelNames], registers: [register] });
   const histogram = <Label extends string>(

@@ -10,6 +10,7 @@ import { type Limits, defaultLimits } from "../limits.ts";
 import { isLoopback } from "../loopback.ts";
 import { isJsonObject } from "../oci/json.ts";
 import { type TagPattern, parseTagPatterns } from "../oci/tag-pattern.ts";
+import { hostForm, parseHosts, withOwnNames } from "./parse-hosts.ts";
 import { warnOfUnknown } from "./known-settings.ts";
 import { parseBytes, parseSeconds } from "./parse-quantity.ts";
 import { type RetentionSettings, readRetention } from "./parse-retention.ts";
@@ -127,8 +128,7 @@ export function parseConfig(env: Environment, platform: PlatformTraits = {}): Co
     maxConnections: read("STOWAGE_MAX_CONNECTIONS", parsePositive, positive, 10_000),
     access: asks ? { tokens: tokens ?? [], anonymousPull, ...(oidc && { oidc }) } : "anyone",
     tokensFile,
-    hosts:
-      isOpen || hosts !== undefined ? [...new Set([...loopbackHosts, urlHost(host), ...(hosts ?? [])])] : undefined,
+    hosts: isOpen || hosts !== undefined ? withOwnNames(hosts ?? [], host) : undefined,
     redirectBlobs: read("STOWAGE_REDIRECT_BLOBS", parseBoolean, "true or false", false),
     immutableTags,
     copyTargets,
@@ -225,24 +225,6 @@ const waysOut =
   "STOWAGE_OIDC to the identities that you let in without a stored secret, " +
   "STOWAGE_ANONYMOUS_PULL=true if everybody who can reach it may pull, " +
   "or STOWAGE_ALLOW_ANYONE=true if everybody who can reach it may load and delete as well";
-
-/** Names of this machine in requests. No page of another site can have one of these names. */
-const loopbackHosts = ["localhost", "127.0.0.1", "[::1]"];
-
-const hostForm = "names such as stowage.example, with commas or spaces between them";
-
-/** Names between commas or spaces. A port is dropped: it is no part of a name. */
-function parseHosts(text: string): readonly string[] | undefined {
-  const hosts = text.split(/[\s,]+/).filter((host) => host !== "");
-  const names = hosts.map((host) => host.toLowerCase().replace(/:\d+$/, ""));
-  const isName = (name: string): boolean => /^(?:[a-z0-9_](?:[a-z0-9._-]{0,252})|\[[0-9a-f:.]{2,45}\])$/.test(name);
-  return names.length > 0 && names.every(isName) ? names : undefined;
-}
-
-/** The host as it is written in a URL. */
-function urlHost(host: string): string {
-  return host.includes(":") && !host.startsWith("[") ? `[${host}]` : host.toLowerCase();
-}
 
 function parseStoreUrl(text: string): string | undefined {
   return /^(?:file:.|s3:\/\/.|r2:.|memory:$)/.test(text) ? text : undefined;

@@ -2,9 +2,8 @@
  * Harm to the requests that Stowage sends to a real S3 server. After each: what was acknowledged is there and whole, and trying
  * again ends well. `STOWAGE_TEST_RUNS=20` tries every request of a load, and makes the last test longer.
  */
-import dns from "node:dns";
 import process from "node:process";
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, expect, it } from "vitest";
 import { createApp } from "../../src/http/app.ts";
 import { collectGarbage } from "../../src/gc/collect-garbage.ts";
 import { createS3Client } from "../../src/storage/s3/s3-client.ts";
@@ -20,8 +19,8 @@ import { openLayout } from "../support/open-layout.ts";
 import { type Fault, type FaultProxy, faults, startFaultProxy } from "./fault-proxy.ts";
 
 const runs = Number(process.env["STOWAGE_TEST_RUNS"] ?? 1);
-/** Parts over a line that leaves this machine are signed. So the address of the proxy must not look like this machine. */
-const farHost = "s3.far.example";
+/** Parts to another machine are signed. Linux connects this address to this machine, but it does not look like this machine. */
+const farHost = "0.0.0.0";
 
 interface Bench {
   /** The store without harm. */
@@ -38,16 +37,9 @@ await describeS3Servers(
   (server) => {
     let bench: Bench;
     beforeEach(async () => {
-      const lookup = dns.lookup as unknown as (...all: unknown[]) => unknown;
-      vi.spyOn(dns, "lookup").mockImplementation((host: string, ...rest: unknown[]) =>
-        lookup(host === farHost ? "127.0.0.1" : host, ...rest),
-      );
       bench = await openBench(server);
     });
-    afterEach(() => {
-      bench.proxy.close();
-      vi.restoreAllMocks();
-    });
+    afterEach(() => bench.proxy.close());
 
     it.each(faults)("loses nothing if one request of a load meets it: %s", { timeout: 240_000 }, async (fault) => {
       bench.choose = () => undefined;
@@ -55,7 +47,8 @@ await describeS3Servers(
       const requests = bench.proxy.requests();
       expect(requests).toBeGreaterThan(8);
       let acknowledged = 0;
-      const step = runs > 1 ? 1 : 2; // in a quick run, every second request, and others for the next fault
+      // In a quick run, every second request, and the others for the next fault. A flipped bit must meet a part of a large layer.
+      const step = runs > 1 || fault === "flip a bit of the request" ? 1 : 2;
       for (let at = faults.indexOf(fault) % step; at < requests; at += step) {
         const first = bench.proxy.requests();
         bench.choose = (number) => (number === first + at ? fault : undefined);

@@ -120,7 +120,7 @@ function describeRetention(open: () => Promise<ObjectStore>): void {
     await expectWhole(store);
   });
 
-  it("drops an image at its end, whatever the rules say, and not before", async () => {
+  it("drops an image at its end, also if a rule would keep it, and not before", async () => {
     const store = await open();
     await load(image("1"), store, "team/app:1", { expiresInMs: 3 * day });
     await load(image("2"), store, "team/app:2");

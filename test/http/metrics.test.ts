@@ -65,7 +65,7 @@ function valuesOf(text: string): ReadonlyMap<string, number> {
 }
 
 describe("/metrics", () => {
-  it("is for callers with the action metrics, whatever their repositories", async () => {
+  it("is for callers with the action metrics, also if they have few repositories", async () => {
     const ask = await serve({ STOWAGE_TOKENS });
     expect(await ask("/metrics")).toMatchObject({ status: 401 });
     expect(await ask("/metrics", { name: "nobody-knows" })).toMatchObject({ status: 401 });

@@ -16,7 +16,7 @@ import { concurrently } from "../streams/concurrently.ts";
 import { type Search, findNeeded, newSearch, orphansOf } from "./find-needed.ts";
 import { type Candidate, type GcRun, Sentence } from "./sentence.ts";
 import type { Verdict } from "./judge-entries.ts";
-import type { RetentionRun } from "./trial.ts";
+import type { RetentionRun } from "./repository-retention.ts";
 import { type GarbageReport, Tally } from "./tally.ts";
 
 /** One day. Loads take less, and a user has time to notice that an image was removed by mistake. */

@@ -13,7 +13,7 @@ import { listBlobs } from "../layout/blobs.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { subjectOf } from "../oci/index-entry.ts";
 import { DigestSet } from "./digest-set.ts";
-import { type RetentionRun, Trial } from "./trial.ts";
+import { type RetentionRun, RepositoryRetention } from "./repository-retention.ts";
 import { type ManifestName, ManifestWalk, type WalkEnd, type WalkState } from "./manifest-walk.ts";
 
 /** The most referrers that no visited manifest leads to so far. */
@@ -102,12 +102,12 @@ async function searchRepositories(
       continue;
     }
     checkFormat(index, repository); // an index of a later format may need more than this version knows
-    const trial = new Trial(layout, repository, index.entries, retention);
-    await walk.visit(trial.kept);
-    const referrers = trial.referrers.flatMap((entry) => referrersIn(entry, repository));
+    const images = new RepositoryRetention(layout, repository, index.entries, retention);
+    await walk.visit(images.kept);
+    const referrers = images.referrers.flatMap((entry) => referrersIn(entry, repository));
     let left = await visitReferrers(referrers, walk);
     if (walk.hasStopped) return; // it is not known yet what kept images need
-    const stays = await trial.drop((digest) => walk.damaged.size > 0 || walk.needed.has(digest));
+    const stays = await images.drop((digest) => walk.damaged.size > 0 || walk.needed.has(digest));
     await walk.visit(stays);
     left = await visitReferrers(left, walk);
     if (walk.hasStopped) return;

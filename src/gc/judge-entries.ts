@@ -31,7 +31,8 @@ export interface JudgedEntry {
   readonly verdict: Verdict;
 }
 
-export interface Court {
+/** What the images of one repository are judged by. */
+export interface RetentionScope {
   readonly repository: string;
   readonly rules: readonly RetentionRule[];
   /** The time at which the ages are taken, in milliseconds since 1970. */
@@ -42,7 +43,10 @@ export interface Court {
  * An image whose end is over is dropped. About any other image, the first rule that fits it decides. An image that fits no rule is
  * kept. An image is also kept if a rule needs its age and another tool has written its entry, so that its age is not known.
  */
-export function judgeEntries(entries: readonly Descriptor[], { repository, rules, now }: Court): JudgedEntry[] {
+export function judgeEntries(
+  entries: readonly Descriptor[],
+  { repository, rules, now }: RetentionScope,
+): JudgedEntry[] {
   const own = rules.map(({ repositories }) => repositories.some((pattern) => matchesPattern(pattern, repository)));
   const places = entries.map((entry) =>
     isOver(entry, now) ? none : rules.findIndex((rule, i) => own[i] === true && fits(rule, tagOf(entry))),

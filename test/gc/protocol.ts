@@ -88,10 +88,14 @@ export const mutantsOfSlices: Readonly<Record<string, readonly Edit[]>> = {
 /** For schedules in which gcs drop images. */
 export const mutantsOfRetention: Readonly<Record<string, readonly Edit[]>> = {
   "a drop looked at the digest of the entry alone": [
-    { file: "gc/trial.ts", replace: "expects: { digest, stamp: stampTextOf(entry) }", by: "expects: { digest }" },
+    {
+      file: "gc/repository-retention.ts",
+      replace: "expects: { digest, stamp: stampTextOf(entry) }",
+      by: "expects: { digest }",
+    },
   ],
   "a drop looked at nothing": [
-    { file: "gc/trial.ts", replace: ", expects: { digest, stamp: stampTextOf(entry) }", by: "" },
+    { file: "gc/repository-retention.ts", replace: ", expects: { digest, stamp: stampTextOf(entry) }", by: "" },
   ],
   "an image that was not dropped after all were not visited": [
     { file: search, replace: "await walk.visit(stays);", by: "" },

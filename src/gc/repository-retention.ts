@@ -15,7 +15,7 @@ import type { RemoveTagChange } from "../oci/index-change.ts";
 import { isReferrersTag, referrersTag, subjectOf, subjectOfTag, tagOf, withoutKind } from "../oci/index-entry.ts";
 import type { RetentionRule } from "../oci/retention-rule.ts";
 import { concurrently } from "../streams/concurrently.ts";
-import { type Court, type JudgedEntry, type Verdict, isOver, judgeEntries } from "./judge-entries.ts";
+import { type RetentionScope, type JudgedEntry, type Verdict, isOver, judgeEntries } from "./judge-entries.ts";
 import type { Tally } from "./tally.ts";
 
 /** Drops that wait for one commit. The commits of one process to one repository go together. */
@@ -32,7 +32,7 @@ export interface RetentionRun {
 }
 
 /** The images of one repository, and what becomes of them. */
-export class Trial {
+export class RepositoryRetention {
   /** Images that are surely kept. */
   readonly kept: readonly Descriptor[];
   /** Entries with a subject and without a tag. They are kept as long as their subject is. */
@@ -42,16 +42,16 @@ export class Trial {
   readonly #judged: readonly JudgedEntry[];
   readonly #layout: Layout;
   readonly #run: RetentionRun;
-  readonly #court: Court;
+  readonly #scope: RetentionScope;
 
   constructor(layout: Layout, repository: string, entries: readonly Descriptor[], run: RetentionRun) {
     this.#layout = layout;
     this.#run = run;
-    this.#court = { repository, rules: run.rules, now: run.began };
+    this.#scope = { repository, rules: run.rules, now: run.began };
     const kinds = groupBy(entries, (entry) => (isOver(entry, run.began) ? "image" : kindOf(entry)));
     this.referrers = kinds.get("referrer") ?? [];
     this.#signatures = kinds.get("signature") ?? [];
-    this.#judged = judgeEntries(kinds.get("image") ?? [], this.#court);
+    this.#judged = judgeEntries(kinds.get("image") ?? [], this.#scope);
     this.kept = this.#judged.filter(({ verdict }) => verdict.decision === "kept").map(({ entry }) => entry);
   }
 
@@ -72,7 +72,7 @@ export class Trial {
       else if (dropped.has(withoutKind(tag))) judged.push(this.#judge(entry, "dropped", "its subject is dropped"));
       else left.push(entry);
     }
-    judged.push(...judgeEntries(left, this.#court));
+    judged.push(...judgeEntries(left, this.#scope));
     const failed = await this.#dropAll(judged.filter(isDropped));
     const { isDryRun, rules, onVerdict } = this.#run;
     for (const { verdict } of judged.filter((it) => isDropped(it) || (isDryRun && rules.length > 0))) {
@@ -85,7 +85,7 @@ export class Trial {
   }
 
   #judge(entry: Descriptor, decision: Verdict["decision"], reason: string): JudgedEntry {
-    const { repository } = this.#court;
+    const { repository } = this.#scope;
     const { digest } = entry;
     return { entry, verdict: { repository, reference: tagOf(entry) ?? digest, digest, decision, reason } };
   }
@@ -106,7 +106,7 @@ export class Trial {
     const { isDryRun, tally } = this.#run;
     if (isDryRun) return true;
     try {
-      await commitSet(this.#layout, { repository: this.#court.repository, changes });
+      await commitSet(this.#layout, { repository: this.#scope.repository, changes });
       return true;
     } catch (error) {
       if (!(error instanceof StowageError) || !laterCodes.has(error.code)) throw error;

@@ -34,7 +34,7 @@ export function findSession(id: string, owner: SessionOwner): PushSession {
   return { id, repository: owner.repository, algorithm };
 }
 
-export function unknownSession(id: string): StowageError {
+function unknownSession(id: string): StowageError {
   const message = `Cannot find upload ${quote(id)}: this caller has not begun it in this repository, or it has expired`;
   return new StowageError("BLOB_UPLOAD_UNKNOWN", message);
 }

@@ -58,7 +58,7 @@ export interface ImagePart extends ImageDetails {
   readonly digest: Digest;
 }
 
-export const createdAnnotation = "org.opencontainers.image.created";
+const createdAnnotation = "org.opencontainers.image.created";
 
 /** Reads the config, and the parts of an index. Parts that cannot be read are left out. */
 export async function describeImage(

@@ -32,6 +32,12 @@ export interface RequestEvent {
   /** The path as it was sent, without the query, which can have a secret. It is cut if it is long. */
   readonly path: string;
   readonly repository: string | undefined;
+  /** The address at the other end of the connection: of a proxy, if there is one before the service. */
+  readonly client: string | undefined;
+  /** The `X-Forwarded-For` of a proxy. A client can write anything into it. It is cut if it is long. */
+  readonly forwardedFor: string | undefined;
+  /** The client's `User-Agent`. It is cut if it is long. */
+  readonly userAgent: string | undefined;
   /** 499 if the client went away before the answer, as in nginx's logs. */
   readonly status: number;
   readonly outcome: RequestOutcome;
@@ -128,6 +134,8 @@ export interface GcEvent {
 /** A request was refused before the app saw it, or a connection was closed. */
 export interface UnreadEvent {
   readonly event: "unread";
+  /** The address at the other end of the connection. */
+  readonly client?: string | undefined;
   readonly status: number | undefined;
   readonly code: ErrorCode | undefined;
   readonly message: string;

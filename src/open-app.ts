@@ -20,7 +20,10 @@ import type { ObjectStore } from "./storage/object-store.ts";
 /** What a platform adds to the settings. */
 interface Platform
   extends
-    Pick<AppOptions, "bodyOf" | "hangUp" | "watchAnswer" | "signal" | "maxRequestBytes" | "maxResponseBytes">,
+    Pick<
+      AppOptions,
+      "bodyOf" | "hangUp" | "clientOf" | "watchAnswer" | "signal" | "maxRequestBytes" | "maxResponseBytes"
+    >,
     PlatformTraits,
     Omit<OpenStoreOptions, "traceparent"> {
   /** Writes a line of the log. Without it there is no log. */

@@ -2,7 +2,7 @@
 import { type Access, type Grant, type OidcRule, type Token, actions, verbOf } from "./access.ts";
 
 /** Tokens, and rules, that `describeAccess` names. */
-const maxNamed = 5;
+const maxNamed = 20;
 
 /**
  * For the first line of the log: `anyone may pull, load, copy, delete and read metrics`, or `ci may load in team/**; cluster may pull; nobody
@@ -12,8 +12,8 @@ export function describeAccess(access: Access): string {
   if (access === "anyone") return `anyone may ${listed(actions.map(verbOf))}`;
   const { tokens, oidc = [], anonymousPull } = access;
   const named = [
-    ...firstOf(tokens, "tokens", (token) => `${token.name} may ${describeGrant(token)}`),
-    ...firstOf(oidc, "rules for OIDC", (rule) => `${describeIdentity(rule)} may ${describeGrant(rule)}`),
+    ...firstOf(tokens, "token", (token) => `${token.name} may ${describeGrant(token)}`),
+    ...firstOf(oidc, "OIDC rule", (rule) => `${describeIdentity(rule)} may ${describeGrant(rule)}`),
   ];
   const others = named.length === 0 ? "everybody" : "everybody else";
   const nobody = named.length === 0 ? "nobody" : "nobody else";
@@ -23,7 +23,7 @@ export function describeAccess(access: Access): string {
 function firstOf<T>(items: readonly T[], what: string, describe: (item: T) => string): string[] {
   const named = items.slice(0, maxNamed).map(describe);
   const more = items.length - named.length;
-  return more === 0 ? named : [...named, `${more} more ${what}`];
+  return more === 0 ? named : [...named, `${more} more ${more === 1 ? what : `${what}s`}`];
 }
 
 /** `repository_owner=acme of https://token.actions.githubusercontent.com` */

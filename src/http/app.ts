@@ -87,6 +87,8 @@ export interface AppOptions {
   readonly report?: Report | undefined;
   /** Serves them at `/metrics`. */
   readonly metrics?: Metrics | undefined;
+  /** The address at the other end of a request's connection. */
+  readonly clientOf?: ((c: Context) => string | undefined) | undefined;
   /** Calls back when the answer to a request has ended, with the bytes of its body that were sent. */
   readonly watchAnswer?: ((c: Context, onEnd: (sent: SentAnswer) => void) => void) | undefined;
   /** Where the store's decorators find the request that they work for. */

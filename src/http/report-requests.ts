@@ -25,21 +25,26 @@ export interface ReportOptions {
   readonly signal?: AbortSignal | undefined;
   /** Where requests to the store find the request that they belong to. */
   readonly running?: RunningRequests | undefined;
+  /** The address of the connection's other end. */
+  readonly clientOf?: ((c: Context) => string | undefined) | undefined;
   readonly watchAnswer?: ((c: Context, onEnd: (sent: SentAnswer) => void) => void) | undefined;
 }
 
 const goneStatus = 499;
+/** Characters of a header in an event. */
+const maxHeaderLength = 200;
 
 /** Runs before `authenticate`, so that refusals of `authenticate` are reported too. */
-export function reportRequests({ report, signal, running, watchAnswer }: ReportOptions): MiddlewareHandler {
+export function reportRequests({ report, signal, running, clientOf, watchAnswer }: ReportOptions): MiddlewareHandler {
   return async (c, next) => {
     const record = new RequestRecord(c);
+    const client = clientOf?.(c); // a connection that has closed has no address
     // The answer may end before its handler: a client leaves, and the load goes on.
     let sent: SentAnswer | undefined;
     let isHandled = false;
     const onEnd = (answer: SentAnswer): void => {
       sent = answer;
-      if (isHandled) report(eventOf(c, record, answer, { signal, isCounted: running !== undefined }));
+      if (isHandled) report(eventOf(c, record, answer, { client, signal, isCounted: running !== undefined }));
     };
     watchAnswer?.(c, onEnd);
     try {
@@ -66,6 +71,7 @@ function bytesOf(c: Context): number {
 }
 
 interface Circumstances {
+  readonly client: string | undefined;
   readonly signal: AbortSignal | undefined;
   readonly isCounted: boolean;
 }
@@ -74,7 +80,7 @@ function eventOf(
   c: Context,
   record: RequestRecord,
   { bytes, isWhole }: SentAnswer,
-  { signal, isCounted }: Circumstances,
+  { client, signal, isCounted }: Circumstances,
 ): RequestEvent {
   const error = c.error ?? record.failure;
   const isGone = c.error === undefined ? !isWhole && record.failure === undefined : hasLeft(c, c.error, signal);
@@ -89,6 +95,9 @@ function eventOf(
     route,
     path: pathOf(c),
     repository,
+    client,
+    forwardedFor: c.req.header("X-Forwarded-For")?.slice(0, maxHeaderLength),
+    userAgent: c.req.header("User-Agent")?.slice(0, maxHeaderLength),
     status,
     outcome: isGone ? "gone" : outcomeOf(c, status, record.failure),
     code: isGone || error === undefined ? undefined : error instanceof StowageError ? error.code : "UNKNOWN",

@@ -19,6 +19,7 @@ const node = new NodeRuntime();
 
 const program: Runtime = {
   bodyOf: node.bodyOf,
+  clientOf: node.clientOf,
   watchAnswer: node.watchAnswer,
   isReachable: isDeployed,
   ignores: isDeployed ? ["HOST", "PORT"] : node.ignores,

@@ -98,7 +98,7 @@ function makeCounters(register: Registry): Counters {
     copiedBytes: counter("copied_bytes", "Bytes that were copied, by target.", ["target"]),
     gcBlobs: counter("gc_blobs", "Blobs by what gc did with them.", ["outcome"]),
     gcBytes: counter("gc_bytes", "Bytes of blobs by what gc did with them.", ["outcome"]),
-    commits: counter("commits", "Changes of an index that were made, or have failed.", []),
+    commits: counter("commits", "Changes of an index that were written, or have failed to be.", []),
     commitRounds: counter("commit_rounds", "Tries to write an index. More than commits if writers race.", []),
     storeRequests: counter("store_requests", "Requests to the store, each part of an upload too.", ["operation"]),
     storeFailures: counter("store_failures", "Calls that the store has refused or not answered.", ["operation"]),

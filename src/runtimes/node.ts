@@ -51,6 +51,8 @@ export class NodeRuntime implements Runtime {
 
   readonly hangUp = (c: NodeContext): void => void c.env.outgoing.destroy();
 
+  readonly clientOf = (c: NodeContext): string | undefined => c.env.incoming.socket.remoteAddress;
+
   readonly watchAnswer = (c: NodeContext, onEnd: (sent: SentAnswer) => void): void => {
     const { outgoing } = c.env;
     const count = countBytes(outgoing);

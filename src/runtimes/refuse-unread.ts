@@ -50,7 +50,7 @@ export async function refuseHostless(
     "INPUT_INVALID",
     "Cannot take the request: found no Host header, expected one in HTTP/1.1",
   );
-  const { headers, body } = await contentOf({ status: 400, error }, report);
+  const { headers, body } = await contentOf({ status: 400, error }, incoming.socket, report);
   outgoing.writeHead(400, headers).end(body);
   return true;
 }
@@ -100,7 +100,7 @@ function hasSent(socket: Duplex): boolean {
 }
 
 async function endWith(socket: Duplex, refusal: Refusal, report: Report): Promise<void> {
-  const { headers, body } = await contentOf(refusal, report);
+  const { headers, body } = await contentOf(refusal, socket, report);
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.on("error", () => undefined); // the client has gone
   socket.end(`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status]}\r\n${lines.join("")}\r\n${body}`);
@@ -109,9 +109,11 @@ async function endWith(socket: Duplex, refusal: Refusal, report: Report): Promis
 
 async function contentOf(
   { status, error }: Refusal,
+  socket: Duplex,
   report: Report,
 ): Promise<{ headers: Readonly<Record<string, string>>; body: string }> {
-  report({ event: "unread", status, code: error.code, message: error.message });
+  const client = "remoteAddress" in socket ? String(socket.remoteAddress) : undefined;
+  report({ event: "unread", client, status, code: error.code, message: error.message });
   const response = errorResponse(error, { status, headers: { Connection: "close" } });
   const body = await response.text();
   return {

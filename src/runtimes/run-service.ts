@@ -22,6 +22,8 @@ export interface Runtime {
   readonly bodyOf: (c: Context) => AsyncIterable<Uint8Array>;
   /** Closes a client's connection at once. */
   readonly hangUp?: (c: Context) => void;
+  /** The address at the other end of a request's connection. */
+  readonly clientOf?: NonNullable<AppOptions["clientOf"]>;
   /** Calls back when an answer has ended. */
   readonly watchAnswer?: NonNullable<AppOptions["watchAnswer"]>;
   /** Can others reach the service, even with a loopback `HOST`? */

@@ -91,6 +91,7 @@ async function open(settings: Settings): Promise<OpenedApp> {
       maxRequestBytes,
       maxParts,
       hasProfiles: false,
+      clientOf: (c) => c.req.header("CF-Connecting-IP"),
       bodyOf: (c) => byteStreamToBytes(c.req.raw.body),
       write,
     },

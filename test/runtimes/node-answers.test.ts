@@ -54,7 +54,12 @@ describe("the event of a request on Node", () => {
 
   it("has the bytes of a whole answer, and none for HEAD", async () => {
     await (await fetch(listener.url + path)).arrayBuffer();
-    expect(await nextRequest()).toMatchObject({ status: 200, outcome: "ok", bytesOut: layer.length });
+    expect(await nextRequest()).toMatchObject({
+      status: 200,
+      outcome: "ok",
+      bytesOut: layer.length,
+      client: "127.0.0.1",
+    });
     await fetch(listener.url + path, { method: "HEAD" });
     expect(await nextRequest()).toMatchObject({ status: 200, outcome: "ok", bytesOut: 0 });
     const error = await (await fetch(`${listener.url}/v2/team/app/manifests/none`)).text();

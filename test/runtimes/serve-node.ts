@@ -43,6 +43,7 @@ export async function serve(
     access: "anyone",
     bodyOf,
     report,
+    clientOf: node.clientOf,
     watchAnswer: node.watchAnswer,
   });
   const listener = await node.listen(

@@ -26,7 +26,7 @@ export interface CommitOptions {
   readonly caller?: string | undefined;
   /** The changes are not sent after this time, in milliseconds since 1970. The default is `maxCommitMs` from now on. */
   readonly deadline?: number | undefined;
-  /** Called at the end, with the number of times that the commit has tried to write the index. */
+  /** Called at the end of a commit that had something to write, with the number of its tries to write the index. */
   readonly onCommit?: ((rounds: number) => void) | undefined;
 }
 
@@ -51,7 +51,7 @@ export async function commitChanges(
     const { lost, began } = alone;
     return await combine({ ...commit, sets: sets.map((set) => ({ ...set, began })) }, lost);
   } finally {
-    onCommit?.(rounds);
+    if (rounds > 0) onCommit?.(rounds);
     memory?.release();
   }
 }

@@ -12,7 +12,7 @@ export const observing: readonly Behaviour[] = [
   {
     name: "ids of requests, in answers, errors and the log",
     run: async (trial) => {
-      const headers = { "X-Request-Id": `job-${crypto.randomUUID()}` };
+      const headers = { "X-Request-Id": `job-${crypto.randomUUID()}`, "User-Agent": `job/${"1".repeat(300)}` };
       const refused = await load(trial, Buffer.from("no tarball"), "observed/app:1", { headers });
       expect(refused.headers.get("X-Request-Id")).toBe(headers["X-Request-Id"]);
       expect(refused.json).toMatchObject({ errors: [{ detail: { requestId: headers["X-Request-Id"] } }] });
@@ -26,6 +26,7 @@ export const observing: readonly Behaviour[] = [
         outcome: "refused",
         code: "ARCHIVE_INVALID",
         bytesIn: 10,
+        userAgent: `job/${"1".repeat(196)}`,
       });
       const made = (await ask(trial, "/v2/")).headers.get("X-Request-Id");
       expect(made).toMatch(/^[0-9a-f-]{36}$/);

@@ -120,7 +120,7 @@ interface LoadTarget {
   readonly load: (input: OpenInput, name: ImageName | undefined) => Promise<ServiceReceipt>;
 }
 
-interface TargetOptions {
+interface LoadFlags {
   readonly store?: string;
   readonly to?: string;
   readonly copyTo: string | undefined;
@@ -131,7 +131,7 @@ interface TargetOptions {
 
 /** The store or service that the options name, else the store of the settings. Throws `INPUT_INVALID`. */
 async function openTarget(
-  { store, to, copyTo, expires, direct = false, repair = false }: TargetOptions,
+  { store, to, copyTo, expires, direct = false, repair = false }: LoadFlags,
   io: CommandIo,
 ): Promise<LoadTarget> {
   const { env, signal } = io;

@@ -140,11 +140,11 @@ function serviceTarget(url: string, { env, signal }: CommandIo): RemoveTarget {
   return {
     remove: async ({ repository, reference }) => {
       const path = `v2/${repository}/manifests/${reference}`;
-      const answer = await service.ask(path, { method: "DELETE", isFirst: true, signal });
+      const answer = await service.ask(path, { method: "DELETE", signal });
       const { status, headers } = answer;
       if (status >= 300) throw service.refused(answer);
       if (status !== 202) throw service.failed(`it answered ${status}, expected 202: is this a Stowage?`);
-      const digest = headers["docker-content-digest"];
+      const digest = headers.get("Docker-Content-Digest");
       return isDigest(digest) ? digest : undefined;
     },
   };

@@ -43,10 +43,6 @@ export function newSearch(): Search {
   return { needed: new DigestSet(), read: [], pending: [], searched: "", waiting: [], hasOrphans: false };
 }
 
-interface FindOptions extends WalkEnd {
-  readonly retention: RetentionRun;
-}
-
 interface Findings {
   /** False if the slice is over, and the search is not. */
   readonly isDone: boolean;
@@ -63,7 +59,7 @@ interface Findings {
 export async function findNeeded(
   layout: Layout,
   search: Search,
-  { retention, ...end }: FindOptions,
+  { retention, ...end }: WalkEnd & { readonly retention: RetentionRun },
 ): Promise<Findings> {
   const walk = new ManifestWalk(layout, search, end);
   const damagedIndexes: StowageError[] = [];
@@ -82,7 +78,8 @@ export async function findNeeded(
   return { isDone, damagedManifests: [...walk.damaged.values()], damagedIndexes };
 }
 
-interface RepositorySearch extends Pick<FindOptions, "retention"> {
+interface RepositorySearch {
+  readonly retention: RetentionRun;
   readonly walk: ManifestWalk;
   readonly damagedIndexes: StowageError[];
   readonly end: WalkEnd;

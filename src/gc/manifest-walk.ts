@@ -73,7 +73,7 @@ export class ManifestWalk {
   }
 
   /** Visits what the last slice has left. */
-  async visitPending({ withSubjects }: VisitOptions): Promise<void> {
+  async visitPending({ withSubjects }: { readonly withSubjects: boolean }): Promise<void> {
     await concurrently(this.#takePending(), maxConcurrentReads, async (next) => this.#visitTree([next], withSubjects));
   }
 
@@ -81,7 +81,10 @@ export class ManifestWalk {
    * Visits the manifests and everything below them. The manifests themselves must be in the store. Manifests that an index
    * names may be missing. With `withSubjects`, a manifest also needs its subject.
    */
-  async visit(roots: readonly ManifestName[], { withSubjects }: VisitOptions = { withSubjects: true }): Promise<void> {
+  async visit(
+    roots: readonly ManifestName[],
+    { withSubjects }: { readonly withSubjects: boolean } = { withSubjects: true },
+  ): Promise<void> {
     await concurrently(this.#untilStopped(roots), maxConcurrentReads, async (root) =>
       this.#visitTree([root], withSubjects, root),
     );
@@ -165,10 +168,6 @@ export class ManifestWalk {
     const message = `Cannot tell what manifest "${digest}" needs: ${reason}`;
     this.damaged.set(digest, new StowageError("STORE_DAMAGED", message, { cause, detail: { digest } }));
   }
-}
-
-interface VisitOptions {
-  readonly withSubjects: boolean;
 }
 
 function isManifest(bytes: Uint8Array, digest: Digest): boolean {

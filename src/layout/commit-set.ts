@@ -3,12 +3,21 @@ import { limitExceeded, StowageError } from "../errors.ts";
 import { maxEntriesBytes } from "../limits.ts";
 import type { ChangeOutcome, ChangeSet, ChangeSetOutcome, Expectation, Refusal } from "../oci/index-change.ts";
 import { formatReference } from "../oci/reference.ts";
+import type { TagPattern } from "../oci/tag-pattern.ts";
 import { isCommitId } from "./index/commit.ts";
 import { readIndexInTurn } from "./index/index-state.ts";
 import { isAbandoned } from "./index/intent.ts";
 import { mergeWithinLimit, nameOf } from "./index/merge-index.ts";
 import { allIntentsPrefix } from "./keys.ts";
 import type { Layout, Turn } from "./layout.ts";
+
+/** Who changes tags, and what may forbid it. */
+export interface TagTurn extends Turn {
+  /** What each tag or digest must be at before it changes. */
+  readonly expects?: Expectation | undefined;
+  /** Tags that can be created, but never moved or removed. */
+  readonly immutableTags?: readonly TagPattern[] | undefined;
+}
 
 /** Changes of one repository. */
 export interface RepositoryChanges extends ChangeSet {

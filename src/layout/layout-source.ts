@@ -8,8 +8,6 @@ import type {
   ListedEntry,
   ListedReferrer,
   ManifestIdentity,
-  ReadBlobOptions,
-  ReadManifestOptions,
   SourceManifest,
 } from "../remote/image-source.ts";
 import type { CallOptions } from "../storage/object-store.ts";
@@ -22,12 +20,6 @@ import { listRepositories } from "./list-repositories.ts";
 import { readManifest } from "./read-manifest.ts";
 import { readRepository } from "./read-repository.ts";
 
-export interface LayoutSourceOptions {
-  readonly caller?: string | undefined;
-  /** Reads each index once. A large index takes some 100 MiB. All images are then those of one moment. */
-  readonly keepsIndexes?: boolean | undefined;
-}
-
 /** By digest, it finds every manifest and blob of the store: all repositories share them. */
 export class LayoutSource implements ImageSource {
   readonly #layout: Layout;
@@ -36,7 +28,14 @@ export class LayoutSource implements ImageSource {
   /** By repository: its entries, if the source keeps them. */
   readonly #kept: Map<string, Promise<readonly Descriptor[]>> | undefined;
 
-  constructor(layout: Layout, { caller, keepsIndexes = false }: LayoutSourceOptions = {}) {
+  /** With `keepsIndexes`, it reads each index once, and all images are those of one moment. A large index takes some 100 MiB. */
+  constructor(
+    layout: Layout,
+    {
+      caller,
+      keepsIndexes = false,
+    }: { readonly caller?: string | undefined; readonly keepsIndexes?: boolean | undefined } = {},
+  ) {
     this.#layout = layout;
     this.#caller = caller;
     this.#kept = keepsIndexes ? new Map() : undefined;
@@ -83,7 +82,7 @@ export class LayoutSource implements ImageSource {
   async readManifest(
     repository: string,
     reference: string,
-    { mediaType, signal }: ReadManifestOptions = {},
+    { mediaType, signal }: CallOptions & { readonly mediaType?: string | undefined } = {},
   ): Promise<SourceManifest | undefined> {
     const wanted = isDigest(reference)
       ? { digest: reference, mediaType }
@@ -103,7 +102,7 @@ export class LayoutSource implements ImageSource {
   async readBlob(
     repository: string,
     { digest, size }: ExpectedBytes,
-    { start = 0, signal }: ReadBlobOptions = {},
+    { start = 0, signal }: CallOptions & { readonly start?: number | undefined } = {},
   ): Promise<AsyncIterable<Uint8Array> | undefined> {
     const { store } = this.#layout;
     const length = start === 0 ? undefined : await this.headBlob(repository, digest, { signal });

@@ -8,7 +8,7 @@ import type { Layout } from "./layout.ts";
 const maxStagedMs = 2 * 24 * 60 * 60 * 1000;
 const maxConcurrentDeletes = 16;
 
-interface SweepOptions {
+interface Sweep {
   /** Changes nothing. */
   readonly isDryRun: boolean;
   readonly signal: AbortSignal | undefined;
@@ -19,7 +19,7 @@ interface SweepOptions {
 /** The age of an object is by the clock of the store, which may differ from the clock of this process. */
 export async function sweepStaging(
   { store, clock }: Pick<Layout, "store" | "clock">,
-  { isDryRun, signal, onDelete }: SweepOptions,
+  { isDryRun, signal, onDelete }: Sweep,
 ): Promise<void> {
   const oldestMs = clock.now() - maxStagedMs - skewMs;
   await concurrently(store.list(stagingPrefix, { signal }), maxConcurrentDeletes, async ({ key, size, modifiedMs }) => {

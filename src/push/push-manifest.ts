@@ -6,15 +6,15 @@ import { type Digest, algorithmOf, digestOf } from "../digest.ts";
 import { StowageError, quote } from "../errors.ts";
 import { headBlob } from "../layout/blobs.ts";
 import { checkClosure } from "../layout/check-closure.ts";
+import type { TagTurn } from "../layout/commit-set.ts";
 import { RescuingStore } from "../layout/condemned.ts";
-import type { Layout, Turn } from "../layout/layout.ts";
+import type { Layout } from "../layout/layout.ts";
 import { ParsedJson } from "../layout/parsed-json.ts";
 import { type NamedImage, changesFor, publish } from "../layout/publish.ts";
 import { findBlobState, writeBlob } from "../layout/write-blob.ts";
-import type { Expectation } from "../oci/index-change.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import { parseDigest, parseTag } from "../oci/reference.ts";
-import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
+import { tagPatternsOf } from "../oci/tag-pattern.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 import { checkDigest } from "../streams/verify-bytes.ts";
 
@@ -29,15 +29,6 @@ export interface PushedManifest {
   readonly bytes: Uint8Array;
 }
 
-interface PushOptions extends Turn {
-  /** Tags that never move. */
-  readonly immutableTags: readonly TagPattern[];
-  /** What the tag of the reference must be at before it moves, or each tag if the reference is a digest. */
-  readonly expects?: Expectation | undefined;
-  /** Called when the bytes count as JSON that is kept: other memory for them can be given back. */
-  readonly onKept?: (() => void) | undefined;
-}
-
 interface PublishedManifest {
   readonly digest: Digest;
   /** The digest of the manifest's subject. */
@@ -46,13 +37,15 @@ interface PublishedManifest {
 }
 
 /**
+ * Calls `onKept` when the bytes count as JSON that is kept: other memory for them can be given back.
+ *
  * Throws `DIGEST_INVALID` if the bytes have another digest than the reference, `MANIFEST_INVALID` if they have another media type
  * than the client declares, and the errors of `parseManifest`, `checkClosure` and `publish`.
  */
 export async function pushManifest(
   layout: Layout,
   { repository, reference, tags: moreTags, mediaType, bytes }: PushedManifest,
-  { immutableTags, expects, onKept, ...turn }: PushOptions,
+  { immutableTags = [], expects, onKept, ...turn }: TagTurn & { readonly onKept?: (() => void) | undefined },
 ): Promise<PublishedManifest> {
   const claimed = reference.includes(":") ? parseDigest(reference) : undefined; // no tag has a colon
   const tags = [...new Set([...(claimed === undefined ? [parseTag(reference)] : []), ...moreTags.map(parseTag)])];

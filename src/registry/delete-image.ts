@@ -1,22 +1,15 @@
 /** Deletes an image from a repository (distribution specification, "Deleting Images"). */
 import { type Digest, isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
-import { commitSet, conditionFailed } from "../layout/commit-set.ts";
-import type { Layout, Turn } from "../layout/layout.ts";
+import { type TagTurn, commitSet, conditionFailed } from "../layout/commit-set.ts";
+import type { Layout } from "../layout/layout.ts";
 import { readRepository } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import type { Expectation, RemoveDigestChange, RemoveTagChange } from "../oci/index-change.ts";
+import type { RemoveDigestChange, RemoveTagChange } from "../oci/index-change.ts";
 import { tagOf } from "../oci/index-entry.ts";
 import { formatReference } from "../oci/reference.ts";
-import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
+import { tagPatternsOf } from "../oci/tag-pattern.ts";
 import { type ManifestName, type NameInIndex, findHolder, findInRepository, unknownManifest } from "./find-manifest.ts";
-
-interface DeleteOptions extends Turn {
-  /** What the tag or digest must be at before it is removed. */
-  readonly expects?: Expectation | undefined;
-  /** Tags that are never removed. */
-  readonly immutableTags?: readonly TagPattern[] | undefined;
-}
 
 /**
  * Removes a tag, or a manifest with all its tags if the reference is a digest. The repository then does not serve the tag or
@@ -27,7 +20,7 @@ interface DeleteOptions extends Turn {
  * (`UNSUPPORTED`). Throws `NAME_UNKNOWN`, `MANIFEST_UNKNOWN`, `TAG_IMMUTABLE`, `CONDITION_FAILED`, and the errors of
  * `commitSet`.
  */
-export async function deleteImage(layout: Layout, name: ManifestName, options: DeleteOptions = {}): Promise<Digest> {
+export async function deleteImage(layout: Layout, name: ManifestName, options: TagTurn = {}): Promise<Digest> {
   const { repository, reference } = name;
   const { immutableTags = [] } = options;
   const found = { ...name, index: await readRepository(layout, repository, options) };
@@ -41,7 +34,7 @@ export async function deleteImage(layout: Layout, name: ManifestName, options: D
 }
 
 /** A tag that is not there is an unknown manifest, not a failed condition (RFC 9110, section 13.2.1). */
-function removalOfTag({ repository, reference: tag, index }: NameInIndex, { expects }: DeleteOptions): RemoveTagChange {
+function removalOfTag({ repository, reference: tag, index }: NameInIndex, { expects }: TagTurn): RemoveTagChange {
   if (index.entries.some((entry) => tagOf(entry) === tag)) return { op: "remove", tag, expects };
   throw unknownManifest(repository, tag);
 }
@@ -49,7 +42,7 @@ function removalOfTag({ repository, reference: tag, index }: NameInIndex, { expe
 async function removalOfDigest(
   layout: Layout,
   name: NameInIndex & { readonly reference: Digest },
-  options: DeleteOptions,
+  options: TagTurn,
 ): Promise<RemoveDigestChange> {
   const { repository, reference: digest, index } = name;
   const { expects } = options;
@@ -78,7 +71,7 @@ function isPart(digest: Digest, holder: Descriptor, repository: string): Stowage
 export async function emptyRepository(
   layout: Layout,
   repository: string,
-  { immutableTags = [], ...turn }: Omit<DeleteOptions, "expects"> = {},
+  { immutableTags = [], ...turn }: Omit<TagTurn, "expects"> = {},
 ): Promise<number> {
   const { entries } = await readRepository(layout, repository, turn);
   const digests = [...new Set(entries.map(({ digest }) => digest))];

@@ -1,5 +1,6 @@
 /** Gives an image of a store more names. No byte moves: all repositories share their blobs. */
 import { checkClosure } from "../layout/check-closure.ts";
+import type { TagTurn } from "../layout/commit-set.ts";
 import { RescuingStore } from "../layout/condemned.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
@@ -8,22 +9,13 @@ import { ParsedJson } from "../layout/parsed-json.ts";
 import { type NamedImage, changesFor, nothing, publish } from "../layout/publish.ts";
 import type { Digest } from "../digest.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import type { ChangeOutcome, Expectation } from "../oci/index-change.ts";
-import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
+import type { ChangeOutcome } from "../oci/index-change.ts";
+import { tagPatternsOf } from "../oci/tag-pattern.ts";
 import { type ManifestName, findManifest } from "./find-manifest.ts";
 
 export interface NewName {
   readonly repository: string;
   readonly tag: string;
-}
-
-export interface TagOptions extends Turn {
-  /** What each new tag must be at before it moves. */
-  readonly expects?: Expectation | undefined;
-  /** Tags that can be created, but never moved. */
-  readonly immutableTags?: readonly TagPattern[] | undefined;
-  /** Another repository gets the referrers of the image too. */
-  readonly referrers: boolean;
 }
 
 /** A name that the image has now. */
@@ -34,22 +26,23 @@ export interface TaggedImage extends NewName, ChangeOutcome {
 type Root = Pick<Descriptor, "mediaType" | "digest" | "size">;
 
 /**
- * Yields the new names of each repository after its commit: the image gets all names in one repository, or none. Throws
+ * Yields the new names of each repository after its commit: the image gets all names in one repository, or none.
+ * With `referrers`, another repository gets the referrers of the image too. Throws
  * `NAME_UNKNOWN` and `MANIFEST_UNKNOWN` if there is no such image, and the errors of `checkClosure` and `publish`.
  */
 export async function* tagImage(
   layout: Layout,
   image: ManifestName,
   names: readonly NewName[],
-  options: TagOptions,
+  { referrers, ...turn }: TagTurn & { readonly referrers: boolean },
 ): AsyncGenerator<TaggedImage> {
-  const { digest, mediaType, bytes } = await findManifest(layout, image, options);
+  const { digest, mediaType, bytes } = await findManifest(layout, image, turn);
   const root = { digest, mediaType, size: bytes.length };
   for (const repository of new Set(names.map((name) => name.repository))) {
     const tags = new Set(names.flatMap((name) => (name.repository === repository ? name.tag : [])));
-    const comesAlong = options.referrers && repository !== image.repository;
-    const referrers = comesAlong ? await referrersOf(layout, image.repository, root, options) : [];
-    yield* await publishIn(layout, repository, { root, tags: [...tags], referrers }, options);
+    const isOther = repository !== image.repository;
+    const found = referrers && isOther ? await referrersOf(layout, image.repository, root, turn) : [];
+    yield* await publishIn(layout, repository, { root, tags: [...tags], referrers: found }, turn);
   }
 }
 
@@ -58,7 +51,7 @@ async function referrersOf(
   layout: Layout,
   repository: string,
   root: Root,
-  { caller, signal = AbortSignal.any([]) }: TagOptions,
+  { caller, signal = AbortSignal.any([]) }: Turn,
 ): Promise<readonly NamedImage[]> {
   const source = new LayoutSource(layout, { caller });
   const closure = await listClosure({ source, repository }, [root], { platforms: [], referrers: true, signal });
@@ -76,7 +69,7 @@ async function publishIn(
   layout: Layout,
   repository: string,
   { root, tags, referrers }: Wanted,
-  { expects, immutableTags = [], ...turn }: TagOptions,
+  { expects, immutableTags = [], ...turn }: TagTurn,
 ): Promise<readonly TaggedImage[]> {
   const rescuing = layout.through(new RescuingStore(layout.store, layout.clock));
   const json = new ParsedJson(rescuing, turn);

@@ -34,6 +34,7 @@ const noTrust = "NODE_EXTRA_CA_CERTS names a file with the certificate to trust"
 const hints: Readonly<Record<string, string>> = {
   ECONNREFUSED: "nothing listens there: are host and port right, and does the service run?",
   ENOTFOUND: "there is no such host",
+  ETIMEDOUT: "nothing answers at that address",
   EPROTO: noTls,
   ERR_SSL_WRONG_VERSION_NUMBER: noTls,
   ERR_SSL_PACKET_LENGTH_TOO_LONG: noTls,
@@ -44,7 +45,7 @@ const hints: Readonly<Record<string, string>> = {
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: noTrust,
 };
 
-/** Would another try fail in the same way, unless the server was there before? */
-export function isHopeless(error: unknown): boolean {
+/** Is there most likely no such server, if it has not answered before? */
+export function isWrongAddress(error: unknown): boolean {
   return Object.hasOwn(hints, failureCode(error));
 }

@@ -40,18 +40,6 @@ export interface ListedReferrer extends ManifestIdentity {
   readonly tag?: string | undefined;
 }
 
-/** How a manifest is read. */
-export interface ReadManifestOptions extends CallOptions {
-  /** The media type in the descriptor of the manifest. It counts if the bytes have none. */
-  readonly mediaType?: string | undefined;
-}
-
-/** Where a read of a blob begins. */
-export interface ReadBlobOptions extends CallOptions {
-  /** The first bytes are left out. Default: 0. */
-  readonly start?: number | undefined;
-}
-
 export interface ImageSource {
   /** Names the source in messages: its URL, without secrets. */
   readonly name: string;
@@ -76,13 +64,14 @@ export interface ImageSource {
   headManifest(repository: string, reference: string, options?: CallOptions): Promise<ManifestIdentity | undefined>;
 
   /**
-   * Reads a manifest by tag or digest. Undefined if there is none. Throws `DIGEST_INVALID` (of a store: `STORE_DAMAGED`),
+   * Reads a manifest by tag or digest. Undefined if there is none. `mediaType` is that of its descriptor: it counts if the
+   * bytes have none. Throws `DIGEST_INVALID` (of a store: `STORE_DAMAGED`),
    * `LIMIT_EXCEEDED` above `maxManifestBytes`, and the errors of `parseManifest`.
    */
   readManifest(
     repository: string,
     reference: string,
-    options?: ReadManifestOptions,
+    options?: CallOptions & { readonly mediaType?: string | undefined },
   ): Promise<SourceManifest | undefined>;
 
   /** The length of a blob in bytes. Undefined if there is no such blob. */
@@ -96,6 +85,6 @@ export interface ImageSource {
   readBlob(
     repository: string,
     blob: ExpectedBytes,
-    options?: ReadBlobOptions,
+    options?: CallOptions & { readonly start?: number | undefined },
   ): Promise<AsyncIterable<Uint8Array> | undefined>;
 }

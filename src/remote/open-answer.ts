@@ -13,7 +13,7 @@ import { describeFailure } from "./describe-failure.ts";
 /** Redirects of one request. A registry needs one, and a content network in front of a bucket a second one. */
 const maxRedirects = 5;
 
-export interface OpenOptions {
+export interface OpenRequest {
   readonly method: "GET" | "HEAD" | "POST" | "PUT";
   readonly headers: Readonly<Record<string, string>>;
   /** The `Authorization` header. It is sent to the origin of the URL only. */
@@ -50,7 +50,7 @@ export class NoAnswer extends Error {
 }
 
 /** Throws `NoAnswer`, the signal's reason, or `STORE_UNAVAILABLE` for a redirect that is not followed. */
-export async function openAnswer(url: URL, options: OpenOptions): Promise<OpenAnswer> {
+export async function openAnswer(url: URL, options: OpenRequest): Promise<OpenAnswer> {
   const patience = new Patience(options);
   let at = url;
   let isForeign = false;
@@ -73,14 +73,14 @@ export async function openAnswer(url: URL, options: OpenOptions): Promise<OpenAn
   }
 }
 
-function withoutSecrets(options: OpenOptions): OpenOptions {
+function withoutSecrets(options: OpenRequest): OpenRequest {
   return { ...options, authorization: undefined };
 }
 
 async function send(
   url: URL,
   signal: AbortSignal,
-  { method, headers, authorization, body }: OpenOptions,
+  { method, headers, authorization, body }: OpenRequest,
 ): Promise<Response> {
   return fetch(url, {
     method,
@@ -111,9 +111,9 @@ function unfollowed({ origin }: URL, reason: string): StowageError {
 class Patience {
   readonly #over = new AbortController();
   readonly #signal: AbortSignal;
-  readonly #options: OpenOptions;
+  readonly #options: OpenRequest;
 
-  constructor(options: OpenOptions) {
+  constructor(options: OpenRequest) {
     this.#options = options;
     this.#signal = AbortSignal.any([options.signal, this.#over.signal]);
   }

@@ -5,6 +5,7 @@ import { codeIn, errorText } from "../oci/error-body.ts";
 import { type Answer, inAnswerTime, isSuccess, readAnswer } from "./answer.ts";
 import { Authorizer, type RealmToken } from "./authorizer.ts";
 import type { Credentials } from "./credentials.ts";
+import { isWrongAddress } from "./describe-failure.ts";
 import { NoAnswer, type OpenAnswer, openAnswer } from "./open-answer.ts";
 import type { RegistryAddress } from "./registry-address.ts";
 import { pause, retryAfterSeconds, tryAgain } from "./try-again.ts";
@@ -126,7 +127,8 @@ export class RegistryClient {
     ask: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     const { signal = AbortSignal.any([]) } = request;
-    const options = { clock: this.#clock, signal, hasAnswered: () => this.#hasAnswered };
+    const isHopeless = (error: NoAnswer): boolean => !this.#hasAnswered && isWrongAddress(error);
+    const options = { clock: this.#clock, signal, isHopeless };
     try {
       return await tryAgain(async () => ask(signal), options);
     } catch (error) {

@@ -12,14 +12,7 @@ import { type ByteChunks, noBytes } from "../streams/readable-stream.ts";
 import type { ExpectedBytes } from "../streams/verify-bytes.ts";
 import { type Answer, isSuccess } from "./answer.ts";
 import { BlobBody, withoutFirst } from "./blob-body.ts";
-import type {
-  ImageSource,
-  ListedEntry,
-  ListedReferrer,
-  ManifestIdentity,
-  ReadBlobOptions,
-  SourceManifest,
-} from "./image-source.ts";
+import type { ImageSource, ListedEntry, ListedReferrer, ManifestIdentity, SourceManifest } from "./image-source.ts";
 import type { OpenAnswer } from "./open-answer.ts";
 import { descriptorsIn, lengthOf, mediaTypeOf, namesIn, nextQuery, rangeOf } from "./registry-answers.ts";
 import type { RegistryAddress } from "./registry-address.ts";
@@ -170,7 +163,7 @@ export class RegistrySource implements ImageSource {
   async readBlob(
     repository: string,
     { digest, size }: ExpectedBytes,
-    { start = 0, signal = AbortSignal.any([]) }: ReadBlobOptions = {},
+    { start = 0, signal = AbortSignal.any([]) }: CallOptions & { readonly start?: number | undefined } = {},
   ): Promise<AsyncIterable<Uint8Array> | undefined> {
     if (start >= size && start > 0) {
       return (await this.headBlob(repository, digest, { signal })) === undefined ? undefined : noBytes();

@@ -16,11 +16,6 @@ export interface MountedBlob {
   readonly from: string;
 }
 
-export interface PutManifestOptions extends CallOptions {
-  /** What the tag must be at. A registry that is not a Stowage may ignore it. */
-  readonly expects?: Expectation | undefined;
-}
-
 export class RegistryWriter {
   readonly #client: RegistryClient;
 
@@ -49,7 +44,7 @@ export class RegistryWriter {
     repository: string,
     reference: string,
     { mediaType, bytes }: SourceManifest,
-    { expects, signal }: PutManifestOptions = {},
+    { expects, signal }: CallOptions & { readonly expects?: Expectation | undefined } = {},
   ): Promise<void> {
     const request = {
       method: "PUT",

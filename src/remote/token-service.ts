@@ -9,7 +9,8 @@ import { isLoopback } from "../loopback.ts";
 import { isJsonObject } from "../oci/json.ts";
 import { type Answer, inAnswerTime, isSuccess, readAnswer } from "./answer.ts";
 import { type Credentials, authorizationOf } from "./credentials.ts";
-import { NoAnswer, type OpenOptions, openAnswer } from "./open-answer.ts";
+import { isWrongAddress } from "./describe-failure.ts";
+import { NoAnswer, type OpenRequest, openAnswer } from "./open-answer.ts";
 import { tryAgain } from "./try-again.ts";
 
 /** Bytes of a token service's answer. */
@@ -37,14 +38,14 @@ export async function askToken(request: TokenRequest): Promise<string> {
   return `Bearer ${await fetchToken(realm, options)}`;
 }
 
-interface FetchTokenOptions extends OpenOptions {
-  /** The names of the field in the answer that has the token. The first one that is there counts. */
-  readonly fields: readonly string[];
-  readonly clock: Clock;
-}
-
-/** Asks a URL for a token. Throws `UNAUTHORIZED` if it refuses, and `STORE_UNAVAILABLE` without answer. */
-export async function fetchToken(url: URL, { fields, clock, signal, ...question }: FetchTokenOptions): Promise<string> {
+/**
+ * Asks a URL for a token. `fields` are the names that the token can have in the answer: the first one that is there counts. Throws `UNAUTHORIZED` if it refuses, and
+ * `STORE_UNAVAILABLE` without answer.
+ */
+export async function fetchToken(
+  url: URL,
+  { fields, clock, signal, ...question }: OpenRequest & { readonly fields: readonly string[]; readonly clock: Clock },
+): Promise<string> {
   const what = `a token from ${url.origin}${url.pathname}`;
   const ask = async (): Promise<Answer> =>
     inAnswerTime({ what, signal }, async (inTime) => {
@@ -52,7 +53,7 @@ export async function fetchToken(url: URL, { fields, clock, signal, ...question 
       return readAnswer(opened, { maxBytes: maxTokenBytes, what });
     });
   try {
-    return tokenIn(await tryAgain(ask, { clock, signal, hasAnswered: () => false }), { fields, what });
+    return tokenIn(await tryAgain(ask, { clock, signal, isHopeless: isWrongAddress }), { fields, what });
   } catch (error) {
     if (!(error instanceof NoAnswer)) throw error;
     throw new StowageError("STORE_UNAVAILABLE", `Cannot get ${what}: ${error.message}`, { cause: error });
@@ -73,7 +74,7 @@ function realmOf(text: string, registry: URL): URL {
 function questionOf(
   realm: URL,
   { parameters, scope: wanted, credentials }: TokenRequest,
-): Pick<OpenOptions, "method" | "headers" | "authorization" | "body"> {
+): Pick<OpenRequest, "method" | "headers" | "authorization" | "body"> {
   const headers = { Accept: "application/json" };
   const service = parameters.get("service");
   const scope = parameters.get("scope") ?? wanted;

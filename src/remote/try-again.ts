@@ -1,6 +1,5 @@
 /** Asks a server again, if another try can get a better answer. */
 import type { Clock } from "../clock.ts";
-import { isHopeless } from "./describe-failure.ts";
 import { NoAnswer } from "./open-answer.ts";
 
 /** Tries of one request. */
@@ -10,11 +9,13 @@ const firstWaitMs = 500;
 /** A server that asks for a longer wait is not asked again. */
 const maxRetryAfterSeconds = 120;
 
-export interface TryAgainOptions {
+export interface TryAgainOptions<T> {
   readonly clock: Clock;
   readonly signal: AbortSignal;
-  /** Has the server answered before? If not, most likely its address is wrong. */
-  readonly hasAnswered: () => boolean;
+  /** Would another try fail in the same way? */
+  readonly isHopeless: (error: NoAnswer) => boolean;
+  /** Can another try get a better answer? By default the status says it. */
+  readonly isWorthIt?: ((answer: T) => boolean) | undefined;
 }
 
 /**
@@ -23,18 +24,17 @@ export interface TryAgainOptions {
  */
 export async function tryAgain<T extends { readonly status: number; readonly headers: Headers }>(
   ask: () => Promise<T>,
-  { clock, signal, hasAnswered }: TryAgainOptions,
+  { clock, signal, isHopeless, isWorthIt = isTransient }: TryAgainOptions<T>,
 ): Promise<T> {
   for (let tries = 1; ; tries += 1) {
     let seconds: number | undefined;
     try {
       const answer = await ask();
-      if (tries === maxTries || !isTransientStatus(answer.status)) return answer;
+      if (tries === maxTries || !isWorthIt(answer)) return answer;
       seconds = retryAfterSeconds(answer.headers, clock.now());
       if (seconds !== undefined && seconds > maxRetryAfterSeconds) return answer;
     } catch (error) {
-      if (tries === maxTries || !(error instanceof NoAnswer)) throw error;
-      if (!hasAnswered() && isHopeless(error)) throw error;
+      if (tries === maxTries || !(error instanceof NoAnswer) || isHopeless(error)) throw error;
     }
     await (seconds === undefined ? pause(tries, { clock, signal }) : clock.sleep(seconds * 1000, signal));
   }
@@ -43,12 +43,12 @@ export async function tryAgain<T extends { readonly status: number; readonly hea
 /** Waits for 50 % to 100 % of the time. Clients that failed together then do not come back together. */
 export async function pause(
   tries: number,
-  { clock, signal }: Pick<TryAgainOptions, "clock" | "signal">,
+  { clock, signal }: Pick<TryAgainOptions<never>, "clock" | "signal">,
 ): Promise<void> {
   await clock.sleep(firstWaitMs * 2 ** (tries - 1) * (0.5 + clock.random() / 2), signal);
 }
 
-function isTransientStatus(status: number): boolean {
+function isTransient({ status }: { readonly status: number }): boolean {
   return [408, 429, 500, 502, 503, 504].includes(status);
 }
 

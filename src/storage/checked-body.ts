@@ -1,6 +1,6 @@
 /** The body of a stored object: every byte, or an error. */
 
-interface CheckedBodyOptions {
+interface UncheckedBody {
   readonly next: () => Promise<IteratorResult<Uint8Array, unknown>>;
   /** The number of bytes that the store announced. */
   readonly size: number;
@@ -14,7 +14,7 @@ interface CheckedBodyOptions {
  * Fails if a read fails, or if the body ends early. A reader that leaves closes the connection or the file, also before
  * its first read. A generator would not close it then.
  */
-export function checkedBody({ next, size, close, fail }: CheckedBodyOptions): AsyncIterable<Uint8Array> {
+export function checkedBody({ next, size, close, fail }: UncheckedBody): AsyncIterable<Uint8Array> {
   let received = 0;
   let isLeft = false;
   const iterator: AsyncIterator<Uint8Array, undefined> = {

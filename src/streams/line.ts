@@ -32,7 +32,7 @@ interface LineOptions {
   readonly maxWaiters?: number | undefined;
 }
 
-interface HoldOptions {
+interface Holder {
   /** The name of the caller that the units are held for. */
   readonly caller: string;
   /**
@@ -42,7 +42,7 @@ interface HoldOptions {
   readonly isCounted?: boolean | undefined;
 }
 
-export interface AcquireOptions extends HoldOptions {
+export interface AcquireOptions extends Holder {
   /** Ends the wait. The wait rejects with the signal's reason. */
   readonly signal: AbortSignal;
   /**
@@ -136,7 +136,7 @@ export class Line {
   }
 
   /** Holds `amount` units if that needs no wait. */
-  tryAcquire(amount: number, options: HoldOptions): Release | undefined {
+  tryAcquire(amount: number, options: Holder): Release | undefined {
     const waiter = this.#enter(amount, options);
     try {
       return this.#isTurnOf(waiter) ? this.#hold(waiter) : undefined;
@@ -145,7 +145,7 @@ export class Line {
     }
   }
 
-  #enter(amount: number, { caller, isCounted = true }: HoldOptions): Waiter {
+  #enter(amount: number, { caller, isCounted = true }: Holder): Waiter {
     if (amount > this.capacity) throw new RangeError(`found ${amount} units, expected at most ${this.capacity}`);
     return this.#shares.enter(caller, amount, isCounted);
   }

@@ -26,7 +26,7 @@ export async function askMissing(
   let directBytes = 0;
   for (let i = 0; i === 0 || i < digests.length; i += maxDigests) {
     const json = { digests: digests.slice(i, i + maxDigests) };
-    const answer = await service.ask("v1/blobs/missing", { method: "POST", json, isFirst: true, signal });
+    const answer = await service.ask("v1/blobs/missing", { method: "POST", json, signal });
     if (!isSuccess(answer)) throw service.refused(answer);
     const found = parseMissing(jsonIn(answer.bytes));
     if (found === undefined) {

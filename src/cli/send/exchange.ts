@@ -1,16 +1,16 @@
 /**
- * Sends one request to a server and reads its answer, and tries again if another try can succeed. Connections are used
- * again.
+ * Sends one request to a server and reads its answer. Connections are used again.
  *
  * It uses `node:http` and not fetch. A server may refuse a body long before its end. The user must then see the
  * server's reason, and fetch shows only a broken pipe.
  */
-import http, { type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
+import http, { type ClientRequest, type IncomingMessage } from "node:http";
 import https from "node:https";
 import { pipeline } from "node:stream/promises";
-import { setImmediate as turnOfLoop, setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as turnOfLoop } from "node:timers/promises";
 import { StowageError } from "../../errors.ts";
-import { describeFailure, failureCode } from "../../remote/describe-failure.ts";
+import { describeFailure } from "../../remote/describe-failure.ts";
+import { NoAnswer } from "../../remote/open-answer.ts";
 import { formatSeconds } from "../format.ts";
 
 /** A receipt has a line for each blob, and an archive has at most 100,000 entries. */
@@ -19,13 +19,9 @@ const maxAnswerBytes = 64 * 1024 * 1024;
 /** A connection that is silent for this long is given up: the server or a proxy has forgotten it. */
 const silenceTimeoutMs = 120_000;
 
-const maxTries = 5;
-/** The first wait between two tries. Each further wait is twice as long. */
-const firstWaitMs = 500;
-
 const agents = { http: new http.Agent({ keepAlive: true }), https: new https.Agent({ keepAlive: true }) };
 
-export interface ExchangeOptions {
+export interface HttpRequest {
   readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: RequestBody | undefined;
@@ -42,25 +38,18 @@ export interface RequestBody {
 
 export interface Answer {
   readonly status: number;
-  readonly headers: IncomingHttpHeaders;
+  readonly headers: Headers;
   readonly bytes: Uint8Array;
-}
-
-/** The connection failed before an answer came. Another try may get one. */
-export class NoAnswer extends Error {
-  /** Did the server close the connection? Servers do so with a connection that was idle for too long. */
-  get isReset(): boolean {
-    return ["ECONNRESET", "EPIPE"].includes(failureCode(this.cause));
-  }
 }
 
 /**
  * Sends the request and reads the answer, with any status. Throws `NoAnswer`, the body's error, or the signal's reason.
  */
-export async function exchange(url: URL, { body, signal, ...options }: ExchangeOptions): Promise<Answer> {
+export async function exchange(url: URL, { body, signal, ...options }: HttpRequest): Promise<Answer> {
   const outgoing = new OutgoingBody(body);
+  let isSilence = false;
   try {
-    const request = openRequest(url, { ...options, body, signal });
+    const request = openRequest(url, { ...options, body, signal, onSilence: () => void (isSilence = true) });
     const answered = new Promise<IncomingMessage>((resolve, reject) => {
       request.on("response", resolve).on("error", reject);
     });
@@ -69,7 +58,7 @@ export async function exchange(url: URL, { body, signal, ...options }: ExchangeO
     try {
       const response = await answered;
       outgoing.stop();
-      return { status: response.statusCode ?? 0, headers: response.headers, bytes: await collectAnswer(response) };
+      return { status: response.statusCode ?? 0, headers: headersOf(response), bytes: await collectAnswer(response) };
     } finally {
       request.destroy(); // without effect on a connection that is free again
     }
@@ -77,46 +66,14 @@ export async function exchange(url: URL, { body, signal, ...options }: ExchangeO
     signal.throwIfAborted();
     if (error instanceof StowageError) throw error;
     const message = `the connection failed after ${outgoing.sentBytes} bytes were sent: ${describeFailure(error)}`;
-    throw new NoAnswer(message, { cause: error });
+    throw new NoAnswer(message, { cause: error, isSilence });
   } finally {
     outgoing.end();
   }
 }
 
-export interface TryAgainOptions {
-  readonly signal: AbortSignal;
-  /** Can another try get a better answer? */
-  readonly isWorthIt: (answer: Answer) => boolean;
-  /** Without an answer, tries again only if the server was there (`NoAnswer.isReset`). */
-  readonly onlyIfReset?: boolean;
-}
-
-/**
- * Asks up to `maxTries` times, while another try may succeed. Returns the first final answer, or else the last answer.
- * Throws if the last try gets no answer.
- */
-export async function tryAgain(ask: () => Promise<Answer>, options: TryAgainOptions): Promise<Answer> {
-  const { signal, isWorthIt, onlyIfReset = false } = options;
-  for (let tries = 1; ; tries += 1) {
-    try {
-      const answer = await ask();
-      if (tries === maxTries || !isWorthIt(answer)) return answer;
-    } catch (error) {
-      if (tries === maxTries || !(error instanceof NoAnswer)) throw error;
-      if (onlyIfReset && !error.isReset) throw error;
-    }
-    await pause(firstWaitMs * 2 ** (tries - 1), signal);
-  }
-}
-
-/** Waits for 50 % to 100 % of the time. Clients that failed together then do not come back together. */
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => undefined);
-  signal.throwIfAborted();
-}
-
-function openRequest(url: URL, options: ExchangeOptions): ClientRequest {
-  const { method, headers, body, signal, timeoutMs = silenceTimeoutMs } = options;
+function openRequest(url: URL, options: HttpRequest & { readonly onSilence: () => void }): ClientRequest {
+  const { method, headers, body, signal, timeoutMs = silenceTimeoutMs, onSilence } = options;
   const isSecure = url.protocol === "https:";
   const { request: open } = isSecure ? https : http;
   const request = open(url, {
@@ -126,6 +83,7 @@ function openRequest(url: URL, options: ExchangeOptions): ClientRequest {
     headers: { ...headers, ...(body?.size !== undefined && { "Content-Length": body.size }) },
   });
   request.setTimeout(timeoutMs, () => {
+    onSilence();
     request.destroy(new Error(`nothing was heard of the other side for ${formatSeconds(timeoutMs / 1000)}`));
   });
   return request;
@@ -176,6 +134,10 @@ class OutgoingBody {
 function changed(found: string, size: number): StowageError {
   const message = `Cannot send the archive: it has changed meanwhile, found ${found}, expected ${size}`;
   return new StowageError("ARCHIVE_INVALID", message);
+}
+
+function headersOf({ headers }: IncomingMessage): Headers {
+  return new Headers(Object.entries(headers).map(([name, value = ""]): [string, string] => [name, String(value)]));
 }
 
 async function collectAnswer(response: IncomingMessage): Promise<Uint8Array> {

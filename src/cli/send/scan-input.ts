@@ -34,14 +34,14 @@ export interface ScannedArchive {
   readonly entries: readonly ListedEntry[];
 }
 
-interface ScanInputOptions {
-  /** Opens the file for an archive that comes through a pipe. */
-  readonly openTemporary: () => Promise<TemporaryFile>;
-  readonly io: Pick<CommandIo, "stderr" | "signal">;
-}
-
-/** Throws the first error of the archive, or the signal's reason. */
-export async function scanInput(input: OpenInput, { io, openTemporary }: ScanInputOptions): Promise<ScannedArchive> {
+/** An archive that comes through a pipe goes to a temporary file. Throws the first error of the archive, or the signal's reason. */
+export async function scanInput(
+  input: OpenInput,
+  {
+    io,
+    openTemporary,
+  }: { readonly io: Pick<CommandIo, "stderr" | "signal">; readonly openTemporary: () => Promise<TemporaryFile> },
+): Promise<ScannedArchive> {
   const { name, file, size } = input;
   const length = size === undefined ? "" : ` (${formatBytes(size)})`;
   const progress = startProgress(io.stderr, { title: `Reading ${name}${length}`, totalBytes: size });

@@ -16,7 +16,7 @@ import type { Content } from "./content.ts";
 import type { Answer } from "./exchange.ts";
 import { makeContent } from "./make-content.ts";
 import { type ScannedArchive, scanInput } from "./scan-input.ts";
-import { type SendOptions, beginUpload, countPresent, sendInParts } from "./send-in-parts.ts";
+import { type UploadRequest, beginUpload, countPresent, sendInParts } from "./send-in-parts.ts";
 import type { UploadInParts } from "./send-parts.ts";
 import { type LoadRequest, type ServiceClient, isPermanent, Refusal } from "./service-client.ts";
 import { type TemporaryFile, openTemporaryFile } from "./temporary-file.ts";
@@ -118,7 +118,7 @@ async function sendContent(
     title: `Loading ${title} (${formatBytes(content.size)}) into ${service.name}`,
     totalBytes: content.size,
   });
-  const options: SendOptions = { service, name, repair, copyTo, expires, signal, progress };
+  const options: UploadRequest = { service, name, repair, copyTo, expires, signal, progress };
   try {
     return upload === undefined ? await sendAtOnce(content, options) : await sendInParts(content, upload, options);
   } finally {
@@ -126,7 +126,7 @@ async function sendContent(
   }
 }
 
-async function sendAtOnce(content: Content, { service, progress, ...request }: SendOptions): Promise<ServiceReceipt> {
+async function sendAtOnce(content: Content, { service, progress, ...request }: UploadRequest): Promise<ServiceReceipt> {
   const put = async (): Promise<Answer> => {
     let sent = 0;
     progress.startFrom(0);

@@ -16,7 +16,7 @@ import { type LoadRequest, Refusal, type ServiceClient, isPermanent } from "./se
 /** How often parts that the service has lost are sent again. */
 const maxRounds = 3;
 
-export interface SendOptions extends LoadRequest {
+export interface UploadRequest extends LoadRequest {
   readonly service: ServiceClient;
   readonly progress: Progress;
 }
@@ -24,7 +24,7 @@ export interface SendOptions extends LoadRequest {
 /** Begins an upload, or continues an earlier one of the same bytes. */
 export async function beginUpload(
   content: Content,
-  { service, signal }: Pick<SendOptions, "service" | "signal">,
+  { service, signal }: Pick<UploadRequest, "service" | "signal">,
 ): Promise<UploadInParts> {
   const json = { size: content.size, fingerprint: await content.fingerprint(signal) };
   return readUpload(await service.ask("v1/uploads", { method: "POST", json, signal }), content, service);
@@ -44,7 +44,7 @@ export function countPresent({ parts }: UploadInParts): { readonly parts: number
 export async function sendInParts(
   content: Content,
   upload: UploadInParts,
-  options: SendOptions,
+  options: UploadRequest,
 ): Promise<ServiceReceipt> {
   try {
     return await sendAndLoad(content, upload, options);
@@ -55,7 +55,7 @@ export async function sendInParts(
   }
 }
 
-async function sendAndLoad(content: Content, begun: UploadInParts, options: SendOptions): Promise<ServiceReceipt> {
+async function sendAndLoad(content: Content, begun: UploadInParts, options: UploadRequest): Promise<ServiceReceipt> {
   const { service, progress, signal } = options;
   const look = async (): Promise<UploadInParts> =>
     readUpload(await service.ask(`v1/uploads/${begun.id}`, { method: "GET", signal }), content, service);
@@ -85,7 +85,7 @@ function withResumeHint(error: unknown): unknown {
   return new StowageError(error.code, message, { cause: error, ...(error.detail && { detail: error.detail }) });
 }
 
-async function deleteUpload({ id }: UploadInParts, { service, signal }: SendOptions): Promise<void> {
+async function deleteUpload({ id }: UploadInParts, { service, signal }: UploadRequest): Promise<void> {
   // A failure is ignored: the upload expires by itself, and the user must see why the load failed.
   await service.ask(`v1/uploads/${id}`, { method: "DELETE", signal }).catch(() => undefined);
 }

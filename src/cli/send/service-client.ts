@@ -1,23 +1,19 @@
 /** A running Stowage service, for the command line: its URL, the caller's token, and the meaning of its answers. */
+import { systemClock } from "../../clock.ts";
 import { type ErrorCode, type StowageErrorOptions, isTransient, StowageError } from "../../errors.ts";
 import { codeIn, detailIn, errorText, jsonIn } from "../../oci/error-body.ts";
 import type { JsonObject } from "../../oci/json.ts";
 import { type ImageName, formatName } from "../../oci/reference.ts";
 import { isSuccess } from "../../remote/answer.ts";
 import { authorizationOf, credentialsOf, decodePercents } from "../../remote/credentials.ts";
+import { isWrongAddress } from "../../remote/describe-failure.ts";
+import { NoAnswer } from "../../remote/open-answer.ts";
+import { type TryAgainOptions, tryAgain } from "../../remote/try-again.ts";
 import { oneChunk } from "../../streams/readable-stream.ts";
 import type { CommandIo } from "../command.ts";
 import { type ServiceReceipt, parseReceipt } from "../receipt.ts";
 import { tokenSourceOf } from "../token-source.ts";
-import {
-  type Answer,
-  type ExchangeOptions,
-  type RequestBody,
-  type TryAgainOptions,
-  exchange,
-  NoAnswer,
-  tryAgain,
-} from "./exchange.ts";
+import { type Answer, type HttpRequest, type RequestBody, exchange } from "./exchange.ts";
 
 /** A load sends no byte until everything is stored. That can take minutes. */
 const loadTimeoutMs = 30 * 60_000;
@@ -28,12 +24,10 @@ const wholeReceipt = "?verbose=true";
 /** The path of a part that the service itself takes. A bucket's presigned URLs have another form. */
 const ownPart = /\/(v1\/uploads\/[\w-]+\/parts\/\d+\?key=[^&]*)$/;
 
-interface AskOptions {
+interface ServiceRequest {
   readonly method: "GET" | "HEAD" | "POST" | "DELETE";
   /** Sent as the body. */
   readonly json?: JsonObject;
-  /** The first request to a service. It is not tried again if the service cannot be reached. */
-  readonly isFirst?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -48,23 +42,26 @@ export interface LoadRequest {
   readonly signal: AbortSignal;
 }
 
-interface OpenServiceOptions extends Pick<CommandIo, "env" | "signal"> {
-  /** What the command does with the service. It is part of messages. */
-  readonly purpose: "load into" | "remove from";
-}
+/** What the command does with the service. It is part of messages. */
+type Purpose = "load into" | "remove from";
+/** Finds the value of the header for a request. Undefined if there is nothing to show. */
+type FindAuthorization = () => Promise<string | undefined>;
 
 /**
  * The service at a URL such as `https://stowage.example` or `https://ci:TOKEN@stowage.example`. Without user info in
  * the URL the token is that of the environment (`tokenSourceOf`). Throws `INPUT_INVALID`, without any secret in the message.
  */
-export function openService(text: string, { purpose, ...io }: OpenServiceOptions): ServiceClient {
+export function openService(
+  text: string,
+  { purpose, ...io }: Pick<CommandIo, "env" | "signal"> & { readonly purpose: Purpose },
+): ServiceClient {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !/^https?:$/.test(url.protocol)) throw unusable(text, "");
   if (`${url.pathname}${url.search}${url.hash}`.includes("@")) {
     throw unusable(text, '; in a password "/", "?", "#" and "@" are written %2F, %3F, %23 and %40');
   }
   const findAuthorization = authorizationFinder(url, io);
-  return new ServiceClient(withoutLoadPath(url), { purpose, findAuthorization });
+  return new ServiceClient(withoutLoadPath(url), purpose, findAuthorization);
 }
 
 /**
@@ -81,21 +78,17 @@ function withoutLoadPath(url: URL): URL {
   throw new StowageError("INPUT_INVALID", `${message}, and the name ${JSON.stringify(image)} as an argument`);
 }
 
-interface ServiceClientOptions extends Pick<OpenServiceOptions, "purpose"> {
-  /** Finds the value of the header for a request. Undefined if there is nothing to show. */
-  readonly findAuthorization: (() => Promise<string | undefined>) | undefined;
-}
-
 export class ServiceClient {
   /** The URL without secrets, for messages. */
   readonly name: string;
   /** Host and port for pulls. Undefined for a service below a path: clients look for `/v2/` only at the root. */
   readonly registry: string | undefined;
-  readonly #purpose: string;
-  readonly #findAuthorization: ServiceClientOptions["findAuthorization"];
+  readonly #purpose: Purpose;
+  readonly #findAuthorization: FindAuthorization | undefined;
+  #hasAnswered = false;
 
   /** The service may be mounted below a path of the URL. */
-  constructor(url: URL, { purpose, findAuthorization }: ServiceClientOptions) {
+  constructor(url: URL, purpose: Purpose, findAuthorization: FindAuthorization | undefined) {
     const path = url.pathname.replace(/\/+$/, "");
     this.#purpose = purpose;
     this.name = url.origin + path;
@@ -104,14 +97,14 @@ export class ServiceClient {
   }
 
   /** Requests a path below the service's URL, such as `v1/uploads`. Tries again if that can help. */
-  async ask(path: string, { json, isFirst = false, ...options }: AskOptions): Promise<Answer> {
+  async ask(path: string, { json, ...options }: ServiceRequest): Promise<Answer> {
     const { signal } = options;
     const ask = async (): Promise<Answer> =>
       this.#exchange(path, {
         ...options,
         ...(json !== undefined && { body: jsonBody(json), type: "application/json" }),
       });
-    return this.tryAgain(ask, { signal, onlyIfReset: isFirst });
+    return this.tryAgain(ask, { signal });
   }
 
   /** Asks the service to load an upload. Tries again if that can help. The caller reads the answer. */
@@ -138,15 +131,17 @@ export class ServiceClient {
     return path === undefined ? exchange(url, options) : this.#exchange(path, options);
   }
 
-  async #exchange(path: string, { type, ...options }: ExchangeOptions & { readonly type?: string }): Promise<Answer> {
+  async #exchange(path: string, { type, ...options }: HttpRequest & { readonly type?: string }): Promise<Answer> {
     const authorization = await this.#findAuthorization?.();
-    return exchange(new URL(`${this.name}/${path}`), {
+    const answer = await exchange(new URL(`${this.name}/${path}`), {
       ...options,
       headers: {
         ...(type !== undefined && { "Content-Type": type }),
         ...(authorization !== undefined && { Authorization: authorization }),
       },
     });
+    this.#hasAnswered = true;
+    return answer;
   }
 
   /**
@@ -166,8 +161,9 @@ export class ServiceClient {
   /** The error of an answer that is not a success, with the service's detail. */
   refused(answer: Answer): StowageError {
     const { status, headers } = answer;
-    if (status >= 300 && status < 400 && headers.location !== undefined) {
-      return this.failed(`it answered ${status} and points to ${headers.location}: use that address`);
+    const location = headers.get("Location");
+    if (status >= 300 && status < 400 && location !== null) {
+      return this.failed(`it answered ${status} and points to ${location}: use that address`);
     }
     const detail = detailIn(answer.bytes);
     const hint = status === 401 && this.#findAuthorization === undefined ? "; STOWAGE_TOKEN is not set" : "";
@@ -185,12 +181,13 @@ export class ServiceClient {
     return `Cannot ${this.#purpose} ${this.name}: ${reason}`;
   }
 
-  /** As `tryAgain` and `attempt` together. */
+  /** Sends a request, and sends it again if that can help: not if the service was never there. */
   async tryAgain(
     ask: () => Promise<Answer>,
-    options: Partial<TryAgainOptions> & Pick<TryAgainOptions, "signal">,
+    { signal, isWorthIt = isTransientAnswer }: Pick<TryAgainOptions<Answer>, "signal" | "isWorthIt">,
   ): Promise<Answer> {
-    return this.attempt(tryAgain(ask, { isWorthIt: isTransientAnswer, ...options }));
+    const isHopeless = (error: NoAnswer): boolean => !this.#hasAnswered && (error.isSilence || isWrongAddress(error));
+    return this.attempt(tryAgain(ask, { clock: systemClock, signal, isWorthIt, isHopeless }));
   }
 
   /** Waits for an answer. Turns `NoAnswer` into a message that names the service. */
@@ -263,10 +260,7 @@ function unusable(text: string, hint: string): StowageError {
 }
 
 /** User and password of the URL are sent unchanged: they may belong to the app around the service. */
-function authorizationFinder(
-  url: URL,
-  io: Pick<CommandIo, "env" | "signal">,
-): ServiceClientOptions["findAuthorization"] {
+function authorizationFinder(url: URL, io: Pick<CommandIo, "env" | "signal">): FindAuthorization | undefined {
   const credentials = credentialsOf(url, "the service's URL");
   if (credentials !== undefined) return async () => authorizationOf(credentials);
   const findToken = tokenSourceOf(io);

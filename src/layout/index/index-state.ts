@@ -60,7 +60,7 @@ export async function readIndexInTurn(
   }
 }
 
-interface WriteIndexOptions {
+interface IndexWrite {
   readonly store: ObjectStore;
   readonly repository: string;
   /** The state that the write replaces. */
@@ -76,7 +76,7 @@ interface WriteIndexOptions {
  */
 export async function writeIndex(
   index: RepositoryIndex,
-  { store, repository, state, id }: WriteIndexOptions,
+  { store, repository, state, id }: IndexWrite,
 ): Promise<WriteAnswer> {
   checkFormat(state.index, repository);
   const bytes = serializeRepositoryIndex({

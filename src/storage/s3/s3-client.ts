@@ -33,11 +33,6 @@ const maxSmallBodyBytes = 64 * 1024;
 /** The region if none is set and the endpoint is not AWS's own. Such servers rarely check the region. */
 const ownEndpointRegion = "us-east-1";
 
-interface S3ClientOptions {
-  readonly answerMs?: number | undefined;
-  readonly traceparent?: (() => string | undefined) | undefined;
-}
-
 /**
  * Makes a client from the AWS SDK's own environment variables. With an own endpoint (`AWS_ENDPOINT_URL_S3`,
  * `AWS_ENDPOINT_URL`) addresses are path-style, and `AWS_REGION` is optional. The SDK finds all other settings as
@@ -46,7 +41,10 @@ interface S3ClientOptions {
  */
 export function createS3Client(
   env: Readonly<Record<string, string | undefined>>,
-  { answerMs, traceparent }: S3ClientOptions = {},
+  {
+    answerMs,
+    traceparent,
+  }: { readonly answerMs?: number | undefined; readonly traceparent?: (() => string | undefined) | undefined } = {},
 ): S3Client {
   const endpoint = endpointOf(env);
   const region = env["AWS_REGION"] || (endpoint && ownEndpointRegion);

@@ -55,6 +55,11 @@ export class Connections {
         open--;
         this.#idle.delete(socket);
       });
+      if (open > maxConnections) {
+        socket.destroy(); // Node counts only the connections of its own listener
+        server.emit("drop");
+        return;
+      }
       const [oldest] = this.#idle;
       if (open >= maxConnections) oldest?.destroy();
       this.#idle.add(socket);

@@ -9,6 +9,7 @@ import { StowageError } from "../errors.ts";
 import { type Report, notice } from "../events.ts";
 import { errorResponse } from "../http/error-response.ts";
 import type { SentAnswer } from "../http/report-requests.ts";
+import { acceptMore, canSharePort, checkPort } from "./accept-more.ts";
 import { Connections } from "./connections.ts";
 import { joinSmallChunks } from "./incoming-body.ts";
 import { answerUnparsed, refuseHostless } from "./refuse-unread.ts";
@@ -67,17 +68,20 @@ export class NodeRuntime implements Runtime {
     const server = this.#makeServer(settings, connections);
     answerUnparsed(server, connections, report);
     reportDrops(server, report);
-    server.listen(port, host);
+    if (canSharePort && port !== 0) await checkPort(host, port);
+    server.listen({ host, port, reusePort: canSharePort });
     await once(server, "listening");
     // The next connection may work.
     server.on("error", (error) => report(notice("error", `cannot take a connection: ${error.message}`)));
     const address = server.address();
+    const boundPort = typeof address === "object" && address !== null ? address.port : port;
+    const more = canSharePort ? await acceptMore(server, host, boundPort) : [];
     return {
       server,
-      url: urlOf(host, typeof address === "object" && address !== null ? address.port : port),
+      url: urlOf(host, boundPort),
       async close() {
-        const closed = once(server, "close");
-        server.close();
+        const closed = Promise.all([server, ...more].map(async (each) => once(each, "close")));
+        for (const each of [server, ...more]) each.close();
         connections.stop();
         await closed;
       },

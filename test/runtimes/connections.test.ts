@@ -1,4 +1,5 @@
 /** What the service does with connections, as a process of Node, Deno and Bun: none of them may cost it anything once closed. */
+import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { type Socket, connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -6,7 +7,7 @@ import { describe, expect, it } from "vitest";
 import { randomBytes, sha256 } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { describeIfFound } from "../support/requirement.ts";
-import { newFolder } from "../support/run-stowage.ts";
+import { newFolder, until } from "../support/run-stowage.ts";
 import { missingTools } from "../tools/find-tool.ts";
 import { type Program, startProgram } from "./start-program.ts";
 import { type RuntimeUnderTest, runtimes } from "./start-runtime.ts";
@@ -25,6 +26,35 @@ describe.concurrent("connections", () => {
     const missing = missingTools([runtime.tool, "bash"]);
     describeIfFound(`of the service on ${runtime.name}`, missing, () => testConnections(runtime));
   }
+});
+
+/** Says in how many turns of the event loop the service has accepted a hundred connections. */
+const countTurns = `import { subscribe } from "node:diagnostics_channel";
+  let turns = 0;
+  let accepted = 0;
+  const turn = () => (turns++, accepted < 100 && setImmediate(turn));
+  subscribe("net.server.socket", () => {
+    if (++accepted === 1) turn();
+    if (accepted === 100) console.log(turns + " turns");
+  });`;
+
+describeIfFound("a service to which many clients connect", missingTools(["node24"]), () => {
+  it("accepts several connections in one turn of its event loop", { timeout: 90_000 }, async () => {
+    const runtime = runtimes.find(({ name }) => name === "node 24");
+    if (runtime === undefined) throw new Error("expected a runtime of this name");
+    const settings = { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(countTurns)}` };
+    await serving({ runtime, store: `file:${await newFolder()}`, settings }, async (url, { child, output }) => {
+      child.kill("SIGSTOP"); // the system takes the connections meanwhile
+      const request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+      const sockets = Array.from({ length: 100 }, () => say(url, request));
+      await Promise.all(sockets.map(async (socket) => once(socket, "connect")));
+      child.kill("SIGCONT");
+      const answers = sockets.map(async (socket) => (await socket.setEncoding("utf8").toArray()).join(""));
+      for (const answer of await Promise.all(answers)) expect(answer).toMatch(/^HTTP\/1.1 200 /);
+      const turns = await until(() => /(\d+) turns/.exec(output())?.[1]);
+      expect(Number(turns)).toBeLessThan(60); // with one listener there are a hundred
+    });
+  });
 });
 
 function testConnections(runtime: RuntimeUnderTest): void {

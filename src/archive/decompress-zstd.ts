@@ -15,12 +15,12 @@ import { through } from "../streams/through.ts";
 import { expectZeros } from "./trailing-zeros.ts";
 
 /**
- * The largest windows. The native decoder accepts the same as the `zstd` command. fzstd moves its whole window with
- * each block, so its limit is lower.
+ * The largest windows, as powers of two. Node's native decoder has the limit of the `zstd` command. fzstd moves its
+ * whole window with each block, so its limit is lower.
  */
 const maxWindowLog = 27;
 const maxFzstdWindowLog = 23;
-/** Measured: the default of 16 KiB is four times as slow. */
+/** Bytes of a chunk that the native decoder puts out. Measured: the default of 16 KiB is four times as slow. */
 const outputChunkBytes = 256 * 1024;
 
 /**
@@ -32,17 +32,21 @@ const maxFrames = 50_000;
  * all other requests.
  */
 const framesInTurn = 100;
-/** One call of the decoder gets at least this many bytes: a block can have only three. */
+/**
+ * The native decoder gets at least this many bytes in one call. A block can have only three bytes, and each call costs
+ * time.
+ */
 const inputChunkBytes = 16 * 1024;
 
 /**
- * The window of the levels up to 19. This much memory is held from the first frame on, even if that frame needs less.
+ * The window that zstd uses at its levels up to 19. This much memory is held from the first frame on, even if that
+ * frame needs less.
  */
 const usualWindowBytes = 2 ** 23;
 
 const cannot = "Cannot decompress the zstd body";
 const frameMagic = 0xfd2fb528;
-const skippableMagic = 0x184d2a50; // and the fifteen above it
+const skippableMagic = 0x184d2a50; // 0x184d2a50 to 0x184d2a5f mark skippable frames
 
 export function isZstd(head: Uint8Array): boolean {
   return head.length >= 4 && isMagic(uint32(head, 0));
@@ -145,7 +149,7 @@ function windowBytesOf(header: Uint8Array): number {
   const flags = header[4] ?? 0;
   if (isSingleSegment(flags)) {
     const size = header.subarray(header.length - contentSizeBytes(flags));
-    return size.reduceRight((total, byte) => total * 256 + byte, 0); // two bytes mean 256 more: no matter here
+    return size.reduceRight((total, byte) => total * 256 + byte, 0); // a size of two bytes is stored as 256 less: too little to matter here
   }
   const descriptor = header[5] ?? 0;
   const base = 2 ** (10 + (descriptor >> 3));
@@ -160,7 +164,7 @@ function checkWindow(windowBytes: number, maxWindowBytes: number, why = ""): voi
 
 /** Uses Node's native decoder (from Node 22.15 on), or else a decoder in JavaScript at a third of its speed. */
 function decodeFrame(frame: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  if (!hasNativeZstd(zlib)) return through(frame, createFzstdTransform(), explain); // in blocks: each may take long
+  if (!hasNativeZstd(zlib)) return through(frame, createFzstdTransform(), explain); // block by block: decoding a whole frame may take long
   const decoder = zlib.createZstdDecompress({
     chunkSize: outputChunkBytes,
     params: { [zlib.constants.ZSTD_d_windowLogMax]: maxWindowLog },

@@ -24,13 +24,13 @@ export async function decompress(source: AsyncIterable<Uint8Array>, options: Exp
   return expectTar(new ByteReader(expand(reader, format, options)), `what the ${format} body holds`);
 }
 
-/** The limits of a body's content, and how to wait for the memory of its window. */
+/** The limits of the decompressed bytes, and how to wait for the memory of a zstd window. */
 export interface ExpandOptions extends Pick<Limits, "maxExpansionRatio" | "maxExpandedBytes"> {
   readonly holdWindow?: HoldWindow | undefined;
   /**
-   * Counts the bytes that were received. Needed if the body was already decoded once: two decodings, each within the
-   * ratio, could together expand the body by the square of the ratio. By default the bytes before this decompression
-   * are counted.
+   * Counts the bytes that were received from the client. Needed if the body was already decoded once: two decodings,
+   * each within the ratio, could together expand the body by the square of the ratio. By default the bytes before this
+   * decompression are counted.
    */
   readonly received?: Meter | undefined;
 }
@@ -118,7 +118,7 @@ async function* decompressGzip(reader: ByteReader): AsyncGenerator<Uint8Array> {
   const input = new Input(reader);
   try {
     yield* through(input.chunks(), gunzip, explain);
-    // gunzip ends without an error at a zero behind a member. By then it may have taken bytes behind that zero.
+    // gunzip ends without an error at a zero behind a member. By then it may have read bytes behind that zero.
     await input.settled();
     if (input.nonZeroBytes > gunzip.bytesWritten) throw bytesAfter(endOfGzip);
     await expectZeros(reader, endOfGzip);
@@ -164,7 +164,7 @@ class Input {
     }
   }
 
-  /** Waits for the chunk that the decompressor requested last. The decompressor itself may not wait for that chunk. */
+  /** Waits for the chunk that the decompressor requested last. The decompressor can end before that chunk has come. */
   async settled(): Promise<void> {
     await this.#last;
   }

@@ -7,7 +7,7 @@ import { invalidTar } from "./tar-header.ts";
 const maxPathLength = 4096;
 
 /**
- * The path of an entry's name: `./blobs//sha256/` is `blobs/sha256`. Throws `ARCHIVE_INVALID` for an absolute name
+ * The path of an entry's name: `./blobs//sha256/` becomes `blobs/sha256`. Throws `ARCHIVE_INVALID` for an absolute name
  * (except `/sha256:<hex>.tar`), and for a name with `..`, a backslash or a zero byte. Throws `LIMIT_EXCEEDED` for a
  * name that is too long. `where` names the entry's place in messages.
  */

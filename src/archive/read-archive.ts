@@ -22,15 +22,15 @@ export interface ArchiveEntry {
   readonly path: string;
   readonly type: EntryType;
   /**
-   * The target of a `symlink`, relative to the link's folder, or of a `link` (a hard link), relative to the top of the
-   * archive.
+   * The target of a link. The target of a `symlink` is relative to the link's folder. The target of a `link` (a hard
+   * link) is relative to the top of the archive.
    */
   readonly linkTarget: string | undefined;
   /** The name of a volume. It is not a path, even if it looks like one. */
   readonly label?: string;
   /** Length of the body in bytes. */
   readonly size: number;
-  /** The caller reads it to its end before it asks for the next entry. A body that is not read is skipped. */
+  /** The caller reads the body before it asks for the next entry. The bytes that it has not read then are skipped. */
   readonly body: PeekableBytes;
 }
 
@@ -102,7 +102,7 @@ export async function* readArchive(
   }
 }
 
-/** Names a place in messages by the entry before that place. */
+/** Names a place in the archive for messages, by the entry before that place. */
 function whereIs(last: string | undefined): string {
   return last === undefined ? "its first entry" : `what follows ${quote(last)}`;
 }

@@ -1,7 +1,7 @@
 /**
- * Reads the headers that come before an entry's own header: pax's extended headers and GNU's long names. They hold
- * values that do not fit into the own header. Each is read whole into memory, so one has a limit, and all of an archive
- * together have another.
+ * Reads the headers that come before an entry's own header: pax's extended headers and GNU's long names. These
+ * extensions hold values that do not fit into the own header. Each extension is read whole into memory. So one limit is
+ * for each extension, and another is for all extensions of an archive together.
  */
 import { type StowageError, limitExceeded, quote } from "../errors.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
@@ -43,7 +43,7 @@ export class TarExtensions {
     this.#maxBytes = maxBytes;
   }
 
-  /** Has an extension been read whose entry has not come yet? */
+  /** Was an extension read whose entry has not come yet? */
   get arePending(): boolean {
     return this.#pending.size > 0;
   }
@@ -91,8 +91,8 @@ export class TarExtensions {
 }
 
 /**
- * Throws if the two values differ: GNU's tar would use pax's, Go's reader GNU's, and other programs the first or the
- * last.
+ * Throws if the two values differ. GNU's tar would use the value of pax, Go's reader the value of GNU. Other programs
+ * would use the first value or the last.
  */
 function checkSame(pax: string | undefined, gnu: string | undefined, where: string): void {
   if (pax === undefined || gnu === undefined || pax === gnu) return;
@@ -132,7 +132,7 @@ function parsePax(bytes: Uint8Array, where: string): TarExtension {
   }
   const [name, linkTarget, size] = ["path", "linkpath", "size"].map((key) => decodeText(values.get(key) ?? noBytes));
   return {
-    ...(name && { name: checkLength(name, "path") }), // an empty value restores the own header's value
+    ...(name && { name: checkLength(name, "path") }), // an empty value means that the value in the own header counts
     ...(linkTarget && { linkTarget: checkLength(linkTarget, "link's target") }),
     ...(size && { size: parseSize(size, where) }),
   };

@@ -30,7 +30,7 @@ export function decodeHeader(block: Uint8Array, where: string): TarHeader {
   return {
     name: prefix === "" ? name : `${prefix}/${name}`,
     typeFlag,
-    size: typeFlag === "5" ? 0 : size, // a directory has no body: its size limits its content
+    size: typeFlag === "5" ? 0 : size, // the size of a directory is a limit for its content, and no body follows
     linkTarget: textIn(block, 157, 257) || undefined,
   };
 }

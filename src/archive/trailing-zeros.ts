@@ -1,4 +1,6 @@
-/** Zeros may follow the end of a tar or of a compressed stream: programs fill up a block or a tape with zeros. */
+/**
+ * Zeros may follow the end of a tar or of a compressed stream: programs fill the rest of a block or a tape with zeros.
+ */
 import { StowageError } from "../errors.ts";
 import type { ByteReader } from "../streams/byte-reader.ts";
 

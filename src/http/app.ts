@@ -60,7 +60,10 @@ export interface AppOptions {
    * service is open by accident.
    */
   readonly access: AccessSource;
-  /** Other stores that images can be copied to, by name. Open them with `layout.beside`, so that they share its memory. */
+  /**
+   * Other stores that images can be copied to, by name. Open each with `layout.beside`, so that all stores share the
+   * memory.
+   */
   readonly copyTargets?: CopyTargets | undefined;
   /** Loads copy their images to the targets with these names, if the request names no other. */
   readonly copyAfterLoad?: readonly string[] | undefined;
@@ -91,11 +94,11 @@ export interface AppOptions {
   readonly clientOf?: ((c: Context) => string | undefined) | undefined;
   /** Calls back when the answer to a request has ended, with the bytes of its body that were sent. */
   readonly watchAnswer?: ((c: Context, onEnd: (sent: SentAnswer) => void) => void) | undefined;
-  /** Where the store's decorators find the request that they work for. */
+  /** Tells a store for which request it works. The service counts and traces its requests to the store by it. */
   readonly running?: RunningRequests | undefined;
 }
 
-/** Routes for browsers. They take the token of the cookie that they set, and so does `/v1` then. */
+/** Routes for browsers. They, and the routes below `/v1`, then accept a token in the cookie that the page has set. */
 export interface Page {
   /** Patterns of the paths. */
   readonly paths: readonly string[];
@@ -169,8 +172,8 @@ export function createAppWithPage(options: AppOptions, pageOf: ((service: Servic
   const app = new Hono();
   app.get("/healthz", (c) => c.text("ok\n")).all("/healthz", (c) => methodNotAllowed(c, ["GET"]));
   app.get("/readyz", readyRoute(service)).all("/readyz", (c) => methodNotAllowed(c, ["GET"]));
-  // Only these paths: an app that is mounted at the root of another app must not ask for tokens on that app's own
-  // routes.
+  // The middleware is for these paths only. If this app is mounted at the root of another app, it must not ask for
+  // tokens on the routes of the other app.
   const page = pageOf?.(service);
   const metricsPaths = options.metrics === undefined ? [] : ["/metrics"];
   const paths = ["/v1/*", "/v2/*", ...metricsPaths, ...(page?.paths ?? [])];

@@ -69,7 +69,7 @@ export class BlobBytes implements AnswerSource {
   /** The bytes behind `#stop`. Undefined while one connection is enough. */
   #ahead: ReadAhead | undefined;
   readonly #pace = new StorePace();
-  /** False after several connections have brought no more than one. */
+  /** False after reading by several connections was no faster than by one. */
   #isFar = true;
 
   constructor(
@@ -131,7 +131,7 @@ export class BlobBytes implements AnswerSource {
     }
   }
 
-  /** Called only between two chunks. */
+  /** Gives the connection back if others wait for it. Called only between two chunks. */
   yieldToOthers(): boolean {
     const { connections, budget } = this.#reader;
     if (!connections.hasWaiters && !(this.#ahead !== undefined && budget.hasWaiters)) return false;
@@ -146,7 +146,7 @@ export class BlobBytes implements AnswerSource {
     return { done: true, value: undefined };
   }
 
-  /** The next chunk of the connection. Opens one if there is none. Undefined at the end of the blob. */
+  /** Reads the next chunk from the connection. Opens one if there is none. Undefined at the end of the blob. */
   async #nextChunk(): Promise<Uint8Array | undefined> {
     this.#connection ??= this.#position < this.#end ? await this.#resume() : undefined;
     if (this.#connection === undefined) return undefined;
@@ -160,7 +160,7 @@ export class BlobBytes implements AnswerSource {
     return next.value.subarray(0, this.#stop - this.#position);
   }
 
-  /** The next chunk of the parts. Undefined without parts. */
+  /** The next chunk of the parts that were read ahead. Undefined if there are none. */
   async #nextAhead(): Promise<Uint8Array | undefined> {
     const value = await this.#ahead?.next();
     if (value !== undefined) return value;
@@ -172,7 +172,10 @@ export class BlobBytes implements AnswerSource {
     return undefined;
   }
 
-  /** Begins to read the bytes behind the next few by more connections, if the connection is slower than the client. */
+  /**
+   * If the connection is slower than the client, begins to read ahead: the connection brings the next few bytes, other
+   * connections the bytes behind them.
+   */
   #readAhead(): void {
     const { connections, budget } = this.#reader;
     if (!this.#isFar || !this.#pace.isSlow || this.#ahead !== undefined || connections.hasWaiters) return;

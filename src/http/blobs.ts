@@ -54,8 +54,8 @@ async function answerConditions(c: Context, { repository, digest }: AskedBlob, s
 }
 
 /**
- * A client that pushes asks for a blob and then sends it only if it is absent. So a question by a caller that may load rescues the
- * blob from a gc.
+ * The store that answers. A client that pushes asks for a blob, and sends it only if it is absent. So a question by a
+ * caller that may load rescues the blob from a gc.
  */
 function storeFor(c: Context, repository: string, { layout }: Service): StoreReader {
   const isPush = c.req.method === "HEAD" && mayReach(c, "load", repository);

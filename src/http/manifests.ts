@@ -86,8 +86,8 @@ function changeOf(c: Context): { readonly id: string | undefined; readonly calle
 }
 
 /**
- * Drops the bytes of a large manifest, which is sent like a blob. Otherwise they would stay in memory until a slow
- * client has read them.
+ * Leaves the bytes of a large manifest out, so that it is sent like a blob. Otherwise they would stay in memory until a
+ * slow client has read them.
  */
 function withoutLarge({ digest, mediaType, bytes }: FoundManifest): Omit<FoundManifest, "bytes"> & {
   readonly size: number;

@@ -31,10 +31,13 @@ import { pathAbove } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import { type Service, withinLoadSeconds } from "./service.ts";
 
-/** Chunks of a client, except the last, should have at least this many bytes. AWS Lambda takes no more than 4.5 MB. */
+/** A client's chunks should have at least this many bytes, except the last. AWS Lambda takes no more than 4.5 MB. */
 const minChunkBytes = 4 * 1024 * 1024;
 
-/** A push that waits longer for its turn is refused. Clients of the specification do not try again soon. */
+/**
+ * A push that waits longer for its turn is refused. Clients of the specification do not try again soon, so the wait is
+ * long.
+ */
 const maxPushWaitMs = 60_000;
 
 export function pushRoutes(service: Service): Route[] {
@@ -124,7 +127,10 @@ interface WantedMount {
   readonly from: string | undefined;
 }
 
-/** The digest, if the blob is there and the caller may pull it from the repository. All repositories share their blobs. */
+/**
+ * Finds a blob that the caller may pull from another repository. Returns its digest. No byte moves: all repositories
+ * share their blobs.
+ */
 async function findMount(
   c: Context,
   { layout }: Service,
@@ -136,7 +142,7 @@ async function findMount(
   return found && mount;
 }
 
-/** The algorithm that the client asks for, or that of the digest that it names. */
+/** The algorithm that the client asks for, else that of the digest that it names, else SHA-256. */
 function algorithmFor(c: Context, digest: string | undefined): PushSession["algorithm"] {
   const asked = c.req.query("digest-algorithm");
   if (asked !== undefined && !isAlgorithm(asked)) {

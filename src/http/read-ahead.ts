@@ -48,7 +48,10 @@ export class ReadAhead {
   #isGrowing = true;
   /** The client has waited for a part. */
   #hasWaited = false;
-  /** Since the width was changed: parts that the client has read, and when that began. The first part comes before `start`. */
+  /**
+   * The parts that the client has read since `sinceMs`, when the width was changed. The first part comes before
+   * `start`.
+   */
   #readParts = 1;
   #sinceMs = performance.now();
 

@@ -22,8 +22,8 @@ const maxQueryLength = 4096;
 const rest = "stowagePath";
 
 /**
- * Serves the routes. Each route has a first segment, except the route for `/`. Requests for other paths go on to the next handler
- * of the app.
+ * Serves the routes. They are grouped by their first segment, such as `v2`. The route for `/` has none. A request for
+ * any other path goes on to the next handler of the app.
  */
 export function serveRoutes(app: Hono, routes: readonly Route[]): void {
   for (const prefix of new Set(routes.map(({ segments: [first = ""] }) => first))) {

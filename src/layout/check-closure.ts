@@ -108,8 +108,8 @@ class ClosureCheck {
   readonly #options: ClosureOptions;
   readonly #finder: NamedFinder;
   /**
-   * By digest; undefined for a manifest that is nowhere. Nested indexes can lead to one manifest on a million paths: it is
-   * visited once.
+   * By digest. Undefined for a manifest that is nowhere: neither in the archive nor in the store. Nested indexes can
+   * lead to one manifest on a million paths, so each is visited once.
    */
   readonly #visited = new Map<Digest, Visited | undefined>();
   /** Digests of the manifests that indexes name. */
@@ -159,7 +159,10 @@ class ClosureCheck {
     return visited;
   }
 
-  /** With `onProblem`, a manifest that cannot be read does not count as missing: its problem was reported already. */
+  /**
+   * Visits a manifest. With `onProblem`, a manifest that cannot be read does not count as missing, because its problem
+   * was reported already.
+   */
   async #tryVisit(descriptor: Descriptor, visit: Visit): Promise<Visited | undefined> {
     try {
       return await this.#visitOnce(descriptor, visit);
@@ -180,7 +183,7 @@ class ClosureCheck {
       await this.#checkNamedBlobs(digest, manifest);
       if (manifest.kind === "index") await this.#checkChildren(digest, manifest, depth + 1);
     }
-    if (!this.#absent.leadsToNotes(digest)) json.drop(size); // a sparse index still counts: its absent manifests are kept
+    if (!this.#absent.leadsToNotes(digest)) json.drop(size); // the absent manifests of a sparse index stay in memory, so the index still counts
     return manifest && this.#note(digest, manifest);
   }
 

@@ -195,12 +195,15 @@ export class RescuingStore extends ForwardingStore {
     return (await this.#freshLook(signal).marked)?.has(markKey(digest)) !== false;
   }
 
-  /** Rescues a needed blob if it is condemned. Does not ask for the blob. */
+  /** Rescues a needed blob if it is condemned. Does not look whether the blob is in the store. */
   async keep(digest: Digest, options?: CallOptions): Promise<void> {
     await this.#rescue(blobKey(digest), options);
   }
 
-  /** A fork shares the listing of the marks, and its age. A `renew` of one does not change the other. */
+  /**
+   * Makes a store for another part of the same work. It starts with this store's listing of the marks. A later `renew`
+   * of one store does not change the other.
+   */
   fork(): RescuingStore {
     const fork = new RescuingStore(this.#store, this.#clock);
     fork.#look = this.#look;

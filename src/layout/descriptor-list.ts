@@ -6,14 +6,14 @@ import { Buffer } from "node:buffer";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { packDigest, packedBytes, packedDigestAt, unpackDigest } from "../oci/packed-digest.ts";
 
-/** The most different pairs of a media type and a platform. The platforms of further pairs are dropped. */
+/** The largest number of different pairs of a media type and a platform. The platforms of further pairs are dropped. */
 const maxKinds = 1000;
-/** The most characters of a platform as JSON. A longer platform is dropped. */
+/** The largest number of characters of a platform as JSON. A longer platform is dropped. */
 const maxPlatformLength = 500;
 
 type Kind = Pick<Descriptor, "mediaType" | "platform">;
 
-/** Leaves out descriptors of a digest and a size that came before. */
+/** Keeps the first of several descriptors with the same digest and size. */
 export function distinct(descriptors: readonly Descriptor[]): readonly Descriptor[] {
   const byName = new Map<string, Descriptor>();
   for (const descriptor of descriptors) {

@@ -25,7 +25,7 @@ export interface ClosureOptions {
   readonly known: KnownBlobs;
   /** Stores a blob that is in a descriptor's `data`, if the archive has no file of it. */
   readonly storeBlob?: (bytes: Uint8Array, digest: Digest) => Promise<void>;
-  /** Digests of configs. The closure tells which root leads to each config. */
+  /** Digests of configs. The result of the check tells which root leads to each config. */
   readonly configs?: Iterable<Digest>;
   /** Called with every problem. With `onProblem`, the check goes on after a problem and does not throw. */
   readonly onProblem?: (problem: StowageError) => void;
@@ -50,7 +50,7 @@ export class NamedFinder {
     this.#options.onProblem(problem);
   }
 
-  /** Undefined if the blob is nowhere. */
+  /** The size in bytes of a blob. Undefined if the blob is nowhere: neither in the archive nor in the store. */
   async sizeOf(digest: Digest): Promise<number | undefined> {
     const { json, known } = this.#options;
     const before = known.sizeOf(digest) ?? this.#sizes.get(digest);
@@ -83,7 +83,7 @@ export class NamedFinder {
     });
   }
 
-  /** The bytes of a manifest, undefined if it is nowhere. */
+  /** Reads the bytes of a manifest. Undefined if the manifest is nowhere. */
   async readManifest({ digest, size }: NamedBlob, namedBy: string): Promise<Uint8Array | undefined> {
     const { json, known } = this.#options;
     const { store, limits } = this.#layout;
@@ -103,7 +103,10 @@ export class NamedFinder {
     }
   }
 
-  /** Throws even if the store has the blob: the same tarball always gets the same answer. */
+  /**
+   * Throws if the archive has a link or the like under this digest, even if the store has the blob: the same tarball
+   * always gets the same answer.
+   */
   #checkUsable(digest: Digest): void {
     const error = this.#options.known.unusable?.(digest);
     if (error !== undefined) throw error;

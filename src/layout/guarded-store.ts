@@ -48,8 +48,8 @@ export class GuardedStore extends ForwardingStore {
   }
 
   /**
-   * All callers share one probe. A caller's signal ends only its own wait. A wait has an end: on Workers the request that
-   * began the probe may be stopped, and the probe with it.
+   * Waits for the probe. All callers share one probe, and a caller's signal ends only its own wait. The wait has a
+   * limit, because on Workers the request that began the probe may be stopped, and the probe with it.
    */
   async #passed({ signal }: CallOptions = {}): Promise<void> {
     while (!this.#hasPassed) {

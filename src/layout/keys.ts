@@ -29,7 +29,7 @@ export const repositoriesPrefix = "repositories/";
 export const stagingPrefix = "staging/";
 export const incomingPrefix = "incoming/";
 export const condemnedPrefix = "condemned/";
-/** Not below `condemnedPrefix`: a load counts what lies there. */
+/** Not below `condemnedPrefix`, because a load counts the objects there. */
 export const gcRunKey = "condemned-run";
 export const allIntentsPrefix = "intents/";
 
@@ -82,14 +82,17 @@ export function uploadPartKey(id: string, number: number): string {
   return `${uploadPrefix(id)}${number}`;
 }
 
-/** The prefix of all keys of one caller's push sessions. `session` is one of them: its id begins with a hash of its owner. */
+/**
+ * The prefix of the keys of all push sessions of a caller. `session` is the id of any of them: each id begins with the
+ * same hash of the caller's name.
+ */
 export function ownerPrefix(session: string): string {
   return `${stagingPrefix}push/${session.slice(0, session.indexOf("-"))}/`;
 }
 
 /**
- * The prefix of all keys of a push session. It is a folder: in a directory, a listing reads all names of a folder, and other
- * sessions may have very many.
+ * The prefix of all keys of a push session. It ends with a slash, so a store in a directory lists one small folder.
+ * Without the slash it would read the names of all sessions of the caller.
  */
 export function segmentsPrefix(session: string): string {
   return `${ownerPrefix(session)}${session}/`;

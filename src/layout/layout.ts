@@ -16,7 +16,7 @@ import { SharedReads } from "./shared-reads.ts";
 export interface LayoutOptions {
   /** A missing limit is taken from `defaultLimits`. */
   readonly limits?: Partial<Limits> | undefined;
-  /** Called after each commit, with the number of times that it has tried to write the index. */
+  /** Called after each commit, with the number of times that the commit has tried to write the index. */
   readonly onCommit?: ((rounds: number) => void) | undefined;
   /** For tests. */
   readonly clock?: Clock | undefined;
@@ -44,9 +44,11 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
   /** The memory that all work on the store shares. */
   readonly budget: ByteBudget;
   readonly commits: CommitQueue;
-  /** A large index takes some 100 MiB while it is parsed. */
+  /**
+   * Reads of repositories' indexes. Requests share them, because a large index takes some 100 MiB while it is parsed.
+   */
   readonly indexReads: SharedReads<RepositoryIndex>;
-  /** A large manifest takes some 20 MiB, and 20 ms, while it is checked. */
+  /** Reads of manifests. Requests share them, because a large one takes some 20 MiB, and 20 ms, while it is checked. */
   readonly manifestReads: SharedReads<StoredManifest | undefined>;
 
   private constructor(store: Store, shared: Omit<Layout, "store" | "beside" | "through">) {

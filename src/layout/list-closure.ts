@@ -23,7 +23,10 @@ interface ListClosureOptions {
   readonly platforms: readonly string[];
   /** Lists the referrers of all manifests too, and their closures. */
   readonly referrers: boolean;
-  /** The manifests and blobs that may be listed. Several closures can share one room. By default `maxPlaces`. */
+  /**
+   * The number of manifests and blobs that may still be listed. Several closures can share one room. By default
+   * `maxPlaces`.
+   */
   readonly room?: Room | undefined;
   readonly signal: AbortSignal;
 }
@@ -147,7 +150,7 @@ class ClosureList {
     return { manifests, referrers: this.#referrers.filter(({ digest }) => manifests.has(digest)) };
   }
 
-  /** A sparse index has some of its children. An index without any of them is damaged. */
+  /** Drops the children that the source lacks. An index without any child is damaged. */
   #withoutAbsent(listed: ListedManifest): ListedManifest {
     const children = [...listed.manifests];
     const present = children.filter(({ digest }) => this.#read.get(digest) !== undefined);
@@ -195,7 +198,10 @@ class ClosureList {
     };
   }
 
-  /** An artifact, such as a chart, is for every platform: its config names none. */
+  /**
+   * Throws if the image is for another platform. The config names the platform. An artifact, such as a chart, names
+   * none, and is for every platform.
+   */
   async #checkPlatform(digest: Digest): Promise<void> {
     const root = this.#read.get(digest);
     const [config] = root?.kind === "manifest" ? root.blobs : [];

@@ -1,7 +1,7 @@
 /**
- * Counts the memory that a load takes for indexes, manifests and configs. A parsed text takes many times its bytes, so a load
- * waits for its turn to parse a large text. A load keeps a small part of some texts. These texts together have a limit in
- * bytes.
+ * Counts the memory that a load takes for indexes, manifests and configs. A parsed text takes many times its bytes, so
+ * a load waits for its turn to parse a large text. Of some texts, a load keeps a small part. The lengths of these kept
+ * texts are added up, and the sum has a limit.
  */
 import { limitExceeded } from "../errors.ts";
 import type { TakeOptions } from "../streams/byte-budget.ts";
@@ -9,18 +9,18 @@ import type { Release } from "../streams/line.ts";
 import type { Layout, Turn } from "./layout.ts";
 
 /**
- * A load keeps parts of texts. It takes memory from the budget only if these texts together have more bytes than this. The
- * indexes and configs of most archives have fewer.
+ * A load takes memory from the budget only if its kept texts together have more bytes than this. Those of most archives
+ * have fewer.
  */
 const freeKeptBytes = 512 * 1024;
-/** The limit for these texts is this number times `maxManifestBytes`. */
+/** Kept texts may have this number times `maxManifestBytes` together. */
 const maxLargest = 4;
 
 const tooMuchKept =
   "Cannot load the archive: its indexes inside one another, those that lack manifests, and its configs have too many bytes " +
   `together (${maxLargest} times maxManifestBytes)`;
 
-/** The memory of one load. It ends with the load. */
+/** What one load takes for JSON: memory and turns. It parses nothing itself. */
 export class ParsedJson {
   /** The caller of the load, and the signal that ends the load. */
   readonly turn: Turn & { readonly signal: AbortSignal };

@@ -1,6 +1,6 @@
 /**
- * Publishes images whose closures were checked, in one repository. Before a publication that comes late, it finds all blobs again:
- * a gc may have condemned a blob since it was found.
+ * Publishes images whose closures were checked, in one repository. If much time has passed since the check, all blobs
+ * are found again first: a gc may have condemned one of them meanwhile.
  */
 import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
@@ -24,11 +24,14 @@ export interface NamedImage extends Pick<Descriptor, "mediaType" | "digest" | "s
   readonly tag: string | undefined;
   /** The end of the image: see `SetChange`. */
   readonly expires?: string | undefined;
-  /** What the tag must be at before it moves. */
+  /** The digest that the tag must have before it moves, or `absent`. */
   readonly expects?: Expectation | undefined;
 }
 
-/** A change for each image, in their order, then one for each referrer below them that is no image itself. */
+/**
+ * Returns a change for each image, in their order. Then returns one for each of their referrers that is no image
+ * itself.
+ */
 export function changesFor(images: readonly NamedImage[], { referrers }: Closure): SetChange[] {
   const changes = images.map(({ tag, mediaType, digest, size, expires, expects }): SetChange => {
     const { subject, artifactType } = referrers.get(digest) ?? {};
@@ -56,9 +59,9 @@ export async function publish(
 const maxTries = 3;
 
 /**
- * Makes sure that the closure stays in the store long enough to be published in the repository. Does the same for the referrers
- * that the repository has of the closure's manifests. Throws the errors of `checkClosure`, also if a sparse index has lost
- * another part. Throws `STORE_UNAVAILABLE` if the store is so slow that the blobs would have to be found again and again.
+ * Makes sure that the closure, and the referrers that the repository has of it, stay in the store until they are
+ * published. Throws the errors of `checkClosure`, also if a sparse index has lost another part. Throws
+ * `STORE_UNAVAILABLE` if the store is so slow that the blobs would have to be found again and again.
  */
 async function keepClosed(
   layout: Layout<RescuingStore>,

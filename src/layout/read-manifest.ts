@@ -23,7 +23,7 @@ export async function readManifest(
   wanted: WantedManifest,
   { caller, signal }: Turn = {},
 ): Promise<StoredManifest | undefined> {
-  const key = `${wanted.digest} ${wanted.mediaType} ${caller}`; // no caller waits for the turn of another caller
+  const key = `${wanted.digest} ${wanted.mediaType} ${caller}`; // the caller is in the key, so that no caller waits for another caller's turn
   return layout.manifestReads.read(key, async () => readOnce(layout, wanted, caller), signal);
 }
 

@@ -15,7 +15,7 @@ export async function readRepository(
   repository: string,
   { caller, signal }: Turn = {},
 ): Promise<RepositoryIndex> {
-  const key = `${repository} ${caller}`; // no caller waits for the turn of another caller
+  const key = `${repository} ${caller}`; // the caller is in the key, so that no caller waits for another caller's turn
   const read = async (): Promise<RepositoryIndex> => {
     // No signal: several requests share the read, and none of them may end it.
     const { index, etag } = await readIndexInTurn(store, repository, { budget, caller, maxWaitMs: maxTurnWaitMs });

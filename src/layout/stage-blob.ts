@@ -83,7 +83,9 @@ export interface StagedBytes {
   readonly size: number;
 }
 
-/** A body of unknown length is written like any small object if it ends within these bytes. */
+/**
+ * A body of unknown length that is not longer than this is read first. It then takes only the memory for its length.
+ */
 const smallBytes = 64 * 1024;
 
 /**

@@ -20,7 +20,10 @@ export interface IncomingBlob {
   readonly digest: Digest;
   /** Length in bytes, as the archive claims. */
   readonly size: number;
-  /** Bytes of a client can be looked at. Bytes that the store has are read once memory is held. */
+  /**
+   * A `PeekableBytes` comes from a client: memory is taken when its first byte has come. Other bytes come from a store:
+   * memory is taken before they are read.
+   */
   readonly body: PeekableBytes | AsyncIterable<Uint8Array>;
 }
 
@@ -28,7 +31,10 @@ export interface StoreBlobOptions extends BlobTarget {
   readonly budget: ByteBudget;
   /** The memory counts for this caller. */
   readonly caller?: string | undefined;
-  /** Ends a long wait for memory, if another caller waits for a turn that this request holds. */
+  /**
+   * Asked during a long wait for memory. `true` ends the wait, because another caller waits for a turn that this
+   * request holds.
+   */
   readonly givesWay?: (() => boolean) | undefined;
   readonly signal: AbortSignal;
 }
@@ -50,8 +56,9 @@ export async function storeBlob(blob: IncomingBlob, options: StoreBlobOptions): 
 }
 
 /**
- * Small blobs on their way into the store, of all loads together. Their requests take memory too, and connections. So each blob
- * counts for at least this part of the memory, and callers share it.
+ * Small blobs of all loads that may be on their way into the store. Each of their requests takes a connection, and
+ * memory beside the blob's bytes. So each blob counts for at least one part in `maxHeldBlobs` of the memory, and
+ * callers share the memory.
  */
 const maxHeldBlobs = 256;
 
@@ -91,7 +98,9 @@ async function storeStreamed(blob: IncomingBlob, options: StoreBlobOptions): Pro
   return { stored };
 }
 
-/** Takes memory for a blob once its first byte has come. The header of an entry takes no memory: the bytes may never come. */
+/**
+ * Takes memory for a blob, once its first byte has come. An entry's header alone takes none: the bytes may never come.
+ */
 export async function holdFor(
   body: IncomingBlob["body"],
   bytes: number,

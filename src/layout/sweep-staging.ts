@@ -1,10 +1,15 @@
-/** Deletes what nobody has finished: the objects under `staging/` of killed loads, of uploads, and old exported tarballs. */
+/**
+ * Deletes unfinished work: the objects under `staging/` of killed loads and of abandoned uploads. Also deletes old
+ * exported tarballs.
+ */
 import { concurrently } from "../streams/concurrently.ts";
 import { skewMs } from "./condemned.ts";
 import { stagingPrefix } from "./keys.ts";
 import type { Layout } from "./layout.ts";
 
-/** An upload that goes on for longer loses its bytes. The lifecycle rules of `infra/` have the same time. */
+/**
+ * Older objects are deleted, even if their upload still goes on. The lifecycle rules of `infra/` have the same time.
+ */
 const maxStagedMs = 2 * 24 * 60 * 60 * 1000;
 const maxConcurrentDeletes = 16;
 

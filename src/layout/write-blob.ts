@@ -65,8 +65,8 @@ export async function copyToBlob(
 }
 
 /**
- * Sends the write. The store has settled whether a write without an answer was done. After a conflict, this function looks at the
- * existing object: the same blob, a damaged object, or none.
+ * Sends the write. If no answer came, the store has already found out whether the write was done. After a conflict,
+ * this function looks at the existing object: the same blob, a damaged object, or none.
  */
 async function settleBlob(
   { digest, size }: BlobIdentity,
@@ -102,9 +102,9 @@ interface BlobIdentity {
 type BlobState = "present" | { readonly replaces: string | undefined };
 
 /**
- * Decides whether a load can rely on the object under a blob's digest. `found` is the answer to a HEAD: a wrong size shows most
- * damage. A manifest is small and defines the image. So every load that has its bytes in memory reads the store's copy and
- * checks the digest. Only a load with `repair` reads other blobs.
+ * Decides whether a load can rely on the object under a blob's digest. `found` is the answer to a HEAD: a wrong size
+ * shows most damage. A manifest is small and defines the image. So a load that has the bytes of a manifest in memory
+ * reads the store's copy and checks its digest. Other blobs are read only with `repair`.
  */
 export async function findBlobState(
   { digest, size }: BlobIdentity,

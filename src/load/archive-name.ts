@@ -20,7 +20,7 @@ export interface ArchiveName extends ImageName {
 
 type Annotated = Pick<Descriptor, "annotations">;
 
-/** The text of the name: containerd's, else `org.opencontainers.image.ref.name`. */
+/** The text of an image's name: containerd's annotation if there is one, else `org.opencontainers.image.ref.name`. */
 export function nameTextOf({ annotations }: Annotated): string | undefined {
   return annotations?.[containerdNameAnnotation] ?? annotations?.[refNameAnnotation];
 }
@@ -45,7 +45,10 @@ export function nameInArchive(root: Annotated): ArchiveName {
   }
 }
 
-/** A user cannot easily change the tarball, but can load it under another name. */
+/**
+ * Adds to an error that the name comes from the tarball, and how to load the tarball under another name. A user cannot
+ * easily change the tarball.
+ */
 function inArchive(text: string, error: StowageError): StowageError {
   const hint = `the tarball names an image ${quote(text)}; /v1/load/NAME:TAG gives it another name`;
   return new StowageError(error.code, `${error.message}; ${hint}`, { cause: error, detail: error.detail ?? {} });
@@ -63,7 +66,10 @@ export function tagInArchive(root: Annotated): Pick<ArchiveName, "tag" | "unusab
   return { tag, unusableTag: tag === undefined ? unusableTagOf(text) : undefined };
 }
 
-/** A ref.name of one word is a tag, even if it is too long for a tag. */
+/**
+ * Is the text a tag without a repository? The text may be longer than a registry allows. A name of containerd always
+ * has a repository.
+ */
 export function isTagAlone({ annotations }: Annotated, text = ""): boolean {
   return annotations?.[containerdNameAnnotation] === undefined && !/[/:@]/.test(text);
 }
@@ -77,9 +83,9 @@ function readTag(text: string): Pick<ArchiveName, "tag" | "unusableTag"> {
 const fileName = /\.(?:tar|tar\.gz|tgz|tar\.zst)$/i;
 
 /**
- * Reads the text after `/v1/load/`, or after `incoming/` in a key, such as `team/app:1.4`. Returns undefined for an empty text
- * and for a file name such as `app.tar`, which `curl -T app.tar …/v1/load/` appends: the images then keep the names in the
- * tarball. Throws `NAME_INVALID`.
+ * Reads the text after `/v1/load/`, or after `incoming/` in a key, such as `team/app:1.4`. Returns undefined for an
+ * empty text: the images then keep the names in the tarball. A file name such as `app.tar` counts as empty too, because
+ * `curl -T app.tar …/v1/load/` appends the file name to the path. Throws `NAME_INVALID`.
  */
 export function parseLoadPath(text: string): ImageName | undefined {
   if (text === "" || fileName.test(text)) return undefined;

@@ -18,8 +18,8 @@ import { notAFile } from "./classify-entry.ts";
 import { oneChunk } from "../streams/readable-stream.ts";
 
 /**
- * Blobs of one load that are written at the same time, if there is memory for them. A bucket that answers after 30 ms keeps 64
- * blobs of 64 KiB waiting.
+ * Blobs of one load that are written at the same time, if there is memory for them. While a bucket takes 30 ms to
+ * answer, a fast client sends 64 blobs of 64 KiB.
  */
 const maxPendingBlobs = 128;
 
@@ -33,7 +33,7 @@ export class BlobIntake {
   readonly #onFailure: (error: unknown) => void;
   readonly #manifests = new Map<Digest, Uint8Array>();
   readonly #pending = new Set<Promise<void>>();
-  /** By the path of a blob: the type of the archive's entry, if it is not a file. */
+  /** The entries that have the path of a blob and are not files: the type of each, by path. */
   readonly #unusable = new Map<string, EntryType>();
   #keptBytes = 0;
   #failure: { readonly error: unknown } | undefined;
@@ -59,8 +59,8 @@ export class BlobIntake {
   }
 
   /**
-   * Stores a blob whose digest may be unknown, and returns the digest. Throws `DIGEST_INVALID` on a wrong claim: nothing of the
-   * blob is stored then.
+   * Stores a blob whose digest may be unknown, and returns the digest. If the claimed digest is wrong, nothing is
+   * stored and `DIGEST_INVALID` is thrown.
    */
   async storeUnnamed({ claimed, size, body }: UnnamedBlob & { readonly claimed: Digest | undefined }): Promise<Digest> {
     if (claimed !== undefined && size > this.#options.store.partBytes) {
@@ -78,7 +78,7 @@ export class BlobIntake {
   }
 
   /**
-   * Remembers that the archive has something other than a file in the place of a blob, or of the folder of blobs. This is an
+   * Remembers an entry that has the path of a blob, or of the folder of blobs, and is not a file. Such an entry is an
    * error only if an image needs the blob. Throws `LIMIT_EXCEEDED` if there are too many.
    */
   refuse({ path, type }: Pick<ArchiveEntry, "path" | "type">): void {
@@ -88,7 +88,7 @@ export class BlobIntake {
     throw limitExceeded(problem, { expected: maxNamed });
   }
 
-  /** Waits until every blob is in the store. Throws the first failure, once no blob is on its way any more. */
+  /** Waits until no write of a blob is under way. Throws the first failure of a write. */
   async settled(): Promise<void> {
     while (this.#pending.size > 0) await Promise.all(this.#pending);
     if (this.#failure !== undefined) throw this.#failure.error;
@@ -104,7 +104,7 @@ export class BlobIntake {
     return this.#manifests.get(digest);
   }
 
-  /** The error for a blob in whose place the archive has a link, a device or the like. */
+  /** The error for a blob that the archive has as a link, a device or the like. Undefined if there is no such entry. */
   unusable(digest: Digest): StowageError | undefined {
     for (const path of [pathUnder("blobs/", digest), `blobs/${algorithmOf(digest)}`, "blobs"]) {
       const type = this.#unusable.get(path);

@@ -8,7 +8,7 @@ import type { BlobStatus } from "../layout/write-blob.ts";
 import type { BlobReceipt } from "./receipt.ts";
 import { packDigest, packedDigestAt, unpackDigest } from "../oci/packed-digest.ts";
 
-/** A record is the size as a double, the place of the status in `statuses`, and the packed digest. */
+/** The layout of a record: the size as a double, the index of the status in `statuses`, and the packed digest. */
 const statusAt = 8;
 const digestAt = statusAt + 1;
 /** The shortest record has a digest of 32 bytes. */
@@ -19,11 +19,11 @@ const statuses: readonly BlobStatus[] = ["written", "present", "repaired"];
 /** The blobs in the order in which they were added. Without the table, 100,000 blobs take 20 MiB. */
 export class BlobTable implements Iterable<BlobReceipt> {
   #records = Buffer.alloc(firstBlobs * minRecordBytes);
-  /** A hash table at most half full: the place of a record plus 1, or 0 in an empty slot. */
+  /** A hash table that is at most half full. A slot has the offset of a record plus 1. An empty slot has 0. */
   #slots = new Uint32Array(2 * firstBlobs);
   /** Bytes of all records. */
   #used = 0;
-  /** An odd number that a client cannot know. Otherwise a client could choose blobs that all want one slot. */
+  /** An odd number that a client cannot know. Otherwise a client could choose digests that all fall into one slot. */
   readonly #seed = (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) | 1;
 
   has(digest: Digest): boolean {
@@ -57,7 +57,7 @@ export class BlobTable implements Iterable<BlobReceipt> {
     }
   }
 
-  /** The place and the packed digest of each record. */
+  /** Yields the offset and the packed digest of each record. */
   *#places(): Generator<readonly [at: number, packed: Buffer]> {
     for (let at = 0; at < this.#used;) {
       const packed = this.#digestAt(at);

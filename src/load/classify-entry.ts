@@ -11,7 +11,7 @@ import { collectBytes, isSameAs } from "../streams/collect-bytes.ts";
 type EntryRole =
   /** A blob. The path claims its digest, before any byte of the blob is read. */
   | { readonly kind: "blob"; readonly digest: Digest }
-  /** Something other than a file in the place of a blob, or a link in the place of the folder of blobs. */
+  /** An entry that is not a file, but has the path of a blob. Or a link that has the path of the folder of blobs. */
   | { readonly kind: "unusable blob" }
   | { readonly kind: "index.json" | "oci-layout" | "directory" | "other" };
 

@@ -1,6 +1,6 @@
 /**
- * Decodes a body by the request's Content-Encoding (RFC 9110, 8.4). The decoded body may be a compressed tarball, so decoding
- * comes before the first look at its bytes. Takes one encoding, not one inside another.
+ * Decodes a body by the request's Content-Encoding (RFC 9110, 8.4). The decoded body may be a compressed tarball, so
+ * decoding comes before the first look at its bytes. One encoding is accepted. A list of several encodings is refused.
  */
 import { type CompressionFormat, type ExpandOptions, expand } from "../archive/decompress.ts";
 import { limitExceeded } from "../errors.ts";

@@ -1,7 +1,7 @@
 /**
- * Stores the files of a docker-archive. `manifest.json` says which files an image needs, and mostly comes last. So every file
- * that can be a layer or a config is stored when it comes. A wrong file or link is an error only if an image needs it: an image
- * layout may have such files beside its own.
+ * Stores the files of a docker-archive. `manifest.json` says which files an image needs, but it is mostly the last
+ * entry. So every file that can be a layer or a config is stored when it comes. An image layout may have other files
+ * beside its own. So a wrong file or link is an error only if an image needs it.
  */
 import { isZstd } from "../archive/decompress-zstd.ts";
 import { isGzip } from "../archive/decompress.ts";
@@ -24,7 +24,7 @@ export const maxFirstBytes = 4;
 
 interface DockerFile {
   readonly digest: Digest;
-  /** The bytes themselves would take 200 bytes of memory for each file. */
+  /** The first bytes of the file tell it. Keeping the bytes themselves would take 200 bytes of memory for each file. */
   readonly compression: Compression;
 }
 
@@ -84,7 +84,10 @@ export class DockerFiles {
     }
   }
 
-  /** Forgets everything except `manifest.json`: its names count for the images of a layout as well. */
+  /**
+   * Forgets everything except `manifest.json`. The archive is a layout, and `manifest.json` may have names for its
+   * images.
+   */
   keepNamesAlone(): void {
     this.#isBesideLayout = true;
     this.#entries.clear();

@@ -76,7 +76,7 @@ class ImageMaker {
     const { layout, signal, json } = this.#load;
     const { store, limits } = layout;
     checkBytes(`Cannot read the config "${digest}": it has`, size, limits);
-    await json.keep(size); // its diff_ids are kept
+    await json.keep(size); // of the config, the diff_ids are kept
     const diffIds = await json.parse(size, async () => {
       const bytes = await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal });
       return parseDiffIds(bytes ?? new Uint8Array(), digest);
@@ -123,7 +123,10 @@ interface FoundBlob {
   readonly compression: Compression | undefined;
 }
 
-/** The diff_id of a layer that is not compressed is its digest. It tells nothing about a digest of another algorithm. */
+/**
+ * Checks a layer that is not compressed: its digest must be its diff_id in the config. Digests of different algorithms
+ * cannot be compared.
+ */
 function checkDiffId(
   { mediaType, digest }: Descriptor,
   { path, diffId }: { readonly path: string | undefined; readonly diffId: string | undefined },
@@ -138,7 +141,7 @@ function checkDiffId(
   );
 }
 
-/** Limits the number of layers: a path of two letters becomes a descriptor that is a hundred times as long. */
+/** Limits the number of layers. A path of two letters in `manifest.json` becomes a descriptor of two hundred. */
 function checkLayerCount(image: DockerImage): void {
   const found = image.layers.length;
   if (found <= maxNamed) return;

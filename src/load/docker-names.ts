@@ -37,9 +37,10 @@ export function dockerNamesIn(images: readonly DockerImage[]): DockerNames {
 }
 
 /**
- * Adds a root for each name in `manifest.json` that `index.json` does not give to any image. Drops a root of the same image if
- * it has no name, or only the tag of such a name. `rootOfConfig` has the root that leads to each config. An invalid name is not
- * an error here: `nameRoots` checks names, and the request may give another name.
+ * Adds a root for each name in `manifest.json` that `index.json` gives to no image. If `index.json` has a root of the
+ * same image without a name, or with only the tag of the name, the new root replaces it. `rootOfConfig` tells which
+ * root leads to a config. An invalid name is not an error here: `nameRoots` checks names, and the request may give
+ * another name.
  */
 export function addDockerNames(
   roots: readonly ClosedRoot[],

@@ -1,6 +1,7 @@
 /**
- * The roots of an `index.json` that are images. A root of an unknown media type is no error (image specification, "Image
- * Index": "MUST NOT generate an error"). If its bytes are no manifest, it is kept as a blob.
+ * Finds the images among the roots of an `index.json`, which are its descriptors. A root of an unknown media type is no
+ * error (image specification, "Image Index": "MUST NOT generate an error"). If the bytes of such a root are no
+ * manifest, the root is not published, and the receipt lists it as ignored.
  */
 import { pathUnder } from "../digest.ts";
 import { StowageError } from "../errors.ts";

@@ -20,8 +20,8 @@ export interface ArchiveIndex {
 }
 
 /**
- * Stores an index for each group of platforms. Returns the roots, with this index instead of its group. Returns undefined if
- * there is nothing to join. Throws the errors of `claimsIn`.
+ * Stores an index for each group of platforms. Returns the roots, each group replaced by its index. Returns undefined
+ * if there is nothing to join. Throws the errors of `claimsIn`.
  */
 export async function joinPlatforms(
   load: Load,

@@ -20,18 +20,19 @@ import { parseRoots, takeEntries } from "./take-entries.ts";
 
 /**
  * Loads a tarball in one pass. The tarball holds an OCI image layout (image specification, "Image Layout"), or a
- * docker-archive as `podman save` and older versions of `docker save` write it. The tarball is plain, or compressed with gzip
- * or zstd.
+ * docker-archive as `podman save` and older versions of `docker save` write it. The tarball is plain, or compressed
+ * with gzip or zstd.
  *
- * The source is anything that yields bytes: a stream of Node's, a web stream such as the body that `fetch` answers with, a
- * generator. The source is read no faster than the store takes the bytes. If the load fails, it stops reading. Chunks are kept,
- * so their memory must not be used again. A silent source keeps its share of memory: end the load by `signal`.
+ * The source is anything that yields bytes: a stream of Node's, a web stream such as the body that `fetch` answers
+ * with, a generator. The source is read no faster than the store takes the bytes. A load that fails stops reading the
+ * source. The load keeps chunks, so the source must not write into the memory of a chunk again. A silent source keeps
+ * its share of memory: end the load by `signal`.
  *
- * Nothing is published unless all images are whole. Otherwise throws a `StowageError`: `ARCHIVE_INVALID`, `INDEX_INVALID`,
- * `MANIFEST_INVALID`, `MANIFEST_BLOB_UNKNOWN`, `DIGEST_INVALID`, `SIZE_INVALID`, `NAME_INVALID` or `UNSUPPORTED` for a wrong
- * archive or wrong names, `INPUT_INVALID` for a source that yields anything but bytes, `INTERRUPTED` for a source that throws,
- * `LIMIT_EXCEEDED`, `DENIED`, `TAG_IMMUTABLE`, `CONDITION_FAILED`, `COMMIT_CONFLICT`, and `STORE_UNAVAILABLE` or
- * `STORE_DAMAGED` for the store.
+ * Nothing is published unless all images are whole. Otherwise throws a `StowageError`: `ARCHIVE_INVALID`,
+ * `INDEX_INVALID`, `MANIFEST_INVALID`, `MANIFEST_BLOB_UNKNOWN`, `DIGEST_INVALID`, `SIZE_INVALID`, `NAME_INVALID` or
+ * `UNSUPPORTED` for a wrong archive or wrong names, `INPUT_INVALID` for a source that yields anything but bytes,
+ * `INTERRUPTED` for a source that throws, `LIMIT_EXCEEDED`, `DENIED`, `TAG_IMMUTABLE`, `CONDITION_FAILED`,
+ * `COMMIT_CONFLICT`, and `STORE_UNAVAILABLE` or `STORE_DAMAGED` for the store.
  */
 export async function loadArchive(
   layout: Layout,
@@ -73,7 +74,7 @@ async function storeArchive(load: Load, source: WatchedSource): Promise<LoadedAr
     return await readSource(load, source);
   } catch (error) {
     load.fail(error);
-    await load.intake.settled().catch(() => undefined); // these writes end because of the same error
+    await load.intake.settled().catch(() => undefined); // the same error ends the writes that still run
     throw error;
   }
 }
@@ -110,8 +111,8 @@ async function readSource(load: Load, source: WatchedSource): Promise<LoadedArch
     }
   }
   const roots = await makeDockerImages(load, dockerFiles);
-  await intake.settled(); // also the manifests that were made
-  json.end(); // nothing of the configs is kept
+  await intake.settled(); // the manifests that were made are blobs too
+  json.end(); // no part of a config is needed any more
   const unused = index === undefined ? [] : [{ path: "index.json", reason: "beside no oci-layout and no blobs" }];
   return {
     roots,
@@ -121,7 +122,7 @@ async function readSource(load: Load, source: WatchedSource): Promise<LoadedArch
   };
 }
 
-/** Reads a `manifest.json` beside an index. */
+/** Reads the `manifest.json` that some archives have beside their `index.json`. */
 async function readBeside({ json }: Load, dockerFiles: DockerFiles): Promise<ManifestBeside> {
   const bytes = dockerFiles.readableManifest();
   if (bytes === undefined) return { names: undefined, isOfFiles: false };

@@ -22,11 +22,14 @@ export interface LoadOptions {
    * own names.
    */
   readonly name?: string | ImageName | undefined;
-  /** What the tag must be at before it moves. Otherwise nothing is published. Only for a `name` with a tag. */
+  /**
+   * The digest that the tag must have before it moves, or `absent`. If the tag has another one, nothing is published.
+   * Only for a `name` with a tag.
+   */
   readonly expects?: Expectation | undefined;
   /**
-   * Gives the images an end, this long after they are published, in milliseconds: the next gc after the end drops them. Without it
-   * they have no end, even if they had one before.
+   * Gives the images an end: this many milliseconds after they are published. The next gc after the end drops the
+   * images. Without this option, the images have no end, and an earlier end is removed.
    */
   readonly expiresInMs?: number | undefined;
   /** Tags that can be created, but never moved: `[{ repository: "team/**", tag: "v*" }]`. */
@@ -36,7 +39,10 @@ export interface LoadOptions {
    * caller.
    */
   readonly caller?: string | undefined;
-  /** If the load has waited for memory for five seconds, `true` ends it: another caller waits for the turn of this load. */
+  /**
+   * Asked after the load has waited for memory for five seconds. `true` ends the load, because another caller waits for
+   * the turn that this load holds.
+   */
   readonly givesWay?: (() => boolean) | undefined;
   /** May the caller publish in this repository? Without it the caller may publish in all. */
   readonly mayPublish?: ((repository: string) => boolean) | undefined;
@@ -73,14 +79,14 @@ export class Load {
   readonly json: ParsedJson;
   readonly intake: BlobIntake;
   readonly #counted: CountingStore;
-  readonly #failed = new AbortController(); // a blob that cannot be stored ends the reading at once
+  readonly #failed = new AbortController(); // a blob that cannot be stored ends the whole load at once
   #storedBlobs = 0;
 
-  /** Throws what `checkName` and `checkLifetime` do. */
+  /** Throws the errors of `checkName` and `checkLifetime`. */
   constructor(layout: Layout, options: LoadOptions) {
     const { caller, repair, signal, givesWay } = options;
     this.signal = signal === undefined ? this.#failed.signal : AbortSignal.any([signal, this.#failed.signal]);
-    setMaxListeners(0, this.signal); // each request under way listens to it
+    setMaxListeners(0, this.signal); // each request under way listens to the signal
     this.caller = caller;
     this.name = checkName(options);
     this.expects = options.expects;
@@ -108,8 +114,8 @@ export class Load {
   }
 
   /**
-   * Stores a blob that is in no file of the archive. Throws `LIMIT_EXCEEDED` after `maxListed` of them: they are stored one by
-   * one.
+   * Stores a blob that is in no file of the archive. Throws `LIMIT_EXCEEDED` after `maxListed` of them, because each
+   * waits for the one before.
    */
   async storeExtraBlob(bytes: Uint8Array, digest: Digest): Promise<void> {
     if (++this.#storedBlobs > maxListed) {

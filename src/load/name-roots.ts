@@ -10,7 +10,7 @@ import { cosignImagesIn, cosignTagOf, isCosignExtra } from "./cosign-tags.ts";
 export interface NamedRoot extends ClosedRoot, Omit<ArchiveName, "digest"> {}
 
 /**
- * Names the roots, each name once. A root gets the first of these names that exists:
+ * Names the roots. A root gets the first of these names that exists. Roots with the same name and digest become one:
  *
  * 1. the name in the request;
  * 2. containerd's whole name;
@@ -19,9 +19,9 @@ export interface NamedRoot extends ClosedRoot, Omit<ArchiveName, "digest"> {}
  * 5. its digest, in the default repository.
  *
  * A manifest without a name that is a part of another root is not an image of its own. If an image and its referrer or
- * signature have the same name, the image gets the tag. A signature that cosign saved beside an image gets cosign's tag. Throws
- * `INDEX_INVALID` if two images would have one name, `DIGEST_INVALID` if the request wants another digest, `NAME_INVALID`, and
- * `LIMIT_EXCEEDED`.
+ * signature have the same name, the image gets the tag. A signature that cosign saved beside an image gets cosign's
+ * tag. Throws `INDEX_INVALID` if two images would have one name, `DIGEST_INVALID` if the request wants another digest,
+ * `NAME_INVALID`, and `LIMIT_EXCEEDED`.
  */
 export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): NamedRoot[] {
   const images = roots.filter(isImage);
@@ -51,8 +51,8 @@ export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): 
 }
 
 /**
- * By name, as `formatName` writes it: the roots that claim the tag of the name. A signature of cosign's never claims a tag. A
- * referrer claims a tag only if no image and no other referrer has the name.
+ * Returns, for each name, the roots that claim its tag. The key is the name as `formatName` writes it. A signature of
+ * cosign's never claims a tag. A referrer claims a tag only if no image and no other referrer has the name.
  */
 export function claimsIn(images: readonly ClosedRoot[], requested?: ImageName): ReadonlyMap<string, ClosedRoot[]> {
   const byName = new Map<string, ClosedRoot[]>();
@@ -146,8 +146,8 @@ interface PlacedRoot {
 const tooManyHomes = "Cannot load the archive: its referrers belong into too many places";
 
 /**
- * By the digest of a referrer without a name: the repositories of its subject. The referrer is published in all of them, since
- * clients find it only by its subject. Throws `LIMIT_EXCEEDED`.
+ * Returns the repositories of each referrer without a name, by the referrer's digest: those of its subject. Clients
+ * find such a referrer only by its subject, so it is published in all of them. Throws `LIMIT_EXCEEDED`.
  */
 export function homesOfReferrers(manifests: readonly PlacedRoot[]): ReadonlyMap<Digest, ReadonlySet<string>> {
   const bySubject = new Map<Digest, Digest[]>();

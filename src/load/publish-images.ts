@@ -31,7 +31,7 @@ export interface StoredArchive {
 
 interface PublishedImages {
   readonly images: readonly ImageReceipt[];
-  /** The number of referrers inside the images that were added to an index. */
+  /** The number of the images' referrers that the load has added to the index of a repository. */
   readonly referrers: number;
 }
 
@@ -63,7 +63,8 @@ export async function publishImages(load: Load, archive: StoredArchive): Promise
     };
   });
   if (publications.length > 1) {
-    // An immutable tag that would move in one repository stops all repositories. The check cannot see a later tag.
+    // If an immutable tag would move in one repository, nothing is published in any of them. A tag that another writer
+    // makes after this check is found only by the commit.
     for (const { set } of publications) await checkSet(layout, set, load);
   }
   const receipts: ImageReceipt[] = [];
@@ -78,7 +79,7 @@ export async function publishImages(load: Load, archive: StoredArchive): Promise
   return { images: receipts, referrers };
 }
 
-/** The end of the images, in whole seconds. */
+/** When the images end, in whole seconds. */
 function endAfter({ expiresInMs, layout: { clock } }: Load): string | undefined {
   if (expiresInMs === undefined) return undefined;
   return new Date(Math.ceil((clock.now() + expiresInMs) / 1000) * 1000).toISOString();
@@ -121,7 +122,7 @@ function withCondition(root: NamedRoot, { name, expects }: Load): NamedImage {
   return { ...root, expects: root.tag === name?.tag ? expects : undefined };
 }
 
-/** Repositories are published one after the other: the error of a later one says what was published before. */
+/** Adds the images that were published before the error: repositories are published one after the other. */
 function publishedInPart(error: unknown, receipts: readonly ImageReceipt[]): StowageError {
   const published = receipts.map(({ repository, reference }) => formatReference(repository, reference));
   const code = error instanceof StowageError ? error.code : "STORE_UNAVAILABLE";

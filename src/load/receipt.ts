@@ -11,7 +11,9 @@ export interface Receipt {
   readonly images: readonly ImageReceipt[];
   readonly totals: {
     readonly images: number;
-    /** Referrers inside the images, such as signatures, that the load has added to an index. */
+    /**
+     * The number of the images' referrers, such as signatures, that the load has added to the index of a repository.
+     */
     readonly referrers: number;
     readonly written: number;
     readonly present: number;
@@ -46,7 +48,7 @@ export interface ImageReceipt extends ChangeOutcome {
   readonly size: number;
   /** The end of the image, such as `2026-12-03T12:00:00.000Z`. The next gc after it drops the image. */
   readonly expires?: string;
-  /** The manifests of an index that neither the archive nor the store has: its other platforms. */
+  /** The manifests that an index names and that neither the archive nor the store has: those of other platforms. */
   readonly absent?: readonly Descriptor[];
   /** A tag in the archive that no registry takes, such as `v1.0+build`: the image is found by its digest. */
   readonly unusableTag?: string;

@@ -35,9 +35,9 @@ interface ArchiveContents {
 }
 
 /**
- * Reads the archive to its end. The index may come anywhere, and is read only at the end. An archive is an image layout once it
- * has an index and either a blob or an `oci-layout`. Before then, it may still be a docker-archive. Throws `ARCHIVE_INVALID`,
- * `INDEX_INVALID`, `LIMIT_EXCEEDED`, or the error of a wrong blob.
+ * Reads the archive to its end. The index may come anywhere, so its bytes are kept and parsed after the last entry. An
+ * archive is an image layout once it has an index and either a blob or an `oci-layout`. Before then, it may still be a
+ * docker-archive. Throws `ARCHIVE_INVALID`, `INDEX_INVALID`, `LIMIT_EXCEEDED`, or the error of a wrong blob.
  */
 export async function takeEntries(
   source: AsyncIterable<Uint8Array>,
@@ -73,7 +73,7 @@ export async function takeEntries(
   return { index, isLayout, dockerFiles, ignored };
 }
 
-/** Checks every file: a file that no image needs is read to its end as well. */
+/** Limits the size of every file. A file that no image needs is read to its end too. */
 function checkFileBytes({ path, size }: ArchiveEntry, { maxBlobBytes }: LoadLimits): void {
   if (size <= maxBlobBytes) return;
   const excess = { limit: "maxBlobBytes", path, found: size, expected: maxBlobBytes };
@@ -88,7 +88,10 @@ function ignore(entry: ArchiveEntry): IgnoredEntry {
   return { path, reason: "not part of an image layout" };
 }
 
-/** The descriptors in an `index.json`. Throws `INDEX_INVALID`, `LIMIT_EXCEEDED`, or the error of a wrong descriptor. */
+/**
+ * The roots of an archive: the descriptors in its `index.json`. Throws `INDEX_INVALID`, `LIMIT_EXCEEDED`, or the error
+ * of a wrong descriptor.
+ */
 export function parseRoots(bytes: Uint8Array): readonly Descriptor[] {
   const index = parseIndex(bytes);
   if (index.kind !== "index")

@@ -1,9 +1,10 @@
 /**
- * Ends a push session: its bytes become a blob.
+ * Ends a push session: its bytes become a blob. There are three ways, by the requests that brought the bytes:
  *
- * - All bytes came in one request: they were hashed on their way, so the store copies them and nothing is read again.
- * - They came in several requests: their segments are read in order and hashed on their way to the blob.
- * - No byte came before the closing request: the body goes the way of a load's blob, without staging.
+ * - One request before the closing one: the bytes were hashed on their way. So the store copies them, and nothing is
+ *   read again.
+ * - Several requests: their segments are read in order and hashed on their way to the blob.
+ * - Only the closing request: its body goes the way of a load's blob, and nothing lies under `staging/`.
  */
 import { type Digest, algorithmOf } from "../digest.ts";
 import { StowageError } from "../errors.ts";
@@ -41,7 +42,7 @@ export async function closeSession(
     return await close(layout, session, last, options);
   } catch (error) {
     const isGone = error instanceof StowageError && error.code === "BLOB_UPLOAD_UNKNOWN";
-    // Another request has closed the session meanwhile, or before, and its client got no answer.
+    // An earlier request may have closed the session, and its answer was lost.
     if (isGone && (await headBlob(options.store, last.digest, options)) !== undefined) return "present";
     throw error;
   }
@@ -84,7 +85,7 @@ export async function pushWhole(layout: Layout, blob: WholeBlob, options: StoreB
   return (await storeBlob(blob, options)).stored;
 }
 
-/** The blob of no bytes needs no bytes. */
+/** A session without bytes becomes the empty blob, if the client names the digest of the empty blob. */
 async function closeEmpty(
   layout: Layout,
   { id }: PushSession,
@@ -97,7 +98,7 @@ async function closeEmpty(
   });
 }
 
-/** `offsets` are those of all segments. */
+/** Stores the blob from its segments. `offsets` has the offsets of all of them. */
 async function storeSegments(
   session: PushSession,
   offsets: readonly number[],

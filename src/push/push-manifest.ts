@@ -37,10 +37,11 @@ interface PublishedManifest {
 }
 
 /**
- * Calls `onKept` when the bytes count as JSON that is kept: other memory for them can be given back.
+ * Checks a manifest, stores it, and publishes it under its tags. Calls `onKept` once the budget counts the bytes as JSON
+ * that is kept (`keepJson`). Other memory that is held for them can then be released.
  *
- * Throws `DIGEST_INVALID` if the bytes have another digest than the reference, `MANIFEST_INVALID` if they have another media type
- * than the client declares, and the errors of `parseManifest`, `checkClosure` and `publish`.
+ * Throws `DIGEST_INVALID` if the bytes have another digest than the reference, `MANIFEST_INVALID` if they have another
+ * media type than the client declares, and the errors of `parseManifest`, `checkClosure` and `publish`.
  */
 export async function pushManifest(
   layout: Layout,

@@ -41,20 +41,20 @@ export interface Segment {
   readonly key: string;
 }
 
-/** Each chunk of a client is a segment. With chunks of `minChunkBytes` they are 40 GiB. */
+/** Segments of one blob. Each chunk of a client makes one. With chunks of `minChunkBytes`, all segments have 40 GiB. */
 const maxSegments = 10_000;
 /** A chunk out of order is read to its end up to this size. Chunks of clients have some MiB. */
 const maxSkippedBytes = 16 * 1024 * 1024;
 /** Sessions of one caller that have bytes and are not closed. They expire after two days. */
 const maxOpenSessions = 1000;
-/** Keys of a caller's sessions that are looked at, when a session gets its first bytes. */
+/** Keys of a caller's sessions that are listed when a session gets its first bytes. */
 const maxListedKeys = 10_000;
 const maxRecordBytes = 1000;
 const maxConcurrentDeletes = 16;
 
 /** The bytes of one request. The caller limits them to `maxBlobBytes`. */
 export interface Chunk {
-  /** Where the client says that its bytes begin. Undefined for the end of what has come. */
+  /** The offset of the chunk, as the client says. Undefined: the chunk follows the bytes that have come. */
   readonly start: number | undefined;
   /** Length in bytes, if the client announces it. */
   readonly size: number | undefined;
@@ -62,9 +62,10 @@ export interface Chunk {
 }
 
 /**
- * Appends a chunk to the session's bytes. Returns the number of bytes that have come in all. Throws `RANGE_INVALID`, with `end` in
- * its detail, if the chunk does not begin at the end, or if another request was faster. Throws `LIMIT_EXCEEDED` if the blob has
- * too many bytes or segments, and `TOOMANYREQUESTS` if the caller has too many other sessions open. After an error the session is as before.
+ * Appends a chunk to the session's bytes. Returns the number of bytes that have come in all. Throws `RANGE_INVALID` if
+ * the chunk does not begin at the end of these bytes, or if another request was faster: `expected` in its detail is the
+ * right offset. Throws `LIMIT_EXCEEDED` if the blob has too many bytes or segments, and `TOOMANYREQUESTS` if the caller
+ * has too many other sessions open. After an error the session is as before.
  */
 export async function appendChunk(
   layout: Layout,
@@ -98,8 +99,9 @@ export async function appendChunk(
 }
 
 /**
- * Some proxies lose an answer that comes before the whole body is read, such as that of `wrangler dev`. The client needs this answer to
- * go on. If the body breaks off, nobody waits for the answer.
+ * Reads the rest of a body that is refused. Some proxies, such as that of `wrangler dev`, lose an answer that comes
+ * before the whole body is read, and the client needs this answer to go on. If the body breaks off, nobody waits for
+ * the answer.
  */
 async function skip(body: PeekableBytes): Promise<void> {
   try {
@@ -125,8 +127,8 @@ export async function receivedBytes(store: ObjectStore, session: PushSession, op
 }
 
 /**
- * The bytes of the segments at all offsets. Opens each when the one before has been read. Throws `BLOB_UPLOAD_UNKNOWN` if one is
- * gone.
+ * Yields the bytes of the segments at all offsets. A segment is opened when the one before has been read. Throws
+ * `BLOB_UPLOAD_UNKNOWN` if one is gone.
  */
 export async function* readSegments(
   store: ObjectStore,
@@ -156,7 +158,8 @@ export async function dropSession(store: ObjectStore, session: PushSession): Pro
   try {
     const keys: string[] = [];
     for await (const { key } of store.list(segmentsPrefix(session.id))) keys.push(key);
-    if (keys.length > 0) await store.delete(segmentKey(session.id, 0)); // without it, the session is over
+    // The first record goes first: without it the session is over.
+    if (keys.length > 0) await store.delete(segmentKey(session.id, 0));
     await concurrently(keys, maxConcurrentDeletes, async (key) => dropStaged(key, { store }));
   } catch {
     // it expires
@@ -186,7 +189,7 @@ async function listOwnOffsets(store: ObjectStore, session: PushSession, options:
     if (offset !== undefined) offsets.push(offset);
     else if (other !== id) others.add(other);
     if (others.size < maxOpenSessions && ++keys < maxListedKeys) continue;
-    const own = await listOffsets(store, session, options); // the listing has not come to its end
+    const own = await listOffsets(store, session, options); // the listing of all sessions was left early
     if (own.length > 0 || others.size < maxOpenSessions) return own;
     throw tooManySessions();
   }

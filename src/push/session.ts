@@ -27,7 +27,10 @@ export function beginSession(owner: SessionOwner, algorithm: Algorithm): PushSes
   return { id: idOf(uuid, algorithm, owner), repository: owner.repository, algorithm };
 }
 
-/** The session with this id. Throws `BLOB_UPLOAD_UNKNOWN` if it is not this caller's, or of another repository. */
+/**
+ * The session with this id. Throws `BLOB_UPLOAD_UNKNOWN` if another caller began it, or if it is for another
+ * repository.
+ */
 export function findSession(id: string, owner: SessionOwner): PushSession {
   const [, uuid = "", algorithm = ""] = /^[0-9a-f]{16}-([0-9a-f-]{36})-[0-9a-f]{32}-([a-z0-9]+)$/.exec(id) ?? [];
   if (!isAlgorithm(algorithm) || !isSame(id, idOf(uuid, algorithm, owner))) throw unknownSession(id);

@@ -65,8 +65,9 @@ function isPart(digest: Digest, holder: Descriptor, repository: string): Stowage
 }
 
 /**
- * Removes all images that a repository has now, by one commit. Returns their number. The empty index stays, so that a load at
- * the same time finds the change by compare and swap. Throws `NAME_UNKNOWN`, `TAG_IMMUTABLE`, and the errors of `commitSet`.
+ * Removes all images that a repository has now, by one commit. Returns their number. The index stays, without entries:
+ * a load at the same time then loses the race and sees the change. Throws `NAME_UNKNOWN`, `TAG_IMMUTABLE`, and the
+ * errors of `commitSet`.
  */
 export async function emptyRepository(
   layout: Layout,

@@ -37,10 +37,10 @@ export interface NameInIndex extends ManifestName {
 }
 
 /**
- * Finds a manifest by tag or digest. By digest, it finds every manifest in the store: no repository's index names the manifests
- * below an index, and all repositories share their blobs. A manifest that was removed from this repository is found only if it
- * is a part of an image that is still there. Throws `MANIFEST_UNKNOWN`, and `STORE_DAMAGED` if the store lost a manifest that
- * the index names.
+ * Finds a manifest by tag or digest. By digest, every manifest in the store is found: all repositories share their
+ * blobs, and a repository's index does not name the platforms of a multi-platform image. A manifest that was removed
+ * from this repository is found only if it is a part of an image that is still there. Throws `MANIFEST_UNKNOWN`, and
+ * `STORE_DAMAGED` if the store lost a manifest that the index names.
  */
 export async function findInRepository(
   layout: Layout,
@@ -92,8 +92,8 @@ interface Unread extends Pick<Descriptor, "digest" | "mediaType" | "size"> {
 }
 
 /**
- * Returns an entry of the repository's index whose image has the manifest as a part, at any depth. Reads each index once, level
- * by level. That is slow, but only few manifests are removed and still a part of an image.
+ * Returns an entry of the repository's index whose image has the manifest as a part, at any depth. Reads each image
+ * index once, level by level. That is slow, but only a manifest that was removed needs it.
  */
 export async function findHolder(
   layout: Layout,

@@ -1,6 +1,7 @@
 /**
- * Lists the referrers of a manifest: its signatures, attestations and the like. Also lists what a client has written into an
- * index of its own, because the client does not use the referrers API ("Referrers Tag Schema").
+ * Lists the referrers of a manifest: its signatures, attestations and the like. A client that does not use the
+ * referrers API keeps its referrers in an index of its own, under a tag ("Referrers Tag Schema"). The referrers in that
+ * index are listed too.
  */
 import { Buffer } from "node:buffer";
 import { isDigest } from "../digest.ts";
@@ -42,9 +43,10 @@ export interface ReferrersPage {
 }
 
 /**
- * The referrers of a manifest in the order of their digests, each with its type and annotations (distribution specification,
- * "Listing Referrers"). A repository that does not exist has none. The annotations are read from the manifests: an index with
- * all annotations would soon be full. What only a client's own index names is listed as that index has it.
+ * The referrers of a manifest in the order of their digests, each with its type and annotations (distribution
+ * specification, "Listing Referrers"). A repository that does not exist has none. The annotations are read from the
+ * manifests: a repository's index with all annotations would soon be full. A referrer that only a client's own index
+ * names is listed as that index describes it.
  */
 export async function listReferrers(
   layout: Layout,

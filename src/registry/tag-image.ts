@@ -46,7 +46,7 @@ export async function* tagImage(
   }
 }
 
-/** What the image has in its repository: signatures and the like, and what refers to those. */
+/** The referrers of the image in its repository, such as signatures, and the referrers of those. */
 async function referrersOf(
   layout: Layout,
   repository: string,
@@ -64,7 +64,7 @@ interface Wanted {
   readonly referrers: readonly NamedImage[];
 }
 
-/** As a load publishes its images: what they name is looked for once more, and rescued from a gc. */
+/** Publishes images as a load does: everything that they name is looked for once more, and rescued from a gc. */
 async function publishIn(
   layout: Layout,
   repository: string,

@@ -11,8 +11,8 @@ interface UncheckedBody {
 }
 
 /**
- * Fails if a read fails, or if the body ends early. A reader that leaves closes the connection or the file, also before
- * its first read. A generator would not close it then.
+ * Fails if a read fails, or if the body ends early. A reader that leaves closes the connection or the file, even before
+ * its first read. (A generator that was never read would not close them.)
  */
 export function checkedBody({ next, size, close, fail }: UncheckedBody): AsyncIterable<Uint8Array> {
   let received = 0;

@@ -60,7 +60,7 @@ export class ForwardingStore implements ObjectStore {
     return this.#store.copy(...args);
   }
 
-  /** `refused` by a store that never can. */
+  /** Returns `refused` if the store has no `copyFrom`. */
   async copyFrom(...args: Parameters<CopyFrom>): Promise<WriteResult | "refused"> {
     return (await this.#store.copyFrom?.(...args)) ?? "refused";
   }

@@ -13,7 +13,7 @@ export interface ObjectInfo {
   readonly key: string;
   /** Length in bytes. */
   readonly size: number;
-  /** Names this state of the object, without quotes. Each store has its own format. */
+  /** Identifies this state of the object. It has no quotes. Each store has its own format. */
   readonly etag: string;
 }
 
@@ -50,7 +50,9 @@ export interface CallOptions {
 /** How an object is read: whole, or a range of it. */
 export interface GetOptions extends CallOptions {
   readonly range?: ByteRange | undefined;
-  /** Asked again and again while the body is read: the largest chunk that the reader has memory for. A store may ignore it. */
+  /**
+   * The largest chunk that the reader has memory for. Called many times while the body is read. A store may ignore it.
+   */
   readonly chunkBytes?: (() => number) | undefined;
 }
 
@@ -93,7 +95,10 @@ export interface ByteSource {
   readonly body: AsyncIterable<Uint8Array>;
 }
 
-/** Takes memory for `bytes` more bytes, if some is free now. Returns the function that gives it back. */
+/**
+ * Takes memory for `bytes` more bytes, if that much is free now. Returns the function that gives the memory back, or
+ * undefined.
+ */
 export type TakeMore = (bytes: number) => (() => void) | undefined;
 
 /** How a stream is written. */
@@ -101,8 +106,8 @@ export interface WriteOptions extends CallOptions {
   /** Memory beyond `writeBufferBytes`. A store that answers late sends more parts at once with it. */
   readonly takeMore?: TakeMore | undefined;
   /**
-   * Checked when all bytes have come. Some stores check it just before the last step, and not together with it. So it
-   * is not safe against races.
+   * The condition is checked when all bytes have come. Some stores check it just before the last step, and not together
+   * with that step. So a conditional `write` is not safe against races.
    */
   readonly condition?: PutCondition | undefined;
 }
@@ -112,8 +117,8 @@ export interface CopyOptions extends WriteOptions {
   /** Length in bytes. */
   readonly size: number;
   /**
-   * The digest of the bytes. A store that must read the object for the copy compares it, and throws `STORE_DAMAGED` if it
-   * differs.
+   * The digest of the bytes. A store that reads the object to copy it compares this digest with the bytes, and throws
+   * `STORE_DAMAGED` if they differ.
    */
   readonly digest?: Digest | undefined;
 }
@@ -124,7 +129,7 @@ export interface WriteResult {
   readonly outcome: "written" | "conflict";
   /** The number of parts of the upload. 0 if the bytes went in one request. */
   readonly parts: number;
-  /** Some parts are those of an earlier copy that was killed: they may come from another source. */
+  /** True if some parts are those of an earlier copy that was killed. These parts may come from another source. */
   readonly isResumed?: boolean | undefined;
 }
 
@@ -164,8 +169,8 @@ export interface ObjectStore extends StoreReader {
   /** Up to this many bytes are collected in memory and written by `put`. More bytes are streamed by `write`. */
   readonly partBytes: number;
   /**
-   * Bodies that a service may read at the same time for clients. 128 by default. All other requests together need the
-   * same number of connections again.
+   * Bodies that a service may read at the same time for clients. 128 by default. The store must allow twice as many
+   * connections: the other half is for all other requests.
    */
   readonly maxOpenBodies?: number | undefined;
   /** Undefined if clients cannot reach the store. */
@@ -173,8 +178,8 @@ export interface ObjectStore extends StoreReader {
   /** Undefined if no other store can copy from this one without this process. */
   readonly copySource?: CopySource | undefined;
   /**
-   * The largest number of bytes that `write` holds while it streams `size` bytes, or any number of bytes, beside those of
-   * `takeMore`.
+   * The largest number of bytes that `write` holds while it streams an object of `size` bytes. Without `size`, the
+   * object can have any length. The bytes of `takeMore` come on top.
    */
   writeBufferBytes(size: number | undefined): number;
   /** The largest number of bytes that `copy` holds for an object of `size` bytes. 0 if the store itself copies. */

@@ -34,9 +34,9 @@ interface PartBuffer {
 
 export class PartMemory {
   readonly #options: PartMemoryOptions;
-  /** Parts in the memory that the caller holds. */
+  /** Parts in the memory that the caller holds (`leastParts`). */
   #heldParts = 0;
-  /** Parts in the memory beside it. */
+  /** Parts in the memory that `takeMore` has given. */
   #moreParts = 0;
   readonly #spare: Uint8Array[] = [];
   #wake: () => void = () => undefined;
@@ -45,7 +45,10 @@ export class PartMemory {
     this.#options = options;
   }
 
-  /** Copies a stream into parts. A full part comes when the byte after it has come: only the last part may end the object. */
+  /**
+   * Copies a stream into parts. A full part is yielded only when the byte after it has come: the last part must be
+   * known as the last.
+   */
   async *fill(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<FilledPart> {
     const { partBytes } = this.#options;
     let index = 0;

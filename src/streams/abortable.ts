@@ -6,7 +6,7 @@ export function abortable(source: AsyncIterable<Uint8Array>, signal: AbortSignal
   return new WatchedSource(source).watch({ signal });
 }
 
-/** Waits for a promise. If the signal fires first, it rejects with the signal's reason. */
+/** Waits for a promise. If the signal fires first, the wait rejects with the signal's reason. */
 export async function orAbort<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;
   promise.catch(() => undefined); // a failure after the wait is ignored

@@ -2,8 +2,8 @@
 import { StowageError, messageOf } from "../errors.ts";
 
 /**
- * The error of a body that breaks off: each platform has another one. `what` names the body. An error of Stowage itself, such as
- * that of a limit, stays as it is.
+ * The error of a body that breaks off. Each platform throws another error for that, so this one replaces them. `what`
+ * names the body. An error of Stowage itself, such as that of a limit, is returned unchanged.
  */
 export function brokenOff(what: string, error: unknown, bytes: number): StowageError {
   if (error instanceof StowageError) return error;

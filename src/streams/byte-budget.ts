@@ -3,26 +3,28 @@
  * while it is parsed. If too little memory is free, a request waits in line, fair by caller (`line.ts`). Meanwhile
  * nothing is read for the request, so TCP slows its client down.
  *
- * Every wait ends. The holds, from the shortest to the longest, and why each ends:
+ * A hold is memory, or a turn, that one request has. Every wait ends, because a request waits only for holds that end
+ * before its own. The holds, from the shortest to the longest, and why each ends:
  *
  * - `take` is for one body: a blob, a part, a small request. Its bytes come from a client or go to the store. A silent
- *   client is cut off. Neither direction needs another hold: a load that waits for its next blob still writes its
- *   earlier blobs and gives their bytes back. A pushed manifest may wait for `keepJson` with such a hold, but only for
- *   ten seconds, since a request with kept JSON may wait for `take`.
- * - `ask` is for one question to the store.
+ *   client is cut off. A load that waits for its next blob still writes its earlier blobs and gives their bytes back.
+ *   So this hold waits for no other one, with one exception: the request of a pushed manifest may wait for `keepJson`.
+ *   That wait ends after ten seconds, because a request with kept JSON may wait for `take`.
+ * - `ask` is for one question to the store, such as a HEAD.
  * - `parse` and `jsonMemory` are for one text while it is read from the store and parsed. That may need an `ask`.
  * - `commitMemory` is for the index that a commit changes, from the commit's first read to its last write.
- * - `keepJson` is for large indexes or configs that a load keeps. A load has one such hold at a time. While it waits
- *   for this hold, it has none of the holds above. With this hold, it may wait for them.
+ * - `keepJson` is for large indexes or configs that a load keeps. A load has one such hold at a time. It waits for this
+ *   hold without any of the holds above. With this hold, it may wait for them.
  * - `takeLasting` is for a zstd window. A load takes it first and once, so it waits with no other hold. With this hold,
- *   it may wait for all others. All windows together leave `blobBytes` free, so that a blob gets its turn even if no
- *   window is given back. Windows do not count for their caller's share: otherwise the caller's own blobs would wait
- *   for its windows.
+ *   it may wait for all others.
+ *
+ * All windows together leave `blobBytes` free, so that a blob gets its turn even if no window is given back. Windows do
+ * not count for their caller's share: otherwise the caller's own blobs would wait for its windows.
  */
 import { StowageError } from "../errors.ts";
 import { type AcquireOptions, type Release, Line } from "./line.ts";
 
-/** Bytes that windows leave free: two parts of the largest streamed blob, and more for others. */
+/** Bytes that windows leave free: two parts of the largest streamed blob, and some for others. */
 const blobBytes = 32 * 1024 * 1024;
 /** Bytes of JSON text that are parsed at the same time. The parsed values take up to twelve times as much. */
 const maxJsonBytes = 16 * 1024 * 1024;
@@ -107,8 +109,8 @@ export class ByteBudget {
   }
 
   /**
-   * Takes `bytes` for a body, as soon as they are free. No bytes need no wait. Throws `LIMIT_EXCEEDED` if the budget is smaller
-   * than that.
+   * Takes `bytes` for a body as soon as they are free. Zero bytes need no wait. Throws `LIMIT_EXCEEDED` for more bytes
+   * than `maxBlobBytes`.
    */
   async take(bytes: number, options: TakeOptions): Promise<Release> {
     if (bytes === 0) return () => undefined;
@@ -120,7 +122,7 @@ export class ByteBudget {
     );
   }
 
-  /** Takes `bytes` for a body that has some already, if they are free and no other request waits for them. */
+  /** Takes more bytes for a body that holds some, if they are free and no other request waits for them. */
   tryTake(bytes: number, { caller = defaultCaller }: Pick<TakeOptions, "caller">): Release | undefined {
     return bytes > this.maxBytes ? undefined : this.#main.tryAcquire(bytes, { caller });
   }
@@ -200,7 +202,10 @@ function withCaller({ caller = defaultCaller, ...options }: TakeOptions): TakeOp
   return { caller, ...options };
 }
 
-/** Memory for one object at a time, held in a line. The object may be larger when it is read than it was before. */
+/**
+ * Memory for one object at a time, held in a line. An object can grow between two reads, so the memory can be held
+ * again with another length.
+ */
 export class LineMemory {
   readonly #line: Line;
   readonly #turn: AcquireOptions;

@@ -5,7 +5,7 @@ const end: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 /** Bytes that can be looked at before they are read. */
 export interface PeekableBytes extends AsyncIterable<Uint8Array, undefined> {
-  /** Looks at the next `count` bytes without reading them. Fewer only at the end. */
+  /** Looks at the next `count` bytes without reading them. Returns fewer bytes only at the end of the stream. */
   peek(count: number): Promise<Uint8Array>;
 }
 
@@ -34,14 +34,15 @@ export class ByteReader {
     return this.#received - this.#chunk.length;
   }
 
-  /** Looks at the next `count` bytes without reading them. Fewer only at the end of the stream. */
+  /** Looks at the next `count` bytes without reading them. Returns fewer bytes only at the end of the stream. */
   async peek(count: number): Promise<Uint8Array> {
     while (this.#chunk.length < count && (await this.#pull()));
     return this.#chunk.subarray(0, count);
   }
 
   /**
-   * Reads the next `count` bytes. Fewer only at the end of the stream. For small counts: the bytes are copied together.
+   * Reads the next `count` bytes into one array. Returns fewer bytes only at the end of the stream. Use it for small
+   * counts: the bytes are copied.
    */
   async read(count: number): Promise<Uint8Array> {
     const bytes = await this.peek(count);
@@ -50,8 +51,8 @@ export class ByteReader {
   }
 
   /**
-   * The next `count` bytes as a stream, or all bytes. If the source ends too early, the section throws the error that
-   * `cutShort` makes from the number of missing bytes. Without `cutShort` the section just ends.
+   * The next `count` bytes as a stream, or all bytes without `count`. If the source ends before them, the stream throws
+   * the error that `cutShort` makes from the number of missing bytes. Without `cutShort` the stream just ends.
    */
   stream(count = Number.POSITIVE_INFINITY, cutShort?: (missing: number) => Error): ByteSection {
     let left = count;

@@ -1,7 +1,10 @@
 /** Collects streams in memory, and compares streams with bytes in memory. */
 import { Buffer } from "node:buffer";
 
-/** Reads a stream of up to `size` bytes into memory. The caller has limited `size`. Throws if the stream is longer. */
+/**
+ * Reads a stream of up to `size` bytes into memory. The caller must have limited `size`. Throws if the stream is
+ * longer.
+ */
 export async function collectBytes(source: AsyncIterable<Uint8Array>, size: number): Promise<Uint8Array> {
   const bytes = Buffer.allocUnsafeSlow(size); // unwritten memory is not returned
   let length = 0;

@@ -5,9 +5,9 @@
 
 /** The units that a caller holds, and the requests that wait. */
 interface Account {
-  /** Units of the counted holds. */
+  /** Units of the holds that count for the caller's share. */
   held: number;
-  /** Number of the counted holds. */
+  /** Number of the holds that count for the caller's share. */
   holds: number;
   /** In order of arrival. */
   readonly waiters: Set<Waiter>;

@@ -8,8 +8,8 @@ export const renewMs = 5000;
 /** A lease is in doubt if it was not renewed for this long. */
 const doubtedMs = 60_000;
 /**
- * A lease is over after being in doubt for this long. The wait is for a process that was stopped for a minute: timers
- * of live requests may run only after a check has put their leases in doubt.
+ * A lease is over after being in doubt for this long. A process may have been stopped for a minute, and a check may run
+ * before the timers of its live requests. In this time these timers renew their leases.
  */
 const overMs = 2 * renewMs;
 

@@ -50,7 +50,10 @@ export interface AcquireOptions extends Holder {
    * one caller may wait.
    */
   readonly maxWaitMs?: number | undefined;
-  /** After five seconds, the wait ends with `TOOMANYREQUESTS` if this returns true. Another caller waits for a hold of this request. */
+  /**
+   * Asked after five seconds of waiting. If this returns true, the wait ends with `TOOMANYREQUESTS`: another caller
+   * waits for something else that this request holds, such as its turn among the loads.
+   */
   readonly givesWay?: (() => boolean) | undefined;
 }
 
@@ -165,7 +168,7 @@ export class Line {
     while (!this.#isTurnOf(waiter)) {
       const now = performance.now();
       if (now >= endMs) throw this.#tooMany(isInFront ? `for ${maxWaitMs / 1000} seconds` : "while others wait");
-      const isYoungest = [...waiter.account.waiters].at(-1) === waiter; // few give way at once, those that have waited least
+      const isYoungest = [...waiter.account.waiters].at(-1) === waiter; // one request of a caller gives way at a time: the one that has waited least
       if (now - startMs >= minWaitMs && isYoungest && givesWay()) {
         throw this.#tooMany("while another caller waited for a turn");
       }

@@ -21,9 +21,10 @@ export function noBytes(): ByteChunks {
 const readBytes = 64 * 1024;
 
 /**
- * Reads a byte stream as `readableToBytes` does, but into its own memory. Otherwise workerd hands out chunks of 4 KiB
- * and is several times as slow. Each chunk has its own memory, because readers keep chunks. If a read fills less than
- * half of its memory, the bytes are copied and the memory is used again. Any other stream is read as it is.
+ * Reads a byte stream as `readableToBytes` does, but gives each read the memory for its bytes. Otherwise workerd hands
+ * out chunks of 4 KiB and is several times as slow. Each chunk has memory of its own, because readers keep chunks. If a
+ * read fills less than half of its memory, the bytes are copied and the memory is used again. A stream that is not a
+ * byte stream is read as it is.
  */
 export function byteStreamToBytes(body: ReadableStream<Uint8Array> | null): ByteChunks {
   if (body === null) return noBytes();
@@ -40,7 +41,7 @@ export function byteStreamToBytes(body: ReadableStream<Uint8Array> | null): Byte
   });
 }
 
-/** Undefined if the body is not a byte stream. In Deno, a short body that has already arrived is not one. */
+/** Undefined if the body is not a byte stream. In Deno, a short body that has already arrived is not a byte stream. */
 function byobReaderOf(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader | undefined {
   try {
     return body.getReader({ mode: "byob" });

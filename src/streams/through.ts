@@ -4,8 +4,8 @@ import { WatchedSource } from "./watched-source.ts";
 
 /**
  * Yields the output of the transform. If the reader leaves early, source and transform are closed. An error of the
- * source is thrown unchanged. `explain` replaces an error of the transform, because its class and code differ between
- * platforms.
+ * source is thrown unchanged. An error of the transform differs between platforms in its class and code, so `explain`
+ * replaces it.
  */
 export async function* through(
   source: AsyncIterable<Uint8Array>,

@@ -25,7 +25,7 @@ interface Read {
 }
 
 /**
- * The bytes of a source, for one reader and one reading. The first read opens the source. The source is closed when the
+ * The bytes of a source. One reader can read them, once. The first read opens the source. The source is closed when the
  * stream fails or the reader leaves. Nothing waits for the closing: a stalled generator answers `return` only when its
  * own source continues.
  */

@@ -17,7 +17,10 @@ const changedAnnotation = "dev.stowage.at";
  * - The writer has seen less: a writer that began after the intent was sent may have changed the name. The intent is stale.
  */
 export interface Stamp {
-  /** One more than the generation in which the writer of a change began. The greatest number of all changes of the name. */
+  /**
+   * The greatest of these numbers, over all changes of the name: one more than the generation at which the writer of
+   * the change began.
+   */
   readonly generation: number;
   /** When the last change was merged, in milliseconds since 1970. */
   readonly time: number;
@@ -78,7 +81,7 @@ function stampOf({ annotations }: Descriptor): Stamp | undefined {
   return generation === undefined ? undefined : { generation: Number(generation), time: Number(time) };
 }
 
-/** Another text after each change of an entry. "" if another tool wrote the entry. */
+/** A text that differs after each change of an entry. "" if another tool wrote the entry. */
 export function stampTextOf({ annotations }: Descriptor): string {
   return annotations?.[changedAnnotation] ?? "";
 }
@@ -88,7 +91,7 @@ export function changeTimeOf(entry: Descriptor): number | undefined {
   return stampOf(entry)?.time;
 }
 
-/** The generation of an index that does not name one: the greatest generation of its entries. */
+/** The generation of an index that does not name its own: the greatest generation of its entries. */
 export function latestGeneration(entries: readonly Descriptor[]): number {
   return entries.reduce((latest, entry) => Math.max(latest, stampOf(entry)?.generation ?? 0), 0);
 }

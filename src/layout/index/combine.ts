@@ -42,12 +42,12 @@ const maxMissingMs = 10_000;
 /** A merge reads new intents this many times. Later intents wait for the next merge, and may be stale by then. */
 const maxReads = 2;
 const shortestRequestMs = 2;
-/** The time that a busy machine needs to read one intent, and at most for all intents of a merge. */
+/** The time that a busy machine needs to read one intent. `longestReaderMs` is the limit for all intents of a merge. */
 const slowReadMs = 4;
 const longestReaderMs = 350;
 /**
- * The wait after each round, as a multiple of the usual time of a merge. An intent that came too late for one merge is in the next.
- * A merge by a process that hardly gets to run is still over within few rounds.
+ * The wait after each round, as a multiple of the usual time of a merge. An intent that came too late for one merge is
+ * in the next. The waits grow, so a merge by a process that gets little CPU time is over within few rounds too.
  */
 const patience = [1, 1, 4, 24];
 const longestWaitMs = 8000;
@@ -105,20 +105,20 @@ async function sendIntent(
   const read = new Map([[id, own]]);
   let began = clock.now();
   const timesSent = await putIntent(own, { store, repository, clock, deadline: until });
-  const lastLook = Math.max(until, clock.now()) + maxDoubtMs; // sending may have taken long
+  const lastLook = Math.max(until, clock.now()) + maxDoubtMs; // sending the intent may have taken long
   let requestMs = Math.max(shortestRequestMs, clock.now() - began); // the slowest so far
   let lastError: unknown;
   // A merge tells all its stale writers at about the same time. They all send a new intent, and the next merge should have all.
   if (crowd > 0) await clock.sleep(Math.min(mergeMs(crowd, requestMs), longestWaitMs));
   began = clock.now();
   let mostWaiting = crowd;
-  let hasTried = false; // a merge of this writer may still take effect, and to itself it is not stale
+  let hasTried = false; // its write may still take effect, and a merge never judges its own sets stale
   let missingSince = Number.POSITIVE_INFINITY;
   for (let round = 0; ; round++) {
     let usualMs = waitAfterErrorMs;
     try {
       const found = await look(commit, round === 0 ? lastSeen : undefined);
-      requestMs = Math.max(requestMs, (clock.now() - began) / 2); // a look is two
+      requestMs = Math.max(requestMs, (clock.now() - began) / 2); // a look makes two requests
       usualMs = mergeMs(found.waiting.length, requestMs);
       mostWaiting = Math.max(mostWaiting, found.waiting.length);
       const isThere = found.listed.some((intent) => intent.id === id);
@@ -179,8 +179,8 @@ function isTurn(rank: number, round: number): boolean {
 }
 
 /**
- * The usual time of a merge in milliseconds: the writer reads all intents, looks again and writes. If the store answers at once, the
- * reader itself takes the time, above all beside a hundred others on one machine.
+ * The usual time of a merge in milliseconds: the writer reads all intents, looks again and writes. If the store answers
+ * at once, reading the intents takes CPU time, above all beside a hundred other writers on one machine.
  */
 function mergeMs(intents: number, requestMs: number): number {
   const readerMs = Math.min(intents * slowReadMs, longestReaderMs);

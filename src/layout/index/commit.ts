@@ -44,9 +44,10 @@ interface Earlier {
 }
 
 /**
- * Makes the id of an intent. Its time is that of the commit, but not before the latest commits, and after the intents that are
- * in the store. So the intents of dead writers come before it, even if clocks are wrong. This writer's clock may be slow:
- * writers with a right clock have made the latest commits, so the intent does not look too old to them.
+ * Makes the id of an intent. Its time is the time of the commit, but not before the latest commits in the index, and
+ * after every intent in the store. So the intents of dead writers come before it, even if clocks are wrong. If this
+ * writer's clock is slow, the latest commits by right clocks move the time forward. Then the intent does not look too
+ * old to other writers.
  */
 export function newIntentId(clock: Clock, { commit, commits, intents }: Earlier): string {
   const now = clock.now();

@@ -95,9 +95,9 @@ export async function listIntents({ store, repository }: IntentPlace): Promise<L
 }
 
 /**
- * Returns undefined if the intent is gone: its writer knows the outcome then. Also returns undefined if the intent cannot be
- * read, for example if another version of Stowage wrote it. Its own writer can merge it, and no other writer has to wait for
- * that. (Intents of the first format do not say what their writer had seen.)
+ * Reads an intent. Returns undefined if the intent is gone: its writer knows the outcome then. Also returns undefined
+ * if the intent cannot be read, for example if another version of Stowage wrote it. Its own writer can still merge it,
+ * and other writers need not wait. (Intents of the first format do not say what their writer had seen.)
  */
 export async function readIntent(id: string, place: IntentPlace): Promise<Intent | undefined> {
   const found = await readSmallObject(place.store, keyOf(id, place), { maxBytes: maxIntentBytes });

@@ -24,7 +24,7 @@ import { matchesPattern } from "../../oci/tag-pattern.ts";
 import { type Stamp, forgetGone, lastChange, stampAnnotation, stampTextOf } from "./change-history.ts";
 import { type RepositoryIndex, serializeRepositoryIndex } from "./repository-index.ts";
 
-/** An index remembers this many removed digests: the latest ones. */
+/** An index remembers the digests that were removed last: at most this many. */
 export const maxRemoved = 1000;
 
 interface MergedIndex {
@@ -127,7 +127,7 @@ class IndexMerger {
     const name = nameOf(change);
     const before = this.#entries.get(name);
     const wasRemoved = this.#removed.delete(change.digest);
-    if (wasRemoved) this.#markGone(change.digest); // stamps the end of the removal
+    if (wasRemoved) this.#markGone(change.digest); // the digest is not removed any more: that is a change of its name too
     this.#isChanged ||= wasRemoved;
     if (before !== undefined && isSame(before, change)) return { status: "unchanged" };
     this.#entries.set(name, entryOf(change, this.#stampOf(name)));

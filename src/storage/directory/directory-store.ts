@@ -58,8 +58,8 @@ const ownFolder = ".stowage";
 /** The process of a temporary file that was last written this long ago is gone. */
 const abandonedMs = 60 * 60 * 1000;
 /**
- * Other tools write these files too, because an image layout has them. Each has the same bytes at all times. So it has
- * no versions, a damaged one is replaced in its place, and none uses the room of the reserve.
+ * Blobs. Other tools write them too, because an image layout has them. A blob has the same bytes at all times. So blobs
+ * have no versions, and a damaged blob is replaced in its place. Writes of blobs do not use the room of the reserve.
  */
 const contentFolder = "blobs/";
 /** Folders that stay when they are empty: an image layout has `blobs`, and users put tarballs into `incoming`. */

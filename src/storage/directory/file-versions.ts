@@ -206,7 +206,8 @@ export class FileVersions {
   }
 
   /**
-   * The folder's name has a dot before the last segment, which no key has: `a` may be a key today, and `a/7` tomorrow.
+   * The folder's name is the last segment of the key with a dot before it. No key has such a segment, so the folder
+   * cannot collide with another key: `a` may be a key today, and `a/7` tomorrow.
    */
   #folder(key: string): string {
     return join(this.#versions, dirname(key), `.${basename(key)}`);

@@ -34,7 +34,7 @@ async function leadsToFolder(link: string): Promise<boolean> {
   }
 }
 
-/** Rejects if it is a link: the caller has checked the file by `statFile` before. */
+/** Opens a file. Rejects if it is a link: the caller has seen a file there, by `statFile`, and it was replaced. */
 export function openFile(path: string): Promise<FileHandle | undefined> {
   return unlessAbsent(open(path, withoutLinks));
 }

@@ -18,7 +18,7 @@ export interface S3Call {
   readonly key: string;
 }
 
-/** By signal: the view of a store's client whose requests end with the signal. */
+/** The views of a store's client, by signal. The requests of a view end with its signal. */
 export type ClientViews = WeakMap<AbortSignal, S3Client>;
 
 export interface S3Request extends SendOptions {

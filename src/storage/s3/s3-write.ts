@@ -38,7 +38,7 @@ interface WriteRequest extends S3Request {
 }
 
 export interface PutRequest extends WriteRequest {
-  /** The store verifies a SHA-256, and the SDK does not hash the bytes again. */
+  /** With a SHA-256, the store verifies the bytes, and the SDK does not hash them again. */
   readonly digest: Digest | undefined;
 }
 
@@ -64,8 +64,9 @@ export interface UploadRequest extends WriteRequest {
 /**
  * Streams an object. S3 checks the condition when the last part has come.
  *
- * The signal ends the source, and the request that makes the object, whose answer may take minutes. The parts that are being sent
- * are waited for: S3 may keep a part that comes after the upload was aborted.
+ * The signal ends the source. It also ends the request that makes the object of the parts, whose answer may take
+ * minutes. A part that is being sent is not ended, but waited for: S3 may keep a part that comes after the upload was
+ * aborted.
  */
 export async function writeS3Object(
   source: ByteSource,

@@ -23,7 +23,10 @@ import { RequestRecord } from "./request-record.ts";
 /** Blobs that are sent at the same time, for each connection to the store. A client that does not read takes 170 KiB, or up to 1 MiB more with large chunks. */
 const answersPerConnection = 8;
 
-/** Waiting requests of one caller. All clients without a token are one caller. These requests have no body. */
+/**
+ * Waiting requests of one caller. They have no body, so each takes little memory. All clients without a token are one
+ * caller.
+ */
 const maxWaiters = 2048;
 
 /** A large text is sent in chunks of this size. */

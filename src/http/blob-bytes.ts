@@ -13,14 +13,15 @@ import { ChunkRoom } from "./chunk-room.ts";
 import { type PartHold, ReadAhead, partBytes } from "./read-ahead.ts";
 
 /**
- * The longest wait for a connection in the middle of a blob. The headers have been sent then, so the request can no
- * longer be refused.
+ * The longest wait for a connection in the middle of a blob. The client already has the headers of the answer then, so
+ * the request can no longer be refused.
  */
 const maxResumeMs = 60_000;
 /**
  * While others wait, a connection is given back after this many bytes, so that small blobs do not wait behind large
- * ones. The first request for the rest asks for the same number of bytes, and each later request for twice the number
- * before. Requests start small because bytes that the client has not read are lost when a connection is given back.
+ * ones. The rest of a blob is requested in growing pieces: the first has this length, and each further one twice the
+ * length before. Pieces start small because bytes that the client has not read are lost when a connection is given
+ * back.
  */
 const minPieceBytes = 1024 * 1024;
 
@@ -70,7 +71,7 @@ export class BlobBytes implements AnswerSource {
   #ahead: ReadAhead | undefined;
   readonly #pace = new StorePace();
   /** False after reading by several connections was no faster than by one. */
-  #isFar = true;
+  #mayReadAhead = true;
 
   constructor(
     reader: BlobReader,
@@ -165,7 +166,7 @@ export class BlobBytes implements AnswerSource {
     const value = await this.#ahead?.next();
     if (value !== undefined) return value;
     if (this.#ahead?.isUseless === true) {
-      this.#isFar = false;
+      this.#mayReadAhead = false;
       this.#pieceBytes = this.#end; // the rest in one request
     }
     this.#ahead = undefined;
@@ -178,7 +179,7 @@ export class BlobBytes implements AnswerSource {
    */
   #readAhead(): void {
     const { connections, budget } = this.#reader;
-    if (!this.#isFar || !this.#pace.isSlow || this.#ahead !== undefined || connections.hasWaiters) return;
+    if (!this.#mayReadAhead || !this.#pace.isSlow || this.#ahead !== undefined || connections.hasWaiters) return;
     const start = Math.min(this.#position + partBytes, this.#stop);
     const maxWidth = Math.min(mostParts, Math.floor(budget.maxBytes / 2 / partBytes));
     if (start + partBytes > this.#end || maxWidth < 2) return;

@@ -15,6 +15,7 @@ import type { Metrics } from "./metrics.ts";
 /** The parts of the service. Each option has its value here. */
 export interface Service {
   readonly layout: Layout;
+  // The lines in which requests wait for a turn (`streams/line.ts`).
   /** One unit is one load. */
   readonly loads: Line;
   /** One unit is one part of an upload. */

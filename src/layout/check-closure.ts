@@ -20,7 +20,7 @@ export type { ClosureOptions, KnownBlobs };
 
 /** The result of a check. */
 export interface Closure {
-  readonly roots: readonly ClosedRoot[];
+  readonly roots: readonly CheckedRoot[];
   /** The digests of all manifests that were found. */
   readonly manifests: ReadonlySet<Digest>;
   /** The manifests with a subject. */
@@ -30,7 +30,7 @@ export interface Closure {
 }
 
 /** A root whose closure is in the store. `mediaType` is that of the manifest's bytes, even if the descriptor has another. */
-export interface ClosedRoot extends Descriptor {
+export interface CheckedRoot extends Descriptor {
   /** The digest of the root's subject. If the root is a signature, for example, this is the signed image. */
   readonly subject: Digest | undefined;
   /** True if another root, an index, leads to this root. ORAS, for example, lists a platform's manifest beside the index. */
@@ -79,7 +79,7 @@ export async function checkClosure(
 }
 
 /** A manifest that was found. */
-type Visited = Pick<ClosedRoot, "mediaType" | "size" | "subject">;
+type Visited = Pick<CheckedRoot, "mediaType" | "size" | "subject">;
 
 /** The parts of a manifest that the check keeps while it asks the store for the manifest's blobs and children. */
 interface ReadManifest extends Visited, Pick<Manifest, "kind" | "artifactType"> {
@@ -136,7 +136,7 @@ class ClosureCheck {
   closure(roots: readonly Descriptor[]): Closure {
     let left = maxNamed;
     const absentFrom = new Map<Digest, readonly Descriptor[]>(); // by digest: one image can have thousands of names
-    const closed = roots.flatMap((root): ClosedRoot[] => {
+    const checked = roots.flatMap((root): CheckedRoot[] => {
       const { digest } = root;
       const visited = this.#visited.get(digest);
       if (visited === undefined) return [];
@@ -147,7 +147,7 @@ class ClosureCheck {
       return [{ ...root, ...visited, isPart: this.#parts.has(digest), absent }];
     });
     const manifests = new Set([...this.#visited].flatMap(([digest, visited]) => (visited ? [digest] : [])));
-    return { roots: closed, manifests, referrers: this.#referrers, rootOfConfig: this.#rootOfConfig };
+    return { roots: checked, manifests, referrers: this.#referrers, rootOfConfig: this.#rootOfConfig };
   }
 
   /** Checks a manifest or an index, and everything below it. Returns undefined if the manifest is nowhere. */

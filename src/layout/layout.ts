@@ -22,7 +22,7 @@ export interface LayoutOptions {
   readonly clock?: Clock | undefined;
 }
 
-/** The caller of the work, and the signal that ends the work. */
+/** What every wait in a line needs: the caller that the work counts for, and the signal that ends the work. */
 export interface Turn {
   /** While several callers want memory, each gets an equal share. Work without a caller counts for the caller `anyone`. */
   readonly caller?: string | undefined;
@@ -43,6 +43,7 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
   readonly clock: Clock;
   /** The memory that all work on the store shares. */
   readonly budget: ByteBudget;
+  /** The commits of this process. Those to one repository are made one after the other. */
   readonly commits: CommitQueue;
   /**
    * Reads of repositories' indexes. Requests share them, because a large index takes some 100 MiB while it is parsed.

@@ -4,7 +4,7 @@
  */
 import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
-import { type ClosedRoot, type Closure, checkClosure } from "./check-closure.ts";
+import { type CheckedRoot, type Closure, checkClosure } from "./check-closure.ts";
 import type { KnownBlobs } from "./find-named.ts";
 import type { RescuingStore } from "./condemned.ts";
 import type { Layout } from "./layout.ts";
@@ -51,7 +51,7 @@ export async function publish(
   set: RepositoryChanges,
   json: ParsedJson,
 ): Promise<readonly ChangeOutcome[]> {
-  await keepClosed(layout, closure, set.repository, json);
+  await keepClosure(layout, closure, set.repository, json);
   json.turn.signal.throwIfAborted(); // for the last time: a commit is never cut short, so that the client learns its outcome
   return commitSet(layout, set, json.turn);
 }
@@ -63,7 +63,7 @@ const maxTries = 3;
  * published. Throws the errors of `checkClosure`, also if a sparse index has lost another part. Throws
  * `STORE_UNAVAILABLE` if the store is so slow that the blobs would have to be found again and again.
  */
-async function keepClosed(
+async function keepClosure(
   layout: Layout<RescuingStore>,
   closure: Closure,
   repository: string,
@@ -82,7 +82,7 @@ async function keepClosed(
 }
 
 /** An index may lack only what it lacked before: the receipt lists these manifests. */
-function checkParts(before: ClosedRoot, now: ClosedRoot | undefined): void {
+function checkParts(before: CheckedRoot, now: CheckedRoot | undefined): void {
   const lacked = new Set(before.absent.map(({ digest }) => digest));
   const lost = now?.absent.find(({ digest }) => !lacked.has(digest));
   if (lost === undefined) return;

@@ -41,7 +41,7 @@ export function nameInArchive(root: Annotated): ArchiveName {
     const name = parseReference(text);
     return { ...name, unusableTag: name.tag === undefined ? unusableTagOf(text) : undefined };
   } catch (error) {
-    throw error instanceof StowageError ? inArchive(text, error) : error;
+    throw error instanceof StowageError ? withHint(text, error) : error;
   }
 }
 
@@ -49,7 +49,7 @@ export function nameInArchive(root: Annotated): ArchiveName {
  * Adds to an error that the name comes from the tarball, and how to load the tarball under another name. A user cannot
  * easily change the tarball.
  */
-function inArchive(text: string, error: StowageError): StowageError {
+function withHint(text: string, error: StowageError): StowageError {
   const hint = `the tarball names an image ${quote(text)}; /v1/load/NAME:TAG gives it another name`;
   return new StowageError(error.code, `${error.message}; ${hint}`, { cause: error, detail: error.detail ?? {} });
 }

@@ -47,10 +47,10 @@ export class BlobIntake {
   /** Reads the blob's body to its end. The write may end later: see `settled`. Throws if the size or the digest is wrong. */
   async store(blob: IncomingBlob): Promise<void> {
     if (this.blobs.has(blob.digest)) return new VerifiedBytes(blob.body, blob).drain(); // the archive has the blob twice
-    await this.#room();
+    await this.#waitForRoom();
     const { bytes, stored } = await storeBlob(blob, this.#options);
     if (bytes !== undefined) this.#keepManifest(blob.digest, bytes);
-    this.#follow(blob, stored);
+    this.#awaitWrite(blob, stored);
   }
 
   /** Stores a blob that is no file of the archive. */
@@ -67,13 +67,13 @@ export class BlobIntake {
       await this.store({ digest: claimed, size, body });
       return claimed;
     }
-    await this.#room();
+    await this.#waitForRoom();
     const algorithm = claimed && algorithmOf(claimed);
     const { digest, keep, drop } = await hashBlob({ size, body, algorithm }, this.#options);
-    const isLie = claimed !== undefined && claimed !== digest;
-    if (isLie || this.blobs.has(digest)) await drop();
-    else this.#follow({ digest, size }, keep());
-    if (isLie) checkDigest({ digest: claimed, size }, digest);
+    const isWrongClaim = claimed !== undefined && claimed !== digest;
+    if (isWrongClaim || this.blobs.has(digest)) await drop();
+    else this.#awaitWrite({ digest, size }, keep());
+    if (isWrongClaim) checkDigest({ digest: claimed, size }, digest);
     return digest;
   }
 
@@ -114,11 +114,11 @@ export class BlobIntake {
   }
 
   /** Waits until fewer than `maxPendingBlobs` blobs are being written. */
-  async #room(): Promise<void> {
+  async #waitForRoom(): Promise<void> {
     while (this.#pending.size >= maxPendingBlobs) await Promise.race(this.#pending);
   }
 
-  #follow({ digest, size }: Omit<IncomingBlob, "body">, stored: Promise<BlobStatus>): void {
+  #awaitWrite({ digest, size }: Omit<IncomingBlob, "body">, stored: Promise<BlobStatus>): void {
     const task: Promise<void> = stored
       .then(this.blobs.add(digest, size), (error: unknown) => {
         this.#failure ??= { error };

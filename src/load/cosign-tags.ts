@@ -4,7 +4,7 @@
  * to the only image of the archive.
  */
 import { nameTextOf } from "./archive-name.ts";
-import type { ClosedRoot } from "../layout/check-closure.ts";
+import type { CheckedRoot } from "../layout/check-closure.ts";
 import { referrersTag } from "../oci/index-entry.ts";
 
 const kindAnnotation = "kind";
@@ -15,16 +15,16 @@ const extraKind = /^dev\.(?:cosignproject\.cosign|hauler)\/(sig|att|sbom)s$/;
 interface CosignTag {
   /** `sha256-<hex>.sig`, `.att` or `.sbom`, with the digest of the image. Cosign looks for signatures under this tag. */
   readonly tag: string;
-  readonly image: ClosedRoot;
+  readonly image: CheckedRoot;
 }
 
 /** Is the root a signature, an attestation or a bill of materials? Such a root does not claim the tag of its name. */
-export function isCosignExtra(root: ClosedRoot): boolean {
+export function isCosignExtra(root: CheckedRoot): boolean {
   return root.subject === undefined && extraKind.test(kindOf(root));
 }
 
 /** The tag of a signature, an attestation or a bill of materials. Undefined if its image is not known. */
-export function cosignTagOf(extra: ClosedRoot, { named, only }: CosignImages): CosignTag | undefined {
+export function cosignTagOf(extra: CheckedRoot, { named, only }: CosignImages): CosignTag | undefined {
   const [, suffix] = extraKind.exec(kindOf(extra)) ?? [];
   const image = named.get(nameTextOf(extra) ?? "") ?? only;
   return image === undefined ? undefined : { tag: `${referrersTag(image.digest)}.${suffix}`, image };
@@ -33,14 +33,14 @@ export function cosignTagOf(extra: ClosedRoot, { named, only }: CosignImages): C
 /** The images that signatures can belong to. */
 interface CosignImages {
   /** By the text of the name; undefined for a name that two images have. */
-  readonly named: ReadonlyMap<string, ClosedRoot | undefined>;
+  readonly named: ReadonlyMap<string, CheckedRoot | undefined>;
   /** The image, if the archive has just one. */
-  readonly only: ClosedRoot | undefined;
+  readonly only: CheckedRoot | undefined;
 }
 
-export function cosignImagesIn(roots: readonly ClosedRoot[]): CosignImages {
+export function cosignImagesIn(roots: readonly CheckedRoot[]): CosignImages {
   const images = roots.filter((root) => root.subject === undefined && !isCosignExtra(root));
-  const named = new Map<string, ClosedRoot | undefined>();
+  const named = new Map<string, CheckedRoot | undefined>();
   for (const image of images) {
     const name = nameTextOf(image);
     if (name !== undefined) named.set(name, isOther(named.get(name), image, named.has(name)) ? undefined : image);
@@ -49,10 +49,10 @@ export function cosignImagesIn(roots: readonly ClosedRoot[]): CosignImages {
   return { named, only: others.some(({ digest }) => digest !== only?.digest) ? undefined : only };
 }
 
-function isOther(before: ClosedRoot | undefined, image: ClosedRoot, isKnown: boolean): boolean {
+function isOther(before: CheckedRoot | undefined, image: CheckedRoot, isKnown: boolean): boolean {
   return isKnown && before?.digest !== image.digest;
 }
 
-function kindOf({ annotations }: ClosedRoot): string {
+function kindOf({ annotations }: CheckedRoot): string {
   return annotations?.[kindAnnotation] ?? "";
 }

@@ -4,7 +4,7 @@
  */
 import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
-import type { ClosedRoot } from "../layout/check-closure.ts";
+import type { CheckedRoot } from "../layout/check-closure.ts";
 import { type DockerImage, digestInName, parseDockerManifest } from "../oci/docker-manifest.ts";
 import { type ImageName, containerdNameAnnotation, formatName } from "../oci/reference.ts";
 import { isTagAlone, nameInArchive, nameTextOf } from "./archive-name.ts";
@@ -43,10 +43,10 @@ export function dockerNamesIn(images: readonly DockerImage[]): DockerNames {
  * another name.
  */
 export function addDockerNames(
-  roots: readonly ClosedRoot[],
+  roots: readonly CheckedRoot[],
   names: DockerNames,
   rootOfConfig: ReadonlyMap<Digest, Digest | undefined>,
-): readonly ClosedRoot[] {
+): readonly CheckedRoot[] {
   const known = new Set(roots.flatMap((root) => nameOrNone(root) ?? []).map(formatName));
   const byRoot = new Map<Digest, Map<string, string | undefined>>();
   for (const [config, texts] of names) {
@@ -59,14 +59,14 @@ export function addDockerNames(
       if (name === undefined || !known.has(formatName(name))) own.set(text, name?.tag);
     }
   }
-  const isReplaced = (root: ClosedRoot): boolean => {
+  const isReplaced = (root: CheckedRoot): boolean => {
     const own = byRoot.get(root.digest);
     if (own === undefined || own.size === 0) return false;
     const text = nameTextOf(root);
     return text === undefined || (isTagAlone(root, text) && [...own.values()].includes(text));
   };
   const added = [...new Map(roots.map((root) => [root.digest, root])).values()].flatMap((root) =>
-    [...(byRoot.get(root.digest)?.keys() ?? [])].map((text): ClosedRoot => {
+    [...(byRoot.get(root.digest)?.keys() ?? [])].map((text): CheckedRoot => {
       const { annotations = {} } = root;
       return { ...root, annotations: { ...annotations, [containerdNameAnnotation]: text } };
     }),
@@ -74,7 +74,7 @@ export function addDockerNames(
   return [...roots.filter((root) => !isReplaced(root)), ...added];
 }
 
-function nameOrNone(root: Pick<ClosedRoot, "annotations">): ImageName | undefined {
+function nameOrNone(root: Pick<CheckedRoot, "annotations">): ImageName | undefined {
   try {
     const { repository, tag } = nameInArchive(root);
     return { repository, tag };

@@ -4,7 +4,7 @@
  * of the image, as with `crane push --index`. Otherwise a new index is made of the platforms.
  */
 import { digestOf } from "../digest.ts";
-import type { ClosedRoot } from "../layout/check-closure.ts";
+import type { CheckedRoot } from "../layout/check-closure.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { ociIndexType, serializeIndex } from "../oci/manifest.ts";
 import { formatName } from "../oci/reference.ts";
@@ -25,11 +25,11 @@ export interface ArchiveIndex {
  */
 export async function joinPlatforms(
   load: Load,
-  roots: readonly ClosedRoot[],
+  roots: readonly CheckedRoot[],
   index: ArchiveIndex,
 ): Promise<readonly Descriptor[] | undefined> {
   const { name: requested } = load;
-  const joined = new Set<ClosedRoot>();
+  const joined = new Set<CheckedRoot>();
   const indexes: Descriptor[] = [];
   for (const [name, claimants] of claimsIn(roots, requested)) {
     const hasTag = isOneImage(requested) ? name === formatName(requested) : name.includes(":");
@@ -46,11 +46,11 @@ export async function joinPlatforms(
 }
 
 /** Are these manifests the platforms of one image? No manifest may be a part of another root. */
-function arePlatforms(members: readonly ClosedRoot[], index: ArchiveIndex): boolean {
+function arePlatforms(members: readonly CheckedRoot[], index: ArchiveIndex): boolean {
   const [first] = members;
   if (first === undefined || members.length < 2) return false;
   const name = nameTextOf(first);
-  const isMember = ({ platform, isPart, subject }: ClosedRoot): boolean =>
+  const isMember = ({ platform, isPart, subject }: CheckedRoot): boolean =>
     platform !== undefined && !isPart && subject === undefined;
   if (!members.every((root) => isMember(root) && nameTextOf(root) === name)) return false;
   if (name === undefined) return members.length === index.count;

@@ -83,13 +83,17 @@ interface LoadedArchive extends StoredArchive {
   readonly ignored: readonly IgnoredEntry[];
 }
 
+/**
+ * Reads all entries, and decides what the archive is. It is an image layout if it has an `index.json` and blobs or an
+ * `oci-layout`. With an `index.json` alone it is a layout too, unless a `manifest.json` names files of a docker-archive.
+ */
 async function readSource(load: Load, source: WatchedSource): Promise<LoadedArchive> {
   const { layout, caller, signal, intake, json } = load;
   const { limits, budget } = layout;
-  let isHeld = false;
+  let holdsWindow = false;
   const holdWindow = async (bytes: number): Promise<Release> => {
-    if (isHeld) throw twoWindows(); // a load that holds one window and waits for another could wait forever
-    isHeld = true;
+    if (holdsWindow) throw twoWindows(); // a load that holds one window and waits for another could wait forever
+    holdsWindow = true;
     return budget.takeLasting(bytes, { caller, signal });
   };
   const content = decodeContent(source, load.contentEncoding, { ...limits, holdWindow, received: source });
@@ -97,7 +101,7 @@ async function readSource(load: Load, source: WatchedSource): Promise<LoadedArch
   await intake.settled();
   const { index, isLayout, dockerFiles, ignored } = contents;
   if (index !== undefined) {
-    const { names: dockerNames, isOfFiles } = await readBeside(load, dockerFiles);
+    const { names: dockerNames, isOfFiles } = await readManifestBeside(load, dockerFiles);
     if (isLayout || !isOfFiles) {
       await json.keep(index.length);
       const listed = await json.parse(index.length, () => parseRoots(index));
@@ -123,7 +127,7 @@ async function readSource(load: Load, source: WatchedSource): Promise<LoadedArch
 }
 
 /** Reads the `manifest.json` that some archives have beside their `index.json`. */
-async function readBeside({ json }: Load, dockerFiles: DockerFiles): Promise<ManifestBeside> {
+async function readManifestBeside({ json }: Load, dockerFiles: DockerFiles): Promise<ManifestBeside> {
   const bytes = dockerFiles.readableManifest();
   if (bytes === undefined) return { names: undefined, isOfFiles: false };
   return json.parse(bytes.length, () => {

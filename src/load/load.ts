@@ -62,7 +62,8 @@ export interface LoadOptions {
 
 export class Load {
   /**
-   * The layout through the load's own store, which rescues the condemned blobs that the load finds:
+   * The layout, with the load's own store. That store rescues the condemned blobs that the load finds. It passes each
+   * call on:
    *
    *     RescuingStore -> CountingStore -> GuardedStore (`layout/guarded-store.ts`) -> the store that was opened (`open-app.ts`)
    */
@@ -76,7 +77,9 @@ export class Load {
   readonly immutableTags: readonly TagPattern[];
   readonly mayPublish: (repository: string) => boolean;
   readonly contentEncoding: ContentEncoding;
+  /** Memory and turns for the JSON that the load reads. */
   readonly json: ParsedJson;
+  /** The blobs on their way into the store. */
   readonly intake: BlobIntake;
   readonly #counted: CountingStore;
   readonly #failed = new AbortController(); // a blob that cannot be stored ends the whole load at once

@@ -1,13 +1,13 @@
 /** Names the images of a load: by the request, by the archive's annotations, or by digest alone. */
 import type { Digest } from "../digest.ts";
 import { limitExceeded, StowageError } from "../errors.ts";
-import type { ClosedRoot } from "../layout/check-closure.ts";
+import type { CheckedRoot } from "../layout/check-closure.ts";
 import { maxPlaces } from "../limits.ts";
 import { type ImageName, formatName } from "../oci/reference.ts";
 import { type ArchiveName, nameInArchive, nameTextOf, tagInArchive } from "./archive-name.ts";
 import { cosignImagesIn, cosignTagOf, isCosignExtra } from "./cosign-tags.ts";
 
-export interface NamedRoot extends ClosedRoot, Omit<ArchiveName, "digest"> {}
+export interface NamedRoot extends CheckedRoot, Omit<ArchiveName, "digest"> {}
 
 /**
  * Names the roots. A root gets the first of these names that exists. Roots with the same name and digest become one:
@@ -23,7 +23,7 @@ export interface NamedRoot extends ClosedRoot, Omit<ArchiveName, "digest"> {}
  * tag. Throws `INDEX_INVALID` if two images would have one name, `DIGEST_INVALID` if the request wants another digest,
  * `NAME_INVALID`, and `LIMIT_EXCEEDED`.
  */
-export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): NamedRoot[] {
+export function nameRoots(roots: readonly CheckedRoot[], requested?: ImageName): NamedRoot[] {
   const images = roots.filter(isImage);
   const claims = claimsIn(images, requested);
   if (isOneImage(requested)) checkOneImage(claims.get(formatName(requested)) ?? [], requested);
@@ -31,7 +31,7 @@ export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): 
   const cosignImages = cosignImagesIn(images);
   const homes = requested === undefined ? homesIn(images) : new Map<Digest, never>();
   const named = new Map<string, NamedRoot>();
-  const add = (root: ClosedRoot, { repository, tag, unusableTag }: ArchiveName): void => {
+  const add = (root: CheckedRoot, { repository, tag, unusableTag }: ArchiveName): void => {
     const name = `${repository}:${tag ?? root.digest}`;
     const before = named.get(name);
     if (before !== undefined && before.digest !== root.digest) throw oneNameForTwo(name, [before.digest, root.digest]);
@@ -54,8 +54,8 @@ export function nameRoots(roots: readonly ClosedRoot[], requested?: ImageName): 
  * Returns, for each name, the roots that claim its tag. The key is the name as `formatName` writes it. A signature of
  * cosign's never claims a tag. A referrer claims a tag only if no image and no other referrer has the name.
  */
-export function claimsIn(images: readonly ClosedRoot[], requested?: ImageName): ReadonlyMap<string, ClosedRoot[]> {
-  const byName = new Map<string, ClosedRoot[]>();
+export function claimsIn(images: readonly CheckedRoot[], requested?: ImageName): ReadonlyMap<string, CheckedRoot[]> {
+  const byName = new Map<string, CheckedRoot[]>();
   for (const root of images.filter((image) => isImage(image) && !isCosignExtra(image))) {
     const key = keyOf(nameOf(root, requested), requested);
     const roots = byName.get(key) ?? [];
@@ -65,7 +65,7 @@ export function claimsIn(images: readonly ClosedRoot[], requested?: ImageName): 
   return new Map([...byName].map(([key, roots]) => [key, claimantsAmong(roots)]));
 }
 
-function claimantsAmong(roots: readonly ClosedRoot[]): ClosedRoot[] {
+function claimantsAmong(roots: readonly CheckedRoot[]): CheckedRoot[] {
   const plain = roots.filter(({ subject }) => subject === undefined);
   if (plain.length > 0) return plain;
   const digests = new Set(roots.map(({ digest }) => digest));
@@ -79,19 +79,19 @@ export function isOneImage(requested: ImageName | undefined): requested is Image
 }
 
 /** A referrer is an image of its own, even if it is a part of another root: clients find it only by its own entry. */
-function isImage(root: ClosedRoot): boolean {
+function isImage(root: CheckedRoot): boolean {
   return hasName(root) || root.subject !== undefined || !root.isPart;
 }
 
-function isNamelessReferrer(root: ClosedRoot): boolean {
+function isNamelessReferrer(root: CheckedRoot): boolean {
   return root.subject !== undefined && !hasName(root);
 }
 
-function hasName(root: ClosedRoot): boolean {
+function hasName(root: CheckedRoot): boolean {
   return nameTextOf(root) !== undefined;
 }
 
-function homesIn(images: readonly ClosedRoot[]): ReadonlyMap<Digest, ReadonlySet<string>> {
+function homesIn(images: readonly CheckedRoot[]): ReadonlyMap<Digest, ReadonlySet<string>> {
   const listed = images.map((root): PlacedRoot => {
     const repository = isNamelessReferrer(root) ? undefined : nameInArchive(root).repository;
     return { digest: root.digest, subject: root.subject, repository };
@@ -99,7 +99,7 @@ function homesIn(images: readonly ClosedRoot[]): ReadonlyMap<Digest, ReadonlySet
   return homesOfReferrers(listed);
 }
 
-function nameOf(root: ClosedRoot, requested: ImageName | undefined): ArchiveName {
+function nameOf(root: CheckedRoot, requested: ImageName | undefined): ArchiveName {
   if (requested === undefined) return nameInArchive(root);
   const { repository, tag } = requested;
   return isOneImage(requested) ? { repository, tag } : { repository, ...tagInArchive(root) };
@@ -117,7 +117,7 @@ function oneNameForTwo(name: string, digests: readonly [Digest, Digest]): Stowag
   return new StowageError("INDEX_INVALID", message, { detail: { name, digests } });
 }
 
-function checkOneImage(claimants: readonly ClosedRoot[], requested: ImageName): void {
+function checkOneImage(claimants: readonly CheckedRoot[], requested: ImageName): void {
   const [digest, ...others] = new Set(claimants.map((root) => root.digest));
   const digests = digest === undefined ? [] : [digest, ...others];
   const name = formatName(requested);

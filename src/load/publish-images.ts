@@ -42,7 +42,7 @@ interface PublishedImages {
  */
 export async function publishImages(load: Load, archive: StoredArchive): Promise<PublishedImages> {
   const { layout, json } = load;
-  const closure = await closeRoots(load, archive);
+  const closure = await checkRoots(load, archive);
   const images = nameRoots(closure.roots, load.name);
   const expires = endAfter(load);
   const repositories = [...new Set(images.map((image) => image.repository))];
@@ -86,7 +86,7 @@ function endAfter({ expiresInMs, layout: { clock } }: Load): string | undefined 
 }
 
 /** Checks the closure of the roots. Adds the names in `manifest.json`, and joins the platforms of one image. */
-async function closeRoots(load: Load, { roots, index, dockerNames }: StoredArchive): Promise<Closure> {
+async function checkRoots(load: Load, { roots, index, dockerNames }: StoredArchive): Promise<Closure> {
   const { layout, json, intake: known } = load;
   const storeBlob = load.storeExtraBlob.bind(load);
   const names: DockerNames = dockerNames ?? new Map();

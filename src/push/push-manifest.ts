@@ -55,7 +55,8 @@ export async function pushManifest(
   if (claimed !== undefined) checkDigest({ digest: claimed, size }, digest);
   const rescuing = layout.through(new RescuingStore(layout.store, layout.clock));
   const json = new ParsedJson(rescuing, turn);
-  const store = async (blob: Uint8Array, name: Digest): Promise<void> => storeBytes(rescuing, blob, name, json.turn);
+  const storeBlob = async (blob: Uint8Array, name: Digest): Promise<void> =>
+    storeBytes(rescuing, blob, name, json.turn);
   try {
     await json.keep(size, { maxWaitMs: maxTurnWaitMs }); // why the wait has an end: `byte-budget.ts`
     onKept?.();
@@ -67,8 +68,8 @@ export async function pushManifest(
       manifest: (other: Digest) => (other === digest ? bytes : undefined),
     };
     const descriptor = { mediaType: found.mediaType, digest, size };
-    const closure = await checkClosure(rescuing, [descriptor], { json, known, storeBlob: store });
-    await store(bytes, digest);
+    const closure = await checkClosure(rescuing, [descriptor], { json, known, storeBlob });
+    await storeBlob(bytes, digest);
     const untagged: NamedImage = { ...descriptor, tag: undefined, expects: undefined };
     const named = tags.map((tag): NamedImage => ({
       ...untagged,

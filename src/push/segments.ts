@@ -3,11 +3,11 @@
  * objects:
  *
  *     staging/push/<owner>/<session>/<uuid>          its bytes
- *     staging/push/<owner>/<session>/at-<offset>     its record: {"size", "digest", "data"}; it makes the segment count
+ *     staging/push/<owner>/<session>/at-<offset>     its record: {"size", "digest", "data"}
  *
- * A record is created only if it is absent, after its bytes are whole. So one of two requests for one offset wins, also if they run
- * in two processes. A segment begins where the segment before ends, so the last record tells how many bytes have come. Bytes of
- * unfinished sessions expire by age.
+ * A record is created after its bytes are whole, and only if there is none for this offset. So one of two requests for
+ * one offset wins, also if they run in two processes. Bytes without a record do not count. A segment begins where the
+ * segment before ends, so the last record tells how many bytes have come. Unfinished sessions expire by age.
  */
 import { type Digest, isDigest } from "../digest.ts";
 import { limitExceeded, messageOf, StowageError } from "../errors.ts";
@@ -173,7 +173,7 @@ export async function listOffsets(store: ObjectStore, { id }: PushSession, optio
     const offset = offsetOfSegmentKey(key, id);
     if (offset !== undefined) offsets.push(offset);
   }
-  return fromFirst(offsets, id);
+  return inOrder(offsets, id);
 }
 
 /** Like `listOffsets`, and counts the caller's open sessions with the same request. */
@@ -193,7 +193,7 @@ async function listOwnOffsets(store: ObjectStore, session: PushSession, options:
     if (own.length > 0 || others.size < maxOpenSessions) return own;
     throw tooManySessions();
   }
-  return fromFirst(offsets, id);
+  return inOrder(offsets, id);
 }
 
 function tooManySessions(): StowageError {
@@ -205,7 +205,7 @@ function tooManySessions(): StowageError {
   });
 }
 
-function fromFirst(offsets: number[], id: string): number[] {
+function inOrder(offsets: number[], id: string): number[] {
   offsets.sort((a, b) => a - b);
   if ((offsets[0] ?? 0) > 0) throw goneSession(id);
   return offsets;

@@ -24,7 +24,7 @@ const socketBufferBytes = 128 * 1024;
 /** Node looks this often for connections on which the headers of a request take too long. */
 const checkHeadersMs = 1000;
 
-/** The log says at most this often that there are too many connections. */
+/** The log says at most this often that new connections were closed. */
 const dropLogMs = 60_000;
 
 type NodeContext = Context<{ Bindings: HttpBindings }>;
@@ -33,6 +33,10 @@ export interface NodeListener extends Listener {
   readonly server: Server;
 }
 
+/**
+ * Node as a `Runtime`. `runService` calls `listen` with the `fetch` of the app. The way of a request: Node's server ->
+ * `Connections` -> `requestListener` -> `fetch`. The app then reads the body by `bodyOf`.
+ */
 export class NodeRuntime implements Runtime {
   readonly ignores = ["STOWAGE_GC_EVERY"]; // nothing triggers gc: a timer of the system runs `stowage gc`
   /** Requests whose client sends its body only after a `100 Continue` (RFC 9110, section 10.1.1). */
@@ -71,7 +75,7 @@ export class NodeRuntime implements Runtime {
     if (canSharePort && port !== 0) await checkPort(host, port);
     server.listen({ host, port, reusePort: canSharePort });
     await once(server, "listening");
-    // The next connection may work.
+    // An error of one connection must not end the service: the next one may work.
     server.on("error", (error) => report(notice("error", `cannot take a connection: ${error.message}`)));
     const address = server.address();
     const boundPort = typeof address === "object" && address !== null ? address.port : port;
@@ -94,10 +98,10 @@ export class NodeRuntime implements Runtime {
     const server = createServer({
       highWaterMark: socketBufferBytes,
       keepAliveTimeout,
-      headersTimeout: keepAliveTimeout + checkHeadersMs, // a shorter one has closed idle connections
+      headersTimeout: keepAliveTimeout + checkHeadersMs, // with a shorter timeout Node has closed idle connections too early
       connectionsCheckingInterval: checkHeadersMs,
-      requestTimeout: 0, // the app limits silence and the whole time of an upload
-      requireHostHeader: false, // `refuseHostless` does that, with an error that clients can read
+      requestTimeout: 0, // the app itself limits silence, and the whole time of an upload
+      requireHostHeader: false, // `refuseHostless` requires it, with an error that clients can read
     });
     connections.watch(server, maxConnections);
     server.setTimeout(limits.maxIdleSeconds * 1000);

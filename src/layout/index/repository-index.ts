@@ -2,7 +2,8 @@
  * The index of one repository, as it lies in the store: an OCI image index whose entries carry their tag as
  * `org.opencontainers.image.ref.name`. Entries and annotations that other tools wrote are kept as they are.
  *
- * Commits have to know of each other. Annotations of the index hold this, so that it changes in the same write as the entries:
+ * Each commit leaves notes for the other writers. They are annotations of the index, so they change in the same write
+ * as the entries:
  *
  *     dev.stowage.generation    grows with each write, so no two states have the same bytes and the same ETag
  *     dev.stowage.commits       ids of the latest commits, the newest last; a writer that got no answer looks here

@@ -50,7 +50,7 @@ function parseDigests({ digests }: JsonObject): readonly Digest[] {
   throw limitExceeded(`Cannot look for ${found} blobs at once`, { found, expected: maxDigests });
 }
 
-/** As many blobs as a load writes at the same time. */
+/** Blobs that are looked for at the same time. */
 const maxPendingHeads = 32;
 
 /**

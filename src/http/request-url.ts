@@ -12,9 +12,9 @@ export function pathOf(c: Context): string {
 }
 
 /**
- * The host and port of the service, or of the proxy in front of it, as the client has them. A proxy that must send its own
- * `Host` to the service, as CloudFront does, puts the client's into `X-Forwarded-Host`. A client that sends this header
- * itself changes only its own answer.
+ * The host and port of the service, or of the proxy in front of it, as the client has them. Some proxies, such as
+ * CloudFront, must send a `Host` of their own to the service. They put the `Host` of the client into
+ * `X-Forwarded-Host`. A client that sends this header itself changes only its own answer.
  */
 export function publicHost(c: Context): string {
   const forwarded = c.req.header("X-Forwarded-Host")?.split(",", 1)[0]?.trim() ?? "";

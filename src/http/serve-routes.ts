@@ -60,9 +60,9 @@ export function serveRoutes(app: Hono, routes: readonly Route[]): void {
 }
 
 /**
- * The path behind `/v1/` or `/v2/`, still encoded. Hono returns it decoded, and then an encoded slash in a name looks
- * like any other slash. So this takes segments from the end of the encoded path, until their decoded length is the
- * same.
+ * The path behind `/v1/` or `/v2/`, still encoded. Hono returns the path decoded, and an encoded slash in a name then
+ * looks like any other slash. So this function takes segments from the end of the encoded path, until their decoded
+ * length is the length of Hono's path.
  */
 function restOf(c: Context): string {
   const decoded: string = c.req.param(rest) ?? "";

@@ -13,7 +13,7 @@ import type { Layout, Turn } from "./layout.ts";
 
 /** Who changes tags, and what may forbid it. */
 export interface TagTurn extends Turn {
-  /** What each tag or digest must be at before it changes. */
+  /** What each tag or digest must name before it changes: this digest, or nothing (`absent`). */
   readonly expects?: Expectation | undefined;
   /** Tags that can be created, but never moved or removed. */
   readonly immutableTags?: readonly TagPattern[] | undefined;

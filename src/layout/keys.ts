@@ -10,7 +10,7 @@
  *     staging/<id>                                    unfinished work; a gc deletes it after two days
  *     staging/<id>.json                               announcement of an upload in parts
  *     staging/<id>.<number>                           one part of an upload; numbers begin at 1
- *     staging/push/<owner>/<session>/at-<offset>      record of a segment of a pushed blob; it begins at this byte
+ *     staging/push/<owner>/<session>/at-<offset>      record of a segment of a pushed blob: the segment begins at this byte
  *     staging/push/<owner>/<session>/<uuid>           the bytes of a segment
  *     staging/export-<64 hex>                         an exported tarball, for a platform whose answers are too small
  *     condemned/<hex>                                 the mark of a blob that a gc is about to delete

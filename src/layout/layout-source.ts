@@ -20,7 +20,7 @@ import { listRepositories } from "./list-repositories.ts";
 import { readManifest } from "./read-manifest.ts";
 import { readRepository } from "./read-repository.ts";
 
-/** By digest, it finds every manifest and blob of the store: all repositories share them. */
+/** An image source. By digest, it finds every manifest and blob of the store, because all repositories share them. */
 export class LayoutSource implements ImageSource {
   readonly #layout: Layout;
   readonly #caller: string | undefined;
@@ -28,7 +28,10 @@ export class LayoutSource implements ImageSource {
   /** By repository: its entries, if the source keeps them. */
   readonly #kept: Map<string, Promise<readonly Descriptor[]>> | undefined;
 
-  /** With `keepsIndexes`, it reads each index once, and all images are those of one moment. A large index takes some 100 MiB. */
+  /**
+   * With `keepsIndexes`, the source reads each index once. So all images come from the same moment. A large index takes
+   * some 100 MiB.
+   */
   constructor(
     layout: Layout,
     {

@@ -59,8 +59,8 @@ export async function publish(
 const maxTries = 3;
 
 /**
- * Makes sure that the closure, and the referrers that the repository has of it, stay in the store until they are
- * published. Throws the errors of `checkClosure`, also if a sparse index has lost another part. Throws
+ * Makes sure that the closure stays in the store until it is published, with the referrers that the repository has of
+ * the closure's manifests. Throws the errors of `checkClosure`, also if a sparse index has lost another part. Throws
  * `STORE_UNAVAILABLE` if the store is so slow that the blobs would have to be found again and again.
  */
 async function keepClosure(

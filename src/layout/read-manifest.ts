@@ -14,9 +14,9 @@ interface WantedManifest {
 }
 
 /**
- * Returns undefined if the store does not have the blob, or if the blob is not a manifest. Requests of one caller for the same
- * manifest share one read. Throws `STORE_DAMAGED` if the bytes have another digest, and `TOOMANYREQUESTS` if memory does not
- * become free in time.
+ * Reads a manifest. Requests of one caller for the same manifest share one read. Returns undefined if the store does
+ * not have the blob, or if the blob is not a manifest. Throws `STORE_DAMAGED` if the bytes have another digest, and
+ * `TOOMANYREQUESTS` if memory does not become free in time.
  */
 export async function readManifest(
   layout: Layout,

@@ -9,7 +9,10 @@ import type { Layout, Turn } from "./layout.ts";
 export { changeTimeOf, stampTextOf } from "./index/change-history.ts";
 export { type RepositoryIndex, checkFormat } from "./index/repository-index.ts";
 
-/** Throws `NAME_UNKNOWN` if there is no such repository, and `TOOMANYREQUESTS` if memory does not become free in time. */
+/**
+ * Reads the index of a repository. Requests of one caller for the same index share one read. Throws `NAME_UNKNOWN` if
+ * there is no such repository, and `TOOMANYREQUESTS` if memory does not become free in time.
+ */
 export async function readRepository(
   { store, budget, indexReads }: Layout,
   repository: string,

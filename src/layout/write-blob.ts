@@ -92,7 +92,7 @@ async function settleBlob(
 
 /** Identifies a blob. */
 interface BlobIdentity {
-  /** The key follows from it. */
+  /** The key of the blob follows from the digest. */
   readonly digest: Digest;
   /** Length in bytes. */
   readonly size: number;

@@ -52,9 +52,10 @@ export function notAFile({ path, type }: Pick<ArchiveEntry, "path" | "type">): S
 }
 
 /**
- * Reads `index.json` or `oci-layout`. Both files are kept in memory until the end of the archive. `before`: an earlier file of
- * the same path. The same bytes may come twice. `limit`: the name of the setting for `maxBytes`, if there is one. Throws
- * `LIMIT_EXCEEDED` if the file is too large, and an error with `code` if it differs from the earlier file.
+ * Reads `index.json` or `oci-layout`. Both files are kept in memory until the end of the archive. An archive may have
+ * such a file twice, with the same bytes: `before` has those of the earlier file. `limit` is the name of the setting
+ * for `maxBytes`, if there is one. Throws `LIMIT_EXCEEDED` if the file is too large, and an error with `code` if it
+ * differs from the earlier file.
  */
 export async function readLayoutFile(
   { path, size, body }: ArchiveEntry,

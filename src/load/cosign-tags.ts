@@ -1,7 +1,7 @@
 /**
- * Finds the tags of signatures without a subject, as `cosign save` and `hauler store save` write them. The annotation `kind` of
- * a descriptor tells signatures and images apart. A signature belongs to the image of the same name. Without a name, it belongs
- * to the only image of the archive.
+ * Finds the tags of signatures without a subject, as `cosign save` and `hauler store save` write them. The annotation
+ * `kind` of a descriptor tells signatures and images apart. A signature with a name belongs to the image of the same
+ * name. A signature without a name belongs to the only image of the archive.
  */
 import { nameTextOf } from "./archive-name.ts";
 import type { CheckedRoot } from "../layout/check-closure.ts";

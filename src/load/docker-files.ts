@@ -24,7 +24,7 @@ export const maxFirstBytes = 4;
 
 interface DockerFile {
   readonly digest: Digest;
-  /** The first bytes of the file tell it. Keeping the bytes themselves would take 200 bytes of memory for each file. */
+  /** How the file is compressed, as its first bytes tell. Keeping the bytes themselves would take 200 bytes of memory for each file. */
   readonly compression: Compression;
 }
 

@@ -141,7 +141,7 @@ function checkDiffId(
   );
 }
 
-/** Limits the number of layers. A path of two letters in `manifest.json` becomes a descriptor of two hundred. */
+/** Limits the number of layers. A path of two letters in `manifest.json` becomes a descriptor of two hundred letters. */
 function checkLayerCount(image: DockerImage): void {
   const found = image.layers.length;
   if (found <= maxNamed) return;

@@ -31,7 +31,7 @@ import type { PushSession } from "./session.ts";
 
 /** A part of a pushed blob that is in the store. */
 export interface Segment {
-  /** The place of its first byte in the blob. */
+  /** The offset of its first byte in the blob. */
   readonly offset: number;
   /** Length in bytes. */
   readonly size: number;

@@ -7,7 +7,7 @@ import { answered } from "../storage/object-store.ts";
 import { type Upload, readUpload, serializeUpload } from "./upload.ts";
 
 export interface NewUpload {
-  /** Bytes of the whole. */
+  /** Bytes of the whole tarball. */
   readonly size: number;
   /** The caller's name for the upload: a second request with the same name finds the upload again. */
   readonly fingerprint?: string | undefined;

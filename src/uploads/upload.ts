@@ -19,7 +19,7 @@ export interface Upload {
   readonly id: string;
   /** The name of the caller that began the upload. Other callers cannot see the upload. */
   readonly owner: string;
-  /** Bytes of the whole. */
+  /** Bytes of the whole tarball. */
   readonly size: number;
   readonly partBytes: number;
   /** A secret in the URLs of parts that the service takes. A client needs only this secret to send a part. */
@@ -28,7 +28,7 @@ export interface Upload {
 
 export interface UploadPart {
   readonly number: number;
-  /** The place of the part's first byte in the whole. */
+  /** The offset of the part's first byte in the tarball. */
   readonly offset: number;
   /** Length in bytes. */
   readonly size: number;

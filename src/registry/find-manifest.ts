@@ -87,7 +87,7 @@ const maxConcurrentReads = 8;
 
 /** A descriptor below an entry of the repository's index. */
 interface Unread extends Pick<Descriptor, "digest" | "mediaType" | "size"> {
-  /** The entry that leads to it. */
+  /** The entry of the repository's index that leads to the descriptor. */
   readonly entry: Descriptor;
 }
 

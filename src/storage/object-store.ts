@@ -103,7 +103,7 @@ export type TakeMore = (bytes: number) => (() => void) | undefined;
 
 /** How a stream is written. */
 export interface WriteOptions extends CallOptions {
-  /** Memory beyond `writeBufferBytes`. A store that answers late sends more parts at once with it. */
+  /** Gives memory beyond `writeBufferBytes`. A store that answers late uses it to send more parts at once. */
   readonly takeMore?: TakeMore | undefined;
   /**
    * The condition is checked when all bytes have come. Some stores check it just before the last step, and not together

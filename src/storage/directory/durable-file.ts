@@ -9,7 +9,7 @@ import { hasCode } from "./file-errors.ts";
 import { removeFile } from "./files.ts";
 
 /**
- * Writes and flushes a new file, and makes its folder. If the file exists, it rejects. After an error of the chunks it
+ * Writes and flushes a new file, and makes its folder. Rejects if the file exists. After an error of the chunks,
  * rejects with that error and leaves no file.
  */
 export async function writeDurably(

@@ -19,8 +19,7 @@ export async function guarded<Result>(doing: string, work: () => Promise<Result>
 }
 
 /**
- * Does the error say that there is no such file? There is none either if the name is too long, or if a parent is a
- * file.
+ * Does the error mean that there is no such file? A name that is too long means that too, and a parent that is a file.
  */
 export function isAbsence(error: unknown): boolean {
   return hasCode(error, "ENOENT", "ENOTDIR", "ENAMETOOLONG");

@@ -78,9 +78,10 @@ export function isKey(key: string): boolean {
 }
 
 /**
- * The keys of all files, links and other entries that start with `prefix`, in order. It holds the names of one folder
- * at each level. `folder` is empty or ends with a slash. A link to a folder is followed, because a read of a key below
- * it follows the link too. Otherwise an index could be read but not listed, and `gc` would delete its blobs.
+ * Lists the keys of all files, links and other entries that start with `prefix`, in order. The walk keeps the names of
+ * one folder in memory at each level. `folder` is empty or ends with a slash. A link to a folder is followed, because a
+ * read of a key below the link follows it too. Otherwise an index could be read but not listed, and `gc` would delete
+ * its blobs.
  */
 export async function* listFileKeys(
   root: string,

@@ -193,7 +193,8 @@ export class S3Store implements ObjectStore {
     const failure =
       copy.size === size ? damagedObject(this, key, hash, expected) : damagedObject(this, key, copy.size, size);
     const isReplaced = isHashWrong && told.etag !== undefined && told.etag !== copy.etag;
-    // Without the signal, because nobody may find the copy. Once, because a late second try could delete a good object.
+    // Without the signal: a copy that is wrong must go even if the caller has stopped. Once, because a late second try
+    // could delete a good object.
     if (!isReplaced) await this.delete(key, { once: true }).catch(() => undefined);
     throw failure;
   }

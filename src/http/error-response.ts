@@ -41,6 +41,9 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
  */
 export const challenge = { "WWW-Authenticate": 'Basic realm="Stowage"' };
 
+/** For a script of the page. After `Basic`, the browser would ask for a password before the script gets the answer. */
+const challengeForScript = { "WWW-Authenticate": 'Bearer realm="Stowage"' };
+
 /** In seconds. Most loads take less. */
 const retryAfter = { "Retry-After": "10" };
 /** Errors after which the same request may succeed soon. */
@@ -90,9 +93,14 @@ export function errorResponse(error: unknown, { c, status, headers }: ErrorAnswe
     status: status ?? (known === undefined ? 500 : statusOf[known.code]),
     headers: {
       "Content-Type": "application/json",
-      ...(known?.code === "UNAUTHORIZED" && challenge),
+      ...(known?.code === "UNAUTHORIZED" && (isScript(c) ? challengeForScript : challenge)),
       ...(known !== undefined && isWorthWaiting.has(known.code) && retryAfter),
       ...headers,
     },
   });
+}
+
+/** Pages of other sites cannot set this header, and other clients do not. */
+function isScript(c: Context | undefined): boolean {
+  return c?.req.header("X-Requested-With") === "XMLHttpRequest";
 }

@@ -8,7 +8,7 @@ import { formatReference } from "../oci/reference.ts";
 import { deleteImage } from "../registry/delete-image.ts";
 import { findManifest } from "../registry/find-manifest.ts";
 import { sendPage } from "./frame.tsx";
-import { Crumbs, shortReference, withQuery } from "./parts.tsx";
+import { Breakable, Crumbs, shortReference, withQuery } from "./parts.tsx";
 import { readForm } from "./read-form.ts";
 import { type PageService, deleteUrl, imageUrl, repositoryUrl, viewOf } from "./view.ts";
 
@@ -21,24 +21,27 @@ export async function confirmDelete(c: Context, pages: PageService, { name, refe
   const { digest } = await findManifest(pages.layout, { repository: name, reference }, turnOf(c));
   return sendPage(c, pages, {
     title: `Delete ${formatReference(name, shortReference(reference))}`,
-    current: "images",
+    current: "repositories",
     body: (view) => (
       <>
         <Crumbs view={view} repository={name} />
-        <section class="narrow">
+        <section class="medium">
           <h1>Delete this {isDigest(reference) ? "image" : "tag"}?</h1>
           <p class="subject">
-            <code>{formatReference(name, reference)}</code>
+            <code>
+              <Breakable text={formatReference(name, reference)} />
+            </code>
+            {!isDigest(reference) && <small class="digest">{digest}</small>}
           </p>
           <p>
             {isDigest(reference)
-              ? "The image and all its tags in this repository are deleted."
-              : "The tag is deleted. Other tags of the same image stay."}{" "}
-            Clients can no longer pull it by this name. This cannot be undone here; an upload brings it back.
+              ? "Clients can then no longer pull this image, nor any of its tags in this repository."
+              : "Clients can then no longer pull this name. Other tags of the same image stay."}{" "}
+            Only a new upload brings it back.
           </p>
           <form method="post" action={deleteUrl(view, name, reference)} class="actions">
             <input type="hidden" name="digest" value={digest} />
-            <button class="button danger">Delete</button>
+            <button class="button primary danger">Delete</button>
             <a class="button" href={imageUrl(view, name, reference)}>
               Keep it
             </a>

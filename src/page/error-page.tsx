@@ -10,19 +10,26 @@ import { htmlHeaders, renderPage } from "./frame.tsx";
 export async function renderError(c: Context): Promise<Response> {
   const { status } = c.res;
   const { code, message } = firstError(await c.res.json());
+  const id = c.res.headers.get("X-Request-Id"); // it leads to the line of the log
   const retryAfter = c.res.headers.get("Retry-After");
   const html = renderPage(c, {
     title: titles[status] ?? "Something went wrong",
     body: ({ base }) => (
-      <section class="error">
+      <section class="narrow">
         <h1>{titles[status] ?? "Something went wrong"}</h1>
         <p>{message}</p>
         <p class="muted">
           Status {status}, code {code}
+          {id !== null && (
+            <>
+              <br />
+              Request <code>{id}</code>
+            </>
+          )}
         </p>
-        <p>
-          <a href={`${base}/`}>All images</a>
-        </p>
+        <a class="button" href={`${base}/`}>
+          All repositories
+        </a>
       </section>
     ),
   });

@@ -11,7 +11,7 @@ interface Framed {
   readonly body: (view: View) => Child;
   readonly status?: number | undefined;
   /** The page that is marked in the navigation. */
-  readonly current?: "images" | "upload" | "login" | undefined;
+  readonly current?: "repositories" | "upload" | "login" | undefined;
   /** An origin beside the service's own that scripts may send to. */
   readonly connectTo?: string | undefined;
 }
@@ -101,7 +101,7 @@ function Navigation({ view, current }: { readonly view: View; readonly current: 
   );
   return (
     <nav aria-label="Main">
-      {link("images", "/", "Images")}
+      {link("repositories", "/", "Repositories")}
       {mayLoad && link("upload", "/-/upload", "Upload")}
       {mayLogIn && link("login", "/-/login", "Log in")}
       {caller !== undefined && (

@@ -29,7 +29,7 @@ export function Platforms({ view, name, reference, facts, index }: PlatformsProp
   return (
     <section>
       <h2>
-        Platforms <small>{formatCount(facts.details.platforms.length, "platform")}</small>
+        Platforms <small>{facts.details.platforms.length}</small>
       </h2>
       <ul class="rows">
         {shown.map((part) => {
@@ -74,7 +74,7 @@ export function Layers({ details }: { readonly details: ImageDetails }): Child {
   return (
     <section>
       <h2>
-        Layers <small>{formatCount(layers.length, "layer")}</small>
+        Layers <small>{layers.length}</small>
       </h2>
       <ol class="layers">
         {layers.slice(0, maxLayers).map(({ digest, size, mediaType, createdBy = "" }) => (
@@ -84,7 +84,7 @@ export function Layers({ details }: { readonly details: ImageDetails }): Child {
                 <ForeignText text={mediaType} most={255} />
               ) : (
                 <code>
-                  <ForeignText text={createdBy.replaceAll(/\s+/g, " ").trim()} most={500} />
+                  <ForeignText text={withoutBuilder(createdBy)} most={500} />
                 </code>
               )}
             </span>
@@ -98,6 +98,12 @@ export function Layers({ details }: { readonly details: ImageDetails }): Child {
       <More count={layers.length - maxLayers} what="layer" />
     </section>
   );
+}
+
+/** The step without what each builder puts around it. */
+function withoutBuilder(createdBy: string): string {
+  const step = createdBy.replaceAll(/\s+/g, " ").trim();
+  return step.replace(/^\/bin\/sh -c #\(nop\) /, "").replace(/ # buildkit$/, "");
 }
 
 export function ImageConfig({ run }: { readonly run: RunConfig }): Child {

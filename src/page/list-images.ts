@@ -2,7 +2,7 @@
 import { type Digest, isDigest } from "../digest.ts";
 import type { Layout, Turn } from "../layout/layout.ts";
 import { changeTimeOf, readRepository } from "../layout/read-repository.ts";
-import { isReferrersTag, subjectOf, tagOf } from "../oci/index-entry.ts";
+import { endOf, isReferrersTag, subjectOf, tagOf } from "../oci/index-entry.ts";
 
 export interface ListedImage {
   /** The tag, or the digest of an image without a tag. */
@@ -10,6 +10,8 @@ export interface ListedImage {
   readonly digest: Digest;
   /** In milliseconds since 1970. */
   readonly changed: number | undefined;
+  /** When the image ends, in milliseconds since 1970. */
+  readonly ends: number | undefined;
 }
 
 export interface ListedImages {
@@ -28,7 +30,7 @@ export async function listImages(layout: Layout, repository: string, turn: Turn)
     const { digest } = entry;
     const reference = tagOf(entry) ?? digest;
     if (subjectOf(entry) !== undefined || isReferrersTag(reference)) continue;
-    images.push({ reference, digest, changed: changeTimeOf(entry) });
+    images.push({ reference, digest, changed: changeTimeOf(entry), ends: endOf(entry) });
   }
   images.sort((a, b) => (b.changed ?? 0) - (a.changed ?? 0) || (a.reference < b.reference ? -1 : 1));
   return {

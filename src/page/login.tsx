@@ -15,7 +15,10 @@ export async function showLogin(c: Context, pages: PageService, problem?: Proble
     body: ({ base }) => (
       <section class="narrow">
         <h1>Log in</h1>
-        <p>Use the token that you have for this service. It stays in this browser for 12 hours.</p>
+        <p>
+          Use your token for this service. It stays in this browser for 12 hours. The operator of the service makes
+          tokens with <code>stowage token</code>.
+        </p>
         <form method="post" action={`${base}/-/login`} class="stack">
           <input type="hidden" name="to" value={to} />
           {/* Programs that keep passwords want a name beside each. */}
@@ -27,6 +30,7 @@ export async function showLogin(c: Context, pages: PageService, problem?: Proble
             type="password"
             autocomplete="current-password"
             required
+            autofocus
             {...(problem !== undefined && { "aria-invalid": "true", "aria-describedby": "problem" })}
           />
           {problem !== undefined && (

@@ -2,6 +2,7 @@
 import type { Child } from "hono/jsx";
 import { hexOf, isDigest } from "../digest.ts";
 import { printable } from "../errors.ts";
+import { formatCount } from "../format-bytes.ts";
 import { type View, repositoryUrl } from "./view.ts";
 
 /** Text from an image, cut to a length. Invisible characters are shown as escapes, so that no text hides its meaning. */
@@ -15,36 +16,68 @@ export function shortReference(reference: string): string {
   return isDigest(reference) ? hexOf(reference).slice(0, 12) : reference;
 }
 
-/** `2 hours ago`, with the whole date as its title. `now` and `ms` are milliseconds since 1970. */
-export function When({ ms, now }: { readonly ms: number; readonly now: number }): Child {
-  const date = new Date(ms).toISOString();
+/** A name or a command that may break at its slashes. Browsers would break it anywhere. */
+export function Breakable({ text }: { readonly text: string }): Child {
+  return text.split(/(?<=[^/]\/)(?!\/)|(?=@)/).map((part, i) => [i > 0 && <wbr />, part]);
+}
+
+/** A name in two tones: its path, and its last part. */
+export function RepositoryName({ name }: { readonly name: string }): Child {
+  const slash = name.lastIndexOf("/") + 1;
   return (
-    <time datetime={date} title={`${date.slice(0, 10)} ${date.slice(11, 16)} UTC`}>
-      {agoOf(now - ms, date)}
-    </time>
+    <>
+      <span class="path">
+        <Breakable text={name.slice(0, slash)} />
+      </span>
+      {slash > 0 && <wbr />}
+      {name.slice(slash)}
+    </>
   );
 }
 
-function agoOf(passedMs: number, date: string): string {
-  const minutes = Math.floor(passedMs / 60_000);
-  if (minutes < 1) return "just now";
-  if (minutes < 60) return count(minutes, "minute");
-  const hours = Math.floor(minutes / 60);
-  if (hours < 24) return count(hours, "hour");
-  const days = Math.floor(hours / 24);
-  return days < 31 ? count(days, "day") : date.slice(0, 10);
+interface WhenProps {
+  /** Milliseconds since 1970, as `now`. */
+  readonly ms: number;
+  readonly now: number;
+  /** Is the exact time shown too? Else it is the title, which a touch screen does not show. */
+  readonly isExact?: boolean;
 }
 
-function count(number: number, unit: string): string {
-  return `${number} ${unit}${number === 1 ? "" : "s"} ago`;
+/** `2 hours ago`, `in 2 days` or `21 Oct 2026`. */
+export function When({ ms, now, isExact = false }: WhenProps): Child {
+  const date = new Date(ms);
+  const day = date.toUTCString().slice(5, 16).replace(/^0/, "");
+  const exact = `${day}, ${date.toISOString().slice(11, 16)}\u00a0UTC`;
+  return (
+    <>
+      <time datetime={date.toISOString()} {...(!isExact && { title: exact })}>
+        {distanceOf(now - ms) ?? day}
+      </time>
+      {isExact && <small>{exact}</small>}
+    </>
+  );
 }
 
-/** The way back: to all images, and to the repository of an image. */
+/** Undefined above a month. */
+function distanceOf(passedMs: number): string | undefined {
+  const minutes = Math.floor(Math.abs(passedMs) / 60_000);
+  const [hours, days] = [Math.floor(minutes / 60), Math.floor(minutes / 60 / 24)];
+  if (days > 30) return undefined;
+  const short = minutes > 0 ? formatCount(minutes, "minute") : "a moment";
+  const text = days > 0 ? formatCount(days, "day") : hours > 0 ? formatCount(hours, "hour") : short;
+  return passedMs < 0 ? `in ${text}` : `${text} ago`;
+}
+
+/** The way back: to all repositories, and to the repository of an image. */
 export function Crumbs({ view, repository }: { readonly view: View; readonly repository?: string }): Child {
   return (
     <nav class="crumbs" aria-label="Breadcrumb">
-      <a href={`${view.base}/`}>Images</a>
-      {repository !== undefined && <a href={repositoryUrl(view, repository)}>{repository}</a>}
+      <a href={`${view.base}/`}>Repositories</a>
+      {repository !== undefined && (
+        <a href={repositoryUrl(view, repository)}>
+          <Breakable text={repository} />
+        </a>
+      )}
     </nav>
   );
 }
@@ -53,15 +86,21 @@ export function Crumbs({ view, repository }: { readonly view: View; readonly rep
 export function Copyable({ text, label }: { readonly text: string; readonly label: string }): Child {
   return (
     <span class="copyable" data-copy={label}>
-      <code>{text}</code>
+      <code>
+        <Breakable text={text} />
+      </code>
     </span>
   );
 }
 
 /** The command that does what the upload does. */
-export function loadCommand({ url, caller }: View): string {
+export function LoadCommand({ view: { url, caller } }: { readonly view: View }): Child {
   const token = caller === undefined ? "" : ' -H "Authorization: Bearer $TOKEN"';
-  return `docker save team/app:1.4 | curl${token} -T - ${url}/v1/load`;
+  return (
+    <div class="subject">
+      <Copyable text={`docker save team/app:1.4 | curl${token} -T - ${url}/v1/load`} label="Copy the command" />
+    </div>
+  );
 }
 
 /** A search that works without scripts. */

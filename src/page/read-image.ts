@@ -6,7 +6,7 @@ import { LayoutSource } from "../layout/layout-source.ts";
 import { type RepositoryIndex, changeTimeOf, readRepository } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type RunConfig, readRunConfig, summarizeConfig } from "../oci/image-config.ts";
-import { referrersTag, tagOf } from "../oci/index-entry.ts";
+import { endOf, referrersTag, tagOf } from "../oci/index-entry.ts";
 import { type Manifest, parseManifest } from "../oci/manifest.ts";
 import { type ImageDetails, describeImage, detailsOf, readConfig } from "../registry/describe-image.ts";
 import { type ManifestName, findInRepository } from "../registry/find-manifest.ts";
@@ -33,6 +33,8 @@ export interface ImageFacts {
   readonly tags: readonly string[];
   /** When the tag changed last, in milliseconds since 1970. */
   readonly changed: number | undefined;
+  /** When the image ends, in milliseconds since 1970. */
+  readonly ends: number | undefined;
 }
 
 export type Referrer = Pick<Descriptor, "digest" | "size" | "artifactType" | "annotations"> & {
@@ -82,6 +84,7 @@ export async function readImage(
       .filter((tag) => tag !== reference)
       .slice(0, maxTags),
     changed: named && changeTimeOf(named),
+    ends: named && endOf(named),
   };
 }
 

@@ -7,7 +7,9 @@
  */
 export const script = String.raw`"use strict";
 
-for (const place of document.querySelectorAll("[data-copy]")) {
+document.querySelectorAll("[data-copy]").forEach(addCopyButton);
+
+function addCopyButton(place) {
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = "Copy";
@@ -51,9 +53,17 @@ function startForm() {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    if (event.dataTransfer.files.length === 1) input.files = event.dataTransfer.files;
-    else if (event.dataTransfer.files.length > 1) say("Drop one tarball at a time", true);
+    if (event.dataTransfer.files.length === 1) {
+      input.files = event.dataTransfer.files;
+      showSize();
+    } else if (event.dataTransfer.files.length > 1) say("Drop one tarball at a time", true);
   });
+  const showSize = () => {
+    const [file] = input.files;
+    document.getElementById("drop").textContent = file === undefined ? "or drop it here" : sizeText(file.size) + ", or drop another one";
+  };
+  input.addEventListener("change", showSize);
+  showSize(); // browsers keep the file when a person comes back
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     await upload(input.files[0], document.getElementById("name").value.trim());
@@ -87,10 +97,12 @@ async function upload(file, name) {
   try {
     const inParts = maxBytes !== undefined && file.size > Number(maxBytes);
     const receipt = inParts ? await sendInParts(work) : await sendAtOnce(work);
-    say("Done");
+    const { received, written, present } = receipt.bytes;
+    say("Done. " + sizeText(received) + " received: " + sizeText(written) + " new, " + sizeText(present) + " there already");
     showReceipt(base, receipt);
   } catch (error) {
     say(error.message, true);
+    if (error.status === 401) offerLogin(base);
   } finally {
     bar.hidden = true;
     button.disabled = false;
@@ -148,6 +160,8 @@ function send(method, url, body, { onProgress, signal, isPart = false }) {
     signal.addEventListener("abort", stop);
     request.open(method, url);
     if (isPart) request.setRequestHeader("Content-Type", "application/octet-stream");
+    // Without it, the browser would ask for a password when the login has ended. A bucket does not expect it.
+    else request.setRequestHeader("X-Requested-With", "XMLHttpRequest");
     if (onProgress !== undefined) request.upload.onprogress = (event) => onProgress(event.loaded);
     request.onabort = () => reject(signal.reason);
     request.onloadend = () => {
@@ -160,11 +174,12 @@ function send(method, url, body, { onProgress, signal, isPart = false }) {
 
 function receiptOf(answer) {
   if (answer.status >= 200 && answer.status < 300) return JSON.parse(answer.text);
-  throw new Error(messageIn(answer));
+  throw Object.assign(new Error(messageIn(answer)), { status: answer.status });
 }
 
 function messageIn({ status, text }) {
   if (status === 0) return "The connection broke. Try again";
+  if (status === 401) return "Your login has ended. ";
   try {
     return JSON.parse(text).errors[0].message;
   } catch {
@@ -181,10 +196,19 @@ function say(text, isProblem = false) {
   status.classList.toggle("problem", isProblem);
 }
 
-function showReceipt(base, { images = [], bytes = {} }) {
+/** In another tab, because no page can keep a chosen file. */
+function offerLogin(base) {
+  const link = document.createElement("a");
+  link.href = base + "/-/login";
+  link.target = "_blank";
+  link.textContent = "Log in again in a new tab";
+  document.getElementById("status").append(link, ", then press Upload here. The file stays chosen");
+}
+
+function showReceipt(base, { images = [] }) {
   const list = document.createElement("ul");
   list.className = "rows";
-  for (const { repository, reference, status } of images) {
+  for (const { repository, reference, status, pull } of images) {
     const row = document.createElement("li");
     const link = document.createElement("a");
     link.className = "name";
@@ -194,14 +218,23 @@ function showReceipt(base, { images = [], bytes = {} }) {
     meta.className = "meta";
     meta.textContent = status;
     row.append(link, meta);
+    if (pull !== undefined) row.append(copyable(pull));
     list.append(row);
   }
   const heading = document.createElement("h2");
   heading.textContent = images.length === 1 ? "One image is published" : images.length + " images are published";
-  const note = document.createElement("p");
-  note.className = "muted";
-  note.textContent = sizeText(bytes.received) + " received, " + sizeText(bytes.written) + " written, " + sizeText(bytes.present) + " were there already";
-  document.getElementById("receipt").replaceChildren(heading, list, note);
+  document.getElementById("receipt").replaceChildren(heading, list);
+}
+
+function copyable(command) {
+  const place = document.createElement("span");
+  place.className = "copyable";
+  place.dataset.copy = "Copy " + command;
+  const code = document.createElement("code");
+  code.textContent = command;
+  place.append(code);
+  addCopyButton(place);
+  return place;
 }
 
 function sizeText(bytes = 0) {

@@ -2,12 +2,12 @@
 import type { Context } from "hono";
 import type { Child } from "hono/jsx";
 import { isDigest } from "../digest.ts";
-import { formatBytes, formatCount } from "../format-bytes.ts";
+import { formatBytes } from "../format-bytes.ts";
 import { mayReach, turnOf } from "../http/authentication.ts";
 import { formatReference } from "../oci/reference.ts";
 import { sendPage } from "./frame.tsx";
 import { ImageConfig, Layers, Platforms, TextTable } from "./image-parts.tsx";
-import { Copyable, Crumbs, ForeignText, When, shortReference, withQuery } from "./parts.tsx";
+import { Copyable, Crumbs, ForeignText, RepositoryName, When, shortReference, withQuery } from "./parts.tsx";
 import { type ImageFacts, type Referrer, readImage } from "./read-image.ts";
 import { pullSizeOf } from "./show-repository.tsx";
 import { type PageService, type View, deleteUrl, exportUrl, imageUrl, inPageTurn } from "./view.ts";
@@ -27,13 +27,14 @@ export async function showImage(c: Context, pages: PageService, { name, referenc
   const mayDelete = mayReach(c, "delete", name);
   return sendPage(c, pages, {
     title: `${name}${isTagged ? ":" : "@"}${shortReference(reference)}`,
-    current: "images",
+    current: "repositories",
     body: (view) => (
       <>
         <Crumbs view={view} repository={name} />
         <div class="heading">
           <h1>
-            {name}
+            <RepositoryName name={name} />
+            <wbr />
             <span class="reference">
               {isTagged ? ":" : "@"}
               {shortReference(reference)}
@@ -51,7 +52,7 @@ export async function showImage(c: Context, pages: PageService, { name, referenc
           </p>
         </div>
         <Facts view={view} name={name} facts={facts} now={layout.clock.now()} />
-        <PullCommands image={`${view.host}/${formatReference(name, reference)}`} />
+        <PullCommands image={`${view.host}/${formatReference(name, reference)}`} facts={facts} />
         {facts.manifest.kind === "index" ? (
           <Platforms view={view} name={name} reference={reference} facts={facts} index={facts.manifest} />
         ) : (
@@ -73,11 +74,11 @@ interface FactsProps {
 }
 
 function Facts({ view, name, facts, now }: FactsProps): Child {
-  const { digest, mediaType, manifest, details, tags, changed } = facts;
+  const { digest, mediaType, manifest, details, tags, changed, ends } = facts;
   const created = Date.parse(details.created ?? "");
   return (
     <dl class="facts">
-      <Fact name="Size of a pull">{pullSizeOf(details)}</Fact>
+      <Fact name="Pull size">{pullSizeOf(details)}</Fact>
       {manifest.kind === "manifest" && details.platforms.length > 0 && (
         <Fact name="Platform">
           <ForeignText text={details.platforms.join(", ")} most={100} />
@@ -85,13 +86,18 @@ function Facts({ view, name, facts, now }: FactsProps): Child {
       )}
       {changed !== undefined && (
         <Fact name="Pushed">
-          <When ms={changed} now={now} />
+          <When ms={changed} now={now} isExact />
+        </Fact>
+      )}
+      {ends !== undefined && (
+        <Fact name={ends > now ? "Ends" : "Ended: gc drops it"}>
+          <When ms={ends} now={now} isExact />
         </Fact>
       )}
       {/* Reproducible builds have the date 0. */}
       {!Number.isNaN(created) && created > 0 && (
         <Fact name="Built">
-          <When ms={created} now={now} />
+          <When ms={created} now={now} isExact />
         </Fact>
       )}
       {manifest.subject !== undefined && (
@@ -102,22 +108,21 @@ function Facts({ view, name, facts, now }: FactsProps): Child {
         </Fact>
       )}
       {tags.length > 0 && (
-        <Fact name="Also tagged">
-          {tags.map((tag) => (
-            <>
-              <a href={imageUrl(view, name, tag)}>{tag}</a>{" "}
-            </>
-          ))}
+        <Fact name="Also tagged" isLong>
+          <span class="tags">
+            {tags.map((tag) => (
+              <a href={imageUrl(view, name, tag)}>{tag}</a>
+            ))}
+          </span>
         </Fact>
       )}
-      <Fact name="Type" isLong>
-        <ForeignText
-          text={details.platforms.length > 0 ? mediaType : (manifest.artifactType ?? mediaType)}
-          most={255}
-        />
-      </Fact>
       <Fact name="Digest" isLong>
         <Copyable text={digest} label="Copy the digest" />
+      </Fact>
+      <Fact name="Type" isLong>
+        <code>
+          <ForeignText text={isArtifact(facts) ? (manifest.artifactType ?? mediaType) : mediaType} most={255} />
+        </code>
       </Fact>
     </dl>
   );
@@ -132,17 +137,23 @@ function Fact({ name, isLong, children }: { name: string; isLong?: boolean; chil
   );
 }
 
-function PullCommands({ image }: { readonly image: string }): Child {
-  const commands = [
-    ["Docker", `docker pull ${image}`],
-    ["Podman", `podman pull ${image}`],
-    ["crane", `crane pull ${image} image.tar`],
-  ] as const;
+/** Not an image that runs, but a chart, a signature or the like. */
+function isArtifact({ manifest }: ImageFacts): boolean {
+  return manifest.kind === "manifest" && !imageConfig.test(manifest.artifactType ?? "");
+}
+
+/** The config's media type of an image, which is its `artifactType` if the manifest names none. */
+const imageConfig = /(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
+
+function PullCommands({ image, facts }: { readonly image: string; readonly facts: ImageFacts }): Child {
+  const commands = isArtifact(facts)
+    ? { ORAS: `oras pull ${image}`, crane: `crane manifest ${image}` }
+    : { Docker: `docker pull ${image}`, Podman: `podman pull ${image}`, crane: `crane pull ${image} image.tar` };
   return (
     <section>
       <h2>Pull</h2>
       <dl class="commands">
-        {commands.map(([program, command]) => (
+        {Object.entries(commands).map(([program, command]) => (
           <div>
             <dt>{program}</dt>
             <dd>
@@ -166,7 +177,7 @@ function Referrers({ view, name, reference, facts }: ReferrersProps): Child {
   return (
     <section>
       <h2>
-        Signatures and other referrers <small>{formatCount(referrers.length, "referrer")}</small>
+        Signatures and other referrers <small>{referrers.length}</small>
       </h2>
       <ul class="rows">
         {referrers.map((referrer) => (

@@ -8,7 +8,7 @@ import { type ListedRepository, pageOfRepositories } from "../layout/list-reposi
 import { concurrently } from "../streams/concurrently.ts";
 import { type ListedImages, listImages } from "./list-images.ts";
 import { sendPage } from "./frame.tsx";
-import { Pager, SearchForm, When, loadCommand, withQuery } from "./parts.tsx";
+import { LoadCommand, Pager, RepositoryName, SearchForm, When, withQuery } from "./parts.tsx";
 import { type PageService, type View, baseOf, inPageTurn, repositoryUrl } from "./view.ts";
 
 /** Repositories on a page. The index of each is read. */
@@ -35,14 +35,17 @@ export async function showRepositories(c: Context, pages: PageService): Promise<
   });
   const rows = found.slice(0, pageLength);
   const last = found.length > pageLength ? rows.at(-1)?.name : undefined;
+  const isAll = after === undefined && last === undefined;
   return sendPage(c, pages, {
     title: "Stowage",
-    current: "images",
+    current: "repositories",
     body: (view) => (
       <>
         <div class="heading">
-          <h1>Images</h1>
-          <SearchForm action={`${view.base}/`} label="Find a repository" query={query} />
+          <h1>Repositories {isAll && rows.length > 0 && <small>{rows.length}</small>}</h1>
+          {(rows.length > 0 || query !== "") && (
+            <SearchForm action={`${view.base}/`} label="Find a repository" query={query} />
+          )}
         </div>
         {rows.length === 0 ? (
           <Nothing view={view} query={query} isFirst={after === undefined} />
@@ -90,12 +93,10 @@ async function listIfPossible(c: Context, pages: PageService, name: string): Pro
 
 function RepositoryRow({ view, row, now }: { readonly view: View; readonly row: Row; readonly now: number }): Child {
   const { name, images } = row;
-  const slash = name.lastIndexOf("/") + 1;
   return (
     <li>
       <a class="name" href={repositoryUrl(view, name)}>
-        <span class="path">{name.slice(0, slash)}</span>
-        {name.slice(slash)}
+        <RepositoryName name={name} />
       </a>
       <span class="meta">
         <span>{images === undefined ? "many images" : countOf(images)}</span>
@@ -117,20 +118,31 @@ interface NothingProps {
 }
 
 function Nothing({ view, query, isFirst }: NothingProps): Child {
-  if (query !== "") return <p class="empty">No repository has “{query}” in its name.</p>;
-  if (!isFirst) return <p class="empty">No more repositories.</p>;
+  if (query !== "" || !isFirst)
+    return (
+      <div class="empty">
+        <p>{query === "" ? "No more repositories." : `No repository has “${query}” in its name.`}</p>
+        <a class="button" href={`${view.base}/`}>
+          Show all
+        </a>
+      </div>
+    );
   return (
     <div class="empty">
-      <p>There is nothing here yet.</p>
-      {view.mayLoad && (
-        <p>
-          <a href={`${view.base}/-/upload`}>Upload a tarball</a>, or pipe one in from a terminal:
-        </p>
+      <p>{view.mayLogIn ? "Nothing is public here. Log in to see more." : "There is nothing here yet."}</p>
+      {view.mayLogIn && (
+        <a class="button primary" href={`${view.base}/-/login`}>
+          Log in
+        </a>
       )}
       {view.mayLoad && (
-        <pre>
-          <code>{loadCommand(view)}</code>
-        </pre>
+        <>
+          <a class="button primary" href={`${view.base}/-/upload`}>
+            Upload a tarball
+          </a>
+          <p>or pipe one in from a terminal:</p>
+          <LoadCommand view={view} />
+        </>
       )}
     </div>
   );

@@ -10,7 +10,7 @@ import { type ImageDetails, describeImage, readIfValid } from "../registry/descr
 import { concurrently } from "../streams/concurrently.ts";
 import { type ListedImage, listImages } from "./list-images.ts";
 import { sendPage } from "./frame.tsx";
-import { Crumbs, ForeignText, Pager, SearchForm, When, shortReference, withQuery } from "./parts.tsx";
+import { Crumbs, ForeignText, Pager, RepositoryName, SearchForm, When, shortReference, withQuery } from "./parts.tsx";
 import { type PageService, type View, imageUrl, inPageTurn, repositoryUrl } from "./view.ts";
 
 /** Images on a page. The manifest of each is read, and those of its platforms. */
@@ -36,26 +36,33 @@ export async function showRepository(c: Context, pages: PageService, name: strin
   });
   return sendPage(c, pages, {
     title: name,
-    current: "images",
+    current: "repositories",
     body: (view) => {
       const url = repositoryUrl(view, name);
       const next = from + pageLength < found ? { q: query, from: String(from + pageLength) } : undefined;
       return (
         <>
-          <Crumbs view={view} />
           {deleted !== undefined && (
             <p class="notice" role="status">
               Deleted <ForeignText text={deleted} most={200} />. Its bytes stay until the next garbage collection.
             </p>
           )}
+          <Crumbs view={view} />
           <div class="heading">
             <h1>
-              {name} <small>{formatCount(tags, "tag")}</small>
+              <RepositoryName name={name} /> <small>{formatCount(tags, "tag")}</small>
             </h1>
             {(tags > pageLength || query !== "") && <SearchForm action={url} label="Find a tag" query={query} />}
           </div>
           {rows.length === 0 ? (
-            <p class="empty">{query === "" ? "There are no images here." : `No tag has “${query}” in its name.`}</p>
+            <div class="empty">
+              <p>{query === "" ? "There are no images here." : `No tag has “${query}” in its name.`}</p>
+              {query !== "" && (
+                <a class="button" href={url}>
+                  Show all
+                </a>
+              )}
+            </div>
           ) : (
             <ul class="rows images">
               {rows.map((row) => (
@@ -113,12 +120,19 @@ interface ImageRowProps {
 }
 
 function ImageRow({ view, name, row, now }: ImageRowProps): Child {
-  const { reference, details, changed } = row;
+  const { reference, details, changed, ends } = row;
   return (
     <li>
-      <a class={isDigest(reference) ? "name digest" : "name"} href={imageUrl(view, name, reference)}>
-        {shortReference(reference)}
-      </a>
+      <span>
+        <a class={isDigest(reference) ? "name digest" : "name"} href={imageUrl(view, name, reference)}>
+          {shortReference(reference)}
+        </a>{" "}
+        {ends !== undefined && (
+          <span class={ends > now ? "chip" : "chip over"}>
+            {ends > now ? "ends" : "ended"} <When ms={ends} now={now} />
+          </span>
+        )}
+      </span>
       <span class="meta">
         {details === undefined ? <span>cannot be read</span> : <Platforms platforms={details.platforms} />}
         {details !== undefined && <span class="size">{pullSizeOf(details)}</span>}
@@ -133,7 +147,7 @@ const maxNamed = 3;
 
 function Platforms({ platforms }: { readonly platforms: readonly string[] }): Child {
   const named = platforms.slice(0, maxNamed).map((platform) => (
-    <span class="platform">
+    <span class="chip">
       <ForeignText text={platform} most={40} />
     </span>
   ));
@@ -141,7 +155,7 @@ function Platforms({ platforms }: { readonly platforms: readonly string[] }): Ch
   return (
     <span class="platforms">
       {named}
-      {more > 0 && <span class="platform">{more} more</span>}
+      {more > 0 && <span class="chip">{more} more</span>}
     </span>
   );
 }

@@ -2,7 +2,7 @@
 import type { Context } from "hono";
 import type { Service } from "../http/service.ts";
 import { sendPage } from "./frame.tsx";
-import { loadCommand } from "./parts.tsx";
+import { LoadCommand } from "./parts.tsx";
 import type { PageService } from "./view.ts";
 
 export async function showUpload(c: Context, pages: PageService): Promise<Response> {
@@ -12,7 +12,7 @@ export async function showUpload(c: Context, pages: PageService): Promise<Respon
     current: "upload",
     connectTo: await partsOrigin(pages),
     body: (view) => (
-      <>
+      <div class="medium">
         <h1>Upload a tarball</h1>
         <p>
           The output of <code>docker save</code>, <code>podman save</code> or a build, also compressed with gzip or
@@ -28,12 +28,12 @@ export async function showUpload(c: Context, pages: PageService): Promise<Respon
           <div class="drop">
             <label for="file">Tarball</label>
             <input id="file" type="file" required accept=".tar,.gz,.tgz,.zst,.tzst,application/x-tar" />
-            <p class="muted" aria-hidden="true">
+            <p id="drop" class="muted">
               or drop it here
             </p>
           </div>
           <label for="name">
-            Name <span class="muted">(only if the tarball has none, or another one)</span>
+            Name <span class="muted">(if the tarball has none, or has another one)</span>
           </label>
           <input
             id="name"
@@ -60,11 +60,9 @@ export async function showUpload(c: Context, pages: PageService): Promise<Respon
         </p>
         <section>
           <h2>From a terminal</h2>
-          <pre>
-            <code>{loadCommand(view)}</code>
-          </pre>
+          <LoadCommand view={view} />
         </section>
-      </>
+      </div>
     ),
   });
 }

@@ -43,8 +43,7 @@ body {
 a { color: var(--accent); text-underline-offset: .18em; text-decoration-thickness: .06em; }
 a:hover { text-decoration-thickness: .12em; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: .25rem; }
-code, pre, .digest { font-family: var(--mono); font-size: .875em; }
-pre code { font-size: 1em; }
+code, .digest { font-family: var(--mono); font-size: .875em; }
 small, .muted { color: var(--muted); font-weight: 400; }
 .skip { position: absolute; left: -100vw; top: 0; padding: .5rem 1rem; background: var(--sheet); z-index: 1; }
 .skip:focus { left: 0; }
@@ -54,28 +53,28 @@ small, .muted { color: var(--muted); font-weight: 400; }
 .brand { display: flex; align-items: center; gap: .6rem; color: var(--ink); font-weight: 650; letter-spacing: -.01em; text-decoration: none; }
 .brand img { display: block; }
 .top nav { display: flex; flex-wrap: wrap; align-items: center; gap: .25rem 1.25rem; margin-left: auto; }
-.top nav a { color: var(--muted); text-decoration: none; padding: .3rem 0; border-bottom: 2px solid transparent; }
+.top nav a, .caller, .quiet { color: var(--muted); text-decoration: none; padding: .3rem 0; border-bottom: 2px solid transparent; }
 .top nav a:hover { color: var(--ink); }
 .top nav a[aria-current] { color: var(--ink); border-color: var(--accent); }
-.caller { color: var(--muted); padding-left: 1.25rem; border-left: 1px solid var(--line); max-width: 12rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.caller { padding: 0 0 0 1.25rem; border-left: 1px solid var(--line); max-width: 12rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 
 main { padding-top: 2.25rem !important; padding-bottom: 5rem !important; }
 h1 { margin: 0; font-size: 1.75rem; line-height: 1.2; letter-spacing: -.02em; font-weight: 650; }
-h1 small { font-size: 1rem; letter-spacing: 0; white-space: nowrap; margin-left: .35rem; }
+h1 small { font-size: 1rem; letter-spacing: 0; white-space: nowrap; }
+h1 .path { font-weight: 500; }
 h1 .reference { color: var(--muted); font-weight: 500; }
 h2 { margin: 2.75rem 0 .75rem; font-size: 1.0625rem; letter-spacing: -.005em; font-weight: 650; }
-h2 small { white-space: nowrap; font-size: .9375rem; margin-left: .3rem; }
-h1 + p { margin-top: .6rem; }
-h1 + .subject { margin-top: 1rem; }
+h2 small { font-size: .9375rem; margin-left: .2rem; }
+h1 + p { margin-top: .8rem; }
 .heading { display: flex; flex-wrap: wrap; align-items: center; justify-content: space-between; gap: .9rem 2rem; margin-bottom: 1.5rem; }
-.crumbs { margin-bottom: .4rem; font-size: .9375rem; }
-.crumbs a { color: var(--muted); text-decoration: none; }
+.crumbs { margin-bottom: .2rem; font-size: .9375rem; }
+.crumbs a { display: inline-block; padding: .15rem 0; color: var(--muted); text-decoration: none; }
 .crumbs a:hover { color: var(--ink); text-decoration: underline; }
 .crumbs a + a::before { content: "/"; margin: 0 .5rem; color: var(--field); }
 
 ul, ol { margin: 0; padding: 0; list-style: none; }
 .rows, .layers, .facts, .commands, .texts { background: var(--sheet); border: 1px solid var(--line); border-radius: .75rem; margin: 0; }
-.rows li, .layers li { display: flex; flex-wrap: wrap; align-items: baseline; justify-content: space-between; gap: .1rem 1.5rem; padding: .7rem 1.1rem; }
+.rows li, .layers li { display: flex; align-items: baseline; justify-content: space-between; gap: .1rem 1.5rem; padding: .7rem 1.1rem; }
 .rows li + li, .layers li + li, .commands div + div, .texts div + div { border-top: 1px solid var(--line); }
 .rows li { position: relative; }
 .rows li:hover { background: var(--tint); }
@@ -87,18 +86,27 @@ ul, ol { margin: 0; padding: 0; list-style: none; }
 .name::after { content: ""; position: absolute; inset: 0; }
 .rows li:hover .name { color: var(--accent); }
 .path { color: var(--muted); font-weight: 400; }
-.meta { display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem 1.25rem; color: var(--muted); font-size: .9375rem; }
-.meta a { position: relative; text-decoration: none; }
+.meta { display: flex; flex: none; align-items: baseline; gap: .1rem 1.25rem; color: var(--muted); font-size: .9375rem; }
+.meta a { position: relative; text-decoration: none; padding: .15rem 0; }
 .meta a:hover { text-decoration: underline; }
 .meta time, .meta .size { white-space: nowrap; }
 .platforms { display: flex; flex-wrap: wrap; gap: .25rem .4rem; }
-.platform { font-size: .8125rem; padding: .02rem .5rem; border: 1px solid var(--line); border-radius: 1rem; background: var(--ground); white-space: nowrap; }
-.empty { padding: 2.5rem 1.25rem; border: 1px dashed var(--field); border-radius: .75rem; text-align: center; color: var(--muted); }
-.empty pre { text-align: left; }
+.chip { display: inline-block; font-size: .8125rem; padding: .02rem .5rem; border: 1px solid var(--line); border-radius: 1rem; background: var(--ground); white-space: nowrap; }
+.name + .chip { margin-left: .4rem; color: var(--muted); border-color: var(--field); }
+.name + .over { color: var(--danger); border-color: currentColor; }
+.rows .chip time { min-width: 0; }
+.empty { padding: 2.5rem 1.25rem; border: 1px dashed var(--field); border-radius: .75rem; text-align: center; }
+.empty p { margin: 0 0 1rem; color: var(--muted); }
+.empty p:last-child { margin: 0; }
+.button + p { margin-top: 1.5rem; }
+.empty .subject { text-align: left; }
 .pager { display: flex; justify-content: space-between; gap: 1rem; margin-top: 1.1rem; }
 
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 1.1rem 1.5rem; padding: 1.1rem; }
-.facts .long { grid-column: 1 / -1; }
+.facts { display: flex; flex-wrap: wrap; gap: 1.1rem 2.75rem; padding: 1.1rem; }
+.facts .long { flex-basis: 100%; }
+.facts small { display: block; font-size: .875rem; }
+.facts dd a { display: inline-block; padding: .15rem 0; }
+.tags { display: flex; flex-wrap: wrap; gap: 0 1rem; }
 dt { color: var(--muted); font-size: .875rem; }
 dd { margin: 0; }
 .facts dd { font-weight: 500; }
@@ -108,15 +116,16 @@ dd { margin: 0; }
 .texts dd { white-space: pre-wrap; font-family: var(--mono); font-size: .875rem; }
 .texts dt { line-height: 1.6; }
 .layers { counter-reset: layer; }
-.layers li { counter-increment: layer; flex-wrap: nowrap; align-items: flex-start; }
-.layers li::before { content: counter(layer); color: var(--muted); font-size: .875rem; min-width: 1.25rem; padding-top: .1rem; }
-.made-by { flex: 1; min-width: 0; }
-.layers .meta { flex-wrap: nowrap; justify-content: flex-end; }
+.layers li { counter-increment: layer; }
+.layers li::before { content: counter(layer); color: var(--muted); font-size: .875rem; min-width: 1.25rem; }
+.made-by { flex: 1; min-width: 0; line-height: 1.4; }
 .size { min-width: 4.5rem; text-align: right; }
 .images .size { min-width: 6rem; }
 .rows time { min-width: 8.5rem; text-align: right; }
 .copyable { display: flex; align-items: flex-start; justify-content: space-between; gap: .75rem; }
 .copyable code { padding-top: .2rem; }
+.rows .copyable { position: relative; flex-basis: 100%; }
+.rows:has(.copyable) li { flex-wrap: wrap; }
 
 button, .button, input { font: inherit; color: inherit; }
 .button, .search button, .copyable button {
@@ -127,9 +136,10 @@ button, .button, input { font: inherit; color: inherit; }
 .button.primary { background: var(--accent); border-color: var(--accent); color: var(--on-accent); font-weight: 600; }
 .button.primary:hover { filter: brightness(1.08); }
 .button.primary:disabled { opacity: .55; cursor: default; filter: none; }
-.button.danger { color: var(--danger); border-color: currentColor; }
+.button.danger { color: var(--danger); }
+.button.primary.danger { color: var(--on-accent); background: var(--danger); border-color: var(--danger); }
 .copyable button { flex: none; padding: .1rem .6rem; font-size: .875rem; border-color: var(--line); color: var(--muted); }
-.quiet { border: 0; background: none; padding: .3rem 0; color: var(--muted); cursor: pointer; }
+.quiet { border-width: 0 0 2px; background: none; cursor: pointer; }
 .quiet:hover { color: var(--ink); }
 .actions { display: flex; flex-wrap: wrap; gap: .6rem; margin: 0; }
 input[type="search"], input[type="text"], input[type="password"] {
@@ -138,19 +148,20 @@ input[type="search"], input[type="text"], input[type="password"] {
 ::placeholder { color: var(--muted); opacity: 1; }
 .search { display: flex; gap: .5rem; flex: 0 1 24rem; }
 .search input { min-width: 0; }
-.stack { display: flex; flex-direction: column; gap: .45rem; align-items: stretch; margin: 1.25rem 0; max-width: 36rem; }
+.stack { display: flex; flex-direction: column; gap: .45rem; align-items: stretch; margin: 1.25rem 0; }
 .stack label { font-weight: 600; margin-top: .5rem; }
 .stack label .muted { font-weight: 400; }
 .stack .button, .stack .actions { align-self: flex-start; margin-top: .75rem; }
 .stack .actions .button { margin-top: 0; }
 .narrow { max-width: 36rem; }
+.medium { max-width: 46rem; }
 .subject { padding: .7rem 1rem; background: var(--sheet); border: 1px solid var(--line); border-radius: .5rem; }
+.subject small { display: block; margin-top: .3rem; font-size: .8125rem; }
 .problem, [aria-invalid] { color: var(--danger); }
 .problem { margin: .25rem 0 0; }
+#status.problem { padding: .7rem 1rem; border: 1px solid var(--danger); border-radius: .5rem; background: var(--sheet); }
 input[aria-invalid] { border-color: var(--danger); color: var(--ink); }
-.notice { padding: .7rem 1.1rem; background: var(--tint); border-radius: .5rem; }
-.error h1 { margin-bottom: 1rem; }
-pre { padding: .8rem 1.1rem; background: var(--sheet); border: 1px solid var(--line); border-radius: .75rem; white-space: pre-wrap; margin: 0; }
+.notice { padding: .7rem 1.1rem; background: var(--tint); border-radius: .5rem; margin: 0 0 1.25rem; }
 
 .drop { padding: 1.5rem 1.25rem; border: 1.5px dashed var(--field); border-radius: .75rem; background: var(--sheet); }
 .drop label { display: block; margin: 0 0 .5rem; }
@@ -162,7 +173,6 @@ progress { width: 100%; height: .6rem; border: 0; border-radius: 1rem; overflow:
 progress::-webkit-progress-bar { background: var(--line); }
 progress::-webkit-progress-value { background: var(--accent); }
 progress::-moz-progress-bar { background: var(--accent); }
-#state { max-width: 36rem; }
 #status { margin: .5rem 0 0; color: var(--muted); }
 #status.problem { color: var(--danger); }
 #receipt { margin-top: 1rem; }
@@ -173,14 +183,19 @@ progress::-moz-progress-bar { background: var(--accent); }
   h1 { font-size: 1.4rem; }
   .search { flex: 1 1 100%; }
   .rows li { flex-direction: column; align-items: flex-start; padding: .65rem .9rem; }
+  .rows li .meta { flex-wrap: wrap; }
   .rows time, .images .size, .size { min-width: 0; text-align: left; }
+  .rows .copyable { width: 100%; }
+  .images .meta { column-gap: .9rem; }
+  .images .platforms { order: 1; }
   .layers li { flex-wrap: wrap; padding: .65rem .9rem; }
-  .layers .meta { flex-basis: 100%; justify-content: flex-start; padding-left: 2.75rem; }
+  .layers .meta { flex-basis: 100%; padding-left: 2.75rem; }
   .commands div, .texts div { grid-template-columns: minmax(0, 1fr); padding: .55rem .9rem; }
-  .facts { padding: .9rem; grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .facts { display: grid; padding: .9rem; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1.1rem; }
+  .facts .long { grid-column: 1 / -1; }
   .top .wide { column-gap: .75rem; }
   .top nav { gap: .25rem .75rem; }
-  .caller { padding-left: .75rem; max-width: 4.5rem; }
+  .caller { display: none; }
   .wide:has(.caller) .brand span { position: absolute; left: -100vw; }
 }
 @media (prefers-reduced-motion: no-preference) {

@@ -175,6 +175,16 @@ describe("the cookie", () => {
     expect((await app.request("/v1/load", { method: "PUT", body, headers })).status).toBe(status);
   });
 
+  it("of a login that has ended makes no browser ask for a password, if a script of the page sends the request", async () => {
+    const challengeOf = async (headers: Readonly<Record<string, string>>): Promise<string | null> => {
+      const response = await app.request("/v1/load", { method: "PUT", body: "x", headers: { ...own, ...headers } });
+      expect(response.status).toBe(401);
+      return response.headers.get("WWW-Authenticate");
+    };
+    expect(await challengeOf({})).toBe('Basic realm="Stowage"');
+    expect(await challengeOf({ "X-Requested-With": "XMLHttpRequest" })).toBe('Bearer realm="Stowage"');
+  });
+
   it.each(["same-site", "cross-site"])("does not count for reading by a %s page", async (site) => {
     const headers = { ...(await cookieOf(secrets.writer)), "Sec-Fetch-Site": site };
     expect((await app.request("/v1/export/team/app:1.4", { headers })).status).toBe(401);

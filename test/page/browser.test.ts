@@ -38,6 +38,7 @@ describeIfFound("the page in a browser", missingTools(["chromium"]), () => {
   let open: Served;
   let closed: Served;
   let limited: Served;
+  let closedLimited: Served;
   const ends: (() => unknown)[] = [];
 
   beforeAll(async () => {
@@ -51,10 +52,11 @@ describeIfFound("the page in a browser", missingTools(["chromium"]), () => {
     await loadMany(open.service, repositories);
     closed = await serve({ access: { tokens, anonymousPull: true } });
     limited = await serve({ maxRequestBytes: partBytes });
+    closedLimited = await serve({ access: { tokens, anonymousPull: true }, maxRequestBytes: partBytes });
   }, 120_000);
   afterAll(async () => {
     await browser.close();
-    for (const { server } of [open, closed, limited]) server.close();
+    for (const { server } of [open, closed, limited, closedLimited]) server.close();
     await rm(folder, { recursive: true });
   });
   afterEach(async () => {
@@ -279,6 +281,34 @@ describeIfFound("the page in a browser", missingTools(["chromium"]), () => {
     ]);
     expect(await download.failure()).toBeNull();
   });
+
+  it.each([
+    ["in one request", () => closed],
+    ["in parts", () => closedLimited],
+  ])(
+    "keeps the file of an upload %s whose login has ended, until the person has logged in again",
+    async (_, served) => {
+      const { page, problems } = await newPage();
+      const { url } = served();
+      await logIn(page, url, secrets.writer);
+      await page.goto(`${url}/-/upload`);
+      await page.getByLabel("Tarball", { exact: true }).setInputFiles(await fileOf("late/app:1", 2 * partBytes));
+      await page.context().clearCookies();
+      await page.getByRole("main").getByRole("button", { name: "Upload" }).click();
+      await page.getByText("Your login has ended").waitFor();
+      expect(await findingsOf(page)).toEqual([]);
+      const [other] = await Promise.all([
+        page.waitForEvent("popup"),
+        page.getByRole("link", { name: "Log in again in a new tab" }).click(),
+      ]);
+      await other.getByLabel("Token").fill(secrets.writer);
+      await other.getByRole("main").getByRole("button", { name: "Log in" }).click();
+      await other.getByRole("button", { name: "Log out" }).waitFor();
+      await page.getByRole("main").getByRole("button", { name: "Upload" }).click();
+      await page.getByRole("link", { name: "late/app:1" }).waitFor();
+      expect(problems).toEqual([]);
+    },
+  );
 
   it("logs in, uploads and deletes without TLS, where browsers say less about the sender", async () => {
     const { page, problems } = await newPage();

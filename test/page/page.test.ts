@@ -1,6 +1,7 @@
 /** What the pages show, and to whom. */
 import { beforeAll, describe, expect, it } from "vitest";
 import { createApp, createAppWithPage } from "../../src/http/app.ts";
+import { systemClock } from "../../src/clock.ts";
 import { commitSet } from "../../src/layout/commit-set.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
 import { pageOf } from "../../src/page/page.ts";
@@ -27,10 +28,11 @@ beforeAll(async () => {
   await loadSamples(service);
 });
 
+/** Without the places at which a long name may break. */
 async function textOf(path: string, { app } = service): Promise<string> {
   const response = await getPage(app, path);
   expect(response.status).toBe(200);
-  return response.text();
+  return (await response.text()).replaceAll("<wbr/>", "");
 }
 
 describe("the page at /", () => {
@@ -196,6 +198,14 @@ describe("the page of an image", () => {
     expect(await textOf(link)).toContain("Refers to");
   });
 
+  it("has commands for an artifact that Docker cannot pull", async () => {
+    const charts = makeService();
+    await charts.load({ name: "charts/app:1", manifest: { artifactType: "application/vnd.cncf.helm.config.v1+json" } });
+    const text = await textOf("/-/image/charts/app/1", charts);
+    expect(text).toContain("oras pull localhost/charts/app:1");
+    expect(text).not.toContain("docker pull");
+  });
+
   it("shows signatures that Cosign keeps under a tag", async () => {
     const tag = image.digest.replace(":", "-");
     const signing = makeService();
@@ -208,7 +218,7 @@ describe("the page of an image", () => {
 
   it("shows each platform with its own size and download", async () => {
     const text = await textOf("/-/image/team/app/latest");
-    expect(text).toContain("3 platforms");
+    expect(text).toContain("Platforms <small>3</small>");
     const [, download = ""] = /href="([^"]+\?platform=linux%2Farm64%2Fv8)"/.exec(text) ?? [];
     const response = await service.app.request(download.replaceAll("&amp;", "&"));
     expect(response.status).toBe(200);
@@ -237,6 +247,27 @@ describe("the page of an image", () => {
   });
 });
 
+describe("the end of an image", () => {
+  it.each([
+    ["that is to come", 47.5 * 3600, "ends in 1 day", "<dt>Ends</dt>"],
+    ["that is months away", 100 * 24 * 3600, "ends 10 Mar 2027", "<dt>Ends</dt>"],
+    ["that has passed", -3600, "ended 1 hour ago", "<dt>Ended: gc drops it</dt>"],
+  ])("%s is on the page of its repository and on its own", async (_, seconds, inList, ofImage) => {
+    const clock = { ...systemClock, now: () => Date.parse("2026-11-30T12:00:00Z") };
+    const layout = openLayout(new MemoryStore(), undefined, clock);
+    const app = createAppWithPage({ layout, access: "anyone" }, pageOf);
+    const { mediaType, size } = image.roots[0] ?? { mediaType: "", size: 0 };
+    await app.request("/v1/load", { method: "PUT", body: await tarOf(image) });
+    const expires = new Date(clock.now() + seconds * 1000).toISOString();
+    const change: SetChange = { op: "set", tag: "42", mediaType, digest: image.digest, size, expires };
+    await commitSet(layout, { repository: "team/app", changes: [change] });
+    const list = await (await getPage(app, "/-/repository/team/app")).text();
+    expect(list.replaceAll(/<[^>]*>/g, "")).toContain(`42 ${inList}`);
+    expect(await (await getPage(app, "/-/image/team/app/42")).text()).toContain(ofImage);
+    expect(await (await getPage(app, "/-/image/team/app/1.4")).text()).not.toContain("<dt>End");
+  });
+});
+
 describe("an error of the page", () => {
   it.each([
     ["/-/repository/none", 404, "Cannot find repository &quot;none&quot;"],
@@ -250,7 +281,9 @@ describe("an error of the page", () => {
     expect(response.status).toBe(status);
     expect(response.headers.get("Content-Type")).toContain("text/html");
     expect(response.headers.get("Content-Security-Policy")).toContain("default-src 'none'");
-    expect(await response.text()).toContain(message);
+    const text = await response.text();
+    expect(text).toContain(message);
+    expect(text).toContain(`Request <code>${response.headers.get("X-Request-Id")}</code>`);
   });
 
   it("says nothing about the store to a caller without a token", async () => {

@@ -170,6 +170,7 @@ export function createAppWithPage(options: AppOptions, pageOf: ((service: Servic
   };
   options.metrics?.watchLines({ loads, parts, pushes, copies, ...service.answers.lines, memory: budget.memory });
   const app = new Hono();
+  app.on("ALL", ["/healthz", "/readyz", "/openapi.json"], reportRequests({ ...options, report: problemsTo(report) }));
   app.get("/healthz", (c) => c.text("ok\n")).all("/healthz", (c) => methodNotAllowed(c, ["GET"]));
   app.get("/readyz", readyRoute(service)).all("/readyz", (c) => methodNotAllowed(c, ["GET"]));
   // The middleware is for these paths only. If this app is mounted at the root of another app, it must not ask for
@@ -229,6 +230,17 @@ const versionRoute = route({
     return c.json({}, 200, headers);
   },
 });
+
+/**
+ * Probes ask the open routes every few seconds. So only what is refused or fails is reported. `/readyz` itself reports that the store
+ * is away, once: this answer has no error's code.
+ */
+function problemsTo(report: Report): Report {
+  return (event) => {
+    if (event.event !== "request" || (event.outcome !== "refused" && event.outcome !== "failed")) return;
+    if (event.status !== 503 || event.code !== undefined) report(event);
+  };
+}
 
 function webBodyOf(c: Context): AsyncIterable<Uint8Array> {
   return readableToBytes(c.req.raw.body);

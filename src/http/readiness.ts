@@ -22,7 +22,7 @@ export function readyRoute({ layout, report }: Pick<Service, "layout" | "report"
     const headers = { "Cache-Control": "no-store" };
     if (await readiness.isReady()) return c.text("ready\n", 200, headers);
     const message = "Cannot serve: the store does not answer as it should; the service's log says why";
-    return errorResponse(new StowageError("STORE_UNAVAILABLE", message), { headers });
+    return errorResponse(new StowageError("STORE_UNAVAILABLE", message), { c, headers });
   };
 }
 

@@ -38,7 +38,7 @@ export class RequestRecord {
     (c as RecordContext).set(recordKey, this);
   }
 
-  /** Undefined on routes that no line of the log is about. */
+  /** Undefined if the app has no such path. */
   static of(c: Context): RequestRecord | undefined {
     return (c as RecordContext).get(recordKey);
   }

@@ -76,6 +76,33 @@ describe("the log of requests", () => {
     expect(log).toEqual([]);
   });
 
+  it.each(["/healthz", "/readyz", "/openapi.json"])(
+    "has a line for a problem of the open route %s, and none for an answer",
+    async (path) => {
+      const app = makeApp();
+      expect((await app.request(path, { headers: { "X-Request-Id": "probe-1" } })).headers.get("X-Request-Id")).toBe(
+        "probe-1",
+      );
+      expect(log).toEqual([]);
+      const refused = await app.request(path, { method: "POST", headers: { "X-Request-Id": "probe-2" } });
+      expect(await refused.json()).toMatchObject({ errors: [{ detail: { requestId: "probe-2" } }] });
+      expect(log).toEqual([expect.stringContaining(`POST ${path} 405`)]);
+    },
+  );
+
+  it("has the error of an open route that failed", async () => {
+    vi.doMock("../../src/http/openapi/describe-routes.ts", () => ({
+      describeRoutes: () => {
+        throw new Error("the description is broken");
+      },
+    }));
+    const response = await makeApp().request("/openapi.json");
+    vi.doUnmock("../../src/http/openapi/describe-routes.ts");
+    expect(response.status).toBe(500);
+    expect(await response.text()).not.toContain("broken");
+    expect(log).toEqual([expect.stringContaining("unknown GET /openapi.json 500: Error: the description is broken")]);
+  });
+
   it("writes one line of bounded length for each refusal, also for a long path and for line ends", async () => {
     const long = "x".repeat(50_000);
     await makeApp().request(`/v1/load/${long}%0Ainjected`, { method: "PUT", headers: as("ci"), body: "x" });

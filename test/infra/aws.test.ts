@@ -143,6 +143,18 @@ describeIfFound(template, missingPrograms("cfn-lint", "infra-python"), () => {
     ]);
   });
 
+  it("lets browsers send parts of uploads to the bucket, from the page at the addresses of the service and from no other", () => {
+    const rulesIf = (...conditions: readonly string[]): unknown[] =>
+      listAt(decide(resource("Bucket"), conditions), "Properties", "CorsConfiguration", "CorsRules");
+    const addressOf = (output: string, ...conditions: readonly string[]): unknown =>
+      decide(at(stack, "Outputs", output, "Value"), conditions);
+    const all = ["HasDomain", "HasCloudFront", "HasUrl"];
+    const rule = { AllowedMethods: ["PUT"], AllowedHeaders: ["content-type"], MaxAge: 3600 };
+    const origins = [addressOf("Url", ...all), addressOf("Url", "HasCloudFront"), addressOf("LoadUrl", "HasUrl")];
+    expect(rulesIf(...all)).toEqual([{ ...rule, AllowedOrigins: origins }]);
+    expect(rulesIf("HasApi")).toEqual([{ ...rule, AllowedOrigins: [addressOf("Url", "HasApi")] }]);
+  });
+
   it("tells the function of what is put under incoming/ alone, so that no load starts another", () => {
     const events = listAt(
       stack,

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { incomingPrefix, stagingPrefix } from "../../src/layout/keys.ts";
 import { readEdgeCode } from "./edge-function.ts";
-import { at, projectFolder } from "./infra-tools.ts";
+import { at, listAt, projectFolder } from "./infra-tools.ts";
 import {
   type TerraformModule,
   parseTerraformModule,
@@ -128,6 +128,15 @@ describe("infra/terraform/aws, beside infra/aws/template.yaml", () => {
         .filter((name) => !["STOWAGE_ALLOW_ANYONE", ...bySettings].includes(name))
         .toSorted();
     expect(found(text(aws))).toEqual(found(template));
+  });
+
+  it("lets browsers send parts of uploads to the bucket, as the template does", () => {
+    const [rule] = listAt(aws.resources.get("aws_s3_bucket_cors_configuration.images"), "cors_rule");
+    expect(rule).toMatchObject({ allowed_methods: ["PUT"], allowed_headers: ["content-type"], max_age_seconds: 3600 });
+    const origins = String(at(rule, "allowed_origins"));
+    for (const address of ["${var.domain_name}", "${edge.domain_name}", "${local.url_host}"]) {
+      expect(origins).toContain(`https://${address}`);
+    }
   });
 
   it("expires what is unfinished, where the service keeps it", () => {

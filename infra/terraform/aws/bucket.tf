@@ -75,6 +75,21 @@ resource "aws_s3_bucket_lifecycle_configuration" "images" {
   }
 }
 
+# A browser on the page of the service sends parts of large tarballs straight to the bucket.
+resource "aws_s3_bucket_cors_configuration" "images" {
+  bucket = aws_s3_bucket.images.id
+  cors_rule {
+    allowed_origins = concat(
+      local.has_domain ? ["https://${var.domain_name}"] : [],
+      [for edge in aws_cloudfront_distribution.edge : "https://${edge.domain_name}"],
+      ["https://${local.url_host}"],
+    )
+    allowed_methods = ["PUT"]
+    allowed_headers = ["content-type"]
+    max_age_seconds = 3600
+  }
+}
+
 resource "aws_s3_bucket_policy" "images" {
   bucket = aws_s3_bucket.images.id
   policy = jsonencode({

@@ -1,6 +1,6 @@
 /** The page in a headless Chromium, on a store with 1,000 repositories. */
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo, Server } from "node:net";
 import { tmpdir } from "node:os";
@@ -9,7 +9,7 @@ import { createAdaptorServer } from "@hono/node-server";
 import axe from "axe-core";
 import { type Browser, type BrowserContextOptions, type Page, chromium } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, it, vi } from "vitest";
-import { randomBytes } from "../support/bytes.ts";
+import { randomBytes, readAll } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { findTool, missingTools } from "../tools/find-tool.ts";
@@ -192,6 +192,44 @@ describeIfFound("the page in a browser", missingTools(["chromium"]), () => {
     expect(await findingsOf(page)).toEqual([]);
     await page.getByRole("link", { name: "team/uploaded:1" }).click();
     await page.getByText("docker pull").waitFor();
+    expect(problems).toEqual([]);
+  });
+
+  it("sends parts to a bucket of another origin, whose CORS rule is the one of the page's document", async () => {
+    const text = await readFile(new URL("../../docs/page.md", import.meta.url), "utf8");
+    const [, json = ""] = /```json\n(\{\s*"CORSRules".*?)```/s.exec(text) ?? [];
+    const [rule] = (JSON.parse(json) as { CORSRules: Record<string, string[]>[] }).CORSRules;
+    let served: Served | undefined;
+    let parts = 0;
+    const bucket = createServer((request, response) => {
+      const { method, headers, url = "" } = request;
+      const asked = headers["access-control-request-headers"] ?? "content-type";
+      const isAllowed =
+        headers.origin === served?.url &&
+        rule?.["AllowedMethods"]?.includes(headers["access-control-request-method"] ?? method ?? "") === true &&
+        asked.split(",").every((header) => rule["AllowedHeaders"]?.includes(header));
+      if (!isAllowed) return response.writeHead(403).end();
+      response.setHeader("Access-Control-Allow-Origin", headers.origin ?? "");
+      response.setHeader("Access-Control-Allow-Methods", rule["AllowedMethods"] ?? []);
+      response.setHeader("Access-Control-Allow-Headers", asked);
+      if (method === "OPTIONS") return response.end();
+      parts += 1;
+      return void readAll(request).then(async (bytes) => {
+        await served?.service.store.put(url.slice(1), bytes);
+        response.end();
+      });
+    });
+    const bucketUrl = await listen(bucket);
+    ends.push(() => bucket.close());
+    const urlOf = async (key: string): Promise<string> => Promise.resolve(`${bucketUrl}/${key}`);
+    served = await serve({ maxRequestBytes: partBytes, presigner: { presignGet: urlOf, presignPut: urlOf } });
+    ends.push(() => served?.server.close());
+    const { page, problems } = await newPage();
+    await page.goto(`${served.url}/-/upload`);
+    await page.getByLabel("Tarball", { exact: true }).setInputFiles(await fileOf("team/bucket:1", 1_000_000));
+    await page.getByRole("main").getByRole("button", { name: "Upload" }).click();
+    await page.getByRole("heading", { name: "One image is published" }).waitFor();
+    expect(parts).toBe(1);
     expect(problems).toEqual([]);
   });
 

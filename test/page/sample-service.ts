@@ -4,7 +4,9 @@ import type { Access, Token } from "../../src/auth/access.ts";
 import { type AppOptions, createApp, createAppWithPage } from "../../src/http/app.ts";
 import { pageOf } from "../../src/page/page.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
+import type { Presigner } from "../../src/storage/object-store.ts";
 import { sha256 } from "../support/bytes.ts";
+import { decorate } from "../support/loading.ts";
 import { type Layout, type LayoutOptions, joinLayouts, makeLayout, tarOf } from "../support/layout.ts";
 import { openLayout } from "../support/open-layout.ts";
 
@@ -64,12 +66,14 @@ export interface SampleService {
 
 export interface SampleOptions extends Partial<AppOptions> {
   readonly access?: Access;
+  /** Makes URLs of the store that browsers can send to. */
+  readonly presigner?: Presigner;
 }
 
 /** `access` is that of `app`. Loads of `load` need no token. */
-export function makeService({ access = "anyone", ...options }: SampleOptions = {}): SampleService {
+export function makeService({ access = "anyone", presigner, ...options }: SampleOptions = {}): SampleService {
   const store = new MemoryStore();
-  const layout = openLayout(store);
+  const layout = openLayout(presigner === undefined ? store : decorate(store, { presigner }));
   const open = createApp({ layout, access: "anyone" });
   return {
     app: createAppWithPage({ layout, access, ...options }, pageOf),

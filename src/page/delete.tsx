@@ -37,7 +37,7 @@ export async function confirmDelete(c: Context, pages: PageService, { name, refe
             {isDigest(reference)
               ? "Clients can then no longer pull this image, nor any of its tags in this repository."
               : "Clients can then no longer pull this name. Other tags of the same image stay."}{" "}
-            Only a new upload brings it back.
+            A new upload brings it back.
           </p>
           <form method="post" action={deleteUrl(view, name, reference)} class="actions">
             <input type="hidden" name="digest" value={digest} />

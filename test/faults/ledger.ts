@@ -1,0 +1,58 @@
+/** What clients were told about each name of a store, so that a test can see whether the store keeps it. */
+import { expect } from "vitest";
+import type { ImageReceipt } from "../../src/load/receipt.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
+import { verifyStore } from "../../src/verify/verify-store.ts";
+import { checkPull, puller } from "../support/check-pull.ts";
+import type { Layout } from "../support/layout.ts";
+import { openLayout } from "../support/open-layout.ts";
+
+/** What a name stands for: an image, or nothing after a deletion. */
+type Content = Layout | "gone";
+
+export class Ledger {
+  /** By repository; each has the tag `1`. */
+  readonly #possible = new Map<string, Set<Content>>();
+
+  /** A client was told that the name stands for this. */
+  acknowledge(repository: string, content: Content): void {
+    this.#possible.set(repository, new Set([content]));
+  }
+
+  /** A client asked for this, and does not know what came of it. */
+  doubt(repository: string, content: Content): void {
+    this.possible(repository).add(content);
+  }
+
+  /** What the name may stand for. */
+  possible(repository: string): Set<Content> {
+    const known = this.#possible.get(repository) ?? new Set(["gone"]);
+    this.#possible.set(repository, known);
+    return known;
+  }
+
+  /** All images that are there, if no change is in doubt. */
+  images(): Layout[] {
+    return [...this.#possible.values()].flatMap((contents) => [...contents].filter((content) => content !== "gone"));
+  }
+
+  /** Nothing in the store is wrong, and each name stands for what clients were told. Pulls all manifests and blobs. */
+  async check(store: ObjectStore, message: string): Promise<void> {
+    expect((await verifyStore(openLayout(store))).problems, message).toEqual([]);
+    const pull = puller(store);
+    for (const [repository, contents] of this.#possible) {
+      const images = [...contents].filter((content) => content !== "gone");
+      const manifest = await pull(repository, "manifests/1");
+      const image = images.find((it) => manifest?.equals(it.blobs.get(it.digest) ?? Buffer.of()));
+      if (manifest === undefined) expect([...contents], `${message}: ${repository} is lost`).toContain("gone");
+      else
+        expect(
+          image?.digest,
+          `${message}: ${repository} is another image, or back: ${manifest.toString()}`,
+        ).toBeDefined();
+      if (image === undefined) continue;
+      const receipt = { repository, reference: "1", digest: image.digest, size: manifest?.length ?? 0 };
+      await checkPull(receipt as ImageReceipt, pull);
+    }
+  }
+}

@@ -1,0 +1,122 @@
+/** Clients that load, push and delete by HTTP, without an end, and write down in a ledger what they were told. */
+import type { Digest } from "../../src/digest.ts";
+import { randomBytes } from "../support/bytes.ts";
+import { type Layout, makeLayout, tarOf, types } from "../support/layout.ts";
+import type { Ledger } from "./ledger.ts";
+
+export type Action = "load" | "push" | "delete";
+
+export interface TrafficOptions {
+  readonly ledger: Ledger;
+  readonly random: () => number;
+  /** The URL of a service for the next request. */
+  readonly url: () => string;
+}
+
+/** After these answers a client tries again. The first two are of a push that has lost what it had sent. */
+const passing = /^404 BLOB_UPLOAD_UNKNOWN|^404 MANIFEST_BLOB_UNKNOWN|^409 COMMIT_CONFLICT|^503/;
+
+/** Images of this traffic share layers, so that one needs what another has left. */
+const sharedLayers = [10, 1000, 70_000, 400_000, 2_000_000, 6_000_000].flatMap((length) =>
+  [1, 2].map((copy) => randomBytes(length + copy, length + copy)),
+);
+
+export class Traffic {
+  readonly #options: TrafficOptions;
+  #images = 0;
+  /** Answers by action and status. */
+  readonly counts = new Map<string, number>();
+
+  constructor(options: TrafficOptions) {
+    this.#options = options;
+  }
+
+  /** An image of some of the shared layers that no earlier one equals. */
+  nextImage(): Layout {
+    const { random } = this.#options;
+    const layers = sharedLayers.filter(() => random() < 0.2);
+    return makeLayout({ layers, label: `${this.#images++}` });
+  }
+
+  /**
+   * Does one thing to a name, and writes its outcome down. Returns false if the client does not know whether its change was made.
+   */
+  async act(action: Action, repository: string): Promise<boolean> {
+    const { ledger } = this.#options;
+    const content = action === "delete" ? "gone" : this.nextImage();
+    const mayBeGone = ledger.possible(repository).has("gone");
+    ledger.doubt(repository, content);
+    const done = content === "gone" ? this.#delete(repository, mayBeGone) : this.#bring(action, repository, content);
+    const failure = await done.catch(failureOf);
+    this.count(`${action}: ${failure ?? "done"}`);
+    if (failure === undefined) ledger.acknowledge(repository, content);
+    return failure === undefined;
+  }
+
+  async #delete(repository: string, mayBeGone: boolean): Promise<undefined> {
+    await this.#ask("DELETE", `/v2/${repository}/manifests/1`, { allowed: mayBeGone ? [404] : [] });
+  }
+
+  async #bring(action: Action, repository: string, image: Layout): Promise<undefined> {
+    if (action === "push") await this.#push(repository, image);
+    else await this.#ask("PUT", `/v1/load/${repository}:1`, { body: await tarOf(image) });
+  }
+
+  async #push(repository: string, image: Layout): Promise<void> {
+    const { random } = this.#options;
+    for (const [digest, body] of image.blobs) {
+      if (digest === image.digest) continue;
+      const head = await this.#ask("HEAD", `/v2/${repository}/blobs/${digest}`, { allowed: [404] });
+      if (head.status === 200) continue;
+      await this.#pushBlob(repository, digest, body, random() < 0.5);
+    }
+    const headers = { "Content-Type": types.manifest };
+    const body = image.blobs.get(image.digest);
+    await this.#ask("PUT", `/v2/${repository}/manifests/1`, { body, headers });
+  }
+
+  /** In one request after the first, as containerd does, or as a stream and an empty end, as Docker does. */
+  async #pushBlob(repository: string, digest: Digest, body: Buffer, isStream: boolean): Promise<void> {
+    const { headers } = await this.#ask("POST", `/v2/${repository}/blobs/uploads/`);
+    const session = new URL(headers.get("Location") ?? "", "http://any");
+    if (isStream) await this.#ask("PATCH", session.pathname + session.search, { body });
+    session.searchParams.set("digest", digest);
+    await this.#ask("PUT", session.pathname + session.search, isStream ? {} : { body });
+  }
+
+  async #ask(method: string, path: string, request: Asked = {}): Promise<Response> {
+    const { body = null, headers = {}, allowed = [] } = request;
+    const sent = body as Buffer<ArrayBuffer> | null;
+    const response = await fetch(new URL(path, this.#options.url()), { method, headers, body: sent });
+    const text = await response.text();
+    if (response.ok || allowed.includes(response.status)) return response;
+    throw new RefusedError(`${response.status} ${/"code":"(\w+)"/.exec(text)?.[1] ?? ""}`, text);
+  }
+
+  count(outcome: string): void {
+    this.counts.set(outcome, (this.counts.get(outcome) ?? 0) + 1);
+  }
+}
+
+interface Asked {
+  readonly body?: Buffer | undefined;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Further statuses that are no failure. */
+  readonly allowed?: readonly number[];
+}
+
+class RefusedError extends Error {
+  readonly summary: string;
+
+  constructor(summary: string, text: string) {
+    super(`${summary}: ${text}`);
+    this.summary = summary;
+  }
+}
+
+/** Returns what a client may be told while a service or its store dies, or throws. */
+function failureOf(error: unknown): string {
+  if (error instanceof RefusedError && passing.test(error.summary)) return error.summary;
+  if (error instanceof TypeError) return "no answer"; // what `fetch` throws
+  throw error;
+}

@@ -84,8 +84,8 @@ class Bench {
     const processes = [...this.#services, ...this.#commands];
     const victims = new Set(processes.filter(() => this.#random() < 0.5)).add(this.#pick(processes));
     for (const victim of victims) victim.kill("SIGKILL");
-    this.#services = this.#services.filter((service) => !victims.has(service));
     await work;
+    this.#services = this.#services.filter((service) => !victims.has(service));
     this.#rounds++;
     this.#victims += victims.size;
   }

@@ -1,6 +1,12 @@
 /** An HTTP proxy that does harm to what passes: between Stowage and a real S3 server, or between a client and Stowage. */
 import { once } from "node:events";
-import { type IncomingMessage, type ServerResponse, createServer, request as sendRequest } from "node:http";
+import {
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type ServerResponse,
+  createServer,
+  request as sendRequest,
+} from "node:http";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -17,7 +23,10 @@ export const faults = [
   "answer 400 RequestTimeout",
 ] as const;
 
-export type Fault = (typeof faults)[number];
+/** The connection stays open and silent for longer than its ends wait in these tests. */
+export const stalls = ["stall before the request", "stall within the request", "stall within the answer"] as const;
+
+export type Fault = (typeof faults)[number] | (typeof stalls)[number] | "flip a bit of the answer";
 
 export interface FaultProxy {
   readonly port: number;
@@ -27,6 +36,7 @@ export interface FaultProxy {
 }
 
 const delayMs = 300;
+const stallMs = 3000;
 
 /** Forwards to a port of this machine. `choose` names the harm for each request, by its number from 0 on. */
 export async function startFaultProxy(
@@ -62,6 +72,10 @@ async function forward(
     request.socket.destroy();
     return;
   }
+  if (fault === "stall before the request") {
+    await sleep(stallMs);
+    throw new Error(fault);
+  }
   const [, status, code] = /^answer (\d+) ?(.*)$/.exec(fault ?? "") ?? [];
   if (status !== undefined) {
     for await (const _ of request);
@@ -74,24 +88,36 @@ async function forward(
   const passed = sendRequest({ host: "127.0.0.1", port, method, path: url, headers });
   const answered = once(passed, "response") as Promise<[IncomingMessage]>;
   answered.catch(() => undefined); // the pipeline below fails too
-  const middle = Math.floor(Number(headers["content-length"] ?? 0) / 2);
-  await pipeline(request, (chunks: AsyncIterable<Buffer>) => harmMiddle(chunks, middle, fault), passed);
+  const harmOfRequest = fault === "flip a bit of the answer" ? undefined : fault;
+  const harmed = (chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> =>
+    harmMiddle(chunks, middleOf(headers), harmOfRequest);
+  await pipeline(request, harmed, passed);
   const [answer] = await answered;
   if (fault === "lose the answer") {
     for await (const _ of answer);
     throw new Error(fault);
   }
   response.writeHead(answer.statusCode ?? 502, answer.rawHeaders);
-  if (fault === "close within the answer") {
+  if (fault === "close within the answer" || fault === "stall within the answer") {
     response.flushHeaders();
     for await (const chunk of answer as AsyncIterable<Buffer>) {
       response.write(chunk.subarray(0, chunk.length / 2));
       break;
     }
-    await sleep(20); // what was written shall arrive
+    await sleep(fault === "close within the answer" ? 20 : stallMs); // what was written shall arrive
     throw new Error(fault);
   }
-  await pipeline(answer, response);
+  const harm = fault === "flip a bit of the answer" ? fault : undefined;
+  await pipeline(
+    answer,
+    (chunks: AsyncIterable<Buffer>) => harmMiddle(chunks, middleOf(answer.headers), harm),
+    response,
+  );
+}
+
+/** 0 for a body of unknown length. */
+function middleOf({ "content-length": length = "0" }: IncomingHttpHeaders): number {
+  return Math.floor(Number(length) / 2);
 }
 
 /** Passes on a body. The byte in its middle is changed, or never comes. */
@@ -105,8 +131,9 @@ async function* harmMiddle(
     const at = middle - bytes;
     bytes += chunk.length;
     if (at >= 0 && at < chunk.length) {
-      if (fault === "close within the request") throw new Error(fault);
-      if (fault === "flip a bit of the request") chunk.writeUInt8(chunk.readUInt8(at) ^ 1, at);
+      if (fault === "stall within the request") await sleep(stallMs);
+      if (fault?.endsWith("within the request")) throw new Error(fault);
+      if (fault?.startsWith("flip")) chunk.writeUInt8(chunk.readUInt8(at) ^ 1, at);
     }
     yield chunk;
   }

@@ -1,20 +1,25 @@
-/** Clients that load, push and delete by HTTP, without an end, and write down in a ledger what they were told. */
+/** Clients that load, push, delete and copy, and write down in ledgers what they were told. */
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Digest } from "../../src/digest.ts";
 import { randomBytes } from "../support/bytes.ts";
 import { type Layout, makeLayout, tarOf, types } from "../support/layout.ts";
 import type { Ledger } from "./ledger.ts";
 
-export type Action = "load" | "push" | "delete";
+export type Action = "load" | "push" | "delete" | "copy";
 
 export interface TrafficOptions {
   readonly ledger: Ledger;
   readonly random: () => number;
   /** The URL of a service for the next request. */
   readonly url: () => string;
+  /** What is known of the store that images are copied to. */
+  readonly copied: Ledger;
+  /** Copies an image there. Returns false if it is not known whether it was copied. */
+  readonly copy: (repository: string) => Promise<boolean>;
 }
 
 /** After these answers a client tries again. The first two are of a push that has lost what it had sent. */
-const passing = /^404 BLOB_UPLOAD_UNKNOWN|^404 MANIFEST_BLOB_UNKNOWN|^409 COMMIT_CONFLICT|^503/;
+const passing = /^404 BLOB_UPLOAD_UNKNOWN|^400 MANIFEST_BLOB_UNKNOWN|^409 COMMIT_CONFLICT|^503/;
 
 /** Images of this traffic share layers, so that one needs what another has left. */
 const sharedLayers = [10, 1000, 70_000, 400_000, 2_000_000, 6_000_000].flatMap((length) =>
@@ -24,6 +29,8 @@ const sharedLayers = [10, 1000, 70_000, 400_000, 2_000_000, 6_000_000].flatMap((
 export class Traffic {
   readonly #options: TrafficOptions;
   #images = 0;
+  /** What clients were not told, by repository. */
+  readonly #failed = new Map<string, Action>();
   /** Answers by action and status. */
   readonly counts = new Map<string, number>();
 
@@ -31,19 +38,48 @@ export class Traffic {
     this.#options = options;
   }
 
-  /** An image of some of the shared layers that no earlier one equals. */
-  nextImage(): Layout {
-    const { random } = this.#options;
-    const layers = sharedLayers.filter(() => random() < 0.2);
-    return makeLayout({ layers, label: `${this.#images++}` });
+  /** Does these things side by side, again and again. Each client has three names of its own. */
+  async run(actions: readonly Action[], isOver: () => boolean): Promise<void> {
+    const { ledger, random } = this.#options;
+    const client = async (kind: Action, number: number): Promise<void> => {
+      while (!isOver()) {
+        const repository = `team/${kind}${number}-${Math.floor(random() * 3)}`;
+        const isNothing = kind === "delete" && ledger.possible(repository).has("gone");
+        if (!(await this.act(isNothing ? "load" : kind, repository))) await sleep(20);
+      }
+    };
+    await Promise.all(actions.map(client));
   }
 
-  /**
-   * Does one thing to a name, and writes its outcome down. Returns false if the client does not know whether its change was made.
-   */
+  /** Tries again what failed, up to four times. Returns what fails still. */
+  async tryAgain(): Promise<string[]> {
+    for (const [repository, action] of this.#failed) {
+      for (let tries = 0; tries < 4 && this.#failed.has(repository); tries++) await this.act(action, repository);
+    }
+    return [...this.#failed].map(([repository, action]) => `${action} ${repository}`);
+  }
+
+  /** Does one thing to a name, and writes its outcome down. Returns false if the client does not know whether its change was made. */
   async act(action: Action, repository: string): Promise<boolean> {
+    const isDone = action === "copy" ? await this.#copy(repository) : await this.#change(action, repository);
+    if (isDone) this.#failed.delete(repository);
+    else this.#failed.set(repository, action);
+    return isDone;
+  }
+
+  async #copy(repository: string): Promise<boolean> {
+    const { ledger, copied, copy } = this.#options;
+    if (!(await this.#change("load", repository))) return false;
+    const [image = "gone"] = ledger.possible(repository);
+    copied.doubt(repository, image);
+    const isDone = await copy(repository);
+    if (isDone) copied.acknowledge(repository, image);
+    return isDone;
+  }
+
+  async #change(action: Action, repository: string): Promise<boolean> {
     const { ledger } = this.#options;
-    const content = action === "delete" ? "gone" : this.nextImage();
+    const content = action === "delete" ? "gone" : this.#nextImage();
     const mayBeGone = ledger.possible(repository).has("gone");
     ledger.doubt(repository, content);
     const done = content === "gone" ? this.#delete(repository, mayBeGone) : this.#bring(action, repository, content);
@@ -51,6 +87,13 @@ export class Traffic {
     this.count(`${action}: ${failure ?? "done"}`);
     if (failure === undefined) ledger.acknowledge(repository, content);
     return failure === undefined;
+  }
+
+  /** An image of some of the shared layers that no earlier one equals. */
+  #nextImage(): Layout {
+    const { random } = this.#options;
+    const layers = sharedLayers.filter(() => random() < 0.2);
+    return makeLayout({ layers, label: `${this.#images++}` });
   }
 
   async #delete(repository: string, mayBeGone: boolean): Promise<undefined> {

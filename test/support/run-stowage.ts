@@ -93,7 +93,11 @@ export async function serveStowage(
   env: Readonly<Record<string, string>> = {},
 ): Promise<ServingCommand> {
   const running = await startCommand(["serve", "--port", "0", ...args], { env: { STOWAGE_LOG: "text", ...env } });
-  const url = await until(() => /listens on (http:\/\/\S+?),/.exec(running.stdout())?.[1]);
+  const url = await until(() => /listens on (http:\/\/\S+?),/.exec(running.stdout())?.[1], 30).catch(
+    (cause: unknown) => {
+      throw new Error(`"stowage serve" does not listen: ${running.stdout()}${running.stderr()}`, { cause });
+    },
+  );
   return { ...running, url };
 }
 

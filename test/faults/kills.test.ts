@@ -62,13 +62,13 @@ class Bench {
       copied: this.#copied,
       random: this.#random,
       url: () => this.#pick(this.#services).url,
-      copy: async (repository) => this.#run(["copy", place.main.url, place.target.url, `${repository}:1`]),
+      copy: async (name) => this.#run(["copy", place.main.url, place.target.url, name]),
     });
   }
 
   async open(): Promise<void> {
     await this.#startServices();
-    expect(await this.#traffic.act("copy", "team/first"), this.#where()).toBe(true);
+    expect(await this.#traffic.act("copy", "team/first:1"), this.#where()).toBe(true);
   }
 
   /** Kills some of the processes at a random moment. The others end what they do. */

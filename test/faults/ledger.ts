@@ -11,23 +11,23 @@ import { openLayout } from "../support/open-layout.ts";
 type Content = Layout | "gone";
 
 export class Ledger {
-  /** By repository; each has the tag `1`. */
+  /** By name, such as `team/app:1`. */
   readonly #possible = new Map<string, Set<Content>>();
 
   /** A client was told that the name stands for this. */
-  acknowledge(repository: string, content: Content): void {
-    this.#possible.set(repository, new Set([content]));
+  acknowledge(name: string, content: Content): void {
+    this.#possible.set(name, new Set([content]));
   }
 
   /** A client asked for this, and does not know what came of it. */
-  doubt(repository: string, content: Content): void {
-    this.possible(repository).add(content);
+  doubt(name: string, content: Content): void {
+    this.possible(name).add(content);
   }
 
   /** What the name may stand for. */
-  possible(repository: string): Set<Content> {
-    const known = this.#possible.get(repository) ?? new Set(["gone"]);
-    this.#possible.set(repository, known);
+  possible(name: string): Set<Content> {
+    const known = this.#possible.get(name) ?? new Set(["gone"]);
+    this.#possible.set(name, known);
     return known;
   }
 
@@ -40,18 +40,15 @@ export class Ledger {
   async check(store: ObjectStore, message: string): Promise<void> {
     expect((await verifyStore(openLayout(store))).problems, message).toEqual([]);
     const pull = puller(store);
-    for (const [repository, contents] of this.#possible) {
+    for (const [name, contents] of this.#possible) {
+      const [repository = "", tag = ""] = name.split(":");
       const images = [...contents].filter((content) => content !== "gone");
-      const manifest = await pull(repository, "manifests/1");
+      const manifest = await pull(repository, `manifests/${tag}`);
       const image = images.find((it) => manifest?.equals(it.blobs.get(it.digest) ?? Buffer.of()));
-      if (manifest === undefined) expect([...contents], `${message}: ${repository} is lost`).toContain("gone");
-      else
-        expect(
-          image?.digest,
-          `${message}: ${repository} is another image, or back: ${manifest.toString()}`,
-        ).toBeDefined();
+      if (manifest === undefined) expect([...contents], `${message}: ${name} is lost`).toContain("gone");
+      else expect(image?.digest, `${message}: ${name} is another image, or back: ${manifest.toString()}`).toBeDefined();
       if (image === undefined) continue;
-      const receipt = { repository, reference: "1", digest: image.digest, size: manifest?.length ?? 0 };
+      const receipt = { repository, reference: tag, digest: image.digest, size: manifest?.length ?? 0 };
       await checkPull(receipt as ImageReceipt, pull);
     }
   }

@@ -4,7 +4,8 @@
  */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { beforeAll, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
+import { randomBytes, sha256 } from "../support/bytes.ts";
 import { tarOf } from "../support/layout.ts";
 import { describeIfFound } from "../support/requirement.ts";
 import { stowage } from "../support/run-stowage.ts";
@@ -26,6 +27,38 @@ let images = 0;
 beforeAll(async () => {
   service = await startHarmedService();
   return service.close;
+});
+
+describe("a byte that is changed on its way to Stowage", () => {
+  const flip = async (path: string, init: RequestInit): Promise<unknown> => {
+    const answer = await service.harm("flip a bit of the request", 0, async () =>
+      fetch(`http://${service.host}${path}`, init),
+    );
+    return [answer.status, await answer.text()];
+  };
+  const refused = [400, expect.stringContaining('"DIGEST_INVALID"') as unknown];
+  const statusOf = async (path: string): Promise<number> => (await fetch(`http://${service.host}${path}`)).status;
+
+  it("is refused in a tarball, and nothing is published", async () => {
+    const body = (await tarOf(imageOf(images++))) as Buffer<ArrayBuffer>;
+    expect(await flip("/v1/load/changed/app:1", { method: "PUT", body })).toEqual(refused);
+    expect(await statusOf("/v2/changed/app/manifests/1")).toBe(404);
+  });
+
+  it.each(["in one request", "in a stream"])("is refused in a blob that is pushed %s", async (how) => {
+    const body = randomBytes(100_000, images++) as Buffer<ArrayBuffer>;
+    const begun = await fetch(`http://${service.host}/v2/changed/app/blobs/uploads/`, { method: "POST" });
+    const session = new URL(begun.headers.get("Location") ?? "", `http://${service.host}`);
+    const end = `${session.pathname}?digest=${sha256(body)}`;
+    if (how === "in a stream") {
+      expect(await flip(session.pathname, { method: "PATCH", body })).toEqual([202, ""]);
+      const answer = await fetch(`http://${service.host}${end}`, { method: "PUT" });
+      expect([answer.status, await answer.text()]).toEqual(refused);
+    } else {
+      expect(await flip(end, { method: "PUT", body })).toEqual(refused);
+    }
+    expect(await statusOf(`/v2/changed/app/blobs/${sha256(body)}`)).toBe(404);
+  });
 });
 
 interface Sender {
@@ -84,16 +117,16 @@ for (const { name, needs, send } of senders) {
         const layout = await layoutFolder(image);
         const tarball = join(layout, "image.tar");
         await writeFile(tarball, await tarOf(image));
-        ledger.doubt(repository, image);
+        ledger.doubt(`${repository}:1`, image);
         const act = async (): Promise<unknown> => send(service.host, repository, layout, tarball);
         const isDone = await harm(act).then(
           () => true,
           () => false,
         );
-        if (isDone) ledger.acknowledge(repository, image);
+        if (isDone) ledger.acknowledge(`${repository}:1`, image);
         else await ledger.check(service.store, `${repository}, after it failed`);
         await act();
-        ledger.acknowledge(repository, image);
+        ledger.acknowledge(`${repository}:1`, image);
       };
 
       const first = service.requests();

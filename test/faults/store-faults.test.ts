@@ -59,8 +59,8 @@ await describeS3Servers(
       const target = await bench.open();
       const random = seededRandom(seed);
       const [ledger, copied] = [new Ledger(), new Ledger()];
-      const copy = async (repository: string): Promise<boolean> => {
-        const copying = copyBetween(bench.harmed, target.harmed, { patterns: [`${repository}:1`] });
+      const copy = async (name: string): Promise<boolean> => {
+        const copying = copyBetween(bench.harmed, target.harmed, { patterns: [name] });
         return copying.then(({ failures }) => failures.length === 0, isUnavailable);
       };
       await withService(bench.harmed, async (url) => {

@@ -27,11 +27,8 @@ describeIfFound("Stowage, whose S3 server is killed and started again,", missing
       const service = await serveStowage(["--store", main.url], s3Environment(server));
       const random = seededRandom(seed);
       const [ledger, copied] = [new Ledger(), new Ledger()];
-      const copy = async (repository: string): Promise<boolean> =>
-        copyBetween(main, target, { patterns: [`${repository}:1`] }).then(
-          ({ failures }) => failures.length === 0,
-          isUnavailable,
-        );
+      const copy = async (name: string): Promise<boolean> =>
+        copyBetween(main, target, { patterns: [name] }).then(({ failures }) => failures.length === 0, isUnavailable);
       const traffic = new Traffic({ ledger, copied, random, copy, url: () => service.url });
       for (let killed = 1; killed <= kills; killed++) {
         let isOver = false;

@@ -27,20 +27,20 @@ await describeS3Servers(
         await withService(bench.harmed, async (url) => {
           const copy = async (): Promise<boolean> => false;
           const traffic = new Traffic({ ledger, copied: ledger, random: seededRandom(1), copy, url: () => url });
-          const act = async (repository: string): Promise<number> => {
-            if (action === "delete") await traffic.act("load", repository);
+          const act = async (name: string): Promise<number> => {
+            if (action === "delete") await traffic.act("load", name);
             const before = bench.proxy.requests();
-            await traffic.act(action, repository);
+            await traffic.act(action, name);
             return bench.proxy.requests() - before;
           };
-          await act("team/first");
-          const requests = await act("team/unharmed");
+          await act("team/first:1");
+          const requests = await act("team/unharmed:1");
           for (const at of [0, Math.floor(requests / 2), requests - 1]) {
-            const repository = `team/silent-${at}`;
-            if (action === "delete") await traffic.act("load", repository);
+            const name = `team/app:silent-${at}`;
+            if (action === "delete") await traffic.act("load", name);
             const first = bench.proxy.requests();
             bench.choose = (number) => (number >= first + at ? "stall before the request" : undefined);
-            await traffic.act(action, repository);
+            await traffic.act(action, name);
             bench.choose = () => undefined;
             expect(await traffic.tryAgain(), `tried again, silent from request ${at} on`).toEqual([]);
           }

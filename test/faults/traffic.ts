@@ -15,7 +15,7 @@ export interface TrafficOptions {
   /** What is known of the store that images are copied to. */
   readonly copied: Ledger;
   /** Copies an image there. Returns false if it is not known whether it was copied. */
-  readonly copy: (repository: string) => Promise<boolean>;
+  readonly copy: (name: string) => Promise<boolean>;
 }
 
 /** After these answers a client tries again. The first two are of a push that has lost what it had sent. */
@@ -29,7 +29,7 @@ const sharedLayers = [10, 1000, 70_000, 400_000, 2_000_000, 6_000_000].flatMap((
 export class Traffic {
   readonly #options: TrafficOptions;
   #images = 0;
-  /** What clients were not told, by repository. */
+  /** What clients were not told, by name. */
   readonly #failed = new Map<string, Action>();
   /** Answers by action and status. */
   readonly counts = new Map<string, number>();
@@ -38,14 +38,14 @@ export class Traffic {
     this.#options = options;
   }
 
-  /** Does these things side by side, again and again. Each client has three names of its own. */
+  /** Does these things side by side, again and again. All clients share three repositories, and each has a tag of its own in each. */
   async run(actions: readonly Action[], isOver: () => boolean): Promise<void> {
     const { ledger, random } = this.#options;
     const client = async (kind: Action, number: number): Promise<void> => {
       while (!isOver()) {
-        const repository = `team/${kind}${number}-${Math.floor(random() * 3)}`;
-        const isNothing = kind === "delete" && ledger.possible(repository).has("gone");
-        if (!(await this.act(isNothing ? "load" : kind, repository))) await sleep(20);
+        const name = `team/app${Math.floor(random() * 3)}:${kind}${number}`;
+        const isNothing = kind === "delete" && ledger.possible(name).has("gone");
+        if (!(await this.act(isNothing ? "load" : kind, name))) await sleep(20);
       }
     };
     await Promise.all(actions.map(client));
@@ -53,39 +53,39 @@ export class Traffic {
 
   /** Tries again what failed, up to four times. Returns what fails still. */
   async tryAgain(): Promise<string[]> {
-    for (const [repository, action] of this.#failed) {
-      for (let tries = 0; tries < 4 && this.#failed.has(repository); tries++) await this.act(action, repository);
+    for (const [name, action] of this.#failed) {
+      for (let tries = 0; tries < 4 && this.#failed.has(name); tries++) await this.act(action, name);
     }
-    return [...this.#failed].map(([repository, action]) => `${action} ${repository}`);
+    return [...this.#failed].map(([name, action]) => `${action} ${name}`);
   }
 
   /** Does one thing to a name, and writes its outcome down. Returns false if the client does not know whether its change was made. */
-  async act(action: Action, repository: string): Promise<boolean> {
-    const isDone = action === "copy" ? await this.#copy(repository) : await this.#change(action, repository);
-    if (isDone) this.#failed.delete(repository);
-    else this.#failed.set(repository, action);
+  async act(action: Action, name: string): Promise<boolean> {
+    const isDone = action === "copy" ? await this.#copy(name) : await this.#change(action, name);
+    if (isDone) this.#failed.delete(name);
+    else this.#failed.set(name, action);
     return isDone;
   }
 
-  async #copy(repository: string): Promise<boolean> {
+  async #copy(name: string): Promise<boolean> {
     const { ledger, copied, copy } = this.#options;
-    if (!(await this.#change("load", repository))) return false;
-    const [image = "gone"] = ledger.possible(repository);
-    copied.doubt(repository, image);
-    const isDone = await copy(repository);
-    if (isDone) copied.acknowledge(repository, image);
+    if (!(await this.#change("load", name))) return false;
+    const [image = "gone"] = ledger.possible(name);
+    copied.doubt(name, image);
+    const isDone = await copy(name);
+    if (isDone) copied.acknowledge(name, image);
     return isDone;
   }
 
-  async #change(action: Action, repository: string): Promise<boolean> {
+  async #change(action: Action, name: string): Promise<boolean> {
     const { ledger } = this.#options;
     const content = action === "delete" ? "gone" : this.#nextImage();
-    const mayBeGone = ledger.possible(repository).has("gone");
-    ledger.doubt(repository, content);
-    const done = content === "gone" ? this.#delete(repository, mayBeGone) : this.#bring(action, repository, content);
+    const mayBeGone = ledger.possible(name).has("gone");
+    ledger.doubt(name, content);
+    const done = content === "gone" ? this.#delete(name, mayBeGone) : this.#bring(action, name, content);
     const failure = await done.catch(failureOf);
     this.count(`${action}: ${failure ?? "done"}`);
-    if (failure === undefined) ledger.acknowledge(repository, content);
+    if (failure === undefined) ledger.acknowledge(name, content);
     return failure === undefined;
   }
 
@@ -96,17 +96,18 @@ export class Traffic {
     return makeLayout({ layers, label: `${this.#images++}` });
   }
 
-  async #delete(repository: string, mayBeGone: boolean): Promise<undefined> {
-    await this.#ask("DELETE", `/v2/${repository}/manifests/1`, { allowed: mayBeGone ? [404] : [] });
+  async #delete(name: string, mayBeGone: boolean): Promise<undefined> {
+    await this.#ask("DELETE", manifestPath(name), { allowed: mayBeGone ? [404] : [] });
   }
 
-  async #bring(action: Action, repository: string, image: Layout): Promise<undefined> {
-    if (action === "push") await this.#push(repository, image);
-    else await this.#ask("PUT", `/v1/load/${repository}:1`, { body: await tarOf(image) });
+  async #bring(action: Action, name: string, image: Layout): Promise<undefined> {
+    if (action === "push") await this.#push(name, image);
+    else await this.#ask("PUT", `/v1/load/${name}`, { body: await tarOf(image) });
   }
 
-  async #push(repository: string, image: Layout): Promise<void> {
+  async #push(name: string, image: Layout): Promise<void> {
     const { random } = this.#options;
+    const [repository = ""] = name.split(":");
     for (const [digest, body] of image.blobs) {
       if (digest === image.digest) continue;
       const head = await this.#ask("HEAD", `/v2/${repository}/blobs/${digest}`, { allowed: [404] });
@@ -115,7 +116,7 @@ export class Traffic {
     }
     const headers = { "Content-Type": types.manifest };
     const body = image.blobs.get(image.digest);
-    await this.#ask("PUT", `/v2/${repository}/manifests/1`, { body, headers });
+    await this.#ask("PUT", manifestPath(name), { body, headers });
   }
 
   /** In one request after the first, as containerd does, or as a stream and an empty end, as Docker does. */
@@ -139,6 +140,10 @@ export class Traffic {
   count(outcome: string): void {
     this.counts.set(outcome, (this.counts.get(outcome) ?? 0) + 1);
   }
+}
+
+function manifestPath(name: string): string {
+  return `/v2/${name.replace(":", "/manifests/")}`;
 }
 
 interface Asked {

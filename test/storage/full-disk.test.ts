@@ -9,8 +9,9 @@ import { collectGarbage } from "../../src/gc/collect-garbage.ts";
 import { createApp } from "../../src/http/app.ts";
 import { deleteImage } from "../../src/registry/delete-image.ts";
 import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
+import { verifyStore } from "../../src/verify/verify-store.ts";
 import { clockAfter } from "../gc/clock-after.ts";
-import { chunksOf, randomBytes } from "../support/bytes.ts";
+import { chunksOf, randomBytes, sha256 } from "../support/bytes.ts";
 import { makeLayout, tarOf } from "../support/layout.ts";
 import { keysOf, loadBytes } from "../support/loading.ts";
 import { describeIfFound } from "../support/requirement.ts";
@@ -69,6 +70,34 @@ describeIfFound("a full disk", missing, () => {
     expect(await keysOf(store)).toEqual(before);
     expect(await readdir(join(disk, "data/.stowage/tmp"))).toEqual([]);
   });
+
+  it.each(["load", "push"])(
+    "in the middle of a large layer is named by a %s, gives the room back, and harms nothing",
+    async (how) => {
+      const app = createApp({ layout: openLayout(store), access: "anyone" });
+      const layer = randomBytes(7_000_000);
+      const send = async (bytes: Buffer): Promise<Response> => {
+        if (how === "load") {
+          const body = await tarOf(makeLayout({ layers: [bytes] }));
+          return app.request("/v1/load/team/app:3", { method: "PUT", body });
+        }
+        const begun = await app.request("/v2/team/app/blobs/uploads/", { method: "POST" });
+        const session = begun.headers.get("Location") ?? "";
+        const sent = await app.request(session, { method: "PATCH", body: Buffer.from(bytes) });
+        return sent.ok ? app.request(`${session}?digest=${sha256(bytes)}`, { method: "PUT" }) : sent;
+      };
+      // Small blobs that were complete may stay.
+      const others = async (): Promise<string[]> => (await keysOf(store)).filter((key) => !key.startsWith("blobs/"));
+      const before = await others();
+      const response = await send(layer);
+      expect(response.status).toBe(507);
+      expect(await response.json()).toMatchObject({ errors: [{ code: "STORE_FULL" }] });
+      expect(await others()).toEqual(before);
+      expect(await readdir(join(disk, "data/.stowage/tmp"))).toEqual([]);
+      expect((await send(layer.subarray(0, 1_000_000))).status, "a smaller one").toBe(201);
+      expect((await verifyStore(openLayout(store))).problems).toEqual([]);
+    },
+  );
 
   it("is freed by removing images, and by gc", async () => {
     await fill();

@@ -1,6 +1,7 @@
 /** Reads Node's incoming messages: joins small chunks, and throws away the bytes that nobody reads. */
 import { Buffer } from "node:buffer";
 import type { IncomingMessage } from "node:http";
+import { freeMemory } from "../streams/chunk-memory.ts";
 
 /** A chunk of at least this size is passed on as it is. */
 const largeBytes = 4096;
@@ -55,25 +56,12 @@ export function discardRest(incoming: IncomingMessage): void {
   incoming
     .on("data", (chunk: Uint8Array) => {
       left -= chunk.length;
-      freeMemory(chunk);
+      freeMemory(chunk); // a flood of refused uploads took 1 GB on Deno, and takes 100 MB
       if (left <= 0) incoming.pause();
       else if (performance.now() < deadline) timer.refresh();
     })
     .on("error", () => undefined) // the client has gone
     .on("close", () => clearTimeout(timer));
-}
-
-/** An `ArrayBuffer` on all runtimes except Node 20. */
-interface TransferableBuffer extends ArrayBuffer {
-  transfer?(bytes: number): ArrayBuffer;
-}
-
-/**
- * Frees the memory of a chunk at once, if nothing else lies in it. V8 would free it late, because it counts only the
- * few bytes of each chunk on its own heap: a flood of refused uploads took 1 GB on Deno, and takes 100 MB.
- */
-function freeMemory({ buffer, length }: Uint8Array): void {
-  if (length === buffer.byteLength) (buffer as TransferableBuffer).transfer?.(0);
 }
 
 /**

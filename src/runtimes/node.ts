@@ -9,6 +9,7 @@ import { StowageError } from "../errors.ts";
 import { type Report, notice } from "../events.ts";
 import { errorResponse } from "../http/error-response.ts";
 import type { SentAnswer } from "../http/report-requests.ts";
+import { handOver } from "../streams/chunk-memory.ts";
 import { acceptMore, canSharePort, checkPort } from "./accept-more.ts";
 import { Connections } from "./connections.ts";
 import { joinSmallChunks } from "./incoming-body.ts";
@@ -49,7 +50,7 @@ export class NodeRuntime implements Runtime {
       [Symbol.asyncIterator]: () => {
         if (this.#awaitingContinue.delete(incoming)) outgoing.writeContinue();
         // An early end must not destroy the message: the answer goes over the same connection.
-        return incoming.iterator({ destroyOnReturn: false });
+        return handOver(incoming.iterator({ destroyOnReturn: false }) as AsyncIterator<Uint8Array, undefined>);
       },
     };
   };

@@ -69,17 +69,17 @@ export async function uploadStream<Part>(
     try {
       const upload = await openOnce();
       if (failure === undefined) parts[index] = await upload.send(bytes, index + 1);
+      free(true);
     } catch (error) {
       fail(error);
-    } finally {
-      free();
+      free(false);
     }
   };
   if (isLarge) openOnce().catch(fail);
   try {
     for await (const part of memory.fill(chunks)) {
       const isWhole = part.index === 0 && part.isLast;
-      if (isWhole && !isLarge) return await put(part.bytes).finally(part.free);
+      if (isWhole && !isLarge) return await putWhole(part, put);
       sending.push(send(part));
     }
   } catch (error) {
@@ -95,6 +95,17 @@ export async function uploadStream<Part>(
   } catch (error) {
     await abortQuietly(upload);
     throw error;
+  }
+}
+
+async function putWhole({ bytes, free }: FilledPart, put: StreamUpload<unknown>["put"]): Promise<WriteResult> {
+  let isSent = false;
+  try {
+    const result = await put(bytes);
+    isSent = true;
+    return result;
+  } finally {
+    free(isSent);
   }
 }
 

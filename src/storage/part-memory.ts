@@ -1,8 +1,9 @@
 /**
- * The memory for the parts of one stream: one part is filled while the others are sent. The memory of a sent part is used again:
- * large garbage costs time, and fills a small process.
+ * The memory for the parts of one stream: one part is filled while the others are sent. The memory of a sent part is used again,
+ * or freed at once: large garbage costs time, and fills a small process.
  */
 import { Buffer } from "node:buffer";
+import { freeChunk, freeMemory } from "../streams/chunk-memory.ts";
 import type { TakeMore } from "./object-store.ts";
 
 export interface PartMemoryOptions {
@@ -22,14 +23,14 @@ export interface FilledPart {
   readonly index: number;
   readonly bytes: Uint8Array;
   readonly isLast: boolean;
-  /** Gives the memory back, once the part is sent. */
-  readonly free: () => void;
+  /** Gives the memory back. A part that `isSent` is read by nobody any more; a request that has failed may still read its part. */
+  readonly free: (isSent: boolean) => void;
 }
 
 /** Memory for one part. */
 interface PartBuffer {
   readonly bytes: Uint8Array;
-  readonly free: () => void;
+  readonly free: FilledPart["free"];
 }
 
 export class PartMemory {
@@ -39,6 +40,7 @@ export class PartMemory {
   /** Parts in the memory that `takeMore` has given. */
   #moreParts = 0;
   readonly #spare: Uint8Array[] = [];
+  #isFilled = false;
   #wake: () => void = () => undefined;
 
   constructor(options: PartMemoryOptions) {
@@ -67,11 +69,14 @@ export class PartMemory {
           filled += taken;
           at += taken;
         }
+        freeChunk(chunk);
       }
     } catch (error) {
-      part.free();
+      part.free(true);
       throw error;
     }
+    this.#isFilled = true;
+    for (const spare of this.#spare.splice(0)) freeMemory(spare);
     yield { ...part, bytes: part.bytes.subarray(0, filled), index, isLast: true };
   }
 
@@ -81,7 +86,7 @@ export class PartMemory {
       const release = this.#takeMemory();
       if (release !== undefined) {
         const bytes = this.#spare.pop() ?? Buffer.allocUnsafeSlow(this.#options.partBytes);
-        return { bytes, free: () => this.#free(bytes, release) };
+        return { bytes, free: (isSent) => this.#free(bytes, isSent, release) };
       }
       await new Promise<void>((resolve) => (this.#wake = resolve));
     }
@@ -102,9 +107,10 @@ export class PartMemory {
     };
   }
 
-  #free(bytes: Uint8Array, release: () => void): void {
+  #free(bytes: Uint8Array, isSent: boolean, release: () => void): void {
     release();
-    if (this.#spare.length < this.#options.leastParts) this.#spare.push(bytes);
+    if (isSent && !this.#isFilled && this.#spare.length < this.#options.leastParts) this.#spare.push(bytes);
+    else if (isSent) freeMemory(bytes);
     this.#wake();
   }
 }

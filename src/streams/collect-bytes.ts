@@ -1,5 +1,6 @@
 /** Collects streams in memory, and compares streams with bytes in memory. */
 import { Buffer } from "node:buffer";
+import { freeChunk } from "./chunk-memory.ts";
 
 /**
  * Reads a stream of up to `size` bytes into memory. The caller must have limited `size`. Throws if the stream is
@@ -12,6 +13,7 @@ export async function collectBytes(source: AsyncIterable<Uint8Array>, size: numb
     if (length + chunk.length > size) throw new RangeError(`Cannot collect more than the expected ${size} bytes`);
     bytes.set(chunk, length);
     length += chunk.length;
+    freeChunk(chunk);
   }
   return bytes.subarray(0, length);
 }

@@ -1,6 +1,7 @@
 /** Checks that bytes have the size and the digest that were announced. */
 import { type Digest, Digester, algorithmOf } from "../digest.ts";
 import { StowageError } from "../errors.ts";
+import { freeChunk } from "./chunk-memory.ts";
 
 export interface ExpectedBytes {
   readonly digest: Digest;
@@ -76,7 +77,7 @@ export class VerifiedBytes implements AsyncIterableIterator<Uint8Array, undefine
 
   /** Reads to the end. */
   async drain(): Promise<void> {
-    for await (const _ of this);
+    for await (const chunk of this) freeChunk(chunk);
   }
 
   #verify(): void {

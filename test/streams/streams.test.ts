@@ -2,6 +2,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { abortable } from "../../src/streams/abortable.ts";
 import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { ByteReader } from "../../src/streams/byte-reader.ts";
+import { handOver } from "../../src/streams/chunk-memory.ts";
+import { collectBytes } from "../../src/streams/collect-bytes.ts";
 import { bytesToReadable, readableToBytes } from "../../src/streams/readable-stream.ts";
 import type { SilenceLimits } from "../../src/streams/silence.ts";
 import { VerifiedBytes } from "../../src/streams/verify-bytes.ts";
@@ -39,6 +41,46 @@ describe("VerifiedBytes", () => {
   it("passes no bytes at all where none are expected", async () => {
     const empty = new Uint8Array(0);
     expect(await readAll(new VerifiedBytes(chunksOf(empty, 1), { digest: sha256(empty), size: 0 }))).toHaveLength(0);
+  });
+});
+
+describe("handOver", () => {
+  const bytes = randomBytes(3000);
+  const expected = { digest: sha256(bytes), size: bytes.length };
+  /** Node 20 cannot free memory before its next collection. */
+  const freed = "transfer" in ArrayBuffer.prototype ? 0 : 1000;
+  /** Three chunks, each in memory of its own. */
+  const makeChunks = (): Uint8Array[] => [0, 1000, 2000].map((at) => Uint8Array.from(bytes.subarray(at, at + 1000)));
+  async function* sourceOf(chunks: readonly Uint8Array[]): AsyncGenerator<Uint8Array, undefined> {
+    yield* chunks;
+  }
+  const handedOver = (chunks: readonly Uint8Array[]): AsyncIterable<Uint8Array> => ({
+    [Symbol.asyncIterator]: () => handOver(sourceOf(chunks)),
+  });
+
+  it("frees chunks that are collected", async () => {
+    const chunks = makeChunks();
+    expect(await collectBytes(handedOver(chunks), 3000)).toEqual(bytes);
+    expect(chunks.map(({ length }) => length)).toEqual([freed, freed, freed]);
+  });
+
+  it("frees chunks that are only verified", async () => {
+    const chunks = makeChunks();
+    await new VerifiedBytes(handedOver(chunks), expected).drain();
+    expect(chunks.map(({ length }) => length)).toEqual([freed, freed, freed]);
+  });
+
+  it("leaves chunks that share their memory", async () => {
+    const whole = Uint8Array.from(bytes);
+    const chunks = [whole.subarray(0, 1000), whole.subarray(1000)];
+    expect(await collectBytes(handedOver(chunks), 3000)).toEqual(bytes);
+    expect(Buffer.from(whole)).toEqual(bytes);
+  });
+
+  it("leaves the chunks of a source that has not handed them over", async () => {
+    const chunks = makeChunks();
+    expect(await collectBytes(sourceOf(chunks), 3000)).toEqual(bytes);
+    expect(chunks.map(({ length }) => length)).toEqual([1000, 1000, 1000]);
   });
 });
 

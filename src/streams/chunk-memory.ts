@@ -1,0 +1,36 @@
+/**
+ * Frees the memory of a client's chunks as soon as they are read. V8 frees it only at its next collection, and each 30 MiB of chunks
+ * make V8 mark its whole heap. Measured: without these collections a push into S3 takes a quarter less CPU time on Node 24.
+ *
+ * Only a source that keeps nothing of its chunks may hand them over. Chunks of all other sources stay as they are.
+ */
+
+const isHandedOver = Symbol("isHandedOver");
+
+interface ChunkMemory extends ArrayBuffer {
+  [isHandedOver]?: true;
+  /** On all runtimes except Node 20. */
+  transfer?(bytes: number): ArrayBuffer;
+}
+
+/** Passes on the chunks of a source that does not use them again. */
+export function handOver(chunks: AsyncIterator<Uint8Array, undefined>): AsyncIterator<Uint8Array, undefined> {
+  return {
+    async next() {
+      const result = await chunks.next();
+      if (result.done !== true) (result.value.buffer as ChunkMemory)[isHandedOver] = true;
+      return result;
+    },
+    return: async () => chunks.return?.() ?? { done: true, value: undefined },
+  };
+}
+
+/** Frees a chunk that its reader has copied or does not need. Does nothing unless the chunk was handed over, whole. */
+export function freeChunk(chunk: Uint8Array): void {
+  if ((chunk.buffer as ChunkMemory)[isHandedOver] === true) freeMemory(chunk);
+}
+
+/** Frees the memory of a chunk that nobody else uses. Does nothing if something else lies in the same memory. */
+export function freeMemory({ buffer, length }: Uint8Array): void {
+  if (length === buffer.byteLength) (buffer as ChunkMemory).transfer?.(0);
+}

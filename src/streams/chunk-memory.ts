@@ -1,6 +1,6 @@
 /**
  * Frees the memory of a client's chunks as soon as they are read. V8 frees it only at its next collection, and each 30 MiB of chunks
- * make V8 mark its whole heap. Measured: without these collections a push into S3 takes a quarter less CPU time on Node 24.
+ * make V8 mark its whole heap. Measured: without these collections a push into S3 takes a quarter less CPU time, on Node 20 and 24.
  *
  * Only a source that keeps nothing of its chunks may hand them over. Chunks of all other sources stay as they are.
  */
@@ -32,5 +32,18 @@ export function freeChunk(chunk: Uint8Array): void {
 
 /** Frees the memory of a chunk that nobody else uses. Does nothing if something else lies in the same memory. */
 export function freeMemory({ buffer, length }: Uint8Array): void {
-  if (length === buffer.byteLength) (buffer as ChunkMemory).transfer?.(0);
+  const memory = buffer as ChunkMemory;
+  if (length !== memory.byteLength || length === 0) return;
+  if (memory.transfer === undefined) closedPort?.postMessage(undefined, [memory]);
+  else memory.transfer(0);
+}
+
+/** For Node 20, which has no `transfer`: a closed port takes the memory of a message and drops it. */
+const closedPort = "transfer" in ArrayBuffer.prototype ? undefined : openAndClose();
+
+function openAndClose(): MessagePort {
+  const { port1, port2 } = new MessageChannel();
+  port1.close();
+  port2.close();
+  return port1;
 }

@@ -3,8 +3,6 @@ import { messageOf, StowageError } from "../errors.ts";
 import type { Environment } from "../settings/settings.ts";
 
 export interface Command {
-  /** One line for the list of commands. */
-  readonly summary: string;
   /** What `stowage COMMAND --help` prints: usage, options, examples. */
   readonly help: string;
   /** Runs with the arguments behind the command's name and returns the exit code. Thrown errors are reported to the user. */

@@ -20,7 +20,6 @@ import { openService } from "./send/service-client.ts";
 const usage = "FROM TO [PATTERN...]";
 
 export const copy: Command = {
-  summary: "copy images into another store or a service",
   help: `Usage: stowage copy ${usage} [OPTIONS]
 
 Copies images, with their signatures, into TO. What TO has already is not copied

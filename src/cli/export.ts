@@ -14,7 +14,6 @@ import { startProgress } from "./progress.ts";
 const usage = "NAME[:TAG|@DIGEST]...";
 
 export const exportImages: Command = {
-  summary: "write images as a tarball",
   help: `Usage: stowage export ${usage} [-o FILE] [OPTIONS]
 
 Writes images as one tarball: an OCI layout with a manifest.json, which docker load,

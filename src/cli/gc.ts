@@ -22,7 +22,6 @@ const exclusive = [
 ] as const;
 
 export const gc: Command = {
-  summary: "drop old images by rules, delete blobs that no image needs",
   help: `Usage: stowage gc [--store URL] [--grace TIME | --now] [OPTIONS]
 
 Drops images by your rules, such as those older than 30 days, and images whose end

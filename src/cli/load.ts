@@ -15,7 +15,6 @@ import { sendArchive } from "./send/send-archive.ts";
 import { openService } from "./send/service-client.ts";
 
 export const load: Command = {
-  summary: "load a tarball into a store or a service",
   help: `Usage: stowage load FILE|- [NAME[:TAG]] [--store URL | --to URL] [OPTIONS]
 
 Loads the images of a tarball, an OCI layout or a docker-archive, plain or compressed

@@ -23,7 +23,6 @@ const usualColumns = 80;
 const usage = "[NAME[:TAG|@DIGEST]]";
 
 export const ls: Command = {
-  summary: "list the images of a store or a service",
   help: `Usage: stowage ls ${usage} [--store URL | --to URL] [OPTIONS]
 
 Lists the images of a store or a service, or of one of its repositories: size of

@@ -13,7 +13,6 @@ import { isPermanent, openService, Refusal } from "./send/service-client.ts";
 const usage = "NAME:TAG|NAME@DIGEST|NAME...";
 
 export const rm: Command = {
-  summary: "remove tags and images",
   help: `Usage: stowage rm ${usage} [--store URL | --to URL]
 
 Removes a tag, or, by its digest, an image with all its tags. Bytes are not freed:

@@ -6,7 +6,6 @@ import { knownSettings } from "../settings/known-settings.ts";
 import { type Command, exitCodes } from "./command.ts";
 
 export const serve: Command = {
-  summary: "run the service",
   help: `Usage: stowage serve [--store URL] [--host ADDRESS] [--port PORT]
 
 Runs the service until it gets SIGINT or SIGTERM; then it takes no more requests,

@@ -18,13 +18,13 @@ process.exitCode = await main(process.argv.slice(2));
 async function main([name = "--help", ...args]: readonly string[]): Promise<number> {
   if (["--version", "-V", "version"].includes(name)) return writeVersion();
   if (["--help", "-h", "help"].includes(name)) return writeHelp(args[0]);
-  const command = commandNamed(name);
+  const command = await loadCommand(name);
   if (command === undefined) return unknownCommand(name);
   if (args.includes("--help") || args.includes("-h")) return writeHelp(name);
   const { signal, exitCode } = listenForSignals();
   const report = (text: string): void => void process.stderr.write(printable(`stowage ${name}: ${text}\n`));
   // The service writes these and more warnings to its log.
-  if (command !== commands["serve"]) for (const warning of warnOfUnknown(process.env)) report(`Warning: ${warning}`);
+  if (name !== "serve") for (const warning of warnOfUnknown(process.env)) report(`Warning: ${warning}`);
   try {
     return await command.run(args, {
       env: process.env,
@@ -41,8 +41,8 @@ async function main([name = "--help", ...args]: readonly string[]): Promise<numb
   }
 }
 
-function commandNamed(name: string): Command | undefined {
-  return Object.hasOwn(commands, name) ? commands[name] : undefined;
+async function loadCommand(name: string): Promise<Command | undefined> {
+  return Object.hasOwn(commands, name) ? commands[name]?.load() : undefined;
 }
 
 async function writeVersion(): Promise<number> {
@@ -60,12 +60,12 @@ function runtimeName(): string {
 }
 
 /** A command's help, or the list of the commands. */
-function writeHelp(name: string | undefined): number {
+async function writeHelp(name: string | undefined): Promise<number> {
   if (name === undefined) {
     process.stdout.write(mainHelp());
     return exitCodes.ok;
   }
-  const command = commandNamed(name);
+  const command = await loadCommand(name);
   if (command === undefined) return unknownCommand(name);
   process.stdout.write(command.help);
   return exitCodes.ok;

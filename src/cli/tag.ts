@@ -14,7 +14,6 @@ import { type TagChoices, tagInRegistry } from "./tag-in-registry.ts";
 const usage = "IMAGE NEW...";
 
 export const tag: Command = {
-  summary: "give an image more names",
   help: `Usage: stowage tag ${usage} [--store URL | --to URL] [OPTIONS]
 
 Gives IMAGE, which is NAME:TAG or NAME@DIGEST, the names NEW, each NAME:TAG. No byte

@@ -14,7 +14,6 @@ const secretBytes = 32;
 const secretPrefix = "stowage_";
 
 export const token: Command = {
-  summary: "make a token for somebody who may load or pull",
   help: `Usage: stowage token NAME [--allow ACTIONS] [--repository PATTERN]... [--expires T]
 
 Makes a secret, shown only this once, and an entry for the list in STOWAGE_TOKENS,

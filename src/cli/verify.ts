@@ -9,7 +9,6 @@ import { openExisting } from "./open-settings.ts";
 import { type Progress, startProgress } from "./progress.ts";
 
 export const verify: Command = {
-  summary: "read every byte of a store and compare",
   help: `Usage: stowage verify [--store URL] [--json]
 
 Reads every blob of a store and compares its bytes with its digest, then checks that

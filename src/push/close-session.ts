@@ -18,6 +18,7 @@ import { oneChunk } from "../streams/readable-stream.ts";
 import { checkDigest, isWrongBytes } from "../streams/verify-bytes.ts";
 import {
   type Chunk,
+  type Segment,
   appendChunk,
   checkBlobBytes,
   dropSession,
@@ -51,24 +52,27 @@ export async function closeSession(
 async function close(
   layout: Layout,
   session: PushSession,
-  last: Chunk & { readonly digest: Digest },
+  chunk: Chunk & { readonly digest: Digest },
   options: StoreBlobOptions,
 ): Promise<BlobStatus> {
   const { store } = options;
-  const { digest, size, start = 0 } = last;
-  const hasBody = (await last.body.peek(1)).length > 0;
+  const { digest, size, start = 0 } = chunk;
+  const hasBody = (await chunk.body.peek(1)).length > 0;
   const before = await listOffsets(store, session, options);
   if (hasBody && before.length === 0 && start === 0 && size !== undefined) {
-    return pushWhole(layout, { digest, size, body: last.body }, options);
+    return pushWhole(layout, { digest, size, body: chunk.body }, options);
   }
-  if (hasBody) await appendChunk(layout, session, last, options);
+  if (hasBody) await appendChunk(layout, session, chunk, options);
   const offsets = hasBody ? await listOffsets(store, session, options) : before;
   if (offsets.length === 0) return closeEmpty(layout, session, digest, options);
-  const status = await storeSegments(session, offsets, digest, options).catch(async (error: unknown) => {
-    if (isWrongBytes(error)) await dropSession(store, session); // a client could make us read its bytes again and again
+  const last = await readSegment(store, session, offsets.at(-1) ?? 0, options);
+  const only = offsets.length === 1 ? last : undefined;
+  const drop = async (): Promise<void> => dropSession(store, session, only);
+  const status = await storeSegments(session, { offsets, last }, digest, options).catch(async (error: unknown) => {
+    if (isWrongBytes(error)) await drop(); // a client could make us read its bytes again and again
     throw error;
   });
-  await dropSession(store, session);
+  await drop();
   return status;
 }
 
@@ -98,15 +102,20 @@ async function closeEmpty(
   });
 }
 
-/** Stores the blob from its segments. `offsets` has the offsets of all of them. */
+interface Segments {
+  /** The offsets of all segments. */
+  readonly offsets: readonly number[];
+  readonly last: Segment;
+}
+
+/** Stores the blob from its segments. */
 async function storeSegments(
   session: PushSession,
-  offsets: readonly number[],
+  { offsets, last }: Segments,
   digest: Digest,
   options: StoreBlobOptions,
 ): Promise<BlobStatus> {
   const { store, signal } = options;
-  const last = await readSegment(store, session, offsets.at(-1) ?? 0, { signal });
   if (offsets.length === 1 && algorithmOf(last.digest) === algorithmOf(digest)) {
     checkDigest({ digest, size: last.size }, last.digest);
     return promoteStaged(last.key, last, options).catch(async (error: unknown) => {

@@ -153,14 +153,22 @@ export async function* readSegments(
   }
 }
 
-/** Deletes all objects of a session. A failure is no error: the objects expire. */
-export async function dropSession(store: ObjectStore, session: PushSession): Promise<void> {
+/**
+ * Deletes all objects of a session. A failure is no error: the objects expire. A session of one segment is not listed: bytes of a
+ * chunk that lost a race expire too.
+ */
+export async function dropSession(store: ObjectStore, { id }: PushSession, only?: Segment): Promise<void> {
+  const first = segmentKey(id, 0);
   try {
-    const keys: string[] = [];
-    for await (const { key } of store.list(segmentsPrefix(session.id))) keys.push(key);
+    const keys = only === undefined ? [] : [only.key];
+    if (only === undefined) for await (const { key } of store.list(segmentsPrefix(id))) keys.push(key);
     // The first record goes first: without it the session is over.
-    if (keys.length > 0) await store.delete(segmentKey(session.id, 0));
-    await concurrently(keys, maxConcurrentDeletes, async (key) => dropStaged(key, { store }));
+    if (keys.length > 0) await store.delete(first);
+    await concurrently(
+      keys.filter((key) => key !== first),
+      maxConcurrentDeletes,
+      async (key) => dropStaged(key, { store }),
+    );
   } catch {
     // it expires
   }

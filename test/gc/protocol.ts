@@ -132,8 +132,8 @@ export const mutantsOfPushes: Readonly<Record<string, readonly Edit[]>> = {
   "the end of a session did not look at the mark": [
     {
       file: "push/close-session.ts",
-      replace: "storeSegments(session, offsets, digest, options)",
-      by: "storeSegments(session, offsets, digest, { ...options, store: layout.store })",
+      replace: "storeSegments(session, { offsets, last }, digest, options)",
+      by: "storeSegments(session, { offsets, last }, digest, { ...options, store: layout.store })",
     },
   ],
   "a blob that comes in one request did not look at the mark": [

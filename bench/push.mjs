@@ -23,7 +23,7 @@ const program = new URL("../dist/cli/stowage.js", import.meta.url).pathname;
 const images = Array.from({ length: Number(values.images) }, (_, i) => `v${i}`);
 const folder = mkdtempSync(join(values.folder, "stowage-bench-"));
 const layout = join(folder, "layout");
-/** An image that is pushed first: a service that has just started tests its store, and compiles its code. */
+/** An image that is pushed first. A service that has just started tests its store, and V8 compiles its code in the first seconds. */
 const small = join(folder, "small");
 
 const clients = {
@@ -38,7 +38,7 @@ try {
   const [mib, blobs] = [Number(values.mib), Number(values.blobs)];
   print(`node ${process.version}, ${cpus().length} cores; ${mib} MiB in ${blobs} layers of ${images.length} images`);
   await makeLayout(layout, { mib, blobs, images: images.length });
-  await makeLayout(small, { mib: 16, blobs: 4, images: 1 });
+  await makeLayout(small, { mib: 64, blobs: 64, images: 1 });
   const gateway = await startGateway(join(folder, "bucket"));
   const services = { stowage: startStowage, ...(findTool("registry") && { registry: startDistribution }) };
   for (const client of values.clients.split(",")) await compare(client, services, gateway);

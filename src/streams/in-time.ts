@@ -1,4 +1,5 @@
 /** Promises, work and timers with a time limit. */
+import { setMaxListeners } from "node:events";
 
 /** Waits for a promise, but no longer than `ms` milliseconds. Returns whether the promise resolved in time. */
 export async function inTime(promise: Promise<unknown>, ms: number): Promise<boolean> {
@@ -25,8 +26,10 @@ export async function withinSeconds<T>(
 ): Promise<T> {
   const over = new AbortController();
   const timer = startTimer(seconds, () => over.abort(late()));
+  const either = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]);
+  setMaxListeners(0, either); // each question to the store that waits for its turn listens to it
   try {
-    return await work(signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]));
+    return await work(either);
   } finally {
     timer.stop();
   }

@@ -6,6 +6,8 @@ import type { Token } from "../../src/auth/access.ts";
 import { collectGarbage } from "../../src/gc/collect-garbage.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { createHash } from "node:crypto";
+import process from "node:process";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Digest } from "../../src/digest.ts";
 import { clockAfter, hour } from "../gc/clock-after.ts";
 import { randomBytes, sha256 } from "../support/bytes.ts";
@@ -371,6 +373,17 @@ describe("a mount", () => {
 });
 
 describe("a manifest", () => {
+  it("that names many blobs makes Node warn of nothing", async () => {
+    const warnings: Error[] = [];
+    const keep = (warning: Error): void => void warnings.push(warning);
+    process.on("warning", keep);
+    const image = makeLayout({ layers: Array.from({ length: 64 }, (_, i) => randomBytes(100 + i)) });
+    expect((await pushImage(image, "1")).status).toBe(201);
+    await nextTurn(); // Node sends its warnings then
+    process.off("warning", keep);
+    expect(warnings).toEqual([]);
+  });
+
   const image = makeLayout({ layers: [randomBytes(1000, 1)] });
 
   it("is published by tag and by digest, byte for byte", async () => {

@@ -15,6 +15,7 @@ const { values } = parseArgs({
     images: { type: "string", default: "1" }, // pushed at the same time
     rounds: { type: "string", default: "5" },
     clients: { type: "string", default: "skopeo,crane" },
+    cold: { type: "boolean", default: false }, // services have just started
     folder: { type: "string", default: tmpdir() },
   },
 });
@@ -38,7 +39,7 @@ try {
   const [mib, blobs] = [Number(values.mib), Number(values.blobs)];
   print(`node ${process.version}, ${cpus().length} cores; ${mib} MiB in ${blobs} layers of ${images.length} images`);
   await makeLayout(layout, { mib, blobs, images: images.length });
-  await makeLayout(small, { mib: 64, blobs: 64, images: 1 });
+  await makeLayout(small, values.cold ? { mib: 16, blobs: 4, images: 1 } : { mib: 64, blobs: 64, images: 1 });
   const gateway = await startGateway(join(folder, "bucket"));
   const services = { stowage: startStowage, ...(findTool("registry") && { registry: startDistribution }) };
   for (const client of values.clients.split(",")) await compare(client, services, gateway);

@@ -11,6 +11,7 @@ import { type Line, type Release, maxTurnWaitMs } from "../streams/line.ts";
 import type { AnswerSource } from "./answer-stream.ts";
 import { ChunkRoom } from "./chunk-room.ts";
 import { type PartHold, ReadAhead, partBytes } from "./read-ahead.ts";
+import { StorePace } from "./store-pace.ts";
 
 /**
  * The longest wait for a connection in the middle of a blob. The client already has the headers of the answer then, so
@@ -25,10 +26,6 @@ const maxResumeMs = 60_000;
  */
 const minPieceBytes = 1024 * 1024;
 
-/** The pace of a connection is measured over this many bytes. */
-const paceBytes = 2 * 1024 * 1024;
-/** The rest of a blob is read by several connections if one connection is slower, and the client waits for it. */
-const slowBytesPerMs = 100_000;
 /** Parts of one blob that are in memory at once. They take at most half of the budget. */
 const mostParts = 8;
 
@@ -254,29 +251,6 @@ export class BlobBytes implements AnswerSource {
       `Cannot read on in blob "${this.#digest}" of ${this.#reader.store.url} from byte ${start}: ` +
         (found === undefined ? "it is gone" : "it was replaced"),
     );
-  }
-}
-
-/** How long the client waits for the store. */
-class StorePace {
-  /** In the last full window, the client has waited most of the time, and the store was slow. */
-  isSlow = false;
-  bytesPerMs = 0;
-  #sinceMs = performance.now();
-  #bytes = 0;
-  #waitMs = 0;
-
-  count(bytes: number, waitMs: number): void {
-    this.#bytes += bytes;
-    this.#waitMs += waitMs;
-    if (this.#bytes < paceBytes) return;
-    const now = performance.now();
-    const ms = now - this.#sinceMs;
-    this.bytesPerMs = this.#bytes / ms;
-    this.isSlow = this.#waitMs > ms / 2 && this.bytesPerMs < slowBytesPerMs;
-    this.#sinceMs = now;
-    this.#bytes = 0;
-    this.#waitMs = 0;
   }
 }
 

@@ -43,7 +43,7 @@ export async function tryAgain<T extends { readonly status: number; readonly hea
 /** Waits for 50 % to 100 % of the time. Clients that failed together then do not come back together. */
 export async function pause(
   tries: number,
-  { clock, signal }: Pick<TryAgainOptions<never>, "clock" | "signal">,
+  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
 ): Promise<void> {
   await clock.sleep(firstWaitMs * 2 ** (tries - 1) * (0.5 + clock.random() / 2), signal);
 }

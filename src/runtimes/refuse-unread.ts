@@ -3,6 +3,7 @@
  * in the log.
  */
 import { type IncomingMessage, type Server, type ServerResponse, maxHeaderSize, STATUS_CODES } from "node:http";
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { StowageError } from "../errors.ts";
 import type { Report } from "../events.ts";
@@ -112,7 +113,7 @@ async function contentOf(
   socket: Duplex,
   report: Report,
 ): Promise<{ headers: Readonly<Record<string, string>>; body: string }> {
-  const client = "remoteAddress" in socket ? String(socket.remoteAddress) : undefined;
+  const client = socket instanceof Socket ? socket.remoteAddress : undefined;
   report({ event: "unread", client, status, code: error.code, message: error.message });
   const response = errorResponse(error, { status, headers: { Connection: "close" } });
   const body = await response.text();

@@ -1,6 +1,6 @@
 /**
- * Two services on one bucket, of which one has a wrong clock, and a gc with that clock. Ten minutes are within what Stowage allows
- * between machines. A day is not: a gc would rely on marks of other clocks. So there all gcs have the same clock.
+ * Two services work on one bucket. One of them has a wrong clock, and so has a gc. Clocks of machines may differ by ten minutes.
+ * They may not differ by a day: a gc relies on marks that other gcs have dated. So all gcs of that test have the same clock.
  */
 import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";

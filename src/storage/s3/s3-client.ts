@@ -68,6 +68,7 @@ export function createS3Client(
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
   });
+  client.middlewareStack.remove("loggerMiddleware"); // it copies each input and output, for a logger that writes nothing
   presetPayloadHash(client);
   limitAnswers(client, answerMs);
   if (traceparent !== undefined) passOnTrace(client, traceparent);

@@ -140,7 +140,7 @@ const maxWaitMs = 30_000;
 const firstWaitMs = 20;
 const longestWaitMs = 1000;
 
-/** One listing of all marks, and the rescues since then. */
+/** The one listing of marks that a load makes, and its rescues. */
 interface Look {
   /** When the listing began. */
   readonly time: number;
@@ -158,7 +158,6 @@ export class RescuingStore extends ForwardingStore {
   readonly #store: ObjectStore;
   readonly #clock: Clock;
   #look: Look | undefined;
-  #oldestTime: number | undefined;
   /** Asks for the mark of each blob, without a listing. */
   #asksEach = false;
 
@@ -185,14 +184,14 @@ export class RescuingStore extends ForwardingStore {
     return super.get(...args);
   }
 
-  /** Does the store have marks? Uses a listing that is at most 10 minutes old. */
+  /** Did the store have marks when the load listed them? */
   async hasMarks({ signal }: CallOptions = {}): Promise<boolean> {
-    return (await this.#freshLook(signal).marked)?.size !== 0;
+    return (await this.#lookOnce(signal).marked)?.size !== 0;
   }
 
   /** May the blob have a mark? Uses the same listing as `hasMarks`. */
   async isMarked(digest: Digest, { signal }: CallOptions = {}): Promise<boolean> {
-    return (await this.#freshLook(signal).marked)?.has(markKey(digest)) !== false;
+    return (await this.#lookOnce(signal).marked)?.has(markKey(digest)) !== false;
   }
 
   /** Rescues a needed blob if it is condemned. Does not look whether the blob is in the store. */
@@ -207,19 +206,17 @@ export class RescuingStore extends ForwardingStore {
   fork(): RescuingStore {
     const fork = new RescuingStore(this.#store, this.#clock);
     fork.#look = this.#look;
-    fork.#oldestTime = this.#oldestTime;
     return fork;
   }
 
   /** Can the load still rely on all blobs that it has found? */
   get isFresh(): boolean {
-    return this.#oldestTime === undefined || this.#clock.now() - this.#oldestTime <= freshMs;
+    return this.#look === undefined || this.#clock.now() - this.#look.time <= freshMs;
   }
 
-  /** Forgets all blobs that were found: the caller finds them again. */
+  /** Forgets the listing of the marks. The caller then finds all blobs again. */
   renew(): void {
     this.#look = undefined;
-    this.#oldestTime = undefined;
   }
 
   /**
@@ -229,7 +226,8 @@ export class RescuingStore extends ForwardingStore {
   async #rescue(key: string, { signal }: CallOptions = {}): Promise<void> {
     const digest = digestOfBlobKey(key);
     if (digest === undefined) return;
-    const look = this.#freshLook(signal);
+    if (this.#asksEach) return this.#rescueBlob(digest, signal);
+    const look = this.#lookOnce(signal);
     const marked = await look.marked;
     if (marked?.has(markKey(digest)) === false) return;
     const rescue = look.rescues.get(digest) ?? this.#rescueBlob(digest, signal);
@@ -237,16 +235,12 @@ export class RescuingStore extends ForwardingStore {
     await rescue;
   }
 
-  #freshLook(signal: AbortSignal | undefined): Look {
-    const time = this.#clock.now();
-    if (this.#look !== undefined && time - this.#look.time <= freshMs) return this.#look;
-    this.#oldestTime ??= time;
-    this.#look = { time, marked: this.#listMarks(signal), rescues: new Map() };
+  #lookOnce(signal: AbortSignal | undefined): Look {
+    this.#look ??= { time: this.#clock.now(), marked: this.#listMarks(signal), rescues: new Map() };
     return this.#look;
   }
 
   async #listMarks(signal: AbortSignal | undefined): Promise<ReadonlySet<string> | undefined> {
-    if (this.#asksEach) return undefined;
     const marked = new Set<string>();
     for await (const { key } of this.#store.list(condemnedPrefix, { signal })) {
       if (marked.size === maxListedMarks) return undefined;

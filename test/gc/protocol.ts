@@ -111,7 +111,11 @@ export const mutantsOfCopies: Readonly<Record<string, readonly Edit[]>> = {
     { file: lookup, replace: "(await rescuing?.isMarked(digest, { signal })) === true", by: "false" },
   ],
   "copies of a second repository counted as fresh": [
-    { file: rescuing, replace: "    fork.#oldestTime = this.#oldestTime;\n", by: "" },
+    {
+      file: rescuing,
+      replace: "fork.#look = this.#look;",
+      by: "fork.#look = this.#look && { ...this.#look, time: Infinity };",
+    },
   ],
   "copies by the store did not look at marks": [
     { file: "copy/transfer-blobs.ts", replace: "    await store.keep(digest, { signal });", by: "" },

@@ -7,9 +7,8 @@ import { statusOf } from "../error-response.ts";
 import type { Route } from "../route.ts";
 import { errorMeanings } from "./error-meanings.ts";
 import type { Answer, Operation, OperationError } from "./operation.ts";
-import { ownOperations } from "./own-operations.ts";
+import { ownOperations, publicOperations } from "./own-operations.ts";
 import { answerHeaders, headerParameters, placeholders } from "./parameters.ts";
-import { publicOperations } from "./public-operations.ts";
 import { registryOperations } from "./registry-operations.ts";
 import { schemas } from "./schemas.ts";
 

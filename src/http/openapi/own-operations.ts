@@ -1,4 +1,4 @@
-/** Stowage's own routes: loads, uploads in parts, exports and copies under `/v1`, and `/metrics`. */
+/** Stowage's own routes: loads, uploads in parts, exports and copies under `/v1`, `/metrics`, and those that anyone may ask. */
 import type { JsonObject } from "../../oci/json.ts";
 import { durationPattern } from "../../settings/parse-quantity.ts";
 import { type Answer, type Operation, type QueryParameter, json, schema } from "./operation.ts";
@@ -75,6 +75,7 @@ function loadUpload(id: string, summary: string): Operation {
 }
 
 const upload: Answer = { description: "The upload and its parts.", content: json("Upload") };
+const text = { "text/plain": { type: "string" } } as const;
 const uploadErrors = ["BLOB_UPLOAD_UNKNOWN", "INPUT_INVALID"] as const;
 
 export const ownOperations: Readonly<Record<string, Operation>> = {
@@ -180,6 +181,26 @@ export const ownOperations: Readonly<Record<string, Operation>> = {
   "GET /metrics": {
     id: "readMetrics",
     summary: "Sends metrics for Prometheus. Not every service has them.",
-    answers: { 200: { description: "All metrics.", content: { "text/plain": { type: "string" } } } },
+    answers: { 200: { description: "All metrics.", content: text } },
+  },
+};
+
+/** The routes that anyone may ask, without a look at a token. `app.ts` serves them beside all others. */
+export const publicOperations: Readonly<Record<string, Operation>> = {
+  "GET /healthz": {
+    id: "checkHealth",
+    summary: "The service lives.",
+    answers: { 200: { description: "It does.", content: text } },
+  },
+  "GET /readyz": {
+    id: "checkReadiness",
+    summary: "The store answers. One look at the store counts for 5 seconds.",
+    answers: { 200: { description: "It does.", content: text } },
+    errors: ["STORE_UNAVAILABLE"],
+  },
+  "GET /openapi.json": {
+    id: "describeRoutes",
+    summary: "This description.",
+    answers: { 200: { description: "OpenAPI 3.1.", content: { "application/json": { type: "object" } } } },
   },
 };

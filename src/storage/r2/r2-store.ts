@@ -31,7 +31,7 @@ import { putR2Object, writeR2Object } from "./r2-write.ts";
 /** R2's smallest part size: a Worker has little memory. */
 const defaultPartBytes = 5 * 1024 * 1024;
 /** Parts of one stream that are in memory at once: one is being filled, the others are being sent. */
-const defaultPartsInMemory = 4;
+const partsInMemory = 4;
 
 /** The bucket and its names. */
 export interface R2StoreOptions {
@@ -42,8 +42,6 @@ export interface R2StoreOptions {
   readonly prefix?: string | undefined;
   /** Bytes of a part. R2 requires at least 5 MiB. */
   readonly partBytes?: number;
-  /** Parts of one stream that are in memory at once. At least two. */
-  readonly partsInMemory?: number;
 }
 
 /** A bucket of R2, or a prefix of one, as a store. */
@@ -53,19 +51,17 @@ export class R2Store implements ObjectStore {
   readonly #bucket: R2Bucket;
   /** Empty, or ends with `/`. */
   readonly #prefix: string;
-  readonly #partsInMemory: number;
 
-  constructor({ bucket, binding, prefix = "", partBytes, partsInMemory }: R2StoreOptions) {
+  constructor({ bucket, binding, prefix = "", partBytes }: R2StoreOptions) {
     const path = prefix.replace(/^\/+|\/+$/g, "");
     this.url = path === "" ? `r2:${binding}` : `r2:${binding}/${path}`;
     this.partBytes = partBytes ?? defaultPartBytes;
     this.#bucket = bucket;
     this.#prefix = path === "" ? "" : `${path}/`;
-    this.#partsInMemory = partsInMemory ?? defaultPartsInMemory;
   }
 
   writeBufferBytes(size: number | undefined): number {
-    return Math.min(size ?? Infinity, this.#partsInMemory * partBytesOf(size, this.partBytes));
+    return Math.min(size ?? Infinity, partsInMemory * partBytesOf(size, this.partBytes));
   }
 
   copyBufferBytes(size: number): number {
@@ -88,7 +84,7 @@ export class R2Store implements ObjectStore {
   async write(key: string, source: ByteSource, options: WriteOptions = {}): Promise<WriteResult> {
     const { condition, signal } = options;
     const partBytes = partBytesOf(source.size, this.partBytes);
-    const memory = new PartMemory({ partBytes, leastParts: this.#partsInMemory });
+    const memory = new PartMemory({ partBytes, leastParts: partsInMemory });
     return writeR2Object(source, { ...this.#request("upload", key, { signal }), condition, partBytes, memory });
   }
 

@@ -1,7 +1,7 @@
 // How the time of a commit, a pull and a listing grows with the tags of a repository, and the memory of a crowd.
 import { once } from "node:events";
 import { join } from "node:path";
-import { commitSet } from "../../dist/layout/commit-set.js";
+import { updateRepository } from "../../dist/layout/update-repository.js";
 import { Layout } from "../../dist/layout/layout.js";
 import { openStore } from "../../dist/open-store.js";
 import { figuresOf, listening, median } from "../measuring.mjs";
@@ -52,7 +52,7 @@ async function fill(storeUrl, repository, tags) {
   const store = await openStore(storeUrl, process.env);
   const tagOf = (i) => `v${String(i).padStart(6, "0")}`;
   const changes = Array.from({ length: tags }, (_, i) => ({ op: "set", tag: tagOf(i), mediaType, digest, size }));
-  await commitSet(Layout.open(store), { repository, changes });
+  await updateRepository(Layout.open(store), { repository, changes });
   return (await store.head(`repositories/${repository}/_layout/index.json`)).size;
 }
 

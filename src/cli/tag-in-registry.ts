@@ -1,6 +1,6 @@
 /** Gives an image of a service, or of any registry, more names there. Another repository mounts the blobs of the image. */
 import { StowageError } from "../errors.ts";
-import { type TagTurn, conditionFailed } from "../layout/commit-set.ts";
+import { type TagConditions, conditionFailed } from "../layout/update-repository.ts";
 import { listClosure } from "../layout/list-closure.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { ManifestName } from "../registry/find-manifest.ts";
@@ -8,7 +8,7 @@ import type { NewName, TaggedImage } from "../registry/tag-image.ts";
 import type { SourceManifest } from "../remote/image-source.ts";
 import type { WritableRegistry } from "./open-source.ts";
 
-export interface TagChoices extends Pick<TagTurn, "expects"> {
+export interface TagChoices extends Pick<TagConditions, "expects"> {
   /** Another repository gets the referrers of the image too. */
   readonly referrers: boolean;
   readonly signal: AbortSignal;

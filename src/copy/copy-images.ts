@@ -9,13 +9,13 @@ import { StowageError } from "../errors.ts";
 import { checkClosure } from "../layout/check-closure.ts";
 import { RescuingStore } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
-import { ParsedJson } from "../layout/parsed-json.ts";
-import { checkSet } from "../layout/commit-set.ts";
-import { type NamedImage, changesFor, nothing, publish } from "../layout/publish.ts";
+import { JsonMemory } from "../layout/json-memory.ts";
+import { checkUpdate } from "../layout/update-repository.ts";
+import { type NamedImage, changesFor, noKnownBlobs, publish } from "../layout/publish.ts";
 import { readEntries } from "../layout/read-repository.ts";
 import type { ChangeOutcome } from "../oci/index-change.ts";
 import { formatReference } from "../oci/reference.ts";
-import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
+import type { TagPattern } from "../oci/tag-pattern.ts";
 import type { ImageSource } from "../remote/image-source.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type SeenNames, distinctNames, namesIn, noteSameTag, outcomeOf } from "./seen-names.ts";
@@ -125,18 +125,14 @@ class Copy {
 
   /** The images whose tags may move: no bytes move for the others. */
   async #allowed(layout: Layout, group: Group, seen: SeenNames): Promise<readonly PlannedImage[]> {
-    const { caller, signal } = this.#options;
+    const { caller, signal, immutableTags } = this.#options;
     const { repository } = group;
     let { images } = group;
     while (images.length > 0) {
       const named = distinctNames(images.flatMap((image) => this.#namesOf(image, seen)));
       const changes = named.map((image) => ({ op: "set", ...image }) as const);
       try {
-        await checkSet(
-          layout,
-          { repository, changes, immutableTags: this.#tagsThatStay(repository) },
-          { caller, signal },
-        );
+        await checkUpdate(layout, { repository, changes, immutableTags }, { caller, signal });
         break;
       } catch (error) {
         signal.throwIfAborted();
@@ -145,10 +141,6 @@ class Copy {
       }
     }
     return images;
-  }
-
-  #tagsThatStay(repository: string): readonly string[] {
-    return tagPatternsOf(this.#options.immutableTags ?? [], repository);
   }
 
   #nameOf(image: PlannedImage, repository: string): Omit<CopiedImage, "status"> {
@@ -191,17 +183,17 @@ class Copy {
   }
 
   async #publish(layout: Layout<RescuingStore>, group: Group, seen: SeenNames): Promise<void> {
-    const { signal, caller } = this.#options;
+    const { signal, caller, immutableTags } = this.#options;
     const { repository } = group;
     let { known } = this.#transfer;
     for (let images = group.images; images.length > 0;) {
       const named = distinctNames(images.flatMap((image) => this.#namesOf(image, seen)));
-      const json = new ParsedJson(layout, { caller, signal });
+      const json = new JsonMemory(layout, { caller, signal });
       try {
         const roots = [...new Map(named.map((it) => [it.digest, it])).values()];
         const closure = await checkClosure(layout, roots, { json, known });
-        const set = { repository, changes: changesFor(named, closure), immutableTags: this.#tagsThatStay(repository) };
-        const outcomes = await publish(layout, closure, set, json);
+        const update = { repository, changes: changesFor(named, closure), immutableTags };
+        const outcomes = await publish(layout, closure, update, json);
         for (const image of images) {
           const { tag, digest } = this.#toName(image);
           const at = named.findIndex((it) => it.tag === tag && it.digest === digest);
@@ -215,7 +207,7 @@ class Copy {
         if (noteSameTag(error, named, seen)) continue;
         images = this.#withoutRefused(images, error);
         const isOneTag = error.detail?.["reference"] !== undefined;
-        if (!isOneTag) known = nothing; // a look for all blobs may have ended at the first blob that is gone
+        if (!isOneTag) known = noKnownBlobs; // a look for all blobs may have ended at the first blob that is gone
       } finally {
         json.end();
       }

@@ -1,10 +1,11 @@
 /** Chooses the images of a source that patterns and counts name. */
 import { isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
+import type { ManifestIdentity } from "../oci/descriptor.ts";
 import { isReferrersTag } from "../oci/index-entry.ts";
 import { isPattern, matchesPattern } from "../oci/tag-pattern.ts";
 import { isTag } from "../oci/reference.ts";
-import type { ImageSource, ListedEntry, ManifestIdentity } from "../remote/image-source.ts";
+import type { ImageSource, ListedEntry } from "../remote/image-source.ts";
 import { concurrently } from "../streams/concurrently.ts";
 
 /** Repositories that are listed at the same time. */

@@ -133,15 +133,12 @@ export class BlobTransfer {
 
   async #copyBlob(repository: string, blob: ExpectedBytes, store: RescuingStore): Promise<BlobStatus> {
     const { mode = "auto", caller = "", signal } = this.#options;
-    const release = await this.#line.acquire(1, { caller, signal });
-    try {
+    return this.#line.inTurn({ caller, signal }, async () => {
       const status = mode === "stream" ? "refused" : await this.#copyByStore(blob, store);
       if (status !== "refused") return status;
       if (mode === "server") throw notByStore(blob, this.#source, this.#target);
-      return await this.#stream(repository, blob, store);
-    } finally {
-      release();
-    }
+      return this.#stream(repository, blob, store);
+    });
   }
 
   async #copyByStore(blob: ExpectedBytes, store: RescuingStore): Promise<BlobStatus | "refused"> {

@@ -1,11 +1,10 @@
 /** The two lists of images in an exported tarball: `index.json` of the image layout, and `manifest.json` of Docker. */
 import { type Digest, pathUnder } from "../digest.ts";
-import { platformOf } from "../oci/descriptor.ts";
+import { type ManifestIdentity, platformOf } from "../oci/descriptor.ts";
 import { refNameAnnotation } from "../oci/index-entry.ts";
 import { ociIndexType } from "../oci/manifest.ts";
 import { type ImageName, containerdNameAnnotation, formatName, nameForEngines } from "../oci/reference.ts";
 import type { ListedManifest } from "../layout/list-closure.ts";
-import type { ManifestIdentity } from "../remote/image-source.ts";
 
 /** A root of the archive: an image, or a referrer. A referrer without a tag has no name. */
 export interface ArchiveRoot extends ManifestIdentity {

@@ -3,9 +3,10 @@ import { createHash } from "node:crypto";
 import type { Digest } from "../digest.ts";
 import { DescriptorList } from "../layout/descriptor-list.ts";
 import { type ListedClosure, type ListedManifest, Room, listClosure } from "../layout/list-closure.ts";
+import type { ManifestIdentity } from "../oci/descriptor.ts";
 import { ociLayoutJson } from "../oci/manifest.ts";
 import { type ImageName, formatName } from "../oci/reference.ts";
-import type { ImageSource, ListedReferrer, ManifestIdentity } from "../remote/image-source.ts";
+import type { ImageSource, ListedReferrer } from "../remote/image-source.ts";
 import {
   type ArchiveRoot,
   type Manifests,
@@ -71,7 +72,7 @@ export interface ExportPlan {
 export async function planExport(
   source: ImageSource,
   images: readonly WantedImage[],
-  { platforms = [], referrers = false, signal = AbortSignal.any([]) }: PlanOptions,
+  { platforms = [], referrers = false, signal }: PlanOptions,
 ): Promise<ExportPlan> {
   const room = new Room();
   const groups: ClosedImages[] = [];

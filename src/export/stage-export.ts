@@ -1,8 +1,9 @@
 /** Writes a tarball into the bucket, for platforms whose answers are too small for a tarball. */
-import type { Layout, Turn } from "../layout/layout.ts";
+import type { Layout } from "../layout/layout.ts";
 import { getBlob } from "../layout/blobs.ts";
 import { moreFor } from "../layout/store-blob.ts";
 import { exportKey } from "../layout/keys.ts";
+import type { Requester } from "../streams/byte-budget.ts";
 import { packArchive } from "./pack-archive.ts";
 import type { ExportPlan } from "./plan-export.ts";
 
@@ -13,7 +14,7 @@ import type { ExportPlan } from "./plan-export.ts";
 export async function stageExport(
   { store, budget }: Layout,
   plan: ExportPlan,
-  { caller, signal = AbortSignal.any([]), seconds }: Turn & { readonly seconds: number },
+  { caller, signal, seconds }: Requester & { readonly seconds: number },
 ): Promise<string | undefined> {
   const { presigner } = store;
   if (presigner === undefined) return undefined;

@@ -8,7 +8,7 @@ import { StowageError } from "../errors.ts";
 import { listBlobs } from "../layout/blobs.ts";
 import { listMarks, maxMarks, minGraceMs } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
-import { sweepIntents } from "../layout/commit-set.ts";
+import { sweepIntents } from "../layout/update-repository.ts";
 import { sweepStaging } from "../layout/sweep-staging.ts";
 import type { RetentionRule } from "../oci/retention-rule.ts";
 import type { ObjectStore } from "../storage/object-store.ts";

@@ -4,7 +4,7 @@
  */
 import { StowageError } from "../errors.ts";
 import { isStore } from "../layout/check-store.ts";
-import { sweepIntents } from "../layout/commit-set.ts";
+import { sweepIntents } from "../layout/update-repository.ts";
 import { skewMs } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
 import { sweepStaging } from "../layout/sweep-staging.ts";

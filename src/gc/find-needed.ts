@@ -10,11 +10,11 @@ import type { Layout } from "../layout/layout.ts";
 import { listRepositories } from "../layout/list-repositories.ts";
 import { type RepositoryIndex, checkFormat, readRepository } from "../layout/read-repository.ts";
 import { listBlobs } from "../layout/blobs.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
+import type { Descriptor, ManifestIdentity } from "../oci/descriptor.ts";
 import { subjectOf } from "../oci/index-entry.ts";
 import { DigestSet } from "./digest-set.ts";
 import { type RetentionRun, RepositoryRetention } from "./repository-retention.ts";
-import { type ManifestName, ManifestWalk, type WalkEnd, type WalkState } from "./manifest-walk.ts";
+import { ManifestWalk, type WalkEnd, type WalkState } from "./manifest-walk.ts";
 
 /** The most referrers that no visited manifest leads to so far. */
 const maxWaiting = 100_000;
@@ -35,7 +35,7 @@ export interface Search extends WalkState {
 /** An index entry with a subject and without a tag. */
 export interface UntaggedReferrer {
   readonly repository: string;
-  readonly entry: ManifestName;
+  readonly entry: ManifestIdentity;
   readonly subject: Digest;
 }
 

@@ -4,7 +4,7 @@ import { limitExceeded, messageOf, StowageError } from "../errors.ts";
 import { readSmallBlob } from "../layout/blobs.ts";
 import type { Layout } from "../layout/layout.ts";
 import { successorsOf } from "../layout/read-manifest.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
+import type { ManifestIdentity } from "../oci/descriptor.ts";
 import { type Manifest, isManifestType, parseManifest } from "../oci/manifest.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import type { DigestSet } from "./digest-set.ts";
@@ -23,11 +23,8 @@ export interface WalkState {
   /** The manifests that were read, as far as the walk may come to them again. */
   read: Digest[];
   /** The manifests that are left to visit. */
-  readonly pending: ManifestName[];
+  readonly pending: ManifestIdentity[];
 }
-
-/** The part of a descriptor that a walk needs. */
-export type ManifestName = Pick<Descriptor, "digest" | "mediaType" | "size">;
 
 /** What ends a walk. */
 export interface WalkEnd {
@@ -82,7 +79,7 @@ export class ManifestWalk {
    * names may be missing. With `withSubjects`, a manifest also needs its subject.
    */
   async visit(
-    roots: readonly ManifestName[],
+    roots: readonly ManifestIdentity[],
     { withSubjects }: { readonly withSubjects: boolean } = { withSubjects: true },
   ): Promise<void> {
     await concurrently(this.#untilStopped(roots), maxConcurrentReads, async (root) =>
@@ -103,7 +100,7 @@ export class ManifestWalk {
     });
   }
 
-  *#takePending(): Generator<ManifestName> {
+  *#takePending(): Generator<ManifestIdentity> {
     const { pending } = this.#state;
     for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
       yield next;
@@ -111,7 +108,7 @@ export class ManifestWalk {
     }
   }
 
-  *#untilStopped(roots: readonly ManifestName[]): Generator<ManifestName> {
+  *#untilStopped(roots: readonly ManifestIdentity[]): Generator<ManifestIdentity> {
     for (const root of roots) {
       if (this.#hasStopped) return;
       yield root;
@@ -121,7 +118,7 @@ export class ManifestWalk {
   /**
    * Visits one manifest after the other, since an index can name very many. A root is read even if its media type is unknown.
    */
-  async #visitTree(waiting: ManifestName[], withSubjects: boolean, root?: ManifestName): Promise<void> {
+  async #visitTree(waiting: ManifestIdentity[], withSubjects: boolean, root?: ManifestIdentity): Promise<void> {
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
       this.needed.add(next.digest);
       if ((next !== root && !isManifestType(next.mediaType)) || this.#seen.has(next.digest)) continue;
@@ -138,7 +135,7 @@ export class ManifestWalk {
     this.#state.pending.push(...waiting);
   }
 
-  async #read({ digest, mediaType }: ManifestName): Promise<Manifest | undefined> {
+  async #read({ digest, mediaType }: ManifestIdentity): Promise<Manifest | undefined> {
     if (this.#seen.size === maxManifests) throw limitExceeded(tooManyManifests, { expected: maxManifests });
     this.#seen.set(digest, true); // set before the read, so that no other visit reads it
     const bytes = await this.#readBytes(digest);

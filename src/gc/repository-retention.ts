@@ -7,7 +7,7 @@
  */
 import type { Digest } from "../digest.ts";
 import { type ErrorCode, StowageError } from "../errors.ts";
-import { commitSet } from "../layout/commit-set.ts";
+import { updateRepository } from "../layout/update-repository.ts";
 import type { Layout } from "../layout/layout.ts";
 import { stampTextOf } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
@@ -106,7 +106,7 @@ export class RepositoryRetention {
     const { isDryRun, tally } = this.#run;
     if (isDryRun) return true;
     try {
-      await commitSet(this.#layout, { repository: this.#scope.repository, changes });
+      await updateRepository(this.#layout, { repository: this.#scope.repository, changes });
       return true;
     } catch (error) {
       if (!(error instanceof StowageError) || !laterCodes.has(error.code)) throw error;

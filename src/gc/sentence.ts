@@ -1,7 +1,7 @@
 /** Carries out the sentence on one blob: it is condemned, deleted, or let go. */
 import type { Digest } from "../digest.ts";
 import { type ErrorCode, StowageError } from "../errors.ts";
-import { commitSet } from "../layout/commit-set.ts";
+import { updateRepository } from "../layout/update-repository.ts";
 import {
   type Mark,
   type MarkMove,
@@ -149,7 +149,7 @@ export class Sentence {
     const changes = [{ op: "remove", digest }] as const;
     for (const repository of repositories) {
       if (clock.now() - began > promptMs) return false;
-      if (!(await isDecided(async () => commitSet(this.#layout, { repository, changes })))) return false;
+      if (!(await isDecided(async () => updateRepository(this.#layout, { repository, changes })))) return false;
     }
     return true;
   }

@@ -16,7 +16,7 @@ import { smallObjectBytes } from "../storage/read-small-object.ts";
 import { Line, type Release } from "../streams/line.ts";
 import { type AnswerSource, answerStream } from "./answer-stream.ts";
 import { ArchiveBytes, type Pack } from "./archive-bytes.ts";
-import { callerName, turnOf, waitingTurnOf } from "./authentication.ts";
+import { callerName, requesterOf, waiterOf } from "./authentication.ts";
 import { BlobBytes, type BlobReader } from "./blob-bytes.ts";
 import { RequestRecord } from "./request-record.ts";
 
@@ -93,7 +93,7 @@ export class Answers {
 
   /** Opens a blob, or a range of it. Undefined if there is no such blob. Throws `TOOMANYREQUESTS`. */
   async openBlob(c: Context, digest: Digest, range?: ByteRange): Promise<OpenBlob | undefined> {
-    const release = await this.#blobs.acquire(1, waitingTurnOf(c));
+    const release = await this.#blobs.acquire(1, waiterOf(c));
     try {
       const bytes = await BlobBytes.open(this.#readerFor(c), digest, { range });
       if (bytes !== undefined) return { size: bytes.size, body: this.#stream(c, bytes, this.#blobs, release) };
@@ -114,9 +114,9 @@ export class Answers {
     const { maxBytes, text, status = 200, headers } = answer;
     if (maxBytes <= smallObjectBytes || c.req.method === "HEAD") return new Response(text(), { status, headers });
     const bytes = Math.min(maxBytes, this.#textBytes.capacity); // a larger text is sent alone
-    const turn = waitingTurnOf(c);
-    const free = this.#textBytes.tryAcquire(bytes, turn);
-    const release = free ?? (await this.#textBytes.acquire(bytes, turn));
+    const requester = waiterOf(c);
+    const free = this.#textBytes.tryAcquire(bytes, requester);
+    const release = free ?? (await this.#textBytes.acquire(bytes, requester));
     try {
       return this.#sendLarge(c, free === undefined ? await prepare() : answer, release);
     } catch (error) {
@@ -127,7 +127,7 @@ export class Answers {
 
   /** Answers with a tarball. The answer is prepared at the caller's turn. */
   async sendArchive(c: Context, prepare: () => Promise<ArchiveAnswer | Response>): Promise<Response> {
-    const release = await this.#archives.acquire(1, waitingTurnOf(c));
+    const release = await this.#archives.acquire(1, waiterOf(c));
     try {
       const answer = await prepare();
       if (!(answer instanceof Response)) {
@@ -148,7 +148,7 @@ export class Answers {
       connections: this.#connections,
       chunkRooms: this.#chunkRooms,
       budget: this.#layout.budget,
-      ...turnOf(c),
+      ...requesterOf(c),
     };
   }
 

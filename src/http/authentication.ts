@@ -131,15 +131,15 @@ export function callerName(c: Context): string {
 }
 
 /** The caller and the signal of a request, for all work of the request. */
-export function turnOf(c: Context): { readonly caller: string; readonly signal: AbortSignal } {
+export function requesterOf(c: Context): { readonly caller: string; readonly signal: AbortSignal } {
   const { signal } = c.req.raw;
   setMaxListeners(0, signal); // each question that waits for its turn listens to it
   return { caller: callerName(c), signal };
 }
 
-/** As `turnOf`, for a wait in a line of at most ten seconds. */
-export function waitingTurnOf(c: Context): ReturnType<typeof turnOf> & { readonly maxWaitMs: number } {
-  return { ...turnOf(c), maxWaitMs: maxTurnWaitMs };
+/** As `requesterOf`, for a wait in a line of at most ten seconds. */
+export function waiterOf(c: Context): ReturnType<typeof requesterOf> & { readonly maxWaitMs: number } {
+  return { ...requesterOf(c), maxWaitMs: maxTurnWaitMs };
 }
 
 /** As `callerName`. Undefined if `authenticate` has refused the request. */

@@ -5,7 +5,7 @@ import { pageOfRepositories } from "../layout/list-repositories.ts";
 import { type RepositoryIndex, readRepository } from "../layout/read-repository.ts";
 import { tagOf } from "../oci/index-entry.ts";
 import type { TextAnswer } from "./answers.ts";
-import { mayReach, turnOf, waitingTurnOf } from "./authentication.ts";
+import { mayReach, requesterOf, waiterOf } from "./authentication.ts";
 import { nextLink } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
@@ -27,9 +27,10 @@ export function catalogRoutes({ layout, answers, catalogs }: Service): Route[] {
         const { limit, after } = pageOf(c);
         const isWanted = (name: string): boolean => mayReach(c, "pull", name);
         return answers.sendText(c, async () => {
-          const endTurn = await catalogs.acquire(1, waitingTurnOf(c));
-          const page = pageOfRepositories(layout, { limit: limit + 1, after, isWanted }, turnOf(c));
-          const names = (await page.finally(endTurn)).map(({ name: repository }) => repository);
+          const page = await catalogs.inTurn(waiterOf(c), async () =>
+            pageOfRepositories(layout, { limit: limit + 1, after, isWanted }, requesterOf(c)),
+          );
+          const names = page.map(({ name: repository }) => repository);
           return pageText(c, names, limit, (repositories) => ({ repositories }));
         });
       },
@@ -42,7 +43,7 @@ export function catalogRoutes({ layout, answers, catalogs }: Service): Route[] {
       async answer(c, { name }) {
         const { limit, after } = pageOf(c);
         return answers.sendText(c, async () => {
-          const names = sortedTags(await readRepository(layout, name, turnOf(c)));
+          const names = sortedTags(await readRepository(layout, name, requesterOf(c)));
           const rest = after === undefined ? names : names.filter((tag) => tag > after);
           return pageText(c, rest, limit, (tags) => ({ name, tags }));
         });

@@ -7,7 +7,7 @@ import type { Layout } from "../layout/layout.ts";
 import type { ImageReceipt } from "../load/receipt.ts";
 import { parsePlatform } from "../oci/descriptor.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
-import { authorize, callerName, mayReach, waitingTurnOf } from "./authentication.ts";
+import { authorize, callerName, mayReach, waiterOf } from "./authentication.ts";
 import { RequestRecord } from "./request-record.ts";
 import { readJsonObject } from "./small-body.ts";
 import { type Route, route } from "./route.ts";
@@ -30,8 +30,7 @@ export function copyRoutes(service: Service): Route[] {
         }
         const copying = withinLoadSeconds("the copy", service, async (ending) => {
           const signal = AbortSignal.any([ending, c.req.raw.signal]);
-          const endTurn = await service.copies.acquire(1, { ...waitingTurnOf(c), signal });
-          try {
+          return service.copies.inTurn({ ...waiterOf(c), signal }, async () => {
             const caller = callerName(c);
             const source = new LayoutSource(service.layout, { caller, keepsIndexes: true });
             const mayRead = (repository: string): boolean => mayReach(c, "copy", repository);
@@ -39,10 +38,8 @@ export function copyRoutes(service: Service): Route[] {
             checkCount(images);
             const { targets, platforms } = wanted;
             const { layout, immutableTags } = service;
-            return await copyToTargets(layout, targets, images, { platforms, immutableTags, caller, signal });
-          } finally {
-            endTurn();
-          }
+            return copyToTargets(layout, targets, images, { platforms, immutableTags, caller, signal });
+          });
         });
         const copies = await resumable(copying);
         service.report(copyEvent(copies, { id: RequestRecord.of(c)?.id, caller: callerName(c) }));
@@ -116,16 +113,14 @@ export async function copyLoaded(
   service: Service,
   targets: ReadonlyMap<string, Layout>,
   images: readonly ImageReceipt[],
-  { id, ...turn }: { readonly id: string | undefined; readonly caller: string; readonly signal: AbortSignal },
+  { id, ...requester }: { readonly id: string | undefined; readonly caller: string; readonly signal: AbortSignal },
 ): Promise<readonly TargetReceipt[]> {
   const { layout, immutableTags } = service;
   const expires = images[0]?.expires; // all images of a load have the same end
-  const endTurn = await service.copies.acquire(1, turn); // without a longest wait: the images are published already
-  try {
-    const copies = await resumable(copyToTargets(layout, targets, images, { ...turn, expires, immutableTags }));
-    service.report(copyEvent(copies, { id, caller: turn.caller }));
+  // Without a longest wait: the images are published already.
+  return service.copies.inTurn(requester, async () => {
+    const copies = await resumable(copyToTargets(layout, targets, images, { ...requester, expires, immutableTags }));
+    service.report(copyEvent(copies, { id, caller: requester.caller }));
     return copies;
-  } finally {
-    endTurn();
-  }
+  });
 }

@@ -10,7 +10,7 @@ import { parsePlatform } from "../oci/descriptor.ts";
 import { type ImageName, formatName, parseImageName } from "../oci/reference.ts";
 import { findManifest, unknownManifest } from "../registry/find-manifest.ts";
 import { type ArchiveAnswer } from "./answers.ts";
-import { authorize, turnOf } from "./authentication.ts";
+import { authorize, requesterOf } from "./authentication.ts";
 import { fitsAnswer, urlSeconds } from "./blobs.ts";
 import { isFresh } from "./conditions.ts";
 import { readFlag } from "./request-url.ts";
@@ -32,7 +32,7 @@ export function exportRoutes(service: Service): Route[] {
         return service.answers.sendArchive(c, async () => {
           const images: WantedImage[] = [];
           for (const name of names) images.push(await find(c, service, name));
-          const { caller, signal } = turnOf(c);
+          const { caller, signal } = requesterOf(c);
           const source = new LayoutSource(service.layout, { caller });
           const plan = await planExport(source, images, { platforms, referrers, signal });
           return answerPlan(c, service, plan, names);
@@ -47,7 +47,7 @@ async function find(c: Context, { layout }: Service, name: ImageName): Promise<W
   const { digest, mediaType, bytes } = await findManifest(
     layout,
     { repository, reference: tag ?? expected ?? "" },
-    turnOf(c),
+    requesterOf(c),
   );
   if (expected !== undefined && digest !== expected) throw unknownManifest(repository, formatName(name));
   return { repository, name, digest, mediaType, size: bytes.length };
@@ -70,7 +70,7 @@ async function answerPlan(
   };
   if (c.req.method === "HEAD") return new Response(null, { headers });
   if (fitsAnswer(size, service)) return { headers, pack: (open) => packArchive(plan, open) };
-  const url = await stageExport(service.layout, plan, { ...turnOf(c), seconds: urlSeconds });
+  const url = await stageExport(service.layout, plan, { ...requesterOf(c), seconds: urlSeconds });
   if (url === undefined) throw tooLarge(size, service.maxResponseBytes);
   const redirect = { Location: url, "Content-Length": "0", "Cache-Control": "no-store" };
   return new Response(null, { status: 307, headers: redirect });

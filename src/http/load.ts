@@ -10,7 +10,7 @@ import type { ImageName } from "../oci/reference.ts";
 import { brokenOff } from "../streams/broken-off.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
-import { authorize, callerName, mayReach, waitingTurnOf } from "./authentication.ts";
+import { authorize, callerName, mayReach, waiterOf } from "./authentication.ts";
 import { contentLengthOf, expectationOf } from "./conditions.ts";
 import { copyLoaded, targetsNamed } from "./copy.ts";
 import { errorResponse } from "./error-response.ts";
@@ -84,9 +84,8 @@ export async function answerLoad(c: Context, service: Service, asked: AskedLoad)
       throw brokenOff("archive", error, 0);
     });
     try {
-      const endTurn = await service.loads.acquire(1, { ...waitingTurnOf(c), signal });
-      const { immutableTags } = service;
-      try {
+      return await service.loads.inTurn({ ...waiterOf(c), signal }, async () => {
+        const { immutableTags } = service;
         const givesWay = (): boolean => service.loads.isOverdrawn(caller);
         const options = { caller, name, expects, expiresInMs, repair, immutableTags, mayPublish, givesWay, signal };
         const receipt = await load(body, options);
@@ -94,9 +93,7 @@ export async function answerLoad(c: Context, service: Service, asked: AskedLoad)
         service.report(loadEvent(receipt, { id, caller, key: undefined }));
         const copies = targets && (await copyLoaded(service, targets, receipt.images, { id, caller, signal }));
         return { receipt, copies };
-      } finally {
-        endTurn();
-      }
+      });
     } finally {
       await body.return();
     }

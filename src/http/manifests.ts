@@ -7,7 +7,7 @@ import { deleteImage } from "../registry/delete-image.ts";
 import { pushManifest } from "../push/push-manifest.ts";
 import { type FoundManifest, findManifest, unknownManifest } from "../registry/find-manifest.ts";
 import { smallObjectBytes } from "../storage/read-small-object.ts";
-import { callerName, turnOf } from "./authentication.ts";
+import { callerName, requesterOf } from "./authentication.ts";
 import { contentHeaders, expectationOf, isFresh, notModified } from "./conditions.ts";
 import { takePushTurn } from "./push.ts";
 import { RequestRecord } from "./request-record.ts";
@@ -25,7 +25,7 @@ export function manifestRoutes(service: Service): Route[] {
       needs: "pull",
       headAlsoFor: "load",
       async answer(c, { name, reference }) {
-        const found = await findManifest(layout, { repository: name, reference }, turnOf(c));
+        const found = await findManifest(layout, { repository: name, reference }, requesterOf(c));
         const { digest, mediaType, size, bytes } = withoutLarge(found);
         if (isFresh(c.req.header("If-None-Match"), digest)) return notModified(digest);
         const headers = { ...contentHeaders(digest, size), "Content-Type": mediaType };
@@ -54,8 +54,8 @@ export function manifestRoutes(service: Service): Route[] {
         };
         const pushed = await readSmallBody(c, service, limits, async ({ bytes, release, signal }) => {
           const manifest = { repository: name, reference, tags: moreTags, mediaType, bytes };
-          const turn = { caller: callerName(c), signal };
-          return pushManifest(layout, manifest, { ...turn, immutableTags, expects, onKept: release });
+          const requester = { caller: callerName(c), signal };
+          return pushManifest(layout, manifest, { ...requester, immutableTags, expects, onKept: release });
         });
         const { digest, subject, tags } = pushed;
         service.report({ event: "push", ...changeOf(c), repository: name, reference, digest });
@@ -72,7 +72,7 @@ export function manifestRoutes(service: Service): Route[] {
       path: "/v2/<name>/manifests/<reference>",
       needs: "delete",
       async answer(c, { name, reference }) {
-        const options = { ...turnOf(c), immutableTags, expects: expectationOf(c) };
+        const options = { ...requesterOf(c), immutableTags, expects: expectationOf(c) };
         const digest = await deleteImage(layout, { repository: name, reference }, options);
         service.report({ event: "delete", ...changeOf(c), repository: name, reference, digest });
         return c.body(null, 202, { "Docker-Content-Digest": digest });

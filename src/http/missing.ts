@@ -3,10 +3,11 @@ import { type Digest, digestForm, isDigest } from "../digest.ts";
 import { limitExceeded, StowageError } from "../errors.ts";
 import { headBlob } from "../layout/blobs.ts";
 import { RescuingStore } from "../layout/condemned.ts";
-import type { Layout, Turn } from "../layout/layout.ts";
+import type { Layout } from "../layout/layout.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
+import type { Requester } from "../streams/byte-budget.ts";
 import { concurrently } from "../streams/concurrently.ts";
-import { turnOf } from "./authentication.ts";
+import { requesterOf } from "./authentication.ts";
 import { readJsonObject } from "./small-body.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
@@ -29,7 +30,7 @@ export function missingRoutes(service: Service): Route[] {
       needs: "load",
       async answer(c) {
         return readJsonObject(c, service, maxBodyBytes, async (json) => {
-          const missing = await findMissingBlobs(layout, parseDigests(json), turnOf(c));
+          const missing = await findMissingBlobs(layout, parseDigests(json), requesterOf(c));
           const text = JSON.stringify({ missing, directBytes: Math.min(maxDirectBytes, maxRequestBytes) });
           const headers = { "Content-Type": "application/json" };
           return service.answers.sendText(c, async () => ({ maxBytes: text.length, text: () => text, headers }));
@@ -60,13 +61,13 @@ const maxPendingHeads = 32;
 async function findMissingBlobs(
   { store, clock, budget }: Layout,
   digests: readonly Digest[],
-  { caller, signal = AbortSignal.any([]) }: Turn,
+  requester: Requester,
 ): Promise<readonly Digest[]> {
   const rescuing = new RescuingStore(store, clock);
   const present = new Set<Digest>();
   const distinct = [...new Set(digests)];
   await concurrently(distinct, maxPendingHeads, async (digest) => {
-    const found = await budget.ask(async () => headBlob(rescuing, digest, { signal }), { caller, signal });
+    const found = await budget.ask(async () => headBlob(rescuing, digest, requester), requester);
     if (found !== undefined) present.add(digest);
   });
   return distinct.filter((digest) => !present.has(digest));

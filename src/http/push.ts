@@ -24,7 +24,7 @@ import { type PushSession, beginSession, findSession } from "../push/session.ts"
 import { brokenOff } from "../streams/broken-off.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import type { Release } from "../streams/line.ts";
-import { callerName, mayReach, turnOf } from "./authentication.ts";
+import { callerName, mayReach, requesterOf } from "./authentication.ts";
 import { contentLengthOf } from "./conditions.ts";
 import { errorResponse } from "./error-response.ts";
 import { pathAbove } from "./request-url.ts";
@@ -100,7 +100,7 @@ export function pushRoutes(service: Service): Route[] {
       methods: ["GET"],
       async answer(c, { name, session: id }) {
         const session = find(c, name, id);
-        const received = await atTurn(c, service, turnOf(c).signal, async (options) =>
+        const received = await atTurn(c, service, requesterOf(c).signal, async (options) =>
           receivedBytes(options.store, session, options),
         );
         return sessionAnswer(c, { session, received, location: pathAbove(c, 0), status: 204 });
@@ -111,7 +111,7 @@ export function pushRoutes(service: Service): Route[] {
       methods: ["DELETE"],
       async answer(c, { name, session: id }) {
         const session = find(c, name, id);
-        await atTurn(c, service, turnOf(c).signal, async ({ store }) => dropSession(store, session));
+        await atTurn(c, service, requesterOf(c).signal, async ({ store }) => dropSession(store, session));
         return c.body(null, 204);
       },
     }),
@@ -138,7 +138,7 @@ async function findMount(
 ): Promise<Digest | undefined> {
   const mayPull = isRepositoryName(from) && mayReach(c, "pull", parseRepositoryName(from));
   if (!isDigest(mount) || !mayPull) return undefined;
-  const found = await headBlob(RescuingStore.forOneBlob(layout), mount, turnOf(c));
+  const found = await headBlob(RescuingStore.forOneBlob(layout), mount, requesterOf(c));
   return found && mount;
 }
 

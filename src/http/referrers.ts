@@ -5,7 +5,7 @@ import { quote, StowageError } from "../errors.ts";
 import { ociIndexType } from "../oci/manifest.ts";
 import { type ReferrersPage, listReferrers } from "../registry/list-referrers.ts";
 import type { TextAnswer } from "./answers.ts";
-import { turnOf } from "./authentication.ts";
+import { requesterOf } from "./authentication.ts";
 import { nextLink } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
@@ -25,7 +25,7 @@ export function referrerRoutes({ layout, answers }: Service): Route[] {
           const page = await listReferrers(
             layout,
             { repository: name, subject: digest, artifactType, after },
-            turnOf(c),
+            requesterOf(c),
           );
           return pageText(c, page, artifactType);
         });

@@ -5,7 +5,7 @@ import { type JsonObject, describeJson, isJsonObject, parseJson } from "../oci/j
 import { ByteReader } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import type { Release } from "../streams/line.ts";
-import { callerName, waitingTurnOf } from "./authentication.ts";
+import { callerName, waiterOf } from "./authentication.ts";
 import { contentLengthOf } from "./conditions.ts";
 import { pathOf } from "./request-url.ts";
 import { type Service, withinLoadSeconds } from "./service.ts";
@@ -70,7 +70,7 @@ export async function readSmallBody<T>(
       if (takeTurn !== undefined) releases.push(await takeTurn(signal));
       const { budget } = service.layout;
       const held = Math.min(limits.memoryPerByte * announced, budget.maxBlobBytes);
-      const release = await budget.take(held, { ...waitingTurnOf(c), signal });
+      const release = await budget.take(held, { ...waiterOf(c), signal });
       releases.push(release);
       return await use({ bytes: await readBytes(c, body, { ...limits, maxBytes: announced }), release, signal });
     } finally {

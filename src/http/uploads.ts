@@ -21,7 +21,7 @@ import { describeUpload } from "../uploads/describe-upload.ts";
 import { openUpload } from "../uploads/open-upload.ts";
 import { putPart } from "../uploads/put-part.ts";
 import { type Upload, type UploadPart, deleteUpload, partCountOf, readOwnUpload } from "../uploads/upload.ts";
-import { callerName, turnOf, waitingTurnOf } from "./authentication.ts";
+import { callerName, requesterOf, waiterOf } from "./authentication.ts";
 import { contentLengthOf } from "./conditions.ts";
 import { loadQuery } from "./load-answer.ts";
 import { answerLoad } from "./load.ts";
@@ -42,7 +42,7 @@ const loadRoute = { methods: ["POST"], needs: "load", query: loadQuery } as cons
 
 export function uploadRoutes(service: Service): Route[] {
   const { layout, answers } = service;
-  const ownUpload = async (c: Context, id: string): Promise<Upload> => readOwnUpload(layout, id, turnOf(c));
+  const ownUpload = async (c: Context, id: string): Promise<Upload> => readOwnUpload(layout, id, requesterOf(c));
   /** Answers with all parts of an upload. `url` is that of `/v1/uploads`. */
   const sendUpload = async (c: Context, url: string, upload: Upload, isNew = false): Promise<Response> => {
     const { signal } = c.req.raw;
@@ -52,7 +52,7 @@ export function uploadRoutes(service: Service): Route[] {
       JSON.stringify(await describeUpload(layout, upload, servedUrlOf, signal));
     const isBegun = c.req.method === "POST";
     return answers.sendText(c, async () => {
-      const text = await layout.budget.parse(describedPartBytes * partCountOf(upload), describe, waitingTurnOf(c));
+      const text = await layout.budget.parse(describedPartBytes * partCountOf(upload), describe, waiterOf(c));
       return {
         maxBytes: text.length, // the text is ASCII
         text: () => text,

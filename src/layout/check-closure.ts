@@ -6,17 +6,15 @@
 import type { Digest } from "../digest.ts";
 import { type ErrorCode, limitExceeded, StowageError } from "../errors.ts";
 import { maxListed, maxNamed } from "../limits.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
+import type { Descriptor, ManifestIdentity } from "../oci/descriptor.ts";
 import { type Manifest, isForeign, isIndexType, parseManifest } from "../oci/manifest.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type InlinedBlob, checkData } from "./check-data.ts";
 import { DescriptorList, distinct } from "./descriptor-list.ts";
-import { type ClosureOptions, type KnownBlobs, NamedFinder, maxConcurrentRequests, missingBlob } from "./find-named.ts";
+import { type ClosureOptions, NamedFinder, maxConcurrentRequests, missingBlob } from "./find-named.ts";
 import type { Layout } from "./layout.ts";
 import { NotedParts } from "./noted-parts.ts";
 import { successorsOf } from "./read-manifest.ts";
-
-export type { ClosureOptions, KnownBlobs };
 
 /** The result of a check. */
 export interface Closure {
@@ -47,10 +45,7 @@ export interface CheckedRoot extends Descriptor {
  * (distribution specification, "Listing Referrers"). So a load publishes each referrer by its digest, even if only an index
  * leads to it. Examples are BuildKit's attestations, and an index under a tag such as `sha256-<hex>` ("Referrers Tag Schema").
  */
-interface Referrer {
-  readonly mediaType: string;
-  readonly digest: Digest;
-  readonly size: number;
+interface Referrer extends ManifestIdentity {
   readonly artifactType: string | undefined;
   /** The digest of the manifest that the referrer refers to. */
   readonly subject: Digest;

@@ -1,12 +1,12 @@
 /** Finds the blobs and manifests that a manifest names: in the archive, or in the store. */
 import type { Digest } from "../digest.ts";
 import { limitExceeded, StowageError } from "../errors.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
+import type { BlobIdentity, Descriptor } from "../oci/descriptor.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { headBlob, readSmallBlob } from "./blobs.ts";
 import type { InlinedBlob } from "./check-data.ts";
 import type { Layout } from "./layout.ts";
-import type { ParsedJson } from "./parsed-json.ts";
+import type { JsonMemory } from "./json-memory.ts";
 
 /** Blobs and manifests that are asked for at the same time. */
 export const maxConcurrentRequests = 32;
@@ -21,7 +21,7 @@ export interface KnownBlobs {
 
 export interface ClosureOptions {
   /** Gives the memory for manifests, and the turns to ask the store. */
-  readonly json: ParsedJson;
+  readonly json: JsonMemory;
   readonly known: KnownBlobs;
   /** Stores a blob that is in a descriptor's `data`, if the archive has no file of it. */
   readonly storeBlob?: (bytes: Uint8Array, digest: Digest) => Promise<void>;
@@ -30,8 +30,6 @@ export interface ClosureOptions {
   /** Called with every problem. With `onProblem`, the check goes on after a problem and does not throw. */
   readonly onProblem?: (problem: StowageError) => void;
 }
-
-type NamedBlob = Pick<Descriptor, "digest" | "size">;
 
 export class NamedFinder {
   readonly #layout: Layout;
@@ -56,7 +54,8 @@ export class NamedFinder {
     const before = known.sizeOf(digest) ?? this.#sizes.get(digest);
     if (before !== undefined) return before;
     this.#checkUsable(digest);
-    const size = (await json.ask(async () => headBlob(this.#layout.store, digest, json.turn)))?.size;
+    const { store, budget } = this.#layout;
+    const size = (await budget.ask(async () => headBlob(store, digest, json.requester), json.requester))?.size;
     if (size !== undefined) this.#sizes.set(digest, size);
     return size;
   }
@@ -67,12 +66,12 @@ export class NamedFinder {
     });
   }
 
-  checkSize(blob: NamedBlob, found: number | undefined, namedBy: string): void {
+  checkSize(blob: BlobIdentity, found: number | undefined, namedBy: string): void {
     if (found === undefined) this.fail(missingBlob(blob, namedBy));
     else if (found !== blob.size) this.fail(wrongSize(blob, found, namedBy));
   }
 
-  checkManifestBytes({ digest, size }: NamedBlob, namedBy: string): void {
+  checkManifestBytes({ digest, size }: BlobIdentity, namedBy: string): void {
     const { maxManifestBytes } = this.#layout.limits;
     if (size <= maxManifestBytes) return;
     throw limitExceeded(`Cannot take "${namedBy}": it names the manifest "${digest}" with ${size} bytes`, {
@@ -84,16 +83,16 @@ export class NamedFinder {
   }
 
   /** Reads the bytes of a manifest. Undefined if the manifest is nowhere. */
-  async readManifest({ digest, size }: NamedBlob, namedBy: string): Promise<Uint8Array | undefined> {
+  async readManifest({ digest, size }: BlobIdentity, namedBy: string): Promise<Uint8Array | undefined> {
     const { json, known } = this.#options;
-    const { store, limits } = this.#layout;
+    const { store, limits, budget } = this.#layout;
     const brought = known.sizeOf(digest);
     if (brought !== undefined) this.checkSize({ digest, size }, brought, namedBy);
     const kept = known.manifest(digest);
     if (kept !== undefined) return kept;
     if (brought === undefined) this.#checkUsable(digest);
-    const options = { maxBytes: limits.maxManifestBytes, signal: json.turn.signal };
-    return json.ask(async () => readSmallBlob(store, digest, options));
+    const options = { maxBytes: limits.maxManifestBytes, signal: json.requester.signal };
+    return budget.ask(async () => readSmallBlob(store, digest, options), json.requester);
   }
 
   async storeInlined(inlined: readonly InlinedBlob[]): Promise<void> {
@@ -113,12 +112,12 @@ export class NamedFinder {
   }
 }
 
-function wrongSize({ digest, size }: NamedBlob, found: number, namedBy: string): StowageError {
+function wrongSize({ digest, size }: BlobIdentity, found: number, namedBy: string): StowageError {
   const message = `Cannot take "${namedBy}": it names "${digest}" with ${size} bytes, found ${found} bytes`;
   return new StowageError("SIZE_INVALID", message, { detail: { digest, found, expected: size } });
 }
 
-export function missingBlob({ digest, size }: NamedBlob, namedBy: string): StowageError {
+export function missingBlob({ digest, size }: BlobIdentity, namedBy: string): StowageError {
   return new StowageError(
     "MANIFEST_BLOB_UNKNOWN",
     `Cannot publish "${namedBy}": it names "${digest}" (${size} bytes), which is neither in the archive nor in the store`,

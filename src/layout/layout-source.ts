@@ -1,15 +1,9 @@
 /** Reads images from a store, as `RegistrySource` reads them from a registry. */
 import { type Digest, isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
+import type { Descriptor, ManifestIdentity } from "../oci/descriptor.ts";
 import { expiresAnnotation, refersTo, subjectOf, tagOf } from "../oci/index-entry.ts";
-import type {
-  ImageSource,
-  ListedEntry,
-  ListedReferrer,
-  ManifestIdentity,
-  SourceManifest,
-} from "../remote/image-source.ts";
+import type { ImageSource, ListedEntry, ListedReferrer, SourceManifest } from "../remote/image-source.ts";
 import type { CallOptions } from "../storage/object-store.ts";
 import { noBytes } from "../streams/readable-stream.ts";
 import type { ExpectedBytes } from "../streams/verify-bytes.ts";
@@ -92,8 +86,8 @@ export class LayoutSource implements ImageSource {
       : await this.#findEntry(repository, reference, { signal });
     if (wanted === undefined) return undefined;
     const { digest } = wanted;
-    const turn = { caller: this.#caller, signal };
-    const found = await this.#ask(async () => readManifest(this.#layout, wanted, turn), signal);
+    const requester = { caller: this.#caller, signal };
+    const found = await this.#ask(async () => readManifest(this.#layout, wanted, requester), signal);
     return found && { digest, mediaType: found.manifest.mediaType, size: found.bytes.length, ...found };
   }
 
@@ -150,7 +144,7 @@ export class LayoutSource implements ImageSource {
   }
 
   /** Waits for the caller's turn: an image with very many parts leaves room for other callers. */
-  async #ask<T>(question: () => Promise<T>, signal = AbortSignal.any([])): Promise<T> {
+  async #ask<T>(question: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
     return this.#layout.budget.ask(question, { caller: this.#caller, signal });
   }
 }

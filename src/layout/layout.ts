@@ -22,13 +22,6 @@ export interface LayoutOptions {
   readonly clock?: Clock | undefined;
 }
 
-/** What every wait in a line needs: the caller that the work counts for, and the signal that ends the work. */
-export interface Turn {
-  /** While several callers want memory, each gets an equal share. Work without a caller counts for the caller `anyone`. */
-  readonly caller?: string | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
 /** A manifest, and its bytes. */
 export interface StoredManifest {
   readonly manifest: Manifest;
@@ -79,7 +72,13 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
   beside(store: ObjectStore): Layout {
     const { limits, clock, budget } = this;
     const own = { commits: this.commits.another(), indexReads: new SharedReads<RepositoryIndex>() };
-    return new Layout(new GuardedStore(store), { limits, clock, budget, ...own, manifestReads: new SharedReads() });
+    return new Layout(new GuardedStore(store), {
+      limits,
+      clock,
+      budget,
+      ...own,
+      manifestReads: new SharedReads(),
+    });
   }
 
   /** Returns the same layout for one piece of work. All requests of this work go through the given decorator of the store. */

@@ -2,10 +2,10 @@
 import type { Digest } from "../digest.ts";
 import { limitExceeded, StowageError } from "../errors.ts";
 import { maxPlaces } from "../limits.ts";
-import { type Descriptor, platformOf } from "../oci/descriptor.ts";
+import { type Descriptor, type ManifestIdentity, platformOf } from "../oci/descriptor.ts";
 import { summarizeConfig } from "../oci/image-config.ts";
 import { type Manifest, isForeign } from "../oci/manifest.ts";
-import type { ImageSource, ListedReferrer, ManifestIdentity, SourceManifest } from "../remote/image-source.ts";
+import type { ImageSource, ListedReferrer, SourceManifest } from "../remote/image-source.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { VerifiedBytes } from "../streams/verify-bytes.ts";
@@ -28,7 +28,7 @@ interface ListClosureOptions {
    * `maxPlaces`.
    */
   readonly room?: Room | undefined;
-  readonly signal: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Room for manifests, blobs and referrers in lists. It shrinks while they are listed. */
@@ -54,7 +54,7 @@ interface ClosurePlace {
 }
 
 /** A manifest or an index of the closure. */
-export interface ListedManifest extends Pick<Descriptor, "digest" | "mediaType" | "size"> {
+export interface ListedManifest extends ManifestIdentity {
   readonly kind: Manifest["kind"];
   /** The manifests of an index that are in the closure too. */
   readonly manifests: DescriptorList;

@@ -2,9 +2,10 @@
 import { StowageError } from "../errors.ts";
 import { defaultRepository } from "../oci/reference.ts";
 import type { CallOptions } from "../storage/object-store.ts";
+import type { Requester } from "../streams/byte-budget.ts";
 import { mayBeEmpty } from "./index/repository-index.ts";
 import { indexKey, repositoriesPrefix, repositoryOfIndexKey } from "./keys.ts";
-import type { Layout, Turn } from "./layout.ts";
+import type { Layout } from "./layout.ts";
 import { readRepository } from "./read-repository.ts";
 
 /** Indexes that are read at the same time, to see whether they have entries. */
@@ -39,7 +40,7 @@ export interface ListedRepository {
 export async function pageOfRepositories(
   layout: Layout,
   { limit, after, isWanted }: WantedRepositories,
-  turn: Turn,
+  requester: Requester,
 ): Promise<ListedRepository[]> {
   const firstOf = (found: readonly ListedRepository[]): ListedRepository[] =>
     found.toSorted((a, b) => (a.name < b.name ? -1 : 1)).slice(0, limit);
@@ -49,16 +50,16 @@ export async function pageOfRepositories(
     if (repositories.length > 2 * limit) repositories = firstOf(repositories);
   };
   let doubtful: ListedRepository[] = [];
-  for await (const repository of listIndexes(layout, turn)) {
+  for await (const repository of listIndexes(layout, requester)) {
     const { name, size } = repository;
     if ((after !== undefined && name <= after) || !isWanted(name)) continue;
     if (mayBeEmpty(size)) doubtful.push(repository);
     else keep([repository]);
     if (doubtful.length < maxConcurrentReads) continue;
-    keep(await withEntries(layout, doubtful, turn));
+    keep(await withEntries(layout, doubtful, requester));
     doubtful = [];
   }
-  keep(await withEntries(layout, doubtful, turn));
+  keep(await withEntries(layout, doubtful, requester));
   return firstOf(repositories);
 }
 
@@ -66,12 +67,12 @@ export async function pageOfRepositories(
 async function withEntries(
   layout: Layout,
   repositories: readonly ListedRepository[],
-  turn: Turn,
+  requester: Requester,
 ): Promise<ListedRepository[]> {
   const isEmpty = await Promise.all(
     repositories.map(async ({ name }) => {
       try {
-        return (await readRepository(layout, name, turn)).entries.length === 0;
+        return (await readRepository(layout, name, requester)).entries.length === 0;
       } catch (error) {
         if (error instanceof StowageError && error.code === "STORE_DAMAGED") return false;
         throw error;

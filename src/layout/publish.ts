@@ -8,19 +8,19 @@ import { type CheckedRoot, type Closure, checkClosure } from "./check-closure.ts
 import type { KnownBlobs } from "./find-named.ts";
 import type { RescuingStore } from "./condemned.ts";
 import type { Layout } from "./layout.ts";
-import { type RepositoryChanges, commitSet } from "./commit-set.ts";
-import type { ParsedJson } from "./parsed-json.ts";
+import { type RepositoryUpdate, updateRepository } from "./update-repository.ts";
+import type { JsonMemory } from "./json-memory.ts";
 import { readEntries } from "./read-repository.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
+import type { Descriptor, ManifestIdentity } from "../oci/descriptor.ts";
 import type { ChangeOutcome, Expectation, SetChange } from "../oci/index-change.ts";
 import { subjectOf } from "../oci/index-entry.ts";
 import { concurrently } from "../streams/concurrently.ts";
 
 /** No blob is known: the check asks the store for each one. */
-export const nothing: KnownBlobs = { sizeOf: () => undefined, manifest: () => undefined };
+export const noKnownBlobs: KnownBlobs = { sizeOf: () => undefined, manifest: () => undefined };
 
 /** An image, and the name that it gets. */
-export interface NamedImage extends Pick<Descriptor, "mediaType" | "digest" | "size"> {
+export interface NamedImage extends ManifestIdentity {
   readonly tag: string | undefined;
   /** The end of the image: see `SetChange`. */
   readonly expires?: string | undefined;
@@ -42,18 +42,18 @@ export function changesFor(images: readonly NamedImage[], { referrers }: Closure
 }
 
 /**
- * Publishes all images of one repository in one conditional write. Throws the errors of `checkClosure` and of `commitSet`, and
+ * Publishes all images of one repository in one conditional write. Throws the errors of `checkClosure` and of `updateRepository`, and
  * `STORE_UNAVAILABLE` if the store is so slow that the blobs would have to be found again and again.
  */
 export async function publish(
   layout: Layout<RescuingStore>,
   closure: Closure,
-  set: RepositoryChanges,
-  json: ParsedJson,
+  update: RepositoryUpdate,
+  json: JsonMemory,
 ): Promise<readonly ChangeOutcome[]> {
-  await keepClosure(layout, closure, set.repository, json);
-  json.turn.signal.throwIfAborted(); // for the last time: a commit is never cut short, so that the client learns its outcome
-  return commitSet(layout, set, json.turn);
+  await keepClosure(layout, closure, update.repository, json);
+  json.requester.signal?.throwIfAborted(); // for the last time: a commit is never cut short, so that the client learns its outcome
+  return updateRepository(layout, update, json.requester);
 }
 
 const maxTries = 3;
@@ -67,7 +67,7 @@ async function keepClosure(
   layout: Layout<RescuingStore>,
   closure: Closure,
   repository: string,
-  json: ParsedJson,
+  json: JsonMemory,
 ): Promise<void> {
   const { store } = layout;
   const { roots, manifests } = closure;
@@ -75,7 +75,7 @@ async function keepClosure(
   for (let tries = 0; !store.isFresh; tries++) {
     if (tries === maxTries) throw tooSlow(store.url);
     store.renew();
-    const found = await checkClosure(layout, roots, { json, known: nothing });
+    const found = await checkClosure(layout, roots, { json, known: noKnownBlobs });
     for (const [i, root] of roots.entries()) checkParts(root, found.roots[i]);
     await keepReferrers(layout, manifests, repository, json);
   }
@@ -106,12 +106,12 @@ async function keepReferrers(
   layout: Layout<RescuingStore>,
   manifests: ReadonlySet<Digest>,
   repository: string,
-  { turn }: ParsedJson,
+  { requester }: JsonMemory,
 ): Promise<void> {
   const { store } = layout;
-  if (!(await store.hasMarks(turn))) return;
-  const referrers = referrersOf(manifests, await readEntries(layout, repository, turn));
-  await concurrently(referrers, maxConcurrentRescues, async (digest) => store.keep(digest, turn));
+  if (!(await store.hasMarks(requester))) return;
+  const referrers = referrersOf(manifests, await readEntries(layout, repository, requester));
+  await concurrently(referrers, maxConcurrentRescues, async (digest) => store.keep(digest, requester));
 }
 
 /** Returns the referrers of the manifests, and the referrers of those referrers. */

@@ -3,8 +3,9 @@ import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Manifest, isManifestType, parseManifest } from "../oci/manifest.ts";
+import type { Requester } from "../streams/byte-budget.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
-import type { Layout, StoredManifest, Turn } from "./layout.ts";
+import type { Layout, StoredManifest } from "./layout.ts";
 import { readSmallBlob } from "./blobs.ts";
 
 interface WantedManifest {
@@ -21,7 +22,7 @@ interface WantedManifest {
 export async function readManifest(
   layout: Layout,
   wanted: WantedManifest,
-  { caller, signal }: Turn = {},
+  { caller, signal }: Requester = {},
 ): Promise<StoredManifest | undefined> {
   const key = `${wanted.digest} ${wanted.mediaType} ${caller}`; // the caller is in the key, so that no caller waits for another caller's turn
   return layout.manifestReads.read(key, async () => readOnce(layout, wanted, caller), signal);
@@ -33,7 +34,7 @@ async function readOnce(
   { digest, mediaType }: WantedManifest,
   caller: string | undefined,
 ): Promise<StoredManifest | undefined> {
-  const memory = budget.manifestMemory({ caller, signal: AbortSignal.any([]), maxWaitMs: maxTurnWaitMs });
+  const memory = budget.manifestMemory({ caller, maxWaitMs: maxTurnWaitMs });
   try {
     const bytes = await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, memory });
     return bytes && { bytes, manifest: parseManifest(bytes, digest, mediaType) };

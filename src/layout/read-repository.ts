@@ -1,10 +1,11 @@
 /** The index of a repository, as all readers see it. */
 import { StowageError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
+import type { Requester } from "../streams/byte-budget.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 import { readIndexInTurn } from "./index/index-state.ts";
 import type { RepositoryIndex } from "./index/repository-index.ts";
-import type { Layout, Turn } from "./layout.ts";
+import type { Layout } from "./layout.ts";
 
 export { changeTimeOf, stampTextOf } from "./index/change-history.ts";
 export { type RepositoryIndex, checkFormat } from "./index/repository-index.ts";
@@ -16,7 +17,7 @@ export { type RepositoryIndex, checkFormat } from "./index/repository-index.ts";
 export async function readRepository(
   { store, budget, indexReads }: Layout,
   repository: string,
-  { caller, signal }: Turn = {},
+  { caller, signal }: Requester = {},
 ): Promise<RepositoryIndex> {
   const key = `${repository} ${caller}`; // the caller is in the key, so that no caller waits for another caller's turn
   const read = async (): Promise<RepositoryIndex> => {
@@ -29,9 +30,13 @@ export async function readRepository(
 }
 
 /** The entries of a repository's index. A repository that does not exist has none. */
-export async function readEntries(layout: Layout, repository: string, turn: Turn): Promise<readonly Descriptor[]> {
+export async function readEntries(
+  layout: Layout,
+  repository: string,
+  requester: Requester,
+): Promise<readonly Descriptor[]> {
   try {
-    return (await readRepository(layout, repository, turn)).entries;
+    return (await readRepository(layout, repository, requester)).entries;
   } catch (error) {
     if (error instanceof StowageError && error.code === "NAME_UNKNOWN") return [];
     throw error;

@@ -5,6 +5,7 @@
  *     the archive's entry -> hashed -> store.write staging/<uuid> -> store.copy blobs/<algorithm>/<hex> -> store.delete
  */
 import { type Algorithm, type Digest, Digester, digestOf } from "../digest.ts";
+import type { BlobIdentity } from "../oci/descriptor.ts";
 import type { PeekableBytes } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
@@ -76,13 +77,6 @@ interface UnhashedBytes extends Pick<UnnamedBlob, "body" | "algorithm"> {
   readonly size: number | undefined;
 }
 
-/** Bytes under a key of `staging/`. */
-export interface StagedBytes {
-  readonly digest: Digest;
-  /** Length in bytes. */
-  readonly size: number;
-}
-
 /**
  * A body of unknown length that is not longer than this is read first. It then takes only the memory for its length.
  */
@@ -96,7 +90,7 @@ export async function stageBytes(
   key: string,
   { size: announced, body: source, algorithm }: UnhashedBytes,
   options: StoreBlobOptions,
-): Promise<StagedBytes> {
+): Promise<BlobIdentity> {
   const { store, signal } = options;
   const size = announced ?? (await lengthIfSmall(source));
   const release = await holdFor(source, store.writeBufferBytes(size), options);
@@ -122,7 +116,7 @@ async function lengthIfSmall(body: PeekableBytes): Promise<number | undefined> {
 /** Stores staged bytes under their digest, unless the store has the blob. The staged object may be gone afterwards. */
 export async function promoteStaged(
   key: string,
-  { digest, size }: StagedBytes,
+  { digest, size }: BlobIdentity,
   options: StoreBlobOptions,
 ): Promise<BlobStatus> {
   const { store, budget, caller, signal } = options;

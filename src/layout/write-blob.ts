@@ -2,8 +2,9 @@
  * Writes blobs under their digests. A store knows only keys and bytes. After a `conflict`, this file compares the existing
  * object with the blob: it is the same blob, or a damaged object.
  */
-import { type Digest, algorithmOf } from "../digest.ts";
+import { algorithmOf } from "../digest.ts";
 import { StowageError } from "../errors.ts";
+import type { BlobIdentity } from "../oci/descriptor.ts";
 import { looksLikeManifest } from "../oci/manifest.ts";
 import { hashObject } from "../storage/hash-object.ts";
 import {
@@ -88,14 +89,6 @@ async function settleBlob(
   throw new StowageError("STORE_DAMAGED", `${failed}: an object of ${found.size} bytes lies there, expected ${size}`, {
     detail: { digest, found: found.size, expected: size },
   });
-}
-
-/** Identifies a blob. */
-interface BlobIdentity {
-  /** The key of the blob follows from the digest. */
-  readonly digest: Digest;
-  /** Length in bytes. */
-  readonly size: number;
 }
 
 /** `replaces`: the ETag of a damaged object. Undefined if there is no object. */

@@ -4,7 +4,7 @@ import type { Digest } from "../digest.ts";
 import { limitExceeded, StowageError } from "../errors.ts";
 import { RescuingStore } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
-import { ParsedJson } from "../layout/parsed-json.ts";
+import { JsonMemory } from "../layout/json-memory.ts";
 import { maxListed } from "../limits.ts";
 import type { Expectation } from "../oci/index-change.ts";
 import { type ImageName, formatName, parseName } from "../oci/reference.ts";
@@ -78,7 +78,7 @@ export class Load {
   readonly mayPublish: (repository: string) => boolean;
   readonly contentEncoding: ContentEncoding;
   /** Memory and turns for the JSON that the load reads. */
-  readonly json: ParsedJson;
+  readonly json: JsonMemory;
   /** The blobs on their way into the store. */
   readonly intake: BlobIntake;
   readonly #counted: CountingStore;
@@ -100,7 +100,7 @@ export class Load {
     this.#counted = new CountingStore(layout.store);
     const store = new RescuingStore(this.#counted, layout.clock);
     this.layout = layout.through(store);
-    this.json = new ParsedJson(layout, this);
+    this.json = new JsonMemory(layout, this);
     const onFailure = (error: unknown): void => this.fail(error);
     const { budget } = layout;
     this.intake = new BlobIntake({ store, budget, caller, signal: this.signal, repair, givesWay }, onFailure);

@@ -4,13 +4,12 @@
  */
 import { limitExceeded, messageOf, StowageError } from "../errors.ts";
 import { type Closure, checkClosure } from "../layout/check-closure.ts";
-import { type RepositoryChanges, checkSet } from "../layout/commit-set.ts";
+import { type RepositoryUpdate, checkUpdate } from "../layout/update-repository.ts";
 import { type NamedImage, changesFor, publish } from "../layout/publish.ts";
 import { maxListed } from "../limits.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { ChangeOutcome } from "../oci/index-change.ts";
 import { formatReference } from "../oci/reference.ts";
-import { tagPatternsOf } from "../oci/tag-pattern.ts";
 import { type DockerNames, addDockerNames } from "./docker-names.ts";
 import { type ArchiveIndex, joinPlatforms } from "./join-platforms.ts";
 import type { Load } from "./load.ts";
@@ -49,28 +48,21 @@ export async function publishImages(load: Load, archive: StoredArchive): Promise
   checkRepositories(load, repositories);
   const publications = repositories.map((repository): Publication => {
     const named = images.filter((image) => image.repository === repository);
-    const immutableTags = tagPatternsOf(load.immutableTags, repository);
-    return {
-      named,
-      set: {
-        repository,
-        changes: changesFor(
-          named.map((root) => ({ ...withCondition(root, load), expires })),
-          closure,
-        ),
-        immutableTags,
-      },
-    };
+    const changes = changesFor(
+      named.map((root) => ({ ...withCondition(root, load), expires })),
+      closure,
+    );
+    return { named, update: { repository, changes, immutableTags: load.immutableTags } };
   });
   if (publications.length > 1) {
     // If an immutable tag would move in one repository, nothing is published in any of them. A tag that another writer
     // makes after this check is found only by the commit.
-    for (const { set } of publications) await checkSet(layout, set, load);
+    for (const { update } of publications) await checkUpdate(layout, update, load);
   }
   const receipts: ImageReceipt[] = [];
   let referrers = 0;
-  for (const { named, set } of publications) {
-    const outcomes = await publish(layout, closure, set, json).catch((error: unknown) => {
+  for (const { named, update } of publications) {
+    const outcomes = await publish(layout, closure, update, json).catch((error: unknown) => {
       throw receipts.length === 0 ? error : publishedInPart(error, receipts);
     });
     receipts.push(...named.map((root, i) => ({ ...receiptFor(root, outcomes[i]), ...(expires && { expires }) })));
@@ -99,7 +91,7 @@ async function checkRoots(load: Load, { roots, index, dockerNames }: StoredArchi
 /** The images of one repository. */
 interface Publication {
   readonly named: readonly NamedRoot[];
-  readonly set: RepositoryChanges;
+  readonly update: RepositoryUpdate;
 }
 
 /**

@@ -17,6 +17,12 @@ export interface Descriptor {
   readonly urls?: readonly string[];
 }
 
+/** The part of a descriptor that names a blob. */
+export type BlobIdentity = Pick<Descriptor, "digest" | "size">;
+
+/** The part of a descriptor that names a manifest. */
+export type ManifestIdentity = Pick<Descriptor, "mediaType" | "digest" | "size">;
+
 /**
  * Checks one descriptor. `where` names its place in messages, such as `manifests[2] of index.json`.
  * Throws `DIGEST_INVALID`, `SIZE_INVALID` or `MANIFEST_INVALID`, and `UNSUPPORTED` for another algorithm than SHA-256.

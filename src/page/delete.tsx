@@ -2,7 +2,7 @@
 import type { Context } from "hono";
 import { isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
-import { callerName, turnOf } from "../http/authentication.ts";
+import { callerName, requesterOf } from "../http/authentication.ts";
 import { RequestRecord } from "../http/request-record.ts";
 import { formatReference } from "../oci/reference.ts";
 import { deleteImage } from "../registry/delete-image.ts";
@@ -18,7 +18,7 @@ interface ImageName {
 }
 
 export async function confirmDelete(c: Context, pages: PageService, { name, reference }: ImageName): Promise<Response> {
-  const { digest } = await findManifest(pages.layout, { repository: name, reference }, turnOf(c));
+  const { digest } = await findManifest(pages.layout, { repository: name, reference }, requesterOf(c));
   return sendPage(c, pages, {
     title: `Delete ${formatReference(name, shortReference(reference))}`,
     current: "repositories",
@@ -61,7 +61,7 @@ export async function deleteConfirmed(
   const { layout, immutableTags } = pages;
   const digest = (await readForm(c, pages)).get("digest");
   if (!isDigest(digest)) throw new StowageError("INPUT_INVALID", "Cannot delete: the form does not say which image");
-  const options = { ...turnOf(c), immutableTags, expects: { digest } };
+  const options = { ...requesterOf(c), immutableTags, expects: { digest } };
   await deleteImage(layout, { repository: name, reference }, options);
   const id = RequestRecord.of(c)?.id;
   pages.report({ event: "delete", id, caller: callerName(c), repository: name, reference, digest });

@@ -1,8 +1,9 @@
 /** The images of a repository as people count them: without signatures and the like. */
 import { type Digest, isDigest } from "../digest.ts";
-import type { Layout, Turn } from "../layout/layout.ts";
+import type { Layout } from "../layout/layout.ts";
 import { changeTimeOf, readRepository } from "../layout/read-repository.ts";
 import { endOf, isReferrersTag, subjectOf, tagOf } from "../oci/index-entry.ts";
+import type { Requester } from "../streams/byte-budget.ts";
 
 export interface ListedImage {
   /** The tag, or the digest of an image without a tag. */
@@ -23,8 +24,8 @@ export interface ListedImages {
 }
 
 /** Throws `NAME_UNKNOWN` if there is no such repository. */
-export async function listImages(layout: Layout, repository: string, turn: Turn): Promise<ListedImages> {
-  const { entries } = await readRepository(layout, repository, turn);
+export async function listImages(layout: Layout, repository: string, requester: Requester): Promise<ListedImages> {
+  const { entries } = await readRepository(layout, repository, requester);
   const images: ListedImage[] = [];
   for (const entry of entries) {
     const { digest } = entry;

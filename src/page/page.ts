@@ -15,7 +15,7 @@ const maxPages = 8;
 
 /** Makes the page for `createAppWithPage`. */
 export function pageOf(service: Service): Page {
-  const pages: PageService = { ...service, pages: new Line({ capacity: maxPages, units: "pages", limit: "maxPages" }) };
+  const pages: PageService = { ...service, line: new Line({ capacity: maxPages, units: "pages", limit: "maxPages" }) };
   return { paths: ["/", "/-/*"], routes: pageRoutes(pages), around: guardPage };
 }
 

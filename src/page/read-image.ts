@@ -1,7 +1,7 @@
 /** Reads what the page of one image shows: its manifest, its platforms or its config, and what refers to it. */
 import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
-import type { Layout, Turn } from "../layout/layout.ts";
+import type { Layout } from "../layout/layout.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
 import { type RepositoryIndex, changeTimeOf, readRepository } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
@@ -11,6 +11,7 @@ import { type Manifest, parseManifest } from "../oci/manifest.ts";
 import { type ImageDetails, describeImage, detailsOf, readConfig } from "../registry/describe-image.ts";
 import { type ManifestName, findInRepository } from "../registry/find-manifest.ts";
 import { listReferrers } from "../registry/list-referrers.ts";
+import type { Requester } from "../streams/byte-budget.ts";
 
 /** Parts of an index that are read. */
 export const maxParts = 32;
@@ -54,13 +55,17 @@ const maxTags = 20;
 export async function readImage(
   layout: Layout,
   { repository, reference, after }: WantedImage,
-  turn: Turn & { readonly signal: AbortSignal },
+  requester: Requester,
 ): Promise<ImageFacts> {
-  const index = await readRepository(layout, repository, turn);
-  const { digest, mediaType, bytes } = await findInRepository(layout, { repository, reference, index }, turn);
-  const manifest = await layout.budget.parse(bytes.length, async () => parseManifest(bytes, digest, mediaType), turn);
-  const source = new LayoutSource(layout, { caller: turn.caller });
-  const place = { source, signal: turn.signal };
+  const index = await readRepository(layout, repository, requester);
+  const { digest, mediaType, bytes } = await findInRepository(layout, { repository, reference, index }, requester);
+  const manifest = await layout.budget.parse(
+    bytes.length,
+    async () => parseManifest(bytes, digest, mediaType),
+    requester,
+  );
+  const source = new LayoutSource(layout, { caller: requester.caller });
+  const place = { source, signal: requester.signal };
   const options = { maxParts, maxConfigBytes };
   const config =
     manifest.kind === "manifest" ? await ifWhole(readConfig(place, repository, manifest, options)) : undefined;
@@ -68,7 +73,7 @@ export async function readImage(
     manifest.kind === "manifest"
       ? detailsOf(manifest, config === undefined ? { history: [] } : summarizeConfig(config))
       : await describeImage(place, repository, { manifest }, options);
-  const page = await listReferrers(layout, { repository, subject: digest, after }, turn);
+  const page = await listReferrers(layout, { repository, subject: digest, after }, requester);
   const entries = index.entries.filter((entry) => entry.digest === digest);
   const named = entries.find((entry) => (tagOf(entry) ?? digest) === reference) ?? entries[0];
   return {

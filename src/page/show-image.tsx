@@ -3,14 +3,14 @@ import type { Context } from "hono";
 import type { Child } from "hono/jsx";
 import { isDigest } from "../digest.ts";
 import { formatBytes } from "../format-bytes.ts";
-import { mayReach, turnOf } from "../http/authentication.ts";
+import { mayReach, requesterOf, waiterOf } from "../http/authentication.ts";
 import { formatReference } from "../oci/reference.ts";
 import { sendPage } from "./frame.tsx";
 import { ImageConfig, Layers, Platforms, TextTable } from "./image-parts.tsx";
 import { Copyable, Crumbs, ForeignText, RepositoryName, When, shortReference, withQuery } from "./parts.tsx";
 import { type ImageFacts, type Referrer, readImage } from "./read-image.ts";
 import { pullSizeOf } from "./show-repository.tsx";
-import { type PageService, type View, deleteUrl, exportUrl, imageUrl, inPageTurn } from "./view.ts";
+import { type PageService, type View, deleteUrl, exportUrl, imageUrl } from "./view.ts";
 
 interface ImageName {
   readonly name: string;
@@ -20,8 +20,8 @@ interface ImageName {
 export async function showImage(c: Context, pages: PageService, { name, reference }: ImageName): Promise<Response> {
   const after = c.req.query("referrers");
   const { layout } = pages;
-  const facts = await inPageTurn(c, pages, async () =>
-    readImage(layout, { repository: name, reference, after }, turnOf(c)),
+  const facts = await pages.line.inTurn(waiterOf(c), async () =>
+    readImage(layout, { repository: name, reference, after }, requesterOf(c)),
   );
   const isTagged = !isDigest(reference);
   const mayDelete = mayReach(c, "delete", name);

@@ -3,13 +3,13 @@ import type { Context } from "hono";
 import type { Child } from "hono/jsx";
 import { StowageError } from "../errors.ts";
 import { formatCount } from "../format-bytes.ts";
-import { authorize, mayReach, turnOf, waitingTurnOf } from "../http/authentication.ts";
+import { authorize, mayReach, requesterOf, waiterOf } from "../http/authentication.ts";
 import { type ListedRepository, pageOfRepositories } from "../layout/list-repositories.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type ListedImages, listImages } from "./list-images.ts";
 import { sendPage } from "./frame.tsx";
 import { LoadCommand, Pager, RepositoryName, SearchForm, When, withQuery } from "./parts.tsx";
-import { type PageService, type View, baseOf, inPageTurn, repositoryUrl } from "./view.ts";
+import { type PageService, type View, baseOf, repositoryUrl } from "./view.ts";
 
 /** Repositories on a page. The index of each is read. */
 const pageLength = 50;
@@ -27,11 +27,12 @@ export async function showRepositories(c: Context, pages: PageService): Promise<
   const query = c.req.query("q")?.trim().slice(0, 255) ?? "";
   const after = c.req.query("after");
   const { layout, catalogs } = pages;
-  const found = await inPageTurn(c, pages, async () => {
-    const endTurn = await catalogs.acquire(1, waitingTurnOf(c));
+  const found = await pages.line.inTurn(waiterOf(c), async () => {
     const isWanted = (name: string): boolean => mayReach(c, "pull", name) && name.includes(query.toLowerCase());
-    const listing = pageOfRepositories(layout, { limit: pageLength + 1, after, isWanted }, turnOf(c));
-    return readRows(c, pages, await listing.finally(endTurn));
+    const listing = await catalogs.inTurn(waiterOf(c), async () =>
+      pageOfRepositories(layout, { limit: pageLength + 1, after, isWanted }, requesterOf(c)),
+    );
+    return readRows(c, pages, listing);
   });
   const rows = found.slice(0, pageLength);
   const last = found.length > pageLength ? rows.at(-1)?.name : undefined;
@@ -83,7 +84,7 @@ async function readRows(c: Context, pages: PageService, found: readonly ListedRe
 /** A damaged index does not take the other repositories off the page. */
 async function listIfPossible(c: Context, pages: PageService, name: string): Promise<ListedImages | undefined> {
   try {
-    return await listImages(pages.layout, name, turnOf(c));
+    return await listImages(pages.layout, name, requesterOf(c));
   } catch (error) {
     if (error instanceof StowageError && (error.code === "STORE_DAMAGED" || error.code === "NAME_UNKNOWN"))
       return undefined;

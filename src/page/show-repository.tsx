@@ -4,14 +4,14 @@ import type { Child } from "hono/jsx";
 import { isDigest } from "../digest.ts";
 import { StowageError, quote } from "../errors.ts";
 import { formatBytes, formatCount } from "../format-bytes.ts";
-import { turnOf } from "../http/authentication.ts";
+import { requesterOf, waiterOf } from "../http/authentication.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
 import { type ImageDetails, describeImage, readIfValid } from "../registry/describe-image.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type ListedImage, listImages } from "./list-images.ts";
 import { sendPage } from "./frame.tsx";
 import { Crumbs, ForeignText, Pager, RepositoryName, SearchForm, When, shortReference, withQuery } from "./parts.tsx";
-import { type PageService, type View, imageUrl, inPageTurn, repositoryUrl } from "./view.ts";
+import { type PageService, type View, imageUrl, repositoryUrl } from "./view.ts";
 
 /** Images on a page. The manifest of each is read, and those of its platforms. */
 const pageLength = 25;
@@ -28,8 +28,8 @@ export async function showRepository(c: Context, pages: PageService, name: strin
   const query = c.req.query("q")?.trim().slice(0, 128) ?? "";
   const from = parseFrom(c.req.query("from"));
   const deleted = c.req.query("deleted");
-  const { rows, found, tags } = await inPageTurn(c, pages, async () => {
-    const listed = await listImages(pages.layout, name, turnOf(c));
+  const { rows, found, tags } = await pages.line.inTurn(waiterOf(c), async () => {
+    const listed = await listImages(pages.layout, name, requesterOf(c));
     const matching = query === "" ? listed.images : listed.images.filter(({ reference }) => reference.includes(query));
     const shown = matching.slice(from, from + pageLength);
     return { rows: await readRows(c, pages, name, shown), found: matching.length, tags: listed.tags };
@@ -93,7 +93,7 @@ async function readRows(
   name: string,
   images: readonly ListedImage[],
 ): Promise<readonly Row[]> {
-  const { caller, signal } = turnOf(c);
+  const { caller, signal } = requesterOf(c);
   const place = { source: new LayoutSource(layout, { caller }), signal };
   const rows: Row[] = images.map((image) => ({ ...image, details: undefined }));
   await concurrently(images.entries(), maxConcurrentReads, async ([i, image]) => {

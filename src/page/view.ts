@@ -1,6 +1,6 @@
 /** What each page needs to know of its request, and the links between pages. */
 import type { Context } from "hono";
-import { callerNameIfKnown, hasToken, mayReach, waitingTurnOf } from "../http/authentication.ts";
+import { callerNameIfKnown, hasToken, mayReach } from "../http/authentication.ts";
 import { pathAbove, protocolOf, publicHost } from "../http/request-url.ts";
 import type { Service } from "../http/service.ts";
 import { hasSessionCookie } from "../http/session-cookie.ts";
@@ -9,7 +9,7 @@ import type { Line } from "../streams/line.ts";
 
 /** The service, and the line of requests that put pages together. */
 export interface PageService extends Service {
-  readonly pages: Line;
+  readonly line: Line;
 }
 
 export interface View {
@@ -48,12 +48,6 @@ export function baseOf(c: Context): string {
   const path = pathAbove(c, 0);
   const end = path.indexOf("/-/");
   return end === -1 ? path.replace(/\/$/, "") : path.slice(0, end);
-}
-
-/** Runs the work at the caller's turn among the requests that put pages together. */
-export async function inPageTurn<T>(c: Context, { pages }: PageService, work: () => Promise<T>): Promise<T> {
-  const endTurn = await pages.acquire(1, waitingTurnOf(c));
-  return work().finally(endTurn);
 }
 
 export function repositoryUrl({ base }: View, name: string): string {

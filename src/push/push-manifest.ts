@@ -6,15 +6,14 @@ import { type Digest, algorithmOf, digestOf } from "../digest.ts";
 import { StowageError, quote } from "../errors.ts";
 import { headBlob } from "../layout/blobs.ts";
 import { checkClosure } from "../layout/check-closure.ts";
-import type { TagTurn } from "../layout/commit-set.ts";
+import type { TagConditions } from "../layout/update-repository.ts";
 import { RescuingStore } from "../layout/condemned.ts";
 import type { Layout } from "../layout/layout.ts";
-import { ParsedJson } from "../layout/parsed-json.ts";
+import { JsonMemory } from "../layout/json-memory.ts";
 import { type NamedImage, changesFor, publish } from "../layout/publish.ts";
 import { findBlobState, writeBlob } from "../layout/write-blob.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import { parseDigest, parseTag } from "../oci/reference.ts";
-import { tagPatternsOf } from "../oci/tag-pattern.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 import { checkDigest } from "../streams/verify-bytes.ts";
 
@@ -46,7 +45,7 @@ interface PublishedManifest {
 export async function pushManifest(
   layout: Layout,
   { repository, reference, tags: moreTags, mediaType, bytes }: PushedManifest,
-  { immutableTags = [], expects, onKept, ...turn }: TagTurn & { readonly onKept?: (() => void) | undefined },
+  { immutableTags, expects, onKept, ...requester }: TagConditions & { readonly onKept?: (() => void) | undefined },
 ): Promise<PublishedManifest> {
   const claimed = reference.includes(":") ? parseDigest(reference) : undefined; // no tag has a colon
   const tags = [...new Set([...(claimed === undefined ? [parseTag(reference)] : []), ...moreTags.map(parseTag)])];
@@ -54,9 +53,9 @@ export async function pushManifest(
   const size = bytes.length;
   if (claimed !== undefined) checkDigest({ digest: claimed, size }, digest);
   const rescuing = layout.through(new RescuingStore(layout.store, layout.clock));
-  const json = new ParsedJson(rescuing, turn);
+  const json = new JsonMemory(rescuing, requester);
   const storeBlob = async (blob: Uint8Array, name: Digest): Promise<void> =>
-    storeBytes(rescuing, blob, name, json.turn);
+    storeBytes(rescuing, blob, name, json.requester);
   try {
     await json.keep(size, { maxWaitMs: maxTurnWaitMs }); // why the wait has an end: `byte-budget.ts`
     onKept?.();
@@ -77,8 +76,7 @@ export async function pushManifest(
       expects: tag === reference || claimed !== undefined ? expects : undefined,
     }));
     const changes = changesFor(named.length === 0 ? [{ ...untagged, expects }] : named, closure);
-    const set = { repository, changes, immutableTags: tagPatternsOf(immutableTags, repository) };
-    await publish(rescuing, closure, set, json);
+    await publish(rescuing, closure, { repository, changes, immutableTags }, json);
     return { digest, subject: found.subject?.digest, tags };
   } finally {
     json.end();
@@ -90,7 +88,7 @@ async function storeBytes(
   { store }: Layout,
   bytes: Uint8Array,
   digest: Digest,
-  { signal }: ParsedJson["turn"],
+  { signal }: JsonMemory["requester"],
 ): Promise<void> {
   const blob = { digest, size: bytes.length };
   const target = { store, signal };

@@ -1,14 +1,13 @@
 /** Deletes an image from a repository (distribution specification, "Deleting Images"). */
 import { type Digest, isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
-import { type TagTurn, commitSet, conditionFailed } from "../layout/commit-set.ts";
+import { type TagConditions, updateRepository, conditionFailed } from "../layout/update-repository.ts";
 import type { Layout } from "../layout/layout.ts";
 import { readRepository } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { RemoveDigestChange, RemoveTagChange } from "../oci/index-change.ts";
 import { tagOf } from "../oci/index-entry.ts";
 import { formatReference } from "../oci/reference.ts";
-import { tagPatternsOf } from "../oci/tag-pattern.ts";
 import { type ManifestName, type NameInIndex, findHolder, findInRepository, unknownManifest } from "./find-manifest.ts";
 
 /**
@@ -18,23 +17,22 @@ import { type ManifestName, type NameInIndex, findHolder, findInRepository, unkn
  * A manifest can be a part of an image that stays, such as one of its platforms. The repository still serves this manifest, so
  * that the image stays whole. Only the manifest's own tags are removed. If it has no tags, the deletion is refused
  * (`UNSUPPORTED`). Throws `NAME_UNKNOWN`, `MANIFEST_UNKNOWN`, `TAG_IMMUTABLE`, `CONDITION_FAILED`, and the errors of
- * `commitSet`.
+ * `updateRepository`.
  */
-export async function deleteImage(layout: Layout, name: ManifestName, options: TagTurn = {}): Promise<Digest> {
+export async function deleteImage(layout: Layout, name: ManifestName, options: TagConditions = {}): Promise<Digest> {
   const { repository, reference } = name;
-  const { immutableTags = [] } = options;
   const found = { ...name, index: await readRepository(layout, repository, options) };
   const change = isDigest(reference)
     ? await removalOfDigest(layout, { ...found, reference }, options)
     : removalOfTag(found, options);
-  const set = { repository, changes: [change], immutableTags: tagPatternsOf(immutableTags, repository) };
-  const [outcome] = await commitSet(layout, set, options);
+  const { immutableTags } = options;
+  const [outcome] = await updateRepository(layout, { repository, changes: [change], immutableTags }, options);
   if (outcome?.previous !== undefined) return outcome.previous;
   throw unknownManifest(repository, reference); // another request was faster
 }
 
 /** A tag that is not there is an unknown manifest, not a failed condition (RFC 9110, section 13.2.1). */
-function removalOfTag({ repository, reference: tag, index }: NameInIndex, { expects }: TagTurn): RemoveTagChange {
+function removalOfTag({ repository, reference: tag, index }: NameInIndex, { expects }: TagConditions): RemoveTagChange {
   if (index.entries.some((entry) => tagOf(entry) === tag)) return { op: "remove", tag, expects };
   throw unknownManifest(repository, tag);
 }
@@ -42,7 +40,7 @@ function removalOfTag({ repository, reference: tag, index }: NameInIndex, { expe
 async function removalOfDigest(
   layout: Layout,
   name: NameInIndex & { readonly reference: Digest },
-  options: TagTurn,
+  options: TagConditions,
 ): Promise<RemoveDigestChange> {
   const { repository, reference: digest, index } = name;
   const { expects } = options;
@@ -67,17 +65,16 @@ function isPart(digest: Digest, holder: Descriptor, repository: string): Stowage
 /**
  * Removes all images that a repository has now, by one commit. Returns their number. The index stays, without entries:
  * a load at the same time then loses the race and sees the change. Throws `NAME_UNKNOWN`, `TAG_IMMUTABLE`, and the
- * errors of `commitSet`.
+ * errors of `updateRepository`.
  */
 export async function emptyRepository(
   layout: Layout,
   repository: string,
-  { immutableTags = [], ...turn }: Omit<TagTurn, "expects"> = {},
+  { immutableTags, ...requester }: Omit<TagConditions, "expects"> = {},
 ): Promise<number> {
-  const { entries } = await readRepository(layout, repository, turn);
+  const { entries } = await readRepository(layout, repository, requester);
   const digests = [...new Set(entries.map(({ digest }) => digest))];
   const changes = digests.map((digest) => ({ op: "remove", digest }) as const);
-  const set = { repository, changes, immutableTags: tagPatternsOf(immutableTags, repository) };
-  if (changes.length > 0) await commitSet(layout, set, turn);
+  if (changes.length > 0) await updateRepository(layout, { repository, changes, immutableTags }, requester);
   return digests.length;
 }

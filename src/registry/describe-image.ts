@@ -21,7 +21,7 @@ const maxConcurrentReads = 4;
 /** Where images are read, and the signal that ends the reading. */
 export interface ImagePlace {
   readonly source: ImageSource;
-  readonly signal: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface DescribeOptions {

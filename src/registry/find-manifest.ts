@@ -1,12 +1,13 @@
 /** Finds a manifest by tag or digest. */
 import { type Digest, isDigest } from "../digest.ts";
 import { quote, StowageError } from "../errors.ts";
-import type { Layout, Turn } from "../layout/layout.ts";
+import type { Layout } from "../layout/layout.ts";
 import { readManifest } from "../layout/read-manifest.ts";
 import { type RepositoryIndex, readRepository } from "../layout/read-repository.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
+import type { Descriptor, ManifestIdentity } from "../oci/descriptor.ts";
 import { tagOf } from "../oci/index-entry.ts";
 import { isIndexType } from "../oci/manifest.ts";
+import type { Requester } from "../streams/byte-budget.ts";
 import { concurrently } from "../streams/concurrently.ts";
 
 export interface FoundManifest {
@@ -19,10 +20,10 @@ export interface FoundManifest {
 export async function findManifest(
   layout: Layout,
   { repository, reference }: ManifestName,
-  turn: Turn = {},
+  requester: Requester = {},
 ): Promise<FoundManifest> {
-  const index = await readRepository(layout, repository, turn);
-  return findInRepository(layout, { repository, reference, index }, turn);
+  const index = await readRepository(layout, repository, requester);
+  return findInRepository(layout, { repository, reference, index }, requester);
 }
 
 export interface ManifestName {
@@ -45,13 +46,13 @@ export interface NameInIndex extends ManifestName {
 export async function findInRepository(
   layout: Layout,
   { repository, reference, index }: NameInIndex,
-  turn: Turn,
+  requester: Requester,
 ): Promise<FoundManifest> {
   const digest = isDigest(reference) ? reference : digestOfTag(index, repository, reference);
   const mediaType = index.entries.find((entry) => entry.digest === digest)?.mediaType;
-  if (mediaType === undefined && (await isGone(layout, digest, index, turn)))
+  if (mediaType === undefined && (await isGone(layout, digest, index, requester)))
     throw unknownManifest(repository, reference);
-  const found = await readManifest(layout, { digest, mediaType }, turn);
+  const found = await readManifest(layout, { digest, mediaType }, requester);
   if (found !== undefined) return { digest, mediaType: found.manifest.mediaType, bytes: found.bytes };
   if (mediaType === undefined) throw unknownManifest(repository, reference);
   throw new StowageError(
@@ -77,16 +78,16 @@ function digestOfTag(index: RepositoryIndex, repository: string, tag: string): D
 }
 
 /** Was the manifest removed, and is it not a part of any image that is left? */
-async function isGone(layout: Layout, digest: Digest, index: RepositoryIndex, turn: Turn): Promise<boolean> {
+async function isGone(layout: Layout, digest: Digest, index: RepositoryIndex, requester: Requester): Promise<boolean> {
   if (!index.removed.includes(digest)) return false;
-  return (await findHolder(layout, digest, index, turn)) === undefined;
+  return (await findHolder(layout, digest, index, requester)) === undefined;
 }
 
 /** Indexes that are read at the same time. Each may have up to `maxManifestBytes`. */
 const maxConcurrentReads = 8;
 
 /** A descriptor below an entry of the repository's index. */
-interface Unread extends Pick<Descriptor, "digest" | "mediaType" | "size"> {
+interface Unread extends ManifestIdentity {
   /** The entry of the repository's index that leads to the descriptor. */
   readonly entry: Descriptor;
 }
@@ -99,7 +100,7 @@ export async function findHolder(
   layout: Layout,
   digest: Digest,
   { entries }: RepositoryIndex,
-  turn: Turn,
+  requester: Requester,
 ): Promise<Descriptor | undefined> {
   let holder: Descriptor | undefined;
   const seen = new Set<Digest>();
@@ -108,7 +109,7 @@ export async function findHolder(
     const next: Unread[] = [];
     await concurrently(unseenIndexes(level, seen), maxConcurrentReads, async ({ entry, ...index }) => {
       if (holder !== undefined) return;
-      for (const child of await childrenOf(layout, index, turn)) {
+      for (const child of await childrenOf(layout, index, requester)) {
         if (child.digest === digest) holder = entry;
         if (isIndexType(child.mediaType)) next.push({ ...child, entry });
       }
@@ -123,10 +124,9 @@ export async function findHolder(
 async function childrenOf(
   layout: Layout,
   index: Pick<Descriptor, "digest" | "mediaType">,
-  { caller, signal = AbortSignal.any([]) }: Turn,
+  requester: Requester,
 ): Promise<readonly Descriptor[]> {
-  const read = async (): ReturnType<typeof readManifest> => readManifest(layout, index, { caller, signal });
-  const found = await layout.budget.ask(read, { caller, signal });
+  const found = await layout.budget.ask(async () => readManifest(layout, index, requester), requester);
   return found?.manifest.kind === "index" ? found.manifest.manifests : [];
 }
 

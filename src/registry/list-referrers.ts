@@ -6,13 +6,14 @@
 import { Buffer } from "node:buffer";
 import { isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
-import type { Layout, Turn } from "../layout/layout.ts";
+import type { Layout } from "../layout/layout.ts";
 import { readManifest } from "../layout/read-manifest.ts";
 import { readEntries } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import { referrersTag, subjectOf, tagOf } from "../oci/index-entry.ts";
 import { smallObjectBytes } from "../storage/read-small-object.ts";
+import type { Requester } from "../streams/byte-budget.ts";
 import { maxTurnWaitMs } from "../streams/line.ts";
 
 /** The most manifests that are read for one page. */
@@ -51,13 +52,13 @@ export interface ReferrersPage {
 export async function listReferrers(
   layout: Layout,
   wanted: WantedReferrers,
-  turn: Turn & { readonly signal: AbortSignal },
+  requester: Requester,
 ): Promise<ReferrersPage> {
   const { repository, subject, artifactType, after } = wanted;
-  const all = await readEntries(layout, repository, turn);
+  const all = await readEntries(layout, repository, requester);
   const own = referrersIn(all, subject);
   const known = new Set(own.map(({ digest }) => digest));
-  const tagged = (await taggedReferrers(layout, all, subject, turn)).filter(({ digest }) => !known.has(digest));
+  const tagged = (await taggedReferrers(layout, all, subject, requester)).filter(({ digest }) => !known.has(digest));
   const isTagged = new Set(tagged);
   const candidates = inOrder([...own, ...tagged])
     .filter((entry) => artifactType === undefined || (entry.artifactType ?? artifactType) === artifactType)
@@ -66,8 +67,10 @@ export async function listReferrers(
   // A large manifest takes its own memory, and all requests that read it at the same time share it.
   const bytes = entries.reduce((sum, { size }) => sum + (size <= smallObjectBytes ? size : 0), 0);
   const read = async (): Promise<ReferrersPage> =>
-    readPage(entries, artifactType, async (entry) => (isTagged.has(entry) ? entry : describe(layout, entry, turn)));
-  const { descriptors, end } = await layout.budget.parse(bytes, read, { ...turn, maxWaitMs: maxTurnWaitMs });
+    readPage(entries, artifactType, async (entry) =>
+      isTagged.has(entry) ? entry : describe(layout, entry, requester),
+    );
+  const { descriptors, end } = await layout.budget.parse(bytes, read, { ...requester, maxWaitMs: maxTurnWaitMs });
   return { descriptors, end: end ?? (candidates.length > entries.length ? entries.at(-1)?.digest : undefined) };
 }
 
@@ -104,11 +107,11 @@ async function taggedReferrers(
   layout: Layout,
   entries: readonly Descriptor[],
   subject: string,
-  turn: Turn & { readonly signal: AbortSignal },
+  requester: Requester,
 ): Promise<readonly Descriptor[]> {
   const tag = isDigest(subject) ? referrersTag(subject) : undefined;
   const index = tag === undefined ? undefined : entries.find((entry) => tagOf(entry) === tag);
-  const manifest = index && (await readIfPossible(layout, index, turn));
+  const manifest = index && (await readIfPossible(layout, index, requester));
   if (manifest?.kind !== "index") return [];
   const listed = manifest.manifests.map(({ mediaType, digest, size, artifactType, annotations }) => ({
     mediaType,
@@ -148,10 +151,10 @@ function batchesOf(entries: readonly Descriptor[]): Descriptor[][] {
 async function describe(
   layout: Layout,
   { mediaType, digest, size, artifactType }: Descriptor,
-  turn: Turn & { readonly signal: AbortSignal },
+  requester: Requester,
 ): Promise<Descriptor> {
   const entry = { mediaType, digest, size, ...(artifactType !== undefined && { artifactType }) };
-  const manifest = await readIfPossible(layout, entry, turn);
+  const manifest = await readIfPossible(layout, entry, requester);
   if (manifest === undefined) return entry;
   const { annotations } = manifest;
   return {
@@ -163,14 +166,10 @@ async function describe(
   };
 }
 
-async function readIfPossible(
-  layout: Layout,
-  entry: Descriptor,
-  turn: Turn & { readonly signal: AbortSignal },
-): Promise<Manifest | undefined> {
-  const read = async (): ReturnType<typeof readManifest> => readManifest(layout, entry, turn);
+async function readIfPossible(layout: Layout, entry: Descriptor, requester: Requester): Promise<Manifest | undefined> {
+  const read = async (): ReturnType<typeof readManifest> => readManifest(layout, entry, requester);
   try {
-    const found = entry.size > smallObjectBytes ? await read() : await layout.budget.ask(read, turn);
+    const found = entry.size > smallObjectBytes ? await read() : await layout.budget.ask(read, requester);
     return found?.manifest;
   } catch (error) {
     if (error instanceof StowageError && !mayBeReadLater.has(error.code)) return undefined;

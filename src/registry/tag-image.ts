@@ -1,16 +1,16 @@
 /** Gives an image of a store more names. No byte moves: all repositories share their blobs. */
 import { checkClosure } from "../layout/check-closure.ts";
-import type { TagTurn } from "../layout/commit-set.ts";
+import type { TagConditions } from "../layout/update-repository.ts";
 import { RescuingStore } from "../layout/condemned.ts";
-import type { Layout, Turn } from "../layout/layout.ts";
+import type { Layout } from "../layout/layout.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
 import { listClosure } from "../layout/list-closure.ts";
-import { ParsedJson } from "../layout/parsed-json.ts";
-import { type NamedImage, changesFor, nothing, publish } from "../layout/publish.ts";
+import { JsonMemory } from "../layout/json-memory.ts";
+import { type NamedImage, changesFor, noKnownBlobs, publish } from "../layout/publish.ts";
 import type { Digest } from "../digest.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
+import type { ManifestIdentity } from "../oci/descriptor.ts";
 import type { ChangeOutcome } from "../oci/index-change.ts";
-import { tagPatternsOf } from "../oci/tag-pattern.ts";
+import type { Requester } from "../streams/byte-budget.ts";
 import { type ManifestName, findManifest } from "./find-manifest.ts";
 
 export interface NewName {
@@ -23,8 +23,6 @@ export interface TaggedImage extends NewName, ChangeOutcome {
   readonly digest: Digest;
 }
 
-type Root = Pick<Descriptor, "mediaType" | "digest" | "size">;
-
 /**
  * Yields the new names of each repository after its commit: the image gets all names in one repository, or none.
  * With `referrers`, another repository gets the referrers of the image too. Throws
@@ -34,15 +32,15 @@ export async function* tagImage(
   layout: Layout,
   image: ManifestName,
   names: readonly NewName[],
-  { referrers, ...turn }: TagTurn & { readonly referrers: boolean },
+  { referrers, ...requester }: TagConditions & { readonly referrers: boolean },
 ): AsyncGenerator<TaggedImage> {
-  const { digest, mediaType, bytes } = await findManifest(layout, image, turn);
+  const { digest, mediaType, bytes } = await findManifest(layout, image, requester);
   const root = { digest, mediaType, size: bytes.length };
   for (const repository of new Set(names.map((name) => name.repository))) {
     const tags = new Set(names.flatMap((name) => (name.repository === repository ? name.tag : [])));
     const isOther = repository !== image.repository;
-    const found = referrers && isOther ? await referrersOf(layout, image.repository, root, turn) : [];
-    yield* await publishIn(layout, repository, { root, tags: [...tags], referrers: found }, turn);
+    const found = referrers && isOther ? await referrersOf(layout, image.repository, root, requester) : [];
+    yield* await publishIn(layout, repository, { root, tags: [...tags], referrers: found }, requester);
   }
 }
 
@@ -50,8 +48,8 @@ export async function* tagImage(
 async function referrersOf(
   layout: Layout,
   repository: string,
-  root: Root,
-  { caller, signal = AbortSignal.any([]) }: Turn,
+  root: ManifestIdentity,
+  { caller, signal }: Requester,
 ): Promise<readonly NamedImage[]> {
   const source = new LayoutSource(layout, { caller });
   const closure = await listClosure({ source, repository }, [root], { platforms: [], referrers: true, signal });
@@ -59,7 +57,7 @@ async function referrersOf(
 }
 
 interface Wanted {
-  readonly root: Root;
+  readonly root: ManifestIdentity;
   readonly tags: readonly string[];
   readonly referrers: readonly NamedImage[];
 }
@@ -69,17 +67,16 @@ async function publishIn(
   layout: Layout,
   repository: string,
   { root, tags, referrers }: Wanted,
-  { expects, immutableTags = [], ...turn }: TagTurn,
+  { expects, immutableTags, ...requester }: TagConditions,
 ): Promise<readonly TaggedImage[]> {
   const rescuing = layout.through(new RescuingStore(layout.store, layout.clock));
-  const json = new ParsedJson(rescuing, turn);
+  const json = new JsonMemory(rescuing, requester);
   try {
     const images = [...tags.map((tag): NamedImage => ({ ...root, tag, expects })), ...referrers];
     const roots = [...new Map(images.map((image) => [image.digest, image])).values()];
-    const closure = await checkClosure(rescuing, roots, { json, known: nothing });
+    const closure = await checkClosure(rescuing, roots, { json, known: noKnownBlobs });
     const changes = changesFor(images, closure);
-    const set = { repository, changes, immutableTags: tagPatternsOf(immutableTags, repository) };
-    const outcomes = await publish(rescuing, closure, set, json);
+    const outcomes = await publish(rescuing, closure, { repository, changes, immutableTags }, json);
     return tags.flatMap((tag, i) => {
       const outcome = outcomes[i];
       return outcome === undefined ? [] : { repository, tag, digest: root.digest, ...outcome };

@@ -5,17 +5,10 @@
  * in, `TOOMANYREQUESTS`, `TIMED_OUT` or `STORE_UNAVAILABLE` if the source does not answer, and the errors of wrong bytes.
  */
 import type { Digest } from "../digest.ts";
+import type { ManifestIdentity } from "../oci/descriptor.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import type { CallOptions } from "../storage/object-store.ts";
 import type { ExpectedBytes } from "../streams/verify-bytes.ts";
-
-/** A manifest without its bytes. */
-export interface ManifestIdentity {
-  readonly digest: Digest;
-  readonly mediaType: string;
-  /** Length of the manifest in bytes. */
-  readonly size: number;
-}
 
 /** A manifest that was read. Its bytes have the digest. */
 export interface SourceManifest extends ManifestIdentity {

@@ -1,6 +1,7 @@
 /** Reads images from a registry, or from a Stowage service (distribution specification, "Pull" and "Content Discovery"). */
 import { type Digest, algorithmOf, digestForm, digestOf, isDigest, isOtherDigest } from "../digest.ts";
 import { StowageError, limitExceeded, quote } from "../errors.ts";
+import type { ManifestIdentity } from "../oci/descriptor.ts";
 import { jsonIn } from "../oci/error-body.ts";
 import { defaultLimits } from "../limits.ts";
 import { referrersTag } from "../oci/index-entry.ts";
@@ -12,7 +13,7 @@ import { type ByteChunks, noBytes } from "../streams/readable-stream.ts";
 import type { ExpectedBytes } from "../streams/verify-bytes.ts";
 import { type Answer, isSuccess } from "./answer.ts";
 import { BlobBody, withoutFirst } from "./blob-body.ts";
-import type { ImageSource, ListedEntry, ListedReferrer, ManifestIdentity, SourceManifest } from "./image-source.ts";
+import type { ImageSource, ListedEntry, ListedReferrer, SourceManifest } from "./image-source.ts";
 import type { OpenAnswer } from "./open-answer.ts";
 import { descriptorsIn, lengthOf, mediaTypeOf, namesIn, nextQuery, rangeOf } from "./registry-answers.ts";
 import type { RegistryAddress } from "./registry-address.ts";

@@ -38,20 +38,18 @@ const manifestFraction = 1 / 4;
 const maxKeptJsonBytes = 32 * 1024 * 1024;
 /** Questions to the store at the same time, while long lists are processed. */
 const maxQuestions = 32;
-/** The caller's name for requests that name no caller. */
+/** The caller of work that names none. */
 const defaultCaller = "anyone";
 
-/** How bytes are taken from a budget. */
-export interface TakeOptions extends Pick<AcquireOptions, "givesWay"> {
-  /**
-   * The caller that holds the bytes. Callers that wait get equal shares. By default all requests count for one name.
-   */
+/** Who wants the work: the caller that it counts for in every line, and the signal that ends it. */
+export interface Requester {
+  /** Callers that wait get equal shares. Work without a caller counts for the caller `anyone`. */
   readonly caller?: string | undefined;
-  /** Ends the wait. The wait rejects with the signal's reason. */
-  readonly signal: AbortSignal;
-  /** The longest wait in milliseconds. `TOOMANYREQUESTS` is thrown after it. By default the wait has no limit. */
-  readonly maxWaitMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
+
+/** Who takes bytes from a budget, and how long it waits for them. */
+export type TakeOptions = Requester & Pick<AcquireOptions, "maxWaitMs" | "givesWay">;
 
 /** Bytes of memory that several loads share. */
 export class ByteBudget {
@@ -184,12 +182,7 @@ export class ByteBudget {
    * Without turns, lists of many thousand objects would make other requests wait.
    */
   async ask<T>(question: () => Promise<T>, options: TakeOptions): Promise<T> {
-    const release = await this.#questions.acquire(1, withCaller(options));
-    try {
-      return await question();
-    } finally {
-      release();
-    }
+    return this.#questions.inTurn(withCaller(options), question);
   }
 
   /** Takes bytes for all large indexes and configs that a load keeps. */
@@ -208,20 +201,20 @@ function withCaller({ caller = defaultCaller, ...options }: TakeOptions): TakeOp
  */
 export class LineMemory {
   readonly #line: Line;
-  readonly #turn: AcquireOptions;
+  readonly #options: AcquireOptions;
   #heldBytes = 0;
   #release: Release | undefined;
 
-  constructor(line: Line, turn: AcquireOptions) {
+  constructor(line: Line, options: AcquireOptions) {
     this.#line = line;
-    this.#turn = turn;
+    this.#options = options;
   }
 
   /** Takes memory for an object if enough is free now. Returns whether the memory is held. */
   tryHold(bytes: number): boolean {
     if (bytes <= this.#heldBytes) return true;
     this.release();
-    this.#release = this.#line.tryAcquire(this.#amountOf(bytes), this.#turn);
+    this.#release = this.#line.tryAcquire(this.#amountOf(bytes), this.#options);
     if (this.#release !== undefined) this.#heldBytes = bytes;
     return this.#release !== undefined;
   }
@@ -230,7 +223,7 @@ export class LineMemory {
   async hold(bytes: number): Promise<void> {
     if (bytes <= this.#heldBytes) return;
     this.release(); // a waiter must hold no units of its own line
-    this.#release = await this.#line.acquire(this.#amountOf(bytes), this.#turn);
+    this.#release = await this.#line.acquire(this.#amountOf(bytes), this.#options);
     this.#heldBytes = bytes;
   }
 

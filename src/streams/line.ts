@@ -44,7 +44,7 @@ interface Holder {
 
 export interface AcquireOptions extends Holder {
   /** Ends the wait. The wait rejects with the signal's reason. */
-  readonly signal: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /**
    * The longest wait in milliseconds. By default the wait has no limit. With a limit, at most `maxWaiters` requests of
    * one caller may wait.
@@ -127,7 +127,7 @@ export class Line {
    * than `maxWaitMs`, or if too many requests of this caller wait.
    */
   async acquire(amount: number, { signal, maxWaitMs, givesWay, ...options }: AcquireOptions): Promise<Release> {
-    signal.throwIfAborted();
+    signal?.throwIfAborted();
     const waiter = this.#enter(amount, options);
     try {
       await this.#turnOf(waiter, { signal, maxWaitMs, givesWay });
@@ -135,6 +135,16 @@ export class Line {
     } finally {
       waiter.account.waiters.delete(waiter);
       this.#next()?.wake();
+    }
+  }
+
+  /** Does work that holds one unit. Throws the errors of `acquire`. */
+  async inTurn<T>(options: AcquireOptions, work: () => Promise<T>): Promise<T> {
+    const release = await this.acquire(1, options);
+    try {
+      return await work();
+    } finally {
+      release();
     }
   }
 
@@ -224,16 +234,16 @@ export class Line {
 }
 
 /** Waits until the waiter is woken or the time is over. Rejects when the signal fires. */
-function wokenOrAborted(waiter: Waiter, ms: number, signal: AbortSignal): Promise<void> {
+function wokenOrAborted(waiter: Waiter, ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     const settle = (act: () => void): void => {
       clearTimeout(timer);
-      signal.removeEventListener("abort", onAbort);
+      signal?.removeEventListener("abort", onAbort);
       act();
     };
-    const onAbort = (): void => settle(() => reject(signal.reason as Error));
+    const onAbort = (): void => settle(() => reject(signal?.reason as Error));
     waiter.wake = () => settle(resolve);
     const timer = setTimeout(waiter.wake, ms);
-    signal.addEventListener("abort", onAbort, { once: true });
+    signal?.addEventListener("abort", onAbort, { once: true });
   });
 }

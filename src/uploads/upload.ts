@@ -8,10 +8,11 @@
  */
 import { messageOf, quote, StowageError } from "../errors.ts";
 import { uploadKey, uploadPrefix } from "../layout/keys.ts";
-import type { Layout, Turn } from "../layout/layout.ts";
+import type { Layout } from "../layout/layout.ts";
 import { isJsonObject, parseJson } from "../oci/json.ts";
 import type { CallOptions } from "../storage/object-store.ts";
 import { readSmallObject } from "../storage/read-small-object.ts";
+import type { Requester } from "../streams/byte-budget.ts";
 import { concurrently } from "../streams/concurrently.ts";
 
 export interface Upload {
@@ -44,9 +45,9 @@ export async function readUpload({ store }: Layout, id: string, { signal }: Call
 }
 
 /** Like `readUpload`. The upload of another caller is unknown, too. */
-export async function readOwnUpload(layout: Layout, id: string, turn: Turn): Promise<Upload> {
-  const upload = await readUpload(layout, id, turn);
-  if (upload.owner !== turn.caller) throw unknownUpload(id);
+export async function readOwnUpload(layout: Layout, id: string, requester: Requester): Promise<Upload> {
+  const upload = await readUpload(layout, id, requester);
+  if (upload.owner !== requester.caller) throw unknownUpload(id);
   return upload;
 }
 

@@ -5,7 +5,7 @@ import { checkClosure } from "../layout/check-closure.ts";
 import { blobKey, digestOfBlobKey, indexKey } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { listRepositories } from "../layout/list-repositories.ts";
-import { ParsedJson } from "../layout/parsed-json.ts";
+import { JsonMemory } from "../layout/json-memory.ts";
 import { readRepository } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { tagOf } from "../oci/index-entry.ts";
@@ -110,7 +110,7 @@ class ImageCheck {
         return undefined;
       },
     };
-    const json = new ParsedJson(this.#layout, { signal });
+    const json = new JsonMemory(this.#layout, { signal });
     const found = { lacked: new Set<Digest>(), others: new Map<string, Pick<Problem, "code" | "message">>() };
     const onProblem = (error: StowageError): void => {
       const digest = error.detail?.["digest"];

@@ -1,7 +1,7 @@
 import { mkdir, readdir, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { type MarkState, moveMark, readMark } from "../../src/layout/condemned.ts";
 import { condemnedPrefix, digestOfMarkKey, gcRunKey } from "../../src/layout/keys.ts";
 import { openStore } from "../../src/open-store.ts";
@@ -38,7 +38,7 @@ function describeGc(
     for (const image of [kept, removed])
       await stowage(["load", "-", "--store", url], { env, input: await tarOf(image) });
     const store = await openStore(url, env);
-    await commitSet(openLayout(store), { repository: "team/app", changes: [{ op: "remove", tag: "2" }] });
+    await updateRepository(openLayout(store), { repository: "team/app", changes: [{ op: "remove", tag: "2" }] });
 
     const run = async (...args: readonly string[]): ReturnType<typeof stowage> =>
       stowage(["gc", "--store", url, ...args], { env });
@@ -118,7 +118,7 @@ describe("stowage gc", () => {
     for (let i = 0; i < 50; i++) {
       await loadBytes(chunksOf(await tarOf(makeLayout({ label: `${i}` })), 10_000), store, { name: `team/app:${i}` });
     }
-    await commitSet(openLayout(store), { repository: "team/app", changes: [{ op: "remove", tag: "7" }] });
+    await updateRepository(openLayout(store), { repository: "team/app", changes: [{ op: "remove", tag: "7" }] });
     const run = async (time: string): ReturnType<typeof stowage> =>
       stowage(["gc", "--store", `file:${folder}`, "--for", time]);
     const began = async (): Promise<string | undefined> =>

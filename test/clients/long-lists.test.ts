@@ -1,6 +1,6 @@
 /** Lists that do not fit on one page, by clients that have to follow the link to the next. */
 import { beforeAll, describe, expect, it } from "vitest";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { indexKey } from "../../src/layout/keys.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
@@ -74,7 +74,7 @@ describe("a list of several pages", () => {
     const tarball = await tarOf(joinLayouts(image, ...signatures));
     await loadArchive(openLayout(store), chunksOf(tarball, 100_000), { name: "team/app" });
     const changes = tags.map((tag): SetChange => ({ op: "set", tag, mediaType, digest, size }));
-    await commitSet(openLayout(store), { repository: "team/app", changes });
+    await updateRepository(openLayout(store), { repository: "team/app", changes });
     // That they are there is all that is asked of them.
     for (const name of repositories) await store.put(indexKey(name), Buffer.from("{}"));
   });

@@ -47,8 +47,8 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
     },
     {
       file: "combine.ts",
-      replace: "const known = toldIn(found) ??",
-      by: "const isGone = rankOf(id, found) === -1 && round > 0;\n      const known = isGone ? { ...mergeWithinLimit(found.state.index, sets, 0), state: found.state } : toldIn(found) ??",
+      replace: "const known = decisionIn(found) ??",
+      by: "const isGone = rankOf(id, found) === -1 && round > 0;\n      const known = isGone ? { ...mergeWithinLimit(found.state.index, sets, 0), state: found.state } : decisionIn(found) ??",
     },
   ],
   "every conflict is believed": [
@@ -76,7 +76,7 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
     {
       file: "merge-intents.ts",
       replace: "const outcomes = applied.get(id);\n  const listed",
-      by: 'const outcomes: Sight["outcomes"] = undefined;\n  const listed',
+      by: 'const outcomes: Look["outcomes"] = undefined;\n  const listed',
     },
     { file: "merge-intents.ts", replace: "!applied.has(intent.id)", by: "intent.id === id || !applied.has(intent.id)" },
   ],

@@ -6,7 +6,7 @@ import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { readIndex } from "../../src/layout/index/index-state.ts";
 import { intentsPrefix } from "../../src/layout/keys.ts";
 import { probeStore } from "../../src/layout/probe-store.ts";
@@ -57,7 +57,7 @@ async function prepare(preload: string, clients: number, env: Readonly<Record<st
 }
 
 async function make(change: Change): Promise<void> {
-  await commitSet(openLayout(store), { repository, changes: [change] });
+  await updateRepository(openLayout(store), { repository, changes: [change] });
 }
 
 /** Three commits in a moment: the third goes by way of an intent, and merges what is there. */

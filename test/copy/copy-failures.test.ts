@@ -3,7 +3,7 @@ import { systemClock } from "../../src/clock.ts";
 import { describeFailure } from "../../src/copy/copy-images.ts";
 import type { Digest } from "../../src/digest.ts";
 import { StowageError } from "../../src/errors.ts";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { blobKey, indexKey } from "../../src/layout/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
@@ -39,7 +39,7 @@ async function move(store: ObjectStore, layout: Layout, tag: string): Promise<vo
   const { digest } = layout;
   const size = layout.blobs.get(digest)?.length ?? 0;
   const change = { op: "set", tag, mediaType: types.manifest, digest, size } as const;
-  await commitSet(openLayout(store), { repository: "team/app", changes: [change] });
+  await updateRepository(openLayout(store), { repository: "team/app", changes: [change] });
 }
 
 describe("copyImages, if an image fails", () => {

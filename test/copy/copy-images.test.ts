@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import type { Digest } from "../../src/digest.ts";
 import { collectGarbage } from "../../src/gc/collect-garbage.ts";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { LayoutSource } from "../../src/layout/layout-source.ts";
 import { blobKey, indexKey } from "../../src/layout/keys.ts";
 import { CountingStore } from "../../src/storage/counting-store.ts";
@@ -237,7 +237,7 @@ describe("copyImages", () => {
     const from = await fill(new MemoryStore(), one, cosign, signature, approval);
     const { mediaType, digest, size } = rootOf(one);
     const changes = ["a", "b", "c"].map((tag) => ({ op: "set", tag, mediaType, digest, size }) as const);
-    await commitSet(openLayout(from), { repository: "team/app", changes });
+    await updateRepository(openLayout(from), { repository: "team/app", changes });
     const to = new MemoryStore();
     const { failures } = await copyBetween(from, to, { patterns: ["team/app:a", "team/app:b", "team/app:c"] });
     expect(failures).toEqual([]);
@@ -305,7 +305,7 @@ describe("copyImages", () => {
     const from = await fill(new MemoryStore(), one, two, web);
     const objects = await fill(new MemoryStore(), old, two);
     // A blob that is needed is condemned: only a real copy rescues it.
-    await commitSet(openLayout(objects), { repository: "team/app", changes: [{ op: "remove", tag: "2" }] });
+    await updateRepository(openLayout(objects), { repository: "team/app", changes: [{ op: "remove", tag: "2" }] });
     expect((await collectGarbage(openLayout(objects), {})).condemned.blobs).toBe(two.blobs.size);
     const { store, writes } = watch(objects);
     const { images, blobs } = await copyBetween(from, store, { dryRun: true });
@@ -327,7 +327,7 @@ describe("copyImages", () => {
     });
     const from = await fill(new MemoryStore(), layout);
     const to = await fill(new MemoryStore(), layout);
-    await commitSet(openLayout(to), { repository: "team/app", changes: [{ op: "remove", tag: "1" }] });
+    await updateRepository(openLayout(to), { repository: "team/app", changes: [{ op: "remove", tag: "1" }] });
     await collectGarbage(openLayout(to), {});
     expect(await keysOf(to, "condemned/")).toHaveLength(layout.blobs.size);
     const { blobs } = await copyBetween(from, to);
@@ -342,7 +342,7 @@ describe("copyImages", () => {
     const layout = makeLayout({ layers, name: "team/app:1" });
     const from = await fill(new MemoryStore(), layout);
     const objects = await fill(new MemoryStore(), layout);
-    await commitSet(openLayout(objects), { repository: "team/app", changes: [{ op: "remove", tag: "1" }] });
+    await updateRepository(openLayout(objects), { repository: "team/app", changes: [{ op: "remove", tag: "1" }] });
     await collectGarbage(openLayout(objects), {});
     let isDeleted = false;
     const to = decorate(objects, {

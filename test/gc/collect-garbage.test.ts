@@ -7,7 +7,7 @@ import { StowageError } from "../../src/errors.ts";
 import { type GarbageOptions, collectGarbage } from "../../src/gc/collect-garbage.ts";
 import type { GarbageReport } from "../../src/gc/tally.ts";
 import { createApp } from "../../src/http/app.ts";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { newCommitId } from "../../src/layout/index/commit.ts";
 import { blobKey, blobsPrefix, indexKey, intentsPrefix, markKey } from "../../src/layout/keys.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
@@ -42,7 +42,7 @@ async function gc(store: ObjectStore, hours: number, options: Partial<GarbageOpt
 }
 
 async function remove(store: ObjectStore, digest: Digest): Promise<void> {
-  await commitSet(openLayout(store), { repository: "team/app", changes: [{ op: "remove", digest }] });
+  await updateRepository(openLayout(store), { repository: "team/app", changes: [{ op: "remove", digest }] });
 }
 
 async function expectWhole(store: ObjectStore): Promise<void> {
@@ -218,7 +218,7 @@ describe("collectGarbage", () => {
     const digest: Digest = `sha256:${"f".repeat(64)}`;
     await store.put(blobKey(digest), Buffer.from('{"blobs":[]}'));
     const mediaType = "application/vnd.oci.artifact.manifest.v1+json";
-    await commitSet(openLayout(store), {
+    await updateRepository(openLayout(store), {
       repository: "other",
       changes: [{ op: "set", tag: "1", mediaType, digest, size: 12 }],
     });
@@ -304,7 +304,7 @@ describe("collectGarbage", () => {
     beforeEach(async () => {
       await loadBytes(chunksOf(await tarOf(referrer), 5000), store, { name: "team/app" });
       await remove(store, digest);
-      await commitSet(openLayout(store), { repository: "team/app", changes: [change] });
+      await updateRepository(openLayout(store), { repository: "team/app", changes: [change] });
     });
 
     it("keeps it as long as its subject is there", async () => {

@@ -7,7 +7,7 @@ import { collectGarbage, newProgress } from "../../src/gc/collect-garbage.ts";
 import { type SliceOptions, type SliceReport, collectSlice } from "../../src/gc/collect-slice.ts";
 import { saveRun } from "../../src/gc/saved-run.ts";
 import type { Amount, GarbageReport } from "../../src/gc/tally.ts";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { RescuingStore } from "../../src/layout/condemned.ts";
 import { blobKey, blobsPrefix, condemnedPrefix, gcRunKey } from "../../src/layout/keys.ts";
 import { CountingStore } from "../../src/storage/counting-store.ts";
@@ -33,7 +33,7 @@ async function load(layout: Layout, store: ObjectStore, name: string): Promise<v
 }
 
 async function remove(store: ObjectStore, repository: string, digest: Digest): Promise<void> {
-  await commitSet(openLayout(store), { repository, changes: [{ op: "remove", digest }] });
+  await updateRepository(openLayout(store), { repository, changes: [{ op: "remove", digest }] });
 }
 
 async function slice(

@@ -156,7 +156,7 @@ const entry = `
   export { storeBlob } from "./src/layout/store-blob.ts";
   export { checkClosure } from "./src/layout/check-closure.ts";
   export { publish } from "./src/layout/publish.ts";
-  export { commitSet } from "./src/layout/commit-set.ts";
+  export { updateRepository } from "./src/layout/update-repository.ts";
   export { collectGarbage } from "./src/gc/collect-garbage.ts";
   export { collectSlice } from "./src/gc/collect-slice.ts";
   export { planCopy } from "./src/copy/plan-copy.ts";

@@ -4,7 +4,7 @@ import { collectSlice } from "../../src/gc/collect-slice.ts";
 import type { Verdict } from "../../src/gc/judge-entries.ts";
 import type { GarbageReport } from "../../src/gc/tally.ts";
 import { createApp } from "../../src/http/app.ts";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { blobKey, indexKey } from "../../src/layout/keys.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import type { LoadOptions } from "../../src/load/load.ts";
@@ -341,7 +341,7 @@ describe("a drop", () => {
 async function listPart(store: ObjectStore, { manifests: [digest = "sha256:"] }: Layout): Promise<void> {
   const { length: size } = await bytesAt(store, blobKey(digest));
   const change = { op: "set", mediaType: types.manifest, digest, size } as const;
-  await commitSet(openLayout(store), { repository: "app", changes: [change] });
+  await updateRepository(openLayout(store), { repository: "app", changes: [change] });
 }
 
 describe("the end of an image", () => {

@@ -1,6 +1,6 @@
 /** The images of a simulation: few, and with blobs in common, so that what one lets go of another needs. */
 import type { Digest } from "../../src/digest.ts";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { blobKey } from "../../src/layout/keys.ts";
 import { Layout as OpenLayout } from "../../src/layout/layout.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
@@ -65,7 +65,7 @@ async function fillSampleStore(): Promise<OpenLayout> {
   for (const { blobs } of sampleImages) {
     for (const [digest, bytes] of blobs) await layout.store.put(blobKey(digest), bytes);
   }
-  await commitSet(layout, { repository: "images", changes: sampleImages.map(({ change }) => change) });
+  await updateRepository(layout, { repository: "images", changes: sampleImages.map(({ change }) => change) });
   return layout;
 }
 

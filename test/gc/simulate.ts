@@ -13,13 +13,13 @@ import type { collectGarbage } from "../../src/gc/collect-garbage.ts";
 import type { collectSlice } from "../../src/gc/collect-slice.ts";
 import type { GarbageReport } from "../../src/gc/tally.ts";
 import type { checkClosure } from "../../src/layout/check-closure.ts";
-import type { commitSet } from "../../src/layout/commit-set.ts";
+import type { updateRepository } from "../../src/layout/update-repository.ts";
 import type { RescuingStore } from "../../src/layout/condemned.ts";
 import { changeTimeOf } from "../../src/layout/index/change-history.ts";
 import { type RepositoryIndex, parseRepositoryIndex } from "../../src/layout/index/repository-index.ts";
 import { blobKey, blobsPrefix, condemnedPrefix, indexKey, stagingPrefix } from "../../src/layout/keys.ts";
 import type { Layout } from "../../src/layout/layout.ts";
-import { ParsedJson } from "../../src/layout/parsed-json.ts";
+import { JsonMemory } from "../../src/layout/json-memory.ts";
 import type { storeBlob } from "../../src/layout/store-blob.ts";
 import type { createApp } from "../../src/http/app.ts";
 import type { publish } from "../../src/layout/publish.ts";
@@ -44,7 +44,7 @@ export interface Protocol {
   readonly storeBlob: typeof storeBlob;
   readonly checkClosure: typeof checkClosure;
   readonly publish: typeof publish;
-  readonly commitSet: typeof commitSet;
+  readonly updateRepository: typeof updateRepository;
   readonly collectGarbage: typeof collectGarbage;
   readonly collectSlice: typeof collectSlice;
   readonly planCopy: typeof planCopy;
@@ -206,7 +206,7 @@ class Simulation implements SimulationResult {
       known.set(digest, bytes);
     }
     const layout = Layout.open(store, { clock }).through(rescuing);
-    const json = new ParsedJson(layout, { signal });
+    const json = new JsonMemory(layout, { signal });
     const closure = await checkClosure(layout, [image.root], {
       json,
       known: { sizeOf: (it) => known.get(it)?.length, manifest: (it) => known.get(it) },
@@ -259,8 +259,8 @@ class Simulation implements SimulationResult {
     if (image.change.op === "set" && image.change.subject !== undefined) return;
     const removed = [image.root.digest, ...image.children];
     const changes = removed.map((digest) => ({ op: "remove", digest }) as const);
-    const { Layout, commitSet } = this.#protocol;
-    await commitSet(Layout.open(store, { clock }), { repository: this.#anyRepository(), changes });
+    const { Layout, updateRepository } = this.#protocol;
+    await updateRepository(Layout.open(store, { clock }), { repository: this.#anyRepository(), changes });
   }
 
   async #collect({ clock, store }: Actor): Promise<void> {

@@ -2,7 +2,7 @@
 import type { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
 import { createApp } from "../../src/http/app.ts";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { indexKey, intentsPrefix } from "../../src/layout/keys.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
@@ -22,7 +22,7 @@ beforeEach(() => {
 /** Points many tags at an image that nobody looks at. */
 async function tagAll(repository: string, tags: readonly string[]): Promise<void> {
   const changes = tags.map((tag): SetChange => ({ op: "set", tag, mediaType, digest, size }));
-  await commitSet(openLayout(store), { repository, changes });
+  await updateRepository(openLayout(store), { repository, changes });
 }
 
 function numbers(count: number): string[] {

@@ -2,7 +2,7 @@
 import type { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
 import { createApp } from "../../src/http/app.ts";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { blobKey } from "../../src/layout/keys.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
@@ -50,7 +50,7 @@ async function publish(count: number, manifestOf: (i: number) => object): Promis
     const common = { digest, size: bytes.length, mediaType: manifest.mediaType };
     changes.push({ op: "set", tag: `t${i}`, subject: subject?.digest, ...common });
   }
-  await commitSet(openLayout(store), { repository: "team/app", changes });
+  await updateRepository(openLayout(store), { repository: "team/app", changes });
 }
 
 const referrers = (padding: number) => (i: number) => ({
@@ -107,11 +107,11 @@ describe("many requests for a manifest that was removed", () => {
       annotations: { n: `${i}` },
     });
     await publish(40, index);
-    await commitSet(openLayout(store), {
+    await updateRepository(openLayout(store), {
       repository: "team/app",
       changes: [{ op: "set", tag: "x", digest: gone, size: 2, mediaType: types.manifest }],
     });
-    await commitSet(openLayout(store), { repository: "team/app", changes: [{ op: "remove", digest: gone }] });
+    await updateRepository(openLayout(store), { repository: "team/app", changes: [{ op: "remove", digest: gone }] });
     expect(new Set(await statuses(50, `/v2/team/app/manifests/${gone}`))).toEqual(new Set([404]));
     expect(reads.most).toBeGreaterThan(0);
     expect(reads.most).toBeLessThanOrEqual(32);

@@ -2,7 +2,7 @@ import type { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
 import type { Digest } from "../../src/digest.ts";
 import { createApp } from "../../src/http/app.ts";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { blobKey } from "../../src/layout/keys.ts";
 import { refNameAnnotation } from "../../src/oci/index-entry.ts";
 import { isJsonObject } from "../../src/oci/json.ts";
@@ -252,8 +252,11 @@ describe("GET /v2/<name>/referrers/<digest>", () => {
     const signature = referrer();
     const { mediaType, digest, size } = rootOf(signature);
     await load(joinLayouts(image, signature));
-    await commitSet(openLayout(store), { repository: "team/app", changes: [{ op: "remove", digest }] });
-    await commitSet(openLayout(store), { repository: "team/app", changes: [{ op: "set", mediaType, digest, size }] });
+    await updateRepository(openLayout(store), { repository: "team/app", changes: [{ op: "remove", digest }] });
+    await updateRepository(openLayout(store), {
+      repository: "team/app",
+      changes: [{ op: "set", mediaType, digest, size }],
+    });
     expect(await digestsAbout(image.digest)).toEqual([]);
     await load(signature);
     expect(await digestsAbout(image.digest)).toEqual([digest]);
@@ -263,7 +266,7 @@ describe("GET /v2/<name>/referrers/<digest>", () => {
     const attestation = referrer();
     const whole = indexOf(joinLayouts(image, attestation), { refName: "1.4" });
     await load(whole);
-    await commitSet(openLayout(store), {
+    await updateRepository(openLayout(store), {
       repository: "team/app",
       changes: [{ op: "remove", digest: attestation.digest }],
     });

@@ -3,7 +3,7 @@ import type { Hono } from "hono";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Digest } from "../../src/digest.ts";
 import { createApp } from "../../src/http/app.ts";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { blobKey } from "../../src/layout/keys.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
@@ -406,7 +406,7 @@ describe("clients that do not read what is large and no blob", () => {
     if (image === undefined) throw new Error("expected a root");
     const { mediaType, digest: at, size } = image;
     const changes = tags.map((tag): SetChange => ({ op: "set", tag, mediaType, digest: at, size }));
-    await commitSet(openLayout(store), { repository: "team/tags", changes });
+    await updateRepository(openLayout(store), { repository: "team/tags", changes });
     const path = "/v2/team/tags/tags/list";
     const slow = (await begin(path, 9)).map(bytesUntilEnd); // 128 KB each, of 1,280 KB
     const late = request(path).then(async (response) => response.json());

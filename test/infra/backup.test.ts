@@ -4,7 +4,7 @@ import { delimiter, join } from "node:path";
 import process from "node:process";
 import { beforeAll, describe, expect, it } from "vitest";
 import { collectGarbage } from "../../src/gc/collect-garbage.ts";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { openStore } from "../../src/open-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { createS3Client } from "../../src/storage/s3/s3-client.ts";
@@ -67,7 +67,7 @@ async function fillStore(store: ObjectStore): Promise<void> {
   for (const name of ["app:1", "team/app:1.4", "team/app:1.4", "team/gone:1", "moving:latest", undefined]) {
     await load(store, name);
   }
-  await commitSet(openLayout(store), { repository: "team/gone", changes: [{ op: "remove", tag: "1" }] });
+  await updateRepository(openLayout(store), { repository: "team/gone", changes: [{ op: "remove", tag: "1" }] });
   expect((await collectGarbage(openLayout(store))).condemned.blobs).toBeGreaterThan(0);
   for (const key of ["staging/left", "incoming/app.tar", "intents/app/_layout/left"]) {
     await store.put(key, Buffer.from("left"), { condition: "absent" });

@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { createApp, createAppWithPage } from "../../src/http/app.ts";
 import { systemClock } from "../../src/clock.ts";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
 import { pageOf } from "../../src/page/page.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
@@ -163,7 +163,7 @@ describe("the page of a repository", () => {
     const { mediaType, size } = image.roots[0] ?? { mediaType: "", size: 0 };
     const tags = Array.from({ length: 12_345 }, (_, i) => `v${i}`);
     const changes = tags.map((tag): SetChange => ({ op: "set", tag, mediaType, digest: image.digest, size }));
-    await commitSet(layout, { repository: "team/app", changes });
+    await updateRepository(layout, { repository: "team/app", changes });
     blobs.length = 0;
     const text = await (await getPage(app, "/-/repository/team/app?from=12000")).text();
     expect(text).toContain("12346 tags");
@@ -260,7 +260,7 @@ describe("the end of an image", () => {
     await app.request("/v1/load", { method: "PUT", body: await tarOf(image) });
     const expires = new Date(clock.now() + seconds * 1000).toISOString();
     const change: SetChange = { op: "set", tag: "42", mediaType, digest: image.digest, size, expires };
-    await commitSet(layout, { repository: "team/app", changes: [change] });
+    await updateRepository(layout, { repository: "team/app", changes: [change] });
     const list = await (await getPage(app, "/-/repository/team/app")).text();
     expect(list.replaceAll(/<[^>]*>/g, "")).toContain(`42 ${inList}`);
     expect(await (await getPage(app, "/-/image/team/app/42")).text()).toContain(ofImage);

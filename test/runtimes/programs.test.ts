@@ -5,7 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";
 import { missingPrograms } from "../infra/infra-tools.ts";
@@ -115,7 +115,7 @@ describeIfFound("the program on Deno Deploy", missingTools(["deno"]), () => {
     const folder = await newFolder();
     const store = new DirectoryStore(folder);
     await loadArchive(openLayout(store), chunksOf(await tarOf(makeLayout()), 1000), { name: "team/app:1" });
-    await commitSet(openLayout(store), { repository: "team/app", changes: [{ op: "remove", tag: "1" }] });
+    await updateRepository(openLayout(store), { repository: "team/app", changes: [{ op: "remove", tag: "1" }] });
     const settings = { STOWAGE_STORE: `file:${folder}`, STOWAGE_ALLOW_ANYONE: "true" };
     const { ended, output } = await startProgram(withCron(cronProgram), settings);
     expect(await ended, output()).toBe(0);

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { gcRunKey } from "../../src/layout/keys.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
 import { triggerGc } from "../../src/runtimes/trigger-gc.ts";
@@ -21,7 +21,7 @@ beforeEach(async () => {
   store = new MemoryStore();
   log = [];
   await loadArchive(openLayout(store), chunksOf(await tarOf(makeLayout()), 1000), { name: "team/app:1" });
-  await commitSet(openLayout(store), { repository: "team/app", changes: [{ op: "remove", tag: "1" }] });
+  await updateRepository(openLayout(store), { repository: "team/app", changes: [{ op: "remove", tag: "1" }] });
 });
 
 /** The trigger so many hours later. Returns the number of requests. */

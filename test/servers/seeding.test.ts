@@ -12,7 +12,7 @@ import { copyToTargets } from "../../src/copy/copy-to-targets.ts";
 import { StowageError } from "../../src/errors.ts";
 import { collectGarbage } from "../../src/gc/collect-garbage.ts";
 import { createApp } from "../../src/http/app.ts";
-import { commitSet } from "../../src/layout/commit-set.ts";
+import { updateRepository } from "../../src/layout/update-repository.ts";
 import { blobKey } from "../../src/layout/keys.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
@@ -239,7 +239,7 @@ describeIfFound("regions on three S3 servers", [...missing, ...missingTools(["ve
         [copy, gc],
       ]) {
         const changes = [image, next].map(({ digest }) => ({ op: "remove", digest }) as const);
-        await commitSet(region, { repository: "team/app", changes });
+        await updateRepository(region, { repository: "team/app", changes });
         await gc(); // condemns all blobs
         aheadMs += 25 * hour;
         await overlap(both, request);

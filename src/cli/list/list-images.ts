@@ -1,9 +1,10 @@
 /** The images of a store or a service, with their details. */
 import type { Digest } from "../../digest.ts";
 import { StowageError } from "../../errors.ts";
+import type { ManifestIdentity } from "../../oci/descriptor.ts";
 import { formatReference } from "../../oci/reference.ts";
 import { type ImageDetails, type ImagePlace, describeImage, readIfValid } from "../../registry/describe-image.ts";
-import type { ListedEntry, ManifestIdentity } from "../../remote/image-source.ts";
+import type { ListedEntry } from "../../remote/image-source.ts";
 import { concurrently } from "../../streams/concurrently.ts";
 
 /** Repositories, and later images, that are read at the same time. */

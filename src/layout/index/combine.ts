@@ -25,8 +25,8 @@ import { type Intent, deleteIntent, listIntents, maxWaitMs, putIntent } from "./
 import { findStale, seenOf } from "./find-stale.ts";
 import {
   type Merge,
-  type Sight,
-  type Told,
+  type Look,
+  type Decision,
   look,
   maxConcurrentReads,
   mergeIntents,
@@ -69,11 +69,11 @@ export async function combine(commit: Commit, lastSeen: IndexState): Promise<rea
   let crowd = 0;
   while (open.length > 0) {
     const openSets = sets.filter((_, i) => open.includes(i));
-    const told = await sendIntent({ ...commit, sets: openSets }, { lastSeen: state, until, earlier, crowd });
-    for (const [at, i] of open.entries()) outcomes.set(i, told.outcomes[at] ?? { failed: "expired" });
+    const decision = await sendIntent({ ...commit, sets: openSets }, { lastSeen: state, until, earlier, crowd });
+    for (const [at, i] of open.entries()) outcomes.set(i, decision.outcomes[at] ?? { failed: "expired" });
     if (clock.now() > until) break;
     open = open.filter((i) => isStale(outcomes.get(i)));
-    ({ state, crowd } = told);
+    ({ state, crowd } = decision);
   }
   return sets.map((_, i) => outcomes.get(i) ?? { failed: "expired" });
 }
@@ -97,7 +97,7 @@ interface Attempt {
 async function sendIntent(
   lone: Commit,
   { lastSeen, until, earlier, crowd }: Attempt,
-): Promise<Told & Pick<Attempt, "crowd">> {
+): Promise<Decision & Pick<Attempt, "crowd">> {
   const { sets, clock, repository, store } = lone;
   const id = newIntentId(clock, { commit: lone.id, commits: lastSeen.index.commits, intents: earlier });
   const commit: Commit = { ...lone, id };
@@ -125,11 +125,11 @@ async function sendIntent(
       missingSince = isThere ? Number.POSITIVE_INFINITY : Math.min(missingSince, clock.now());
       const isOwnTurn = isTurn(rankOf(id, found), round);
       hasTried ||= isOwnTurn;
-      const known = toldIn(found) ?? (isThere && !hasTried ? foresee(own, found) : undefined);
-      const told = known ?? (isOwnTurn ? await takePart({ ...commit, ...found, read, until }) : undefined);
-      if (told !== undefined) {
+      const known = decisionIn(found) ?? (isThere && !hasTried ? foresee(own, found) : undefined);
+      const decision = known ?? (isOwnTurn ? await takePart({ ...commit, ...found, read, until }) : undefined);
+      if (decision !== undefined) {
         if (timesSent === 1) await deleteIntent(id, commit);
-        return { ...told, crowd: mostWaiting };
+        return { ...decision, crowd: mostWaiting };
       }
     } catch (error) {
       lastError = error; // the intent stays in the store: the next round may succeed
@@ -142,28 +142,28 @@ async function sendIntent(
 }
 
 /** An intent whose changes are all stale stays stale. So its writer need not wait for the outcome. */
-function foresee({ sets, seen }: Intent, { state }: Sight): Told | undefined {
+function foresee({ sets, seen }: Intent, { state }: Look): Decision | undefined {
   if (state.index.generation === seen.generation) return undefined;
   const isOver = findStale(state.index, []);
   return sets.every((set) => isOver(set, seen)) ? { outcomes: sets.map(() => stale), state } : undefined;
 }
 
-function toldIn({ outcomes, state }: Sight): Told | undefined {
+function decisionIn({ outcomes, state }: Look): Decision | undefined {
   return outcomes && { outcomes, state };
 }
 
 /** Merges all waiting intents. */
-async function takePart(merge: Merge): Promise<Told | undefined> {
+async function takePart(merge: Merge): Promise<Decision | undefined> {
   // The index may move while intents are read. Another look costs less than a lost merge.
   let current = merge;
   for (let reads = 0; reads < maxReads && current.outcomes === undefined && (await readIntents(current)); reads++) {
     current = { ...merge, ...(await look(merge, undefined)) };
   }
-  return toldIn(current) ?? mergeIntents(current);
+  return decisionIn(current) ?? mergeIntents(current);
 }
 
 /** The place of the own intent among the waiting intents, in the order of their lots. -1 if the own intent is not there. */
-function rankOf(id: string, { waiting }: Sight): number {
+function rankOf(id: string, { waiting }: Look): number {
   const isThere = waiting.some((intent) => intent.id === id);
   return isThere ? waiting.filter((intent) => lotOf(intent.id) < lotOf(id)).length : -1;
 }

@@ -40,7 +40,7 @@ export async function commitChanges(
   sets: readonly ChangeSet[],
   { store, clock = systemClock, budget, caller, deadline = clock.now() + maxCommitMs, onCommit }: CommitOptions,
 ): Promise<readonly ChangeSetOutcome[]> {
-  const memory = budget?.commitMemory({ caller, signal: AbortSignal.any([]) });
+  const memory = budget?.commitMemory({ caller });
   let rounds = 0;
   const onRound = (): void => void (rounds += 1);
   try {

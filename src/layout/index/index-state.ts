@@ -37,11 +37,10 @@ export async function readIndex(store: StoreReader, repository: string, memory?:
   return { index: parseRepositoryIndex(found.bytes, key), etag: found.etag, size: found.bytes.length };
 }
 
-interface ReadTurn extends Omit<TakeOptions, "signal"> {
-  readonly signal?: AbortSignal | undefined;
+type IndexRead = TakeOptions & {
   /** The memory for parsing large indexes. Without a budget, a read does not wait for memory. */
   readonly budget?: ByteBudget | undefined;
-}
+};
 
 /**
  * Reads the index of a repository at the caller's turn. The memory is released before the index is returned. Throws
@@ -50,9 +49,9 @@ interface ReadTurn extends Omit<TakeOptions, "signal"> {
 export async function readIndexInTurn(
   store: StoreReader,
   repository: string,
-  { budget, signal = AbortSignal.any([]), ...turn }: ReadTurn,
+  { budget, ...options }: IndexRead,
 ): Promise<IndexState> {
-  const memory = budget?.jsonMemory({ ...turn, signal });
+  const memory = budget?.jsonMemory(options);
   try {
     return await readIndex(store, repository, memory);
   } finally {

@@ -28,7 +28,7 @@ type Outcomes = readonly ChangeSetOutcome[];
 const expired: ChangeSetOutcome = { failed: "expired" };
 export const stale: ChangeSetOutcome = { failed: "expired", stale: true };
 
-export interface Merge extends Commit, Sight {
+export interface Merge extends Commit, Look {
   /** The intents that this writer has sent or read, by id. An intent never changes, so it is read once. */
   readonly read: Map<string, Intent>;
   /** After this time, in milliseconds since 1970, this writer does not make its own changes any more. */
@@ -36,7 +36,7 @@ export interface Merge extends Commit, Sight {
 }
 
 /** The outcomes of the own changes. `state` is the index that had these outcomes, or the index that the merge has replaced. */
-export interface Told {
+export interface Decision {
   readonly outcomes: Outcomes;
   readonly state: IndexState;
 }
@@ -62,7 +62,7 @@ export async function readIntents(merge: Merge): Promise<boolean> {
  * succeeded, or if a faster writer merged them. Whether a set is stale is judged by the index before the merge, not by the
  * other sets.
  */
-export async function mergeIntents(merge: Merge): Promise<Told | undefined> {
+export async function mergeIntents(merge: Merge): Promise<Decision | undefined> {
   const { id, clock, store, repository, state, listed, read, memory } = merge;
   await deleteAbandoned(merge);
   const intents = mergeable(merge).flatMap((intent) => read.get(intent.id) ?? []);
@@ -124,7 +124,7 @@ function keptOutcomes({ applied }: RepositoryIndex, listed: readonly ListedInten
 }
 
 /** What a look at the store shows. */
-export interface Sight {
+export interface Look {
   readonly state: IndexState;
   /** The outcomes of the own changes, if the index has them. */
   readonly outcomes: readonly ChangeSetOutcome[] | undefined;
@@ -137,7 +137,7 @@ export interface Sight {
  * Reads the index and then lists the intents, never the other way round: the argument in `combine.ts` depends on this order.
  * With `lastSeen`, the index is not read again.
  */
-export async function look(commit: Commit, lastSeen: IndexState | undefined): Promise<Sight> {
+export async function look(commit: Commit, lastSeen: IndexState | undefined): Promise<Look> {
   const { id, store, repository, clock, memory } = commit;
   const state = lastSeen ?? (await readIndex(store, repository, memory));
   const { applied } = state.index;

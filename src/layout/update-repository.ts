@@ -1,27 +1,29 @@
 /** Changes a repository's index. Loads and deletions reach `layout/index/` through this file. */
 import { limitExceeded, StowageError } from "../errors.ts";
 import { maxEntriesBytes } from "../limits.ts";
-import type { ChangeOutcome, ChangeSet, ChangeSetOutcome, Expectation, Refusal } from "../oci/index-change.ts";
+import type { Change, ChangeOutcome, ChangeSet, ChangeSetOutcome, Expectation, Refusal } from "../oci/index-change.ts";
 import { formatReference } from "../oci/reference.ts";
-import type { TagPattern } from "../oci/tag-pattern.ts";
+import { type TagPattern, tagPatternsOf } from "../oci/tag-pattern.ts";
+import type { Requester } from "../streams/byte-budget.ts";
 import { isCommitId } from "./index/commit.ts";
 import { readIndexInTurn } from "./index/index-state.ts";
 import { isAbandoned } from "./index/intent.ts";
 import { mergeWithinLimit, nameOf } from "./index/merge-index.ts";
 import { allIntentsPrefix } from "./keys.ts";
-import type { Layout, Turn } from "./layout.ts";
+import type { Layout } from "./layout.ts";
 
 /** Who changes tags, and what may forbid it. */
-export interface TagTurn extends Turn {
+export interface TagConditions extends Requester {
   /** What each tag or digest must name before it changes: this digest, or nothing (`absent`). */
   readonly expects?: Expectation | undefined;
   /** Tags that can be created, but never moved or removed. */
   readonly immutableTags?: readonly TagPattern[] | undefined;
 }
 
-/** Changes of one repository. */
-export interface RepositoryChanges extends ChangeSet {
+/** Changes of one repository that are made together, or not at all. */
+export interface RepositoryUpdate extends Pick<TagConditions, "immutableTags"> {
   readonly repository: string;
+  readonly changes: readonly Change[];
 }
 
 /**
@@ -30,30 +32,36 @@ export interface RepositoryChanges extends ChangeSet {
  * no writer made the changes in time. Throws `STORE_UNAVAILABLE` if the store fails, also if it is not known whether the
  * changes were made.
  */
-export async function commitSet(
+export async function updateRepository(
   { store, commits, clock, budget }: Layout,
-  { repository, ...set }: RepositoryChanges,
-  { caller }: Pick<Turn, "caller"> = {},
+  update: RepositoryUpdate,
+  { caller }: Pick<Requester, "caller"> = {},
 ): Promise<readonly ChangeOutcome[]> {
-  return changesOf(await commits.commit(repository, set, { store, clock, budget, caller }), repository, set);
+  const options = { store, clock, budget, caller };
+  return changesOf(await commits.commit(update.repository, changeSetOf(update), options), update);
 }
 
-/** Makes no change. Throws what `commitSet` would throw for the repository as it is now. */
-export async function checkSet(
+/** Makes no change. Throws what `updateRepository` would throw for the repository as it is now. */
+export async function checkUpdate(
   { store, budget, clock }: Layout,
-  { repository, ...set }: RepositoryChanges,
-  turn: Turn,
+  update: RepositoryUpdate,
+  requester: Requester,
 ): Promise<void> {
-  const { index } = await readIndexInTurn(store, repository, { budget, ...turn });
-  for (const outcome of mergeWithinLimit(index, [set], clock.now()).outcomes) changesOf(outcome, repository, set);
+  const { index } = await readIndexInTurn(store, update.repository, { budget, ...requester });
+  const { outcomes } = mergeWithinLimit(index, [changeSetOf(update)], clock.now());
+  for (const outcome of outcomes) changesOf(outcome, update);
 }
 
-function changesOf(outcome: ChangeSetOutcome, repository: string, set: ChangeSet): readonly ChangeOutcome[] {
+function changeSetOf({ repository, changes, immutableTags = [] }: RepositoryUpdate): ChangeSet {
+  return { changes, immutableTags: tagPatternsOf(immutableTags, repository) };
+}
+
+function changesOf(outcome: ChangeSetOutcome, update: RepositoryUpdate): readonly ChangeOutcome[] {
   if ("changes" in outcome) return outcome.changes;
-  throw "refused" in outcome ? refusalOf(outcome.refused, repository, set) : failureOf(outcome.failed, repository);
+  throw "refused" in outcome ? refusalOf(outcome.refused, update) : failureOf(outcome.failed, update.repository);
 }
 
-function refusalOf({ reason, reference, found }: Refusal, repository: string, { changes }: ChangeSet): StowageError {
+function refusalOf({ reason, reference, found }: Refusal, { repository, changes }: RepositoryUpdate): StowageError {
   if (reason === "unexpected") {
     const expects = changes
       .map((change) => ("expects" in change && nameOf(change) === reference ? change.expects : undefined))

@@ -4,9 +4,9 @@
  * texts are added up, and the sum has a limit.
  */
 import { limitExceeded } from "../errors.ts";
-import type { TakeOptions } from "../streams/byte-budget.ts";
+import type { Requester, TakeOptions } from "../streams/byte-budget.ts";
 import type { Release } from "../streams/line.ts";
-import type { Layout, Turn } from "./layout.ts";
+import type { Layout } from "./layout.ts";
 
 /**
  * A load takes memory from the budget only if its kept texts together have more bytes than this. Those of most archives
@@ -21,16 +21,16 @@ const tooMuchKept =
   `together (${maxLargest} times maxManifestBytes)`;
 
 /** What one load takes for JSON: memory and turns. It parses nothing itself. */
-export class ParsedJson {
+export class JsonMemory {
   /** The caller of the load, and the signal that ends the load. */
-  readonly turn: Turn & { readonly signal: AbortSignal };
+  readonly requester: Requester;
   readonly #budget: Layout["budget"];
   readonly #maxBytes: number;
   #keptBytes = 0;
   #release: Release | undefined;
 
-  constructor({ limits, budget }: Layout, { caller, signal = AbortSignal.any([]) }: Turn) {
-    this.turn = { caller, signal };
+  constructor({ limits, budget }: Layout, { caller, signal }: Requester) {
+    this.requester = { caller, signal };
     this.#budget = budget;
     this.#maxBytes = maxLargest * limits.maxManifestBytes;
   }
@@ -40,12 +40,7 @@ export class ParsedJson {
    * kept.
    */
   async parse<T>(bytes: number, work: () => T | Promise<T>): Promise<T> {
-    return this.#budget.parse(bytes, work, this.turn);
-  }
-
-  /** Asks the store one of many questions, at the turn of the load's caller. */
-  async ask<T>(question: () => Promise<T>): Promise<T> {
-    return this.#budget.ask(question, this.turn);
+    return this.#budget.parse(bytes, work, this.requester);
   }
 
   /**
@@ -57,7 +52,7 @@ export class ParsedJson {
     if (this.#keptBytes > this.#maxBytes)
       throw limitExceeded(tooMuchKept, { limit: "maxManifestBytes", expected: this.#maxBytes });
     if (this.#keptBytes > freeKeptBytes)
-      this.#release ??= await this.#budget.keepJson(this.#maxBytes, { ...this.turn, ...wait });
+      this.#release ??= await this.#budget.keepJson(this.#maxBytes, { ...this.requester, ...wait });
   }
 
   /** Call this when no part of a text is kept any more. */

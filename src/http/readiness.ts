@@ -6,15 +6,15 @@ import type { Context } from "hono";
 import { messageOf, StowageError } from "../errors.ts";
 import { type Report, notice } from "../events.ts";
 import { checkStore } from "../layout/check-store.ts";
-import { inTime } from "../streams/in-time.ts";
+import { SharedWork } from "../streams/batches.ts";
 import { errorResponse } from "./error-response.ts";
 import type { Service } from "./service.ts";
 
 /** A check of the store counts for this long. */
 const freshMs = 5000;
 
-/** A check usually ends before this. On Workers it can also stop without a result, with the request that began it. */
-const maxWaitMs = 15_000;
+/** A check takes less time (`layout/check-store.ts`). */
+const maxCheckMs = 15_000;
 
 export function readyRoute({ layout, report }: Pick<Service, "layout" | "report">): (c: Context) => Promise<Response> {
   const readiness = new Readiness(() => checkStore(layout.store), report);
@@ -30,7 +30,7 @@ class Readiness {
   readonly #check: () => Promise<void>;
   readonly #report: Report;
   #known: { readonly problem: string | undefined; readonly atMs: number } | undefined;
-  #running: Promise<void> | undefined;
+  readonly #checks = new SharedWork<void>(maxCheckMs);
 
   constructor(check: () => Promise<void>, report: Report) {
     this.#check = check;
@@ -39,12 +39,7 @@ class Readiness {
 
   async isReady(): Promise<boolean> {
     if (!this.#isFresh()) {
-      const running = (this.#running ??= this.#look());
-      const isOver = await inTime(running, maxWaitMs);
-      if (!isOver && this.#running === running) {
-        this.#running = undefined;
-        this.#learn("the store did not answer in time");
-      }
+      await this.#checks.resultOf("store", async () => (this.#isFresh() ? undefined : this.#look()));
     }
     return this.#known?.problem === undefined;
   }
@@ -64,7 +59,6 @@ class Readiness {
     } catch (error) {
       problem = messageOf(error);
     }
-    this.#running = undefined;
     this.#learn(problem);
   }
 

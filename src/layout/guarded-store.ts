@@ -4,17 +4,16 @@
  */
 import { type CopyFrom, ForwardingStore } from "../storage/forwarding-store.ts";
 import type { CallOptions, ObjectStore } from "../storage/object-store.ts";
-import { orAbort } from "../streams/abortable.ts";
-import { inTime } from "../streams/in-time.ts";
+import { SharedWork } from "../streams/batches.ts";
 import { probeStore } from "./probe-store.ts";
 
-/** A probe makes some 130 small requests, six at a time. */
+/** A probe takes less time: it makes some 130 small requests, six at a time. */
 const maxProbeMs = 60_000;
 
 /** The first write probes the store. If the probe fails, the next write probes again. */
 export class GuardedStore extends ForwardingStore {
   readonly #unguarded: ObjectStore;
-  #probe: Promise<void> | undefined;
+  readonly #probes = new SharedWork<void>(maxProbeMs);
   #hasPassed = false;
 
   constructor(store: ObjectStore) {
@@ -47,25 +46,13 @@ export class GuardedStore extends ForwardingStore {
     return super.delete(...args);
   }
 
-  /**
-   * Waits for the probe. All callers share one probe, and a caller's signal ends only its own wait. The wait has a
-   * limit, because on Workers the request that began the probe may be stopped, and the probe with it.
-   */
+  /** All callers share one probe. A caller's signal ends only its own wait. */
   async #passed({ signal }: CallOptions = {}): Promise<void> {
-    while (!this.#hasPassed) {
-      const probe = (this.#probe ??= this.#startProbe());
-      const isOver = await orAbort(inTime(probe, maxProbeMs), signal);
-      if (!isOver && this.#probe === probe) this.#probe = undefined;
-    }
+    if (!this.#hasPassed) await this.#probes.resultOf("probe", async () => this.#probe(), signal);
   }
 
-  async #startProbe(): Promise<void> {
-    try {
-      await probeStore(this.#unguarded);
-      this.#hasPassed = true;
-    } catch (error) {
-      this.#probe = undefined;
-      throw error;
-    }
+  async #probe(): Promise<void> {
+    if (!this.#hasPassed) await probeStore(this.#unguarded);
+    this.#hasPassed = true;
   }
 }

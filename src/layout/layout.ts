@@ -7,10 +7,13 @@ import { type Limits, completeLimits } from "../limits.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { ByteBudget } from "../streams/byte-budget.ts";
+import { SharedWork } from "../streams/batches.ts";
 import { CommitQueue } from "./index/commit-queue.ts";
 import type { RepositoryIndex } from "./index/repository-index.ts";
 import { GuardedStore } from "./guarded-store.ts";
-import { SharedReads } from "./shared-reads.ts";
+
+/** A read takes less time, also from a store that does not answer (`storage/s3/s3-client.ts`). */
+const maxReadMs = 45_000;
 
 /** How a store is opened. All options may be left out. */
 export interface LayoutOptions {
@@ -41,9 +44,9 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
   /**
    * Reads of repositories' indexes. Requests share them, because a large index takes some 100 MiB while it is parsed.
    */
-  readonly indexReads: SharedReads<RepositoryIndex>;
+  readonly indexReads: SharedWork<RepositoryIndex>;
   /** Reads of manifests. Requests share them, because a large one takes some 20 MiB, and 20 ms, while it is checked. */
-  readonly manifestReads: SharedReads<StoredManifest | undefined>;
+  readonly manifestReads: SharedWork<StoredManifest | undefined>;
 
   private constructor(store: Store, shared: Omit<Layout, "store" | "beside" | "through">) {
     this.store = store;
@@ -63,21 +66,21 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
       clock,
       budget: new ByteBudget(limits.maxBufferBytes),
       commits: new CommitQueue(onCommit),
-      indexReads: new SharedReads(),
-      manifestReads: new SharedReads(),
+      indexReads: new SharedWork(maxReadMs),
+      manifestReads: new SharedWork(maxReadMs),
     });
   }
 
   /** Opens another store for the same process: both share memory, limits and clock. */
   beside(store: ObjectStore): Layout {
     const { limits, clock, budget } = this;
-    const own = { commits: this.commits.another(), indexReads: new SharedReads<RepositoryIndex>() };
+    const own = { commits: this.commits.another(), indexReads: new SharedWork<RepositoryIndex>(maxReadMs) };
     return new Layout(new GuardedStore(store), {
       limits,
       clock,
       budget,
       ...own,
-      manifestReads: new SharedReads(),
+      manifestReads: new SharedWork(maxReadMs),
     });
   }
 

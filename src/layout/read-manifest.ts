@@ -25,7 +25,7 @@ export async function readManifest(
   { caller, signal }: Requester = {},
 ): Promise<StoredManifest | undefined> {
   const key = `${wanted.digest} ${wanted.mediaType} ${caller}`; // the caller is in the key, so that no caller waits for another caller's turn
-  return layout.manifestReads.read(key, async () => readOnce(layout, wanted, caller), signal);
+  return layout.manifestReads.resultOf(key, async () => readOnce(layout, wanted, caller), signal);
 }
 
 /** Takes no signal: several requests may share the read, and none of them may end it. */

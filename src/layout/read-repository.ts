@@ -26,7 +26,7 @@ export async function readRepository(
     if (etag === undefined) throw unknownName(repository);
     return index;
   };
-  return indexReads.read(key, read, signal);
+  return indexReads.resultOf(key, read, signal);
 }
 
 /** The entries of a repository's index. A repository that does not exist has none. */

@@ -6,7 +6,7 @@ import { type JWTVerifyGetKey, createLocalJWKSet, errors } from "jose";
 import type { Clock } from "../clock.ts";
 import { StowageError, messageOf } from "../errors.ts";
 import { type NoticeEvent, notice } from "../events.ts";
-import { inTime } from "../streams/in-time.ts";
+import { SharedWork } from "../streams/batches.ts";
 import { maxReadSeconds, readKeySet } from "./read-key-set.ts";
 
 /** Keys are read again after this time. A key that the issuer has withdrawn is accepted for as long. */
@@ -17,8 +17,8 @@ const keepMs = 60 * 60_000;
 const cooldownMs = 30_000;
 /** The same while there are no keys. */
 const retryMs = 5000;
-/** On Workers a request may be stopped, and the read that it began stops with it. Others wait for this time. */
-const maxWaitMs = (maxReadSeconds + 1) * 1000;
+/** A read takes less time. */
+const maxReadMs = (maxReadSeconds + 1) * 1000;
 
 interface Keys {
   readonly find: JWTVerifyGetKey;
@@ -36,8 +36,7 @@ export class IssuerKeys {
   #keys: Keys | undefined;
   #triedMs = -Infinity;
   #hasFailed = false;
-  /** The read that is under way, or just over. It never rejects. */
-  #reading: Promise<void> | undefined;
+  readonly #reads = new SharedWork<void>(maxReadMs);
 
   constructor(issuer: string, options: IssuerKeysOptions) {
     this.#issuer = issuer;
@@ -62,23 +61,14 @@ export class IssuerKeys {
 
   /** The keys that are there, if they are good enough or cannot be read again now. Otherwise reads them. */
   async #read(isGood: (keys: Keys) => boolean): Promise<Keys> {
-    if ((this.#keys === undefined || !isGood(this.#keys)) && this.#mayRead()) await this.#shareRead();
+    const isDue = (): boolean => (this.#keys === undefined || !isGood(this.#keys)) && this.#mayRead();
+    if (isDue()) await this.#reads.resultOf("keys", async () => (isDue() ? this.#tryRead() : undefined));
     if (this.#keys === undefined || this.#ageMs(this.#keys.readMs) > keepMs) throw this.#unavailable();
     return this.#keys;
   }
 
   #mayRead(): boolean {
-    return (
-      this.#reading !== undefined || this.#ageMs(this.#triedMs) >= (this.#keys === undefined ? retryMs : cooldownMs)
-    );
-  }
-
-  /** All requests share one read. */
-  async #shareRead(): Promise<void> {
-    const reading = (this.#reading ??= this.#tryRead());
-    const isOver = await inTime(reading, maxWaitMs);
-    if (this.#reading === reading) this.#reading = undefined;
-    if (!isOver) await this.#shareRead();
+    return this.#ageMs(this.#triedMs) >= (this.#keys === undefined ? retryMs : cooldownMs);
   }
 
   async #tryRead(): Promise<void> {

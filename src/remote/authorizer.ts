@@ -1,12 +1,15 @@
 /** Finds the `Authorization` header for each request to one registry: a fixed token, Basic, or tokens of its token service. */
 import type { Clock } from "../clock.ts";
-import { orAbort } from "../streams/abortable.ts";
+import { SharedWork } from "../streams/batches.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import { type Credentials, authorizationOf } from "./credentials.ts";
 import { askToken } from "./token-service.ts";
 
 /** Tokens that are kept: one for each repository that was read. */
 const maxTokens = 1000;
+
+/** A renewal takes less time. */
+const maxRenewalMs = 60_000;
 
 /** A token for registries that ask for credentials of one realm. No other registry gets it. */
 export interface RealmToken {
@@ -30,8 +33,8 @@ export class Authorizer {
   readonly #options: AuthorizerOptions;
   /** By scope, the header that the registry took last. */
   readonly #headers = new Map<string, string>();
-  /** By scope, the request for a token that is under way. */
-  readonly #renewals = new Map<string, Promise<string | undefined>>();
+  /** By scope. */
+  readonly #renewals = new SharedWork<string | undefined>(maxRenewalMs);
   #credentials: Promise<Credentials | undefined> | undefined;
   /** No credentials are known. */
   isAnonymous = false;
@@ -59,20 +62,13 @@ export class Authorizer {
       signal,
     }: { readonly scope: string; readonly used: string | undefined; readonly signal: AbortSignal },
   ): Promise<string | undefined> {
-    const current = this.headerFor(scope);
-    if (current !== used) return current; // another request has renewed it meanwhile
-    // Several requests share the renewal, and none of them may end it.
-    const renewal = this.#renewals.get(scope) ?? this.#begin(parseChallenges(challenge ?? ""), scope);
-    const header = await orAbort(renewal, signal);
+    const renew = async (): Promise<string | undefined> => {
+      const current = this.headerFor(scope);
+      if (current !== used) return current; // another request has renewed it meanwhile
+      return this.#keep(scope, await this.#answerTo(parseChallenges(challenge ?? ""), scope));
+    };
+    const header = await this.#renewals.resultOf(scope, renew, signal);
     return header === used ? undefined : header;
-  }
-
-  async #begin(challenges: readonly Challenge[], scope: string): Promise<string | undefined> {
-    const renewal = this.#answerTo(challenges, scope)
-      .then((header) => this.#keep(scope, header))
-      .finally(() => this.#renewals.delete(scope));
-    this.#renewals.set(scope, renewal);
-    return renewal;
   }
 
   #keep(scope: string, header: string | undefined): string | undefined {

@@ -1,16 +1,5 @@
-/** Promises, work and timers with a time limit. */
+/** Work and timers with a time limit. */
 import { setMaxListeners } from "node:events";
-
-/** Waits for a promise, but no longer than `ms` milliseconds. Returns whether the promise resolved in time. */
-export async function inTime(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), ms)));
-  try {
-    return await Promise.race([promise.then(() => true), late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
 
 /**
  * Does work with a signal. The signal fires with the error `late` when the time is over, or when the given signal

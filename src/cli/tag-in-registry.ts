@@ -65,7 +65,7 @@ async function bringAlong(
   const { source, writer } = registry;
   const from = image.repository;
   const place = { source, repository: from };
-  const closure = await listClosure(place, [root], { platforms: [], referrers, signal });
+  const closure = await listClosure(place, [root], { referrers, signal });
   const mounted = new Set<string>();
   for (const { digest, blobs } of closure.manifests.values()) {
     for (const blob of blobs) {

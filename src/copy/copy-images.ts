@@ -25,19 +25,17 @@ import { type BlobTotals, BlobTransfer, type TransferOptions } from "./transfer-
 /** Repositories that are copied at the same time. They share the blobs under way. */
 const maxConcurrentRepositories = 8;
 
-export interface CopyOptions extends Omit<TransferOptions, "signal"> {
+export interface CopyOptions extends TransferOptions {
   /** The name that the only image gets: by default the source's. */
   readonly as?: { readonly repository: string; readonly tag: string | undefined } | undefined;
   /** Tags that can be created, but never moved. */
   readonly immutableTags?: readonly TagPattern[] | undefined;
   /** The end of the images in the target: see `SetChange`. */
   readonly expires?: string | undefined;
-  readonly caller?: string | undefined;
   /** Called before the first blob moves. */
   readonly onPlan?: ((totals: BlobTotals) => void) | undefined;
   /** Finds out what would be copied, and copies nothing. */
   readonly dryRun?: boolean | undefined;
-  readonly signal: AbortSignal;
 }
 
 /** An image that is in the target now. */

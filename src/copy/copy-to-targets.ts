@@ -3,9 +3,8 @@ import { type ErrorCode, StowageError } from "../errors.ts";
 import type { CopyEvent } from "../events.ts";
 import type { Layout } from "../layout/layout.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
-import { Room } from "../layout/list-closure.ts";
-import type { TagPattern } from "../oci/tag-pattern.ts";
-import { type CopiedImage, copyImages } from "./copy-images.ts";
+import { type ListClosureOptions, Room } from "../layout/list-closure.ts";
+import { type CopiedImage, type CopyOptions, copyImages } from "./copy-images.ts";
 import { type CopyFailure, type CopyPlan, planCopy } from "./plan-copy.ts";
 import type { SelectedImage } from "./select-images.ts";
 import type { BlobTotals } from "./transfer-blobs.ts";
@@ -27,15 +26,8 @@ export interface FailedImage extends SelectedImage {
   readonly message: string;
 }
 
-export interface CopyToTargetsOptions {
-  readonly platforms?: readonly string[];
-  /** Tags that can be created in the targets, but never moved. */
-  readonly immutableTags?: readonly TagPattern[];
-  /** The end of the images in the targets. */
-  readonly expires?: string | undefined;
-  readonly caller?: string | undefined;
-  readonly signal: AbortSignal;
-}
+type CopyToTargetsOptions = Pick<ListClosureOptions, "platforms"> &
+  Pick<CopyOptions, "immutableTags" | "expires" | "caller" | "signal">;
 
 /**
  * Copies the images, with their referrers, into each target. A target that fails does not stop the others. The targets share the
@@ -45,15 +37,15 @@ export async function copyToTargets(
   layout: Layout,
   targets: CopyTargets,
   images: readonly SelectedImage[],
-  { platforms = [], immutableTags = [], expires, caller, signal }: CopyToTargetsOptions,
+  { platforms, ...options }: CopyToTargetsOptions,
 ): Promise<readonly TargetReceipt[]> {
+  const { caller, signal } = options;
   const planned = new LayoutSource(layout, { caller, keepsIndexes: true });
   const plan = await planCopy(planned, images, { platforms, referrers: true, room: new Room(), signal });
   const source = new LayoutSource(layout, { caller });
   const copyTo = async (target: string, store: Layout): Promise<TargetReceipt> => {
     try {
-      const options = { sourceStore: layout.store, immutableTags, expires, caller, signal };
-      const receipt = await copyImages(source, store, plan, options);
+      const receipt = await copyImages(source, store, plan, { ...options, sourceStore: layout.store });
       return { target, images: receipt.images, failures: receipt.failures.map(failedImage), blobs: receipt.blobs };
     } catch (error) {
       signal.throwIfAborted();

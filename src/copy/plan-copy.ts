@@ -3,7 +3,7 @@ import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { headBlob, listBlobs } from "../layout/blobs.ts";
 import type { RescuingStore } from "../layout/condemned.ts";
-import { type ListedClosure, type Room, listClosure } from "../layout/list-closure.ts";
+import { type ListClosureOptions, type ListedClosure, listClosure } from "../layout/list-closure.ts";
 import type { ManifestIdentity } from "../oci/descriptor.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { ImageSource } from "../remote/image-source.ts";
@@ -31,14 +31,6 @@ export interface CopyFailure extends SelectedImage {
   readonly error: StowageError;
 }
 
-export interface PlanOptions {
-  readonly platforms: readonly string[];
-  readonly referrers: boolean;
-  /** The manifests and blobs that may be listed, of all images together. By default `maxPlaces` of each image. */
-  readonly room?: Room | undefined;
-  readonly signal: AbortSignal;
-}
-
 export interface CopyPlan {
   readonly images: readonly PlannedImage[];
   readonly failures: readonly CopyFailure[];
@@ -48,8 +40,9 @@ export interface CopyPlan {
 export async function planCopy(
   source: ImageSource,
   selected: readonly SelectedImage[],
-  { signal, ...options }: PlanOptions,
+  options: ListClosureOptions,
 ): Promise<CopyPlan> {
+  const { signal } = options;
   const images: (PlannedImage | CopyFailure)[] = [];
   const closures = new Map<string, Promise<ListedClosure>>(); // many tags can name one image
   await concurrently(selected.entries(), maxConcurrentImages, async ([i, image]) => {
@@ -58,13 +51,13 @@ export async function planCopy(
       const root = image.root ?? (await source.headManifest(repository, reference, { signal }));
       if (root === undefined) throw notThere(image, source);
       const name = `${repository} ${root.digest}`;
-      const listing = closures.get(name) ?? listClosure({ source, repository }, [root], { ...options, signal });
+      const listing = closures.get(name) ?? listClosure({ source, repository }, [root], options);
       closures.set(name, listing);
       const closure = await listing;
       const { digest, mediaType, size } = closure.manifests.get(root.digest) ?? root; // as read, not as a registry says
       images[i] = { ...image, root: { digest, mediaType, size }, closure };
     } catch (error) {
-      signal.throwIfAborted();
+      signal?.throwIfAborted();
       if (!(error instanceof StowageError)) throw error;
       images[i] = { ...image, error };
     }

@@ -2,7 +2,13 @@
 import { createHash } from "node:crypto";
 import type { Digest } from "../digest.ts";
 import { DescriptorList } from "../layout/descriptor-list.ts";
-import { type ListedClosure, type ListedManifest, Room, listClosure } from "../layout/list-closure.ts";
+import {
+  type ListClosureOptions,
+  type ListedClosure,
+  type ListedManifest,
+  Room,
+  listClosure,
+} from "../layout/list-closure.ts";
 import type { ManifestIdentity } from "../oci/descriptor.ts";
 import { ociLayoutJson } from "../oci/manifest.ts";
 import { type ImageName, formatName } from "../oci/reference.ts";
@@ -29,14 +35,6 @@ export interface WantedImage extends ManifestIdentity {
   readonly repository: string;
   /** The name that the image gets in the archive. */
   readonly name: ImageName;
-}
-
-export interface PlanOptions {
-  /** Packs only these platforms of an index, such as `linux/arm64`. By default all. */
-  readonly platforms?: readonly string[] | undefined;
-  /** Packs signatures, attestations and bills of materials too. */
-  readonly referrers?: boolean | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** A small file of the archive. */
@@ -72,13 +70,13 @@ export interface ExportPlan {
 export async function planExport(
   source: ImageSource,
   images: readonly WantedImage[],
-  { platforms = [], referrers = false, signal }: PlanOptions,
+  options: Omit<ListClosureOptions, "room">,
 ): Promise<ExportPlan> {
   const room = new Room();
   const groups: ClosedImages[] = [];
   for (const repository of new Set(images.map((image) => image.repository).toSorted())) {
     const own = images.filter((image) => image.repository === repository);
-    const closure = await listClosure({ source, repository }, own, { platforms, referrers, room, signal });
+    const closure = await listClosure({ source, repository }, own, { ...options, room });
     groups.push({ repository, images: own, closure });
   }
   return planFiles(groups);

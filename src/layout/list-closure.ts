@@ -18,11 +18,11 @@ const maxConfigBytes = 4 * 1024 * 1024;
 /** Manifests that are read at the same time. */
 const maxConcurrentReads = 8;
 
-interface ListClosureOptions {
-  /** Platforms such as `linux/arm64`. Manifests for other platforms are left out. Empty for all platforms. */
-  readonly platforms: readonly string[];
-  /** Lists the referrers of all manifests too, and their closures. */
-  readonly referrers: boolean;
+export interface ListClosureOptions {
+  /** Platforms such as `linux/arm64`. Manifests for other platforms are left out. By default, and if empty: all platforms. */
+  readonly platforms?: readonly string[] | undefined;
+  /** Lists the referrers of all manifests too, such as signatures, and their closures. */
+  readonly referrers?: boolean | undefined;
   /**
    * The number of manifests and blobs that may still be listed. Several closures can share one room. By default
    * `maxPlaces`.
@@ -178,7 +178,7 @@ class ClosureList {
 
   /** The parts that are kept. Undefined for an index below a root that has no manifest for the platforms. */
   #brief({ digest, size, manifest }: SourceManifest, isRoot: boolean): BriefManifest | undefined {
-    const { platforms } = this.#options;
+    const { platforms = [] } = this.#options;
     const { kind, mediaType } = manifest;
     const { manifests, blobs } = successorsOf(manifest);
     const wanted = platforms.length === 0 ? manifests : ofPlatforms(manifests, platforms);
@@ -205,7 +205,7 @@ class ClosureList {
   async #checkPlatform(digest: Digest): Promise<void> {
     const root = this.#read.get(digest);
     const [config] = root?.kind === "manifest" ? root.blobs : [];
-    const { platforms } = this.#options;
+    const { platforms = [] } = this.#options;
     if (platforms.length === 0 || config === undefined || config.size > maxConfigBytes) return;
     const platform = summarizeConfig(await this.#readConfig(config)).platform;
     const isWanted = platform === undefined || platforms.some((wanted) => fits(platform, wanted));
@@ -220,7 +220,7 @@ class ClosureList {
   }
 
   #noSuchPlatform(digest: Digest, found: readonly string[]): StowageError {
-    const { platforms } = this.#options;
+    const { platforms = [] } = this.#options;
     const expected = platforms.join(" or ");
     const message = `Cannot find an image for ${expected}: "${digest}" is for ${found.join(", ") || "no platform"}`;
     return new StowageError("MANIFEST_UNKNOWN", message, { detail: { digest, found, expected: platforms } });

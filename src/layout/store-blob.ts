@@ -7,7 +7,7 @@
  */
 import type { Digest } from "../digest.ts";
 import type { TakeMore } from "../storage/object-store.ts";
-import type { ByteBudget } from "../streams/byte-budget.ts";
+import type { ByteBudget, TakeOptions } from "../streams/byte-budget.ts";
 import type { PeekableBytes } from "../streams/byte-reader.ts";
 import { collectBytes } from "../streams/collect-bytes.ts";
 import type { Release } from "../streams/line.ts";
@@ -27,15 +27,8 @@ export interface IncomingBlob {
   readonly body: PeekableBytes | AsyncIterable<Uint8Array>;
 }
 
-export interface StoreBlobOptions extends BlobTarget {
+export interface StoreBlobOptions extends BlobTarget, Pick<TakeOptions, "caller" | "givesWay"> {
   readonly budget: ByteBudget;
-  /** The memory counts for this caller. */
-  readonly caller?: string | undefined;
-  /**
-   * Asked during a long wait for memory. `true` ends the wait, because another caller waits for a turn that this
-   * request holds.
-   */
-  readonly givesWay?: (() => boolean) | undefined;
   readonly signal: AbortSignal;
 }
 

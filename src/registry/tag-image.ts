@@ -52,7 +52,7 @@ async function referrersOf(
   { caller, signal }: Requester,
 ): Promise<readonly NamedImage[]> {
   const source = new LayoutSource(layout, { caller });
-  const closure = await listClosure({ source, repository }, [root], { platforms: [], referrers: true, signal });
+  const closure = await listClosure({ source, repository }, [root], { referrers: true, signal });
   return closure.referrers.map(({ tag, ...referrer }) => ({ ...referrer, tag }));
 }
 

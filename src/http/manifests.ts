@@ -9,7 +9,7 @@ import { type FoundManifest, findManifest, unknownManifest } from "../registry/f
 import { smallObjectBytes } from "../storage/read-small-object.ts";
 import { callerName, requesterOf } from "./authentication.ts";
 import { contentHeaders, expectationOf, isFresh, notModified } from "./conditions.ts";
-import { takePushTurn } from "./push.ts";
+import { pushWaiterOf } from "./push.ts";
 import { RequestRecord } from "./request-record.ts";
 import { pathAbove } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
@@ -50,12 +50,12 @@ export function manifestRoutes(service: Service): Route[] {
           maxBytes: layout.limits.maxManifestBytes,
           memoryPerByte: 2,
           limit: "maxManifestBytes",
-          takeTurn: async (signal: AbortSignal) => takePushTurn(c, service, signal),
+          takeTurn: async (signal: AbortSignal) => service.pushes.acquire(1, pushWaiterOf(c, signal)),
         };
         const pushed = await readSmallBody(c, service, limits, async ({ bytes, release, signal }) => {
           const manifest = { repository: name, reference, tags: moreTags, mediaType, bytes };
-          const requester = { caller: callerName(c), signal };
-          return pushManifest(layout, manifest, { ...requester, immutableTags, expects, onKept: release });
+          const options = { caller: callerName(c), signal, immutableTags, expects, onKept: release };
+          return pushManifest(layout, manifest, options);
         });
         const { digest, subject, tags } = pushed;
         service.report({ event: "push", ...changeOf(c), repository: name, reference, digest });

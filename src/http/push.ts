@@ -23,7 +23,7 @@ import { type Chunk, appendChunk, checkBlobBytes, dropSession, receivedBytes } f
 import { type PushSession, beginSession, findSession } from "../push/session.ts";
 import { brokenOff } from "../streams/broken-off.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
-import type { Release } from "../streams/line.ts";
+import type { AcquireOptions } from "../streams/line.ts";
 import { callerName, mayReach, requesterOf } from "./authentication.ts";
 import { contentLengthOf } from "./conditions.ts";
 import { errorResponse } from "./error-response.ts";
@@ -192,24 +192,16 @@ async function atTurn<T>(
 ): Promise<T> {
   const { layout, pushes } = service;
   const caller = callerName(c);
-  const endTurn = await takePushTurn(c, service, signal);
-  try {
-    return await work({
-      store: RescuingStore.forOneBlob(layout),
-      budget: layout.budget,
-      caller,
-      signal,
-      givesWay: () => pushes.isOverdrawn(caller),
-    });
-  } finally {
-    endTurn();
-  }
+  const givesWay = (): boolean => pushes.isOverdrawn(caller);
+  return pushes.inTurn(pushWaiterOf(c, signal), async () =>
+    work({ store: RescuingStore.forOneBlob(layout), budget: layout.budget, caller, signal, givesWay }),
+  );
 }
 
-/** Waits for the caller's turn among the pushes. A client that leaves waits no longer. */
-export async function takePushTurn(c: Context, { pushes }: Service, signal: AbortSignal): Promise<Release> {
+/** For a wait among the pushes. A client that leaves waits no longer. */
+export function pushWaiterOf(c: Context, signal: AbortSignal): AcquireOptions {
   const waiting = AbortSignal.any([signal, c.req.raw.signal]);
-  return pushes.acquire(1, { caller: callerName(c), signal: waiting, maxWaitMs: maxPushWaitMs });
+  return { caller: callerName(c), signal: waiting, maxWaitMs: maxPushWaitMs };
 }
 
 /** `Content-Range: <first>-<last>` of a chunk. Throws `SIZE_INVALID` if `Content-Length` says something else. */

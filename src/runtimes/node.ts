@@ -5,11 +5,12 @@ import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
 import type { Socket } from "node:net";
+import process from "node:process";
 import { StowageError } from "../errors.ts";
 import { type Report, notice } from "../events.ts";
 import { errorResponse } from "../http/error-response.ts";
 import type { SentAnswer } from "../http/report-requests.ts";
-import { handOver } from "../streams/chunk-memory.ts";
+import { freeChunk, handOver } from "../streams/chunk-memory.ts";
 import { acceptMore, canSharePort, checkPort } from "./accept-more.ts";
 import { Connections } from "./connections.ts";
 import { joinSmallChunks } from "./incoming-body.ts";
@@ -27,6 +28,9 @@ const checkHeadersMs = 1000;
 
 /** The log says at most this often that new connections were closed. */
 const dropLogMs = 60_000;
+
+/** Does a write call back only after the system has taken the bytes? That is known of Node alone. */
+const tellsWhenSent = process.versions["bun"] === undefined && process.versions["deno"] === undefined;
 
 type NodeContext = Context<{ Bindings: HttpBindings }>;
 
@@ -61,7 +65,7 @@ export class NodeRuntime implements Runtime {
 
   readonly watchAnswer = (c: NodeContext, onEnd: (sent: SentAnswer) => void): void => {
     const { outgoing } = c.env;
-    const count = countBytes(outgoing);
+    const count = watchWrites(outgoing);
     outgoing.once("close", () => {
       onEnd({ bytes: c.req.method === "HEAD" ? 0 : count(), isWhole: outgoing.writableFinished });
     });
@@ -119,8 +123,8 @@ export class NodeRuntime implements Runtime {
   }
 }
 
-/** Counts the bytes of an answer's body, as they are handed over to the connection. */
-function countBytes(outgoing: ServerResponse): () => number {
+/** Counts the bytes of an answer's body, as they are handed over to the connection, and frees the chunks that are sent. */
+function watchWrites(outgoing: ServerResponse): () => number {
   let bytes = 0;
   let isEnding = false;
   const [write, end] = [outgoing.write.bind(outgoing), outgoing.end.bind(outgoing)];
@@ -129,7 +133,11 @@ function countBytes(outgoing: ServerResponse): () => number {
     else if (chunk instanceof Uint8Array) bytes += chunk.length;
   };
   outgoing.write = (...args: unknown[]) => {
-    if (!isEnding) count(args[0]);
+    const [chunk] = args;
+    if (!isEnding) count(chunk);
+    if (tellsWhenSent && args.length === 1 && chunk instanceof Uint8Array) {
+      args.push((error: unknown) => (error ? undefined : freeChunk(chunk)));
+    }
     return Reflect.apply(write, outgoing, args) as boolean;
   };
   outgoing.end = (...args: unknown[]) => {

@@ -1,5 +1,6 @@
 /** Looks at objects of S3, reads and lists them. A missing object is `undefined`. */
 import { GetObjectCommand, HeadObjectCommand, paginateListObjectsV2 } from "@aws-sdk/client-s3";
+import { handOver } from "../../streams/chunk-memory.ts";
 import { byteStreamToBytes } from "../../streams/readable-stream.ts";
 import type { GetOptions, ListedObject, ObjectInfo, StoredObject } from "../object-store.ts";
 import { checkedBody } from "../checked-body.ts";
@@ -80,7 +81,7 @@ function sizeOfRanged(contentRange: string | undefined): number | undefined {
 function readBody(body: unknown, request: S3Request, size: number): AsyncIterable<Uint8Array> {
   const { call, signal } = request;
   if (!isByteStream(body)) throw storeUnavailable(new TypeError("The SDK returned no stream"), call);
-  const chunks = body instanceof ReadableStream ? byteStreamToBytes(body) : body[Symbol.asyncIterator]();
+  const chunks = body instanceof ReadableStream ? byteStreamToBytes(body) : handOver(body[Symbol.asyncIterator]());
   return checkedBody({
     next: async () => {
       signal?.throwIfAborted();
@@ -102,7 +103,7 @@ async function discardBody(body: unknown): Promise<void> {
   await body[Symbol.asyncIterator]().return?.();
 }
 
-interface ByteStream extends AsyncIterable<Uint8Array> {
+interface ByteStream extends AsyncIterable<Uint8Array, undefined> {
   destroy?(): void;
 }
 

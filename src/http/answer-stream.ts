@@ -5,6 +5,7 @@
  */
 import { StowageError } from "../errors.ts";
 import type { Line, Release } from "../streams/line.ts";
+import type { RequestRecord } from "./request-record.ts";
 
 /** The stream looks at its reader this often. */
 const lookMs = 250;
@@ -20,6 +21,9 @@ export interface AnswerSource extends AsyncIterator<Uint8Array> {
   yieldToOthers?(): boolean;
 }
 
+/** The part of `RequestRecord` that an answer fills. */
+type AnswerRecord = Pick<RequestRecord, "bytesOut" | "failure" | "isStreamWhole">;
+
 export interface AnswerHold {
   readonly caller: string;
   /** The line from which the answer holds units until its end. */
@@ -27,6 +31,8 @@ export interface AnswerHold {
   readonly release: Release;
   /** Ends the answer with the request. */
   readonly signal: AbortSignal;
+  /** Gets the bytes of the answer, and the error that ends it. */
+  readonly record: AnswerRecord | undefined;
   /**
    * Called with the reason when a reader is cut off. Returns true if it has closed the client's connection, which ends
    * the stream.
@@ -73,19 +79,23 @@ class Answer {
     if (this.#hasEnded) throw this.#failure;
     this.#countIdleTime();
     this.#idleSinceMs = undefined;
+    const { record } = this.#hold;
     try {
       const next = await this.#source.next();
       if (this.#hasEnded) throw this.#failure;
       if (next.done === true) {
+        if (record !== undefined) record.isStreamWhole = true;
         await this.#end();
         controller.close();
         return;
       }
+      if (record !== undefined) record.bytesOut += next.value.length;
       this.#idleSinceMs = performance.now();
       this.#yieldPace.add(next.value.length, 0);
       this.#cutPace.add(next.value.length, 0);
       controller.enqueue(next.value);
     } catch (error) {
+      if (record !== undefined && !this.#hasEnded) record.failure ??= asError(error);
       await this.#end(error);
       throw error;
     }
@@ -136,6 +146,10 @@ class Answer {
     void this.#end(error);
     if (!this.#hold.onCut(error)) controller.error(error);
   }
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
 /** How fast a reader was in the last full window of its own time. */

@@ -20,7 +20,7 @@ import { callerName, requesterOf, waiterOf } from "./authentication.ts";
 import { BlobBytes, type BlobReader } from "./blob-bytes.ts";
 import { RequestRecord } from "./request-record.ts";
 
-/** Blobs that are sent at the same time, for each connection to the store. A client that does not read takes 170 KiB, or up to 1 MiB more with large chunks. */
+/** Blobs that are sent at the same time, for each connection to the store. A client that does not read takes 170 KiB, or up to 2 MiB more with large chunks. */
 const answersPerConnection = 8;
 
 /**
@@ -35,8 +35,8 @@ const chunkBytes = 64 * 1024;
 /** All large texts together may take the memory of this many manifests of the largest size. */
 const largeManifests = 8;
 
-/** Blobs and tarballs that are sent in large chunks at the same time. Each takes up to 1 MiB. */
-const maxLargeChunks = 16;
+/** Blobs and tarballs that are sent in large chunks at the same time. Each takes up to 2 MiB. */
+const maxLargeChunks = 8;
 
 /** Tarballs that are sent at the same time. The plan of one takes up to 2 MiB. */
 const maxArchives = 64;
@@ -162,7 +162,7 @@ export class Answers {
     const record = RequestRecord.of(c);
     let onEnd = (): void => undefined;
     if (record !== undefined) record.streamEnd = new Promise((resolve) => (onEnd = resolve));
-    return answerStream(record === undefined ? source : new RecordedSource(source, record), {
+    return answerStream(source, {
       caller: callerName(c),
       line,
       release: () => {
@@ -170,43 +170,13 @@ export class Answers {
         onEnd();
       },
       signal: c.req.raw.signal,
+      record,
       onCut: (error) => {
         if (record !== undefined) record.failure = error;
         this.#hangUp?.(c);
         return this.#hangUp !== undefined;
       },
     });
-  }
-}
-
-/** Notes the bytes of an answer, and the error that ends it. */
-class RecordedSource implements AnswerSource {
-  readonly #source: AnswerSource;
-  readonly #record: RequestRecord;
-
-  constructor(source: AnswerSource, record: RequestRecord) {
-    this.#source = source;
-    this.#record = record;
-  }
-
-  async next(): Promise<IteratorResult<Uint8Array>> {
-    try {
-      const next = await this.#source.next();
-      if (next.done === true) this.#record.isStreamWhole = true;
-      else this.#record.bytesOut += next.value.length;
-      return next;
-    } catch (error) {
-      this.#record.failure ??= error instanceof Error ? error : new Error(String(error));
-      throw error;
-    }
-  }
-
-  async return(): Promise<IteratorResult<Uint8Array>> {
-    return (await this.#source.return?.()) ?? { done: true, value: undefined };
-  }
-
-  yieldToOthers(): boolean {
-    return this.#source.yieldToOthers?.() === true;
   }
 }
 

@@ -5,7 +5,7 @@
 import { usualChunkBytes } from "../storage/object-store.ts";
 import type { Line, Release } from "../streams/line.ts";
 
-const largeChunkBytes = 512 * 1024;
+const largeChunkBytes = 1024 * 1024;
 /** The pace is measured over this many bytes. */
 const windowBytes = 1024 * 1024;
 /** A slower client reads small chunks. */

@@ -19,11 +19,16 @@ export function handOver(chunks: AsyncIterator<Uint8Array, undefined>): AsyncIte
   return {
     async next() {
       const result = await chunks.next();
-      if (result.done !== true) (result.value.buffer as ChunkMemory)[isHandedOver] = true;
+      if (result.done !== true) handOverChunk(result.value);
       return result;
     },
     return: async () => chunks.return?.() ?? { done: true, value: undefined },
   };
+}
+
+/** Marks a chunk that its source does not use again. */
+export function handOverChunk({ buffer }: Uint8Array): void {
+  (buffer as ChunkMemory)[isHandedOver] = true;
 }
 
 /** Frees a chunk that its reader has copied or does not need. Does nothing unless the chunk was handed over, whole. */

@@ -1,14 +1,15 @@
 /**
- * Lets a connection to S3 read up to 512 KiB at once. Node reads 64 KiB at once by default, and each read costs two
- * buffers and a dozen calls. Measured: a blob of 400 MiB takes half of the CPU time with reads of 512 KiB.
+ * Lets a connection to S3 read up to 1 MiB at once. Node reads 64 KiB at once by default, and each read costs two
+ * buffers and a dozen calls. Measured: a blob of 400 MiB takes a third of the CPU time with reads of 1 MiB.
  */
 import { Buffer } from "node:buffer";
 import type { OnReadOpts, Socket } from "node:net";
 import process from "node:process";
+import { freeMemory } from "../../streams/chunk-memory.ts";
 import { usualChunkBytes } from "../object-store.ts";
 
 /** The largest read. Measured: larger reads are no faster. */
-const maxReadBytes = 512 * 1024;
+const maxReadBytes = 1024 * 1024;
 
 const chunkBytesKey = Symbol("chunkBytes");
 
@@ -35,7 +36,7 @@ export function largeReads(): { readonly onread?: OnReadOpts } {
     onread: {
       /** Called for each new socket, and after each `callback` for the same socket. */
       buffer() {
-        memory ??= Buffer.allocUnsafeSlow(maxReadBytes);
+        memory ??= allocate();
         const next = memory.subarray(0, nextBytes);
         nextBytes = usualChunkBytes;
         return next;
@@ -47,6 +48,15 @@ export function largeReads(): { readonly onread?: OnReadOpts } {
       },
     },
   };
+}
+
+/**
+ * The memory that all sockets read into. A larger block is freed before: glibc then keeps freed memory of up to twice its size for the
+ * next chunks. Otherwise it returns each large chunk to the system, and the next chunk gets fresh pages.
+ */
+function allocate(): Buffer {
+  freeMemory(Buffer.allocUnsafeSlow(4 * maxReadBytes));
+  return Buffer.allocUnsafeSlow(maxReadBytes);
 }
 
 /** Asks for the size of each further read of this body. Does nothing if the body is not a message of Node. */

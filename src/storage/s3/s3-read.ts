@@ -1,6 +1,6 @@
 /** Looks at objects of S3, reads and lists them. A missing object is `undefined`. */
 import { GetObjectCommand, HeadObjectCommand, paginateListObjectsV2 } from "@aws-sdk/client-s3";
-import { handOver } from "../../streams/chunk-memory.ts";
+import { handOverChunk } from "../../streams/chunk-memory.ts";
 import { byteStreamToBytes } from "../../streams/readable-stream.ts";
 import type { GetOptions, ListedObject, ObjectInfo, StoredObject } from "../object-store.ts";
 import { checkedBody } from "../checked-body.ts";
@@ -81,11 +81,14 @@ function sizeOfRanged(contentRange: string | undefined): number | undefined {
 function readBody(body: unknown, request: S3Request, size: number): AsyncIterable<Uint8Array> {
   const { call, signal } = request;
   if (!isByteStream(body)) throw storeUnavailable(new TypeError("The SDK returned no stream"), call);
-  const chunks = body instanceof ReadableStream ? byteStreamToBytes(body) : handOver(body[Symbol.asyncIterator]());
+  const isWeb = body instanceof ReadableStream;
+  const chunks = isWeb ? byteStreamToBytes(body) : body[Symbol.asyncIterator]();
   return checkedBody({
     next: async () => {
       signal?.throwIfAborted();
-      return chunks.next();
+      const next = await chunks.next();
+      if (next.done !== true && !isWeb) handOverChunk(next.value);
+      return next;
     },
     size,
     close: async () => {

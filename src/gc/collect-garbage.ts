@@ -42,9 +42,12 @@ export interface GarbageOptions {
   readonly now?: boolean | undefined;
   /** Changes nothing. The report says what a run would do. */
   readonly isDryRun?: boolean | undefined;
-  /** Which images are kept, and which are dropped. The first rule that fits decides. Without rules, only ends drop images. */
+  /**
+   * Which images are kept, and which are dropped. The first rule that fits decides. Without rules, only images whose
+   * end is over are dropped.
+   */
   readonly retention?: readonly RetentionRule[] | undefined;
-  /** Is told each image that was dropped. In a dry run with rules, is told every image that the rules are for. */
+  /** Called for each image that was dropped. In a dry run with rules, called for every image that the rules are for. */
   readonly onVerdict?: ((verdict: Verdict) => void) | undefined;
   /** Ends the run between two blobs. */
   readonly signal?: AbortSignal | undefined;

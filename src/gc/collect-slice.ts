@@ -36,8 +36,9 @@ export interface SliceReport extends GarbageReport {
 }
 
 /**
- * Goes on with the last run if it is not finished, or begins a run. If it is too early for a new run, this costs one GET. Throws what `collectGarbage` throws. After `STORE_DAMAGED` and `LIMIT_EXCEEDED` the run is over; after other errors the next
- * slice goes on where this one began.
+ * Goes on with the last run if it is not finished, or begins a run. If it is too early for a new run, this costs one
+ * GET. Throws what `collectGarbage` throws. After `STORE_DAMAGED` or `LIMIT_EXCEEDED` the run is over. After any other
+ * error, the next slice goes on where this slice began.
  */
 export async function collectSlice(layout: Layout, options: SliceOptions): Promise<SliceReport> {
   const { graceMs, everyMs, maxMs, maxRequests = Infinity, retention = [], onVerdict, signal } = options;

@@ -40,8 +40,9 @@ export interface RetentionScope {
 }
 
 /**
- * An image whose end is over is dropped. About any other image, the first rule that fits it decides. An image that fits no rule is
- * kept. An image is also kept if a rule needs its age and another tool has written its entry, so that its age is not known.
+ * An image whose end is over is dropped. For any other image, the first rule that fits decides. An image that fits no
+ * rule is kept. An image is also kept if a rule needs its age and another tool has written its entry, so that its age
+ * is not known.
  */
 export function judgeEntries(
   entries: readonly Descriptor[],
@@ -110,7 +111,7 @@ function rankByRule(entries: readonly Descriptor[], places: readonly number[]): 
   return ranks;
 }
 
-/** A clock may be behind that of the writer. */
+/** An age such as `3d`. At least 0, since this clock may be behind the writer's. */
 function ageOf(ms: number): string {
   const minutes = Math.max(0, Math.floor(ms / 60_000));
   if (minutes < 120) return `${minutes}m`;

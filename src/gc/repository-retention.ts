@@ -27,7 +27,7 @@ export interface RetentionRun {
   readonly began: number;
   readonly isDryRun: boolean;
   readonly tally: Tally;
-  /** Is told each image that was dropped. In a dry run with rules, is told every image. */
+  /** Called for each image that was dropped. In a dry run with rules, called for every image. */
   readonly onVerdict: ((verdict: Verdict) => void) | undefined;
 }
 

@@ -1,7 +1,7 @@
 /**
  * Keeps how far a run has come, between two slices, in one object of the store: a line with the digest of the rest, a line of
- * JSON, then the digests of manifests and of needed blobs. A state is whole, and comes from one run. So a gc may go on from any
- * state that was ever saved.
+ * JSON, then the digests of manifests and of needed blobs. One write saves the whole state of one run. So any saved
+ * state is a valid start, also an old one.
  */
 import { Buffer } from "node:buffer";
 import { Digester } from "../digest.ts";

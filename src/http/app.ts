@@ -88,7 +88,7 @@ export interface AppOptions {
   readonly signal?: AbortSignal | undefined;
   /** Gets an event for each request, load, push, deletion, copy and problem. `createLog` makes a log of them. */
   readonly report?: Report | undefined;
-  /** Serves them at `/metrics`. */
+  /** The metrics that `/metrics` serves. */
   readonly metrics?: Metrics | undefined;
   /** The address at the other end of a request's connection. */
   readonly clientOf?: ((c: Context) => string | undefined) | undefined;
@@ -201,7 +201,7 @@ export function createAppWithPage(options: AppOptions, pageOf: ((service: Servic
   return app;
 }
 
-/** Every route that authenticates. */
+/** All routes that come after `authenticate`. */
 export function routesOf(service: Service): readonly Route[] {
   return [
     versionRoute,
@@ -232,8 +232,8 @@ const versionRoute = route({
 });
 
 /**
- * Probes ask the open routes every few seconds. So only what is refused or fails is reported. `/readyz` itself reports that the store
- * is away, once: this answer has no error's code.
+ * Load balancers ask the open routes every few seconds. So only refused and failed requests are reported. A 503 without
+ * an error code is not reported: `readiness.ts` has logged that outage once.
  */
 function problemsTo(report: Report): Report {
   return (event) => {

@@ -36,8 +36,8 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
 };
 
 /**
- * For a 401, and where a token would allow more. The service also accepts Bearer, but this names only Basic: for Bearer, registry clients would look for a
- * token service (distribution specification, "Authentication").
+ * Sent with a 401, and with `/v2/` for a caller who could do more with a token. It names only Basic. For Bearer,
+ * registry clients would look for a token service (distribution specification, "Authentication").
  */
 export const challenge = { "WWW-Authenticate": 'Basic realm="Stowage"' };
 

@@ -34,7 +34,7 @@ function figuresOf({ ms, bytesIn, bytesOut, storeRequests, id }: RequestEvent): 
 /** Events of one kind within a minute. */
 const maxLinesPerMinute = 120;
 const minuteMs = 60_000;
-/** Kinds that are held in memory, unless there are more within a minute. */
+/** With this many kinds in memory, those that are older than a minute are forgotten. */
 const maxKinds = 1000;
 
 interface Minute {

@@ -13,7 +13,10 @@ import type { Service } from "./service.ts";
 /** A check of the store counts for this long. */
 const freshMs = 5000;
 
-/** A check takes less time (`layout/check-store.ts`). */
+/**
+ * A request waits at most this long for the check of another request. A check takes less time
+ * (`layout/check-store.ts`).
+ */
 const maxCheckMs = 15_000;
 
 export function readyRoute({ layout, report }: Pick<Service, "layout" | "report">): (c: Context) => Promise<Response> {

@@ -50,7 +50,8 @@ export function reportRequests({ report, signal, running, clientOf, watchAnswer 
     try {
       await (running === undefined ? next() : running.run(record, next));
     } catch (error) {
-      // Hono handles errors itself. Node's server aborts a request with a text as the reason, which Hono throws on.
+      // Hono turns errors into answers itself, except one: when a client leaves, Node's server aborts the request with
+      // a text as the reason, and Hono throws it.
       if (!c.req.raw.signal.aborted) throw error;
       c.error = new StowageError("INTERRUPTED", "Cannot answer: the client went away");
       c.res = errorResponse(c.error, { c });

@@ -16,7 +16,9 @@ export class RequestRecord {
   /** The pattern of the route. */
   route: string | undefined;
   repository: string | undefined;
-  /** The caller of a request whose URL is its permission. */
+  /**
+   * The caller that the body counts for. On a URL that is its own permission, this is the caller who began the upload.
+   */
   owner: string | undefined;
   /** The request's body, once it is read. */
   body: WatchedSource | undefined;
@@ -44,7 +46,7 @@ export class RequestRecord {
   }
 }
 
-/** An id of a proxy or a client may be in a log, a header and a terminal. Any other id is replaced. */
+/** The id goes to the log, to a header and to a terminal. So an id with other characters is replaced. */
 function isRequestId(text: string): boolean {
   return /^[A-Za-z0-9][A-Za-z0-9._:/+=@~-]{0,127}$/.test(text);
 }

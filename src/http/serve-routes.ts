@@ -1,4 +1,4 @@
-/** Finds the route of a request. The caller is authenticated before any of the path is read. */
+/** Finds the route of a request. The middleware `authenticate` has found the caller before. */
 import type { Context, Hono, Next } from "hono";
 import { tryDecodeURIComponent } from "hono/utils/url";
 import { limitExceeded, quote, StowageError } from "../errors.ts";
@@ -77,7 +77,10 @@ function restOf(c: Context): string {
   return path.slice(start);
 }
 
-/** Checks, in this order: the token, the query, the name, and whether the caller may do this with the name. */
+/**
+ * Checks, in this order: whether a caller without a token may do this at all, the query, the name, and whether the
+ * caller may do this with the name.
+ */
 async function answerRoute(c: Context, route: Route, encoded: Parameters): Promise<Response> {
   const { needs, headAlsoFor } = route;
   const record = RequestRecord.of(c);

@@ -44,8 +44,8 @@ export interface Service {
   /** Undefined if they are off, or the platform has none. */
   readonly metrics: Metrics | undefined;
   /**
-   * The request's body. It ends with `TIMED_OUT` if the client is silent for too long. The limit is shorter while
-   * others wait for memory that `caller` holds.
+   * The request's body. It ends with `TIMED_OUT` if the client is silent for too long. The limit is shorter while a
+   * request waits for memory, and shorter still while `caller` holds more than its share.
    */
   readonly watchBody: (c: Context, caller: string) => WatchedSource;
   readonly signal: AbortSignal | undefined;

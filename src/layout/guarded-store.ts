@@ -7,7 +7,10 @@ import type { CallOptions, ObjectStore } from "../storage/object-store.ts";
 import { SharedWork } from "../streams/batches.ts";
 import { probeStore } from "./probe-store.ts";
 
-/** A probe takes less time: it makes some 130 small requests, six at a time. */
+/**
+ * A write waits at most this long for the probe of another write. A probe takes less time: it makes some 130 small
+ * requests, six at a time.
+ */
 const maxProbeMs = 60_000;
 
 /** The first write probes the store. If the probe fails, the next write probes again. */

@@ -44,8 +44,9 @@ export class JsonMemory {
   }
 
   /**
-   * Call this before a part of a text of this many bytes is kept. May wait for memory. Throws `LIMIT_EXCEEDED`, and
-   * `TOOMANYREQUESTS` after the longest wait.
+   * Call this before something of a text of this many bytes is kept. If the kept texts have more than `freeKeptBytes`
+   * together, waits once for memory for the largest sum that is allowed. Throws `LIMIT_EXCEEDED`, and `TOOMANYREQUESTS`
+   * after the longest wait.
    */
   async keep(bytes: number, wait: Pick<TakeOptions, "maxWaitMs"> = {}): Promise<void> {
     this.#keptBytes += bytes;
@@ -55,12 +56,12 @@ export class JsonMemory {
       this.#release ??= await this.#budget.keepJson(this.#maxBytes, { ...this.requester, ...wait });
   }
 
-  /** Call this when no part of a text is kept any more. */
+  /** Call this when nothing of a text is kept any more. */
   drop(bytes: number): void {
     this.#keptBytes -= bytes;
   }
 
-  /** Call this when no part of any text is kept any more. */
+  /** Call this when nothing of any text is kept any more. */
   end(): void {
     this.#keptBytes = 0;
     this.#release?.();

@@ -12,7 +12,10 @@ import { CommitQueue } from "./index/commit-queue.ts";
 import type { RepositoryIndex } from "./index/repository-index.ts";
 import { GuardedStore } from "./guarded-store.ts";
 
-/** A read takes less time, also from a store that does not answer (`storage/s3/s3-client.ts`). */
+/**
+ * A request waits at most this long for a read of another request. A read takes less time, also from a store that does
+ * not answer (`storage/s3/s3-client.ts`).
+ */
 const maxReadMs = 45_000;
 
 /** How a store is opened. All options may be left out. */

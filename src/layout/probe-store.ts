@@ -2,9 +2,9 @@
  * The probe checks the promise on which everything rests: exactly one of several conditional writes wins.
  *
  * A store that ignores conditions would lose images without an error. Such stores exist. Some answer 200 to every write. Some
- * honour the conditions of single writes, but not of writes at the same time. So nothing is published into a store before it
- * has passed. `oci-layout` at the root of the store is the certificate. The process whose probe has passed writes it. Other
- * processes find it and do not probe: a cold start costs one request.
+ * honour the conditions of single writes, but not of writes at the same time. So nothing is published into a store
+ * before the store has passed the probe. The object `oci-layout` says that it has passed. The process whose probe has
+ * passed writes this object. Other processes find it and do not probe: a cold start costs one request.
  *
  * Some stores check the condition first and write afterwards. Only a second write between these two steps shows the error, so
  * the probe runs many races. Measured on real servers:

@@ -52,16 +52,18 @@ export async function publish(
   json: JsonMemory,
 ): Promise<readonly ChangeOutcome[]> {
   await keepClosure(layout, closure, update.repository, json);
-  json.requester.signal?.throwIfAborted(); // for the last time: a commit is never cut short, so that the client learns its outcome
+  // For the last time: a commit is never cut short, so that the client learns its outcome.
+  json.requester.signal?.throwIfAborted();
   return updateRepository(layout, update, json.requester);
 }
 
 const maxTries = 3;
 
 /**
- * Makes sure that the closure stays in the store until it is published, with the referrers that the repository has of
- * the closure's manifests. Throws the errors of `checkClosure`, also if a sparse index has lost another part. Throws
- * `STORE_UNAVAILABLE` if the store is so slow that the blobs would have to be found again and again.
+ * Makes sure that two things stay in the store until they are published: the closure, and the referrers that the
+ * repository lists for the closure's manifests. Throws the errors of `checkClosure`, also if a sparse index has lost
+ * another part. Throws `STORE_UNAVAILABLE` if the store is so slow that the blobs would have to be found again and
+ * again.
  */
 async function keepClosure(
   layout: Layout<RescuingStore>,

@@ -1,4 +1,4 @@
-/** Changes a repository's index. Loads and deletions reach `layout/index/` through this file. */
+/** Changes a repository's index. Everything that changes an index calls `updateRepository`. */
 import { limitExceeded, StowageError } from "../errors.ts";
 import { maxEntriesBytes } from "../limits.ts";
 import type { Change, ChangeOutcome, ChangeSet, ChangeSetOutcome, Expectation, Refusal } from "../oci/index-change.ts";

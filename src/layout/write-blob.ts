@@ -66,8 +66,8 @@ export async function copyToBlob(
 }
 
 /**
- * Sends the write. If no answer came, the store has already found out whether the write was done. After a conflict,
- * this function looks at the existing object: the same blob, a damaged object, or none.
+ * Sends the write. Throws `STORE_UNAVAILABLE` if the store cannot tell whether the write was done. After a conflict,
+ * looks at the existing object: the same blob, a damaged object, or none.
  */
 async function settleBlob(
   { digest, size }: BlobIdentity,

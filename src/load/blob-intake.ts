@@ -18,8 +18,8 @@ import { notAFile } from "./classify-entry.ts";
 import { oneChunk } from "../streams/readable-stream.ts";
 
 /**
- * Blobs of one load that are written at the same time, if there is memory for them. While a bucket takes 30 ms to
- * answer, a fast client sends 64 blobs of 64 KiB.
+ * Blobs of one load that are written at the same time, if there is memory for them: twice the 64 blobs of 64 KiB that a
+ * fast client sends while a bucket takes 30 ms to answer.
  */
 const maxPendingBlobs = 128;
 

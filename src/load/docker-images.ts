@@ -1,6 +1,6 @@
 /**
  * Makes the images of a docker-archive: an OCI manifest for each image of its `manifest.json`, from files that the load has
- * stored. The same parts always make the same manifest.
+ * stored. The same config and layers always make the same manifest.
  */
 import { type Digest, algorithmOf, digestOf, isDigest } from "../digest.ts";
 import { limitExceeded, quote, StowageError } from "../errors.ts";
@@ -25,8 +25,8 @@ const layerType = "application/vnd.oci.image.layer.v1.tar";
 /**
  * Makes the images once all files of the archive are in the store. Returns a descriptor for each name of each image, as in an
  * `index.json`. The manifests may still be on their way into the store. Throws `INDEX_INVALID` if `manifest.json` is not valid,
- * `MANIFEST_BLOB_UNKNOWN` if a part is missing, `ARCHIVE_INVALID` if links lead nowhere, and `MANIFEST_INVALID` or
- * `DIGEST_INVALID` if a config and its layers do not match.
+ * `MANIFEST_BLOB_UNKNOWN` if a layer or a config is missing, `ARCHIVE_INVALID` if links lead nowhere, and
+ * `MANIFEST_INVALID` or `DIGEST_INVALID` if a config and its layers do not match.
  */
 export async function makeDockerImages(load: Load, files: DockerFiles): Promise<readonly Descriptor[]> {
   const maker = new ImageMaker(load, files);
@@ -76,7 +76,7 @@ class ImageMaker {
     const { layout, signal, json } = this.#load;
     const { store, limits } = layout;
     checkBytes(`Cannot read the config "${digest}": it has`, size, limits);
-    await json.keep(size); // of the config, the diff_ids are kept
+    await json.keep(size); // the diff_ids of the config are kept
     const diffIds = await json.parse(size, async () => {
       const bytes = await readSmallBlob(store, digest, { maxBytes: limits.maxManifestBytes, signal });
       return parseDiffIds(bytes ?? new Uint8Array(), digest);

@@ -65,11 +65,11 @@ export class Load {
    * The layout, with the load's own store. That store rescues the condemned blobs that the load finds. It passes each
    * call on:
    *
-   *     RescuingStore -> CountingStore -> GuardedStore (`layout/guarded-store.ts`) -> the store that was opened (`open-app.ts`)
+   *     RescuingStore -> CountingStore (this load) -> GuardedStore -> CountingStore (`open-app.ts`) -> S3Store
    */
   readonly layout: Layout<RescuingStore>;
   readonly caller: string | undefined;
-  /** Ends the load. Fires also when a part of the load fails. */
+  /** Ends the load. Fires also when a blob cannot be stored. */
   readonly signal: AbortSignal;
   readonly name: ImageName | undefined;
   readonly expects: Expectation | undefined;

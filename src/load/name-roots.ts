@@ -69,7 +69,8 @@ function claimantsAmong(roots: readonly CheckedRoot[]): CheckedRoot[] {
   const plain = roots.filter(({ subject }) => subject === undefined);
   if (plain.length > 0) return plain;
   const digests = new Set(roots.map(({ digest }) => digest));
-  const outermost = roots.filter(({ subject }) => subject === undefined || !digests.has(subject)); // a root that refers to another of these roots claims nothing
+  // A root that refers to another of these roots claims nothing.
+  const outermost = roots.filter(({ subject }) => subject === undefined || !digests.has(subject));
   return new Set(outermost.map(({ digest }) => digest)).size === 1 ? outermost : [];
 }
 

@@ -69,7 +69,7 @@ async function close(
   const only = offsets.length === 1 ? last : undefined;
   const drop = async (): Promise<void> => dropSession(store, session, only);
   const status = await storeSegments(session, { offsets, last }, digest, options).catch(async (error: unknown) => {
-    if (isWrongBytes(error)) await drop(); // a client could make us read its bytes again and again
+    if (isWrongBytes(error)) await drop(); // otherwise each repeated PUT would read all bytes again
     throw error;
   });
   await drop();

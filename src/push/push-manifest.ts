@@ -36,8 +36,8 @@ interface PublishedManifest {
 }
 
 /**
- * Checks a manifest, stores it, and publishes it under its tags. Calls `onKept` once the budget counts the bytes as JSON
- * that is kept (`keepJson`). Other memory that is held for them can then be released.
+ * Checks a manifest, stores it, and publishes it under its tags. Calls `onKept` once the memory of `keepJson` is held.
+ * The caller can then release its own memory for the bytes.
  *
  * Throws `DIGEST_INVALID` if the bytes have another digest than the reference, `MANIFEST_INVALID` if they have another
  * media type than the client declares, and the errors of `parseManifest`, `checkClosure` and `publish`.
@@ -59,7 +59,7 @@ export async function pushManifest(
   try {
     await json.keep(size, { maxWaitMs: maxTurnWaitMs }); // why the wait has an end: `byte-budget.ts`
     onKept?.();
-    json.drop(size); // the check of the closure counts the bytes again
+    json.drop(size); // the check counts the bytes again; the memory stays held until `json.end()`
     const found = await json.parse(size, () => parseManifest(bytes, digest, mediaType));
     if (mediaType !== undefined && mediaType !== found.mediaType) throw otherType(digest, mediaType, found.mediaType);
     const known = {

@@ -29,7 +29,7 @@ import type { PeekableBytes } from "../streams/byte-reader.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import type { PushSession } from "./session.ts";
 
-/** A part of a pushed blob that is in the store. */
+/** The bytes of one request of a push, in the store. */
 export interface Segment {
   /** The offset of its first byte in the blob. */
   readonly offset: number;

@@ -18,8 +18,8 @@ import { answerUnparsed, refuseHostless } from "./refuse-unread.ts";
 import { type Listener, type ListenSettings, type Runtime, urlOf } from "./run-service.ts";
 
 /**
- * Bytes that are read ahead of each upload, and bytes of an answer that wait for a client that does not read. Measured:
- * with Node's 64 KiB a load waits for its socket a little more often; with 256 KiB it is no faster.
+ * Bytes that are read ahead of each request's body, and bytes of an answer that wait for a client that does not read.
+ * Measured: with Node's 64 KiB a load waits for its socket a little more often; with 256 KiB it is no faster.
  */
 const socketBufferBytes = 128 * 1024;
 

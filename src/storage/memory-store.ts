@@ -78,7 +78,7 @@ export class MemoryStore implements ObjectStore {
     const { condition, signal } = options;
     await settled(signal);
     const chunks: Uint8Array[] = [];
-    // Copies each chunk: a source may fill the same buffer again.
+    // Copies each chunk: the object shares no memory with its source.
     for await (const chunk of new WrittenBody(key, source, signal).chunks) chunks.push(Uint8Array.from(chunk));
     return writeResultOf(this.#put(key, Buffer.concat(chunks), condition));
   }
@@ -115,8 +115,7 @@ export class MemoryStore implements ObjectStore {
 }
 
 /**
- * Waits for a turn of the event loop, as every other store does. So tests find a caller that relies on an immediate
- * answer.
+ * Answers only after an `await`, as every other store does. So tests find a caller that relies on an immediate answer.
  */
 async function settled(signal: AbortSignal | undefined): Promise<void> {
   signal?.throwIfAborted();

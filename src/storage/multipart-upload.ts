@@ -15,7 +15,8 @@ export interface MultipartUpload<Piece, Part> {
 }
 
 /**
- * Sends the pieces, at most `maxPending` at a time, and completes the upload. After an error of the bucket, waits for the requests that still run and aborts the upload. Then it rejects with the first error.
+ * Sends the pieces, at most `maxPending` at a time, and completes the upload. After an error, waits for the running
+ * requests, aborts the upload, and rejects with the first error.
  */
 export async function uploadParts<Piece, Part>(
   upload: MultipartUpload<Piece, Part>,

@@ -91,7 +91,7 @@ export type PutResult = { readonly etag: string } | "conflict" | Unanswered;
 export interface ByteSource {
   /** Length in bytes. Undefined if it is not known: then the caller has limited the body. */
   readonly size: number | undefined;
-  /** The store keeps the chunks: the source must not use their memory again. */
+  /** The store may keep a chunk or free its memory. The source must not use the memory of a chunk again. */
   readonly body: AsyncIterable<Uint8Array>;
 }
 
@@ -202,9 +202,9 @@ export interface ObjectStore extends StoreReader {
   write(key: string, source: ByteSource, options?: WriteOptions): Promise<WriteResult>;
 
   /**
-   * Copies an object, whole or not at all. If the store cannot copy by itself, the bytes pass through this process. The
-   * source may be gone afterwards, and the caller deletes it in any case. Throws `STORE_UNAVAILABLE` if there is no
-   * source.
+   * Copies an object, whole or not at all. If the store cannot copy by itself, the bytes pass through this process. A
+   * store may move the source. The caller deletes the source afterwards in any case. Throws `STORE_UNAVAILABLE` if
+   * there is no source.
    */
   copy(from: string, to: string, options: CopyOptions): Promise<WriteResult>;
 

@@ -1,4 +1,4 @@
-/** Work that ends as soon as a signal fires. */
+/** A stream, or a wait, that ends as soon as a signal fires. */
 import { WatchedSource } from "./watched-source.ts";
 
 /** A stream that ends with the signal's reason as soon as the signal fires, also while its source stalls. */

@@ -12,7 +12,10 @@ import { StowageError } from "../errors.ts";
 import { orAbort } from "./abortable.ts";
 
 interface BatchesOptions<Input> {
-  /** A batch takes less time. If a batch takes longer, its first request is gone, and the next batch begins. */
+  /**
+   * Most batches take less time. If a batch takes longer, the request that does its work counts as gone, and the next
+   * batch begins.
+   */
   readonly maxMs: number;
   /** Can these inputs go together? By default all can. */
   readonly fits?: (inputs: readonly Input[]) => boolean;

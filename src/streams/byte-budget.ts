@@ -51,7 +51,7 @@ export interface Requester {
 /** Who takes bytes from a budget, and how long it waits for them. */
 export type TakeOptions = Requester & Pick<AcquireOptions, "maxWaitMs" | "givesWay">;
 
-/** Bytes of memory that several loads share. */
+/** The memory that all requests of a process share. */
 export class ByteBudget {
   /** The whole budget. */
   readonly maxBytes: number;

@@ -62,8 +62,8 @@ interface Hold extends Claim {
 }
 
 /**
- * The longest wait of a request for its turn among loads, parts or small bodies. After that the client is told to come
- * again.
+ * The longest wait for a turn, for a connection to the store, or for the memory of manifests and indexes. After that
+ * the client is told to come again.
  */
 export const maxTurnWaitMs = 10_000;
 

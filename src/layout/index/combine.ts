@@ -1,5 +1,6 @@
 /**
- * A commit after a lost race: each writer leaves its changes as an intent, and the winner of the next race merges them all.
+ * A commit of several writers together: each writer leaves its changes as an intent, and the winner of the next race
+ * merges them all.
  *
  * One conditional write decides the outcome of an intent, once. The same write puts the outcome into the index's `applied`.
  * The outcome stays there as long as the intent is in the store. Why no old change comes back:
@@ -8,10 +9,10 @@
  *   before, and is not in the list. If the index has moved in the meantime, the conditional write fails.
  * - An intent that was sent twice could land again after a deletion. So its writer does not delete it. The intent stays
  *   until it is too old to be merged.
- * - An intent says which generation of the index its writer had seen. Each name in the index has a stamp: the latest generation
- *   in which a writer of its changes began (`Stamp`). If such a writer may have begun after the intent was sent, the outcome of
- *   the intent is `stale`, and its changes are not made. So a dead writer never undoes a confirmed change of a later writer. A
- *   living writer sends a new intent after `stale`.
+ * - An intent says which generation of the index its writer had seen. Each name in the index has a stamp: one more than
+ *   the latest generation at which a writer of its changes began (`Stamp`). If such a writer may have begun after the
+ *   intent was sent, the outcome of the intent is `stale`, and its changes are not made. So a dead writer never undoes
+ *   a confirmed change of a later writer. A living writer sends a new intent after `stale`.
  * - A merge applies intents in the order of age. An intent is younger than all intents that were in the store when its commit
  *   began. So the intents of dead writers come first, even if clocks are wrong.
  *

@@ -31,9 +31,9 @@ export interface CommitOptions {
 }
 
 /**
- * Makes all changes in one conditional write: alone, or together with other writers after a lost race. Returns the outcome of
- * each set. Throws `STORE_UNAVAILABLE` if it is not known whether the changes were made, and the error of a store that refuses
- * a write.
+ * Makes all changes in one conditional write: alone, or together with other writers after a lost race or if the
+ * repository is busy. Returns the outcome of each set. Throws `STORE_UNAVAILABLE` if it is not known whether the
+ * changes were made, and the error of a store that refuses a write.
  */
 export async function commitChanges(
   repository: string,

@@ -10,7 +10,10 @@ import { unknownOutcome } from "./commit.ts";
 
 /** The most changes in one commit. A single set may have more. */
 const maxChanges = 1000;
-/** A waiter does not wait longer for the commit before its own. A commit takes less time. */
+/**
+ * A waiter waits at most this long for the commit before its own, and at most this long for its own. Most commits take
+ * less than a second. A commit that takes longer than this counts as gone.
+ */
 const maxBatchMs = 120_000;
 
 /** The changes to commit, and their deadline. */

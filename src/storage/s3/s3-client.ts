@@ -36,8 +36,10 @@ const ownEndpointRegion = "us-east-1";
 /**
  * Makes a client from the AWS SDK's own environment variables. With an own endpoint (`AWS_ENDPOINT_URL_S3`,
  * `AWS_ENDPOINT_URL`) addresses are path-style, and `AWS_REGION` is optional. The SDK finds all other settings as
- * usual, such as profiles and instance roles. `AWS_PROFILE` may differ from that of the process. `answerMs` replaces the time that a try waits for the head of an answer
- * (10 s for a read, 30 s for a small write). `traceparent` returns the trace to which a request belongs. Throws `INPUT_INVALID` for an endpoint that is not a URL.
+ * usual, such as profiles and instance roles. `env` may have another `AWS_PROFILE` than the process.
+ *
+ * `answerMs` replaces the time that a try waits for the head of an answer (10 s for a read, 30 s for a small write).
+ * `traceparent` returns the trace to which a request belongs. Throws `INPUT_INVALID` for an endpoint that is not a URL.
  */
 export function createS3Client(
   env: Readonly<Record<string, string | undefined>>,

@@ -130,8 +130,8 @@ function checksumHeaders(digest: Digest | undefined): Partial<PutObjectCommandIn
 }
 
 /**
- * Decides by the answer, or by a look at the object if the answer is not enough. Throws if the write was surely not
- * done.
+ * Finds the result of a write that failed: by the error, or by a look at the object. Throws if S3 surely did not write,
+ * or if a write without a condition cannot be decided.
  */
 async function settle(
   error: unknown,

@@ -11,14 +11,14 @@ import { oneChunk } from "../streams/readable-stream.ts";
 type Bytes = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
 /** Opens a blob of a repository. Undefined if there is none. */
-export type OpenBlob = (
+export type BlobOpener = (
   repository: string,
   blob: ExpectedBytes,
   kind: "manifest" | "blob",
 ) => Promise<AsyncIterable<Uint8Array> | undefined>;
 
 /** Opens manifests and blobs of a source. A registry has no manifests among its blobs. */
-export function openFrom(source: ImageSource, signal: AbortSignal): OpenBlob {
+export function openFrom(source: ImageSource, signal: AbortSignal): BlobOpener {
   return async (repository, blob, kind) => {
     if (kind === "blob") return source.readBlob(repository, blob, { signal });
     const found = await source.readManifest(repository, blob.digest, { signal });
@@ -30,7 +30,7 @@ export function openFrom(source: ImageSource, signal: AbortSignal): OpenBlob {
  * Yields the tarball. Every blob is verified while it is read: after a damaged blob the tarball ends with an error, before the
  * blob's last bytes. Throws `STORE_DAMAGED`, and the errors of `open`.
  */
-export async function* packArchive({ texts, blobs: groups }: ExportPlan, open: OpenBlob): AsyncGenerator<Uint8Array> {
+export async function* packArchive({ texts, blobs: groups }: ExportPlan, open: BlobOpener): AsyncGenerator<Uint8Array> {
   const pack = openPack();
   const write = async (): Promise<void> => {
     for (const { path, bytes } of texts) await writeEntry(pack, path, bytes.length, [bytes]);

@@ -1,11 +1,11 @@
 /** The bytes of a tarball for a client. While others wait for a connection to the store, a slow reader gives its own back. */
 import type { Digest } from "../digest.ts";
-import type { OpenBlob } from "../export/pack-archive.ts";
+import type { BlobOpener } from "../export/pack-archive.ts";
 import type { AnswerSource } from "./answer-stream.ts";
 import { BlobBytes, type BlobReader } from "./blob-bytes.ts";
 
 /** Packs a tarball. `open` opens a blob of the store. */
-export type Pack = (open: OpenBlob) => AsyncGenerator<Uint8Array>;
+export type Pack = (open: BlobOpener) => AsyncGenerator<Uint8Array>;
 
 export class ArchiveBytes implements AnswerSource {
   readonly #chunks: AsyncGenerator<Uint8Array>;

@@ -86,7 +86,7 @@ function isUnauthorized(error: unknown): boolean {
 /**
  * Throws `UNAUTHORIZED` if the caller has no token and may not do this with any repository. Runs before a name is read.
  */
-export function requireToken(c: Context, action: Action): void {
+export function refuseAnonymous(c: Context, action: Action): void {
   const { isKnown, grants } = callerOf(c);
   if (!isKnown && !permits(grants, action)) throw withoutToken(`Cannot ${verbOf(action)} without a token`);
 }

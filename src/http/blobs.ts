@@ -26,7 +26,7 @@ export function blobRoutes(service: Service): Route[] {
         if (c.req.method === "HEAD" || hasConditions(c) || isSizeNeeded) {
           return answerConditions(c, { repository: parameters.name, digest }, service);
         }
-        return whole(digest, await openBlob(c, digest, service));
+        return whole(digest, await openOrThrow(c, digest, service));
       },
     }),
   ];
@@ -49,8 +49,8 @@ async function answerConditions(c: Context, { repository, digest }: AskedBlob, s
   if (redirect !== undefined) return redirect;
   const length = range === undefined ? info.size : range.end - range.start + 1;
   checkAnswerSize(digest, length, service);
-  if (range === undefined) return whole(digest, await openBlob(c, digest, service));
-  return part(digest, await openBlob(c, digest, service, range), range);
+  if (range === undefined) return whole(digest, await openOrThrow(c, digest, service));
+  return part(digest, await openOrThrow(c, digest, service, range), range);
 }
 
 /**
@@ -66,7 +66,7 @@ function hasConditions(c: Context): boolean {
   return c.req.header("If-None-Match") !== undefined || c.req.header("Range") !== undefined;
 }
 
-async function openBlob(c: Context, digest: Digest, { answers }: Service, range?: ByteRange): Promise<OpenBlob> {
+async function openOrThrow(c: Context, digest: Digest, { answers }: Service, range?: ByteRange): Promise<OpenBlob> {
   const blob = await answers.openBlob(c, digest, range);
   if (blob === undefined) throw unknownBlob(digest);
   return blob;

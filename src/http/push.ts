@@ -72,7 +72,7 @@ export function pushRoutes(service: Service): Route[] {
       methods: ["PATCH"],
       async answer(c, { name, session: id }) {
         const session = find(c, name, id);
-        return inOrder(c, session, async () => {
+        return answerOutOfOrder(c, session, async () => {
           const received = await takeChunk(c, service, async (chunk, options) =>
             appendChunk(layout, session, chunk, options),
           );
@@ -87,7 +87,7 @@ export function pushRoutes(service: Service): Route[] {
       async answer(c, { name, session: id }) {
         const session = find(c, name, id);
         const digest = parseDigest(c.req.query("digest") ?? "");
-        return inOrder(c, session, async () => {
+        return answerOutOfOrder(c, session, async () => {
           await takeChunk(c, service, async (chunk, options) =>
             closeSession(layout, session, { ...chunk, digest }, options),
           );
@@ -221,8 +221,11 @@ function chunkRange(c: Context): Pick<Chunk, "start" | "size"> {
   return { start, size };
 }
 
-/** A chunk out of order is answered with the range that is there (distribution specification, "Pushing a blob in chunks"). */
-async function inOrder(c: Context, session: PushSession, work: () => Promise<Response>): Promise<Response> {
+/**
+ * Does the work. Answers a chunk that is out of order with the range that is there (distribution specification, "Pushing
+ * a blob in chunks").
+ */
+async function answerOutOfOrder(c: Context, session: PushSession, work: () => Promise<Response>): Promise<Response> {
   try {
     return await work();
   } catch (error) {

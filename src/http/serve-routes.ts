@@ -4,7 +4,7 @@ import { tryDecodeURIComponent } from "hono/utils/url";
 import { limitExceeded, quote, StowageError } from "../errors.ts";
 import { parseLoadPath } from "../load/archive-name.ts";
 import { parseRepositoryName } from "../oci/reference.ts";
-import { authorize, authorizeAnything, mayReach, requireToken } from "./authentication.ts";
+import { authorize, authorizeAnything, mayReach, refuseAnonymous } from "./authentication.ts";
 import { errorResponse } from "./error-response.ts";
 import { RequestRecord } from "./request-record.ts";
 import { pathOf } from "./request-url.ts";
@@ -86,7 +86,7 @@ async function answerRoute(c: Context, route: Route, encoded: Parameters): Promi
   const record = RequestRecord.of(c);
   if (record !== undefined) record.route = route.path;
   if (needs === "anything") authorizeAnything(c);
-  else if (needs !== "nothing") requireToken(c, needs);
+  else if (needs !== "nothing") refuseAnonymous(c, needs);
   checkQuery(c, route);
   const decoded = Object.entries(encoded).map(([name, value]) => [name, tryDecodeURIComponent(value)] as const);
   const { name, image, ...others } = Object.fromEntries(decoded);

@@ -22,11 +22,11 @@ export interface UnnamedBlob {
   readonly algorithm?: Algorithm | undefined;
 }
 
-/** A blob that has been read. The caller calls either `keep` or `drop`, once. */
+/** A blob that has been read. The caller calls either `store` or `drop`, once. */
 interface HashedBlob {
   readonly digest: Digest;
   /** Stores the blob, unless the store has it. */
-  readonly keep: () => Promise<BlobStatus>;
+  readonly store: () => Promise<BlobStatus>;
   /** Frees the memory of the blob, or deletes its staged object. */
   readonly drop: () => Promise<void>;
 }
@@ -50,7 +50,7 @@ async function holdBlob(unnamed: UnnamedBlob, options: StoreBlobOptions): Promis
       const state = await findBlobState(blob, await headBlob(store, digest, { signal }), options, bytes);
       return writeBlob(blob, state, options);
     };
-    return { digest, keep: () => write().finally(release), drop: async () => release() };
+    return { digest, store: () => write().finally(release), drop: async () => release() };
   } catch (error) {
     release();
     throw error;
@@ -61,14 +61,14 @@ async function stageBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<
   const key = stagingPrefix + crypto.randomUUID();
   const { digest, size } = await stageBytes(key, blob, options);
   const drop = async (): Promise<void> => dropStaged(key, options);
-  const keep = async (): Promise<BlobStatus> => {
+  const store = async (): Promise<BlobStatus> => {
     try {
       return await promoteStaged(key, { digest, size }, options);
     } finally {
       await drop();
     }
   };
-  return { digest, keep, drop };
+  return { digest, store, drop };
 }
 
 /** Bytes on their way to `staging/`. */

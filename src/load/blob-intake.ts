@@ -69,10 +69,10 @@ export class BlobIntake {
     }
     await this.#waitForRoom();
     const algorithm = claimed && algorithmOf(claimed);
-    const { digest, keep, drop } = await hashBlob({ size, body, algorithm }, this.#options);
+    const { digest, store, drop } = await hashBlob({ size, body, algorithm }, this.#options);
     const isWrongClaim = claimed !== undefined && claimed !== digest;
     if (isWrongClaim || this.blobs.has(digest)) await drop();
-    else this.#awaitWrite({ digest, size }, keep());
+    else this.#awaitWrite({ digest, size }, store());
     if (isWrongClaim) checkDigest({ digest: claimed, size }, digest);
     return digest;
   }
@@ -81,7 +81,7 @@ export class BlobIntake {
    * Remembers an entry that has the path of a blob, or of the folder of blobs, and is not a file. Such an entry is an
    * error only if an image needs the blob. Throws `LIMIT_EXCEEDED` if there are too many.
    */
-  refuse({ path, type }: Pick<ArchiveEntry, "path" | "type">): void {
+  noteUnusable({ path, type }: Pick<ArchiveEntry, "path" | "type">): void {
     this.#unusable.set(path, type);
     if (this.#unusable.size <= maxNamed) return;
     const problem = "Cannot load the archive: too many of its blobs are no files, but links or the like";

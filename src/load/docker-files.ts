@@ -9,7 +9,7 @@ import { folderOf, resolvePath } from "../archive/entry-path.ts";
 import type { ArchiveEntry } from "../archive/read-archive.ts";
 import type { Digest } from "../digest.ts";
 import { StowageError, limitExceeded, quote } from "../errors.ts";
-import { digestInName, isLegacyName, isPartName } from "../oci/docker-manifest.ts";
+import { digestInName, isLegacyName, isBlobName } from "../oci/docker-manifest.ts";
 import { collectBytes, isSameAs } from "../streams/collect-bytes.ts";
 import type { BlobIntake } from "./blob-intake.ts";
 import { describeType } from "./classify-entry.ts";
@@ -76,8 +76,8 @@ export class DockerFiles {
     if (type === "link") this.#remember(path, { kind: "link", target: resolvePath(linkTarget) });
     else if (type === "symlink") {
       this.#remember(path, { kind: "link", target: resolvePath(linkTarget, folderOf(path)) });
-    } else if (isFile && isPartName(path) && this.#pathCharacters <= maxPathCharacters) {
-      this.#remember(path, await this.#storePart(entry, path));
+    } else if (isFile && isBlobName(path) && this.#pathCharacters <= maxPathCharacters) {
+      this.#remember(path, await this.#storeFile(entry, path));
     } else if (this.#others.length < maxIgnoredEntries) {
       const reason = isFile ? "not part of a docker-archive" : `${describeType(type)}, not a file`;
       this.#others.push({ path: entry.label ?? entry.path, reason });
@@ -85,10 +85,10 @@ export class DockerFiles {
   }
 
   /**
-   * Forgets everything except `manifest.json`. The archive is a layout, and `manifest.json` may have names for its
+   * Forgets all files except `manifest.json`. The archive is a layout, and `manifest.json` may have names for its
    * images.
    */
-  keepNamesAlone(): void {
+  forgetFiles(): void {
     this.#isBesideLayout = true;
     this.#entries.clear();
     this.#others.length = 0;
@@ -152,7 +152,7 @@ export class DockerFiles {
     }
   }
 
-  async #storePart({ size, body }: ArchiveEntry, path: string): Promise<Remembered> {
+  async #storeFile({ size, body }: ArchiveEntry, path: string): Promise<Remembered> {
     const compression = compressionOf(await body.peek(maxFirstBytes));
     try {
       const digest = await this.#intake.storeUnnamed({ claimed: digestInName(path), size, body });

@@ -105,7 +105,7 @@ class ImageMaker {
       if (size !== undefined) return { digest, size, compression: file?.compression };
     }
     this.#files.checkComplete();
-    throw missingPart(wanted, digest);
+    throw missingFile(wanted, digest);
   }
 
   async #readFirst({ digest, size }: Pick<FoundBlob, "digest" | "size">): Promise<Uint8Array> {
@@ -167,7 +167,7 @@ function checkBytes(problem: string, found: number, { maxManifestBytes }: Limits
   throw limitExceeded(`${problem} ${found} bytes`, { limit: "maxManifestBytes", found, expected: maxManifestBytes });
 }
 
-function missingPart(path: string, digest: Digest | undefined): StowageError {
+function missingFile(path: string, digest: Digest | undefined): StowageError {
   const where =
     digest === undefined ? "which is not in the archive" : "which is neither in the archive nor in the store";
   return new StowageError(

@@ -96,8 +96,8 @@ async function readSource(load: Load, source: WatchedSource): Promise<LoadedArch
     holdsWindow = true;
     return budget.takeLasting(bytes, { caller, signal });
   };
-  const content = decodeContent(source, load.contentEncoding, { ...limits, holdWindow, received: source });
-  const contents = await takeEntries(content, intake, { ...limits, holdWindow, received: source });
+  const tar = decodeContent(source, load.contentEncoding, { ...limits, holdWindow, received: source });
+  const contents = await takeEntries(tar, intake, { ...limits, holdWindow, received: source });
   await intake.settled();
   const { index, isLayout, dockerFiles, ignored } = contents;
   if (index !== undefined) {

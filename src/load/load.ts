@@ -83,7 +83,7 @@ export class Load {
   readonly intake: BlobIntake;
   readonly #counted: CountingStore;
   readonly #failed = new AbortController(); // a blob that cannot be stored ends the whole load at once
-  #storedBlobs = 0;
+  #extraBlobs = 0;
 
   /** Throws the errors of `checkName` and `checkLifetime`. */
   constructor(layout: Layout, options: LoadOptions) {
@@ -121,7 +121,7 @@ export class Load {
    * waits for the one before.
    */
   async storeExtraBlob(bytes: Uint8Array, digest: Digest): Promise<void> {
-    if (++this.#storedBlobs > maxListed) {
+    if (++this.#extraBlobs > maxListed) {
       const problem = "Cannot load the archive: too many of its blobs are in no file, but in descriptors or made here";
       throw limitExceeded(problem, { expected: maxListed });
     }

@@ -61,13 +61,13 @@ export async function takeEntries(
       const allowed = { maxBytes: maxLayoutFileBytes, code: "ARCHIVE_INVALID" } as const;
       layoutFile = await readLayoutFile(entry, layoutFile, allowed);
     } else if (role.kind !== "directory") {
-      if (role.kind === "unusable blob") intake.refuse(entry);
+      if (role.kind === "unusable blob") intake.noteUnusable(entry);
       await dockerFiles.read(entry);
       if (ignored.length < maxIgnoredEntries) ignored.push(ignore(entry));
     }
     hasBlobs ||= isAmongBlobs(entry.path);
     isLayout = index !== undefined && (hasBlobs || layoutFile !== undefined);
-    if (isLayout) dockerFiles.keepNamesAlone();
+    if (isLayout) dockerFiles.forgetFiles();
   }
   if (layoutFile !== undefined) checkLayoutVersion(layoutFile);
   return { index, isLayout, dockerFiles, ignored };

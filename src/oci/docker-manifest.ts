@@ -96,7 +96,7 @@ export function digestInName(path: string): Digest | undefined {
  * Otherwise a tarball that is sent by mistake, such as a root file system, would fill the store. A lock is neither: BuildKit
  * leaves `index.json.lock` in its layouts.
  */
-export function isPartName(path: string): boolean {
+export function isBlobName(path: string): boolean {
   if (path.endsWith(".lock")) return false;
   return digestInName(path) !== undefined || /(?:\.(?:tar|tgz|tar\.gz|tar\.zst)|\/layer)$|^[^./][^/]*$/.test(path);
 }

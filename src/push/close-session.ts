@@ -30,21 +30,21 @@ import {
 import type { PushSession } from "./session.ts";
 
 /**
- * Appends the last chunk, if there is one, and stores the blob. Throws `DIGEST_INVALID` if the bytes have another digest: the
+ * Appends the closing chunk, if it has bytes, and stores the blob. Throws `DIGEST_INVALID` if the bytes have another digest: the
  * session is then over. Throws the errors of `appendChunk`, and `BLOB_UPLOAD_UNKNOWN` if bytes are gone, or if none have come.
  */
 export async function closeSession(
   layout: Layout,
   session: PushSession,
-  last: Chunk & { readonly digest: Digest },
+  closing: Chunk & { readonly digest: Digest },
   options: StoreBlobOptions,
 ): Promise<BlobStatus> {
   try {
-    return await close(layout, session, last, options);
+    return await close(layout, session, closing, options);
   } catch (error) {
     const isGone = error instanceof StowageError && error.code === "BLOB_UPLOAD_UNKNOWN";
     // An earlier request may have closed the session, and its answer was lost.
-    if (isGone && (await headBlob(options.store, last.digest, options)) !== undefined) return "present";
+    if (isGone && (await headBlob(options.store, closing.digest, options)) !== undefined) return "present";
     throw error;
   }
 }
@@ -52,17 +52,17 @@ export async function closeSession(
 async function close(
   layout: Layout,
   session: PushSession,
-  chunk: Chunk & { readonly digest: Digest },
+  closing: Chunk & { readonly digest: Digest },
   options: StoreBlobOptions,
 ): Promise<BlobStatus> {
   const { store } = options;
-  const { digest, size, start = 0 } = chunk;
-  const hasBody = (await chunk.body.peek(1)).length > 0;
+  const { digest, size, start = 0 } = closing;
+  const hasBody = (await closing.body.peek(1)).length > 0;
   const before = await listOffsets(store, session, options);
   if (hasBody && before.length === 0 && start === 0 && size !== undefined) {
-    return pushWhole(layout, { digest, size, body: chunk.body }, options);
+    return pushWhole(layout, { digest, size, body: closing.body }, options);
   }
-  if (hasBody) await appendChunk(layout, session, chunk, options);
+  if (hasBody) await appendChunk(layout, session, closing, options);
   const offsets = hasBody ? await listOffsets(store, session, options) : before;
   if (offsets.length === 0) return closeEmpty(layout, session, digest, options);
   const last = await readSegment(store, session, offsets.at(-1) ?? 0, options);

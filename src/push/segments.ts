@@ -181,7 +181,7 @@ export async function listOffsets(store: ObjectStore, { id }: PushSession, optio
     const offset = offsetOfSegmentKey(key, id);
     if (offset !== undefined) offsets.push(offset);
   }
-  return inOrder(offsets, id);
+  return sortOffsets(offsets, id);
 }
 
 /** Like `listOffsets`, and counts the caller's open sessions with the same request. */
@@ -201,7 +201,7 @@ async function listOwnOffsets(store: ObjectStore, session: PushSession, options:
     if (own.length > 0 || others.size < maxOpenSessions) return own;
     throw tooManySessions();
   }
-  return inOrder(offsets, id);
+  return sortOffsets(offsets, id);
 }
 
 function tooManySessions(): StowageError {
@@ -213,7 +213,7 @@ function tooManySessions(): StowageError {
   });
 }
 
-function inOrder(offsets: number[], id: string): number[] {
+function sortOffsets(offsets: number[], id: string): number[] {
   offsets.sort((a, b) => a - b);
   if ((offsets[0] ?? 0) > 0) throw goneSession(id);
   return offsets;

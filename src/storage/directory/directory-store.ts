@@ -213,12 +213,12 @@ export class DirectoryStore implements ObjectStore {
 
   /** Does work that must succeed on a full disk too. */
   async #doSmall<Result>(doing: string, work: () => Promise<Result>): Promise<Result> {
-    return this.#change(doing, () => this.#reserve.lend(work));
+    return this.#change(doing, () => this.#reserve.doSmall(work));
   }
 
   /** Does work that writes `size` bytes, if the disk has room for them beside the reserve. */
   async #doLarge<Result>(doing: string, size: number, work: () => Promise<Result>): Promise<Result> {
-    return this.#change(doing, () => this.#reserve.spare(size, doing, work));
+    return this.#change(doing, () => this.#reserve.doLarge(size, doing, work));
   }
 
   async #change<Result>(doing: string, work: () => Promise<Result>): Promise<Result> {

@@ -30,7 +30,7 @@ export class ReserveFile {
    * Does work that writes little. If the disk is full, the work is done again in the room of the reserve, one work at a
    * time.
    */
-  async lend<Result>(work: () => Promise<Result>): Promise<Result> {
+  async doSmall<Result>(work: () => Promise<Result>): Promise<Result> {
     try {
       return await work();
     } catch (error) {
@@ -49,11 +49,11 @@ export class ReserveFile {
   }
 
   /**
-   * Does work that writes `size` bytes. `doing` names it in messages. Throws `STORE_FULL` if the disk has no room for
+   * Does work that writes `size` bytes. `doing` names the work in messages. Throws `STORE_FULL` if the disk has no room for
    * these bytes and for the bytes that the reserve lacks. If other writers fill the disk during the work, the reserve
    * is filled again from the room that is left.
    */
-  async spare<Result>(size: number, doing: string, work: () => Promise<Result>): Promise<Result> {
+  async doLarge<Result>(size: number, doing: string, work: () => Promise<Result>): Promise<Result> {
     await this.#checkRoom(size, doing);
     try {
       return await work();

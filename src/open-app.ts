@@ -38,7 +38,7 @@ interface Platform
 export interface Observer {
   readonly report: Report;
   readonly onStoreCall: (call: StoreCall) => void;
-  readonly onCommit: (rounds: number) => void;
+  readonly onCommit: (tries: number) => void;
 }
 
 export interface OpenedApp {

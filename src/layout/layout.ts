@@ -23,7 +23,7 @@ export interface LayoutOptions {
   /** A missing limit is taken from `defaultLimits`. */
   readonly limits?: Partial<Limits> | undefined;
   /** Called after each commit, with the number of times that the commit has tried to write the index. */
-  readonly onCommit?: ((rounds: number) => void) | undefined;
+  readonly onCommit?: ((tries: number) => void) | undefined;
   /** For tests. */
   readonly clock?: Clock | undefined;
 }

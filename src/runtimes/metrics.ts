@@ -12,7 +12,7 @@ export function openMetrics(access: Metrics["access"]): Metrics & Observer {
   const register = new Registry();
   collectDefaultMetrics({ register });
   const counters = makeCounters(register);
-  const { commits, commitRounds, storeRequests, storeFailures, storeSeconds } = counters;
+  const { commits, commitTries, storeRequests, storeFailures, storeSeconds } = counters;
   return {
     access,
     report: (event) => count(event, counters),
@@ -21,9 +21,9 @@ export function openMetrics(access: Metrics["access"]): Metrics & Observer {
       storeSeconds.observe({ operation }, ms / 1000);
       if (hasFailed) storeFailures.inc({ operation });
     },
-    onCommit(rounds) {
+    onCommit(tries) {
       commits.inc();
-      commitRounds.inc(rounds);
+      commitTries.inc(tries);
     },
     watchLines: (lines) => watchLines(lines, register),
     expose: async () => ({ contentType: register.contentType, text: await register.metrics() }),
@@ -51,7 +51,7 @@ interface Counters {
   readonly gcBlobs: Counter<"outcome">;
   readonly gcBytes: Counter<"outcome">;
   readonly commits: Counter<never>;
-  readonly commitRounds: Counter<never>;
+  readonly commitTries: Counter<never>;
   readonly storeRequests: Counter<"operation">;
   readonly storeFailures: Counter<"operation">;
   readonly storeSeconds: Histogram<"operation">;
@@ -99,7 +99,7 @@ function makeCounters(register: Registry): Counters {
     gcBlobs: counter("gc_blobs", "Blobs by what gc did with them.", ["outcome"]),
     gcBytes: counter("gc_bytes", "Bytes of blobs by what gc did with them.", ["outcome"]),
     commits: counter("commits", "Changes of an index that were written, or have failed to be.", []),
-    commitRounds: counter("commit_rounds", "Tries to write an index. More than commits if writers race.", []),
+    commitTries: counter("commit_rounds", "Tries to write an index. More than commits if writers race.", []),
     storeRequests: counter("store_requests", "Requests to the store, each part of an upload too.", ["operation"]),
     storeFailures: counter("store_failures", "Calls that the store has refused or not answered.", ["operation"]),
     storeSeconds: histogram("store_request_duration_seconds", "Time of a call to the store.", {

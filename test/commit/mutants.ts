@@ -55,7 +55,7 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
     {
       file: "commit-alone.ts",
       replace: 'if (answer === "written") return { outcomes };',
-      by: 'if (answer === "written") return { outcomes };\n    if (answer === "conflict") return { lost: state };',
+      by: 'if (answer === "written") return { outcomes };\n    if (answer === "conflict") return { lastSeen: state };',
     },
   ],
   "the index is sent again by the client": [

@@ -104,14 +104,14 @@ async function sendIntent(
   const commit: Commit = { ...lone, id };
   const own: Intent = { id, sets, seen: seenOf(lastSeen.index) };
   const read = new Map([[id, own]]);
-  let began = clock.now();
+  let beganMs = clock.now();
   const timesSent = await putIntent(own, { store, repository, clock, deadline: until });
   const lastLook = Math.max(until, clock.now()) + maxDoubtMs; // sending the intent may have taken long
-  let requestMs = Math.max(shortestRequestMs, clock.now() - began); // the slowest so far
+  let requestMs = Math.max(shortestRequestMs, clock.now() - beganMs); // the slowest so far
   let lastError: unknown;
   // A merge tells all its stale writers at about the same time. They all send a new intent, and the next merge should have all.
   if (crowd > 0) await clock.sleep(Math.min(mergeMs(crowd, requestMs), longestWaitMs));
-  began = clock.now();
+  beganMs = clock.now();
   let mostWaiting = crowd;
   let hasTried = false; // its write may still take effect, and a merge never judges its own sets stale
   let missingSince = Number.POSITIVE_INFINITY;
@@ -119,7 +119,7 @@ async function sendIntent(
     let usualMs = waitAfterErrorMs;
     try {
       const found = await look(commit, round === 0 ? lastSeen : undefined);
-      requestMs = Math.max(requestMs, (clock.now() - began) / 2); // a look makes two requests
+      requestMs = Math.max(requestMs, (clock.now() - beganMs) / 2); // a look makes two requests
       usualMs = mergeMs(found.waiting.length, requestMs);
       mostWaiting = Math.max(mostWaiting, found.waiting.length);
       const isThere = found.listed.some((intent) => intent.id === id);
@@ -136,9 +136,9 @@ async function sendIntent(
       lastError = error; // the intent stays in the store: the next round may succeed
     }
     // Judged by the start of the look: a writer that was held up since then looks once more.
-    if (began >= Math.min(lastLook, missingSince + maxMissingMs)) throw unknownOutcome(repository, lastError);
+    if (beganMs >= Math.min(lastLook, missingSince + maxMissingMs)) throw unknownOutcome(repository, lastError);
     await clock.sleep(waitMs({ usualMs, round, random: clock.random() }));
-    began = clock.now();
+    beganMs = clock.now();
   }
 }
 

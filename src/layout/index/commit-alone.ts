@@ -22,11 +22,11 @@ const busyMs = 1000;
 const busyRequests = 20;
 
 /**
- * Either the outcomes of the changes, or `lost`: other writers were faster, the repository is busy, or it is too late. `lost`
- * is the index without the changes, `began` the generation of the index when the commit began.
+ * Either the outcomes of the changes, or `lastSeen`: other writers were faster, the repository is busy, or it is too
+ * late. `lastSeen` is the index without the changes, `began` the generation of the index when the commit began.
  */
 type LoneResult =
-  { readonly outcomes: readonly ChangeSetOutcome[] } | { readonly lost: IndexState; readonly began: number };
+  { readonly outcomes: readonly ChangeSetOutcome[] } | { readonly lastSeen: IndexState; readonly began: number };
 
 export async function commitAlone(commit: Commit): Promise<LoneResult> {
   const { id, repository, sets, store, clock, deadline, memory } = commit;
@@ -39,10 +39,10 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
     const { index, outcomes } = mergeWithinLimit(state.index, sets, clock.now());
     if (index === state.index) return { outcomes };
     const isLate = clock.now() > deadline;
-    if (wasBusy && tries === 1) return { lost: state, began };
-    if (isLate && doubt === undefined) return { lost: state, began };
+    if (wasBusy && tries === 1) return { lastSeen: state, began };
+    if (isLate && doubt === undefined) return { lastSeen: state, began };
     if (isLate) throw unknownOutcome(repository, doubt?.unanswered);
-    commit.onRound?.();
+    commit.onTry?.();
     const answer = await writeIndex(index, { store, repository, state, id });
     if (answer === "written") return { outcomes };
     if (answer !== "conflict") doubt = answer;
@@ -52,7 +52,7 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
     const fate = fateOf(id, state, next); // also after a conflict: an earlier try may have landed and caused it
     if (fate === "written") return { outcomes };
     const isLast = fate === "unknown" || tries === maxTries;
-    if (fate === "lost" || (isLast && doubt === undefined)) return { lost: next, began };
+    if (fate === "lost" || (isLast && doubt === undefined)) return { lastSeen: next, began };
     if (isLast) throw unknownOutcome(repository, doubt?.unanswered);
     // The next try has the same id and starts from the same state, so only one of the two writes can land.
     await clock.sleep(clock.random() * firstWaitMs * 2 ** (tries - 1));

@@ -27,7 +27,7 @@ export interface CommitOptions {
   /** The changes are not sent after this time, in milliseconds since 1970. The default is `maxCommitMs` from now on. */
   readonly deadline?: number | undefined;
   /** Called at the end of a commit that had something to write, with the number of its tries to write the index. */
-  readonly onCommit?: ((rounds: number) => void) | undefined;
+  readonly onCommit?: ((tries: number) => void) | undefined;
 }
 
 /**
@@ -41,17 +41,17 @@ export async function commitChanges(
   { store, clock = systemClock, budget, caller, deadline = clock.now() + maxCommitMs, onCommit }: CommitOptions,
 ): Promise<readonly ChangeSetOutcome[]> {
   const memory = budget?.commitMemory({ caller });
-  let rounds = 0;
-  const onRound = (): void => void (rounds += 1);
+  let tries = 0;
+  const onTry = (): void => void (tries += 1);
   try {
-    const commit = { id: newCommitId(clock), repository, sets, store, clock, deadline, memory, onRound };
+    const commit = { id: newCommitId(clock), repository, sets, store, clock, deadline, memory, onTry };
     const alone = await commitAlone(commit);
     if ("outcomes" in alone) return alone.outcomes;
     if (clock.now() > deadline) return sets.map(() => ({ failed: "expired" }));
-    const { lost, began } = alone;
-    return await combine({ ...commit, sets: sets.map((set) => ({ ...set, began })) }, lost);
+    const { lastSeen, began } = alone;
+    return await combine({ ...commit, sets: sets.map((set) => ({ ...set, began })) }, lastSeen);
   } finally {
-    if (rounds > 0) onCommit?.(rounds);
+    if (tries > 0) onCommit?.(tries);
     memory?.release();
   }
 }

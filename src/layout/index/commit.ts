@@ -19,8 +19,8 @@ export interface Commit {
   readonly deadline: number;
   /** Memory for the index and for the merged intents. */
   readonly memory: LineMemory | undefined;
-  /** Called before each write of the index. */
-  readonly onRound?: (() => void) | undefined;
+  /** Called before each try to write the index. */
+  readonly onTry?: (() => void) | undefined;
 }
 
 const timeDigits = 12;

@@ -81,7 +81,7 @@ export async function mergeIntents(merge: Merge): Promise<Decision | undefined> 
       intent.sets.map((_, at) => failures[i]?.[at] ?? outcomes.next().value ?? expired),
     );
   }
-  merge.onRound?.();
+  merge.onTry?.();
   const answer = await writeIndex({ ...merged.index, applied }, { store, repository, state, id });
   const found = answer === "written" ? state : await readIndex(store, repository, memory);
   const own = answer === "written" ? applied.get(id) : found.index.applied.get(id);

@@ -69,7 +69,7 @@ export async function readSmallBody<T>(
     try {
       if (takeTurn !== undefined) releases.push(await takeTurn(signal));
       const { budget } = service.layout;
-      const held = Math.min(limits.memoryPerByte * announced, budget.maxBlobBytes);
+      const held = Math.min(limits.memoryPerByte * announced, budget.maxTakeBytes);
       const release = await budget.take(held, { ...waiterOf(c), signal });
       releases.push(release);
       return await use({ bytes: await readBytes(c, body, { ...limits, maxBytes: announced }), release, signal });

@@ -55,7 +55,7 @@ export class Batches<Input, Result> {
     }
     const member = { input };
     latest.members.push(member);
-    const wait = async (): Promise<boolean> => orAbort(inTime(latest.result, maxMs), signal);
+    const wait = async (): Promise<boolean> => orAbort(resolvesWithin(latest.result, maxMs), signal);
     const isOver = (await wait()) || (latest.hasBegun && (await wait())); // first the former batch ends, then this one
     if (isOver) return { result: await latest.result, place: latest.members.indexOf(member) };
     this.#forget(key, latest);
@@ -75,7 +75,7 @@ export class Batches<Input, Result> {
       if (endsWaits(error)) throw error;
     };
     try {
-      if (former !== undefined) await inTime(former.result.catch(ignore), maxMs);
+      if (former !== undefined) await resolvesWithin(former.result.catch(ignore), maxMs);
       own.hasBegun = true;
       return await work(own.inputs);
     } finally {
@@ -119,7 +119,7 @@ export class SharedWork<Result> extends Batches<undefined, Result> {
 }
 
 /** Waits for a promise, but no longer than `ms` milliseconds. Returns whether the promise resolved in time. */
-async function inTime(promise: Promise<unknown>, ms: number): Promise<boolean> {
+async function resolvesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), ms)));
   try {

@@ -11,7 +11,7 @@
  *   So this hold waits for no other one, with one exception: the request of a pushed manifest may wait for `keepJson`.
  *   That wait ends after ten seconds, because a request with kept JSON may wait for `take`.
  * - `ask` is for one question to the store, such as a HEAD.
- * - `parse` and `jsonMemory` are for one text while it is read from the store and parsed. That may need an `ask`.
+ * - `parse` and `parseMemory` are for one text while it is read from the store and parsed. That may need an `ask`.
  * - `commitMemory` is for the index that a commit changes, from the commit's first read to its last write.
  * - `keepJson` is for large indexes or configs that a load keeps. A load has one such hold at a time. It waits for this
  *   hold without any of the holds above. With this hold, it may wait for them.
@@ -56,7 +56,7 @@ export class ByteBudget {
   /** The whole budget. */
   readonly maxBytes: number;
   /** `take` refuses a larger number of bytes. */
-  readonly maxBlobBytes: number;
+  readonly maxTakeBytes: number;
   readonly #maxLastingBytes: number;
   /** Bytes of bodies and of windows. A hold for a body needs no other hold, so each wait here ends. */
   readonly #main: Line;
@@ -79,7 +79,7 @@ export class ByteBudget {
   constructor(maxBytes: number) {
     this.maxBytes = maxBytes;
     this.#maxLastingBytes = Math.max(0, Math.min(Math.floor(maxBytes / 2), maxBytes - blobBytes));
-    this.maxBlobBytes = maxBytes - this.#maxLastingBytes;
+    this.maxTakeBytes = maxBytes - this.#maxLastingBytes;
     const names = { units: "bytes", limit: "maxBufferBytes" };
     this.#manifests = new Line({ capacity: Math.ceil(manifestFraction * maxBytes), ...names });
     this.#main = new Line({ capacity: maxBytes, ...names });
@@ -108,15 +108,15 @@ export class ByteBudget {
 
   /**
    * Takes `bytes` for a body as soon as they are free. Zero bytes need no wait. Throws `LIMIT_EXCEEDED` for more bytes
-   * than `maxBlobBytes`.
+   * than `maxTakeBytes`.
    */
   async take(bytes: number, options: TakeOptions): Promise<Release> {
     if (bytes === 0) return () => undefined;
-    if (bytes <= this.maxBlobBytes) return this.#main.acquire(bytes, withCaller(options));
+    if (bytes <= this.maxTakeBytes) return this.#main.acquire(bytes, withCaller(options));
     throw new StowageError(
       "LIMIT_EXCEEDED",
-      `Cannot hold ${bytes} bytes at once: maxBufferBytes allows ${this.maxBytes} for the whole process, ${this.maxBlobBytes} for one blob`,
-      { detail: { limit: "maxBufferBytes", found: bytes, expected: this.maxBlobBytes } },
+      `Cannot hold ${bytes} bytes at once: maxBufferBytes allows ${this.maxBytes} for the whole process, ${this.maxTakeBytes} for one blob`,
+      { detail: { limit: "maxBufferBytes", found: bytes, expected: this.maxTakeBytes } },
     );
   }
 
@@ -150,7 +150,7 @@ export class ByteBudget {
    */
   async parse<T>(bytes: number, work: () => T | Promise<T>, options: TakeOptions): Promise<T> {
     if (bytes <= freeJsonBytes) return work();
-    const memory = this.jsonMemory(options);
+    const memory = this.parseMemory(options);
     await memory.hold(bytes);
     try {
       return await work();
@@ -160,13 +160,13 @@ export class ByteBudget {
   }
 
   /** Memory for a JSON text whose length is not known yet. It holds nothing at first. */
-  jsonMemory(options: TakeOptions): LineMemory {
+  parseMemory(options: TakeOptions): LineMemory {
     return new LineMemory(this.#json, withCaller(options));
   }
 
   /**
    * Memory for one manifest that a client pulls. It holds nothing at first. A request may hold it together with
-   * `jsonMemory`.
+   * `parseMemory`.
    */
   manifestMemory(options: TakeOptions): LineMemory {
     return new LineMemory(this.#manifests, withCaller(options));

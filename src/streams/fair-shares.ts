@@ -32,7 +32,7 @@ export interface Waiter extends Claim {
 }
 
 /** The state of the line at one moment. */
-interface Look {
+interface LineState {
   /** Units that each present caller may always hold. */
   readonly share: number;
   /** The first waiter of each caller that waits. */
@@ -104,7 +104,7 @@ export class FairShares {
     return next;
   }
 
-  #look(): Look {
+  #look(): LineState {
     const now = performance.now();
     const heads: Waiter[] = [];
     let present = 0;

@@ -172,12 +172,12 @@ export class Line {
     }: Pick<AcquireOptions, "signal" | "maxWaitMs" | "givesWay">,
   ): Promise<void> {
     const { maxWaiters = defaultMaxWaiters } = this.#options;
-    const isInFront = waiter.account.waiters.size <= maxWaiters || maxWaitMs === Number.POSITIVE_INFINITY;
+    const hasRoom = waiter.account.waiters.size <= maxWaiters || maxWaitMs === Number.POSITIVE_INFINITY;
     const startMs = performance.now();
-    const endMs = isInFront ? startMs + maxWaitMs : 0;
+    const endMs = hasRoom ? startMs + maxWaitMs : 0;
     while (!this.#isTurnOf(waiter)) {
       const now = performance.now();
-      if (now >= endMs) throw this.#tooMany(isInFront ? `for ${maxWaitMs / 1000} seconds` : "while others wait");
+      if (now >= endMs) throw this.#tooMany(hasRoom ? `for ${maxWaitMs / 1000} seconds` : "while others wait");
       const isYoungest = [...waiter.account.waiters].at(-1) === waiter; // one request of a caller gives way at a time: the one that has waited least
       if (now - startMs >= minWaitMs && isYoungest && givesWay()) {
         throw this.#tooMany("while another caller waited for a turn");

@@ -44,7 +44,7 @@ function demandsOf({ isCrowded, isOverdrawn }: SilenceLimits): readonly Demand[]
  */
 export class Silence {
   readonly #maxIdleSeconds: number;
-  readonly #paces: readonly Pace[];
+  readonly #paces: readonly SenderPace[];
   readonly #onSilent: (error: StowageError) => void;
   #timer: Timer | undefined;
   /** When the current wait began. Undefined during the wait for the first chunk. */
@@ -54,7 +54,7 @@ export class Silence {
   /** Calls `onSilent` when a wait takes too long. */
   constructor(limits: SilenceLimits, onSilent: (error: StowageError) => void) {
     this.#maxIdleSeconds = limits.maxIdleSeconds;
-    this.#paces = demandsOf(limits).map((demand) => new Pace(demand));
+    this.#paces = demandsOf(limits).map((demand) => new SenderPace(demand));
     this.#onSilent = onSilent;
   }
 
@@ -96,7 +96,7 @@ function nextMultiple(step: number, of: number): number {
 }
 
 /** Counts the bytes of a source, and the time spent waiting for them. */
-class Pace {
+class SenderPace {
   readonly demand: Demand;
   #bytes = 0;
   #waitedMs = 0;

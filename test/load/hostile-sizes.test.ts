@@ -207,7 +207,7 @@ describe("loadArchive, of a large index while others take all memory for such te
 
   it("waits for its turn, though small ones need not, and a load that is ended stops waiting", async () => {
     const layout = openLayout(new MemoryStore());
-    const others = layout.budget.jsonMemory({ caller: "others", signal: AbortSignal.any([]) });
+    const others = layout.budget.parseMemory({ caller: "others", signal: AbortSignal.any([]) });
     await others.hold(layout.budget.maxBytes);
     let isDone = false;
     const second = loadArchive(layout, chunksOf(await tarOf(large), 4000)).finally(() => (isDone = true));

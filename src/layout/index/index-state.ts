@@ -51,7 +51,7 @@ export async function readIndexInTurn(
   repository: string,
   { budget, ...options }: IndexRead,
 ): Promise<IndexState> {
-  const memory = budget?.jsonMemory(options);
+  const memory = budget?.parseMemory(options);
   try {
     return await readIndex(store, repository, memory);
   } finally {

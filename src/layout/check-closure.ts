@@ -16,8 +16,8 @@ import type { Layout } from "./layout.ts";
 import { NotedParts } from "./noted-parts.ts";
 import { successorsOf } from "./read-manifest.ts";
 
-/** The result of a check. */
-export interface Closure {
+/** What a check has found: the roots and the manifests. Their blobs are in the store. */
+export interface CheckedClosure {
   readonly roots: readonly CheckedRoot[];
   /** The digests of all manifests that were found. */
   readonly manifests: ReadonlySet<Digest>;
@@ -67,7 +67,7 @@ export async function checkClosure(
   layout: Layout,
   roots: readonly Descriptor[],
   options: ClosureOptions,
-): Promise<Closure> {
+): Promise<CheckedClosure> {
   const check = new ClosureCheck(layout, options);
   for (const root of roots) await check.visitRoot(root);
   return check.closure(roots);
@@ -94,22 +94,23 @@ interface Visit {
 }
 
 /**
- * Manifests of at most this many bytes are read at the same time. Larger manifests, and indexes, are read one after the other.
+ * Manifests of at most this many bytes are read at the same time. Larger manifests, and indexes, are read one after the
+ * other.
  */
-const maxConcurrentBytes = 64 * 1024;
+const maxSmallBytes = 64 * 1024;
 
 class ClosureCheck {
   readonly #layout: Layout;
   readonly #options: ClosureOptions;
   readonly #finder: NamedFinder;
   /**
-   * By digest. Undefined for a manifest that is nowhere: neither in the archive nor in the store. Nested indexes can
-   * lead to one manifest on a million paths, so each is visited once.
+   * By digest. Undefined for a manifest that was not sent and is not in the store. Nested indexes can lead to one
+   * manifest on a million paths, so each is visited once.
    */
   readonly #visited = new Map<Digest, Visited | undefined>();
   /** Digests of the manifests that indexes name. */
   readonly #parts = new Set<Digest>();
-  readonly #absent = new NotedParts<Descriptor>("manifests that are nowhere");
+  readonly #absent = new NotedParts<Descriptor>("missing manifests");
   readonly #referrers = new NotedParts<Referrer>("referrers");
   readonly #rootOfConfig: Map<Digest, Digest | undefined>;
   /** The digest of the root that is being checked. */
@@ -128,7 +129,7 @@ class ClosureCheck {
     if (visited === undefined) this.#finder.fail(missingBlob(root, "index.json"));
   }
 
-  closure(roots: readonly Descriptor[]): Closure {
+  closure(roots: readonly Descriptor[]): CheckedClosure {
     let left = maxNamed;
     const absentFrom = new Map<Digest, readonly Descriptor[]>(); // by digest: one image can have thousands of names
     const checked = roots.flatMap((root): CheckedRoot[] => {
@@ -228,7 +229,7 @@ class ClosureCheck {
       const { digest } = child;
       if (this.#visited.has(digest)) return;
       this.#finder.checkManifestBytes(child, namedBy);
-      const isSmall = child.size <= maxConcurrentBytes && !isIndexType(child.mediaType);
+      const isSmall = child.size <= maxSmallBytes && !isIndexType(child.mediaType);
       const manifest = isSmall ? await this.#read(child, namedBy) : undefined;
       const isAbsent = isSmall ? manifest === undefined : (await this.#finder.sizeOf(digest)) === undefined;
       if (isAbsent) {
@@ -242,7 +243,7 @@ class ClosureCheck {
   }
 
   async #checkNamedBlobs(digest: Digest, { inlined, blobs }: ReadManifest): Promise<void> {
-    await this.#finder.storeInlined(inlined);
+    await this.#finder.storeAllInlined(inlined);
     await this.#finder.checkBlobs(blobs, digest);
   }
 

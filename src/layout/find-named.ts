@@ -19,12 +19,13 @@ export interface KnownBlobs {
   unusable?(digest: Digest): StowageError | undefined;
 }
 
+/** Options of `checkClosure`. They are here because `NamedFinder` needs them too. */
 export interface ClosureOptions {
   /** Gives the memory for manifests, and the turns to ask the store. */
   readonly json: JsonMemory;
   readonly known: KnownBlobs;
   /** Stores a blob that is in a descriptor's `data`, if the archive has no file of it. */
-  readonly storeBlob?: (bytes: Uint8Array, digest: Digest) => Promise<void>;
+  readonly storeInlined?: (bytes: Uint8Array, digest: Digest) => Promise<void>;
   /** Digests of configs. The result of the check tells which root leads to each config. */
   readonly configs?: Iterable<Digest>;
   /** Called with every problem. With `onProblem`, the check goes on after a problem and does not throw. */
@@ -48,7 +49,7 @@ export class NamedFinder {
     this.#options.onProblem(problem);
   }
 
-  /** The size in bytes of a blob. Undefined if the blob is nowhere: neither in the archive nor in the store. */
+  /** The size in bytes of a blob. Undefined if the blob was not sent and is not in the store. */
   async sizeOf(digest: Digest): Promise<number | undefined> {
     const { json, known } = this.#options;
     const before = known.sizeOf(digest) ?? this.#sizes.get(digest);
@@ -95,10 +96,10 @@ export class NamedFinder {
     return budget.ask(async () => readSmallBlob(store, digest, options), json.requester);
   }
 
-  async storeInlined(inlined: readonly InlinedBlob[]): Promise<void> {
-    const { known, storeBlob } = this.#options;
+  async storeAllInlined(inlined: readonly InlinedBlob[]): Promise<void> {
+    const { known, storeInlined } = this.#options;
     for (const { digest, bytes } of inlined) {
-      if (known.sizeOf(digest) === undefined) await storeBlob?.(bytes, digest);
+      if (known.sizeOf(digest) === undefined) await storeInlined?.(bytes, digest);
     }
   }
 
@@ -120,7 +121,7 @@ function wrongSize({ digest, size }: BlobIdentity, found: number, namedBy: strin
 export function missingBlob({ digest, size }: BlobIdentity, namedBy: string): StowageError {
   return new StowageError(
     "MANIFEST_BLOB_UNKNOWN",
-    `Cannot publish "${namedBy}": it names "${digest}" (${size} bytes), which is neither in the archive nor in the store`,
+    `Cannot publish "${namedBy}": it names "${digest}" (${size} bytes), which was not sent and is not in the store`,
     { detail: { digest } },
   );
 }

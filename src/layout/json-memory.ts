@@ -17,8 +17,8 @@ const freeKeptBytes = 512 * 1024;
 const maxLargest = 4;
 
 const tooMuchKept =
-  "Cannot load the archive: its indexes inside one another, those that lack manifests, and its configs have too many bytes " +
-  `together (${maxLargest} times maxManifestBytes)`;
+  "Cannot check the images: their indexes inside one another, those that lack manifests, and their configs have too " +
+  `many bytes together (${maxLargest} times maxManifestBytes)`;
 
 /** What one load takes for JSON: memory and turns. It parses nothing itself. */
 export class JsonMemory {

@@ -36,7 +36,7 @@ export class NotedParts<Note> {
   /** Throws `LIMIT_EXCEEDED` if there is no room for this number of parts. */
   checkRoom(parts: number): void {
     if (this.#places + parts <= maxPlaces) return;
-    throw limitExceeded(`Cannot load the archive: its indexes name too many ${this.#what}`, { expected: maxPlaces });
+    throw limitExceeded(`Cannot check the images: their indexes name too many ${this.#what}`, { expected: maxPlaces });
   }
 
   leadsToNotes(index: Digest): boolean {

@@ -4,7 +4,7 @@
  */
 import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
-import { type CheckedRoot, type Closure, checkClosure } from "./check-closure.ts";
+import { type CheckedRoot, type CheckedClosure, checkClosure } from "./check-closure.ts";
 import type { KnownBlobs } from "./find-named.ts";
 import type { RescuingStore } from "./condemned.ts";
 import type { Layout } from "./layout.ts";
@@ -32,7 +32,7 @@ export interface NamedImage extends ManifestIdentity {
  * Returns a change for each image, in their order. Then returns one for each of their referrers that is no image
  * itself.
  */
-export function changesFor(images: readonly NamedImage[], { referrers }: Closure): SetChange[] {
+export function changesFor(images: readonly NamedImage[], { referrers }: CheckedClosure): SetChange[] {
   const changes = images.map(({ tag, mediaType, digest, size, expires, expects }): SetChange => {
     const { subject, artifactType } = referrers.get(digest) ?? {};
     return { op: "set", tag, mediaType, digest, size, artifactType, subject, expires, expects };
@@ -47,7 +47,7 @@ export function changesFor(images: readonly NamedImage[], { referrers }: Closure
  */
 export async function publish(
   layout: Layout<RescuingStore>,
-  closure: Closure,
+  closure: CheckedClosure,
   update: RepositoryUpdate,
   json: JsonMemory,
 ): Promise<readonly ChangeOutcome[]> {
@@ -67,7 +67,7 @@ const maxTries = 3;
  */
 async function keepClosure(
   layout: Layout<RescuingStore>,
-  closure: Closure,
+  closure: CheckedClosure,
   repository: string,
   json: JsonMemory,
 ): Promise<void> {

@@ -38,7 +38,7 @@ export async function updateRepository(
   { caller }: Pick<Requester, "caller"> = {},
 ): Promise<readonly ChangeOutcome[]> {
   const options = { store, clock, budget, caller };
-  return changesOf(await commits.commit(update.repository, changeSetOf(update), options), update);
+  return outcomesOrThrow(await commits.commit(update.repository, changeSetOf(update), options), update);
 }
 
 /** Makes no change. Throws what `updateRepository` would throw for the repository as it is now. */
@@ -49,14 +49,14 @@ export async function checkUpdate(
 ): Promise<void> {
   const { index } = await readIndexInTurn(store, update.repository, { budget, ...requester });
   const { outcomes } = mergeWithinLimit(index, [changeSetOf(update)], clock.now());
-  for (const outcome of outcomes) changesOf(outcome, update);
+  for (const outcome of outcomes) outcomesOrThrow(outcome, update);
 }
 
 function changeSetOf({ repository, changes, immutableTags = [] }: RepositoryUpdate): ChangeSet {
   return { changes, immutableTags: tagPatternsOf(immutableTags, repository) };
 }
 
-function changesOf(outcome: ChangeSetOutcome, update: RepositoryUpdate): readonly ChangeOutcome[] {
+function outcomesOrThrow(outcome: ChangeSetOutcome, update: RepositoryUpdate): readonly ChangeOutcome[] {
   if ("changes" in outcome) return outcome.changes;
   throw "refused" in outcome ? refusalOf(outcome.refused, update) : failureOf(outcome.failed, update.repository);
 }

@@ -3,7 +3,7 @@
  * whole, and publishes the images under their names, with their referrers.
  */
 import { limitExceeded, messageOf, StowageError } from "../errors.ts";
-import { type Closure, checkClosure } from "../layout/check-closure.ts";
+import { type CheckedClosure, checkClosure } from "../layout/check-closure.ts";
 import { type RepositoryUpdate, checkUpdate } from "../layout/update-repository.ts";
 import { type NamedImage, changesFor, publish } from "../layout/publish.ts";
 import { maxListed } from "../limits.ts";
@@ -78,14 +78,14 @@ function endAfter({ expiresInMs, layout: { clock } }: Load): string | undefined 
 }
 
 /** Checks the closure of the roots. Adds the names in `manifest.json`, and joins the platforms of one image. */
-async function checkRoots(load: Load, { roots, index, dockerNames }: StoredArchive): Promise<Closure> {
+async function checkRoots(load: Load, { roots, index, dockerNames }: StoredArchive): Promise<CheckedClosure> {
   const { layout, json, intake: known } = load;
-  const storeBlob = load.storeExtraBlob.bind(load);
+  const storeInlined = load.storeExtraBlob.bind(load);
   const names: DockerNames = dockerNames ?? new Map();
-  const found = await checkClosure(layout, roots, { json, known, storeBlob, configs: names.keys() });
+  const found = await checkClosure(layout, roots, { json, known, storeInlined, configs: names.keys() });
   const closure = { ...found, roots: addDockerNames(found.roots, names, found.rootOfConfig) };
   const joined = index && (await joinPlatforms(load, closure.roots, index));
-  return joined === undefined ? closure : checkClosure(layout, joined, { json, known, storeBlob });
+  return joined === undefined ? closure : checkClosure(layout, joined, { json, known, storeInlined });
 }
 
 /** The images of one repository. */

@@ -54,8 +54,8 @@ export async function pushManifest(
   if (claimed !== undefined) checkDigest({ digest: claimed, size }, digest);
   const rescuing = layout.through(new RescuingStore(layout.store, layout.clock));
   const json = new JsonMemory(rescuing, requester);
-  const storeBlob = async (blob: Uint8Array, name: Digest): Promise<void> =>
-    storeBytes(rescuing, blob, name, json.requester);
+  const store = async (blob: Uint8Array, name: Digest): Promise<void> =>
+    storeUnlessPresent(rescuing, blob, name, json.requester);
   try {
     await json.keep(size, { maxWaitMs: maxTurnWaitMs }); // why the wait has an end: `byte-budget.ts`
     onKept?.();
@@ -67,8 +67,8 @@ export async function pushManifest(
       manifest: (other: Digest) => (other === digest ? bytes : undefined),
     };
     const descriptor = { mediaType: found.mediaType, digest, size };
-    const closure = await checkClosure(rescuing, [descriptor], { json, known, storeBlob });
-    await storeBlob(bytes, digest);
+    const closure = await checkClosure(rescuing, [descriptor], { json, known, storeInlined: store });
+    await store(bytes, digest);
     const untagged: NamedImage = { ...descriptor, tag: undefined, expects: undefined };
     const named = tags.map((tag): NamedImage => ({
       ...untagged,
@@ -84,7 +84,7 @@ export async function pushManifest(
 }
 
 /** Stores bytes that are in memory, unless the store has the blob. Their digest has been checked. */
-async function storeBytes(
+async function storeUnlessPresent(
   { store }: Layout,
   bytes: Uint8Array,
   digest: Digest,

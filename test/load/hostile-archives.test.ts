@@ -337,12 +337,12 @@ const descriptors: Readonly<Record<string, Hostile>> = {
   "of a manifest that nobody has": refused(
     archive({ of: withoutBlob(unseenManifest, unseenManifest.digest) }),
     "MANIFEST_BLOB_UNKNOWN",
-    /neither in the archive nor in the store/,
+    /which was not sent and is not in the store$/,
   ),
   "of a layer that nobody has": refused(
     archive({ of: withoutBlob(unseenLayer, unseenLayer.layers[0]) }),
     "MANIFEST_BLOB_UNKNOWN",
-    /neither/,
+    /was not sent/,
   ),
   "of a layer with another size": refused(
     withManifest({ layers: [{ mediaType: types.layer, digest: smallDigest, size: 99 }] }),

@@ -84,7 +84,7 @@ describe("loadArchive, of what is small and says much", () => {
     const layout = joinLayouts(named(sparseIndex(15_000), ["one"]), named(sparseIndex(5001), ["two"]));
     await expect(load(layout, store)).rejects.toMatchObject({
       code: "LIMIT_EXCEEDED",
-      message: expect.stringContaining("too many manifests that are nowhere, at most 20000 are allowed"),
+      message: expect.stringContaining("too many missing manifests, at most 20000 are allowed"),
     });
     expect(await store.head("index.json")).toBeUndefined();
   });

@@ -14,7 +14,7 @@ import type { RetentionRule } from "../oci/retention-rule.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type Search, findNeeded, newSearch, orphansOf } from "./find-needed.ts";
-import { type Candidate, type GcRun, Sentence } from "./sentence.ts";
+import { type Candidate, type GcRun, BlobSweep } from "./blob-sweep.ts";
 import type { Verdict } from "./judge-entries.ts";
 import type { RetentionRun } from "./repository-retention.ts";
 import { type GarbageReport, Tally } from "./tally.ts";
@@ -88,39 +88,39 @@ export interface Progress {
   readonly began: number;
   readonly search: Search;
   /** The rank of the last blob that was judged. Undefined before the end of the search. */
-  judged: string | undefined;
+  lastRank: string | undefined;
 }
 
 export function newProgress(began: number): Progress {
-  return { began, search: newSearch(), judged: undefined };
+  return { began, search: newSearch(), lastRank: undefined };
 }
 
 export interface Plan extends Omit<GcRun, "began">, Pick<RetentionRun, "onVerdict"> {
   readonly retention: readonly RetentionRule[];
   readonly force: boolean;
   /** Is the slice over? Undefined for a whole run. */
-  readonly isOver?: (() => boolean) | undefined;
+  readonly isSliceOver?: (() => boolean) | undefined;
 }
 
 /** Goes on with a run, to its end or to the end of the slice. Returns whether the run is done. */
 export async function goOn(layout: Layout, progress: Progress, plan: Plan): Promise<boolean> {
-  const { force, isOver, signal, retention: rules, isDryRun, tally, onVerdict } = plan;
+  const { force, isSliceOver, signal, retention: rules, isDryRun, tally, onVerdict } = plan;
   const { began, search } = progress;
-  if (progress.judged === undefined) {
+  if (progress.lastRank === undefined) {
     const retention = { rules, began, isDryRun, tally, onVerdict };
-    const end = { isOver, signal };
+    const end = { isSliceOver, signal };
     const { isDone, damagedManifests, damagedIndexes } = await findNeeded(layout, search, { ...end, retention });
     if (!force && damagedManifests.length > 0) throw cannotTell(damagedManifests);
     for (const { message } of [...damagedManifests, ...damagedIndexes]) tally.tell(message);
     if (!isDone) return false;
-    progress.judged = "";
+    progress.lastRank = "";
   }
   const candidates = await findCandidates(layout.store, progress, plan);
-  const sentence = new Sentence(layout, { ...plan, began });
-  const untilOver = takeCandidates(candidates, progress, isOver);
-  await concurrently(untilOver, maxConcurrentBlobs, async (candidate) => sentence.carryOut(candidate));
+  const sweep = new BlobSweep(layout, { ...plan, began });
+  const untilOver = takeCandidates(candidates, progress, isSliceOver);
+  await concurrently(untilOver, maxConcurrentBlobs, async (candidate) => sweep.decide(candidate));
   const last = candidates.at(-1);
-  return last === undefined || rankOf(last) === progress.judged;
+  return last === undefined || rankOf(last) === progress.lastRank;
 }
 
 function cannotTell(damaged: readonly StowageError[]): StowageError {
@@ -135,7 +135,7 @@ function cannotTell(damaged: readonly StowageError[]): StowageError {
 /** The blobs that are not needed or have a mark, and the marks without a blob, in the order of their ranks. */
 async function findCandidates(
   store: ObjectStore,
-  { search, judged = "" }: Progress,
+  { search, lastRank = "" }: Progress,
   { tally, signal }: Plan,
 ): Promise<Candidate[]> {
   const marked = await listMarks(store, signal);
@@ -147,7 +147,7 @@ async function findCandidates(
     const orphanIn = orphans.get(digest);
     const isNeeded = orphanIn === undefined && search.needed.has(digest);
     const candidate = { digest, size, isMarked: marked.has(digest), isNeeded, orphanIn };
-    if ((!candidate.isMarked && isNeeded) || rankOf(candidate) <= judged) return;
+    if ((!candidate.isMarked && isNeeded) || rankOf(candidate) <= lastRank) return;
     if (!candidate.isMarked && --room < 0) tally.count("postponed", size);
     else candidates.push(candidate);
   };
@@ -168,11 +168,11 @@ function rankOf({ isMarked, digest }: Candidate): string {
 function* takeCandidates(
   candidates: readonly Candidate[],
   progress: Progress,
-  isOver: Plan["isOver"],
+  isSliceOver: Plan["isSliceOver"],
 ): Generator<Candidate> {
   for (const candidate of candidates) {
-    progress.judged = rankOf(candidate);
+    progress.lastRank = rankOf(candidate);
     yield candidate;
-    if (isOver?.() === true) return;
+    if (isSliceOver?.() === true) return;
   }
 }

@@ -46,7 +46,7 @@ export async function collectSlice(layout: Layout, options: SliceOptions): Promi
   const { clock } = layout;
   const store = new CountingStore(layout.store);
   const started = clock.now();
-  const isOver = (): boolean => clock.now() - started >= maxMs || store.total >= maxRequests;
+  const isSliceOver = (): boolean => clock.now() - started >= maxMs || store.total >= maxRequests;
 
   const { run, problem, etag } = await readRun(store, signal);
   const tally = new Tally();
@@ -58,7 +58,7 @@ export async function collectSlice(layout: Layout, options: SliceOptions): Promi
   }
   const { began } = progress;
   try {
-    const plan = { graceMs, isDryRun: false, force: false, tally, retention, onVerdict, isOver, signal };
+    const plan = { graceMs, isDryRun: false, force: false, tally, retention, onVerdict, isSliceOver, signal };
     const isFinished = await goOn(layout.through(store), progress, plan);
     if (isFinished) {
       await sweepIntents(layout, signal);

@@ -88,13 +88,13 @@ interface RepositorySearch {
 async function searchRepositories(
   layout: Layout,
   search: Search,
-  { walk, damagedIndexes, end: { isOver, signal }, retention }: RepositorySearch,
+  { walk, damagedIndexes, end: { isSliceOver, signal }, retention }: RepositorySearch,
 ): Promise<void> {
   for (const repository of await listRepositories(layout, { signal })) {
     if (repository <= search.searched) continue;
     const index = await readIfIntact(layout, repository, signal);
     if (index instanceof StowageError) {
-      if (isOver !== undefined) throw needsWholeRun(index);
+      if (isSliceOver !== undefined) throw needsWholeRun(index);
       damagedIndexes.push(index);
       continue;
     }

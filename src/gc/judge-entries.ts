@@ -50,7 +50,7 @@ export function judgeEntries(
 ): JudgedEntry[] {
   const own = rules.map(({ repositories }) => repositories.some((pattern) => matchesPattern(pattern, repository)));
   const places = entries.map((entry) =>
-    isOver(entry, now) ? none : rules.findIndex((rule, i) => own[i] === true && fits(rule, tagOf(entry))),
+    hasEnded(entry, now) ? none : rules.findIndex((rule, i) => own[i] === true && fits(rule, tagOf(entry))),
   );
   const ranks = rankByRule(entries, places);
   return entries.map((entry, i) => {
@@ -65,7 +65,7 @@ export function judgeEntries(
         reason,
       },
     });
-    if (isOver(entry, now)) return judge("dropped", `its end was ${entry.annotations?.[expiresAnnotation]}`);
+    if (hasEnded(entry, now)) return judge("dropped", `its end was ${entry.annotations?.[expiresAnnotation]}`);
     const place = places[i] ?? none;
     const rule = rules[place];
     if (rule === undefined) return judge("kept", "no rule fits");
@@ -85,7 +85,7 @@ export function judgeEntries(
 const none = -1;
 
 /** Is the end of the entry's image over? */
-export function isOver(entry: Descriptor, now: number): boolean {
+export function hasEnded(entry: Descriptor, now: number): boolean {
   const end = endOf(entry);
   return end !== undefined && end <= now;
 }

@@ -29,7 +29,7 @@ export interface WalkState {
 /** What ends a walk. */
 export interface WalkEnd {
   /** Is the slice over? The walk then stops at the next manifest. Undefined for a whole run. */
-  readonly isOver?: (() => boolean) | undefined;
+  readonly isSliceOver?: (() => boolean) | undefined;
   /** Ends the walk with an error. */
   readonly signal: AbortSignal | undefined;
 }
@@ -66,7 +66,7 @@ export class ManifestWalk {
 
   /** Call after each step that the next slice need not repeat. */
   noteStep(): void {
-    this.#hasStopped ||= this.#end.isOver?.() === true;
+    this.#hasStopped ||= this.#end.isSliceOver?.() === true;
   }
 
   /** Visits what the last slice has left. */

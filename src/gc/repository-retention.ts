@@ -15,7 +15,7 @@ import type { RemoveTagChange } from "../oci/index-change.ts";
 import { isReferrersTag, referrersTag, subjectOf, subjectOfTag, tagOf, withoutKind } from "../oci/index-entry.ts";
 import type { RetentionRule } from "../oci/retention-rule.ts";
 import { concurrently } from "../streams/concurrently.ts";
-import { type RetentionScope, type JudgedEntry, type Verdict, isOver, judgeEntries } from "./judge-entries.ts";
+import { type RetentionScope, type JudgedEntry, type Verdict, hasEnded, judgeEntries } from "./judge-entries.ts";
 import type { Tally } from "./tally.ts";
 
 /** Drops that wait for one commit. The commits of one process to one repository go together. */
@@ -48,7 +48,7 @@ export class RepositoryRetention {
     this.#layout = layout;
     this.#run = run;
     this.#scope = { repository, rules: run.rules, now: run.began };
-    const kinds = groupBy(entries, (entry) => (isOver(entry, run.began) ? "image" : kindOf(entry)));
+    const kinds = groupBy(entries, (entry) => (hasEnded(entry, run.began) ? "image" : kindOf(entry)));
     this.referrers = kinds.get("referrer") ?? [];
     this.#signatures = kinds.get("signature") ?? [];
     this.#judged = judgeEntries(kinds.get("image") ?? [], this.#scope);

@@ -82,7 +82,7 @@ function serializeRun({ began, progress }: SavedRun, store: string): Uint8Array 
   const line = { format: currentFormat, store, began };
   if (progress === undefined) return joinParts(line);
   const { needed, read, ...search } = progress.search;
-  const saved = { judged: progress.judged, search, read: read.length };
+  const saved = { judged: progress.lastRank, search, read: read.length };
   return joinParts({ ...line, progress: saved }, ...read.map(packDigest), needed.toBytes());
 }
 
@@ -113,7 +113,7 @@ function parseRun(bytes: Uint8Array, url: string): SavedRun {
     return unpackDigest(packedDigest);
   });
   const needed = DigestSet.fromBytes(digests.subarray(at));
-  return { began, progress: { began, judged, search: { ...search, read, needed } } };
+  return { began, progress: { began, lastRank: judged, search: { ...search, read, needed } } };
 }
 
 /** The first line, without its end, and the rest. */

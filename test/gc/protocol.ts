@@ -7,7 +7,7 @@ import type { Protocol } from "./simulate.ts";
 
 const rescuing = "layout/condemned.ts";
 const lookup = "copy/plan-copy.ts";
-const sentence = "gc/sentence.ts";
+const sweep = "gc/blob-sweep.ts";
 const gc = "gc/collect-garbage.ts";
 const saved = "gc/saved-run.ts";
 const search = "gc/find-needed.ts";
@@ -34,28 +34,28 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   "the age of a mark were its age after it was found out what is needed": [
     {
       file: gc,
-      replace: "new Sentence(layout, { ...plan, began })",
-      by: "new Sentence(layout, { ...plan, began: layout.clock.now() })",
+      replace: "new BlobSweep(layout, { ...plan, began })",
+      by: "new BlobSweep(layout, { ...plan, began: layout.clock.now() })",
     },
   ],
-  "the grace time were ignored": [{ file: sentence, replace: "age < graceMs", by: "false" }],
+  "the grace time were ignored": [{ file: sweep, replace: "age < graceMs", by: "false" }],
   "a rescue counted for as much as being condemned": [
     {
-      file: sentence,
+      file: sweep,
       replace: 'if (mark.state === "rescued") return this.#condemn',
       by: "if (false) return this.#condemn",
     },
   ],
   "a deletion without an answer were repeated at once": [
-    { file: sentence, replace: "age <= staleMs", by: "false" },
+    { file: sweep, replace: "age <= staleMs", by: "false" },
     { file: rescuing, replace: "clock.now() - mark.time > staleMs", by: "true" },
   ],
   "a gc that was held up deleted all the same": [
-    { file: sentence, replace: "\n    if (clock.now() - began > promptMs) return false;", by: "" },
+    { file: sweep, replace: "\n    if (clock.now() - began > promptMs) return false;", by: "" },
   ],
   "an orphan were deleted while an index has it": [
     {
-      file: sentence,
+      file: sweep,
       replace: "orphanIn === undefined ? this.#deleteBlob(digest, began)",
       by: "true ? this.#deleteBlob(digest, began)",
     },

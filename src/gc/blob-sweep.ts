@@ -1,4 +1,4 @@
-/** Carries out the sentence on one blob: it is condemned, deleted, or let go. */
+/** Does what a run of gc decides about each blob: condemns the blob, deletes it, or deletes its mark. */
 import type { Digest } from "../digest.ts";
 import { type ErrorCode, StowageError } from "../errors.ts";
 import { updateRepository } from "../layout/update-repository.ts";
@@ -43,7 +43,7 @@ interface Untying {
   readonly began: number;
 }
 
-export class Sentence {
+export class BlobSweep {
   readonly #layout: Layout;
   readonly #run: GcRun;
 
@@ -52,7 +52,7 @@ export class Sentence {
     this.#run = run;
   }
 
-  async carryOut(candidate: Candidate): Promise<void> {
+  async decide(candidate: Candidate): Promise<void> {
     const { began, graceMs, tally, signal } = this.#run;
     signal?.throwIfAborted();
     const { digest, size, isMarked, isNeeded } = candidate;

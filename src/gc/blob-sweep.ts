@@ -72,8 +72,9 @@ export class BlobSweep {
   }
 
   /**
-   * Deletes the mark of a needed blob. The mark becomes `rescued` first. Otherwise another run could move it to `deleting`
-   * before this request deletes it. A load would then find no mark and trust the blob, and the other run would delete the blob.
+   * Deletes the mark of a needed blob. The mark becomes `rescued` first. Otherwise another run could move it to
+   * `deleting` before this request deletes it. A load would then find no mark and trust the blob, and the other run
+   * would delete the blob.
    */
   async #letGo({ digest, size }: Candidate, from: Mark): Promise<void> {
     const { tally } = this.#run;

@@ -54,10 +54,10 @@ export interface GarbageOptions {
 }
 
 /**
- * One run of `stowage gc`. Repeat it, for example once a day. If an index cannot be read, the report names it, and the run
- * keeps everything that any manifest in the store needs. Throws `STORE_DAMAGED`, before a blob is condemned or deleted, if a
- * manifest is missing or damaged. Throws `LIMIT_EXCEEDED` if there are too many blobs to remember, and `STORE_UNAVAILABLE` if the store
- * fails: the next run continues the work.
+ * One run of `stowage gc`. Repeat it, for example once a day. If an index cannot be read, the report names it, and the
+ * run keeps everything that any manifest in the store needs. Throws `STORE_DAMAGED`, before a blob is condemned or
+ * deleted, if a manifest is missing or damaged. Throws `LIMIT_EXCEEDED` if there are too many blobs to remember, and
+ * `STORE_UNAVAILABLE` if the store fails: the next run continues the work.
  */
 export async function collectGarbage(layout: Layout, options: GarbageOptions = {}): Promise<GarbageReport> {
   const { graceMs = defaultGraceMs, isDryRun = false, now = false, force = false } = options;

@@ -56,8 +56,8 @@ export class RepositoryRetention {
   }
 
   /**
-   * Drops images. `isNeeded` tells whether kept images need a blob, or may need it. An image without a tag is kept if an index that
-   * is kept names it. Returns the entries that stay, without `kept` and `referrers`.
+   * Drops images. `isNeeded` tells whether kept images need a blob, or may need it. An image without a tag is kept if
+   * an index that is kept names it. Returns the entries that stay, without `kept` and `referrers`.
    */
   async drop(isNeeded: (digest: Digest) => boolean): Promise<readonly Descriptor[]> {
     const judged = this.#judged.map((it) => spareParts(it, isNeeded));

@@ -108,10 +108,11 @@ export interface Page {
 }
 
 /**
- * Makes the app: loading and exporting under `/v1`, the OCI distribution specification under `/v2`, `/healthz` and `/readyz`. Serve its
- * `fetch`, call its `request` without a network, or mount it: `own.route("/images", createApp(…))`. The app answers errors of
- * its own routes only. Do not use Hono's `mount`: it hides the path that links need. Registry clients look for `/v2/` only at
- * the root of a host: for them, use `own.route("/", …)`.
+ * Makes the app: loading and exporting under `/v1`, the OCI distribution specification under `/v2`, `/healthz` and
+ * `/readyz`. Serve its `fetch`, call its `request` without a network, or mount it:
+ * `own.route("/images", createApp(…))`. The app answers errors of its own routes only. Do not use Hono's `mount`: it
+ * hides the path that links need. Registry clients look for `/v2/` only at the root of a host: for them, use
+ * `own.route("/", …)`.
  */
 export function createApp(options: AppOptions): Hono {
   return createAppWithPage(options, undefined);

@@ -222,8 +222,8 @@ function chunkRange(c: Context): Pick<Chunk, "start" | "size"> {
 }
 
 /**
- * Does the work. Answers a chunk that is out of order with the range that is there (distribution specification, "Pushing
- * a blob in chunks").
+ * Does the work. Answers a chunk that is out of order with the range that is there (distribution specification,
+ * "Pushing a blob in chunks").
  */
 async function answerOutOfOrder(c: Context, session: PushSession, work: () => Promise<Response>): Promise<Response> {
   try {

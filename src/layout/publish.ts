@@ -42,8 +42,9 @@ export function changesFor(images: readonly NamedImage[], { referrers }: Checked
 }
 
 /**
- * Publishes all images of one repository in one conditional write. Throws the errors of `checkClosure` and of `updateRepository`, and
- * `STORE_UNAVAILABLE` if the store is so slow that the blobs would have to be found again and again.
+ * Publishes all images of one repository in one conditional write. Throws the errors of `checkClosure` and of
+ * `updateRepository`, and `STORE_UNAVAILABLE` if the store is so slow that the blobs would have to be found again and
+ * again.
  */
 export async function publish(
   layout: Layout<RescuingStore>,

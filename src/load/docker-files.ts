@@ -24,7 +24,10 @@ export const maxFirstBytes = 4;
 
 interface DockerFile {
   readonly digest: Digest;
-  /** How the file is compressed, as its first bytes tell. Keeping the bytes themselves would take 200 bytes of memory for each file. */
+  /**
+   * How the file is compressed, as its first bytes tell. Keeping the bytes themselves would take 200 bytes of memory
+   * for each file.
+   */
   readonly compression: Compression;
 }
 
@@ -107,8 +110,8 @@ export class DockerFiles {
   }
 
   /**
-   * Finds the file for a path in `manifest.json`. Follows links, also to files that came later. Throws `ARCHIVE_INVALID` if the
-   * links lead nowhere, and the error of a file that is wrong.
+   * Finds the file for a path in `manifest.json`. Follows links, also to files that came later. Throws
+   * `ARCHIVE_INVALID` if the links lead nowhere, and the error of a file that is wrong.
    */
   find(wanted: string): FoundFile {
     let path = resolvePath(wanted.replace(/^\/+/, "")); // imgutil writes "/" for the top of the archive

@@ -30,8 +30,9 @@ import {
 import type { PushSession } from "./session.ts";
 
 /**
- * Appends the closing chunk, if it has bytes, and stores the blob. Throws `DIGEST_INVALID` if the bytes have another digest: the
- * session is then over. Throws the errors of `appendChunk`, and `BLOB_UPLOAD_UNKNOWN` if bytes are gone, or if none have come.
+ * Appends the closing chunk, if it has bytes, and stores the blob. Throws `DIGEST_INVALID` if the bytes have another
+ * digest: the session is then over. Throws the errors of `appendChunk`, and `BLOB_UPLOAD_UNKNOWN` if bytes are gone, or
+ * if none have come.
  */
 export async function closeSession(
   layout: Layout,

@@ -47,10 +47,10 @@ interface StreamUpload<Part> {
 }
 
 /**
- * Reads the stream to its end and writes it. As many parts are sent at the same time as `memory` has room for: a store that is
- * fast needs few, and one that answers late needs many. The last part is sent only after the stream has ended without an
- * error. After an error of the stream or of the store, waits for the requests that still run and aborts the upload. Then it
- * rejects with the first error.
+ * Reads the stream to its end and writes it. As many parts are sent at the same time as `memory` has room for: a store
+ * that is fast needs few, and one that answers late needs many. The last part is sent only after the stream has ended
+ * without an error. After an error of the stream or of the store, waits for the requests that still run and aborts the
+ * upload. Then it rejects with the first error.
  */
 export async function uploadStream<Part>(
   chunks: WatchedSource,

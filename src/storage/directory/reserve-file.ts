@@ -49,9 +49,9 @@ export class ReserveFile {
   }
 
   /**
-   * Does work that writes `size` bytes. `doing` names the work in messages. Throws `STORE_FULL` if the disk has no room for
-   * these bytes and for the bytes that the reserve lacks. If other writers fill the disk during the work, the reserve
-   * is filled again from the room that is left.
+   * Does work that writes `size` bytes. `doing` names the work in messages. Throws `STORE_FULL` if the disk has no room
+   * for these bytes and for the bytes that the reserve lacks. If other writers fill the disk during the work, the
+   * reserve is filled again from the room that is left.
    */
   async doLarge<Result>(size: number, doing: string, work: () => Promise<Result>): Promise<Result> {
     await this.#checkRoom(size, doing);

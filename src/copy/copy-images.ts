@@ -88,8 +88,9 @@ class Copy {
     const { store, clock } = this.#target;
     const rescuing = new RescuingStore(store, clock);
     const sizes = sizesOf(images);
+    const seenMs = clock.now();
     const present = await findPresent(sizes, { store, rescuing: dryRun ? undefined : rescuing, signal });
-    this.#transfer.expect(sizes, present);
+    this.#transfer.expect(sizes, { present, seenMs });
     this.#options.onPlan?.(this.#transfer.totals);
     const repositories = new Set(images.map(({ repository }) => repository));
     const groups = [...repositories].map((repository): Group => ({

@@ -1,7 +1,7 @@
 /** Finds out what a copy has to move: the closures of all images, and the blobs that the target lacks. */
 import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
-import { headBlob, listBlobs } from "../layout/blobs.ts";
+import { type ListedBlob, headBlob, listBlobs } from "../layout/blobs.ts";
 import type { RescuingStore } from "../layout/condemned.ts";
 import { type ListClosureOptions, type ListedClosure, listClosure } from "../layout/list-closure.ts";
 import type { ManifestIdentity } from "../oci/descriptor.ts";
@@ -104,23 +104,43 @@ export async function findPresent(
   const present = new Set<Digest>();
   const marked: Digest[] = [];
   await rescuing?.hasMarks({ signal });
-  let isListed = wanted.size > maxHeads;
-  if (isListed) {
-    let others = 0;
-    for await (const { digest, size } of listBlobs(store, { signal })) {
-      if (wanted.get(digest) !== size) others++;
-      else if ((await rescuing?.isMarked(digest, { signal })) === true) marked.push(digest);
-      else present.add(digest);
-      if (others > listedForEach * wanted.size) {
-        isListed = false;
-        break;
-      }
-    }
-  }
+  const isListed = await listWanted(wanted, { store, signal }, async ({ digest }) => {
+    if ((await rescuing?.isMarked(digest, { signal })) === true) marked.push(digest);
+    else present.add(digest);
+  });
   const doubtful = isListed ? marked : [...wanted.keys()].filter((digest) => !present.has(digest));
   await concurrently(doubtful, maxConcurrentHeads, async (digest) => {
     const found = await headBlob(rescuing ?? store, digest, { signal });
     if (found !== undefined && found.size === wanted.get(digest)) present.add(digest);
   });
   return present;
+}
+
+/**
+ * Returns the ETags of blobs that the store of the source is going to copy: one listing instead of a HEAD for each. A blob
+ * without an ETag has to be asked for.
+ */
+export async function findEtags(
+  wanted: ReadonlyMap<Digest, number>,
+  lookup: Omit<Lookup, "rescuing">,
+): Promise<ReadonlyMap<Digest, string>> {
+  const etags = new Map<Digest, string>();
+  await listWanted(wanted, lookup, ({ digest, etag }) => void etags.set(digest, etag));
+  return etags;
+}
+
+/** Calls `onFound` for each wanted blob of the wanted size. Returns false if the store was not listed to its end. */
+async function listWanted(
+  wanted: ReadonlyMap<Digest, number>,
+  { store, signal }: Omit<Lookup, "rescuing">,
+  onFound: (blob: ListedBlob) => Promise<void> | void,
+): Promise<boolean> {
+  if (wanted.size <= maxHeads) return false;
+  let others = 0;
+  for await (const blob of listBlobs(store, { signal })) {
+    if (wanted.get(blob.digest) === blob.size) await onFound(blob);
+    else others++;
+    if (others > listedForEach * wanted.size) return false;
+  }
+  return true;
 }

@@ -16,7 +16,7 @@ import { ByteReader } from "../streams/byte-reader.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { Line } from "../streams/line.ts";
 import { type ExpectedBytes, isWrongBytes } from "../streams/verify-bytes.ts";
-import type { PlannedImage } from "./plan-copy.ts";
+import { type PlannedImage, findEtags } from "./plan-copy.ts";
 import { oneChunk } from "../streams/readable-stream.ts";
 
 /** `auto`: the store copies where it can. `server`: it must. `stream`: the bytes pass through this process. */
@@ -51,6 +51,8 @@ export interface Amount {
 }
 
 const defaultConcurrency = 16;
+/** The copy relies for this long on the look that found a blob absent. Then it looks again before the blob moves. */
+const maxLookMs = 60_000;
 /** The number of streams is computed for a blob of this size. */
 const largeBytes = 1024 ** 3;
 
@@ -65,6 +67,8 @@ export class BlobTransfer {
   readonly #sizes = new Map<Digest, number>();
   readonly #present = new Set<Digest>();
   readonly #moves = new Map<Digest, Promise<void>>();
+  #seenMs = Number.NEGATIVE_INFINITY;
+  #etags: Promise<ReadonlyMap<Digest, string>> | undefined;
   #presentAmount: Amount = nothing;
   #copied: Amount = nothing;
   #copiedByStore: Amount = nothing;
@@ -80,8 +84,12 @@ export class BlobTransfer {
     this.#streams = new Line({ capacity: Math.min(streams, concurrency), units: "streams", limit: "concurrency" });
   }
 
-  /** Tells which blobs the copy needs, and which of these the target has. */
-  expect(sizes: ReadonlyMap<Digest, number>, present: ReadonlySet<Digest>): void {
+  /** Tells which blobs the copy needs, which of these the target has, and when a look at the target began to find that out. */
+  expect(
+    sizes: ReadonlyMap<Digest, number>,
+    { present, seenMs }: { readonly present: ReadonlySet<Digest>; readonly seenMs: number },
+  ): void {
+    this.#seenMs = seenMs;
     for (const [digest, size] of sizes) this.#sizes.set(digest, size);
     for (const digest of present) {
       this.#present.add(digest);
@@ -147,14 +155,22 @@ export class BlobTransfer {
     if (sourceStore === undefined) return "refused";
     const key = blobKey(digest);
     let isResumed = false;
-    const copyIf = async (condition: PutCondition): Promise<WriteResult["outcome"] | "refused"> => {
-      const result = await store.copyFrom(sourceStore, key, key, { size, digest, condition, signal });
+    const sourceEtag = await this.#sourceEtagOf(digest, sourceStore);
+    const copyIf = async (
+      condition: PutCondition,
+      isSeenAbsent = false,
+    ): Promise<WriteResult["outcome"] | "refused"> => {
+      const options = { size, digest, condition, isSeenAbsent, signal };
+      let result = await store.copyFrom(sourceStore, key, key, { ...options, sourceEtag });
+      if (result === "refused" && sourceEtag !== undefined) {
+        result = await store.copyFrom(sourceStore, key, key, options); // the source may have a new object since the listing
+      }
       if (result === "refused") return result;
       isResumed = result.isResumed === true;
       return result.outcome;
     };
     await store.keep(digest, { signal }); // waits for a gc that is deleting an object of this name
-    let outcome = await copyIf("absent");
+    let outcome = await copyIf("absent", this.#target.clock.now() - this.#seenMs <= maxLookMs);
     if (outcome === "conflict") {
       const found = await headBlob(store, digest, { signal });
       if (found?.size === size) return "present";
@@ -167,6 +183,21 @@ export class BlobTransfer {
     onBytes?.(size);
     this.#copiedByStore = plus(this.#copiedByStore, size);
     return "written";
+  }
+
+  /**
+   * Lists the source once, after the store has made a first copy: until then, it may make none. Without the right to list, each
+   * blob is asked for.
+   */
+  async #sourceEtagOf(digest: Digest, store: ObjectStore): Promise<string | undefined> {
+    if (this.#copiedByStore.blobs === 0) return undefined;
+    this.#etags ??= this.#listEtags(store);
+    return (await this.#etags).get(digest);
+  }
+
+  async #listEtags(store: ObjectStore): Promise<ReadonlyMap<Digest, string>> {
+    const missing = new Map([...this.#sizes].filter(([digest]) => !this.#present.has(digest)));
+    return findEtags(missing, { store, signal: this.#options.signal }).catch(() => new Map<Digest, string>());
   }
 
   /** Deletes a copy with other bytes: the next copy would rely on it. */

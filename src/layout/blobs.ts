@@ -29,17 +29,18 @@ export async function getBlob(
 }
 
 /** A blob as a listing shows it. */
-interface ListedBlob {
+export interface ListedBlob {
   readonly digest: Digest;
   /** Length in bytes. */
   readonly size: number;
+  readonly etag: string;
 }
 
 /** Lists all blobs. Skips an object whose name is not a digest. */
 export async function* listBlobs(store: ObjectStore, options?: CallOptions): AsyncGenerator<ListedBlob> {
-  for await (const { key, size } of store.list(blobsPrefix, options)) {
+  for await (const { key, size, etag } of store.list(blobsPrefix, options)) {
     const digest = digestOfBlobKey(key);
-    if (digest !== undefined) yield { digest, size };
+    if (digest !== undefined) yield { digest, size, etag };
   }
 }
 

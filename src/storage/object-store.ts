@@ -123,6 +123,14 @@ export interface CopyOptions extends WriteOptions {
   readonly digest?: Digest | undefined;
 }
 
+/** What the caller of `copyFrom` has seen a moment ago. It saves the store a request for each. */
+export interface CopyFromOptions extends CopyOptions {
+  /** The ETag of the object that is copied. Only an object with this ETag is copied. */
+  readonly sourceEtag?: string | undefined;
+  /** Is there no object under the new key? If one is written meanwhile, the copy may replace it. */
+  readonly isSeenAbsent?: boolean | undefined;
+}
+
 /** The result of a stream or a copy. */
 export interface WriteResult {
   /** `conflict`: the condition does not hold. */
@@ -212,7 +220,7 @@ export interface ObjectStore extends StoreReader {
    * Copies an object of another store into this one, if the stores can do so without this process. `refused`: they
    * cannot, and nothing was written; the caller streams the bytes. Undefined on stores that never can.
    */
-  copyFrom?(source: ObjectStore, from: string, to: string, options: CopyOptions): Promise<WriteResult | "refused">;
+  copyFrom?(source: ObjectStore, from: string, to: string, options: CopyFromOptions): Promise<WriteResult | "refused">;
 
   /**
    * Lists the objects whose keys start with `prefix`. The order is the store's own: SeaweedFS lists `a/b` before `a-b`.

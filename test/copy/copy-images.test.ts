@@ -174,6 +174,45 @@ describe("copyImages", () => {
     }
   });
 
+  it("tells a store that copies by itself what the listings have shown", async () => {
+    const many = makeLayout({ layers: Array.from({ length: 90 }, (_, i) => randomBytes(50, i)), name: "team/many:1" });
+    const from = await fill(new MemoryStore(), many);
+    const to = copying(new MemoryStore());
+    const told: boolean[] = [];
+    const watched = decorate(to, {
+      async copyFrom(source, key, ...rest) {
+        const [, { sourceEtag, isSeenAbsent }] = rest;
+        expect(isSeenAbsent).toBe(true);
+        if (sourceEtag !== undefined) expect(sourceEtag).toBe((await source.head(key))?.etag);
+        told.push(sourceEtag !== undefined);
+        return (await to.copyFrom?.(source, key, ...rest)) ?? "refused";
+      },
+    });
+    const reads = watch(from);
+    await copyBetween(from, watched, { sourceStore: reads.store, concurrency: 4 });
+    // The source is listed after the first copy. Three more are under way by then.
+    expect(told.filter((isTold) => !isTold).length).toBeLessThanOrEqual(4);
+    expect(told.length).toBe(many.blobs.size - 1);
+    expect(reads.reads.filter((read) => read.startsWith("list "))).toEqual(["list blobs/"]);
+    await expectWhole(to);
+  });
+
+  it("copies a blob whose object in the source is another one since the listing", async () => {
+    const many = makeLayout({ layers: Array.from({ length: 90 }, (_, i) => randomBytes(50, i)), name: "team/many:1" });
+    const from = await fill(new MemoryStore(), many);
+    const to = copying(new MemoryStore());
+    const changed = decorate(to, {
+      async copyFrom(source, key, into, options) {
+        if (options.sourceEtag !== undefined) return "refused";
+        return (await to.copyFrom?.(source, key, into, options)) ?? "refused";
+      },
+    });
+    const { failures, blobs } = await copyBetween(from, changed, { sourceStore: from, mode: "server" });
+    expect(failures).toEqual([]);
+    expect(blobs.copiedByStore.blobs).toBe(many.blobs.size - 1);
+    await expectWhole(to);
+  });
+
   it("does not go through a large store for a few blobs", async () => {
     const few = makeLayout({ layers: Array.from({ length: 70 }, (_, i) => randomBytes(50, i)), name: "team/few:1" });
     const from = await fill(new MemoryStore(), few);

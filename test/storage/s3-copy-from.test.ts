@@ -178,6 +178,21 @@ describe("S3Store.copyFrom", () => {
     expect(s3.log.at(-2)).toBe("PUT /target/b/three from source/a/three if 1, SHA256");
   });
 
+  it("asks for nothing that its caller has seen", async () => {
+    const { s3, from, to } = await storesOf([{}]);
+    const seen = { ...options, sourceEtag: "7", isSeenAbsent: true };
+    expect(await to.copyFrom(from, "one", "one", seen)).toMatchObject({ outcome: "written" });
+    // The answer has no hash, so the size of the copy is checked.
+    expect(s3.log).toEqual(["PUT /target/b/one from source/a/one if 7, SHA256", "HEAD /target/b/one"]);
+  });
+
+  it("finds the object of a faster writer that its caller has not seen, if the store heeds the condition", async () => {
+    const { s3, from, to } = await storesOf([{ status: 412, code: "PreconditionFailed" }]);
+    s3.sizes.set("/target/b/one", 12);
+    const copied = await to.copyFrom(from, "one", "one", { ...options, isSeenAbsent: true });
+    expect(copied).toEqual({ outcome: "conflict", parts: 0 });
+  });
+
   it("is no refusal if the store fails", async () => {
     const failures = Array.from({ length: 4 }, () => ({ status: 500, code: "InternalError" }));
     const { from, to } = await storesOf(failures);

@@ -5,6 +5,7 @@ import { StowageError } from "../../errors.ts";
 import type {
   ByteSource,
   CallOptions,
+  CopyFromOptions,
   CopyOptions,
   GetOptions,
   ListedObject,
@@ -130,27 +131,28 @@ export class S3Store implements ObjectStore {
   }
 
   /**
-   * Looks at the source with the source's own credentials first. S3 copies the object only if this store's
+   * Looks at the source with the source's own credentials first, unless the caller has done so. S3 copies the object only if this store's
    * credentials see the ETag that the source's credentials saw. The source must never change: a copy may go on where a killed one stopped.
    */
   async copyFrom(
     source: ObjectStore,
     from: string,
     to: string,
-    options: CopyOptions,
+    options: CopyFromOptions,
   ): Promise<WriteResult | "refused"> {
-    const { size, digest, condition, signal } = options;
+    const { size, digest, condition, sourceEtag, isSeenAbsent = false, signal } = options;
     const place = source.copySource;
     if (place === undefined) return "refused";
     const request = this.#request("CopyObject", to, { signal });
     try {
       if (!(await this.#copiesFrom.arePossible(place))) return "refused";
-      const found = await source.head(from, { signal });
+      const [found, existing] = await Promise.all([
+        sourceEtag === undefined ? source.head(from, { signal }) : { size, etag: sourceEtag },
+        condition === undefined || isSeenAbsent ? undefined : this.head(to, { signal }),
+      ]);
       if (found === undefined) throw new Error(`"${from}" is not in ${source.url}`);
       if (found.size !== size) throw damagedObject(source, from, found.size, size);
-      if (condition !== undefined && !holds(condition, await this.head(to, { signal }))) {
-        return { outcome: "conflict", parts: 0 };
-      }
+      if (condition !== undefined && !holds(condition, existing)) return { outcome: "conflict", parts: 0 };
       const copied = await this.#copiesFrom.copy(place, {
         ...request,
         source: { Bucket: place.bucket, Key: place.prefix + from },

@@ -15,6 +15,7 @@ import { formatBytes, formatChange, formatCount, formatSeconds, printable } from
 import { type StoreSettings, openSettings } from "./open-settings.ts";
 import { type OpenSource, openSource } from "./open-source.ts";
 import { type Progress, startProgress } from "./progress.ts";
+import { saveMemory } from "./save-memory.ts";
 import { openService } from "./send/service-client.ts";
 
 const usage = "FROM TO [PATTERN...]";
@@ -91,6 +92,8 @@ Examples:
       dryRun: values["dry-run"],
       json: values.json,
     };
+    const isByStore = [from, to].every((url) => url.startsWith("s3:")) && choices.mode !== "stream";
+    if (isByStore) saveMemory();
     const target = await openTarget(to, io);
     const pauseMs = values.watch === undefined ? undefined : pauseOf(values.watch);
     const code = await copyOnce(choices, target, io);

@@ -79,8 +79,21 @@ export async function digestOf(bytes: Uint8Array, algorithm: Algorithm = "sha256
   return `${algorithm}:${Buffer.from(hash).toString("hex")}`;
 }
 
+/** The hash of bytes that come in chunks, computed here or in another thread. */
+export interface ChunkHash {
+  /** A promise ends when the chunk's memory can be used again. */
+  update(chunk: Uint8Array): unknown;
+  /** Ends the hash. */
+  digest(): Digest | Promise<Digest>;
+  /** Ends the hash without a digest. Does nothing after `digest`. */
+  cancel(): void;
+}
+
+/** Begins a hash. */
+export type Hasher = (algorithm: Algorithm) => ChunkHash;
+
 /** Computes the digest of bytes that come in chunks. */
-export class Digester {
+export class Digester implements ChunkHash {
   readonly #algorithm: Algorithm;
   readonly #hash: Hash;
 
@@ -97,4 +110,6 @@ export class Digester {
   digest(): Digest {
     return `${this.#algorithm}:${this.#hash.digest("hex")}`;
   }
+
+  cancel(): void {}
 }

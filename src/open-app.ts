@@ -9,7 +9,7 @@ import { type AppOptions, createAppWithPage } from "./http/app.ts";
 import { createLog } from "./http/log.ts";
 import type { Metrics } from "./http/metrics.ts";
 import type { RequestRecord } from "./http/request-record.ts";
-import { Layout } from "./layout/layout.ts";
+import { Layout, type LayoutOptions } from "./layout/layout.ts";
 import { type OpenStoreOptions, openStore } from "./open-store.ts";
 import { pageOf } from "./page/page.ts";
 import { type Config, type PlatformTraits, parseConfig } from "./settings/config.ts";
@@ -25,6 +25,7 @@ interface Platform
       "bodyOf" | "hangUp" | "clientOf" | "watchAnswer" | "signal" | "maxRequestBytes" | "maxResponseBytes"
     >,
     PlatformTraits,
+    Pick<LayoutOptions, "hasher">,
     Omit<OpenStoreOptions, "traceparent"> {
   /** Writes a line of the log. Without it there is no log. */
   readonly write?: ((line: string) => void) | undefined;
@@ -69,7 +70,9 @@ export async function openApp(settings: Settings, platform: Platform): Promise<O
   };
   const open = async (url: string): Promise<ObjectStore> =>
     new CountingStore(await openStore(url, settings, { ...platform, traceparent }), onCall);
-  const layout = Layout.open(await open(config.storeUrl), { limits: config.limits, onCommit: metrics?.onCommit });
+  const { hasher } = platform;
+  const onCommit = metrics?.onCommit;
+  const layout = Layout.open(await open(config.storeUrl), { limits: config.limits, hasher, onCommit });
   const copyTargets = new Map<string, Layout>();
   for (const [name, url] of config.copyTargets) copyTargets.set(name, layout.beside(await open(url)));
   const source = await openAccess(config, platform, report);

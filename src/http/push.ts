@@ -194,7 +194,14 @@ async function atTurn<T>(
   const caller = callerName(c);
   const givesWay = (): boolean => pushes.isOverdrawn(caller);
   return pushes.inTurn(pushWaiterOf(c, signal), async () =>
-    work({ store: RescuingStore.forOneBlob(layout), budget: layout.budget, caller, signal, givesWay }),
+    work({
+      store: RescuingStore.forOneBlob(layout),
+      budget: layout.budget,
+      hasher: layout.hasher,
+      caller,
+      signal,
+      givesWay,
+    }),
   );
 }
 

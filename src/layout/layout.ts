@@ -3,6 +3,7 @@
  * reads that are under way, the memory, the limits and the clock.
  */
 import { type Clock, systemClock } from "../clock.ts";
+import type { Hasher } from "../digest.ts";
 import { type Limits, completeLimits } from "../limits.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
@@ -24,6 +25,8 @@ export interface LayoutOptions {
   readonly limits?: Partial<Limits> | undefined;
   /** Called after each commit, with the number of times that the commit has tried to write the index. */
   readonly onCommit?: ((tries: number) => void) | undefined;
+  /** Hashes large blobs, such as in another thread. By default the calling thread does. */
+  readonly hasher?: Hasher | undefined;
   /** For tests. */
   readonly clock?: Clock | undefined;
 }
@@ -42,6 +45,7 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
   readonly clock: Clock;
   /** The memory that all work on the store shares. */
   readonly budget: ByteBudget;
+  readonly hasher: Hasher | undefined;
   /** The commits of this process. Those to one repository are made one after the other. */
   readonly commits: CommitQueue;
   /**
@@ -56,18 +60,23 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
     this.limits = shared.limits;
     this.clock = shared.clock;
     this.budget = shared.budget;
+    this.hasher = shared.hasher;
     this.commits = shared.commits;
     this.indexReads = shared.indexReads;
     this.manifestReads = shared.manifestReads;
   }
 
   /** Opens a store. Nothing is read or written yet. A process opens each store once, so all its work shares one layout. */
-  static open(store: ObjectStore, { limits: given, clock = systemClock, onCommit }: LayoutOptions = {}): Layout {
+  static open(
+    store: ObjectStore,
+    { limits: given, clock = systemClock, hasher, onCommit }: LayoutOptions = {},
+  ): Layout {
     const limits = completeLimits(given);
     return new Layout(new GuardedStore(store), {
       limits,
       clock,
       budget: new ByteBudget(limits.maxBufferBytes),
+      hasher,
       commits: new CommitQueue(onCommit),
       indexReads: new SharedWork(maxReadMs),
       manifestReads: new SharedWork(maxReadMs),
@@ -76,12 +85,13 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
 
   /** Opens another store for the same process: both share memory, limits and clock. */
   beside(store: ObjectStore): Layout {
-    const { limits, clock, budget } = this;
+    const { limits, clock, budget, hasher } = this;
     const own = { commits: this.commits.another(), indexReads: new SharedWork<RepositoryIndex>(maxReadMs) };
     return new Layout(new GuardedStore(store), {
       limits,
       clock,
       budget,
+      hasher,
       ...own,
       manifestReads: new SharedWork(maxReadMs),
     });

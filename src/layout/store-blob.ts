@@ -5,13 +5,12 @@
  *     the archive's entry -> VerifiedBytes, holds back the last chunk, and tells when the next entry can be read
  *                         -> store.write, on S3 in parts, as many at once as there is memory for (`storage/s3/s3-write.ts`)
  */
-import type { Digest } from "../digest.ts";
+import type { Digest, Hasher } from "../digest.ts";
 import type { TakeMore } from "../storage/object-store.ts";
 import type { ByteBudget, TakeOptions } from "../streams/byte-budget.ts";
 import type { PeekableBytes } from "../streams/byte-reader.ts";
-import { collectBytes } from "../streams/collect-bytes.ts";
 import type { Release } from "../streams/line.ts";
-import { VerifiedBytes } from "../streams/verify-bytes.ts";
+import { type CollectedBlob, VerifiedBytes, collectBlob } from "../streams/verify-bytes.ts";
 import { headBlob } from "./blobs.ts";
 import { type BlobStatus, type BlobTarget, findBlobState, writeBlob } from "./write-blob.ts";
 
@@ -29,6 +28,8 @@ export interface IncomingBlob {
 
 export interface StoreBlobOptions extends BlobTarget, Pick<TakeOptions, "caller" | "givesWay"> {
   readonly budget: ByteBudget;
+  /** Hashes large blobs. By default this thread does. */
+  readonly hasher?: Hasher | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -55,21 +56,26 @@ export async function storeBlob(blob: IncomingBlob, options: StoreBlobOptions): 
  */
 const maxHeldBlobs = 256;
 
+/** The messages to another thread take as long as hashing some 64 KiB. */
+const leastThreadBytes = 256 * 1024;
+
 async function storeWhole(blob: IncomingBlob, options: StoreBlobOptions): Promise<TakenBlob> {
-  const { store, signal } = options;
+  const { store, hasher, signal } = options;
   const leastBytes = Math.ceil(options.budget.maxBytes / maxHeldBlobs);
   const release = await holdFor(blob.body, Math.max(blob.size, leastBytes), options);
   const found = headBlob(store, blob.digest, { signal });
   found.catch(() => undefined); // the HEAD may fail before its answer is awaited
-  let bytes: Uint8Array;
+  let collected: CollectedBlob;
   try {
-    bytes = await collectBytes(new VerifiedBytes(blob.body, blob), blob.size);
+    collected = await collectBlob(blob.body, blob, blob.size < leastThreadBytes ? undefined : hasher);
   } catch (error) {
     await found.catch(() => undefined);
     release();
     throw error;
   }
+  const { bytes, verified } = collected;
   const write = async (): Promise<BlobStatus> => {
+    await verified;
     const state = await findBlobState(blob, await found, options, bytes);
     return writeBlob({ ...blob, body: bytes }, state, options);
   };
@@ -77,14 +83,14 @@ async function storeWhole(blob: IncomingBlob, options: StoreBlobOptions): Promis
 }
 
 async function storeStreamed(blob: IncomingBlob, options: StoreBlobOptions): Promise<TakenBlob> {
-  const { store, signal } = options;
+  const { store, hasher, signal } = options;
   const state = await findBlobState(blob, await headBlob(store, blob.digest, { signal }), options);
   if (state === "present") {
-    await new VerifiedBytes(blob.body, blob).drain();
+    await new VerifiedBytes(blob.body, blob, hasher).drain();
     return { stored: Promise.resolve("present") };
   }
   const release = await holdFor(blob.body, store.writeBufferBytes(blob.size), options);
-  const body = new VerifiedBytes(blob.body, blob);
+  const body = new VerifiedBytes(blob.body, blob, hasher);
   const stored = writeBlob({ ...blob, body }, state, { ...options, takeMore: moreFor(options) }).finally(release);
   const first = await Promise.race([body.ended, stored]); // the load reads the next entry while the last parts are sent
   if (first !== undefined) throw new Error(`${store.url} did not read blob "${blob.digest}" to its end`);

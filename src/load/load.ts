@@ -102,8 +102,8 @@ export class Load {
     this.layout = layout.through(store);
     this.json = new JsonMemory(layout, this);
     const onFailure = (error: unknown): void => this.fail(error);
-    const { budget } = layout;
-    this.intake = new BlobIntake({ store, budget, caller, signal: this.signal, repair, givesWay }, onFailure);
+    const { budget, hasher } = layout;
+    this.intake = new BlobIntake({ store, budget, hasher, caller, signal: this.signal, repair, givesWay }, onFailure);
   }
 
   /** The requests that the load has made of the store so far. */

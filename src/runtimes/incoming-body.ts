@@ -1,4 +1,4 @@
-/** Reads Node's incoming messages: joins small chunks, and throws away the bytes that nobody reads. */
+/** Reads Node's incoming messages: their chunks, small ones joined. Throws away the bytes that nobody reads. */
 import { Buffer } from "node:buffer";
 import type { IncomingMessage } from "node:http";
 import { freeMemory } from "../streams/chunk-memory.ts";
@@ -41,6 +41,78 @@ export function joinSmallChunks(incoming: IncomingMessage): void {
     smallBytes += chunk.length;
     return incoming.readableLength + smallBytes < incoming.readableHighWaterMark;
   };
+}
+
+interface Read {
+  readonly resolve: (result: IteratorResult<Uint8Array, undefined>) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * The chunks of a body, each as it comes. Node's own iterator joins chunks that have come together, and takes twice the time. A reader
+ * that leaves early does not destroy the message: the answer goes over the same connection.
+ */
+export class IncomingChunks implements AsyncIterator<Uint8Array, undefined> {
+  readonly #incoming: IncomingMessage;
+  /** The read that waits for a chunk. */
+  #read: Read | undefined;
+  /** Chunks for which no read waited. The message is paused until they are read. */
+  readonly #early: Uint8Array[] = [];
+  #isOver = false;
+  #error: Error | undefined;
+
+  constructor(incoming: IncomingMessage) {
+    this.#incoming = incoming;
+    if (incoming.destroyed || incoming.readableEnded) this.#onClose();
+    else incoming.on("data", this.#onData).on("end", this.#onEnd).on("error", this.#onError).on("close", this.#onClose);
+  }
+
+  async next(): Promise<IteratorResult<Uint8Array, undefined>> {
+    const chunk = this.#early.shift();
+    if (chunk !== undefined) return { done: false, value: chunk };
+    if (this.#error !== undefined) throw this.#error;
+    if (this.#isOver) return { done: true, value: undefined };
+    if (this.#incoming.isPaused()) this.#incoming.resume();
+    return new Promise((resolve, reject) => (this.#read = { resolve, reject }));
+  }
+
+  async return(): Promise<IteratorReturnResult<undefined>> {
+    if (!this.#isOver) this.#incoming.pause(); // `discardRest` reads on
+    this.#early.length = 0;
+    this.#end();
+    return { done: true, value: undefined };
+  }
+
+  readonly #onData = (chunk: Uint8Array): void => {
+    const read = this.#read;
+    this.#read = undefined;
+    if (read !== undefined) {
+      read.resolve({ done: false, value: chunk });
+      return;
+    }
+    this.#early.push(chunk);
+    this.#incoming.pause();
+  };
+
+  readonly #onEnd = (): void => this.#end();
+
+  readonly #onError = (error: Error): void => this.#end(error);
+
+  readonly #onClose = (): void => {
+    const { readableEnded, errored } = this.#incoming;
+    if (readableEnded) this.#end();
+    else this.#end(errored ?? new Error("The connection has closed"));
+  };
+
+  #end(error?: Error): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#incoming.off("data", this.#onData).off("end", this.#onEnd).off("close", this.#onClose);
+    if (error === undefined) this.#read?.resolve({ done: true, value: undefined });
+    else if (this.#read === undefined) this.#error = error;
+    else this.#read.reject(error);
+    this.#read = undefined;
+  }
 }
 
 /**

@@ -13,7 +13,8 @@ import type { SentAnswer } from "../http/report-requests.ts";
 import { freeChunk, handOver } from "../streams/chunk-memory.ts";
 import { acceptMore, canSharePort, checkPort } from "./accept-more.ts";
 import { Connections } from "./connections.ts";
-import { joinSmallChunks } from "./incoming-body.ts";
+import { threadHasher } from "./hash-thread.ts";
+import { IncomingChunks, joinSmallChunks } from "./incoming-body.ts";
 import { answerUnparsed, refuseHostless } from "./refuse-unread.ts";
 import { type Listener, type ListenSettings, type Runtime, urlOf } from "./run-service.ts";
 
@@ -29,8 +30,8 @@ const checkHeadersMs = 1000;
 /** The log says at most this often that new connections were closed. */
 const dropLogMs = 60_000;
 
-/** Does a write call back only after the system has taken the bytes? That is known of Node alone. */
-const tellsWhenSent = process.versions["bun"] === undefined && process.versions["deno"] === undefined;
+/** Bun and Deno use this file too. */
+const isNode = process.versions["bun"] === undefined && process.versions["deno"] === undefined;
 
 type NodeContext = Context<{ Bindings: HttpBindings }>;
 
@@ -44,6 +45,7 @@ export interface NodeListener extends Listener {
  */
 export class NodeRuntime implements Runtime {
   readonly ignores = ["STOWAGE_GC_EVERY"]; // nothing triggers gc: a timer of the system runs `stowage gc`
+  readonly hasher = isNode ? threadHasher() : undefined;
   /** Requests whose client sends its body only after a `100 Continue` (RFC 9110, section 10.1.1). */
   readonly #awaitingContinue = new WeakSet<IncomingMessage>();
 
@@ -53,8 +55,7 @@ export class NodeRuntime implements Runtime {
     return {
       [Symbol.asyncIterator]: () => {
         if (this.#awaitingContinue.delete(incoming)) outgoing.writeContinue();
-        // An early end must not destroy the message: the answer goes over the same connection.
-        return handOver(incoming.iterator({ destroyOnReturn: false }) as AsyncIterator<Uint8Array, undefined>);
+        return handOver(new IncomingChunks(incoming));
       },
     };
   };
@@ -135,7 +136,8 @@ function watchWrites(outgoing: ServerResponse): () => number {
   outgoing.write = (...args: unknown[]) => {
     const [chunk] = args;
     if (!isEnding) count(chunk);
-    if (tellsWhenSent && args.length === 1 && chunk instanceof Uint8Array) {
+    // Only Node is known to call back after the system has taken the bytes.
+    if (isNode && args.length === 1 && chunk instanceof Uint8Array) {
       args.push((error: unknown) => (error ? undefined : freeChunk(chunk)));
     }
     return Reflect.apply(write, outgoing, args) as boolean;

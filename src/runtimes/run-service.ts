@@ -6,6 +6,7 @@ import type { Context, Hono } from "hono";
 import { once } from "node:events";
 import process from "node:process";
 import { describeAccess } from "../auth/describe-access.ts";
+import type { Hasher } from "../digest.ts";
 import { messageOf, StowageError } from "../errors.ts";
 import { type Report, notice } from "../events.ts";
 import type { AppOptions } from "../http/app.ts";
@@ -26,6 +27,8 @@ export interface Runtime {
   readonly clientOf?: NonNullable<AppOptions["clientOf"]>;
   /** Calls back when an answer has ended. */
   readonly watchAnswer?: NonNullable<AppOptions["watchAnswer"]>;
+  /** Hashes large blobs beside the main thread. */
+  readonly hasher?: Hasher | undefined;
   /** Can others reach the service, even with a loopback `HOST`? */
   readonly isReachable?: boolean;
   /** Settings that do nothing on this platform. */

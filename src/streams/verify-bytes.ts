@@ -1,5 +1,6 @@
 /** Checks that bytes have the size and the digest that were announced. */
-import { type Digest, Digester, algorithmOf } from "../digest.ts";
+import { Buffer } from "node:buffer";
+import { type Algorithm, type ChunkHash, type Digest, Digester, type Hasher, algorithmOf } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { freeChunk } from "./chunk-memory.ts";
 
@@ -28,16 +29,19 @@ export class VerifiedBytes implements AsyncIterableIterator<Uint8Array, undefine
   readonly ended: Promise<void>;
   readonly #chunks: AsyncIterator<Uint8Array, unknown>;
   readonly #expected: ExpectedBytes;
-  readonly #digester: Digester;
+  readonly #hasher: Hasher;
+  /** Begins with the first read. */
+  #hash: ChunkHash | undefined;
   #received = 0;
   #held: Uint8Array | undefined;
   #isVerified = false;
   #tellEnd: () => void = () => undefined;
 
-  constructor(source: AsyncIterable<Uint8Array>, expected: ExpectedBytes) {
+  /** The bytes are hashed by `hasher`, by default in this thread. */
+  constructor(source: AsyncIterable<Uint8Array>, expected: ExpectedBytes, hasher: Hasher = hashHere) {
     this.#chunks = source[Symbol.asyncIterator]();
     this.#expected = expected;
-    this.#digester = new Digester(algorithmOf(expected.digest));
+    this.#hasher = hasher;
     this.ended = new Promise((resolve) => (this.#tellEnd = resolve));
   }
 
@@ -47,18 +51,8 @@ export class VerifiedBytes implements AsyncIterableIterator<Uint8Array, undefine
 
   async next(): Promise<IteratorResult<Uint8Array, undefined>> {
     while (!this.#isVerified) {
-      const { done, value } = await this.#chunks.next();
-      if (done === true) {
-        this.#verify();
-        break;
-      }
-      const chunk = value;
-      this.#received += chunk.length;
-      if (this.#received > this.#expected.size) {
-        await this.return();
-        checkSize(this.#expected, this.#received);
-      }
-      this.#digester.update(chunk);
+      const chunk = await this.#hashNext();
+      if (chunk === undefined) break;
       const before = this.#held;
       this.#held = chunk;
       if (before !== undefined) return { done: false, value: before };
@@ -71,6 +65,7 @@ export class VerifiedBytes implements AsyncIterableIterator<Uint8Array, undefine
   }
 
   async return(): Promise<IteratorReturnResult<undefined>> {
+    this.#hash?.cancel();
     await this.#chunks.return?.();
     return end;
   }
@@ -80,11 +75,72 @@ export class VerifiedBytes implements AsyncIterableIterator<Uint8Array, undefine
     for await (const chunk of this) freeChunk(chunk);
   }
 
-  #verify(): void {
-    checkSize(this.#expected, this.#received);
-    checkDigest(this.#expected, this.#digester.digest());
-    this.#isVerified = true;
+  /** Hashes the next chunk. Undefined at the end of a right blob. */
+  async #hashNext(): Promise<Uint8Array | undefined> {
+    const hash = (this.#hash ??= this.#hasher(algorithmOf(this.#expected.digest)));
+    try {
+      const { done, value } = await this.#chunks.next();
+      if (done === true) {
+        checkSize(this.#expected, this.#received);
+        checkDigest(this.#expected, await hash.digest());
+        this.#isVerified = true;
+        return undefined;
+      }
+      this.#received += value.length;
+      if (this.#received > this.#expected.size) {
+        await this.return();
+        checkSize(this.#expected, this.#received);
+      }
+      await hash.update(value);
+      return value;
+    } catch (error) {
+      hash.cancel();
+      throw error;
+    }
   }
+}
+
+/** A blob in memory. */
+export interface CollectedBlob {
+  readonly bytes: Uint8Array;
+  /** Rejects with `DIGEST_INVALID` if the bytes are wrong. */
+  readonly verified: Promise<void>;
+}
+
+/**
+ * Reads a blob into memory. Throws `SIZE_INVALID` for another size. The digest may be checked in another thread while the caller reads
+ * on.
+ */
+export async function collectBlob(
+  source: AsyncIterable<Uint8Array>,
+  expected: ExpectedBytes,
+  hasher: Hasher = hashHere,
+): Promise<CollectedBlob> {
+  const hash = hasher(algorithmOf(expected.digest));
+  try {
+    const bytes = Buffer.allocUnsafeSlow(expected.size);
+    let length = 0;
+    for await (const chunk of source) {
+      if (length + chunk.length > expected.size) checkSize(expected, length + chunk.length);
+      await hash.update(chunk);
+      bytes.set(chunk, length);
+      length += chunk.length;
+      freeChunk(chunk);
+    }
+    checkSize(expected, length);
+    const digest = hash.digest();
+    if (typeof digest === "string") checkDigest(expected, digest);
+    const verified = Promise.resolve(digest).then((found) => checkDigest(expected, found));
+    verified.catch(() => undefined); // the caller may await it late
+    return { bytes, verified };
+  } catch (error) {
+    hash.cancel();
+    throw error;
+  }
+}
+
+function hashHere(algorithm: Algorithm): ChunkHash {
+  return new Digester(algorithm);
 }
 
 /** Throws `SIZE_INVALID` unless this number of bytes was expected. */

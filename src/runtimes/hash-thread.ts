@@ -8,9 +8,9 @@ import type { Algorithm, ChunkHash, Hasher } from "../digest.ts";
 
 /** Bytes that wait to be hashed, of all blobs together. */
 const memoryBytes = 4 * 1024 * 1024;
-/** So many bytes go to the thread with one message. */
+/** This many bytes go to the thread with one message. */
 const messageBytes = memoryBytes / 16;
-/** After so many bytes the thread says how far it is. */
+/** After this many bytes the thread says how far it is. */
 const stepBytes = memoryBytes / 4;
 
 /**

@@ -4,7 +4,7 @@
  */
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
-import type { Algorithm, ChunkHash, Hasher } from "../digest.ts";
+import { type Algorithm, type ChunkHash, Digester, type Hasher } from "../digest.ts";
 
 /** Bytes that wait to be hashed, of all blobs together. */
 const memoryBytes = 4 * 1024 * 1024;
@@ -62,13 +62,21 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
-/** Undefined if there is no second core for a thread. The thread begins with the first blob. */
+/**
+ * Undefined if there is no second core for a thread. The thread begins with the first blob. If it cannot begin, as under Node's
+ * `--permission`, or if it has failed, the calling thread hashes.
+ */
 export function threadHasher(cores = availableParallelism()): Hasher | undefined {
   if (cores < 2) return undefined;
   let thread: HashThread | undefined;
+  let canBegin = true;
   return (algorithm) => {
-    if (thread?.hasFailed !== false) thread = new HashThread();
-    return thread.begin(algorithm);
+    try {
+      if (canBegin) thread ??= new HashThread();
+    } catch {
+      canBegin = false;
+    }
+    return thread?.hasFailed === false ? thread.begin(algorithm) : new Digester(algorithm);
   };
 }
 

@@ -62,12 +62,15 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
+/** With two cores, the thread takes them from the client and the store, if these run on the same machine (`docs/performance.md`). */
+const leastCores = 4;
+
 /**
- * Undefined if there is no second core for a thread. The thread begins with the first blob. If it cannot begin, as under Node's
+ * Undefined if there are too few cores for a thread. The thread begins with the first blob. If it cannot begin, as under Node's
  * `--permission`, or if it has failed, the calling thread hashes.
  */
 export function threadHasher(cores = availableParallelism()): Hasher | undefined {
-  if (cores < 2) return undefined;
+  if (cores < leastCores) return undefined;
   let thread: HashThread | undefined;
   let canBegin = true;
   return (algorithm) => {

@@ -11,7 +11,7 @@ import { Layout } from "../dist/layout/layout.js";
 import { defaultLimits } from "../dist/limits.js";
 import { cosignImagesIn, cosignTagOf, isCosignExtra } from "../dist/load/cosign-tags.js";
 import { parseDockerManifest } from "../dist/oci/docker-manifest.js";
-import { digestInName, isLegacyName, isPartName } from "../dist/oci/docker-manifest.js";
+import { digestInName, isLegacyName, isBlobName } from "../dist/oci/docker-manifest.js";
 import { parseJson, parseOciJson } from "../dist/oci/json.js";
 import { matchesPattern } from "../dist/oci/tag-pattern.js";
 import { parseReference } from "../dist/oci/reference.js";
@@ -186,7 +186,7 @@ function texts() {
     (unit, end = "") =>
     (bytes) => {
       const text = filling(unit, bytes) + end;
-      return () => [digestInName(text), isPartName(text), isLegacyName(text)];
+      return () => [digestInName(text), isBlobName(text), isLegacyName(text)];
     };
   return {
     'a reference of "a-"': reference("a-"),

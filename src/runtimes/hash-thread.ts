@@ -18,27 +18,27 @@ const stepBytes = memoryBytes / 4;
  * pieces, or ends a hash. The first piece of a hash begins it.
  */
 const program = `
-const { createHash } = require("node:crypto");
-const { parentPort, workerData: memory } = require("node:worker_threads");
-const hashes = new Map();
-let hashed = 0;
-let told = 0;
-parentPort.on("message", ({ pieces, id, algorithm, isWanted }) => {
-  if (pieces === undefined) {
-    const hash = hashes.get(id) ?? createHash(algorithm);
-    hashes.delete(id);
-    if (isWanted) parentPort.postMessage({ id, hex: hash.digest("hex") });
-    return;
-  }
-  for (const { id, algorithm, at, length } of pieces) {
-    const hash = hashes.get(id) ?? createHash(algorithm);
-    hashes.set(id, hash.update(memory.subarray(at, at + length)));
-    hashed += length;
-  }
-  if (hashed - told < ${stepBytes}) return;
-  told = hashed;
-  parentPort.postMessage({ hashed });
-});
+  const { createHash } = require("node:crypto");
+  const { parentPort, workerData: memory } = require("node:worker_threads");
+  const hashes = new Map();
+  let hashed = 0;
+  let told = 0;
+  parentPort.on("message", ({ pieces, id, algorithm, isWanted }) => {
+    if (pieces === undefined) {
+      const hash = hashes.get(id) ?? createHash(algorithm);
+      hashes.delete(id);
+      if (isWanted) parentPort.postMessage({ id, hex: hash.digest("hex") });
+      return;
+    }
+    for (const { id, algorithm, at, length } of pieces) {
+      const hash = hashes.get(id) ?? createHash(algorithm);
+      hashes.set(id, hash.update(memory.subarray(at, at + length)));
+      hashed += length;
+    }
+    if (hashed - told < ${stepBytes}) return;
+    told = hashed;
+    parentPort.postMessage({ hashed });
+  });
 `;
 
 type Told = { readonly hashed: number } | { readonly id: number; readonly hex: string };

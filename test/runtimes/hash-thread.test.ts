@@ -1,9 +1,15 @@
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import type { Hasher } from "../../src/digest.ts";
+import { blobKey } from "../../src/layout/keys.ts";
+import { Layout } from "../../src/layout/layout.ts";
+import { loadArchive } from "../../src/load/load-archive.ts";
 import { threadHasher } from "../../src/runtimes/hash-thread.ts";
+import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { VerifiedBytes, collectBlob } from "../../src/streams/verify-bytes.ts";
 import { chunksOf, randomBytes, readAll, sha256 } from "../support/bytes.ts";
+import { makeLayout, tarOf, withBadBlob } from "../support/layout.ts";
+import { bytesAt } from "../support/loading.ts";
 
 const mebibyte = 1024 * 1024;
 /** More than the two threads have in common. */
@@ -70,5 +76,37 @@ describe("threadHasher", () => {
 
   it("leaves a machine of two cores to the clients and the store", () => {
     expect(threadHasher(2)).toBeUndefined();
+  });
+});
+
+describe("a load that hashes in another thread", () => {
+  const hasher = openHasher();
+  /** One is held in memory, one is streamed. */
+  const layers = [randomBytes(mebibyte, 3), randomBytes(9 * mebibyte, 4)];
+  const image = makeLayout({ layers });
+
+  it("stores the blobs, and finds them present when it comes again", async () => {
+    const store = new MemoryStore();
+    const layout = Layout.open(store, { hasher });
+    const tar = await tarOf(image);
+    const first = await loadArchive(layout, chunksOf(tar, 65_536));
+    for (const layer of layers) expect(layer.equals(await bytesAt(store, blobKey(sha256(layer))))).toBe(true);
+    const second = await loadArchive(layout, chunksOf(tar, 65_536));
+    expect([first.totals, second.totals]).toMatchObject([
+      { written: 4, present: 0 },
+      { written: 0, present: 4 },
+    ]);
+  });
+
+  it.each([
+    ["held in memory", 0],
+    ["streamed", 1],
+  ])("refuses a wrong blob that is %s, and stores none", async (_, at) => {
+    const digest = image.layers[at];
+    const store = new MemoryStore();
+    const wrong = await tarOf(withBadBlob(image, digest));
+    const load = loadArchive(Layout.open(store, { hasher }), chunksOf(wrong, 65_536));
+    await expect(load).rejects.toMatchObject({ code: "DIGEST_INVALID" });
+    expect(digest && (await store.head(blobKey(digest)))).toBeUndefined();
   });
 });

@@ -5,8 +5,8 @@ import { type Access, type Grant, type OidcRule, type Token, actions, verbOf } f
 const maxNamed = 20;
 
 /**
- * For the first line of the log: `anyone may pull, load, copy, delete and read metrics`, or `ci may load in team/**; cluster may pull; nobody
- * else may do anything`.
+ * For the first line of the log: `anyone may pull, load, copy, delete and read metrics`, or
+ * `ci may load in team/**; cluster may pull; nobody else may do anything`.
  */
 export function describeAccess(access: Access): string {
   if (access === "anyone") return `anyone may ${listed(actions.map(verbOf))}`;

@@ -169,7 +169,7 @@ export class BlobTransfer {
       isResumed = result.isResumed === true;
       return result.outcome;
     };
-    await store.keep(digest, { signal }); // waits for a gc that is deleting an object of this name
+    await store.rescue(digest, { signal }); // waits for a gc that is deleting an object of this name
     let outcome = await copyIf("absent", this.#target.clock.now() - this.#seenMs <= maxLookMs);
     if (outcome === "conflict") {
       const found = await headBlob(store, digest, { signal });

@@ -52,7 +52,7 @@ export class BlobSweep {
     this.#run = run;
   }
 
-  async decide(candidate: Candidate): Promise<void> {
+  async sweep(candidate: Candidate): Promise<void> {
     const { began, graceMs, tally, signal } = this.#run;
     signal?.throwIfAborted();
     const { digest, size, isMarked, isNeeded } = candidate;

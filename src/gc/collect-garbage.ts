@@ -116,9 +116,9 @@ export async function goOn(layout: Layout, progress: Progress, plan: Plan): Prom
     progress.lastRank = "";
   }
   const candidates = await findCandidates(layout.store, progress, plan);
-  const sweep = new BlobSweep(layout, { ...plan, began });
+  const blobs = new BlobSweep(layout, { ...plan, began });
   const untilOver = takeCandidates(candidates, progress, isSliceOver);
-  await concurrently(untilOver, maxConcurrentBlobs, async (candidate) => sweep.decide(candidate));
+  await concurrently(untilOver, maxConcurrentBlobs, async (candidate) => blobs.sweep(candidate));
   const last = candidates.at(-1);
   return last === undefined || rankOf(last) === progress.lastRank;
 }

@@ -51,8 +51,8 @@ type Controller = ReadableStreamDefaultController<Uint8Array>;
 class Answer {
   readonly #source: AnswerSource;
   readonly #hold: AnswerHold;
-  readonly #yieldPace = new Pace(yieldPace.windowMs);
-  readonly #cutPace = new Pace(cutPace.windowMs);
+  readonly #yieldPace = new ReaderPace(yieldPace.windowMs);
+  readonly #cutPace = new ReaderPace(cutPace.windowMs);
   readonly #onAbort = (): void => void this.#end(this.#hold.signal.reason);
   #timer: ReturnType<typeof setInterval> | undefined;
   /** The start of the reader's time that is not counted yet. Undefined while a chunk is awaited from the store. */
@@ -153,7 +153,7 @@ function asError(thrown: unknown): Error {
 }
 
 /** How fast a reader was in the last full window of its own time. */
-class Pace {
+class ReaderPace {
   bytesPerSecond = Number.POSITIVE_INFINITY;
   readonly #windowMs: number;
   #bytes = 0;

@@ -20,7 +20,10 @@ import { callerName, requesterOf, waiterOf } from "./authentication.ts";
 import { BlobBytes, type BlobReader } from "./blob-bytes.ts";
 import { RequestRecord } from "./request-record.ts";
 
-/** Blobs that are sent at the same time, for each connection to the store. A client that does not read takes 170 KiB, or up to 2 MiB more with large chunks. */
+/**
+ * Blobs that are sent at the same time, for each connection to the store. A client that does not read takes 170 KiB, or
+ * up to 2 MiB more with large chunks.
+ */
 const answersPerConnection = 8;
 
 /**

@@ -32,7 +32,7 @@ const mostParts = 8;
 interface Connection {
   readonly object: StoredObject;
   readonly chunks: AsyncIterator<Uint8Array>;
-  /** The byte behind the last one that the connection brings. */
+  /** One past the last byte that the connection brings. */
   readonly end: number;
   readonly release: Release;
 }
@@ -60,7 +60,7 @@ export class BlobBytes implements AnswerSource {
   #position: number;
   #pieceBytes = minPieceBytes;
   #connection: Connection | undefined;
-  /** The byte behind the last one that is read from the connection. */
+  /** One past the last byte that is read from the connection. */
   #stop: number;
   /** Before this byte, other requests do not get the connection. */
   #turnEnd: number;

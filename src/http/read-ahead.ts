@@ -49,8 +49,8 @@ export class ReadAhead {
   /** The client has waited for a part. */
   #hasWaited = false;
   /**
-   * The parts that the client has read since `sinceMs`, when the width was changed. The first part comes before
-   * `start`.
+   * Parts that the client has read since `#sinceMs`, when the width was changed. Begins at 1: the bytes before `start`, which
+   * the first connection brings, count as one part.
    */
   #readParts = 1;
   #sinceMs = performance.now();

@@ -14,8 +14,10 @@
  *   start from the same state, so one of them fails.
  * - If a blob has no mark now, no gc deletes it within the shortest grace time. A load does not rely on a blob that it found
  *   more than 10 minutes ago (`RescuingStore`).
- * - A gc deletes a blob only if the blob's mark was old enough when the run began, before the gc found out which blobs are
- *   needed. A load that has published the blob since then has found that mark and moved it: the mark is younger now.
+ * - A gc deletes a blob only if the blob's mark was old enough when the run began. The gc looks for needed blobs after that. A
+ *   load that publishes the blob meanwhile has found the mark and moved it. The moved mark is too young for this run.
+ *
+ * "Load" stands here for all work that publishes: a load, a push, a copy, a new tag.
  *
  * Two assumptions: a request without an answer takes effect within 15 minutes or never (S3 refuses a signature of that age),
  * and clocks differ by at most 15 minutes.
@@ -141,7 +143,7 @@ const firstWaitMs = 20;
 const longestWaitMs = 1000;
 
 /** The one listing of marks that a load makes, and its rescues. */
-interface Look {
+interface MarkListing {
   /** When the listing began. */
   readonly time: number;
   /** The keys of all marks. Undefined if there are more than `maxListedMarks`. */
@@ -151,13 +153,13 @@ interface Look {
 }
 
 /**
- * The store of one load. It looks at the mark of a blob before it looks for the blob, and rescues a condemned blob. So every
- * blob that the load finds stays in the store long enough to be published.
+ * The store of one load, push, copy or new tag. It looks at the mark of a blob before it looks for the blob, and rescues a
+ * condemned blob. So every blob that the load finds stays in the store long enough to be published.
  */
 export class RescuingStore extends ForwardingStore {
   readonly #store: ObjectStore;
   readonly #clock: Clock;
-  #look: Look | undefined;
+  #look: MarkListing | undefined;
   /** Asks for the mark of each blob, without a listing. */
   #asksEach = false;
 
@@ -167,7 +169,10 @@ export class RescuingStore extends ForwardingStore {
     this.#clock = clock;
   }
 
-  /** For a request about one blob: asks for the mark of that blob, and lists no marks. */
+  /**
+   * For a request about one blob: asks for the mark of that blob, and lists no marks. Nothing is published through this
+   * store: it does not know when it has found a blob.
+   */
   static forOneBlob({ store, clock }: Pick<Layout, "store" | "clock">): RescuingStore {
     const rescuing = new RescuingStore(store, clock);
     rescuing.#asksEach = true;
@@ -195,7 +200,7 @@ export class RescuingStore extends ForwardingStore {
   }
 
   /** Rescues a needed blob if it is condemned. Does not look whether the blob is in the store. */
-  async keep(digest: Digest, options?: CallOptions): Promise<void> {
+  async rescue(digest: Digest, options?: CallOptions): Promise<void> {
     await this.#rescue(blobKey(digest), options);
   }
 
@@ -235,7 +240,7 @@ export class RescuingStore extends ForwardingStore {
     await rescue;
   }
 
-  #lookOnce(signal: AbortSignal | undefined): Look {
+  #lookOnce(signal: AbortSignal | undefined): MarkListing {
     this.#look ??= { time: this.#clock.now(), marked: this.#listMarks(signal), rescues: new Map() };
     return this.#look;
   }

@@ -1,7 +1,7 @@
 /**
- * Counts the memory that a load takes for indexes, manifests and configs. A parsed text takes many times its bytes, so
- * a load waits for its turn to parse a large text. Of some texts, a load keeps a small part. The lengths of these kept
- * texts are added up, and the sum has a limit.
+ * Counts the memory that a load takes for indexes, manifests and configs: "load" stands here for a push, a copy and a
+ * new tag too. A parsed text takes many times its bytes, so a load waits for its turn to parse a large text. Of some
+ * texts, a load keeps a small part. The lengths of these kept texts are added up, and the sum has a limit.
  */
 import { limitExceeded } from "../errors.ts";
 import type { Requester, TakeOptions } from "../streams/byte-budget.ts";

@@ -114,7 +114,7 @@ async function keepReferrers(
   const { store } = layout;
   if (!(await store.hasMarks(requester))) return;
   const referrers = referrersOf(manifests, await readEntries(layout, repository, requester));
-  await concurrently(referrers, maxConcurrentRescues, async (digest) => store.keep(digest, requester));
+  await concurrently(referrers, maxConcurrentRescues, async (digest) => store.rescue(digest, requester));
 }
 
 /** Returns the referrers of the manifests, and the referrers of those referrers. */

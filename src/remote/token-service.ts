@@ -39,8 +39,8 @@ export async function askToken(request: TokenRequest): Promise<string> {
 }
 
 /**
- * Asks a URL for a token. `fields` are the names that the token can have in the answer: the first one that is there counts. Throws `UNAUTHORIZED` if it refuses, and
- * `STORE_UNAVAILABLE` without answer.
+ * Asks a URL for a token. `fields` are the names that the token can have in the answer: the first one that is there
+ * counts. Throws `UNAUTHORIZED` if it refuses, and `STORE_UNAVAILABLE` without answer.
  */
 export async function fetchToken(
   url: URL,

@@ -118,7 +118,7 @@ export const mutantsOfCopies: Readonly<Record<string, readonly Edit[]>> = {
     },
   ],
   "copies by the store did not look at marks": [
-    { file: "copy/transfer-blobs.ts", replace: "    await store.keep(digest, { signal });", by: "" },
+    { file: "copy/transfer-blobs.ts", replace: "    await store.rescue(digest, { signal });", by: "" },
   ],
 };
 

@@ -38,7 +38,8 @@ export class Ledger {
 
   /** Nothing in the store is wrong, and each name stands for what clients were told. Pulls all manifests and blobs. */
   async check(store: ObjectStore, message: string): Promise<void> {
-    expect((await verifyStore(openLayout(store))).problems, message).toEqual([]);
+    const { problems } = await verifyStore(openLayout(store));
+    expect(problems, `${message}: ${JSON.stringify(problems)}`).toEqual([]); // the report of a run cuts what it compares
     const pull = puller(store);
     for (const [name, contents] of this.#possible) {
       const [repository = "", tag = ""] = name.split(":");

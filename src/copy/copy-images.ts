@@ -7,7 +7,7 @@ import { setMaxListeners } from "node:events";
 import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { checkClosure } from "../layout/check-closure.ts";
-import { RescuingStore } from "../layout/condemned.ts";
+import { RescuingStore } from "../layout/rescuing-store.ts";
 import type { Layout } from "../layout/layout.ts";
 import { JsonMemory } from "../layout/json-memory.ts";
 import { checkUpdate } from "../layout/update-repository.ts";

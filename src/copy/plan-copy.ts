@@ -2,7 +2,7 @@
 import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { type ListedBlob, headBlob, listBlobs } from "../layout/blobs.ts";
-import type { RescuingStore } from "../layout/condemned.ts";
+import type { RescuingStore } from "../layout/rescuing-store.ts";
 import { type ListClosureOptions, type ListedClosure, listClosure } from "../layout/list-closure.ts";
 import type { ManifestIdentity } from "../oci/descriptor.ts";
 import { formatReference } from "../oci/reference.ts";

@@ -2,11 +2,12 @@
 import { type Digest, algorithmOf } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { getBlob, headBlob } from "../layout/blobs.ts";
-import { type RescuingStore, deleteBlob } from "../layout/condemned.ts";
 import type { KnownBlobs } from "../layout/find-named.ts";
 import { blobKey } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import type { ListedManifest } from "../layout/list-closure.ts";
+import { deleteBlob } from "../layout/marks.ts";
+import type { RescuingStore } from "../layout/rescuing-store.ts";
 import { storeBlob } from "../layout/store-blob.ts";
 import type { BlobStatus } from "../layout/write-blob.ts";
 import { hashObject } from "../storage/hash-object.ts";

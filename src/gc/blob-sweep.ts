@@ -11,7 +11,7 @@ import {
   promptMs,
   readMark,
   staleMs,
-} from "../layout/condemned.ts";
+} from "../layout/marks.ts";
 import type { Layout } from "../layout/layout.ts";
 import type { Tally } from "./tally.ts";
 

@@ -1,12 +1,12 @@
 /**
  * Deletes the blobs that no image needs, in two runs. The first run condemns them. A run after the grace time deletes the blobs
- * that are still not needed. Any number of runs and loads may work at the same time: `layout/condemned.ts` explains why that is
+ * that are still not needed. Any number of runs and loads may work at the same time: `layout/marks.ts` explains why that is
  * safe. A run also deletes the intents of killed writers, and what has been under `staging/` for days.
  */
 import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { listBlobs } from "../layout/blobs.ts";
-import { listMarks, maxMarks, minGraceMs } from "../layout/condemned.ts";
+import { listMarks, minGraceMs } from "../layout/marks.ts";
 import type { Layout } from "../layout/layout.ts";
 import { sweepIntents } from "../layout/update-repository.ts";
 import { sweepStaging } from "../layout/sweep-staging.ts";
@@ -132,13 +132,16 @@ function cannotTell(damaged: readonly StowageError[]): StowageError {
   return new StowageError("STORE_DAMAGED", message, { detail: damaged[0]?.detail ?? {} });
 }
 
+/** Marks that one run looks at, old and new together. The others wait for the next run. */
+const maxMarks = 100_000;
+
 /** The blobs that are not needed or have a mark, and the marks without a blob, in the order of their ranks. */
 async function findCandidates(
   store: ObjectStore,
   { search, lastRank = "" }: Progress,
   { tally, signal }: Plan,
 ): Promise<Candidate[]> {
-  const marked = await listMarks(store, signal);
+  const marked = await listMarks(store, maxMarks, signal);
   const orphans = orphansOf(search);
   const candidates: Candidate[] = [];
   const unseen = new Set(marked);

@@ -5,7 +5,7 @@
 import { StowageError } from "../errors.ts";
 import { isStore } from "../layout/check-store.ts";
 import { sweepIntents } from "../layout/update-repository.ts";
-import { skewMs } from "../layout/condemned.ts";
+import { skewMs } from "../layout/marks.ts";
 import type { Layout } from "../layout/layout.ts";
 import { sweepStaging } from "../layout/sweep-staging.ts";
 import { CountingStore } from "../storage/counting-store.ts";

@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import type { Digest } from "../digest.ts";
 import { quote, StowageError } from "../errors.ts";
 import { headBlob, presignBlob } from "../layout/blobs.ts";
-import { RescuingStore } from "../layout/condemned.ts";
+import { RescuingStore } from "../layout/rescuing-store.ts";
 import { parseDigest } from "../oci/reference.ts";
 import type { ByteRange, ObjectInfo, StoreReader } from "../storage/object-store.ts";
 import { mayReach } from "./authentication.ts";

@@ -2,7 +2,7 @@
 import { type Digest, digestForm, isDigest } from "../digest.ts";
 import { limitExceeded, StowageError } from "../errors.ts";
 import { headBlob } from "../layout/blobs.ts";
-import { RescuingStore } from "../layout/condemned.ts";
+import { RescuingStore } from "../layout/rescuing-store.ts";
 import type { Layout } from "../layout/layout.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
 import type { Requester } from "../streams/byte-budget.ts";

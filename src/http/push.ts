@@ -15,7 +15,7 @@ import type { Context } from "hono";
 import { type Digest, algorithmNames, algorithmOf, isAlgorithm, isDigest } from "../digest.ts";
 import { quote, StowageError } from "../errors.ts";
 import { headBlob } from "../layout/blobs.ts";
-import { RescuingStore } from "../layout/condemned.ts";
+import { RescuingStore } from "../layout/rescuing-store.ts";
 import type { StoreBlobOptions } from "../layout/store-blob.ts";
 import { isRepositoryName, parseDigest, parseRepositoryName } from "../oci/reference.ts";
 import { closeSession, pushWhole } from "../push/close-session.ts";

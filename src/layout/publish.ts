@@ -6,7 +6,7 @@ import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { type CheckedRoot, type CheckedClosure, checkClosure } from "./check-closure.ts";
 import type { KnownBlobs } from "./find-named.ts";
-import type { RescuingStore } from "./condemned.ts";
+import type { RescuingStore } from "./rescuing-store.ts";
 import type { Layout } from "./layout.ts";
 import { type RepositoryUpdate, updateRepository } from "./update-repository.ts";
 import type { JsonMemory } from "./json-memory.ts";

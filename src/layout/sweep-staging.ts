@@ -3,7 +3,7 @@
  * exported tarballs.
  */
 import { concurrently } from "../streams/concurrently.ts";
-import { skewMs } from "./condemned.ts";
+import { skewMs } from "./marks.ts";
 import { stagingPrefix } from "./keys.ts";
 import type { Layout } from "./layout.ts";
 

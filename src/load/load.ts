@@ -2,7 +2,7 @@
 import { setMaxListeners } from "node:events";
 import type { Digest } from "../digest.ts";
 import { limitExceeded, StowageError } from "../errors.ts";
-import { RescuingStore } from "../layout/condemned.ts";
+import { RescuingStore } from "../layout/rescuing-store.ts";
 import type { Layout } from "../layout/layout.ts";
 import { JsonMemory } from "../layout/json-memory.ts";
 import { maxListed } from "../limits.ts";

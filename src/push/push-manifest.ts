@@ -7,7 +7,7 @@ import { StowageError, quote } from "../errors.ts";
 import { headBlob } from "../layout/blobs.ts";
 import { checkClosure } from "../layout/check-closure.ts";
 import type { TagConditions } from "../layout/update-repository.ts";
-import { RescuingStore } from "../layout/condemned.ts";
+import { RescuingStore } from "../layout/rescuing-store.ts";
 import type { Layout } from "../layout/layout.ts";
 import { JsonMemory } from "../layout/json-memory.ts";
 import { type NamedImage, changesFor, publish } from "../layout/publish.ts";

@@ -1,7 +1,7 @@
 /** Gives an image of a store more names. No byte moves: all repositories share their blobs. */
 import { checkClosure } from "../layout/check-closure.ts";
 import type { TagConditions } from "../layout/update-repository.ts";
-import { RescuingStore } from "../layout/condemned.ts";
+import { RescuingStore } from "../layout/rescuing-store.ts";
 import type { Layout } from "../layout/layout.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
 import { listClosure } from "../layout/list-closure.ts";

@@ -264,7 +264,7 @@ function parseStop(text: string): number | undefined {
 
 const daySeconds = 24 * 60 * 60;
 
-/** The shortest grace time, see `layout/condemned.ts`. */
+/** The shortest grace time, see `layout/marks.ts`. */
 const minGraceSeconds = 60 * 60;
 
 function parseGrace(text: string): number | undefined {

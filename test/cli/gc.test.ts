@@ -2,7 +2,7 @@ import { mkdir, readdir, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { updateRepository } from "../../src/layout/update-repository.ts";
-import { type MarkState, moveMark, readMark } from "../../src/layout/condemned.ts";
+import { type MarkState, moveMark, readMark } from "../../src/layout/marks.ts";
 import { condemnedPrefix, digestOfMarkKey, gcRunKey } from "../../src/layout/keys.ts";
 import { openStore } from "../../src/open-store.ts";
 import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";

@@ -8,7 +8,7 @@ import { type SliceOptions, type SliceReport, collectSlice } from "../../src/gc/
 import { saveRun } from "../../src/gc/saved-run.ts";
 import type { Amount, GarbageReport } from "../../src/gc/tally.ts";
 import { updateRepository } from "../../src/layout/update-repository.ts";
-import { RescuingStore } from "../../src/layout/condemned.ts";
+import { RescuingStore } from "../../src/layout/rescuing-store.ts";
 import { blobKey, blobsPrefix, condemnedPrefix, gcRunKey } from "../../src/layout/keys.ts";
 import { CountingStore } from "../../src/storage/counting-store.ts";
 import { DirectoryStore } from "../../src/storage/directory/directory-store.ts";

@@ -5,7 +5,7 @@
 import { type Edit, compileWith } from "../support/compile-with.ts";
 import type { Protocol } from "./simulate.ts";
 
-const rescuing = "layout/condemned.ts";
+const rescuing = "layout/rescuing-store.ts";
 const lookup = "copy/plan-copy.ts";
 const sweep = "gc/blob-sweep.ts";
 const gc = "gc/collect-garbage.ts";
@@ -13,7 +13,7 @@ const saved = "gc/saved-run.ts";
 const search = "gc/find-needed.ts";
 
 export const mutants: Readonly<Record<string, readonly Edit[]>> = {
-  "loads saw no marks": [{ file: rescuing, replace: "marked.add(key);", by: "" }],
+  "loads saw no marks": [{ file: rescuing, replace: "undefined : marked;", by: "undefined : new Set();" }],
   "loads told nobody what they rescue": [
     { file: rescuing, replace: '(await moveMark({ store, clock }, digest, move, signal)) === "moved"', by: "true" },
   ],
@@ -152,7 +152,7 @@ export const mutantsOfPushes: Readonly<Record<string, readonly Edit[]>> = {
 const entry = `
   export { StowageError } from "./src/errors.ts";
   export { Layout } from "./src/layout/layout.ts";
-  export { RescuingStore } from "./src/layout/condemned.ts";
+  export { RescuingStore } from "./src/layout/rescuing-store.ts";
   export { storeBlob } from "./src/layout/store-blob.ts";
   export { checkClosure } from "./src/layout/check-closure.ts";
   export { publish } from "./src/layout/publish.ts";

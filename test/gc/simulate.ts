@@ -14,7 +14,7 @@ import type { collectSlice } from "../../src/gc/collect-slice.ts";
 import type { GarbageReport } from "../../src/gc/tally.ts";
 import type { checkClosure } from "../../src/layout/check-closure.ts";
 import type { updateRepository } from "../../src/layout/update-repository.ts";
-import type { RescuingStore } from "../../src/layout/condemned.ts";
+import type { RescuingStore } from "../../src/layout/rescuing-store.ts";
 import { changeTimeOf } from "../../src/layout/index/change-history.ts";
 import { type RepositoryIndex, parseRepositoryIndex } from "../../src/layout/index/repository-index.ts";
 import { blobKey, blobsPrefix, condemnedPrefix, indexKey, stagingPrefix } from "../../src/layout/keys.ts";

@@ -25,7 +25,7 @@ import type { Scheduler } from "../commit/scheduler.ts";
 const second = 1000;
 const minute = 60 * second;
 const hour = 60 * minute;
-/** The assumption of `layout/condemned.ts`, which this bucket keeps. */
+/** The assumption of `layout/marks.ts`, which this bucket keeps. */
 const lateMs = 15 * minute;
 const timeoutMs = minute;
 

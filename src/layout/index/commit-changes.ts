@@ -13,7 +13,7 @@ import { newCommitId } from "./commit.ts";
 /**
  * After this time a writer does not send its changes any more: a gc may have deleted the blobs that the load had found. Only a
  * writer that was held up takes so long. This time and the minute that an intent may wait together are `commitMs` in
- * `layout/condemned.ts`.
+ * `layout/marks.ts`.
  */
 export const maxCommitMs = 4 * 60_000;
 

@@ -11,7 +11,7 @@ import type { ByteReader, PeekableBytes } from "../streams/byte-reader.ts";
 import { type ExpandOptions, decompress } from "./decompress.ts";
 import { entryPath } from "./entry-path.ts";
 import { TarExtensions, isTarExtension, sparse } from "./tar-extensions.ts";
-import { type TarHeader, blockBytes, decodeHeader, invalidTar, unsupportedTar } from "./tar-header.ts";
+import { type TarHeader, blockBytes, decodeHeader, invalidTar, unsupportedTar, wholeBlocks } from "./tar-header.ts";
 import { expectZeros, isZeros } from "./trailing-zeros.ts";
 
 export interface ArchiveEntry {
@@ -79,7 +79,7 @@ export async function* readArchive(
       const where = whereIs(last);
       if (isTarExtension(header)) {
         await extensions.read(header, reader.stream(header.size, cutShort), where);
-        await reader.skip(paddingOf(header.size), cutShort);
+        await reader.skip(wholeBlocks(header.size) - header.size, cutShort);
         continue;
       }
       if (++entries > maxEntries) {
@@ -90,7 +90,7 @@ export async function* readArchive(
       }
       const entry = toEntry({ ...header, ...extensions.next(where) }, where);
       last = entry.path;
-      const end = reader.position + entry.size + paddingOf(entry.size);
+      const end = reader.position + wholeBlocks(entry.size);
       yield { ...entry, body: reader.stream(entry.size, cutShort) };
       await reader.skip(end - reader.position, cutShort);
     }
@@ -131,10 +131,6 @@ function toEntry({ name, typeFlag, size, linkTarget }: TarHeader, where: string)
 
 function isKnownType(typeFlag: string): typeFlag is keyof typeof types {
   return typeFlag in types;
-}
-
-function paddingOf(size: number): number {
-  return (blockBytes - (size % blockBytes)) % blockBytes;
 }
 
 function cutShortAfter(last: string | undefined, received: number, missing: number): StowageError {

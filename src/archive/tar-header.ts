@@ -8,6 +8,14 @@ import { StowageError } from "../errors.ts";
 /** A header is one block long. A body is filled up to whole blocks (POSIX.1-2001 "pax", 4.18). */
 export const blockBytes = 512;
 
+/** Two blocks of zeros end a tar. */
+export const endBytes = 2 * blockBytes;
+
+/** Bytes that a body of this length takes in a tar. */
+export function wholeBlocks(bytes: number): number {
+  return Math.ceil(bytes / blockBytes) * blockBytes;
+}
+
 export interface TarHeader {
   readonly name: string;
   /** One character: `0` is a file, `x` an extended header, … */

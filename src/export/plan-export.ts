@@ -1,5 +1,6 @@
 /** Decides which files a tarball of images has. No blob is read: its manifests tell the tarball's length and ETag. */
 import { createHash } from "node:crypto";
+import { blockBytes, endBytes, wholeBlocks } from "../archive/tar-header.ts";
 import type { Digest } from "../digest.ts";
 import { DescriptorList } from "../layout/descriptor-list.ts";
 import {
@@ -23,11 +24,6 @@ import {
 
 /** Changes whenever other bytes are written for the same images. It is a part of the ETag. */
 const format = "stowage-export-1";
-
-const blockBytes = 512;
-
-/** Two blocks of zeros end a tarball. */
-const endBytes = 2 * blockBytes;
 
 /** An image to pack. */
 export interface WantedImage extends ManifestIdentity {
@@ -167,7 +163,7 @@ function blobsOf(manifests: Manifests, seen: Set<Digest>): Omit<RepositoryBlobs,
 /** Bytes of a file in a tarball, with its headers and the zeros behind it. */
 function entryBytes(path: string, size: number): number {
   const headerBytes = path.length > maxHeaderName ? blockBytes + extensionBytes : blockBytes;
-  return headerBytes + Math.ceil(size / blockBytes) * blockBytes;
+  return headerBytes + wholeBlocks(size);
 }
 
 /** Characters of a path in a header. A longer path, such as that of a SHA-512, has an extended header. */

@@ -11,6 +11,7 @@ import { makeContent } from "../../src/cli/send/make-content.ts";
 import { scanArchive } from "../../src/cli/send/scan-input.ts";
 import { openTemporaryFile } from "../../src/cli/send/temporary-file.ts";
 import { chunksOf, randomBytes, readAll, sha256 } from "../support/bytes.ts";
+import { rawTar } from "../support/raw-tar.ts";
 import { listFiles, newFolder } from "../support/run-stowage.ts";
 
 const run = promisify(execFile);
@@ -92,6 +93,15 @@ describe("makeContent", () => {
       }
     },
   );
+
+  it("takes an entry of an unknown type for an entry, as a load does", async () => {
+    const bytes = randomBytes(5000, 2);
+    const blob = { name: `blobs/${sha256(bytes).replace(":", "/")}`, bytes };
+    const tar = rawTar([blob, { name: "old", type: "N", bytes: randomBytes(700, 5) }, { name: "index.json", bytes }]);
+    const content = await contentOf(tar, [sha256(bytes)]);
+    const all = await scanArchive(chunksOf(tar, 65_536));
+    expect(await scanArchive(content.read())).toEqual(all.slice(1));
+  });
 
   it("reads any part again", async () => {
     const path = join(await newFolder(), "a.tar");

@@ -3,13 +3,14 @@
  * that the service has. If the file itself is smaller, the file is sent: for example a compressed archive of new blobs.
  */
 import type { FileHandle } from "node:fs/promises";
-import { decompress } from "../../archive/decompress.ts";
+import { decompress, isGzip } from "../../archive/decompress.ts";
 import { isZstd } from "../../archive/decompress-zstd.ts";
+import { blockBytes, endBytes, wholeBlocks } from "../../archive/tar-header.ts";
 import { abortable } from "../../streams/abortable.ts";
 import { Content, type Segment } from "./content.ts";
 import { type ListedEntry, type ScannedArchive, scanLimits } from "./scan-input.ts";
 import type { TemporaryFile } from "./temporary-file.ts";
-import { type WalkedEntry, blockBytes, walkTar, wholeBlocks } from "./walk-tar.ts";
+import { type WalkedEntry, walkTar } from "./walk-tar.ts";
 
 interface MakeContentOptions {
   /** Digests of the blobs that are not sent. */
@@ -19,8 +20,6 @@ interface MakeContentOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A tar ends with two blocks of zeros. */
-const endBytes = 2 * blockBytes;
 const endOfTar: Segment = { bytes: new Uint8Array(endBytes) };
 
 export async function makeContent(archive: ScannedArchive, options: MakeContentOptions): Promise<Content> {
@@ -48,8 +47,7 @@ function chooseEntries(entries: readonly ListedEntry[], present: ReadonlySet<str
 
 async function isCompressed(file: FileHandle): Promise<boolean> {
   const { buffer } = await file.read(new Uint8Array(4), 0, 4, 0);
-  const isGzip = buffer[0] === 0x1f && buffer[1] === 0x8b;
-  return isGzip || isZstd(buffer);
+  return isGzip(buffer) || isZstd(buffer);
 }
 
 /** Reads only the headers of a plain tar. The bodies stay in the file. */

@@ -5,9 +5,9 @@
  *     [ extended header | its body ]…  header | body, filled up to whole blocks      (POSIX.1-2001 "pax", 4.18)
  */
 import { Buffer } from "node:buffer";
+import { isTarExtension } from "../../archive/tar-extensions.ts";
+import { blockBytes, decodeHeader, wholeBlocks } from "../../archive/tar-header.ts";
 import { StowageError } from "../../errors.ts";
-
-export const blockBytes = 512;
 
 /** Length of the body in bytes. An extended header can change the length in the entry's own header. */
 interface SizedEntry {
@@ -32,35 +32,19 @@ export async function* walkTar<Entry extends SizedEntry>(
     const header: Uint8Array[] = [];
     for (let isExtended = true; isExtended;) {
       const block = await readExactly(read, blockBytes);
-      isExtended = isExtension(block);
+      const decoded = decodeHeader(block, "a header");
+      isExtended = isTarExtension(decoded);
       header.push(withoutTime(block));
-      if (isExtended) header.push(await readExactly(read, wholeBlocks(sizeIn(block))));
+      if (isExtended) header.push(await readExactly(read, wholeBlocks(decoded.size)));
     }
     yield { entry, header: Buffer.concat(header) };
   }
-}
-
-/** Bytes that a body of this length takes in a tar. */
-export function wholeBlocks(bytes: number): number {
-  return Math.ceil(bytes / blockBytes) * blockBytes;
 }
 
 async function readExactly(read: (count: number) => Promise<Uint8Array>, count: number): Promise<Uint8Array> {
   const bytes = await read(count);
   if (bytes.length === count) return bytes;
   throw new StowageError("ARCHIVE_INVALID", "Cannot send the archive: it has changed meanwhile, and is shorter now");
-}
-
-/**
- * Is the header an extension of the entry behind it? The flags are `x` and `g` in pax, `L`, `K` and `N` in GNU's
- * format.
- */
-function isExtension(block: Uint8Array): boolean {
-  return "xXgLKN".includes(String.fromCharCode(block[156] ?? 0));
-}
-
-function sizeIn(block: Uint8Array): number {
-  return Number.parseInt(textIn(block, 124, 136), 8) || 0;
 }
 
 /**
@@ -74,8 +58,4 @@ function withoutTime(block: Uint8Array): Uint8Array {
   const sum = header.reduce((total, byte) => total + byte, 0);
   header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
   return header;
-}
-
-function textIn(block: Uint8Array, start: number, end: number): string {
-  return new TextDecoder("latin1").decode(block.subarray(start, end)).replaceAll("\0", " ").trim();
 }

@@ -25,7 +25,7 @@ export type { BlobStatus } from "./layout/write-blob.ts";
 export type { Descriptor } from "./oci/descriptor.ts";
 export type { Expectation } from "./oci/index-change.ts";
 export type { ImageName } from "./oci/reference.ts";
-export type { DropCondition, RetentionRule } from "./oci/retention-rule.ts";
+export type { DropCondition, RetentionRule } from "./settings/parse-retention.ts";
 export type { TagPattern } from "./oci/tag-pattern.ts";
 export { type OpenStoreOptions, openStore } from "./open-store.ts";
 export type { Settings } from "./settings/settings.ts";

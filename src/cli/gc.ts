@@ -5,7 +5,7 @@ import { checkGrace, collectGarbage } from "../gc/collect-garbage.ts";
 import { type SliceReport, collectSlice } from "../gc/collect-slice.ts";
 import type { Amount, GarbageReport } from "../gc/tally.ts";
 import { type Verdict, describeVerdict } from "../gc/judge-entries.ts";
-import type { RetentionRule } from "../oci/retention-rule.ts";
+import type { RetentionRule } from "../settings/parse-retention.ts";
 import { checkSettings, readListFile } from "../runtimes/list-file.ts";
 import { parseDuration } from "../settings/parse-quantity.ts";
 import { parseRetention } from "../settings/parse-retention.ts";

@@ -5,7 +5,7 @@ import { StowageError } from "../errors.ts";
 import { parseName, parseRepositoryName } from "../oci/reference.ts";
 import { type Command, type CommandIo, checkCount, checkOneTarget, exitCodes, readName } from "./command.ts";
 import { formatCount, printable } from "./format.ts";
-import { formatImage, formatImages } from "./list/format-images.ts";
+import { formatImage, formatImages } from "./format-images.ts";
 import {
   type ListedImage,
   type RepositoryEntry,
@@ -13,7 +13,7 @@ import {
   listEntries,
   maxDetailed,
   resolveEntries,
-} from "./list/list-images.ts";
+} from "./list-entries.ts";
 import type { ImagePlace } from "../registry/describe-image.ts";
 import { openRegistry, openSource } from "./open-source.ts";
 

@@ -2,7 +2,7 @@
 import { StowageError } from "../errors.ts";
 import { isStore } from "../layout/check-store.ts";
 import { Layout } from "../layout/layout.ts";
-import type { RetentionRule } from "../oci/retention-rule.ts";
+import type { RetentionRule } from "../settings/parse-retention.ts";
 import type { TagPattern } from "../oci/tag-pattern.ts";
 import { openStore } from "../open-store.ts";
 import { parseConfig } from "../settings/config.ts";

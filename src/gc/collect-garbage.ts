@@ -10,7 +10,7 @@ import { listMarks, minGraceMs } from "../layout/marks.ts";
 import type { Layout } from "../layout/layout.ts";
 import { sweepIntents } from "../layout/update-repository.ts";
 import { sweepStaging } from "../layout/sweep-staging.ts";
-import type { RetentionRule } from "../oci/retention-rule.ts";
+import type { RetentionRule } from "../settings/parse-retention.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type Search, findNeeded, newSearch, orphansOf } from "./find-needed.ts";

@@ -4,7 +4,7 @@ import { changeTimeOf } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { endOf, expiresAnnotation, tagOf } from "../oci/index-entry.ts";
 import { formatReference } from "../oci/reference.ts";
-import type { RetentionRule } from "../oci/retention-rule.ts";
+import type { RetentionRule } from "../settings/parse-retention.ts";
 import { matchesPattern } from "../oci/tag-pattern.ts";
 
 /** What becomes of an image, and why. */

@@ -13,7 +13,7 @@ import { stampTextOf } from "../layout/read-repository.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { RemoveTagChange } from "../oci/index-change.ts";
 import { isReferrersTag, referrersTag, subjectOf, subjectOfTag, tagOf, withoutKind } from "../oci/index-entry.ts";
-import type { RetentionRule } from "../oci/retention-rule.ts";
+import type { RetentionRule } from "../settings/parse-retention.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type RetentionScope, type JudgedEntry, type Verdict, hasEnded, judgeEntries } from "./judge-entries.ts";
 import type { Tally } from "./tally.ts";

@@ -1,12 +1,11 @@
 /** Lists of tags and of repositories (distribution specification, "Listing Tags"; `_catalog`). */
 import type { Context } from "hono";
-import { quote, StowageError } from "../errors.ts";
 import { pageOfRepositories } from "../layout/list-repositories.ts";
 import { type RepositoryIndex, readRepository } from "../layout/read-repository.ts";
 import { tagOf } from "../oci/index-entry.ts";
 import type { TextAnswer } from "./answers.ts";
 import { mayReach, requesterOf, waiterOf } from "./authentication.ts";
-import { nextLink } from "./request-url.ts";
+import { readCount, nextLink } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
@@ -69,8 +68,7 @@ interface Page {
 }
 
 function pageOf(c: Context): Page {
-  const n = c.req.query("n");
-  return { limit: n === undefined ? maxPageNames : Math.min(parseCount(n), maxPageNames), after: c.req.query("last") };
+  return { limit: Math.min(readCount(c, "n") ?? maxPageNames, maxPageNames), after: c.req.query("last") };
 }
 
 /** The quotes and the comma of a name. */
@@ -95,9 +93,4 @@ function pageText(
     text: () => JSON.stringify(body(shown)),
     headers: { "Content-Type": "application/json", ...link },
   };
-}
-
-function parseCount(text: string): number {
-  if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new StowageError("INPUT_INVALID", `Cannot use ${quote(text, 100)} as n: expected a whole number`);
 }

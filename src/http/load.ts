@@ -1,13 +1,12 @@
 /** `PUT` or `POST /v1/load[/<name>[:<tag>]]`: loads the tarball in the request's body. */
 import type { Context } from "hono";
-import { quote, StowageError } from "../errors.ts";
+import { quote, StowageError, brokenOff } from "../errors.ts";
 import { parseLoadPath } from "../load/archive-name.ts";
 import { checkBodyBytes, parseContentEncoding } from "../load/decode-content.ts";
 import { loadArchive } from "../load/load-archive.ts";
 import { type LoadOptions, checkName } from "../load/load.ts";
 import { type Receipt, loadEvent } from "../load/receipt.ts";
 import type { ImageName } from "../oci/reference.ts";
-import { brokenOff } from "../streams/broken-off.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
 import { authorize, callerName, mayReach, waiterOf } from "./authentication.ts";

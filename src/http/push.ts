@@ -13,7 +13,7 @@
  */
 import type { Context } from "hono";
 import { type Digest, algorithmNames, algorithmOf, isAlgorithm, isDigest } from "../digest.ts";
-import { quote, StowageError } from "../errors.ts";
+import { quote, StowageError, brokenOff } from "../errors.ts";
 import { headBlob } from "../layout/blobs.ts";
 import { RescuingStore } from "../layout/rescuing-store.ts";
 import type { StoreBlobOptions } from "../layout/store-blob.ts";
@@ -21,7 +21,6 @@ import { isRepositoryName, parseDigest, parseRepositoryName } from "../oci/refer
 import { closeSession, pushWhole } from "../push/close-session.ts";
 import { type Chunk, appendChunk, checkBlobBytes, dropSession, receivedBytes } from "../push/segments.ts";
 import { type PushSession, beginSession, findSession } from "../push/session.ts";
-import { brokenOff } from "../streams/broken-off.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import type { AcquireOptions } from "../streams/line.ts";
 import { callerName, mayReach, requesterOf } from "./authentication.ts";

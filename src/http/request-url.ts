@@ -61,3 +61,11 @@ export function readFlag(c: Context, name: string): boolean {
   if (text === "true" || text === "false") return text === "true";
   throw new StowageError("INPUT_INVALID", `Cannot use ${name}=${quote(text, 100)}: expected true or false`);
 }
+
+/** A parameter of the query that is a whole number. Undefined without the parameter. Throws `INPUT_INVALID`. */
+export function readCount(c: Context, name: string): number | undefined {
+  const text = c.req.query(name);
+  if (text === undefined) return undefined;
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new StowageError("INPUT_INVALID", `Cannot use ${name}=${quote(text, 100)}: expected a whole number`);
+}

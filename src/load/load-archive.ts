@@ -2,10 +2,9 @@
  * A load, from the first byte of a tarball to the receipt. Blobs are stored while the tarball is read. The images are published
  * once everything that they name is in the store. A load that fails before then publishes nothing.
  */
-import { StowageError } from "../errors.ts";
+import { StowageError, brokenOff } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import type { Limits } from "../limits.ts";
-import { brokenOff } from "../streams/broken-off.ts";
 import type { Release } from "../streams/line.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
 import { checkBodyBytes, decodeContent } from "./decode-content.ts";

@@ -1,6 +1,5 @@
 /** Reads what the page of one image shows: its manifest, its platforms or its config, and what refers to it. */
 import type { Digest } from "../digest.ts";
-import { StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
 import { type RepositoryIndex, changeTimeOf, readRepository } from "../layout/read-repository.ts";
@@ -8,7 +7,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import { type RunConfig, readRunConfig, summarizeConfig } from "../oci/image-config.ts";
 import { endOf, referrersTag, tagOf } from "../oci/index-entry.ts";
 import { type Manifest, parseManifest } from "../oci/manifest.ts";
-import { type ImageDetails, describeImage, detailsOf, readConfig } from "../registry/describe-image.ts";
+import { type ImageDetails, describeImage, detailsOf, isDamage, readConfig } from "../registry/describe-image.ts";
 import { type ManifestName, findInRepository } from "../registry/find-manifest.ts";
 import { listReferrers } from "../registry/list-referrers.ts";
 import type { Requester } from "../streams/byte-budget.ts";
@@ -96,12 +95,10 @@ export async function readImage(
 /** The page of an image whose config is damaged shows all else. */
 async function ifWhole(reading: Promise<Uint8Array | undefined>): Promise<Uint8Array | undefined> {
   return reading.catch((error: unknown) => {
-    if (error instanceof StowageError && isDamage.has(error.code)) return undefined;
+    if (isDamage(error)) return undefined;
     throw error;
   });
 }
-
-const isDamage: ReadonlySet<string> = new Set(["DIGEST_INVALID", "LIMIT_EXCEEDED", "SIZE_INVALID", "STORE_DAMAGED"]);
 
 /** At most three for each image are usual. */
 const maxCosignTags = 20;

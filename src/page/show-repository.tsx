@@ -2,11 +2,11 @@
 import type { Context } from "hono";
 import type { Child } from "hono/jsx";
 import { isDigest } from "../digest.ts";
-import { StowageError, quote } from "../errors.ts";
 import { formatBytes, formatCount } from "../format-bytes.ts";
 import { requesterOf, waiterOf } from "../http/authentication.ts";
+import { readCount } from "../http/request-url.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
-import { type ImageDetails, describeImage, readIfValid } from "../registry/describe-image.ts";
+import { type ImageDetails, describeImage, isDamage, readIfValid } from "../registry/describe-image.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type ListedImage, listImages } from "./list-images.ts";
 import { sendPage } from "./frame.tsx";
@@ -26,7 +26,7 @@ const maxConcurrentReads = 4;
 
 export async function showRepository(c: Context, pages: PageService, name: string): Promise<Response> {
   const query = c.req.query("q")?.trim().slice(0, 128) ?? "";
-  const from = parseFrom(c.req.query("from"));
+  const from = readCount(c, "from") ?? 0;
   const deleted = c.req.query("deleted");
   const { rows, found, tags } = await pages.line.inTurn(waiterOf(c), async () => {
     const listed = await listImages(pages.layout, name, requesterOf(c));
@@ -77,11 +77,6 @@ export async function showRepository(c: Context, pages: PageService, name: strin
   });
 }
 
-function parseFrom(text = "0"): number {
-  if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new StowageError("INPUT_INVALID", `Cannot use ${quote(text, 100)} as from: expected a whole number`);
-}
-
 interface Row extends ListedImage {
   /** Undefined if the manifest cannot be read. */
   readonly details: ImageDetails | undefined;
@@ -103,14 +98,11 @@ async function readRows(
       const options = { maxParts, maxConfigBytes, readsPartConfigs: false };
       rows[i] = { ...image, details: await describeImage(place, name, manifest, options) };
     } catch (error) {
-      if (!(error instanceof StowageError) || !isDamage.has(error.code)) throw error;
+      if (!isDamage(error)) throw error; // one damaged image does not take the others off the page
     }
   });
   return rows;
 }
-
-/** One damaged image does not take the others off the page. */
-const isDamage: ReadonlySet<string> = new Set(["DIGEST_INVALID", "LIMIT_EXCEEDED", "SIZE_INVALID", "STORE_DAMAGED"]);
 
 interface ImageRowProps {
   readonly view: View;

@@ -157,6 +157,13 @@ export async function readIfValid(
 
 const isMalformed: ReadonlySet<string> = new Set(["DIGEST_INVALID", "MANIFEST_INVALID", "SIZE_INVALID", "UNSUPPORTED"]);
 
+/** Is this the error of a damaged image or repository? All others can still be read. */
+export function isDamage(error: unknown): error is StowageError {
+  return error instanceof StowageError && damages.has(error.code);
+}
+
+const damages: ReadonlySet<string> = new Set(["DIGEST_INVALID", "LIMIT_EXCEEDED", "SIZE_INVALID", "STORE_DAMAGED"]);
+
 /** Undefined without a platform in the descriptor. Empty for an attestation (`unknown/unknown`). */
 function platformsOf({ platform }: Descriptor): readonly string[] | undefined {
   const text = platformOf(platform);

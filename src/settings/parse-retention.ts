@@ -1,4 +1,7 @@
-/** Reads the rules of `STOWAGE_RETENTION`, or of a file, a JSON list. */
+/**
+ * Reads the rules that say which images of a repository gc keeps, and which it drops: `STOWAGE_RETENTION`, or a file, a JSON
+ * list. `docs/retention.md` has the form.
+ */
 import {
   type ParsedList,
   type ReadProperty,
@@ -10,9 +13,26 @@ import {
 } from "../auth/parse-list.ts";
 import type { JsonObject } from "../oci/json.ts";
 import { isTag } from "../oci/reference.ts";
-import type { DropCondition, RetentionRule } from "../oci/retention-rule.ts";
 import { parseDuration } from "./parse-quantity.ts";
 import type { Environment } from "./settings.ts";
+
+/** The first rule of a list that fits an image decides about it. */
+export interface RetentionRule {
+  /** Patterns of repository names. */
+  readonly repositories: readonly string[];
+  /** Patterns of tags. `untagged`: images without a tag, and no others. */
+  readonly fits: readonly string[] | "untagged";
+  /** Undefined if all images that fit are kept. */
+  readonly drops: DropCondition | undefined;
+}
+
+/** An image is dropped if everything that is here holds. At least one of the two is here. */
+export interface DropCondition {
+  /** Drops what is not among the latest images of its repository that the rule decides about: this many are kept. */
+  readonly keepLatest?: number | undefined;
+  /** Drops what was changed last longer ago than this. */
+  readonly olderThanMs?: number | undefined;
+}
 
 const properties = ["repositories", "tags", "untagged", "keep", "keepLatest", "dropAfter"];
 

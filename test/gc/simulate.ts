@@ -27,7 +27,7 @@ import type { Descriptor } from "../../src/oci/descriptor.ts";
 import type { SetChange } from "../../src/oci/index-change.ts";
 import { endOf, subjectOf, tagOf } from "../../src/oci/index-entry.ts";
 import { ociLayoutJson } from "../../src/oci/manifest.ts";
-import type { RetentionRule } from "../../src/oci/retention-rule.ts";
+import type { RetentionRule } from "../../src/settings/parse-retention.ts";
 import { ByteBudget } from "../../src/streams/byte-budget.ts";
 import { ByteReader } from "../../src/streams/byte-reader.ts";
 import { Scheduler, seededRandom, simulatedClock } from "../commit/scheduler.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseChallenges } from "../../src/remote/challenge.ts";
+import { parseChallenges } from "../../src/remote/authorizer.ts";
 
 const read = (header: string): unknown =>
   parseChallenges(header).map(({ scheme, parameters }) => [scheme, Object.fromEntries(parameters)]);

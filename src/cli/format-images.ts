@@ -1,9 +1,9 @@
 /** Shows images to people: many in a table that fits the terminal, or one in full. */
-import { hexOf } from "../../digest.ts";
-import { formatReference } from "../../oci/reference.ts";
-import { formatBytes, formatCount, formatTable } from "../format.ts";
-import type { ImageDetails, Layer } from "../../registry/describe-image.ts";
-import type { ListedImage, RepositoryEntry } from "./list-images.ts";
+import { hexOf } from "../digest.ts";
+import { formatReference } from "../oci/reference.ts";
+import { formatBytes, formatCount, formatTable } from "./format.ts";
+import type { ImageDetails, Layer } from "../registry/describe-image.ts";
+import type { ListedImage, RepositoryEntry } from "./list-entries.ts";
 
 /** Hex digits of a digest in the table. `stowage ls NAME@DIGEST` accepts them. */
 const shortDigits = 12;

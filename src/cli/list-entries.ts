@@ -1,11 +1,16 @@
 /** The images of a store or a service, with their details. */
-import type { Digest } from "../../digest.ts";
-import { StowageError } from "../../errors.ts";
-import type { ManifestIdentity } from "../../oci/descriptor.ts";
-import { formatReference } from "../../oci/reference.ts";
-import { type ImageDetails, type ImagePlace, describeImage, readIfValid } from "../../registry/describe-image.ts";
-import type { ListedEntry } from "../../remote/image-source.ts";
-import { concurrently } from "../../streams/concurrently.ts";
+import { StowageError } from "../errors.ts";
+import type { ManifestIdentity } from "../oci/descriptor.ts";
+import { formatReference } from "../oci/reference.ts";
+import {
+  type ImageDetails,
+  type ImagePlace,
+  describeImage,
+  isDamage,
+  readIfValid,
+} from "../registry/describe-image.ts";
+import type { ListedEntry } from "../remote/image-source.ts";
+import { concurrently } from "../streams/concurrently.ts";
 
 /** Repositories, and later images, that are read at the same time. */
 const maxConcurrentReads = 16;
@@ -13,15 +18,9 @@ const maxConcurrentReads = 16;
 /** Details take at least two reads for each image. Lists of more images have none, unless the user asks for details. */
 export const maxDetailed = 500;
 
-/** An image in a list. A service lists only tags, without the rest. */
-export interface RepositoryEntry extends Partial<ManifestIdentity> {
+/** An image in a list. */
+export interface RepositoryEntry extends ListedEntry {
   readonly repository: string;
-  /** The tag, or the digest of an image without a tag. */
-  readonly reference: string;
-  /** For a referrer, the digest of its subject. */
-  readonly subject?: Digest | undefined;
-  /** The end of the image. */
-  readonly expires?: string | undefined;
 }
 
 export interface ListedImage extends Omit<RepositoryEntry, keyof ManifestIdentity>, ManifestIdentity {
@@ -41,25 +40,14 @@ export async function listEntries({ source, signal }: ImagePlace, repositories: 
   await concurrently(repositories.entries(), maxConcurrentReads, async ([i, repository]) => {
     try {
       const entries = await source.listEntries(repository, { signal });
-      found[i] = entries.map((entry) => toEntry(repository, entry)).toSorted(byReference);
+      // Scripts read the entries as JSON, which never had a time.
+      found[i] = entries.map((entry) => ({ repository, ...entry, changed: undefined })).toSorted(byReference);
     } catch (error) {
-      if (!(error instanceof StowageError) || !isDamage(error)) throw error;
+      if (!isDamage(error)) throw error;
       failures.push(error);
     }
   });
   return { entries: found.flat(), failures };
-}
-
-function toEntry(repository: string, { reference, subject, expires, ...entry }: ListedEntry): RepositoryEntry {
-  const { digest, mediaType, size } = entry;
-  const isWhole = digest !== undefined && mediaType !== undefined && size !== undefined;
-  return {
-    repository,
-    reference,
-    ...(isWhole && { digest, mediaType, size }),
-    ...(subject !== undefined && { subject }),
-    ...(expires !== undefined && { expires }),
-  };
 }
 
 export interface ResolvedImages {
@@ -80,7 +68,7 @@ export async function resolveEntries(
     try {
       images[i] = withDetails ? await detailed(place, entry) : await identified(place, entry);
     } catch (error) {
-      if (!(error instanceof StowageError) || !isDamage(error)) throw error;
+      if (!isDamage(error)) throw error;
       failures.push(aboutImage(entry, error));
       if (isComplete(entry)) images[i] = entry;
     }
@@ -116,12 +104,6 @@ export async function detailed(place: ImagePlace, entry: RepositoryEntry): Promi
 
 function isComplete(entry: RepositoryEntry): entry is ListedImage {
   return entry.digest !== undefined && entry.mediaType !== undefined && entry.size !== undefined;
-}
-
-const damages: ReadonlySet<string> = new Set(["DIGEST_INVALID", "LIMIT_EXCEEDED", "SIZE_INVALID", "STORE_DAMAGED"]);
-
-function isDamage({ code }: StowageError): boolean {
-  return damages.has(code);
 }
 
 function byReference(a: RepositoryEntry, b: RepositoryEntry): number {

@@ -18,7 +18,7 @@ export { type AppOptions, createApp } from "./http/app.ts";
 export { type LogFormat, createLog } from "./http/log.ts";
 export { Layout, type LayoutOptions } from "./layout/layout.ts";
 export { type Limits, defaultLimits } from "./limits.ts";
-export type { LoadOptions } from "./load/load.ts";
+export type { LoadOptions } from "./load/running-load.ts";
 export { loadArchive } from "./load/load-archive.ts";
 export type { BlobReceipt, IgnoredEntry, ImageReceipt, Receipt } from "./load/receipt.ts";
 export type { BlobStatus } from "./layout/write-blob.ts";

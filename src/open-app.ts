@@ -7,7 +7,7 @@ import type { CopyTargets } from "./copy/copy-to-targets.ts";
 import { type Report, warning } from "./events.ts";
 import { type AppOptions, createAppWithPage } from "./http/app.ts";
 import { createLog } from "./http/log.ts";
-import type { Metrics } from "./http/metrics.ts";
+import type { Metrics } from "./http/metrics-routes.ts";
 import type { RequestRecord } from "./http/request-record.ts";
 import { Layout, type LayoutOptions } from "./layout/layout.ts";
 import { type OpenStoreOptions, openStore } from "./open-store.ts";

@@ -8,7 +8,7 @@ import { planFiles, withoutBlobs } from "../export/plan-export.ts";
 import { type ImageName, formatReference, parseName } from "../oci/reference.ts";
 import type { ImageSource } from "../remote/image-source.ts";
 import type { CommandIo } from "./command.ts";
-import type { ServiceReceipt } from "./receipt.ts";
+import type { ServiceReceipt } from "./describe-receipt.ts";
 import { askMissing } from "./send/ask-missing.ts";
 import { sendArchive } from "./send/send-archive.ts";
 import type { ServiceClient } from "./send/service-client.ts";

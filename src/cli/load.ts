@@ -10,7 +10,7 @@ import { formatBytes, printable } from "./format.ts";
 import { type OpenInput, openInput } from "./open-input.ts";
 import { openSettings } from "./open-settings.ts";
 import { reportChunks, startProgress } from "./progress.ts";
-import { type ServiceReceipt, describeFailedCopies, describeReceipt } from "./receipt.ts";
+import { type ServiceReceipt, describeFailedCopies, describeReceipt } from "./describe-receipt.ts";
 import { sendArchive } from "./send/send-archive.ts";
 import { openService } from "./send/service-client.ts";
 

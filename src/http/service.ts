@@ -10,7 +10,7 @@ import type { Line } from "../streams/line.ts";
 import type { WatchedSource } from "../streams/watched-source.ts";
 import type { Answers } from "./answers.ts";
 import type { CallerFinder } from "./authentication.ts";
-import type { Metrics } from "./metrics.ts";
+import type { Metrics } from "./metrics-routes.ts";
 
 /** The parts of the service. Each option has its value here. */
 export interface Service {

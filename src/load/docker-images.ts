@@ -15,7 +15,7 @@ import { collectBytes } from "../streams/collect-bytes.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { containerdNameAnnotation } from "../oci/reference.ts";
 import { type Compression, type DockerFiles, compressionOf, maxFirstBytes } from "./docker-files.ts";
-import type { Load } from "./load.ts";
+import type { RunningLoad } from "./running-load.ts";
 
 /** Layers that are looked for at the same time. */
 const maxConcurrentLookups = 32;
@@ -28,7 +28,7 @@ const layerType = "application/vnd.oci.image.layer.v1.tar";
  * `MANIFEST_BLOB_UNKNOWN` if a layer or a config is missing, `ARCHIVE_INVALID` if links lead nowhere, and
  * `MANIFEST_INVALID` or `DIGEST_INVALID` if a config and its layers do not match.
  */
-export async function makeDockerImages(load: Load, files: DockerFiles): Promise<readonly Descriptor[]> {
+export async function makeDockerImages(load: RunningLoad, files: DockerFiles): Promise<readonly Descriptor[]> {
   const maker = new ImageMaker(load, files);
   const roots: Descriptor[] = [];
   const bytes = files.manifest();
@@ -42,14 +42,14 @@ export async function makeDockerImages(load: Load, files: DockerFiles): Promise<
 }
 
 class ImageMaker {
-  readonly #load: Load;
+  readonly #load: RunningLoad;
   readonly #files: DockerFiles;
   /** By the digest of a config: images can share a config. */
   readonly #diffIds = new Map<Digest, readonly string[]>();
   /** By path: images can share layers. */
   readonly #layers = new Map<string, Descriptor>();
 
-  constructor(load: Load, files: DockerFiles) {
+  constructor(load: RunningLoad, files: DockerFiles) {
     this.#load = load;
     this.#files = files;
   }

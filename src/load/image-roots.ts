@@ -8,7 +8,7 @@ import { StowageError } from "../errors.ts";
 import { readSmallBlob } from "../layout/blobs.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { isManifestOrFormer, parseManifest } from "../oci/manifest.ts";
-import type { Load } from "./load.ts";
+import type { RunningLoad } from "./running-load.ts";
 import type { IgnoredEntry } from "./receipt.ts";
 
 interface ImageRoots {
@@ -18,7 +18,7 @@ interface ImageRoots {
 }
 
 /** Throws `INDEX_INVALID` if no root is an image. */
-export async function imageRootsOf(load: Load, listed: readonly Descriptor[]): Promise<ImageRoots> {
+export async function imageRootsOf(load: RunningLoad, listed: readonly Descriptor[]): Promise<ImageRoots> {
   const roots: Descriptor[] = [];
   const ignored: IgnoredEntry[] = [];
   const found = new Map<string, boolean>(); // an index.json can name the same bytes ten thousand times
@@ -34,7 +34,10 @@ export async function imageRootsOf(load: Load, listed: readonly Descriptor[]): P
   throw new StowageError("INDEX_INVALID", message);
 }
 
-async function isManifest({ layout, signal, json, intake }: Load, { digest, size }: Descriptor): Promise<boolean> {
+async function isManifest(
+  { layout, signal, json, intake }: RunningLoad,
+  { digest, size }: Descriptor,
+): Promise<boolean> {
   if (size > layout.limits.maxManifestBytes) return false;
   try {
     return await json.parse(size, async () => {
@@ -55,7 +58,7 @@ const notManifest: ReadonlySet<string> = new Set([
   "LIMIT_EXCEEDED",
 ]);
 
-function ignore({ intake }: Load, { mediaType, digest }: Descriptor): IgnoredEntry {
+function ignore({ intake }: RunningLoad, { mediaType, digest }: Descriptor): IgnoredEntry {
   const path = pathUnder("blobs/", digest);
   const what = `a root of the media type ${JSON.stringify(mediaType.slice(0, 200))}, which is no image`;
   const isThere = intake.sizeOf(digest) !== undefined;

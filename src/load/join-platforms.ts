@@ -9,7 +9,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import { ociIndexType, serializeIndex } from "../oci/manifest.ts";
 import { formatName } from "../oci/reference.ts";
 import { nameAnnotationsOf, nameTextOf } from "./archive-name.ts";
-import type { Load } from "./load.ts";
+import type { RunningLoad } from "./running-load.ts";
 import { claimsIn, isOneImage } from "./name-roots.ts";
 
 /** The archive's own index, which lists these roots and perhaps others. */
@@ -24,7 +24,7 @@ export interface ArchiveIndex {
  * if there is nothing to join. Throws the errors of `claimsIn`.
  */
 export async function joinPlatforms(
-  load: Load,
+  load: RunningLoad,
   roots: readonly CheckedRoot[],
   index: ArchiveIndex,
 ): Promise<readonly Descriptor[] | undefined> {

@@ -12,7 +12,7 @@ import type { DockerFiles } from "./docker-files.ts";
 import { makeDockerImages } from "./docker-images.ts";
 import { type DockerNames, dockerNamesIn, namesBlobs, readDockerManifest } from "./docker-names.ts";
 import { imageRootsOf } from "./image-roots.ts";
-import { Load, type LoadOptions } from "./load.ts";
+import { RunningLoad, type LoadOptions } from "./running-load.ts";
 import { type StoredArchive, publishImages } from "./publish-images.ts";
 import { type IgnoredEntry, type Receipt, maxIgnoredEntries } from "./receipt.ts";
 import { parseRoots, takeEntries } from "./take-entries.ts";
@@ -38,7 +38,7 @@ export async function loadArchive(
   source: AsyncIterable<Uint8Array>,
   options: LoadOptions = {},
 ): Promise<Receipt> {
-  const load = new Load(layout, options);
+  const load = new RunningLoad(layout, options);
   const { intake, json } = load;
   const received = watchLoad(source, layout.limits, load.signal);
   try {
@@ -68,7 +68,7 @@ export async function loadArchive(
 }
 
 /** Reads the archive to its end. Afterwards its blobs are in the store, and nothing is published. */
-async function storeArchive(load: Load, source: WatchedSource): Promise<LoadedArchive> {
+async function storeArchive(load: RunningLoad, source: WatchedSource): Promise<LoadedArchive> {
   try {
     return await readSource(load, source);
   } catch (error) {
@@ -86,7 +86,7 @@ interface LoadedArchive extends StoredArchive {
  * Reads all entries, and decides what the archive is. It is an image layout if it has an `index.json` and blobs or an
  * `oci-layout`. With an `index.json` alone it is a layout too, unless a `manifest.json` names files of a docker-archive.
  */
-async function readSource(load: Load, source: WatchedSource): Promise<LoadedArchive> {
+async function readSource(load: RunningLoad, source: WatchedSource): Promise<LoadedArchive> {
   const { layout, caller, signal, intake, json } = load;
   const { limits, budget } = layout;
   let holdsWindow = false;
@@ -126,7 +126,7 @@ async function readSource(load: Load, source: WatchedSource): Promise<LoadedArch
 }
 
 /** Reads the `manifest.json` that some archives have beside their `index.json`. */
-async function readManifestBeside({ json }: Load, dockerFiles: DockerFiles): Promise<ManifestBeside> {
+async function readManifestBeside({ json }: RunningLoad, dockerFiles: DockerFiles): Promise<ManifestBeside> {
   const bytes = dockerFiles.readableManifest();
   if (bytes === undefined) return { names: undefined, isOfFiles: false };
   return json.parse(bytes.length, () => {

@@ -12,7 +12,7 @@ import type { ChangeOutcome } from "../oci/index-change.ts";
 import { formatReference } from "../oci/reference.ts";
 import { type DockerNames, addDockerNames } from "./docker-names.ts";
 import { type ArchiveIndex, joinPlatforms } from "./join-platforms.ts";
-import type { Load } from "./load.ts";
+import type { RunningLoad } from "./running-load.ts";
 import { type NamedRoot, nameRoots } from "./name-roots.ts";
 import type { ImageReceipt } from "./receipt.ts";
 
@@ -39,7 +39,7 @@ interface PublishedImages {
  * `checkClosure`, `nameRoots` and `publish`, `LIMIT_EXCEEDED` if there are too many repositories, and `DENIED`.
  * If some repositories were published before the error, the error names their images.
  */
-export async function publishImages(load: Load, archive: StoredArchive): Promise<PublishedImages> {
+export async function publishImages(load: RunningLoad, archive: StoredArchive): Promise<PublishedImages> {
   const { layout, json } = load;
   const closure = await checkRoots(load, archive);
   const images = nameRoots(closure.roots, load.name);
@@ -72,13 +72,13 @@ export async function publishImages(load: Load, archive: StoredArchive): Promise
 }
 
 /** When the images end, in whole seconds. */
-function endAfter({ expiresInMs, layout: { clock } }: Load): string | undefined {
+function endAfter({ expiresInMs, layout: { clock } }: RunningLoad): string | undefined {
   if (expiresInMs === undefined) return undefined;
   return new Date(Math.ceil((clock.now() + expiresInMs) / 1000) * 1000).toISOString();
 }
 
 /** Checks the closure of the roots. Adds the names in `manifest.json`, and joins the platforms of one image. */
-async function checkRoots(load: Load, { roots, index, dockerNames }: StoredArchive): Promise<CheckedClosure> {
+async function checkRoots(load: RunningLoad, { roots, index, dockerNames }: StoredArchive): Promise<CheckedClosure> {
   const { layout, json, intake: known } = load;
   const storeInlined = load.storeExtraBlob.bind(load);
   const names: DockerNames = dockerNames ?? new Map();
@@ -98,7 +98,7 @@ interface Publication {
  * Limits the number of repositories, because each takes a commit of its own. Throws `DENIED` if the caller may not publish in
  * one.
  */
-function checkRepositories({ mayPublish }: Load, repositories: readonly string[]): void {
+function checkRepositories({ mayPublish }: RunningLoad, repositories: readonly string[]): void {
   const found = repositories.length;
   if (found > maxListed) {
     throw limitExceeded(`Cannot publish in ${found} repositories at once`, { found, expected: maxListed });
@@ -110,7 +110,7 @@ function checkRepositories({ mayPublish }: Load, repositories: readonly string[]
 }
 
 /** The condition is only for the image that the request names, not for its signatures. */
-function withCondition(root: NamedRoot, { name, expects }: Load): NamedImage {
+function withCondition(root: NamedRoot, { name, expects }: RunningLoad): NamedImage {
   return { ...root, expects: root.tag === name?.tag ? expects : undefined };
 }
 

@@ -13,7 +13,7 @@ import { type Report, notice } from "../events.ts";
 import { incomingPrefix } from "../layout/keys.ts";
 import type { Layout } from "../layout/layout.ts";
 import { parseLoadPath } from "../load/archive-name.ts";
-import type { LoadOptions } from "../load/load.ts";
+import type { LoadOptions } from "../load/running-load.ts";
 import { loadArchive } from "../load/load-archive.ts";
 import { type Receipt, loadEvent } from "../load/receipt.ts";
 import { formatReference } from "../oci/reference.ts";

@@ -4,7 +4,7 @@
  */
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
 import type { CopyEvent, RequestEvent, StowageEvent } from "../events.ts";
-import type { LineState, Metrics } from "../http/metrics.ts";
+import type { LineState, Metrics } from "../http/metrics-routes.ts";
 import type { Observer } from "../open-app.ts";
 import type { StoreCall } from "../storage/counting-store.ts";
 

@@ -5,7 +5,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { parseReceipt } from "../../src/cli/receipt.ts";
+import { parseReceipt } from "../../src/cli/describe-receipt.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import { isJsonObject } from "../../src/oci/json.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";

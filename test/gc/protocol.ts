@@ -125,10 +125,10 @@ export const mutantsOfCopies: Readonly<Record<string, readonly Edit[]>> = {
 /** For schedules with pushes. */
 export const mutantsOfPushes: Readonly<Record<string, readonly Edit[]>> = {
   "a pusher that asks for a blob did not rescue the blob": [
-    { file: "http/blobs.ts", replace: "return isPush ?", by: "return false ?" },
+    { file: "http/blob-routes.ts", replace: "return isPush ?", by: "return false ?" },
   ],
   "a mount did not rescue the blob": [
-    { file: "http/push.ts", replace: "headBlob(RescuingStore.forOneBlob(layout)", by: "headBlob(layout.store" },
+    { file: "http/push-routes.ts", replace: "headBlob(RescuingStore.forOneBlob(layout)", by: "headBlob(layout.store" },
   ],
   "a pushed manifest rescued nothing": [
     { file: "push/push-manifest.ts", replace: "checkClosure(rescuing,", by: "checkClosure(layout," },

@@ -7,7 +7,7 @@ import { createApp } from "../../src/http/app.ts";
 import { updateRepository } from "../../src/layout/update-repository.ts";
 import { blobKey, indexKey } from "../../src/layout/keys.ts";
 import { loadArchive } from "../../src/load/load-archive.ts";
-import type { LoadOptions } from "../../src/load/load.ts";
+import type { LoadOptions } from "../../src/load/running-load.ts";
 import { readEntries } from "../../src/layout/read-repository.ts";
 import type { Descriptor } from "../../src/oci/descriptor.ts";
 import { referrersTag, tagOf } from "../../src/oci/index-entry.ts";

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { type Action, type Token, actions } from "../../src/auth/access.ts";
 import { createApp } from "../../src/http/app.ts";
 import { statusOf } from "../../src/http/error-response.ts";
-import type { Metrics } from "../../src/http/metrics.ts";
+import type { Metrics } from "../../src/http/metrics-routes.ts";
 import { ownOperations, publicOperations } from "../../src/http/openapi/own-operations.ts";
 import { registryOperations } from "../../src/http/openapi/registry-operations.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";

@@ -1,6 +1,6 @@
 /** Loads archives of a test into a store, and looks at what is in the store then. */
 import { loadArchive } from "../../src/load/load-archive.ts";
-import type { LoadOptions } from "../../src/load/load.ts";
+import type { LoadOptions } from "../../src/load/running-load.ts";
 import type { Receipt } from "../../src/load/receipt.ts";
 import type { Limits } from "../../src/limits.ts";
 import { parseName } from "../../src/oci/reference.ts";

@@ -10,7 +10,7 @@ import type { CommandIo } from "../command.ts";
 import { formatBytes } from "../format.ts";
 import type { OpenInput } from "../open-input.ts";
 import { reportChunks, startProgress } from "../progress.ts";
-import type { ServiceReceipt } from "../receipt.ts";
+import type { ServiceReceipt } from "../describe-receipt.ts";
 import { askMissing } from "./ask-missing.ts";
 import type { Content } from "./content.ts";
 import type { Answer } from "./exchange.ts";

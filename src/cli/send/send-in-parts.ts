@@ -7,7 +7,7 @@ import { StowageError, isTransient } from "../../errors.ts";
 import { codeIn, jsonIn } from "../../oci/error-body.ts";
 import { isSuccess } from "../../remote/answer.ts";
 import type { Progress } from "../progress.ts";
-import type { ServiceReceipt } from "../receipt.ts";
+import type { ServiceReceipt } from "../describe-receipt.ts";
 import type { Content } from "./content.ts";
 import type { Answer } from "./exchange.ts";
 import { type UploadInParts, parseUpload, sendParts } from "./send-parts.ts";

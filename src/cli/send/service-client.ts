@@ -11,7 +11,7 @@ import { NoAnswer } from "../../remote/open-answer.ts";
 import { type TryAgainOptions, tryAgain } from "../../remote/try-again.ts";
 import { oneChunk } from "../../streams/readable-stream.ts";
 import type { CommandIo } from "../command.ts";
-import { type ServiceReceipt, parseReceipt } from "../receipt.ts";
+import { type ServiceReceipt, parseReceipt } from "../describe-receipt.ts";
 import { tokenSourceOf } from "../token-source.ts";
 import { type Answer, type HttpRequest, type RequestBody, exchange } from "./exchange.ts";
 

@@ -60,7 +60,7 @@ export interface LoadOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export class Load {
+export class RunningLoad {
   /**
    * The layout, with the load's own store. That store rescues the condemned blobs that the load finds. It passes each
    * call on:

@@ -9,7 +9,7 @@ import { type FoundManifest, findManifest, unknownManifest } from "../registry/f
 import { smallObjectBytes } from "../storage/read-small-object.ts";
 import { callerName, requesterOf } from "./authentication.ts";
 import { contentHeaders, expectationOf, isFresh, notModified } from "./conditions.ts";
-import { pushWaiterOf } from "./push.ts";
+import { pushWaiterOf } from "./push-routes.ts";
 import { RequestRecord } from "./request-record.ts";
 import { pathAbove } from "./request-url.ts";
 import { type Route, route } from "./route.ts";

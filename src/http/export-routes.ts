@@ -11,7 +11,7 @@ import { type ImageName, formatName, parseImageName } from "../oci/reference.ts"
 import { findManifest, unknownManifest } from "../registry/find-manifest.ts";
 import { type ArchiveAnswer } from "./answers.ts";
 import { authorize, requesterOf } from "./authentication.ts";
-import { fitsAnswer, urlSeconds } from "./blobs.ts";
+import { fitsAnswer, urlSeconds } from "./blob-routes.ts";
 import { isFresh } from "./conditions.ts";
 import { readFlag } from "./request-url.ts";
 import { type Route, route } from "./route.ts";

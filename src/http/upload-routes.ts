@@ -24,7 +24,7 @@ import { type Upload, type UploadPart, deleteUpload, partCountOf, readOwnUpload 
 import { callerName, requesterOf, waiterOf } from "./authentication.ts";
 import { contentLengthOf } from "./conditions.ts";
 import { loadQuery } from "./load-answer.ts";
-import { answerLoad } from "./load.ts";
+import { answerLoad } from "./load-routes.ts";
 import { readJsonObject } from "./small-body.ts";
 import { urlAbove } from "./request-url.ts";
 import { type Route, route } from "./route.ts";

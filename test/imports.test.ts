@@ -25,7 +25,7 @@ const floors: readonly (readonly string[])[] = [
   ["oci"],
   ["streams"],
   ["events.ts"],
-  ["clock.ts", "digest.ts", "limits.ts", "loopback.ts", "errors.ts", "format-bytes.ts"],
+  ["clock.ts", "digest.ts", "limits.ts", "loopback.ts", "is-node.ts", "errors.ts", "format-bytes.ts"],
 ];
 
 /** Capabilities see a store only as an `ObjectStore`, never one of its kinds. */

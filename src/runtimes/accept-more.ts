@@ -6,13 +6,13 @@
 import { once } from "node:events";
 import type { Server as HttpServer } from "node:http";
 import { type Server, createServer } from "node:net";
+import { isNode } from "../is-node.ts";
 
 /** Connections that are accepted in one turn of the event loop. */
 const listeners = 16;
 
 /** Can several listeners have one port? On other systems `reusePort` is an error. Deno and Bun accept by themselves. */
-export const canSharePort =
-  process.platform === "linux" && process.versions["bun"] === undefined && process.versions["deno"] === undefined;
+export const canSharePort = process.platform === "linux" && isNode();
 
 /** Throws as `listen` if the port is taken. With `reusePort`, another service of the same user would share it in silence. */
 export async function checkPort(host: string, port: number): Promise<void> {

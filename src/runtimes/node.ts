@@ -5,11 +5,11 @@ import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
 import type { Socket } from "node:net";
-import process from "node:process";
 import { StowageError } from "../errors.ts";
 import { type Report, notice } from "../events.ts";
 import { errorResponse } from "../http/error-response.ts";
 import type { SentAnswer } from "../http/report-requests.ts";
+import { isNode } from "../is-node.ts";
 import { freeChunk, handOver } from "../streams/chunk-memory.ts";
 import { acceptMore, canSharePort, checkPort } from "./accept-more.ts";
 import { Connections } from "./connections.ts";
@@ -30,9 +30,6 @@ const checkHeadersMs = 1000;
 /** The log says at most this often that new connections were closed. */
 const dropLogMs = 60_000;
 
-/** Bun and Deno use this file too. */
-const isNode = process.versions["bun"] === undefined && process.versions["deno"] === undefined;
-
 type NodeContext = Context<{ Bindings: HttpBindings }>;
 
 export interface NodeListener extends Listener {
@@ -45,7 +42,7 @@ export interface NodeListener extends Listener {
  */
 export class NodeRuntime implements Runtime {
   readonly ignores = ["STOWAGE_GC_EVERY"]; // nothing triggers gc: a timer of the system runs `stowage gc`
-  readonly hasher = isNode ? threadHasher() : undefined;
+  readonly hasher = isNode() ? threadHasher() : undefined;
   /** Requests whose client sends its body only after a `100 Continue` (RFC 9110, section 10.1.1). */
   readonly #awaitingContinue = new WeakSet<IncomingMessage>();
 
@@ -137,7 +134,7 @@ function watchWrites(outgoing: ServerResponse): () => number {
     const [chunk] = args;
     if (!isEnding) count(chunk);
     // Only Node is known to call back after the system has taken the bytes.
-    if (isNode && args.length === 1 && chunk instanceof Uint8Array) {
+    if (isNode() && args.length === 1 && chunk instanceof Uint8Array) {
       args.push((error: unknown) => (error ? undefined : freeChunk(chunk)));
     }
     return Reflect.apply(write, outgoing, args) as boolean;

@@ -5,6 +5,7 @@
 import { Buffer } from "node:buffer";
 import type { OnReadOpts, Socket } from "node:net";
 import process from "node:process";
+import { isNode } from "../../is-node.ts";
 import { freeMemory } from "../../streams/chunk-memory.ts";
 import { usualChunkBytes } from "../object-store.ts";
 
@@ -28,8 +29,7 @@ interface Message {
  * body out of it before another socket reads. No options where reads do not work in this way: on Bun, Deno and Windows.
  */
 export function largeReads(): { readonly onread?: OnReadOpts } {
-  const { versions, platform } = process;
-  if (versions["bun"] !== undefined || versions["deno"] !== undefined || platform === "win32") return {};
+  if (!isNode() || process.platform === "win32") return {};
   let memory: Buffer | undefined;
   let nextBytes = usualChunkBytes;
   return {

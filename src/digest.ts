@@ -1,8 +1,13 @@
-/** Digests of the OCI image specification ("Digests"): an algorithm and the hash of a content, such as `sha256:9f86…`. */
+/**
+ * Digests of the OCI image specification ("Digests"): an algorithm and the hash of a content, such as `sha256:9f86…`.
+ */
 import { Buffer } from "node:buffer";
 import { type Hash, createHash } from "node:crypto";
 
-/** The algorithms that Stowage accepts, with the number of hex digits and the name in Web Crypto. One more needs one line here. */
+/**
+ * The algorithms that Stowage accepts, with the number of hex digits and the name in Web Crypto. One more needs one
+ * line here.
+ */
 const algorithms = {
   sha256: { hexLength: 64, webName: "SHA-256" },
   sha512: { hexLength: 128, webName: "SHA-512" },

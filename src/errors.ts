@@ -113,8 +113,8 @@ export interface StowageErrorOptions {
 }
 
 /**
- * An error with a stable `code`. Its message says what could not be done, what was found and what was expected. Each line of
- * the message is printable: bytes of a client cannot begin a line in a log or steer a terminal.
+ * An error with a stable `code`. Its message says what could not be done, what was found and what was expected. Each
+ * line of the message is printable: bytes of a client cannot begin a line in a log or steer a terminal.
  */
 export class StowageError extends Error {
   override readonly name = "StowageError";

@@ -1,4 +1,7 @@
-/** What happens in the service, as typed events. The log (`http/log.ts`) and the metrics (`runtimes/metrics.ts`) read them. */
+/**
+ * What happens in the service, as typed events. The log (`http/log.ts`) and the metrics (`runtimes/metrics.ts`) read
+ * them.
+ */
 import type { ErrorCode } from "./errors.ts";
 
 /** Takes an event, at the moment at which it happens. It must not throw. */

@@ -55,7 +55,10 @@ export interface OpenedApp {
   readonly report: Report;
 }
 
-/** Reads the settings, logs warnings, opens the store and makes the app. Throws `INPUT_INVALID` with every problem found. */
+/**
+ * Reads the settings, logs warnings, opens the store and makes the app. Throws `INPUT_INVALID` with every problem
+ * found.
+ */
 export async function openApp(settings: Settings, platform: Platform): Promise<OpenedApp> {
   const config = parseConfig(variablesOf(settings), platform);
   const metrics = config.metrics === "off" ? undefined : await platform.openMetrics?.(config.metrics);

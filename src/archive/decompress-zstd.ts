@@ -149,7 +149,8 @@ function windowBytesOf(header: Uint8Array): number {
   const flags = header[4] ?? 0;
   if (isSingleSegment(flags)) {
     const size = header.subarray(header.length - contentSizeBytes(flags));
-    return size.reduceRight((total, byte) => total * 256 + byte, 0); // a size of two bytes is stored as 256 less: too little to matter here
+    // a size of two bytes is stored as 256 less: too little to matter here
+    return size.reduceRight((total, byte) => total * 256 + byte, 0);
   }
   const descriptor = header[5] ?? 0;
   const base = 2 ** (10 + (descriptor >> 3));
@@ -164,7 +165,8 @@ function checkWindow(windowBytes: number, maxWindowBytes: number, why = ""): voi
 
 /** Uses Node's native decoder (from Node 22.15 on), or else a decoder in JavaScript at a third of its speed. */
 function decodeFrame(frame: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  if (!hasNativeZstd(zlib)) return through(frame, createFzstdTransform(), explain); // block by block: decoding a whole frame may take long
+  // block by block: decoding a whole frame may take long
+  if (!hasNativeZstd(zlib)) return through(frame, createFzstdTransform(), explain);
   const decoder = zlib.createZstdDecompress({
     chunkSize: outputChunkBytes,
     params: { [zlib.constants.ZSTD_d_windowLogMax]: maxWindowLog },

@@ -110,8 +110,8 @@ export function isGzip(head: Uint8Array): boolean {
 }
 
 /**
- * Yields the content of all members of a gzip body (RFC 1952). Throws `ARCHIVE_INVALID` if a member is damaged or cut short, or
- * if bytes other than zeros follow the last one.
+ * Yields the content of all members of a gzip body (RFC 1952). Throws `ARCHIVE_INVALID` if a member is damaged or cut
+ * short, or if bytes other than zeros follow the last one.
  */
 async function* decompressGzip(reader: ByteReader): AsyncGenerator<Uint8Array> {
   const gunzip = createGunzip({ chunkSize: outputChunkBytes });

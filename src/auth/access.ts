@@ -4,8 +4,8 @@ import { StowageError } from "../errors.ts";
 import { matchesPattern } from "../oci/tag-pattern.ts";
 
 /**
- * What a token can allow. `load` adds images. `copy` copies images to the targets of the settings. `delete` removes manifests and
- * tags. `metrics` reads the metrics of the whole service. The repositories of the token do not limit it.
+ * What a token can allow. `load` adds images. `copy` copies images to the targets of the settings. `delete` removes
+ * manifests and tags. `metrics` reads the metrics of the whole service. The repositories of the token do not limit it.
  */
 export type Action = "pull" | "load" | "copy" | "delete" | "metrics";
 
@@ -86,7 +86,9 @@ export function nobody({ anonymousPull }: AccessRules): Caller {
   return { name: "nobody", isKnown: false, grants: anonymousPull ? [{ actions: ["pull"], repositories: ["**"] }] : [] };
 }
 
-/** The caller with this secret of a token. Undefined if there is no such token. Throws `UNAUTHORIZED` if it has expired. */
+/**
+ * The caller with this secret of a token. Undefined if there is no such token. Throws `UNAUTHORIZED` if it has expired.
+ */
 export function findTokenCaller(tokens: readonly Token[], secret: string, nowMs: number): Caller | undefined {
   const token = findToken(tokens, secret);
   if (token === undefined) return undefined;

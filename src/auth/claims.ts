@@ -28,8 +28,8 @@ function textOf(value: unknown): string | undefined {
 }
 
 /**
- * The rights of a rule whose claims fit. Throws `UNAUTHORIZED` if a claim in its repositories is missing, or cannot be a part of a
- * name.
+ * The rights of a rule whose claims fit. Throws `UNAUTHORIZED` if a claim in its repositories is missing, or cannot be
+ * a part of a name.
  */
 export function grantOf({ actions, repositories }: OidcRule, token: JsonObject): Grant {
   return { actions, repositories: repositories.map((pattern) => fillIn(pattern, token)) };

@@ -5,7 +5,10 @@ import { type ParsedList, actionsForm, isActions, isPatterns, parseList, pattern
 
 const properties = ["name", "sha256", "actions", "repositories", "expires"];
 
-/** Reads `[{"name", "sha256", "actions", "repositories"?, "expires"?}, …]`. Without `repositories`, a token is for all of them. */
+/**
+ * Reads `[{"name", "sha256", "actions", "repositories"?, "expires"?}, …]`. Without `repositories`, a token is for all
+ * of them.
+ */
 export function parseTokens(text: string): ParsedList<Token> {
   const { entries, problems } = parseList<Token>(text, properties, (read, entry) => {
     const name = read("name", isTokenName, tokenNameForm);

@@ -5,7 +5,10 @@ import type { Environment } from "../settings/settings.ts";
 export interface Command {
   /** What `stowage COMMAND --help` prints: usage, options, examples. */
   readonly help: string;
-  /** Runs with the arguments behind the command's name and returns the exit code. Thrown errors are reported to the user. */
+  /**
+   * Runs with the arguments behind the command's name and returns the exit code. Thrown errors are reported to the
+   * user.
+   */
   run(args: readonly string[], io: CommandIo): Promise<number>;
 }
 

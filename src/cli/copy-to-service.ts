@@ -21,8 +21,8 @@ export interface CopyToServiceOptions {
 }
 
 /**
- * Sends one image after the other. An image that fails does not stop the others. A large tarball is kept in a temporary file, so
- * that a part of it can be sent again.
+ * Sends one image after the other. An image that fails does not stop the others. A large tarball is kept in a temporary
+ * file, so that a part of it can be sent again.
  */
 export async function copyToService(
   source: ImageSource,

@@ -14,7 +14,9 @@ const maxPlatformsLength = 16;
 /** An image in the table. Unknown values are shown as `-`. */
 type Row = RepositoryEntry & Pick<Partial<ListedImage>, "details">;
 
-/** IMAGE, SIZE, CREATED and PLATFORM. Names are cut to fit `columns`. Without `columns`, a program reads whole names. */
+/**
+ * IMAGE, SIZE, CREATED and PLATFORM. Names are cut to fit `columns`. Without `columns`, a program reads whole names.
+ */
 export function formatImages(images: readonly Row[], columns: number | undefined): string {
   const header = ["IMAGE", "SIZE", "CREATED", "PLATFORM"];
   const rows = images.map((image) => [nameOf(image), ...columnsOf(image)]);

@@ -13,7 +13,10 @@ import { type Command, checkCount, exitCodes } from "./command.ts";
 import { formatBytes, formatCount, printable } from "./format.ts";
 import { type StoreSettings, openExisting } from "./open-settings.ts";
 
-/** Options that exclude each other. A run in slices cannot go on in spite of damage: it would have to remember the damage. */
+/**
+ * Options that exclude each other. A run in slices cannot go on in spite of damage: it would have to remember the
+ * damage.
+ */
 const exclusive = [
   ["now", "grace"],
   ["for", "now"],

@@ -99,7 +99,8 @@ function describe({ repository, reference }: ManifestName, digest: Digest | unde
  * token is unknown.
  */
 function isAboutImage(error: unknown): boolean {
-  if (error instanceof Refusal) return error.reason === "DENIED" || isPermanent(error); // a token may allow some repositories only
+  // a token may allow some repositories only
+  if (error instanceof Refusal) return error.reason === "DENIED" || isPermanent(error);
   return error instanceof StowageError && !isTransient(error.code);
 }
 

@@ -1,4 +1,6 @@
-/** Gives an image of a service, or of any registry, more names there. Another repository mounts the blobs of the image. */
+/**
+ * Gives an image of a service, or of any registry, more names there. Another repository mounts the blobs of the image.
+ */
 import { StowageError } from "../errors.ts";
 import { type TagConditions, conditionFailed } from "../layout/update-repository.ts";
 import { listClosure } from "../layout/list-closure.ts";

@@ -26,7 +26,10 @@ interface TokenSourceOptions extends Pick<CommandIo, "env" | "signal"> {
   readonly clock?: Clock;
 }
 
-/** The source that the environment names. Undefined without one. Throws `INPUT_INVALID`, without any secret in the message. */
+/**
+ * The source that the environment names. Undefined without one. Throws `INPUT_INVALID`, without any secret in the
+ * message.
+ */
 export function tokenSourceOf({ env, signal, clock = systemClock }: TokenSourceOptions): TokenSource | undefined {
   const [first, second] = ["STOWAGE_TOKEN", "STOWAGE_TOKEN_FILE", "STOWAGE_TOKEN_AUDIENCE"].filter(
     (name) => (env[name] ?? "") !== "",
@@ -88,7 +91,9 @@ function requestUrlOf(text: string): URL {
   throw new StowageError("INPUT_INVALID", `Cannot use STOWAGE_TOKEN_AUDIENCE: ${found}; ${reason}`);
 }
 
-/** Taken from the token alone, because this machine's clock may differ from GitHub's. 0 if the token does not say it. */
+/**
+ * Taken from the token alone, because this machine's clock may differ from GitHub's. 0 if the token does not say it.
+ */
 function lifetimeMsOf(token: string): number {
   let claims: unknown;
   try {

@@ -18,7 +18,9 @@ export function blobPath(digest: Digest): string {
   return pathUnder("blobs/", digest);
 }
 
-/** `index.json` (image specification, "Image Layout"). Engines read the name that containerd writes, and others the tag. */
+/**
+ * `index.json` (image specification, "Image Layout"). Engines read the name that containerd writes, and others the tag.
+ */
 export function serializeArchiveIndex(roots: readonly ArchiveRoot[]): Uint8Array {
   const manifests = roots.map(({ mediaType, digest, size, name }) => ({
     mediaType,
@@ -36,14 +38,17 @@ function annotationsOf(name: ImageName): Record<string, string> {
   };
 }
 
-/** With a tag, a name needs no digest. An image that has the name `app:1@sha256:…` is not found as `app:1` by Docker and ctr. */
+/**
+ * With a tag, a name needs no digest. An image that has the name `app:1@sha256:…` is not found as `app:1` by Docker and
+ * ctr.
+ */
 function withoutSpareDigest(name: ImageName): ImageName {
   return name.tag === undefined ? name : { ...name, digest: undefined };
 }
 
 /**
- * `manifest.json`, as `docker save` writes it: one entry for each image that an engine can run. Undefined without such an image.
- * Of an image for several platforms, the entry of linux/amd64 has the names, else the first entry.
+ * `manifest.json`, as `docker save` writes it: one entry for each image that an engine can run. Undefined without such
+ * an image. Of an image for several platforms, the entry of linux/amd64 has the names, else the first entry.
  */
 export function serializeDockerManifest(images: readonly ArchiveRoot[], manifests: Manifests): Uint8Array | undefined {
   const entries = new Map<string, DockerEntry>(); // by digest: an image with two names has one entry

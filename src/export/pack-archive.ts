@@ -27,8 +27,8 @@ export function openFrom(source: ImageSource, signal: AbortSignal): BlobOpener {
 }
 
 /**
- * Yields the tarball. Every blob is verified while it is read: after a damaged blob the tarball ends with an error, before the
- * blob's last bytes. Throws `STORE_DAMAGED`, and the errors of `open`.
+ * Yields the tarball. Every blob is verified while it is read: after a damaged blob the tarball ends with an error,
+ * before the blob's last bytes. Throws `STORE_DAMAGED`, and the errors of `open`.
  */
 export async function* packArchive({ texts, blobs: groups }: ExportPlan, open: BlobOpener): AsyncGenerator<Uint8Array> {
   const pack = openPack();

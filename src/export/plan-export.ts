@@ -59,9 +59,9 @@ export interface ExportPlan {
 }
 
 /**
- * Plans a tarball of images. The plan depends on the images alone, not on their order. Throws `MANIFEST_UNKNOWN` if an image has
- * no manifest for the platforms, `STORE_DAMAGED` if the source lost a manifest, `LIMIT_EXCEEDED` for too many parts, and the
- * source's errors.
+ * Plans a tarball of images. The plan depends on the images alone, not on their order. Throws `MANIFEST_UNKNOWN` if an
+ * image has no manifest for the platforms, `STORE_DAMAGED` if the source lost a manifest, `LIMIT_EXCEEDED` for too many
+ * parts, and the source's errors.
  */
 export async function planExport(
   source: ImageSource,
@@ -152,7 +152,9 @@ function measure(texts: readonly TextFile[], groups: readonly RepositoryBlobs[])
   return { size, etag: hash.digest("hex") };
 }
 
-/** The blobs that no earlier repository has. A reader that meets the manifests first knows early which blobs it needs. */
+/**
+ * The blobs that no earlier repository has. A reader that meets the manifests first knows early which blobs it needs.
+ */
 function blobsOf(manifests: Manifests, seen: Set<Digest>): Omit<RepositoryBlobs, "repository"> {
   const unseen = (all: readonly ManifestIdentity[]): DescriptorList =>
     new DescriptorList(all.filter(({ digest }) => !seen.has(digest) && seen.add(digest)));

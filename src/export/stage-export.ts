@@ -8,8 +8,8 @@ import { packArchive } from "./pack-archive.ts";
 import type { ExportPlan } from "./plan-export.ts";
 
 /**
- * Returns a URL of the tarball that is valid for `seconds`. Undefined if clients cannot reach the store. A tarball that is there
- * already is not written again. A gc, or a lifecycle rule of the bucket, deletes it by age.
+ * Returns a URL of the tarball that is valid for `seconds`. Undefined if clients cannot reach the store. A tarball that
+ * is there already is not written again. A gc, or a lifecycle rule of the bucket, deletes it by age.
  */
 export async function stageExport(
   { store, budget }: Layout,

@@ -28,7 +28,10 @@ export interface Candidate {
 
 /** One run of gc. */
 export interface GcRun {
-  /** When the run began. The age of a mark is its age at this time, not now: the needed blobs were found after this time. */
+  /**
+   * When the run began. The age of a mark is its age at this time, not now: the needed blobs were found after this
+   * time.
+   */
   readonly began: number;
   /** Undefined for a store that is not in use: blobs are deleted at once, without marks. */
   readonly graceMs: number | undefined;
@@ -108,8 +111,8 @@ export class BlobSweep {
   }
 
   /**
-   * Returns true if the mark has surely moved. No signal ends the move or the deletion that follows: loads wait for that
-   * deletion.
+   * Returns true if the mark has surely moved. No signal ends the move or the deletion that follows: loads wait for
+   * that deletion.
    */
   async #move({ digest, size, ...move }: MarkMove & Pick<Candidate, "digest" | "size">): Promise<boolean> {
     const { isDryRun, tally } = this.#run;
@@ -141,8 +144,8 @@ export class BlobSweep {
   }
 
   /**
-   * Removes an orphan from its indexes, within `promptMs`: later a load may have taken over the mark and published the orphan
-   * again.
+   * Removes an orphan from its indexes, within `promptMs`: later a load may have taken over the mark and published the
+   * orphan again.
    */
   async #untie(digest: Digest, { repositories, began }: Untying): Promise<boolean> {
     if (this.#run.isDryRun) return true;

@@ -1,7 +1,8 @@
 /**
- * Deletes the blobs that no image needs, in two runs. The first run condemns them. A run after the grace time deletes the blobs
- * that are still not needed. Any number of runs and loads may work at the same time: `layout/marks.ts` explains why that is
- * safe. A run also deletes the intents of killed writers, and what has been under `staging/` for days.
+ * Deletes the blobs that no image needs, in two runs. The first run condemns them. A run after the grace time deletes
+ * the blobs that are still not needed. Any number of runs and loads may work at the same time: `layout/marks.ts`
+ * explains why that is safe. A run also deletes the intents of killed writers, and what has been under `staging/` for
+ * days.
  */
 import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
@@ -31,13 +32,13 @@ export interface GarbageOptions {
   /** How long a blob stays condemned before it is deleted, in milliseconds; at least an hour. */
   readonly graceMs?: number | undefined;
   /**
-   * Goes on if a manifest is missing or damaged. The blobs that only this manifest needs are then garbage. They are kept if the
-   * manifest is repaired within the grace time.
+   * Goes on if a manifest is missing or damaged. The blobs that only this manifest needs are then garbage. They are
+   * kept if the manifest is repaired within the grace time.
    */
   readonly force?: boolean | undefined;
   /**
-   * Deletes at once, without a grace time and without marks. Only for a store that is not in use: a load at the same time would
-   * lose blobs.
+   * Deletes at once, without a grace time and without marks. Only for a store that is not in use: a load at the same
+   * time would lose blobs.
    */
   readonly now?: boolean | undefined;
   /** Changes nothing. The report says what a run would do. */
@@ -67,7 +68,8 @@ export async function collectGarbage(layout: Layout, options: GarbageOptions = {
   const tally = new Tally();
   const plan: Plan = { graceMs: now ? undefined : graceMs, isDryRun, tally, force, retention, onVerdict, signal };
   await goOn(layout, newProgress(clock.now()), plan);
-  // The first pass removed referrers, and the second deletes their blobs. One pass removes a referrer and the referrers of it.
+  // The first pass removed referrers, and the second deletes their blobs. One pass removes a referrer and the referrers
+  // of it.
   if (now && !isDryRun && tally.report().untied.blobs > 0) await goOn(layout, newProgress(clock.now()), plan);
   if (!isDryRun) await sweepIntents(layout, signal);
   await sweepStaging(layout, { isDryRun, signal, onDelete: (bytes) => tally.count("abandoned", bytes) });
@@ -84,7 +86,10 @@ export function checkGrace(graceMs: number): void {
 
 /** How far a run has come. */
 export interface Progress {
-  /** When the run began. The age of a mark is its age at this time, not now: the needed blobs were found after this time. */
+  /**
+   * When the run began. The age of a mark is its age at this time, not now: the needed blobs were found after this
+   * time.
+   */
   readonly began: number;
   readonly search: Search;
   /** The rank of the last blob that was judged. Undefined before the end of the search. */

@@ -1,6 +1,6 @@
 /**
- * One slice of a run of gc, for platforms that limit the time of a call. The next slice goes on where this one has ended, on any
- * machine. `docs/gc.md` explains why a run may take days.
+ * One slice of a run of gc, for platforms that limit the time of a call. The next slice goes on where this one has
+ * ended, on any machine. `docs/gc.md` explains why a run may take days.
  */
 import { StowageError } from "../errors.ts";
 import { isStore } from "../layout/check-store.ts";
@@ -31,7 +31,10 @@ export interface SliceOptions extends Pick<GarbageOptions, "signal" | "retention
 
 /** The outcomes of one slice. */
 export interface SliceReport extends GarbageReport {
-  /** `unfinished`: the next slice goes on with this run. `idle`: it is too early for a new run, or there is no store yet. */
+  /**
+   * `unfinished`: the next slice goes on with this run. `idle`: it is too early for a new run, or there is no store
+   * yet.
+   */
   readonly state: "finished" | "unfinished" | "idle";
 }
 
@@ -68,7 +71,8 @@ export async function collectSlice(layout: Layout, options: SliceOptions): Promi
     return { ...tally.report(), state: isFinished ? "finished" : "unfinished" };
   } catch (error) {
     if (error instanceof StowageError && damageCodes.has(error.code)) {
-      await saveRun(store, { began, progress: undefined }, etag).catch(() => undefined); // the next slice finds the same
+      // the next slice finds the same
+      await saveRun(store, { began, progress: undefined }, etag).catch(() => undefined);
     }
     throw error;
   }

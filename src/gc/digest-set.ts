@@ -12,8 +12,8 @@ const hexDigits = 12;
 const startBytes = hexDigits / 2;
 
 /**
- * A set of digests. In rare cases it claims to have a digest that was not added. That is harmless: a gc then keeps one blob too
- * many.
+ * A set of digests. In rare cases it claims to have a digest that was not added. That is harmless: a gc then keeps one
+ * blob too many.
  */
 export class DigestSet {
   /** A hash table of the beginnings of the digests, at most three quarters full. 0 is an empty slot. */

@@ -1,8 +1,9 @@
 /**
  * Finds every blob that an image needs. The search starts at the indexes of all repositories.
  *
- * A referrer without a tag, such as a signature, is only useful with its subject. It is an orphan if nothing leads to its
- * subject. The blobs of an orphan are needed as long as an index lists the orphan: a published image is always whole.
+ * A referrer without a tag, such as a signature, is only useful with its subject. It is an orphan if nothing leads to
+ * its subject. The blobs of an orphan are needed as long as an index lists the orphan: a published image is always
+ * whole.
  */
 import type { Digest } from "../digest.ts";
 import { type ErrorCode, limitExceeded, StowageError } from "../errors.ts";
@@ -53,8 +54,9 @@ interface Findings {
 }
 
 /**
- * Starts a search, or goes on with one. Throws `LIMIT_EXCEEDED` if there are too many blobs to remember, `STORE_UNAVAILABLE`,
- * and the errors of `checkFormat`. A search in slices throws `STORE_DAMAGED` for an index that cannot be read.
+ * Starts a search, or goes on with one. Throws `LIMIT_EXCEEDED` if there are too many blobs to remember,
+ * `STORE_UNAVAILABLE`, and the errors of `checkFormat`. A search in slices throws `STORE_DAMAGED` for an index that
+ * cannot be read.
  */
 export async function findNeeded(
   layout: Layout,

@@ -95,7 +95,9 @@ function fits({ fits: wanted }: RetentionRule, tag: string | undefined): boolean
   return wanted.some((pattern) => matchesPattern(pattern, tag));
 }
 
-/** By entry: the number of later entries that the same rule decides about. Entries whose age is not known do not count. */
+/**
+ * By entry: the number of later entries that the same rule decides about. Entries whose age is not known do not count.
+ */
 function rankByRule(entries: readonly Descriptor[], places: readonly number[]): ReadonlyMap<Descriptor, number> {
   const latestFirst = entries
     .map((entry, i) => ({ entry, i, place: places[i] ?? none, time: changeTimeOf(entry) }))

@@ -41,8 +41,8 @@ export class ManifestWalk {
   readonly #state: WalkState;
   readonly #end: WalkEnd;
   /**
-   * By the digest of a manifest: does the store have it? Not a `DigestSet`: its rare mistakes could hide a manifest that was
-   * not read.
+   * By the digest of a manifest: does the store have it? Not a `DigestSet`: its rare mistakes could hide a manifest
+   * that was not read.
    */
   readonly #seen: Map<Digest, boolean>;
   #hasStopped = false;
@@ -75,8 +75,8 @@ export class ManifestWalk {
   }
 
   /**
-   * Visits the manifests and everything below them. The manifests themselves must be in the store. Manifests that an index
-   * names may be missing. With `withSubjects`, a manifest also needs its subject.
+   * Visits the manifests and everything below them. The manifests themselves must be in the store. Manifests that an
+   * index names may be missing. With `withSubjects`, a manifest also needs its subject.
    */
   async visit(
     roots: readonly ManifestIdentity[],
@@ -116,7 +116,8 @@ export class ManifestWalk {
   }
 
   /**
-   * Visits one manifest after the other, since an index can name very many. A root is read even if its media type is unknown.
+   * Visits one manifest after the other, since an index can name very many. A root is read even if its media type is
+   * unknown.
    */
   async #visitTree(waiting: ManifestIdentity[], withSubjects: boolean, root?: ManifestIdentity): Promise<void> {
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {

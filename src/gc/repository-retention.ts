@@ -1,9 +1,9 @@
 /**
- * Drops the images of one repository that the rules drop, and those whose end is over. A drop removes an entry of the index. The
- * blobs are then garbage like those of a deleted image.
+ * Drops the images of one repository that the rules drop, and those whose end is over. A drop removes an entry of the
+ * index. The blobs are then garbage like those of a deleted image.
  *
- * A drop holds only for the entry that was judged: it does nothing if anybody has changed the entry since. `docs/gc.md` has the
- * argument.
+ * A drop holds only for the entry that was judged: it does nothing if anybody has changed the entry since. `docs/gc.md`
+ * has the argument.
  */
 import type { Digest } from "../digest.ts";
 import { type ErrorCode, StowageError } from "../errors.ts";
@@ -101,7 +101,9 @@ export class RepositoryRetention {
     return failed;
   }
 
-  /** Returns false if the changes were not made, or if it is not known whether they were made: a later run judges again. */
+  /**
+   * Returns false if the changes were not made, or if it is not known whether they were made: a later run judges again.
+   */
   async #commit(changes: readonly RemoveTagChange[]): Promise<boolean> {
     const { isDryRun, tally } = this.#run;
     if (isDryRun) return true;

@@ -1,7 +1,7 @@
 /**
- * Keeps how far a run has come, between two slices, in one object of the store: a line with the digest of the rest, a line of
- * JSON, then the digests of manifests and of needed blobs. One write saves the whole state of one run. So any saved
- * state is a valid start, also an old one.
+ * Keeps how far a run has come, between two slices, in one object of the store: a line with the digest of the rest, a
+ * line of JSON, then the digests of manifests and of needed blobs. One write saves the whole state of one run. So any
+ * saved state is a valid start, also an old one.
  */
 import { Buffer } from "node:buffer";
 import { Digester } from "../digest.ts";
@@ -50,8 +50,8 @@ export async function readRun(store: ObjectStore, signal: AbortSignal | undefine
 }
 
 /**
- * Replaces the state with this ETag. Does nothing if another gc has replaced it. Throws `LIMIT_EXCEEDED` for a run that is too
- * large for slices.
+ * Replaces the state with this ETag. Does nothing if another gc has replaced it. Throws `LIMIT_EXCEEDED` for a run that
+ * is too large for slices.
  */
 export async function saveRun(store: ObjectStore, run: SavedRun, etag: string | undefined): Promise<void> {
   const bytes = serializeRun(run, store.url);

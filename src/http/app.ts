@@ -37,7 +37,10 @@ import { methodNotAllowed, serveRoutes } from "./serve-routes.ts";
 import type { Service } from "./service.ts";
 import { uploadRoutes } from "./upload-routes.ts";
 
-/** Copies to targets at the same time. Each keeps the index of a repository, which can take 100 MiB, while it is planned. */
+/**
+ * Copies to targets at the same time. Each keeps the index of a repository, which can take 100 MiB, while it is
+ * planned.
+ */
 const maxCopies = 4;
 
 /**
@@ -56,8 +59,8 @@ export interface AppOptions {
   /** The opened store. Other work on the same store, such as `loadArchive`, should share it. */
   readonly layout: Layout;
   /**
-   * The rights of callers, or a function that returns them for each request. Write `anyone` for an open service, so that no
-   * service is open by accident.
+   * The rights of callers, or a function that returns them for each request. Write `anyone` for an open service, so
+   * that no service is open by accident.
    */
   readonly access: AccessSource;
   /**
@@ -82,7 +85,9 @@ export interface AppOptions {
   readonly bodyOf?: ((c: Context) => AsyncIterable<Uint8Array>) | undefined;
   /** The names of the service, see `refuse-pages.ts`. Without them, requests for any host are answered. */
   readonly hosts?: readonly string[] | undefined;
-  /** Closes a client's connection at once. Without it, the answer to a client that reads too slowly ends with an error. */
+  /**
+   * Closes a client's connection at once. Without it, the answer to a client that reads too slowly ends with an error.
+   */
   readonly hangUp?: ((c: Context) => void) | undefined;
   /** Ends running loads when the service has to stop. */
   readonly signal?: AbortSignal | undefined;

@@ -27,7 +27,9 @@ declare module "hono" {
   }
 }
 
-/** Finds the caller with the secret of a token. Undefined stands for a request without a token. Throws `UNAUTHORIZED`. */
+/**
+ * Finds the caller with the secret of a token. Undefined stands for a request without a token. Throws `UNAUTHORIZED`.
+ */
 export type CallerFinder = (secret: string | undefined) => Promise<Caller>;
 
 export function callerFinder(
@@ -49,8 +51,8 @@ export function callerFinder(
 }
 
 /**
- * Finds the caller before any route runs. Throws `UNAUTHORIZED` for an unknown token, also on routes that need none. The token is
- * checked once: a request goes on if its token expires meanwhile.
+ * Finds the caller before any route runs. Throws `UNAUTHORIZED` for an unknown token, also on routes that need none.
+ * The token is checked once: a request goes on if its token expires meanwhile.
  */
 export function authenticate(findCaller: CallerFinder): MiddlewareHandler {
   return async (c, next) => {
@@ -60,8 +62,8 @@ export function authenticate(findCaller: CallerFinder): MiddlewareHandler {
 }
 
 /**
- * As `authenticate`, for the routes that a browser uses: the token may be in the page's cookie. A cookie with an unknown token
- * counts as none, because a person whose token has expired must reach the page to log in again.
+ * As `authenticate`, for the routes that a browser uses: the token may be in the page's cookie. A cookie with an
+ * unknown token counts as none, because a person whose token has expired must reach the page to log in again.
  */
 export function authenticateBrowser(findCaller: CallerFinder): MiddlewareHandler {
   return async (c, next) => {
@@ -148,7 +150,9 @@ export function callerNameIfKnown(c: Context): string | undefined {
   return caller?.name;
 }
 
-/** The secret in `Authorization`. Undefined without one: some clients then send an empty user with an empty password. */
+/**
+ * The secret in `Authorization`. Undefined without one: some clients then send an empty user with an empty password.
+ */
 function readSecret(header: string | undefined): string | undefined {
   if (header === undefined) return undefined;
   const [, scheme = "", credentials = ""] = /^(\w+) +(\S+)$/.exec(header) ?? [];

@@ -43,9 +43,9 @@ interface Minute {
 }
 
 /**
- * Passes events on, but not floods of requests that clients can cause without any right. Events above the limit are counted, and
- * their number is passed on later. Each caller has its own kinds, so that a flood of one caller does not hide the requests of
- * another.
+ * Passes events on, but not floods of requests that clients can cause without any right. Events above the limit are
+ * counted, and their number is passed on later. Each caller has its own kinds, so that a flood of one caller does not
+ * hide the requests of another.
  */
 export function floodGate(report: Report): Report {
   const minutes = new Map<string, Minute>();

@@ -1,4 +1,6 @@
-/** `POST /v1/blobs/missing`: which of these blobs the store lacks, and how large a tarball may be sent in one request. */
+/**
+ * `POST /v1/blobs/missing`: which of these blobs the store lacks, and how large a tarball may be sent in one request.
+ */
 import { type Digest, digestForm, isDigest } from "../digest.ts";
 import { limitExceeded, StowageError } from "../errors.ts";
 import { headBlob } from "../layout/blobs.ts";

@@ -1,7 +1,7 @@
 /**
- * Refuses requests that a web page of another site makes a browser send. The browser may run on the machine of a service
- * without tokens, or may know a password. Clients that are not browsers send neither of the headers `Sec-Fetch-Site` and
- * `Origin`.
+ * Refuses requests that a web page of another site makes a browser send. The browser may run on the machine of a
+ * service without tokens, or may know a password. Clients that are not browsers send neither of the headers
+ * `Sec-Fetch-Site` and `Origin`.
  */
 import type { Context, MiddlewareHandler } from "hono";
 import { quote, StowageError } from "../errors.ts";
@@ -18,8 +18,8 @@ export const refuseCrossSite: MiddlewareHandler = async (c, next) => {
 };
 
 /**
- * Does the request surely come from a page of the service itself? A browser always sends one of the headers with a change. Over
- * plain HTTP, most browsers send only `Origin`.
+ * Does the request surely come from a page of the service itself? A browser always sends one of the headers with a
+ * change. Over plain HTTP, most browsers send only `Origin`.
  */
 export function isOwnPage(c: Context): boolean {
   const hasSource = c.req.header("Sec-Fetch-Site") !== undefined || c.req.header("Origin") !== undefined;
@@ -40,9 +40,9 @@ function hostOf(origin: string): string | undefined {
 
 /**
  * Refuses requests for a host that is not a name of the service. A web page can give its own name the address of this
- * machine (DNS rebinding). To the browser, the service is then part of the page's site, and only `Host` shows the attack.
- * Clients without a `Host` are not browsers. `hosts` are names and addresses without a port, in lower case, an IPv6 address
- * in brackets.
+ * machine (DNS rebinding). To the browser, the service is then part of the page's site, and only `Host` shows the
+ * attack. Clients without a `Host` are not browsers. `hosts` are names and addresses without a port, in lower case, an
+ * IPv6 address in brackets.
  */
 export function refuseOtherHosts(hosts: readonly string[]): MiddlewareHandler {
   return async (c, next) => {

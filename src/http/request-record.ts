@@ -1,4 +1,6 @@
-/** What is known about a request while it runs, for its line in the log: its id, its trace, its route and its figures. */
+/**
+ * What is known about a request while it runs, for its line in the log: its id, its trace, its route and its figures.
+ */
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Context } from "hono";
 import type { WatchedSource } from "../streams/watched-source.ts";

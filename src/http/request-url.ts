@@ -42,7 +42,9 @@ export function protocolOf(c: Context): string {
   return forwarded === "http" || forwarded === "https" ? `${forwarded}:` : new URL(c.req.url).protocol;
 }
 
-/** The path of the URL without its last `segments`. `c.req.path` is decoded, and an app around this one can change it. */
+/**
+ * The path of the URL without its last `segments`. `c.req.path` is decoded, and an app around this one can change it.
+ */
 export function pathAbove(c: Context, segments: number): string {
   const parts = new URL(c.req.url).pathname.split("/");
   return parts.slice(0, parts.length - segments).join("/");

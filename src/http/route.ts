@@ -1,6 +1,6 @@
 /**
- * Routes, and how a path finds its route. A path is split once, and each route compares a few segments. A pattern such as
- * `/:name{.+}/tags/list` would be tried again at each slash of a long path.
+ * Routes, and how a path finds its route. A path is split once, and each route compares a few segments. A pattern such
+ * as `/:name{.+}/tags/list` would be tried again at each slash of a long path.
  */
 import type { Context } from "hono";
 import type { Action } from "../auth/access.ts";

@@ -1,9 +1,10 @@
 /**
- * The cookie with the token of a person who has logged in on the page. Registry clients never get one, and `/v2` takes none.
+ * The cookie with the token of a person who has logged in on the page. Registry clients never get one, and `/v2` takes
+ * none.
  *
- * Scripts cannot read the cookie (`HttpOnly`), and pages of other sites cannot send it (`SameSite=Strict`). But pages of another
- * port or another host of the same site can make a browser send it. So it counts only for requests that come from the service's
- * own page, or from no page: `Sec-Fetch-Site` or `Origin` tells.
+ * Scripts cannot read the cookie (`HttpOnly`), and pages of other sites cannot send it (`SameSite=Strict`). But pages
+ * of another port or another host of the same site can make a browser send it. So it counts only for requests that come
+ * from the service's own page, or from no page: `Sec-Fetch-Site` or `Origin` tells.
  */
 import { Buffer } from "node:buffer";
 import type { Context } from "hono";
@@ -42,7 +43,10 @@ export function hasSessionCookie(c: Context): boolean {
   return readSessionSecret(c) !== undefined;
 }
 
-/** A cookie with `__Host-` comes from this host by TLS: no other host of the site, and nobody on the network, has set it. */
+/**
+ * A cookie with `__Host-` comes from this host by TLS: no other host of the site, and nobody on the network, has set
+ * it.
+ */
 function nameFor(c: Context): string {
   return isSecure(c) ? "__Host-stowage" : "stowage";
 }

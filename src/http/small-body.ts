@@ -50,8 +50,9 @@ interface ReadBody {
 }
 
 /**
- * Reads the body into memory, and returns the result of `use`. Memory is held until `use` ends. Throws `LIMIT_EXCEEDED` if the
- * body is longer than `maxBytes`, `TIMED_OUT`, and `TOOMANYREQUESTS` if no turn comes, or no memory becomes free, in time.
+ * Reads the body into memory, and returns the result of `use`. Memory is held until `use` ends. Throws `LIMIT_EXCEEDED`
+ * if the body is longer than `maxBytes`, `TIMED_OUT`, and `TOOMANYREQUESTS` if no turn comes, or no memory becomes
+ * free, in time.
  */
 export async function readSmallBody<T>(
   c: Context,

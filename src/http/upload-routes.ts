@@ -1,6 +1,6 @@
 /**
- * `/v1/uploads`: tarballs in parts. Some platforms limit the length of a body, and a failed part is sent again more quickly
- * than a whole tarball.
+ * `/v1/uploads`: tarballs in parts. Some platforms limit the length of a body, and a failed part is sent again more
+ * quickly than a whole tarball.
  *
  *     POST   /v1/uploads                             {"size", "fingerprint"?}: begins an upload, or finds it again
  *     GET    /v1/uploads/<id>                        its parts, with fresh URLs and what has arrived

@@ -45,8 +45,8 @@ export async function* listBlobs(store: ObjectStore, options?: CallOptions): Asy
 }
 
 /**
- * Makes a URL for one blob, or returns undefined if the store makes no URLs. A client reads the blob with the URL directly from
- * the store, for `seconds`.
+ * Makes a URL for one blob, or returns undefined if the store makes no URLs. A client reads the blob with the URL
+ * directly from the store, for `seconds`.
  */
 export async function presignBlob(
   { presigner }: ObjectStore,
@@ -57,8 +57,8 @@ export async function presignBlob(
 }
 
 /**
- * Reads a whole small blob, such as a manifest. Returns undefined if the store does not have the blob. Throws `STORE_DAMAGED`
- * if the bytes have another digest, and `LIMIT_EXCEEDED` if there are too many bytes.
+ * Reads a whole small blob, such as a manifest. Returns undefined if the store does not have the blob. Throws
+ * `STORE_DAMAGED` if the bytes have another digest, and `LIMIT_EXCEEDED` if there are too many bytes.
  */
 export async function readSmallBlob(
   store: StoreReader,

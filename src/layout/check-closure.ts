@@ -1,7 +1,7 @@
 /**
- * Checks closures. The closure of an image is everything that the image names. An image is published only if its whole closure
- * is in the store with the right sizes. Blobs from earlier loads count too. An index may be sparse: it may lack the manifests
- * of some platforms, but not of all.
+ * Checks closures. The closure of an image is everything that the image names. An image is published only if its whole
+ * closure is in the store with the right sizes. Blobs from earlier loads count too. An index may be sparse: it may lack
+ * the manifests of some platforms, but not of all.
  */
 import type { Digest } from "../digest.ts";
 import { type ErrorCode, limitExceeded, StowageError } from "../errors.ts";
@@ -23,27 +23,36 @@ export interface CheckedClosure {
   readonly manifests: ReadonlySet<Digest>;
   /** The manifests with a subject. */
   readonly referrers: NotedParts<Referrer>;
-  /** By the digest of each config in `ClosureOptions.configs`: the digest of the first root that leads to the config. */
+  /**
+   * By the digest of each config in `ClosureOptions.configs`: the digest of the first root that leads to the config.
+   */
   readonly rootOfConfig: ReadonlyMap<Digest, Digest | undefined>;
 }
 
-/** A root whose closure is in the store. `mediaType` is that of the manifest's bytes, even if the descriptor has another. */
+/**
+ * A root whose closure is in the store. `mediaType` is that of the manifest's bytes, even if the descriptor has
+ * another.
+ */
 export interface CheckedRoot extends Descriptor {
   /** The digest of the root's subject. If the root is a signature, for example, this is the signed image. */
   readonly subject: Digest | undefined;
-  /** True if another root, an index, leads to this root. ORAS, for example, lists a platform's manifest beside the index. */
+  /**
+   * True if another root, an index, leads to this root. ORAS, for example, lists a platform's manifest beside the
+   * index.
+   */
   readonly isPart: boolean;
   /**
-   * The manifests that a sparse index lacks: at most 1000 for one root, and 10,000 for all roots. A sparse index always lists
-   * at least one.
+   * The manifests that a sparse index lacks: at most 1000 for one root, and 10,000 for all roots. A sparse index always
+   * lists at least one.
    */
   readonly absent: readonly Descriptor[];
 }
 
 /**
- * A manifest with a subject: a signature, an attestation or a bill of materials. A registry lists referrers by their subject
- * (distribution specification, "Listing Referrers"). So a load publishes each referrer by its digest, even if only an index
- * leads to it. Examples are BuildKit's attestations, and an index under a tag such as `sha256-<hex>` ("Referrers Tag Schema").
+ * A manifest with a subject: a signature, an attestation or a bill of materials. A registry lists referrers by their
+ * subject (distribution specification, "Listing Referrers"). So a load publishes each referrer by its digest, even if
+ * only an index leads to it. Examples are BuildKit's attestations, and an index under a tag such as `sha256-<hex>`
+ * ("Referrers Tag Schema").
  */
 interface Referrer extends ManifestIdentity {
   readonly artifactType: string | undefined;
@@ -52,16 +61,16 @@ interface Referrer extends ManifestIdentity {
 }
 
 /**
- * A type has at most 127 characters on each side of its slash (RFC 6838, section 4.2). A longer type is not copied to the
- * index. It is still in the manifest.
+ * A type has at most 127 characters on each side of its slash (RFC 6838, section 4.2). A longer type is not copied to
+ * the index. It is still in the manifest.
  */
 const maxArtifactTypeLength = 255;
 
 /**
- * Checks each root. Throws `MANIFEST_BLOB_UNKNOWN` if a blob or a manifest is missing, `SIZE_INVALID` if its size is wrong,
- * `MANIFEST_INVALID` if a manifest cannot be read, `STORE_DAMAGED` if the store's copy of a manifest is damaged, and the errors
- * of `checkData`. Throws `LIMIT_EXCEEDED` if a manifest is too large, indexes are nested too deep, or too many manifests are
- * missing.
+ * Checks each root. Throws `MANIFEST_BLOB_UNKNOWN` if a blob or a manifest is missing, `SIZE_INVALID` if its size is
+ * wrong, `MANIFEST_INVALID` if a manifest cannot be read, `STORE_DAMAGED` if the store's copy of a manifest is damaged,
+ * and the errors of `checkData`. Throws `LIMIT_EXCEEDED` if a manifest is too large, indexes are nested too deep, or
+ * too many manifests are missing.
  */
 export async function checkClosure(
   layout: Layout,
@@ -93,10 +102,7 @@ interface Visit {
   readonly depth: number;
 }
 
-/**
- * Manifests of at most this many bytes are read at the same time. Larger manifests, and indexes, are read one after the
- * other.
- */
+/** Smaller manifests are read at the same time. Larger manifests, and indexes, are read one after the other. */
 const maxSmallBytes = 64 * 1024;
 
 class ClosureCheck {
@@ -179,7 +185,8 @@ class ClosureCheck {
       await this.#checkNamedBlobs(digest, manifest);
       if (manifest.kind === "index") await this.#checkChildren(digest, manifest, depth + 1);
     }
-    if (!this.#absent.leadsToNotes(digest)) json.drop(size); // the absent manifests of a sparse index stay in memory, so the index still counts
+    // the absent manifests of a sparse index stay in memory, so the index still counts
+    if (!this.#absent.leadsToNotes(digest)) json.drop(size);
     return manifest && this.#note(digest, manifest);
   }
 
@@ -247,7 +254,9 @@ class ClosureCheck {
     await this.#finder.checkBlobs(blobs, digest);
   }
 
-  /** Reads and parses a manifest. Returns the few parts that the check needs, or undefined if the manifest is nowhere. */
+  /**
+   * Reads and parses a manifest. Returns the few parts that the check needs, or undefined if the manifest is nowhere.
+   */
   async #read(descriptor: Descriptor, namedBy: string): Promise<ReadManifest | undefined> {
     const { digest, mediaType, size } = descriptor;
     const { json, known } = this.#options;

@@ -1,6 +1,6 @@
 /**
- * Checks the `data` of descriptors. `data` holds a blob's bytes in base64, so readers do not have to fetch the blob (image
- * specification, "Properties").
+ * Checks the `data` of descriptors. `data` holds a blob's bytes in base64, so readers do not have to fetch the blob
+ * (image specification, "Properties").
  */
 import { Buffer } from "node:buffer";
 import { type Digest, algorithmOf, digestOf, isDigest } from "../digest.ts";
@@ -14,8 +14,9 @@ export interface InlinedBlob {
 }
 
 /**
- * Checks the `data` of a manifest or an index: the bytes must have the digest of their descriptor. Returns the blobs of all
- * descriptors except the subject: a subject may be missing. Throws `MANIFEST_INVALID`, `SIZE_INVALID` or `DIGEST_INVALID`.
+ * Checks the `data` of a manifest or an index: the bytes must have the digest of their descriptor. Returns the blobs of
+ * all descriptors except the subject: a subject may be missing. Throws `MANIFEST_INVALID`, `SIZE_INVALID` or
+ * `DIGEST_INVALID`.
  */
 export async function checkData(bytes: Uint8Array, name: string): Promise<readonly InlinedBlob[]> {
   // A second parse would be as slow as the first. Few manifests have `data`, so a fast search for the text comes first.

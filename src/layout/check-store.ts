@@ -1,4 +1,7 @@
-/** Checks that a store can be used. One small read finds a missing bucket, wrong keys, and a server that does not answer. */
+/**
+ * Checks that a store can be used. One small read finds a missing bucket, wrong keys, and a server that does not
+ * answer.
+ */
 import { StowageError } from "../errors.ts";
 import { defaultRepository } from "../oci/reference.ts";
 import type { CallOptions, ObjectStore, StoreReader } from "../storage/object-store.ts";
@@ -10,8 +13,8 @@ import { blobsPrefix, indexKey, layoutKey, repositoriesPrefix } from "./keys.ts"
 const maxSeconds = 12;
 
 /**
- * Reads `oci-layout`. An empty store passes too: it has no such object. Uses `get`, not `head`: S3 names a missing bucket only
- * in the body of an answer. Throws `STORE_UNAVAILABLE`.
+ * Reads `oci-layout`. An empty store passes too: it has no such object. Uses `get`, not `head`: S3 names a missing
+ * bucket only in the body of an answer. Throws `STORE_UNAVAILABLE`.
  */
 export async function checkStore(
   store: StoreReader & { readonly url: string },
@@ -26,8 +29,8 @@ export async function checkStore(
 }
 
 /**
- * Has Stowage ever written to this store? The answer is no for a wrong path, for example. Every store has `oci-layout`. A copy
- * of a store may lack that file, so an index or a blob counts as well.
+ * Has Stowage ever written to this store? The answer is no for a wrong path, for example. Every store has `oci-layout`.
+ * A copy of a store may lack that file, so an index or a blob counts as well.
  */
 export async function isStore(store: ObjectStore, options: CallOptions = {}): Promise<boolean> {
   const layout = await store.get(layoutKey, options);

@@ -1,6 +1,6 @@
 /**
- * Holds the descriptors of an index or a manifest in little memory: about 50 bytes each. Parsed JSON takes ten times as much.
- * So a load can keep many thousands of descriptors while it asks the store for each one.
+ * Holds the descriptors of an index or a manifest in little memory: about 50 bytes each. Parsed JSON takes ten times as
+ * much. So a load can keep many thousands of descriptors while it asks the store for each one.
  */
 import { Buffer } from "node:buffer";
 import type { Descriptor } from "../oci/descriptor.ts";

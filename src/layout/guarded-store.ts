@@ -1,6 +1,6 @@
 /**
- * Guards a store: nothing is written before the store has passed the probe. A store that ignores conditional writes would lose
- * images without an error. Reads do not wait for the probe.
+ * Guards a store: nothing is written before the store has passed the probe. A store that ignores conditional writes
+ * would lose images without an error. Reads do not wait for the probe.
  */
 import { type CopyFrom, ForwardingStore } from "../storage/forwarding-store.ts";
 import type { CallOptions, ObjectStore } from "../storage/object-store.ts";

@@ -36,8 +36,8 @@ export class JsonMemory {
   }
 
   /**
-   * Does the work at the load's turn. `work` reads and parses a text of this many bytes, and returns the small part that is
-   * kept.
+   * Does the work at the load's turn. `work` reads and parses a text of this many bytes, and returns the small part
+   * that is kept.
    */
   async parse<T>(bytes: number, work: () => T | Promise<T>): Promise<T> {
     return this.#budget.parse(bytes, work, this.requester);

@@ -68,7 +68,8 @@ export function intentsPrefix(repository: string): string {
 }
 
 /**
- * The prefix of all keys of an upload in parts. It has no slash: a store in a directory would otherwise keep an empty folder.
+ * The prefix of all keys of an upload in parts. It has no slash: a store in a directory would otherwise keep an empty
+ * folder.
  */
 export function uploadPrefix(id: string): string {
   return `${stagingPrefix}${id}.`;

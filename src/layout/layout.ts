@@ -1,6 +1,6 @@
 /**
- * A store, opened for work. A `Layout` holds what all work on one store shares: the result of the probe, the commits and the
- * reads that are under way, the memory, the limits and the clock.
+ * A store, opened for work. A `Layout` holds what all work on one store shares: the result of the probe, the commits
+ * and the reads that are under way, the memory, the limits and the clock.
  */
 import { type Clock, systemClock } from "../clock.ts";
 import type { Hasher } from "../digest.ts";
@@ -66,7 +66,9 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
     this.manifestReads = shared.manifestReads;
   }
 
-  /** Opens a store. Nothing is read or written yet. A process opens each store once, so all its work shares one layout. */
+  /**
+   * Opens a store. Nothing is read or written yet. A process opens each store once, so all its work shares one layout.
+   */
   static open(
     store: ObjectStore,
     { limits: given, clock = systemClock, hasher, onCommit }: LayoutOptions = {},
@@ -97,7 +99,10 @@ export class Layout<Store extends ObjectStore = ObjectStore> {
     });
   }
 
-  /** Returns the same layout for one piece of work. All requests of this work go through the given decorator of the store. */
+  /**
+   * Returns the same layout for one piece of work. All requests of this work go through the given decorator of the
+   * store.
+   */
   through<Decorator extends ObjectStore>(store: Decorator): Layout<Decorator> {
     return new Layout(store, this);
   }

@@ -19,7 +19,10 @@ const maxConfigBytes = 4 * 1024 * 1024;
 const maxConcurrentReads = 8;
 
 export interface ListClosureOptions {
-  /** Platforms such as `linux/arm64`. Manifests for other platforms are left out. By default, and if empty: all platforms. */
+  /**
+   * Platforms such as `linux/arm64`. Manifests for other platforms are left out. By default, and if empty: all
+   * platforms.
+   */
   readonly platforms?: readonly string[] | undefined;
   /** Lists the referrers of all manifests too, such as signatures, and their closures. */
   readonly referrers?: boolean | undefined;

@@ -35,7 +35,8 @@ export interface ListedRepository {
 }
 
 /**
- * Returns the first repositories that have images, in the order of their names. Keeps at most twice `limit` of them in memory.
+ * Returns the first repositories that have images, in the order of their names. Keeps at most twice `limit` of them in
+ * memory.
  */
 export async function pageOfRepositories(
   layout: Layout,
@@ -63,7 +64,10 @@ export async function pageOfRepositories(
   return firstOf(repositories);
 }
 
-/** Returns the repositories with entries. A repository whose index cannot be read counts too: its index may have entries. */
+/**
+ * Returns the repositories with entries. A repository whose index cannot be read counts too: its index may have
+ * entries.
+ */
 async function withEntries(
   layout: Layout,
   repositories: readonly ListedRepository[],
@@ -83,8 +87,8 @@ async function withEntries(
 }
 
 /**
- * Yields indexes in the order of their keys, not of their names. Example: the name `a` comes before `a-b`, but the key of `a-b`
- * comes before the key of `a` (`a-b/_layout` and `a/_layout`).
+ * Yields indexes in the order of their keys, not of their names. Example: the name `a` comes before `a-b`, but the key
+ * of `a-b` comes before the key of `a` (`a-b/_layout` and `a/_layout`).
  */
 async function* listIndexes({ store }: Layout, options: CallOptions): AsyncGenerator<ListedRepository> {
   const own = await store.head(indexKey(defaultRepository), options);

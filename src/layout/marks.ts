@@ -1,6 +1,6 @@
 /**
- * Marks: a gc marks a blob before it deletes the blob, so that a load that needs the blob can rescue it. A mark is one small
- * object, `condemned/<hex>`, and moves by compare and swap alone:
+ * Marks: a gc marks a blob before it deletes the blob, so that a load that needs the blob can rescue it. A mark is one
+ * small object, `condemned/<hex>`, and moves by compare and swap alone:
  *
  *     absent ---gc--> condemned ---gc, once its grace is over--> deleting --gc--> blob, then mark deleted
  *                      |     ^                                      |
@@ -10,17 +10,18 @@
  *
  * Why no load loses a blob:
  *
- * - A load lists the marks before it looks for a blob. It rescues a condemned blob first. A rescue and the step to `deleting`
- *   start from the same state, so one of them fails.
- * - If a blob has no mark now, no gc deletes it within the shortest grace time. A load does not rely on a blob that it found
- *   more than 10 minutes ago (`rescuing-store.ts`).
- * - A gc deletes a blob only if the blob's mark was old enough when the run began. The gc looks for needed blobs after that. A
- *   load that publishes the blob meanwhile has found the mark and moved it. The moved mark is too young for this run.
+ * - A load lists the marks before it looks for a blob. It rescues a condemned blob first. A rescue and the step to
+ *   `deleting` start from the same state, so one of them fails.
+ * - If a blob has no mark now, no gc deletes it within the shortest grace time. A load does not rely on a blob that it
+ *   found more than 10 minutes ago (`rescuing-store.ts`).
+ * - A gc deletes a blob only if the blob's mark was old enough when the run began. The gc looks for needed blobs after
+ *   that. A load that publishes the blob meanwhile has found the mark and moved it. The moved mark is too young for
+ *   this run.
  *
  * "Load" stands here for all work that publishes: a load, a push, a copy, a new tag.
  *
- * Two assumptions: a request without an answer takes effect within 15 minutes or never (S3 refuses a signature of that age),
- * and clocks differ by at most 15 minutes.
+ * Two assumptions: a request without an answer takes effect within 15 minutes or never (S3 refuses a signature of that
+ * age), and clocks differ by at most 15 minutes.
  */
 import type { Digest } from "../digest.ts";
 import { messageOf, StowageError } from "../errors.ts";
@@ -41,13 +42,15 @@ export const freshMs = 10 * minuteMs;
 const commitMs = 5 * minuteMs;
 
 /**
- * The shortest time between a mark and the deletion of its blob. A load that saw no mark has committed by then, even if both
- * the mark and the commit took effect late, and the clocks differ.
+ * The shortest time between a mark and the deletion of its blob. A load that saw no mark has committed by then, even if
+ * both the mark and the commit took effect late, and the clocks differ.
  */
 export const minGraceMs = freshMs + commitMs + lateMs + lateMs + skewMs;
 /** A gc that has moved a mark to `deleting` deletes the blob within this time, or does not delete it. */
 export const promptMs = commitMs;
-/** A mark that has been `deleting` for this time has lost its gc. All requests and commits of that gc have taken effect. */
+/**
+ * A mark that has been `deleting` for this time has lost its gc. All requests and commits of that gc have taken effect.
+ */
 export const staleMs = promptMs + commitMs + lateMs + skewMs;
 
 const maxMarkBytes = 1000;
@@ -108,8 +111,8 @@ export interface MarkMove {
 }
 
 /**
- * Moves a mark to its next state, if the mark is still the one that was read. The request is sent once. A second try could meet
- * the result of the first, and its answer would be `lost` although the mark moved.
+ * Moves a mark to its next state, if the mark is still the one that was read. The request is sent once. A second try
+ * could meet the result of the first, and its answer would be `lost` although the mark moved.
  */
 export async function moveMark(
   { store, clock }: Pick<Layout, "store" | "clock">,

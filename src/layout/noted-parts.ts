@@ -24,7 +24,10 @@ export class NotedParts<Note> {
     return this.#notes.get(digest);
   }
 
-  /** Records that an index names this part. The caller has already added all notes below the part. Throws `LIMIT_EXCEEDED`. */
+  /**
+   * Records that an index names this part. The caller has already added all notes below the part. Throws
+   * `LIMIT_EXCEEDED`.
+   */
   addPart(index: Digest, part: Digest): void {
     const parts = this.#parts.get(index) ?? new Set();
     if (parts.has(part) || !(this.#notes.has(part) || this.leadsToNotes(part))) return;
@@ -43,7 +46,10 @@ export class NotedParts<Note> {
     return this.#parts.has(index);
   }
 
-  /** Yields the notes below these indexes, each once. The first notes come fast: only parts that lead to a note are walked. */
+  /**
+   * Yields the notes below these indexes, each once. The first notes come fast: only parts that lead to a note are
+   * walked.
+   */
   *below(indexes: readonly Digest[]): Generator<Note> {
     const seen = new Set(indexes);
     for (const index of indexes) yield* this.#unseenBelow(index, seen);

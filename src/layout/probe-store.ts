@@ -1,22 +1,22 @@
 /**
  * The probe checks the promise on which everything rests: exactly one of several conditional writes wins.
  *
- * A store that ignores conditions would lose images without an error. Such stores exist. Some answer 200 to every write. Some
- * honour the conditions of single writes, but not of writes at the same time. So nothing is published into a store
- * before the store has passed the probe. The object `oci-layout` says that it has passed. The process whose probe has
- * passed writes this object. Other processes find it and do not probe: a cold start costs one request.
+ * A store that ignores conditions would lose images without an error. Such stores exist. Some answer 200 to every
+ * write. Some honour the conditions of single writes, but not of writes at the same time. So nothing is published into
+ * a store before the store has passed the probe. The object `oci-layout` says that it has passed. The process whose
+ * probe has passed writes this object. Other processes find it and do not probe: a cold start costs one request.
  *
- * Some stores check the condition first and write afterwards. Only a second write between these two steps shows the error, so
- * the probe runs many races. Measured on real servers:
+ * Some stores check the condition first and write afterwards. Only a second write between these two steps shows the
+ * error, so the probe runs many races. Measured on real servers:
  *
- * - moto, writing to disk, lets both writers win in about one race of five. It passed none of 350 probes. An earlier version of
- *   the probe had two races of four writers: moto passed 23 of 40.
- * - s3s-fs lets both writers win in most races. On a quiet machine there are moments without such a race. It passed 2 of 1,400
- *   probes.
+ * - moto, writing to disk, lets both writers win in about one race of five. It passed none of 350 probes. An earlier
+ *   version of the probe had two races of four writers: moto passed 23 of 40.
+ * - s3s-fs lets both writers win in most races. On a quiet machine there are moments without such a race. It passed 2
+ *   of 1,400 probes.
  *
- * Two writers on a key are enough. With six writers on one key, most write after the first write is over. Three pairs on three
- * keys send the same six requests, and found three times as many errors. Two writers also cost less time: SeaweedFS makes the
- * third writer on one key wait for 300 ms.
+ * Two writers on a key are enough. With six writers on one key, most write after the first write is over. Three pairs
+ * on three keys send the same six requests, and found three times as many errors. Two writers also cost less time:
+ * SeaweedFS makes the third writer on one key wait for 300 ms.
  */
 import { StowageError } from "../errors.ts";
 import { ociLayoutJson } from "../oci/manifest.ts";
@@ -25,27 +25,29 @@ import { concurrently } from "../streams/concurrently.ts";
 import { layoutKey, stagingPrefix } from "./keys.ts";
 
 /**
- * The number of keys. Each key is the place of two races. All races take about 130 requests, at most 26 of them one after the
- * other: about one second at 30 ms a request.
+ * The number of keys. Each key is the place of two races. All races take about 130 requests, at most 26 of them one
+ * after the other: about one second at 30 ms a request.
  */
 const contestedKeys = 24;
 /** Three keys with two writers each use six connections. A Worker has no more. */
 const keysAtOnce = 3;
 const writersInRace = 2;
 /**
- * In a race a store may refuse all writers. The race is repeated then. A store that refuses all writers this many times fails.
+ * In a race a store may refuse all writers. The race is repeated then. A store that refuses all writers this many times
+ * fails.
  */
 const triesForAWinner = 5;
 /**
- * On every second key the first writer sends this many more bytes. TCP sends fewer bytes than that before the other side answers.
- * Some stores check the condition after the headers and then wait for the body: the second writer overtakes the first one. At
- * 30 ms a request, s3s-fs failed two of three such races, and less than half of the others. More bytes gave no better result.
+ * On every second key the first writer sends this many more bytes. TCP sends fewer bytes than that before the other
+ * side answers. Some stores check the condition after the headers and then wait for the body: the second writer
+ * overtakes the first one. At 30 ms a request, s3s-fs failed two of three such races, and less than half of the others.
+ * More bytes gave no better result.
  */
 const longLeadBytes = 16 * 1024;
 
 /**
- * Returns once the store is known to honour conditional writes. Throws `STORE_UNAVAILABLE` with the condition that the store
- * ignores. Leaves no object of a probe behind.
+ * Returns once the store is known to honour conditional writes. Throws `STORE_UNAVAILABLE` with the condition that the
+ * store ignores. Leaves no object of a probe behind.
  */
 export async function probeStore(store: ObjectStore, options: CallOptions = {}): Promise<void> {
   // `get`, not `head`: S3 names a missing bucket only in the body of an answer.
@@ -58,7 +60,8 @@ export async function probeStore(store: ObjectStore, options: CallOptions = {}):
   await concurrently(Array(contestedKeys).keys(), keysAtOnce, (i) =>
     onFreshKey(store, options, (place) => writeInRaces(place, i % 2 === 0 ? longLeadBytes : 0)),
   );
-  answered(await store.put(layoutKey, encode(ociLayoutJson), { condition: "absent", ...options })); // conflict: it is there
+  // conflict: it is there
+  answered(await store.put(layoutKey, encode(ociLayoutJson), { condition: "absent", ...options }));
 }
 
 /** The place of a probe: a key that only this probe uses. */
@@ -99,7 +102,9 @@ async function expectConflict(place: ProbeKey, condition: PutCondition): Promise
   if (answer !== "conflict") throw refused(place, condition, "it took a write whose condition did not hold");
 }
 
-/** Runs two races: first to create an object, then to replace it. `leadBytes`: the additional bytes of the first writer. */
+/**
+ * Runs two races: first to create an object, then to replace it. `leadBytes`: the additional bytes of the first writer.
+ */
 async function writeInRaces(place: ProbeKey, leadBytes: number): Promise<void> {
   const created = await race(place, { condition: "absent", leadBytes });
   await race(place, { condition: { etag: created }, leadBytes });

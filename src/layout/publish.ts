@@ -101,9 +101,9 @@ function tooSlow(url: string): StowageError {
 const maxConcurrentRescues = 32;
 
 /**
- * Rescues the referrers that the repository has of these manifests, and the referrers of those referrers. Example: an image was
- * removed, and a gc condemned its signatures. A load that brings the image back does not look at the signatures, so they are
- * rescued here. Reads no index if the store has no marks.
+ * Rescues the referrers that the repository has of these manifests, and the referrers of those referrers. Example: an
+ * image was removed, and a gc condemned its signatures. A load that brings the image back does not look at the
+ * signatures, so they are rescued here. Reads no index if the store has no marks.
  */
 async function keepReferrers(
   layout: Layout<RescuingStore>,

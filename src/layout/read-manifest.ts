@@ -24,7 +24,8 @@ export async function readManifest(
   wanted: WantedManifest,
   { caller, signal }: Requester = {},
 ): Promise<StoredManifest | undefined> {
-  const key = `${wanted.digest} ${wanted.mediaType} ${caller}`; // the caller is in the key, so that no caller waits for another caller's turn
+  // the caller is in the key, so that no caller waits for another caller's turn
+  const key = `${wanted.digest} ${wanted.mediaType} ${caller}`;
   return layout.manifestReads.resultOf(key, async () => readOnce(layout, wanted, caller), signal);
 }
 

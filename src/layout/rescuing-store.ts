@@ -26,8 +26,8 @@ interface MarkListing {
 }
 
 /**
- * The store of one load, push, copy or new tag. It looks at the mark of a blob before it looks for the blob, and rescues a
- * condemned blob. So every blob that the load finds stays in the store long enough to be published.
+ * The store of one load, push, copy or new tag. It looks at the mark of a blob before it looks for the blob, and
+ * rescues a condemned blob. So every blob that the load finds stays in the store long enough to be published.
  */
 export class RescuingStore extends ForwardingStore {
   readonly #store: ObjectStore;
@@ -98,8 +98,8 @@ export class RescuingStore extends ForwardingStore {
   }
 
   /**
-   * Called before the load asks for the blob. In the other order, the load could find the blob, a gc could then delete the blob
-   * and its mark, and the load would find no mark.
+   * Called before the load asks for the blob. In the other order, the load could find the blob, a gc could then delete
+   * the blob and its mark, and the load would find no mark.
    */
   async #rescue(key: string, { signal }: CallOptions = {}): Promise<void> {
     const digest = digestOfBlobKey(key);

@@ -1,6 +1,6 @@
 /**
- * Reads a blob whose digest is known only at its end. A small blob is held in memory. A large blob lies under `staging/` while
- * it is hashed. The store then copies it to its digest:
+ * Reads a blob whose digest is known only at its end. A small blob is held in memory. A large blob lies under
+ * `staging/` while it is hashed. The store then copies it to its digest:
  *
  *     the archive's entry -> hashed -> store.write staging/<uuid> -> store.copy blobs/<algorithm>/<hex> -> store.delete
  */
@@ -32,7 +32,8 @@ interface HashedBlob {
 }
 
 /**
- * Reads the blob to its end. Rejects with the error of the body or of the store. After an error nothing stays under `staging/`.
+ * Reads the blob to its end. Rejects with the error of the body or of the store. After an error nothing stays under
+ * `staging/`.
  */
 export async function hashBlob(blob: UnnamedBlob, options: StoreBlobOptions): Promise<HashedBlob> {
   return blob.size <= options.store.partBytes ? holdBlob(blob, options) : stageBlob(blob, options);
@@ -83,8 +84,8 @@ interface UnhashedBytes extends Pick<UnnamedBlob, "body" | "algorithm"> {
 const smallBytes = 64 * 1024;
 
 /**
- * Writes bytes under a key of `staging/`, and hashes them on their way. Rejects with the error of the body or of the store.
- * After an error nothing stays under the key.
+ * Writes bytes under a key of `staging/`, and hashes them on their way. Rejects with the error of the body or of the
+ * store. After an error nothing stays under the key.
  */
 export async function stageBytes(
   key: string,
@@ -127,8 +128,8 @@ export async function promoteStaged(
 }
 
 /**
- * Deletes a staged object. Without the signal: work that has been aborted must still delete it. If the deletion fails, the object
- * expires.
+ * Deletes a staged object. Without the signal: work that has been aborted must still delete it. If the deletion fails,
+ * the object expires.
  */
 export async function dropStaged(key: string, { store }: Pick<StoreBlobOptions, "store">): Promise<void> {
   await store.delete(key).catch(() => undefined);

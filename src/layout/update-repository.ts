@@ -28,9 +28,9 @@ export interface RepositoryUpdate extends Pick<TagConditions, "immutableTags"> {
 
 /**
  * Makes all changes in one step, or none of them. Returns the outcome of each change. Throws `TAG_IMMUTABLE` or
- * `CONDITION_FAILED` if a change is not allowed, `LIMIT_EXCEEDED` if the index would become too large, and `COMMIT_CONFLICT` if
- * no writer made the changes in time. Throws `STORE_UNAVAILABLE` if the store fails, also if it is not known whether the
- * changes were made.
+ * `CONDITION_FAILED` if a change is not allowed, `LIMIT_EXCEEDED` if the index would become too large, and
+ * `COMMIT_CONFLICT` if no writer made the changes in time. Throws `STORE_UNAVAILABLE` if the store fails, also if it is
+ * not known whether the changes were made.
  */
 export async function updateRepository(
   { store, commits, clock, budget }: Layout,
@@ -99,8 +99,8 @@ export function conditionFailed({ repository, reference, found, expects }: Faile
 }
 
 /**
- * Deletes the intents of dead writers in all repositories. Every merge deletes them in its own repository. But the repository
- * of a killed writer may never have another merge.
+ * Deletes the intents of dead writers in all repositories. Every merge deletes them in its own repository. But the
+ * repository of a killed writer may never have another merge.
  */
 export async function sweepIntents({ store, clock }: Layout, signal: AbortSignal | undefined): Promise<void> {
   for await (const { key } of store.list(allIntentsPrefix, { signal })) {

@@ -1,6 +1,6 @@
 /**
- * Writes blobs under their digests. A store knows only keys and bytes. After a `conflict`, this file compares the existing
- * object with the blob: it is the same blob, or a damaged object.
+ * Writes blobs under their digests. A store knows only keys and bytes. After a `conflict`, this file compares the
+ * existing object with the blob: it is the same blob, or a damaged object.
  */
 import { algorithmOf } from "../digest.ts";
 import { StowageError } from "../errors.ts";
@@ -51,7 +51,9 @@ export async function writeBlob(blob: VerifiedBlob, state: BlobState, options: B
   });
 }
 
-/** Like `writeBlob`, but the store copies the blob from another object. The caller has hashed the bytes of that object. */
+/**
+ * Like `writeBlob`, but the store copies the blob from another object. The caller has hashed the bytes of that object.
+ */
 export async function copyToBlob(
   from: string,
   blob: BlobIdentity,

@@ -55,8 +55,8 @@ function withHint(text: string, error: StowageError): StowageError {
 }
 
 /**
- * Reads only the tag, for a request that names the repository. The name may be invalid: the tag of `My App:1.4` is `1.4`.
- * Throws `NAME_INVALID`.
+ * Reads only the tag, for a request that names the repository. The name may be invalid: the tag of `My App:1.4` is
+ * `1.4`. Throws `NAME_INVALID`.
  */
 export function tagInArchive(root: Annotated): Pick<ArchiveName, "tag" | "unusableTag"> {
   const text = nameTextOf(root);

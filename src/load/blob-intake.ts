@@ -1,7 +1,7 @@
 /**
- * Stores the blobs of one load. Blobs are read from the archive one after the other, while earlier blobs are still being
- * written. A manifest is stored like any other blob. The intake remembers the sizes and manifests that the rest of the load
- * needs.
+ * Stores the blobs of one load. Blobs are read from the archive one after the other, while earlier blobs are still
+ * being written. A manifest is stored like any other blob. The intake remembers the sizes and manifests that the rest
+ * of the load needs.
  */
 import type { ArchiveEntry, EntryType } from "../archive/read-archive.ts";
 import { type Digest, algorithmOf, pathUnder } from "../digest.ts";
@@ -23,7 +23,10 @@ import { oneChunk } from "../streams/readable-stream.ts";
  */
 const maxPendingBlobs = 128;
 
-/** Bytes of manifests that one load keeps in memory, outside the budget. Further manifests are read again from the store. */
+/**
+ * Bytes of manifests that one load keeps in memory, outside the budget. Further manifests are read again from the
+ * store.
+ */
 const maxKeptManifestBytes = 1024 * 1024;
 
 export class BlobIntake {
@@ -44,9 +47,13 @@ export class BlobIntake {
     this.#onFailure = onFailure;
   }
 
-  /** Reads the blob's body to its end. The write may end later: see `settled`. Throws if the size or the digest is wrong. */
+  /**
+   * Reads the blob's body to its end. The write may end later: see `settled`. Throws if the size or the digest is
+   * wrong.
+   */
   async store(blob: IncomingBlob): Promise<void> {
-    if (this.blobs.has(blob.digest)) return new VerifiedBytes(blob.body, blob).drain(); // the archive has the blob twice
+    // the archive has the blob twice
+    if (this.blobs.has(blob.digest)) return new VerifiedBytes(blob.body, blob).drain();
     await this.#waitForRoom();
     const { bytes, stored } = await storeBlob(blob, this.#options);
     if (bytes !== undefined) this.#keepManifest(blob.digest, bytes);

@@ -1,6 +1,6 @@
 /**
- * Keeps the digests, sizes and outcomes of all blobs of one load in little memory: at most 100 bytes for each blob, and 180 bytes
- * if its digest is a SHA-512.
+ * Keeps the digests, sizes and outcomes of all blobs of one load in little memory: at most 100 bytes for each blob, and
+ * 180 bytes if its digest is a SHA-512.
  */
 import { Buffer } from "node:buffer";
 import type { Digest } from "../digest.ts";

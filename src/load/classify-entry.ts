@@ -1,6 +1,6 @@
 /**
- * Tells the role of an archive's entry in an image layout, by its path and type alone. Any file may lie beside a layout's own
- * files. A link in the place of a blob matters only if an image needs the blob.
+ * Tells the role of an archive's entry in an image layout, by its path and type alone. Any file may lie beside a
+ * layout's own files. A link in the place of a blob matters only if an image needs the blob.
  */
 import type { ArchiveEntry, EntryType } from "../archive/read-archive.ts";
 import { type Digest, digestUnder, isAlgorithm } from "../digest.ts";

@@ -13,7 +13,9 @@ const extraKind = /^dev\.(?:cosignproject\.cosign|hauler)\/(sig|att|sbom)s$/;
 
 /** A tag that ties a signature to its image. */
 interface CosignTag {
-  /** `sha256-<hex>.sig`, `.att` or `.sbom`, with the digest of the image. Cosign looks for signatures under this tag. */
+  /**
+   * `sha256-<hex>.sig`, `.att` or `.sbom`, with the digest of the image. Cosign looks for signatures under this tag.
+   */
   readonly tag: string;
   readonly image: CheckedRoot;
 }

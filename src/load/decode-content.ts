@@ -31,8 +31,8 @@ export function decodeContent(
 }
 
 /**
- * Checks the length of a tarball: an announced length before the first byte is read, and the real length during the reading.
- * Throws `LIMIT_EXCEEDED`.
+ * Checks the length of a tarball: an announced length before the first byte is read, and the real length during the
+ * reading. Throws `LIMIT_EXCEEDED`.
  */
 export function checkBodyBytes(found: number, maxBodyBytes: number): void {
   if (found <= maxBodyBytes) return;

@@ -1,6 +1,6 @@
 /**
- * Makes the images of a docker-archive: an OCI manifest for each image of its `manifest.json`, from files that the load has
- * stored. The same config and layers always make the same manifest.
+ * Makes the images of a docker-archive: an OCI manifest for each image of its `manifest.json`, from files that the load
+ * has stored. The same config and layers always make the same manifest.
  */
 import { type Digest, algorithmOf, digestOf, isDigest } from "../digest.ts";
 import { limitExceeded, quote, StowageError } from "../errors.ts";
@@ -23,9 +23,9 @@ const maxConcurrentLookups = 32;
 const layerType = "application/vnd.oci.image.layer.v1.tar";
 
 /**
- * Makes the images once all files of the archive are in the store. Returns a descriptor for each name of each image, as in an
- * `index.json`. The manifests may still be on their way into the store. Throws `INDEX_INVALID` if `manifest.json` is not valid,
- * `MANIFEST_BLOB_UNKNOWN` if a layer or a config is missing, `ARCHIVE_INVALID` if links lead nowhere, and
+ * Makes the images once all files of the archive are in the store. Returns a descriptor for each name of each image, as
+ * in an `index.json`. The manifests may still be on their way into the store. Throws `INDEX_INVALID` if `manifest.json`
+ * is not valid, `MANIFEST_BLOB_UNKNOWN` if a layer or a config is missing, `ARCHIVE_INVALID` if links lead nowhere, and
  * `MANIFEST_INVALID` or `DIGEST_INVALID` if a config and its layers do not match.
  */
 export async function makeDockerImages(load: RunningLoad, files: DockerFiles): Promise<readonly Descriptor[]> {
@@ -95,7 +95,10 @@ class ImageMaker {
     return layers.flatMap((path) => this.#layers.get(path) ?? []);
   }
 
-  /** Finds a file in the archive, or in the store by the digest in its name: clients may leave out blobs that the store has. */
+  /**
+   * Finds a file in the archive, or in the store by the digest in its name: clients may leave out blobs that the store
+   * has.
+   */
   async #find(wanted: string): Promise<FoundBlob> {
     const { intake, layout, signal } = this.#load;
     const { path, file } = this.#files.find(wanted);
@@ -141,7 +144,9 @@ function checkDiffId(
   );
 }
 
-/** Limits the number of layers. A path of two letters in `manifest.json` becomes a descriptor of two hundred letters. */
+/**
+ * Limits the number of layers. A path of two letters in `manifest.json` becomes a descriptor of two hundred letters.
+ */
 function checkLayerCount(image: DockerImage): void {
   const found = image.layers.length;
   if (found <= maxNamed) return;

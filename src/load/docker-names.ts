@@ -1,6 +1,6 @@
 /**
- * Reads image names from a `manifest.json` beside an image layout. Docker, BuildKit and Bazel write both files, and not all of
- * them write the names into `index.json`. The same config means the same image in both files.
+ * Reads image names from a `manifest.json` beside an image layout. Docker, BuildKit and Bazel write both files, and not
+ * all of them write the names into `index.json`. The same config means the same image in both files.
  */
 import type { Digest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
@@ -22,7 +22,10 @@ export function readDockerManifest(bytes: Uint8Array): readonly DockerImage[] | 
   }
 }
 
-/** Does a `manifest.json` name files of an image layout? Then the archive is a layout, even if only the store has the files. */
+/**
+ * Does a `manifest.json` name files of an image layout? Then the archive is a layout, even if only the store has the
+ * files.
+ */
 export function namesBlobs(images: readonly DockerImage[]): boolean {
   return images.some(({ config, layers }) => [config, ...layers].some((path) => /^(?:\.?\/)*blobs\//.test(path)));
 }

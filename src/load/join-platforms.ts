@@ -1,7 +1,7 @@
 /**
- * Joins the platforms of one image. Some archives list the platforms one by one, without an index for the image: all under one
- * name, or all without a name if the request has a name. If the archive lists nothing else, its `index.json` becomes the index
- * of the image, as with `crane push --index`. Otherwise a new index is made of the platforms.
+ * Joins the platforms of one image. Some archives list the platforms one by one, without an index for the image: all
+ * under one name, or all without a name if the request has a name. If the archive lists nothing else, its `index.json`
+ * becomes the index of the image, as with `crane push --index`. Otherwise a new index is made of the platforms.
  */
 import { digestOf } from "../digest.ts";
 import type { CheckedRoot } from "../layout/check-closure.ts";

@@ -1,6 +1,6 @@
 /**
- * A load, from the first byte of a tarball to the receipt. Blobs are stored while the tarball is read. The images are published
- * once everything that they name is in the store. A load that fails before then publishes nothing.
+ * A load, from the first byte of a tarball to the receipt. Blobs are stored while the tarball is read. The images are
+ * published once everything that they name is in the store. A load that fails before then publishes nothing.
  */
 import { StowageError, brokenOff } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
@@ -84,7 +84,8 @@ interface LoadedArchive extends StoredArchive {
 
 /**
  * Reads all entries, and decides what the archive is. It is an image layout if it has an `index.json` and blobs or an
- * `oci-layout`. With an `index.json` alone it is a layout too, unless a `manifest.json` names files of a docker-archive.
+ * `oci-layout`. With an `index.json` alone it is a layout too, unless a `manifest.json` names files of a
+ * docker-archive.
  */
 async function readSource(load: RunningLoad, source: WatchedSource): Promise<LoadedArchive> {
   const { layout, caller, signal, intake, json } = load;
@@ -145,7 +146,9 @@ function twoWindows(): StowageError {
   return new StowageError("UNSUPPORTED", "Cannot load the archive: it is zstd inside a Content-Encoding of zstd");
 }
 
-/** Watches the source of a load. The error of a source that breaks off differs by platform: it becomes `INTERRUPTED`. */
+/**
+ * Watches the source of a load. The error of a source that breaks off differs by platform: it becomes `INTERRUPTED`.
+ */
 function watchLoad(source: AsyncIterable<Uint8Array>, { maxBodyBytes }: Limits, signal: AbortSignal): WatchedSource {
   const watched = WatchedSource.of(source);
   return watched.watch({

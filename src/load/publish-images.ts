@@ -1,6 +1,6 @@
 /**
- * The second half of a load. All blobs are in the store, and nothing is published yet. This half checks that every image is
- * whole, and publishes the images under their names, with their referrers.
+ * The second half of a load. All blobs are in the store, and nothing is published yet. This half checks that every
+ * image is whole, and publishes the images under their names, with their referrers.
  */
 import { limitExceeded, messageOf, StowageError } from "../errors.ts";
 import { type CheckedClosure, checkClosure } from "../layout/check-closure.ts";
@@ -35,9 +35,9 @@ interface PublishedImages {
 }
 
 /**
- * Checks that every image is whole, then publishes all images of one repository in one conditional write. Throws the errors of
- * `checkClosure`, `nameRoots` and `publish`, `LIMIT_EXCEEDED` if there are too many repositories, and `DENIED`.
- * If some repositories were published before the error, the error names their images.
+ * Checks that every image is whole, then publishes all images of one repository in one conditional write. Throws the
+ * errors of `checkClosure`, `nameRoots` and `publish`, `LIMIT_EXCEEDED` if there are too many repositories, and
+ * `DENIED`. If some repositories were published before the error, the error names their images.
  */
 export async function publishImages(load: RunningLoad, archive: StoredArchive): Promise<PublishedImages> {
   const { layout, json } = load;
@@ -95,8 +95,8 @@ interface Publication {
 }
 
 /**
- * Limits the number of repositories, because each takes a commit of its own. Throws `DENIED` if the caller may not publish in
- * one.
+ * Limits the number of repositories, because each takes a commit of its own. Throws `DENIED` if the caller may not
+ * publish in one.
  */
 function checkRepositories({ mayPublish }: RunningLoad, repositories: readonly string[]): void {
   const found = repositories.length;

@@ -17,9 +17,9 @@ import type { ContentEncoding } from "./decode-content.ts";
 /** How an archive is loaded. */
 export interface LoadOptions {
   /**
-   * The name of the image, instead of the names in the tarball: `team/app` sets the repository, `team/app:1.4` the tag too.
-   * The tarball must then hold one image; with `team/app@sha256:…` it must have this digest. Without a name images keep their
-   * own names.
+   * The name of the image, instead of the names in the tarball: `team/app` sets the repository, `team/app:1.4` the tag
+   * too. The tarball must then hold one image; with `team/app@sha256:…` it must have this digest. Without a name images
+   * keep their own names.
    */
   readonly name?: string | ImageName | undefined;
   /**
@@ -35,8 +35,8 @@ export interface LoadOptions {
   /** Tags that can be created, but never moved: `[{ repository: "team/**", tag: "v*" }]`. */
   readonly immutableTags?: readonly TagPattern[] | undefined;
   /**
-   * The name of the caller. While several callers want memory, each gets an equal share. Loads without a name count as one
-   * caller.
+   * The name of the caller. While several callers want memory, each gets an equal share. Loads without a name count as
+   * one caller.
    */
   readonly caller?: string | undefined;
   /**
@@ -47,15 +47,15 @@ export interface LoadOptions {
   /** May the caller publish in this repository? Without it the caller may publish in all. */
   readonly mayPublish?: ((repository: string) => boolean) | undefined;
   /**
-   * Reads the store's copy of every blob in the archive, and replaces damaged copies (`repaired`). Without `repair`, a load
-   * checks the sizes of all copies, and the bytes of manifests only.
+   * Reads the store's copy of every blob in the archive, and replaces damaged copies (`repaired`). Without `repair`, a
+   * load checks the sizes of all copies, and the bytes of manifests only.
    */
   readonly repair?: boolean | undefined;
   /** The encoding of the source (HTTP's Content-Encoding). The archive itself may be compressed as well. */
   readonly contentEncoding?: ContentEncoding | undefined;
   /**
-   * Ends the load. The load cleans up and then rejects with the signal's reason. A silent source notices only when it yields
-   * again: the caller has to close it.
+   * Ends the load. The load cleans up and then rejects with the signal's reason. A silent source notices only when it
+   * yields again: the caller has to close it.
    */
   readonly signal?: AbortSignal | undefined;
 }

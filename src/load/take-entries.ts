@@ -26,7 +26,9 @@ const maxRoots = 10_000;
 interface ArchiveContents {
   /** The bytes of `index.json`. */
   readonly index: Uint8Array | undefined;
-  /** Is there an index, and an `oci-layout` or blobs beside it? A docker-archive may have an `index.json` of its own. */
+  /**
+   * Is there an index, and an `oci-layout` or blobs beside it? A docker-archive may have an `index.json` of its own.
+   */
   readonly isLayout: boolean;
   /** The files of a docker-archive. Of a layout: only the `manifest.json` beside it. */
   readonly dockerFiles: DockerFiles;

@@ -50,7 +50,10 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
   };
 }
 
-/** Returns only the fields that Stowage reads. A manifest's descriptors need no other fields, and their `data` can be large. */
+/**
+ * Returns only the fields that Stowage reads. A manifest's descriptors need no other fields, and their `data` can be
+ * large.
+ */
 export function knownFields(descriptor: Descriptor): Descriptor {
   const { mediaType, digest, size, artifactType, annotations, platform, urls } = descriptor;
   return {
@@ -65,9 +68,9 @@ export function knownFields(descriptor: Descriptor): Descriptor {
 }
 
 /**
- * Checks an optional value. `null` counts as missing. Throws `MANIFEST_INVALID` for a value of another type: Go's readers would
- * refuse the whole manifest, so most clients could not pull it. `what` names the value in messages: `the urls of layers[2]`,
- * for example.
+ * Checks an optional value. `null` counts as missing. Throws `MANIFEST_INVALID` for a value of another type: Go's
+ * readers would refuse the whole manifest, so most clients could not pull it. `what` names the value in messages:
+ * `the urls of layers[2]`, for example.
  */
 export function parseOptional<T>(value: unknown, what: string, { is, expected }: FieldType<T>): T | undefined {
   if (value === undefined || value === null) return undefined;

@@ -79,8 +79,8 @@ function invalid(reason: string, cause?: unknown): StowageError {
 }
 
 /**
- * The digest that a file's name claims, in any folder: `<hex>.tar`, `<hex>.json`, `sha256:<hex>`, … Tools agree only on the
- * name `manifest.json`. All other names are custom.
+ * The digest that a file's name claims, in any folder: `<hex>.tar`, `<hex>.json`, `sha256:<hex>`, … Tools agree only on
+ * the name `manifest.json`. All other names are custom.
  */
 export function digestInName(path: string): Digest | undefined {
   const [, folder] = /^blobs\/([^/]+)\//.exec(path) ?? [];
@@ -92,9 +92,9 @@ export function digestInName(path: string): Digest | undefined {
 }
 
 /**
- * Can the file be a layer or a config: `<id>/layer.tar`, `config.json`, `config`? A file in a folder must have such a name.
- * Otherwise a tarball that is sent by mistake, such as a root file system, would fill the store. A lock is neither: BuildKit
- * leaves `index.json.lock` in its layouts.
+ * Can the file be a layer or a config: `<id>/layer.tar`, `config.json`, `config`? A file in a folder must have such a
+ * name. Otherwise a tarball that is sent by mistake, such as a root file system, would fill the store. A lock is
+ * neither: BuildKit leaves `index.json.lock` in its layouts.
  */
 export function isBlobName(path: string): boolean {
   if (path.endsWith(".lock")) return false;

@@ -9,7 +9,8 @@ export const ociConfigType = "application/vnd.oci.image.config.v1+json";
 export function parseDiffIds(bytes: Uint8Array, name: string): readonly string[] {
   const json = parse(bytes, name);
   const rootfs = isJsonObject(json) ? json["rootfs"] : undefined;
-  const diffIds = isJsonObject(rootfs) ? (rootfs["diff_ids"] ?? []) : undefined; // Docker leaves an empty list out, or writes `null`
+  // Docker leaves an empty list out, or writes `null`
+  const diffIds = isJsonObject(rootfs) ? (rootfs["diff_ids"] ?? []) : undefined;
   if (Array.isArray(diffIds) && diffIds.every((id) => typeof id === "string")) return diffIds;
   throw invalid(name, `found ${describeJson(diffIds)} as rootfs.diff_ids, expected a list of digests`);
 }

@@ -1,12 +1,12 @@
 /**
- * Changes of a repository's index, and their outcomes. Both are plain JSON: while writers race, the changes of each lie in the
- * store, and another writer merges them.
+ * Changes of a repository's index, and their outcomes. Both are plain JSON: while writers race, the changes of each lie
+ * in the store, and another writer merges them.
  */
 import type { Digest } from "../digest.ts";
 
 /**
- * Points a tag at a manifest, or lists the manifest by its digest if there is no tag. The manifest and everything that it names
- * are in the store.
+ * Points a tag at a manifest, or lists the manifest by its digest if there is no tag. The manifest and everything that
+ * it names are in the store.
  */
 export interface SetChange {
   readonly op: "set";
@@ -19,7 +19,9 @@ export interface SetChange {
   readonly artifactType?: string | undefined;
   /** The digest of the manifest that this one refers to. */
   readonly subject?: Digest | undefined;
-  /** The end of the image, as `expiresAnnotation` holds it. Without it the image has no end, even if it had one before. */
+  /**
+   * The end of the image, as `expiresAnnotation` holds it. Without it the image has no end, even if it had one before.
+   */
   readonly expires?: string | undefined;
   readonly expects?: Expectation | undefined;
 }
@@ -55,8 +57,8 @@ export interface ChangeSet {
   /** Tags that fit one of these patterns can be created, but never moved or removed. */
   readonly immutableTags?: readonly string[] | undefined;
   /**
-   * The writer of the changes began at this generation of the index, or before. Without it, the writer began at the generation
-   * into which the changes are merged.
+   * The writer of the changes began at this generation of the index, or before. Without it, the writer began at the
+   * generation into which the changes are merged.
    */
   readonly began?: number | undefined;
 }
@@ -77,9 +79,9 @@ export interface Refusal {
 }
 
 /**
- * The outcome of a set of changes: an outcome for each change, in order, or the reason why none was made. `full`: the index
- * would be too large. `expired`: no writer merged the changes in time. `stale`: one of their names was changed after their
- * writer had read the index.
+ * The outcome of a set of changes: an outcome for each change, in order, or the reason why none was made. `full`: the
+ * index would be too large. `expired`: no writer merged the changes in time. `stale`: one of their names was changed
+ * after their writer had read the index.
  */
 export type ChangeSetOutcome =
   | { readonly changes: readonly ChangeOutcome[] }

@@ -6,13 +6,14 @@ import type { Descriptor } from "./descriptor.ts";
 export const refNameAnnotation = "org.opencontainers.image.ref.name";
 
 /**
- * The annotation of an index entry that holds the digest of its subject, so that referrers are found without reading them.
+ * The annotation of an index entry that holds the digest of its subject, so that referrers are found without reading
+ * them.
  */
 export const subjectAnnotation = "dev.stowage.subject";
 
 /**
- * The annotation of an index entry that holds the end of its image, such as `2026-12-03T12:00:00.000Z`. The next gc after the end
- * drops the entry.
+ * The annotation of an index entry that holds the end of its image, such as `2026-12-03T12:00:00.000Z`. The next gc
+ * after the end drops the entry.
  */
 export const expiresAnnotation = "dev.stowage.expires";
 
@@ -29,7 +30,9 @@ export function subjectOf(entry: Descriptor): Digest | undefined {
 
 const endForm = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?Z$/;
 
-/** The end of an entry's image, in milliseconds since 1970. Undefined if the image has no end, or none that can be read. */
+/**
+ * The end of an entry's image, in milliseconds since 1970. Undefined if the image has no end, or none that can be read.
+ */
 export function endOf(entry: Descriptor): number | undefined {
   const text = entry.annotations?.[expiresAnnotation] ?? "";
   const end = endForm.test(text) ? Date.parse(text) : Number.NaN; // without the form, "5" would be May 2001
@@ -40,8 +43,8 @@ export function endOf(entry: Descriptor): number | undefined {
 const maxHexInTag = 64;
 
 /**
- * The tag under which clients without the referrers API keep an index of a manifest's referrers (distribution specification,
- * "Referrers Tag Schema"). Cosign's tags begin with it: `sha256-<hex>.sig`.
+ * The tag under which clients without the referrers API keep an index of a manifest's referrers (distribution
+ * specification, "Referrers Tag Schema"). Cosign's tags begin with it: `sha256-<hex>.sig`.
  */
 export function referrersTag(digest: Digest): string {
   return `${algorithmOf(digest)}-${hexOf(digest).slice(0, maxHexInTag)}`;

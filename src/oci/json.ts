@@ -9,14 +9,14 @@ export function isJsonObject(value: unknown): value is JsonObject {
 }
 
 /**
- * The most lists and objects inside each other. Stowage needs less than a tenth. `JSON.parse` takes seconds for millions of
- * them.
+ * The most lists and objects inside each other. Stowage needs less than a tenth. `JSON.parse` takes seconds for
+ * millions of them.
  */
 export const maxJsonDepth = 100;
 
 /**
- * Parses UTF-8 JSON without a byte order mark. Throws a `SyntaxError` or a `TypeError` that says what is wrong, also if the
- * JSON is nested too deep.
+ * Parses UTF-8 JSON without a byte order mark. Throws a `SyntaxError` or a `TypeError` that says what is wrong, also if
+ * the JSON is nested too deep.
  */
 export function parseJson(bytes: Uint8Array): unknown {
   checkDepth(bytes);
@@ -24,10 +24,10 @@ export function parseJson(bytes: Uint8Array): unknown {
 }
 
 /**
- * Parses the JSON of a manifest or an index, like `parseJson`. Also throws a `SyntaxError` for a key that differs from a known
- * key only in case: Go's readers ignore case, so a manifest with both `layers` and `Layers` is another image to them. Also
- * throws for values with which Go's readers refuse the whole manifest: `1.0` for a whole number, or annotations that are not
- * text.
+ * Parses the JSON of a manifest or an index, like `parseJson`. Also throws a `SyntaxError` for a key that differs from
+ * a known key only in case: Go's readers ignore case, so a manifest with both `layers` and `Layers` is another image to
+ * them. Also throws for values with which Go's readers refuse the whole manifest: `1.0` for a whole number, or
+ * annotations that are not text.
  */
 export function parseOciJson(bytes: Uint8Array): unknown {
   checkDepth(bytes);
@@ -38,7 +38,10 @@ export function parseOciJson(bytes: Uint8Array): unknown {
   return json;
 }
 
-/** Finds a whole number with a fraction or an exponent, such as `1.0` or `1e3`. In a string, the quotes would be escaped. */
+/**
+ * Finds a whole number with a fraction or an exponent, such as `1.0` or `1e3`. In a string, the quotes would be
+ * escaped.
+ */
 const oddNumber = /"(?:schemaVersion|size)"\s*:\s*-?\d+(?:\.0+(?![\deE])|(?:\.\d+)?[eE][+-]?\d+)/;
 
 /** A number such as `1.5` passes here. `parseDescriptor` refuses it, and names its place in the message. */
@@ -53,8 +56,8 @@ function decode(bytes: Uint8Array): string {
 }
 
 /**
- * Looks at bytes: in UTF-8, the bytes of these characters are never a part of another character. `JSON.parse` finds malformed
- * JSON.
+ * Looks at bytes: in UTF-8, the bytes of these characters are never a part of another character. `JSON.parse` finds
+ * malformed JSON.
  */
 function checkDepth(bytes: Uint8Array): void {
   let depth = 0;
@@ -92,7 +95,8 @@ const refuseOciLookalike = lookalikesOf([
 ]);
 
 /**
- * Checks all keys, except those inside `annotations` and `data`: users choose these freely. Goes no deeper than `maxJsonDepth`.
+ * Checks all keys, except those inside `annotations` and `data`: users choose these freely. Goes no deeper than
+ * `maxJsonDepth`.
  */
 function checkKeys(json: unknown): void {
   if (Array.isArray(json)) for (const item of json) checkKeys(item);
@@ -116,7 +120,8 @@ function checkAnnotations(annotations: unknown): void {
 }
 
 /**
- * Returns a function that throws a `SyntaxError` for a key that Go's readers take for a known key, and other readers do not.
+ * Returns a function that throws a `SyntaxError` for a key that Go's readers take for a known key, and other readers do
+ * not.
  */
 export function lookalikesOf(knownKeys: readonly string[]): (key: string) => void {
   const isKnown = new Set(knownKeys);

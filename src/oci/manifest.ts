@@ -1,6 +1,6 @@
 /**
- * Reads manifests and indexes. The bytes decide which of the two it is, not the descriptor: linuxkit's own export calls a
- * manifest an index.
+ * Reads manifests and indexes. The bytes decide which of the two it is, not the descriptor: linuxkit's own export calls
+ * a manifest an index.
  */
 import { Buffer } from "node:buffer";
 import { StowageError, messageOf } from "../errors.ts";
@@ -14,7 +14,9 @@ export const ociIndexType = "application/vnd.oci.image.index.v1+json";
 export const ociManifestType = "application/vnd.oci.image.manifest.v1+json";
 export const dockerListType = "application/vnd.docker.distribution.manifest.list.v2+json";
 export const dockerManifestType = "application/vnd.docker.distribution.manifest.v2+json";
-/** A type from drafts of the specification. The final specification has image manifests with an `artifactType` instead. */
+/**
+ * A type from drafts of the specification. The final specification has image manifests with an `artifactType` instead.
+ */
 const artifactManifestType = "application/vnd.oci.artifact.manifest.v1+json";
 const indexTypes: ReadonlySet<string> = new Set([ociIndexType, dockerListType]);
 const manifestTypes: ReadonlySet<string> = new Set([ociManifestType, dockerManifestType]);
@@ -37,7 +39,9 @@ export interface ImageManifest {
   /** The config and the layers, in this order. */
   readonly blobs: readonly Descriptor[];
   readonly subject: Descriptor | undefined;
-  /** The manifest's own type, or else the media type of its config (distribution specification, "Listing Referrers"). */
+  /**
+   * The manifest's own type, or else the media type of its config (distribution specification, "Listing Referrers").
+   */
   readonly artifactType: string | undefined;
   readonly annotations: Readonly<Record<string, string>> | undefined;
 }
@@ -45,10 +49,10 @@ export interface ImageManifest {
 export type Manifest = ImageIndex | ImageManifest;
 
 /**
- * Reads a manifest or an index (image specification, "Image Manifest" and "Image Index"; also Docker's schema 2). `name` is its
- * digest or path, for messages. `declaredType` is the media type in its descriptor, which counts if the bytes have no media
- * type. Throws `MANIFEST_INVALID`, `UNSUPPORTED` for an artifact manifest from drafts of the specification, and the errors of
- * `parseDescriptor`. Docker's schema 1 is `UNSUPPORTED` too.
+ * Reads a manifest or an index (image specification, "Image Manifest" and "Image Index"; also Docker's schema 2).
+ * `name` is its digest or path, for messages. `declaredType` is the media type in its descriptor, which counts if the
+ * bytes have no media type. Throws `MANIFEST_INVALID`, `UNSUPPORTED` for an artifact manifest from drafts of the
+ * specification, and the errors of `parseDescriptor`. Docker's schema 1 is `UNSUPPORTED` too.
  */
 export function parseManifest(bytes: Uint8Array, name: string, declaredType?: string): Manifest {
   const json = parseManifestJson(bytes, name);
@@ -95,7 +99,9 @@ export function parseManifest(bytes: Uint8Array, name: string, declaredType?: st
   };
 }
 
-/** The bytes of an image manifest. The same parts always give the same bytes: the manifest holds no date and no author. */
+/**
+ * The bytes of an image manifest. The same parts always give the same bytes: the manifest holds no date and no author.
+ */
 export function serializeManifest(config: Descriptor, layers: readonly Descriptor[]): Uint8Array {
   const brief = ({ mediaType, digest, size }: Descriptor): Descriptor => ({ mediaType, digest, size });
   const json = { schemaVersion: 2, mediaType: ociManifestType, config: brief(config), layers: layers.map(brief) };
@@ -109,13 +115,17 @@ export function serializeIndex(manifests: readonly Descriptor[]): Uint8Array {
 }
 
 /**
- * Could these bytes be a manifest or an index? A cheap check: a load keeps such bytes in memory, because it reads them again.
+ * Could these bytes be a manifest or an index? A cheap check: a load keeps such bytes in memory, because it reads them
+ * again.
  */
 export function looksLikeManifest(bytes: Uint8Array): boolean {
   return bytes[0] === 0x7b && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes('"schemaVersion"');
 }
 
-/** Can a descriptor of this media type name a manifest or an index? Yes also for an empty media type: the bytes then decide. */
+/**
+ * Can a descriptor of this media type name a manifest or an index? Yes also for an empty media type: the bytes then
+ * decide.
+ */
 export function isManifestType(mediaType: string): boolean {
   return mediaType === "" || indexTypes.has(mediaType) || manifestTypes.has(mediaType);
 }
@@ -130,7 +140,9 @@ export function isIndexType(mediaType: string): boolean {
   return mediaType === "" || indexTypes.has(mediaType);
 }
 
-/** Is this a foreign layer? By its type, such a layer may be missing from the store: clients fetch it from its `urls`. */
+/**
+ * Is this a foreign layer? By its type, such a layer may be missing from the store: clients fetch it from its `urls`.
+ */
 export function isForeign(descriptor: Descriptor): boolean {
   const urls = descriptor.urls ?? [];
   return urls.length > 0 && /\.(?:foreign|nondistributable)\./.test(descriptor.mediaType);

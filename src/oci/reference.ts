@@ -1,6 +1,7 @@
 /**
- * Reads repository names, tags and whole references (distribution specification, "Pulling manifests"). Decides whether the
- * registry in front of a name is kept. Names in an archive, in a request's path and on the command line are all read here.
+ * Reads repository names, tags and whole references (distribution specification, "Pulling manifests"). Decides whether
+ * the registry in front of a name is kept. Names in an archive, in a request's path and on the command line are all
+ * read here.
  */
 import { type Digest, digestForm, isDigest, isOtherDigest } from "../digest.ts";
 import { quote, StowageError } from "../errors.ts";
@@ -14,8 +15,8 @@ export const maxNameLength = 255;
 export const namePattern = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
 export const tagPattern = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
 /**
- * The form that the image specification allows for `org.opencontainers.image.ref.name` ("Pre-Defined Annotation Keys"), but
- * without "/", ":" and "@".
+ * The form that the image specification allows for `org.opencontainers.image.ref.name` ("Pre-Defined Annotation Keys"),
+ * but without "/", ":" and "@".
  */
 const refNamePattern = /^[a-zA-Z0-9]+(?:(?:--|[-._+])[a-zA-Z0-9]+)*$/;
 /** A registry in front of a name: it has a dot, a colon or a port, or is `localhost`. `[::1]` is an address of IPv6. */
@@ -38,8 +39,8 @@ export function isTag(text: string): boolean {
 }
 
 /**
- * Reads a repository name, with or without a registry in front. Docker Hub's `library/app` is `app`, so that a Stowage can
- * serve as its mirror. Throws `NAME_INVALID`.
+ * Reads a repository name, with or without a registry in front. Docker Hub's `library/app` is `app`, so that a Stowage
+ * can serve as its mirror. Throws `NAME_INVALID`.
  */
 export function parseRepositoryName(text: string): string {
   refuseScheme(text);
@@ -74,8 +75,8 @@ export function parseDigest(text: string): Digest {
 }
 
 /**
- * Reads `[REGISTRY/]NAME[:TAG][@DIGEST]`, as in a request's path or on the command line. A digest alone is an image of the
- * default repository. Throws `NAME_INVALID`.
+ * Reads `[REGISTRY/]NAME[:TAG][@DIGEST]`, as in a request's path or on the command line. A digest alone is an image of
+ * the default repository. Throws `NAME_INVALID`.
  */
 export function parseName(text: string): ImageName {
   refuseScheme(text);
@@ -126,8 +127,8 @@ export function formatName({ repository, tag, digest }: ImageName): string {
 export const containerdNameAnnotation = "io.containerd.image.name";
 
 /**
- * The whole name that engines give an image: `docker.io/library/app:1.4`, `docker.io/team/app:1.4`, `ghcr.io/acme/app:1.4`.
- * `parseReference` reads the same name.
+ * The whole name that engines give an image: `docker.io/library/app:1.4`, `docker.io/team/app:1.4`,
+ * `ghcr.io/acme/app:1.4`. `parseReference` reads the same name.
  */
 export function nameForEngines(name: ImageName): string {
   const { repository } = name;
@@ -142,9 +143,9 @@ export function formatReference(repository: string, reference: string): string {
 }
 
 /**
- * Reads a whole reference that an engine writes into an archive: `[REGISTRY/]NAME[:TAG][@DIGEST]`. Without a tag and a digest,
- * the tag is `latest`, as with every client. With a digest and no tag, the image has no tag. A digest alone is an image of the
- * default repository. Throws `NAME_INVALID`.
+ * Reads a whole reference that an engine writes into an archive: `[REGISTRY/]NAME[:TAG][@DIGEST]`. Without a tag and a
+ * digest, the tag is `latest`, as with every client. With a digest and no tag, the image has no tag. A digest alone is
+ * an image of the default repository. Throws `NAME_INVALID`.
  */
 export function parseReference(text: string): ImageName {
   const parts = splitReference(text);
@@ -165,8 +166,8 @@ function tagIn({ tag, digest }: ReferenceParts): string | undefined {
 }
 
 /**
- * Checks a tag from an archive. Returns undefined for a tag that only the image specification allows, such as `v1.0+build`: no
- * registry takes it. Throws `NAME_INVALID`.
+ * Checks a tag from an archive. Returns undefined for a tag that only the image specification allows, such as
+ * `v1.0+build`: no registry takes it. Throws `NAME_INVALID`.
  */
 export function usableTag(text: string): string | undefined {
   return refNamePattern.test(text) && !isTag(text) ? undefined : parseTag(text);
@@ -201,9 +202,9 @@ function splitReference(text: string): ReferenceParts {
 }
 
 /**
- * Drops the registry in front of a name if the registry only says where the image was made: Docker Hub's, `localhost`, any host
- * with a port, or an address of IPv6. Any other registry stays part of the repository (`ghcr.io/acme/app`), in lower case:
- * hosts have no case.
+ * Drops the registry in front of a name if the registry only says where the image was made: Docker Hub's, `localhost`,
+ * any host with a port, or an address of IPv6. Any other registry stays part of the repository (`ghcr.io/acme/app`), in
+ * lower case: hosts have no case.
  */
 function withoutRegistry(name: string): string {
   let path = name;

@@ -1,12 +1,12 @@
 /**
- * Reads patterns of tags from the settings: they say which tags never move. Each pattern is for the repositories that fit a
- * second pattern.
+ * Reads patterns of tags from the settings: they say which tags never move. Each pattern is for the repositories that
+ * fit a second pattern.
  */
 import { isRepositoryName, isTag } from "./reference.ts";
 
 /**
- * All tags that fit `tag`, in all repositories whose names fit `repository`. `*` fits any text, but no `/` of a repository's
- * name. `**` fits any text.
+ * All tags that fit `tag`, in all repositories whose names fit `repository`. `*` fits any text, but no `/` of a
+ * repository's name. `**` fits any text.
  */
 export interface TagPattern {
   readonly repository: string;
@@ -19,7 +19,9 @@ interface ParsedTagPatterns {
   readonly problems: readonly string[];
 }
 
-/** Reads `[REPOSITORY:]TAG[,…]`, such as `v*,team/**:stable`. A pattern without a repository is for all repositories. */
+/**
+ * Reads `[REPOSITORY:]TAG[,…]`, such as `v*,team/**:stable`. A pattern without a repository is for all repositories.
+ */
 export function parseTagPatterns(text: string): ParsedTagPatterns {
   const problems: string[] = [];
   const patterns = text === "" ? [] : text.split(",").flatMap((part) => readTagPattern(part.trim(), problems) ?? []);
@@ -50,9 +52,9 @@ export function isPattern(text: string): boolean {
 }
 
 /**
- * Does the whole name fit the pattern? `*` fits any text without `/`, `**` fits any text. Both also fit an empty text. Compares
- * each part of the pattern once with each place in the name: a regular expression tries again from each star, and takes far too
- * long on some patterns.
+ * Does the whole name fit the pattern? `*` fits any text without `/`, `**` fits any text. Both also fit an empty text.
+ * Compares each part of the pattern once with each place in the name: a regular expression tries again from each star,
+ * and takes far too long on some patterns.
  */
 export function matchesPattern(pattern: string, name: string): boolean {
   let reached = [true]; // the places in the name that the pattern has reached: at first only the beginning

@@ -1,6 +1,6 @@
 /**
- * The keys of one issuer. They are read when its first token comes, and again after ten minutes, or for a token with an unknown
- * key. While the issuer is away, they stay in use for an hour.
+ * The keys of one issuer. They are read when its first token comes, and again after ten minutes, or for a token with an
+ * unknown key. While the issuer is away, they stay in use for an hour.
  */
 import { type JWTVerifyGetKey, createLocalJWKSet, errors } from "jose";
 import type { Clock } from "../clock.ts";
@@ -44,8 +44,8 @@ export class IssuerKeys {
   }
 
   /**
-   * Finds the key that the header of a token names. Throws jose's `JWKSNoMatchingKey` if there is none, or `ISSUER_UNAVAILABLE` if
-   * the issuer cannot be asked for it.
+   * Finds the key that the header of a token names. Throws jose's `JWKSNoMatchingKey` if there is none, or
+   * `ISSUER_UNAVAILABLE` if the issuer cannot be asked for it.
    */
   readonly find: JWTVerifyGetKey = async (...token) => {
     const keys = await this.#read(({ readMs }) => this.#ageMs(readMs) < refreshMs);

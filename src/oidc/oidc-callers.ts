@@ -1,6 +1,6 @@
 /**
- * Finds the caller of a token that an OIDC issuer has signed (RFC 7519, RFC 8725). The token of an issuer that no rule names is
- * refused before anything is asked.
+ * Finds the caller of a token that an OIDC issuer has signed (RFC 7519, RFC 8725). The token of an issuer that no rule
+ * names is refused before anything is asked.
  */
 import { createHash } from "node:crypto";
 import { type JWTPayload, decodeJwt, decodeProtectedHeader, errors, jwtVerify } from "jose";
@@ -129,8 +129,8 @@ function refused(reason: string, cause?: unknown): StowageError {
 const maxSubjectLength = 200;
 
 /**
- * `token.actions.githubusercontent.com#repo:acme/app:ref:refs/heads/main`. No other token has this name: neither the name of a token
- * nor an issuer has a `#`. A subject that is long or cannot be shown as it is gets a part of its hash.
+ * `token.actions.githubusercontent.com#repo:acme/app:ref:refs/heads/main`. No other token has this name: neither the
+ * name of a token nor an issuer has a `#`. A subject that is long or cannot be shown as it is gets a part of its hash.
  */
 function nameOf(issuer: string, subject: string): string {
   const host = issuer.replace(/^https:\/\//, "");

@@ -1,6 +1,6 @@
 /**
- * Reads the keys of an issuer, at the address that its discovery document names (OpenID Connect Discovery 1.0, section 4; RFC
- * 7517). Errors are for the log.
+ * Reads the keys of an issuer, at the address that its discovery document names (OpenID Connect Discovery 1.0, section
+ * 4; RFC 7517). Errors are for the log.
  */
 import type { JSONWebKeySet } from "jose";
 import { isTrustworthyUrl } from "../auth/parse-oidc.ts";

@@ -52,7 +52,9 @@ export async function confirmDelete(c: Context, pages: PageService, { name, refe
   });
 }
 
-/** Deletes the image that the person has seen. If the tag has moved meanwhile, nothing is deleted (`CONDITION_FAILED`). */
+/**
+ * Deletes the image that the person has seen. If the tag has moved meanwhile, nothing is deleted (`CONDITION_FAILED`).
+ */
 export async function deleteConfirmed(
   c: Context,
   pages: PageService,

@@ -4,8 +4,8 @@ import { isJsonObject } from "../oci/json.ts";
 import { htmlHeaders, renderPage } from "./frame.tsx";
 
 /**
- * Makes a page of the JSON that the request was answered with. That text was made for this caller: for one without a token, it
- * says nothing about the store.
+ * Makes a page of the JSON that the request was answered with. That text was made for this caller: for one without a
+ * token, it says nothing about the store.
  */
 export async function renderError(c: Context): Promise<Response> {
   const { status } = c.res;

@@ -27,8 +27,8 @@ export const guardPage: MiddlewareHandler = async (c, next) => {
 };
 
 /**
- * Keeps only the id of the request. Hono would otherwise keep all headers of the answer before, such as the one that makes a
- * browser ask for a password.
+ * Keeps only the id of the request. Hono would otherwise keep all headers of the answer before, such as the one that
+ * makes a browser ask for a password.
  */
 function replace(c: Context, response: Response): void {
   const id = c.res.headers.get("X-Request-Id");

@@ -1,6 +1,6 @@
 /**
- * The page for people: routes for browsers at `/` and below `/-/`. No repository's name has a part that is only `-`. Each page's
- * code is loaded at its first request: most services start for other clients.
+ * The page for people: routes for browsers at `/` and below `/-/`. No repository's name has a part that is only `-`.
+ * Each page's code is loaded at its first request: most services start for other clients.
  */
 import type { Page } from "../http/app.ts";
 import { type Route, route } from "../http/route.ts";

@@ -5,7 +5,9 @@ import { printable } from "../errors.ts";
 import { formatCount } from "../format-bytes.ts";
 import { type View, repositoryUrl } from "./view.ts";
 
-/** Text from an image, cut to a length. Invisible characters are shown as escapes, so that no text hides its meaning. */
+/**
+ * Text from an image, cut to a length. Invisible characters are shown as escapes, so that no text hides its meaning.
+ */
 export function ForeignText({ text, most = 2000 }: { readonly text: string; readonly most?: number }): Child {
   const shown = text.length <= most ? text : `${text.slice(0, most)}…`;
   return <bdi>{shown.split("\n").map(printable).join("\n")}</bdi>;

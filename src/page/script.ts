@@ -1,9 +1,9 @@
 /**
- * The script of the page: buttons that copy, and the upload. All else works without it. It is a text, because browsers load it
- * as it is, on every platform and from every bundle.
+ * The script of the page: buttons that copy, and the upload. All else works without it. It is a text, because browsers
+ * load it as it is, on every platform and from every bundle.
  *
- * An upload is one `PUT`. If the platform limits the length of a request, it is `/v1/uploads`, as `stowage load --to` does it:
- * parts, several at a time, each tried again. What has arrived stays: the same file goes on where it ended.
+ * An upload is one `PUT`. If the platform limits the length of a request, it is `/v1/uploads`, as `stowage load --to`
+ * does it: parts, several at a time, each tried again. What has arrived stays: the same file goes on where it ended.
  */
 export const script = String.raw`"use strict";
 

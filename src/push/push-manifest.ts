@@ -1,6 +1,6 @@
 /**
- * Publishes a pushed manifest (distribution specification, "Pushing Manifests"). It is checked like a root of a load: strictly
- * parsed, and everything that it names must be in the store. A subject may be missing.
+ * Publishes a pushed manifest (distribution specification, "Pushing Manifests"). It is checked like a root of a load:
+ * strictly parsed, and everything that it names must be in the store. A subject may be missing.
  */
 import { type Digest, algorithmOf, digestOf } from "../digest.ts";
 import { StowageError, quote } from "../errors.ts";

@@ -1,6 +1,6 @@
 /**
- * The bytes of a push session, as segments in the store. Each request that brings bytes makes one segment. A segment has two
- * objects:
+ * The bytes of a push session, as segments in the store. Each request that brings bytes makes one segment. A segment
+ * has two objects:
  *
  *     staging/push/<owner>/<session>/<uuid>          its bytes
  *     staging/push/<owner>/<session>/at-<offset>     its record: {"size", "digest", "data"}
@@ -154,8 +154,8 @@ export async function* readSegments(
 }
 
 /**
- * Deletes all objects of a session. A failure is no error: the objects expire. A session of one segment is not listed: bytes of a
- * chunk that lost a race expire too.
+ * Deletes all objects of a session. A failure is no error: the objects expire. A session of one segment is not listed:
+ * bytes of a chunk that lost a race expire too.
  */
 export async function dropSession(store: ObjectStore, { id }: PushSession, only?: Segment): Promise<void> {
   const first = segmentKey(id, 0);

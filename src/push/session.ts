@@ -1,7 +1,8 @@
 /**
- * Push sessions: the uploads of blobs in the distribution specification ("Pushing blobs"). A session begins without a request to
- * the store. Its id carries a hash of its owner, repository and algorithm. So only the caller that began a session can use it, only
- * for the repository for which it began, and any process can check that. Nobody can guess the id of another caller.
+ * Push sessions: the uploads of blobs in the distribution specification ("Pushing blobs"). A session begins without a
+ * request to the store. Its id carries a hash of its owner, repository and algorithm. So only the caller that began a
+ * session can use it, only for the repository for which it began, and any process can check that. Nobody can guess the
+ * id of another caller.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { type Algorithm, isAlgorithm } from "../digest.ts";

@@ -11,13 +11,14 @@ import { formatReference } from "../oci/reference.ts";
 import { type ManifestName, type NameInIndex, findHolder, findInRepository, unknownManifest } from "./find-manifest.ts";
 
 /**
- * Removes a tag, or a manifest with all its tags if the reference is a digest. The repository then does not serve the tag or
- * the manifest any more. The bytes stay until garbage collection: other repositories may need them. Returns the digest.
+ * Removes a tag, or a manifest with all its tags if the reference is a digest. The repository then does not serve the
+ * tag or the manifest any more. The bytes stay until garbage collection: other repositories may need them. Returns the
+ * digest.
  *
- * A manifest can be a part of an image that stays, such as one of its platforms. The repository still serves this manifest, so
- * that the image stays whole. Only the manifest's own tags are removed. If it has no tags, the deletion is refused
- * (`UNSUPPORTED`). Throws `NAME_UNKNOWN`, `MANIFEST_UNKNOWN`, `TAG_IMMUTABLE`, `CONDITION_FAILED`, and the errors of
- * `updateRepository`.
+ * A manifest can be a part of an image that stays, such as one of its platforms. The repository still serves this
+ * manifest, so that the image stays whole. Only the manifest's own tags are removed. If it has no tags, the deletion is
+ * refused (`UNSUPPORTED`). Throws `NAME_UNKNOWN`, `MANIFEST_UNKNOWN`, `TAG_IMMUTABLE`, `CONDITION_FAILED`, and the
+ * errors of `updateRepository`.
  */
 export async function deleteImage(layout: Layout, name: ManifestName, options: TagConditions = {}): Promise<Digest> {
   const { repository, reference } = name;

@@ -29,7 +29,10 @@ export interface DescribeOptions {
   readonly maxParts?: number | undefined;
   /** A larger config is not read. */
   readonly maxConfigBytes?: number | undefined;
-  /** The configs of an index's parts are read too, for their dates and for the commands of their layers. True by default. */
+  /**
+   * The configs of an index's parts are read too, for their dates and for the commands of their layers. True by
+   * default.
+   */
   readonly readsPartConfigs?: boolean | undefined;
 }
 

@@ -19,7 +19,8 @@ import { maxTurnWaitMs } from "../streams/line.ts";
 /** The most manifests that are read for one page. */
 const maxPageEntries = 100;
 /**
- * The most bytes of the descriptors on a page. Clients read at most 4 MiB of an answer, which has more than the descriptors.
+ * The most bytes of the descriptors on a page. Clients read at most 4 MiB of an answer, which has more than the
+ * descriptors.
  */
 const maxPageBytes = 4 * 1024 * 1024 - 1024;
 /** Bytes of the manifests that are read together; a single manifest may have more. */
@@ -102,7 +103,10 @@ function referrersIn(entries: readonly Descriptor[], subject: string): Descripto
   return distinct(entries.filter((entry) => subjectOf(entry) === subject));
 }
 
-/** The referrers in the index that a client keeps under a tag, as descriptors of a list. None if the index cannot be read. */
+/**
+ * The referrers in the index that a client keeps under a tag, as descriptors of a list. None if the index cannot be
+ * read.
+ */
 async function taggedReferrers(
   layout: Layout,
   entries: readonly Descriptor[],

@@ -1,4 +1,7 @@
-/** Finds the `Authorization` header for each request to one registry: a fixed token, Basic, or tokens of its token service. */
+/**
+ * Finds the `Authorization` header for each request to one registry: a fixed token, Basic, or tokens of its token
+ * service.
+ */
 import type { Clock } from "../clock.ts";
 import { SharedWork } from "../streams/batches.ts";
 import { type Credentials, authorizationOf } from "./credentials.ts";
@@ -50,8 +53,8 @@ export class Authorizer {
   }
 
   /**
-   * The header after a 401. `used` is the header of that request. Undefined if there is no better one: the answer is then
-   * final. Throws if the token service gives no token.
+   * The header after a 401. `used` is the header of that request. Undefined if there is no better one: the answer is
+   * then final. Throws if the token service gives no token.
    */
   async renew(
     challenge: string | null,

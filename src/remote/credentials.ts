@@ -13,8 +13,8 @@ export type Credentials =
   | { readonly identityToken: string };
 
 /**
- * The credentials in a URL: `https://USER:PASSWORD@…`, or `https://:TOKEN@…`. Undefined without any. `where` names the URL
- * in messages. Throws `INPUT_INVALID`, without any secret in the message.
+ * The credentials in a URL: `https://USER:PASSWORD@…`, or `https://:TOKEN@…`. Undefined without any. `where` names the
+ * URL in messages. Throws `INPUT_INVALID`, without any secret in the message.
  */
 export function credentialsOf({ username, password }: URL, where: string): Credentials | undefined {
   if (username === "" && password === "") return undefined;

@@ -2,9 +2,9 @@
 import { messageOf } from "../errors.ts";
 
 /**
- * The message of the innermost error: `fetch` says only that it failed. If a host has several addresses, Node's error has
- * only a code. OpenSSL's message ends with a line end. Deno's has the URL, which may be a bucket's with a signature: only its
- * host is shown.
+ * The message of the innermost error: `fetch` says only that it failed. If a host has several addresses, Node's error
+ * has only a code. OpenSSL's message ends with a line end. Deno's has the URL, which may be a bucket's with a
+ * signature: only its host is shown.
  */
 export function describeFailure(error: unknown): string {
   const inner = innermost(error);

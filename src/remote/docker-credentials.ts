@@ -1,6 +1,6 @@
 /**
- * Finds the credentials that `docker login` has kept: in Docker's `config.json`, or in a credential helper that the file names
- * (`docker-credential-<name>`). It runs programs, so it is not for Workers.
+ * Finds the credentials that `docker login` has kept: in Docker's `config.json`, or in a credential helper that the
+ * file names (`docker-credential-<name>`). It runs programs, so it is not for Workers.
  */
 import { Buffer } from "node:buffer";
 import { spawn } from "node:child_process";

@@ -1,8 +1,9 @@
 /**
  * A place that images are read from: a store, or a registry. Both look the same to all other code.
  *
- * What is not there is a value. What cannot be read is an error: `UNAUTHORIZED` or `DENIED` if the source lets the caller not
- * in, `TOOMANYREQUESTS`, `TIMED_OUT` or `STORE_UNAVAILABLE` if the source does not answer, and the errors of wrong bytes.
+ * What is not there is a value. What cannot be read is an error: `UNAUTHORIZED` or `DENIED` if the source lets the
+ * caller not in, `TOOMANYREQUESTS`, `TIMED_OUT` or `STORE_UNAVAILABLE` if the source does not answer, and the errors of
+ * wrong bytes.
  */
 import type { Digest } from "../digest.ts";
 import type { ManifestIdentity } from "../oci/descriptor.ts";
@@ -43,7 +44,9 @@ export interface ImageSource {
   /** The images of a repository. Throws `NAME_UNKNOWN` if there is no such repository. */
   listEntries(repository: string, options?: CallOptions): Promise<readonly ListedEntry[]>;
 
-  /** What refers to any of the manifests: signatures, attestations and the like. A referrer with two tags comes twice. */
+  /**
+   * What refers to any of the manifests: signatures, attestations and the like. A referrer with two tags comes twice.
+   */
   listReferrers(
     repository: string,
     digests: ReadonlySet<Digest>,
@@ -51,15 +54,15 @@ export interface ImageSource {
   ): Promise<readonly ListedReferrer[]>;
 
   /**
-   * The manifest behind a tag or a digest, without reading it if possible. Undefined if there is none. A registry's word is
-   * not checked.
+   * The manifest behind a tag or a digest, without reading it if possible. Undefined if there is none. A registry's
+   * word is not checked.
    */
   headManifest(repository: string, reference: string, options?: CallOptions): Promise<ManifestIdentity | undefined>;
 
   /**
-   * Reads a manifest by tag or digest. Undefined if there is none. `mediaType` is that of its descriptor: it counts if the
-   * bytes have none. Throws `DIGEST_INVALID` (of a store: `STORE_DAMAGED`),
-   * `LIMIT_EXCEEDED` above `maxManifestBytes`, and the errors of `parseManifest`.
+   * Reads a manifest by tag or digest. Undefined if there is none. `mediaType` is that of its descriptor: it counts if
+   * the bytes have none. Throws `DIGEST_INVALID` (of a store: `STORE_DAMAGED`), `LIMIT_EXCEEDED` above
+   * `maxManifestBytes`, and the errors of `parseManifest`.
    */
   readManifest(
     repository: string,
@@ -71,9 +74,9 @@ export interface ImageSource {
   headBlob(repository: string, digest: Digest, options?: CallOptions): Promise<number | undefined>;
 
   /**
-   * Reads a blob from `start` to its end. Undefined if there is no such blob. The caller reads the bytes to the end or leaves
-   * the `for await` early, and checks them (`VerifiedBytes`): a source can send other bytes than the digest names. The number
-   * of bytes is right, else the stream throws `SIZE_INVALID` or `STORE_UNAVAILABLE`.
+   * Reads a blob from `start` to its end. Undefined if there is no such blob. The caller reads the bytes to the end or
+   * leaves the `for await` early, and checks them (`VerifiedBytes`): a source can send other bytes than the digest
+   * names. The number of bytes is right, else the stream throws `SIZE_INVALID` or `STORE_UNAVAILABLE`.
    */
   readBlob(
     repository: string,

@@ -1,8 +1,8 @@
 /**
  * Sends one request, and follows its redirects: registries send clients to a bucket for blobs.
  *
- * Redirects are followed by hand. `Authorization` is for the registry alone: the first redirect to another origin loses it,
- * and it does not come back.
+ * Redirects are followed by hand. `Authorization` is for the registry alone: the first redirect to another origin loses
+ * it, and it does not come back.
  */
 import { StowageError } from "../errors.ts";
 import { orAbort } from "../streams/abortable.ts";
@@ -37,8 +37,8 @@ export interface OpenAnswer {
 }
 
 /**
- * The connection failed, or the server was silent for too long. Another try may get an answer. The message names no URL: a
- * bucket's URL has a signature in it.
+ * The connection failed, or the server was silent for too long. Another try may get an answer. The message names no
+ * URL: a bucket's URL has a signature in it.
  */
 export class NoAnswer extends Error {
   readonly isSilence: boolean;

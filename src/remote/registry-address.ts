@@ -5,20 +5,24 @@ import { type ImageName, parseRegistryName } from "../oci/reference.ts";
 import { type Credentials, credentialsOf } from "./credentials.ts";
 
 export interface RegistryAddress {
-  /** Scheme, host and port, and the path below which the registry is mounted. Without secrets, and no slash at the end. */
+  /**
+   * Scheme, host and port, and the path below which the registry is mounted. Without secrets, and no slash at the end.
+   */
   readonly url: string;
   /** The credentials that the text has. */
   readonly credentials?: Credentials | undefined;
-  /** The image that the text names, as the registry knows it: `library/alpine`. Without tag and digest: a repository. */
+  /**
+   * The image that the text names, as the registry knows it: `library/alpine`. Without tag and digest: a repository.
+   */
   readonly image?: ImageName | undefined;
 }
 
 const docker = "docker://";
 
 /**
- * Reads `https://[USER:PASSWORD@]HOST[/BASE]`, the same with `http://`, or `docker://[HOST/]NAME[:TAG][@DIGEST]`. Plain HTTP is
- * used only for `http://`, and for `docker://` with a host of this machine. Throws `INPUT_INVALID` or `NAME_INVALID`, without
- * any secret in the message.
+ * Reads `https://[USER:PASSWORD@]HOST[/BASE]`, the same with `http://`, or `docker://[HOST/]NAME[:TAG][@DIGEST]`. Plain
+ * HTTP is used only for `http://`, and for `docker://` with a host of this machine. Throws `INPUT_INVALID` or
+ * `NAME_INVALID`, without any secret in the message.
  */
 export function parseRegistryAddress(text: string): RegistryAddress {
   return text.startsWith(docker) ? parseImageAddress(text.slice(docker.length)) : parseUrl(text);

@@ -1,4 +1,6 @@
-/** One registry, or a Stowage service: sends requests with the caller's credentials, and tries again if that can help. */
+/**
+ * One registry, or a Stowage service: sends requests with the caller's credentials, and tries again if that can help.
+ */
 import { type Clock, systemClock } from "../clock.ts";
 import { type ErrorCode, StowageError } from "../errors.ts";
 import { codeIn, errorText } from "../oci/error-body.ts";

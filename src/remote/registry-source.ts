@@ -1,4 +1,6 @@
-/** Reads images from a registry, or from a Stowage service (distribution specification, "Pull" and "Content Discovery"). */
+/**
+ * Reads images from a registry, or from a Stowage service (distribution specification, "Pull" and "Content Discovery").
+ */
 import { type Digest, algorithmOf, digestForm, digestOf, isDigest, isOtherDigest } from "../digest.ts";
 import { StowageError, limitExceeded, quote } from "../errors.ts";
 import type { ManifestIdentity } from "../oci/descriptor.ts";
@@ -145,7 +147,9 @@ export class RegistrySource implements ImageSource {
     return { digest, mediaType: manifest.mediaType, size: bytes.length, bytes, manifest };
   }
 
-  /** A bucket behind a registry may refuse HEAD, since the URL in the redirect is signed for GET. Then one byte is read. */
+  /**
+   * A bucket behind a registry may refuse HEAD, since the URL in the redirect is signed for GET. Then one byte is read.
+   */
   async headBlob(repository: string, digest: Digest, { signal }: CallOptions = {}): Promise<number | undefined> {
     const request = this.#blobRequest(repository, digest, signal);
     const head = await this.#client.read({ ...request, method: "HEAD", maxBytes: 0 });
@@ -206,8 +210,8 @@ export class RegistrySource implements ImageSource {
   }
 
   /**
-   * Reads a list page by page. Undefined if the registry has no such list. Of the link to the next page, only the query is
-   * used: behind a proxy, a registry may not know its own address.
+   * Reads a list page by page. Undefined if the registry has no such list. Of the link to the next page, only the query
+   * is used: behind a proxy, a registry may not know its own address.
    */
   async #readPages<T>(
     request: RegistryRequest,

@@ -1,4 +1,7 @@
-/** Gives images of a registry more names (distribution specification, "Pushing manifests" and "Mounting"). No blob is sent. */
+/**
+ * Gives images of a registry more names (distribution specification, "Pushing manifests" and "Mounting"). No blob is
+ * sent.
+ */
 import type { Digest } from "../digest.ts";
 import type { Expectation } from "../oci/index-change.ts";
 import type { CallOptions } from "../storage/object-store.ts";

@@ -1,6 +1,6 @@
 /**
- * Asks a registry's token service for a token (distribution's "Token Authentication Specification", and its "OAuth2" for an
- * identity token).
+ * Asks a registry's token service for a token (distribution's "Token Authentication Specification", and its "OAuth2"
+ * for an identity token).
  */
 import type { Clock } from "../clock.ts";
 import { StowageError } from "../errors.ts";
@@ -60,7 +60,9 @@ export async function fetchToken(
   }
 }
 
-/** Credentials go there, so only by TLS. A registry on this machine may have its token service there too, without TLS. */
+/**
+ * Credentials go there, so only by TLS. A registry on this machine may have its token service there too, without TLS.
+ */
 function realmOf(text: string, registry: URL): URL {
   const realm = URL.canParse(text) ? new URL(text) : undefined;
   const isLocal = realm?.protocol === "http:" && isLoopback(realm.hostname) && isLoopback(registry.hostname);

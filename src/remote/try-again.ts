@@ -19,8 +19,9 @@ export interface TryAgainOptions<T> {
 }
 
 /**
- * Asks up to `maxTries` times, while another try may get a better answer. Waits as the server says (`Retry-After`), or longer
- * each time. Returns the first final answer, or else the last answer. Throws `NoAnswer` if the last try gets none.
+ * Asks up to `maxTries` times, while another try may get a better answer. Waits as the server says (`Retry-After`), or
+ * longer each time. Returns the first final answer, or else the last answer. Throws `NoAnswer` if the last try gets
+ * none.
  */
 export async function tryAgain<T extends { readonly status: number; readonly headers: Headers }>(
   ask: () => Promise<T>,

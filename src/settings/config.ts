@@ -78,8 +78,8 @@ export type OpenTokensFile = (
 ) => Promise<() => Promise<readonly Token[]>>;
 
 /**
- * Reads the settings. Throws `INPUT_INVALID` with a line for each setting that cannot be used. A service that others can
- * reach must say who may use it.
+ * Reads the settings. Throws `INPUT_INVALID` with a line for each setting that cannot be used. A service that others
+ * can reach must say who may use it.
  */
 export function parseConfig(env: Environment, platform: PlatformTraits = {}): Config {
   const { isReachable = false } = platform;

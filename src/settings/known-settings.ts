@@ -62,8 +62,8 @@ function withoutPrefix(name: string): string {
 }
 
 /**
- * Kubernetes sets such variables for a service that is called `stowage` (`STOWAGE_PORT=tcp://10.0.0.1:80`). The project's
- * tests have some of their own.
+ * Kubernetes sets such variables for a service that is called `stowage` (`STOWAGE_PORT=tcp://10.0.0.1:80`). The
+ * project's tests have some of their own.
  */
 function isOfOthers(name: string, value: string | undefined): boolean {
   return /^STOWAGE_(?:SERVICE|TEST|CI|FUZZ)_|^STOWAGE_PORT_\d/.test(name) || value?.startsWith("tcp://") === true;

@@ -1,6 +1,6 @@
 /**
- * Reads the rules that say which images of a repository gc keeps, and which it drops: `STOWAGE_RETENTION`, or a file, a JSON
- * list. `docs/retention.md` has the form.
+ * Reads the rules that say which images of a repository gc keeps, and which it drops: `STOWAGE_RETENTION`, or a file, a
+ * JSON list. `docs/retention.md` has the form.
  */
 import {
   type ParsedList,
@@ -58,8 +58,8 @@ export function readRetention(
 }
 
 /**
- * Reads `[{"repositories"?, "tags"? or "untagged"?, "keep" or "keepLatest" and "dropAfter"}, …]`. Without `repositories`, a rule is
- * for all of them. Without `tags` and `untagged`, a rule is for all tags.
+ * Reads `[{"repositories"?, "tags"? or "untagged"?, "keep" or "keepLatest" and "dropAfter"}, …]`. Without
+ * `repositories`, a rule is for all of them. Without `tags` and `untagged`, a rule is for all tags.
  */
 export function parseRetention(text: string): ParsedList<RetentionRule> {
   return parseList<RetentionRule>(text, properties, (read, entry) => {

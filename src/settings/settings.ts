@@ -3,7 +3,9 @@ export type Settings = Readonly<Record<string, unknown>>;
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** The variables among the settings. A variable of a Worker may be JSON, which becomes a string as on other platforms. */
+/**
+ * The variables among the settings. A variable of a Worker may be JSON, which becomes a string as on other platforms.
+ */
 export function variablesOf(settings: Settings): Environment {
   return Object.fromEntries(
     Object.entries(settings).flatMap(([name, value]) => {

@@ -1,6 +1,6 @@
 /**
- * Counts the requests to a store: those of one load, for its receipt, and those of the whole service, for its log and its metrics.
- * It is a decorator with the store's interface.
+ * Counts the requests to a store: those of one load, for its receipt, and those of the whole service, for its log and
+ * its metrics. It is a decorator with the store's interface.
  */
 import { StowageError } from "../errors.ts";
 import { type CopyFrom, ForwardingStore } from "./forwarding-store.ts";

@@ -1,6 +1,6 @@
 /**
- * The memory for the parts of one stream: one part is filled while the others are sent. The memory of a sent part is used again,
- * or freed at once: large garbage costs time, and fills a small process.
+ * The memory for the parts of one stream: one part is filled while the others are sent. The memory of a sent part is
+ * used again, or freed at once: large garbage costs time, and fills a small process.
  */
 import { Buffer } from "node:buffer";
 import { freeChunk, freeMemory } from "../streams/chunk-memory.ts";
@@ -23,7 +23,10 @@ export interface FilledPart {
   readonly index: number;
   readonly bytes: Uint8Array;
   readonly isLast: boolean;
-  /** Gives the memory back. A part that `isSent` is read by nobody any more; a request that has failed may still read its part. */
+  /**
+   * Gives the memory back. A part that `isSent` is read by nobody any more; a request that has failed may still read
+   * its part.
+   */
   readonly free: (isSent: boolean) => void;
 }
 

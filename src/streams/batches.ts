@@ -1,12 +1,12 @@
 /**
- * Work whose result many requests want at the same time, such as a read of one index. The work is done in batches, one after the
- * other. A request that comes during a batch waits for the next batch. All requests that wait share the next batch. So no
- * request gets a result that is older than the request.
+ * Work whose result many requests want at the same time, such as a read of one index. The work is done in batches, one
+ * after the other. A request that comes during a batch waits for the next batch. All requests that wait share the next
+ * batch. So no request gets a result that is older than the request.
  *
  * This is no line (`line.ts`): a waiting request needs the result of another request, and no turn of its own.
  *
- * The first request of a batch does the work. On Workers, this request may be stopped, and its work stops with it. So every
- * wait for another request has an end.
+ * The first request of a batch does the work. On Workers, this request may be stopped, and its work stops with it. So
+ * every wait for another request has an end.
  */
 import { StowageError } from "../errors.ts";
 import { orAbort } from "./abortable.ts";
@@ -36,9 +36,9 @@ export class Batches<Input, Result> {
   }
 
   /**
-   * Returns the result of a batch that begins now or later, and the place of the input among the inputs of the batch. Returns
-   * undefined if the batch's first request is gone. Then it is not known whether the work was done. The signal ends the wait,
-   * not the work.
+   * Returns the result of a batch that begins now or later, and the place of the input among the inputs of the batch.
+   * Returns undefined if the batch's first request is gone. Then it is not known whether the work was done. The signal
+   * ends the wait, not the work.
    */
   async join(
     key: string,

@@ -178,7 +178,8 @@ export class Line {
     while (!this.#isTurnOf(waiter)) {
       const now = performance.now();
       if (now >= endMs) throw this.#tooMany(hasRoom ? `for ${maxWaitMs / 1000} seconds` : "while others wait");
-      const isYoungest = [...waiter.account.waiters].at(-1) === waiter; // one request of a caller gives way at a time: the one that has waited least
+      // one request of a caller gives way at a time: the one that has waited least
+      const isYoungest = [...waiter.account.waiters].at(-1) === waiter;
       if (now - startMs >= minWaitMs && isYoungest && givesWay()) {
         throw this.#tooMany("while another caller waited for a turn");
       }

@@ -108,8 +108,8 @@ export interface CollectedBlob {
 }
 
 /**
- * Reads a blob into memory. Throws `SIZE_INVALID` for another size. The digest may be checked in another thread while the caller reads
- * on.
+ * Reads a blob into memory. Throws `SIZE_INVALID` for another size. The digest may be checked in another thread while
+ * the caller reads on.
  */
 export async function collectBlob(
   source: AsyncIterable<Uint8Array>,

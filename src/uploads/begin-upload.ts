@@ -27,12 +27,14 @@ const minPartBytes = 8 * mebibyte;
 const maxPresignedParts = 1000;
 /** S3 takes no more in one PUT. */
 const maxPresignedPartBytes = 5 * 1024 * mebibyte;
-/** The most parts that the service takes. Their size does not grow: 80 GiB are enough for a store that is not a bucket. */
+/**
+ * The most parts that the service takes. Their size does not grow: 80 GiB are enough for a store that is not a bucket.
+ */
 const maxServedParts = 10_000;
 
 /**
- * `maxRequestBytes`: the longest body that the platform lets through. Throws `LIMIT_EXCEEDED` if the upload is too large for
- * the allowed number of parts.
+ * `maxRequestBytes`: the longest body that the platform lets through. Throws `LIMIT_EXCEEDED` if the upload is too
+ * large for the allowed number of parts.
  */
 export async function beginUpload(
   layout: Layout,
@@ -82,6 +84,7 @@ function servedPartBytes(
   { budget }: Layout,
   maxRequestBytes = Number.POSITIVE_INFINITY,
 ): readonly [partBytes: number, maxBytes: number] {
-  const partBytes = Math.min(minPartBytes, maxRequestBytes, budget.maxBytes - 1); // one byte more is read, see `put-part.ts`
+  // one byte more is read, see `put-part.ts`
+  const partBytes = Math.min(minPartBytes, maxRequestBytes, budget.maxBytes - 1);
   return [partBytes, maxServedParts * partBytes];
 }

@@ -21,7 +21,10 @@ export async function openUpload(
   return readParts(layout, upload, options);
 }
 
-/** Opens each part when the part before it has been read. Throws `BLOB_UPLOAD_INVALID` if a part is gone in the meantime. */
+/**
+ * Opens each part when the part before it has been read. Throws `BLOB_UPLOAD_INVALID` if a part is gone in the
+ * meantime.
+ */
 async function* readParts({ store }: Layout, upload: Upload, { signal }: CallOptions): AsyncGenerator<Uint8Array> {
   for (const { number, size } of partsOf(upload)) {
     const object = await store.get(uploadPartKey(upload.id, number), { signal });

@@ -23,10 +23,10 @@ interface IncomingPart {
 }
 
 /**
- * Takes a part into memory, so that the store gets a whole part or none. The part replaces an earlier part of the same number.
- * A part waits for a turn and for memory once its first byte has come. The signal ends these waits, the reading and the
- * writing. Throws `SIZE_INVALID` if the length is wrong, `DENIED` for a wrong key, `BLOB_UPLOAD_UNKNOWN`, and `TOOMANYREQUESTS`
- * if the turn does not come in time.
+ * Takes a part into memory, so that the store gets a whole part or none. The part replaces an earlier part of the same
+ * number. A part waits for a turn and for memory once its first byte has come. The signal ends these waits, the reading
+ * and the writing. Throws `SIZE_INVALID` if the length is wrong, `DENIED` for a wrong key, `BLOB_UPLOAD_UNKNOWN`, and
+ * `TOOMANYREQUESTS` if the turn does not come in time.
  */
 export async function putPart(layout: Layout, incoming: IncomingPart, turns: Line, signal: AbortSignal): Promise<void> {
   const { store, budget } = layout;

@@ -1,7 +1,7 @@
 /**
- * An upload in parts: its announcement, and its parts. Each part is an object of its own: every store can take it, a part can
- * be sent again by itself, and nothing has to be completed or aborted. Abandoned uploads expire by a lifecycle rule on
- * `staging/`.
+ * An upload in parts: its announcement, and its parts. Each part is an object of its own: every store can take it, a
+ * part can be sent again by itself, and nothing has to be completed or aborted. Abandoned uploads expire by a lifecycle
+ * rule on `staging/`.
  *
  *     staging/<id>.json         the announcement; it never changes
  *     staging/<id>.<number>     one part; numbers begin at 1; only the last part may be shorter than `partBytes`

@@ -11,12 +11,15 @@ export interface VerifyReport {
   readonly blobs: number;
   readonly bytes: number;
   /**
-   * Blobs that no image needs: this is not a problem. Left out if there are problems, because the needed blobs are not all
-   * known then.
+   * Blobs that no image needs: this is not a problem. Left out if there are problems, because the needed blobs are not
+   * all known then.
    */
   readonly unused?: { readonly blobs: number; readonly bytes: number };
   readonly problems: readonly Problem[];
-  /** The missing and damaged blobs of all images. A load with `repair` of a tarball that has these blobs writes them again. */
+  /**
+   * The missing and damaged blobs of all images. A load with `repair` of a tarball that has these blobs writes them
+   * again.
+   */
   readonly lacked: readonly LackedBlob[];
 }
 

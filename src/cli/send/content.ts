@@ -31,7 +31,9 @@ export class Content {
     this.size = segments.reduce((sum, segment) => sum + sizeOf(segment), 0);
   }
 
-  /** The bytes from `start` up to `end`, which is not included. Throws `ARCHIVE_INVALID` if the file has become shorter. */
+  /**
+   * The bytes from `start` up to `end`, which is not included. Throws `ARCHIVE_INVALID` if the file has become shorter.
+   */
   async *read(start = 0, end = this.size): AsyncGenerator<Uint8Array> {
     let at = 0;
     for (const segment of this.#segments) {

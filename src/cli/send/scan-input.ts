@@ -34,7 +34,10 @@ export interface ScannedArchive {
   readonly entries: readonly ListedEntry[];
 }
 
-/** An archive that comes through a pipe goes to a temporary file. Throws the first error of the archive, or the signal's reason. */
+/**
+ * An archive that comes through a pipe goes to a temporary file. Throws the first error of the archive, or the signal's
+ * reason.
+ */
 export async function scanInput(
   input: OpenInput,
   {

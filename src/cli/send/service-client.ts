@@ -49,7 +49,8 @@ type FindAuthorization = () => Promise<string | undefined>;
 
 /**
  * The service at a URL such as `https://stowage.example` or `https://ci:TOKEN@stowage.example`. Without user info in
- * the URL the token is that of the environment (`tokenSourceOf`). Throws `INPUT_INVALID`, without any secret in the message.
+ * the URL the token is that of the environment (`tokenSourceOf`). Throws `INPUT_INVALID`, without any secret in the
+ * message.
  */
 export function openService(
   text: string,
@@ -145,8 +146,8 @@ export class ServiceClient {
   }
 
   /**
-   * Throws `STORE_UNAVAILABLE` unless the answer is a receipt. The receipt after `COPY_FAILED` says which targets lack images;
-   * it has no lists of blobs and ignored entries.
+   * Throws `STORE_UNAVAILABLE` unless the answer is a receipt. The receipt after `COPY_FAILED` says which targets lack
+   * images; it has no lists of blobs and ignored entries.
    */
   readReceipt(answer: Answer): ServiceReceipt {
     const isCopyFailed = codeIn(answer.bytes) === "COPY_FAILED";
@@ -227,8 +228,8 @@ export function isPermanent(error: unknown): error is Refusal {
 }
 
 /**
- * Is another try worth it: after a timeout, too many requests, a server error, or an error code that says so? A failed copy is
- * not: the service itself has tried again, and its answer is a receipt.
+ * Is another try worth it: after a timeout, too many requests, a server error, or an error code that says so? A failed
+ * copy is not: the service itself has tried again, and its answer is a receipt.
  */
 export function isTransientAnswer(answer: Answer): boolean {
   const { status } = answer;

@@ -1,6 +1,6 @@
 /**
- * Makes the OpenAPI document. Paths, methods, query parameters and rights come from the routes themselves. The files beside this
- * one say the rest.
+ * Makes the OpenAPI document. Paths, methods, query parameters and rights come from the routes themselves. The files
+ * beside this one say the rest.
  */
 import type { JsonObject } from "../../oci/json.ts";
 import { statusOf } from "../error-response.ts";

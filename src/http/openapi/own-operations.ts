@@ -1,4 +1,7 @@
-/** Stowage's own routes: loads, uploads in parts, exports and copies under `/v1`, `/metrics`, and those that anyone may ask. */
+/**
+ * Stowage's own routes: loads, uploads in parts, exports and copies under `/v1`, `/metrics`, and those that anyone may
+ * ask.
+ */
 import type { JsonObject } from "../../oci/json.ts";
 import { durationPattern } from "../../settings/parse-quantity.ts";
 import { type Answer, type Operation, type QueryParameter, json, schema } from "./operation.ts";

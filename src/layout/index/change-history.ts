@@ -1,7 +1,7 @@
 /**
- * Records when each name of an index was changed last. A name is a tag, or a digest: of an entry without a tag, or of a removed
- * manifest. An entry holds its own last change. The index remembers the last change of names without an entry for up to two
- * hours.
+ * Records when each name of an index was changed last. A name is a tag, or a digest: of an entry without a tag, or of a
+ * removed manifest. An entry holds its own last change. The index remembers the last change of names without an entry
+ * for up to two hours.
  */
 import type { Descriptor } from "../../oci/descriptor.ts";
 import { isJsonObject, parseJson } from "../../oci/json.ts";
@@ -12,9 +12,10 @@ const changedAnnotation = "dev.stowage.at";
 /**
  * The last change of a name. A merge compares the generation with the one that the writer of an intent has seen:
  *
- * - The writer has seen this generation or a later one: all writers that changed the name had begun before the intent was sent.
- *   The intent may be merged.
- * - The writer has seen less: a writer that began after the intent was sent may have changed the name. The intent is stale.
+ * - The writer has seen this generation or a later one: all writers that changed the name had begun before the intent
+ *   was sent. The intent may be merged.
+ * - The writer has seen less: a writer that began after the intent was sent may have changed the name. The intent is
+ *   stale.
  */
 export interface Stamp {
   /**
@@ -27,7 +28,10 @@ export interface Stamp {
 }
 
 export interface ChangeHistory {
-  /** Identifies the history; "" for none. A new history begins if the changes of a writer are not known: see `parseHistory`. */
+  /**
+   * Identifies the history; "" for none. A new history begins if the changes of a writer are not known: see
+   * `parseHistory`.
+   */
   readonly id: string;
   /** By name: the last change of each name without an entry, the oldest first. */
   readonly gone: ReadonlyMap<string, Stamp>;
@@ -48,7 +52,9 @@ export function stampAnnotation({ generation, time }: Stamp): Readonly<Record<st
   return { [changedAnnotation]: `${generation} ${time}` };
 }
 
-/** Forgets the oldest names if they are too old or too many. That is safe: `forgotten` then makes older intents stale. */
+/**
+ * Forgets the oldest names if they are too old or too many. That is safe: `forgotten` then makes older intents stale.
+ */
 export function forgetGone(history: ChangeHistory, now: number): ChangeHistory {
   const gone = new Map(history.gone);
   let { forgotten } = history;
@@ -102,8 +108,9 @@ export function serializeHistory({ id, gone, forgotten }: ChangeHistory, generat
 }
 
 /**
- * Reads a history. A history is valid only for the generation with which it was written. Some writers keep no history: they
- * leave the old history beside a later generation. The changes of such a writer are not known, so the old history is ignored.
+ * Reads a history. A history is valid only for the generation with which it was written. Some writers keep no history:
+ * they leave the old history beside a later generation. The changes of such a writer are not known, so the old history
+ * is ignored.
  */
 export function parseHistory(value: unknown, generation: number): ChangeHistory {
   const unknown = { ...emptyHistory, forgotten: generation };

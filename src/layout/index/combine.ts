@@ -2,22 +2,23 @@
  * A commit of several writers together: each writer leaves its changes as an intent, and the winner of the next race
  * merges them all.
  *
- * One conditional write decides the outcome of an intent, once. The same write puts the outcome into the index's `applied`.
- * The outcome stays there as long as the intent is in the store. Why no old change comes back:
+ * One conditional write decides the outcome of an intent, once. The same write puts the outcome into the index's
+ * `applied`. The outcome stays there as long as the intent is in the store. Why no old change comes back:
  *
- * - A merge lists the intents *after* it has read the index. If that index has forgotten an outcome, the intent was deleted
- *   before, and is not in the list. If the index has moved in the meantime, the conditional write fails.
+ * - A merge lists the intents *after* it has read the index. If that index has forgotten an outcome, the intent was
+ *   deleted before, and is not in the list. If the index has moved in the meantime, the conditional write fails.
  * - An intent that was sent twice could land again after a deletion. So its writer does not delete it. The intent stays
  *   until it is too old to be merged.
  * - An intent says which generation of the index its writer had seen. Each name in the index has a stamp: one more than
  *   the latest generation at which a writer of its changes began (`Stamp`). If such a writer may have begun after the
  *   intent was sent, the outcome of the intent is `stale`, and its changes are not made. So a dead writer never undoes
  *   a confirmed change of a later writer. A living writer sends a new intent after `stale`.
- * - A merge applies intents in the order of age. An intent is younger than all intents that were in the store when its commit
- *   began. So the intents of dead writers come first, even if clocks are wrong.
+ * - A merge applies intents in the order of age. An intent is younger than all intents that were in the store when its
+ *   commit began. So the intents of dead writers come first, even if clocks are wrong.
  *
- * Clocks decide only the order of intents, and how long other writers merge an intent. Another writer does not merge an intent
- * that is late by its clock. The intent's own writer can still merge it. Only the own writer decides that it has expired.
+ * Clocks decide only the order of intents, and how long other writers merge an intent. Another writer does not merge an
+ * intent that is late by its clock. The intent's own writer can still merge it. Only the own writer decides that it has
+ * expired.
  */
 import type { ChangeSetOutcome } from "../../oci/index-change.ts";
 import { type Commit, lotOf, newIntentId, unknownOutcome } from "./commit.ts";
@@ -36,7 +37,9 @@ import {
 } from "./merge-intents.ts";
 import { checkFormat } from "./repository-index.ts";
 
-/** After the deadline of an intent, and after the last try to send it, its writer looks for the outcome for this long. */
+/**
+ * After the deadline of an intent, and after the last try to send it, its writer looks for the outcome for this long.
+ */
 const maxDoubtMs = 30_000;
 /** An intent that got no answer may be missing for this long. Then its writer stops looking. */
 const maxMissingMs = 10_000;
@@ -109,7 +112,8 @@ async function sendIntent(
   const lastLook = Math.max(until, clock.now()) + maxDoubtMs; // sending the intent may have taken long
   let requestMs = Math.max(shortestRequestMs, clock.now() - beganMs); // the slowest so far
   let lastError: unknown;
-  // A merge tells all its stale writers at about the same time. They all send a new intent, and the next merge should have all.
+  // A merge tells all its stale writers at about the same time. They all send a new intent, and the next merge should
+  // have all.
   if (crowd > 0) await clock.sleep(Math.min(mergeMs(crowd, requestMs), longestWaitMs));
   beganMs = clock.now();
   let mostWaiting = crowd;
@@ -163,17 +167,19 @@ async function takePart(merge: Merge): Promise<Decision | undefined> {
   return decisionIn(current) ?? mergeIntents(current);
 }
 
-/** The place of the own intent among the waiting intents, in the order of their lots. -1 if the own intent is not there. */
+/**
+ * The place of the own intent among the waiting intents, in the order of their lots. -1 if the own intent is not there.
+ */
 function rankOf(id: string, { waiting }: Look): number {
   const isThere = waiting.some((intent) => intent.id === id);
   return isThere ? waiting.filter((intent) => lotOf(intent.id) < lotOf(id)).length : -1;
 }
 
 /**
- * May this writer merge in this round? In round 0 one writer merges, chosen by lot, and the others wait: they would read every
- * intent and then lose the race. The first writer may be slow or dead, so each further round has four times as many writers.
- * The order changes only the speed. Age does not decide: the oldest writer would merge before the intents of the others have
- * arrived.
+ * May this writer merge in this round? In round 0 one writer merges, chosen by lot, and the others wait: they would
+ * read every intent and then lose the race. The first writer may be slow or dead, so each further round has four times
+ * as many writers. The order changes only the speed. Age does not decide: the oldest writer would merge before the
+ * intents of the others have arrived.
  */
 function isTurn(rank: number, round: number): boolean {
   return rank !== -1 && rank < 4 ** round;

@@ -1,5 +1,6 @@
 /**
- * The first try of a commit, without other writers: one read of the index, one conditional write. Most commits need no more.
+ * The first try of a commit, without other writers: one read of the index, one conditional write. Most commits need no
+ * more.
  */
 import type { ChangeSetOutcome } from "../../oci/index-change.ts";
 import type { Unanswered } from "../../storage/object-store.ts";
@@ -13,9 +14,9 @@ const maxTries = 8;
 /** The wait before the second try. Each further wait is twice as long. */
 const firstWaitMs = 100;
 /**
- * A repository is busy if its latest two commits are younger than `busyMs`, or younger than the time that `busyRequests`
- * requests take. A writer that tries alone in a busy repository is likely to lose the race, or to win against a writer that
- * merges for many.
+ * A repository is busy if its latest two commits are younger than `busyMs`, or younger than the time that
+ * `busyRequests` requests take. A writer that tries alone in a busy repository is likely to lose the race, or to win
+ * against a writer that merges for many.
  */
 const busyCommits = 2;
 const busyMs = 1000;
@@ -61,9 +62,9 @@ export async function commitAlone(commit: Commit): Promise<LoneResult> {
 }
 
 /**
- * The fate of a write that moves `state`, judged by the index that is in the store now. `open`: the write may still land. Once
- * the index has moved, the write cannot land any more. The index's latest commits then tell whether it has landed. `unknown`:
- * too many commits have followed.
+ * The fate of a write that moves `state`, judged by the index that is in the store now. `open`: the write may still
+ * land. Once the index has moved, the write cannot land any more. The index's latest commits then tell whether it has
+ * landed. `unknown`: too many commits have followed.
  */
 function fateOf(id: string, state: IndexState, { index, etag }: IndexState): "written" | "lost" | "open" | "unknown" {
   if (index.commits.includes(id)) return "written";

@@ -1,6 +1,7 @@
 /**
- * Commits changes to a repository's index. This is the only step of a load that others can see. The index is one object.
- * Writers move it by compare and swap. They share no memory, and at any point a writer may die or get no answer.
+ * Commits changes to a repository's index. This is the only step of a load that others can see. The index is one
+ * object. Writers move it by compare and swap. They share no memory, and at any point a writer may die or get no
+ * answer.
  */
 import { type Clock, systemClock } from "../../clock.ts";
 import type { ChangeSet, ChangeSetOutcome } from "../../oci/index-change.ts";
@@ -11,9 +12,9 @@ import { commitAlone } from "./commit-alone.ts";
 import { newCommitId } from "./commit.ts";
 
 /**
- * After this time a writer does not send its changes any more: a gc may have deleted the blobs that the load had found. Only a
- * writer that was held up takes so long. This time and the minute that an intent may wait together are `commitMs` in
- * `layout/marks.ts`.
+ * After this time a writer does not send its changes any more: a gc may have deleted the blobs that the load had found.
+ * Only a writer that was held up takes so long. This time and the minute that an intent may wait together are
+ * `commitMs` in `layout/marks.ts`.
  */
 export const maxCommitMs = 4 * 60_000;
 

@@ -1,6 +1,6 @@
 /**
- * Queues the commits of one process to one repository. Changes that come during a commit wait. The next commit makes them
- * together.
+ * Queues the commits of one process to one repository. Changes that come during a commit wait. The next commit makes
+ * them together.
  */
 import { systemClock } from "../../clock.ts";
 import type { ChangeSet, ChangeSetOutcome } from "../../oci/index-change.ts";

@@ -1,7 +1,7 @@
 /**
- * Ids of commits and intents: `<milliseconds since 1970>-<random>`. Both numbers are hexadecimal with a fixed length, so ids
- * sort by age. Age decides which intent is merged first, how long an intent may wait, and when an abandoned intent is deleted.
- * That is safe if clocks are wrong by at most 15 minutes.
+ * Ids of commits and intents: `<milliseconds since 1970>-<random>`. Both numbers are hexadecimal with a fixed length,
+ * so ids sort by age. Age decides which intent is merged first, how long an intent may wait, and when an abandoned
+ * intent is deleted. That is safe if clocks are wrong by at most 15 minutes.
  */
 import type { Clock } from "../../clock.ts";
 import { messageOf, StowageError } from "../../errors.ts";
@@ -25,7 +25,9 @@ export interface Commit {
 
 const timeDigits = 12;
 
-/** An intent that is made late in its commit gets a time that is at most this old. So enough time is left to merge it. */
+/**
+ * An intent that is made late in its commit gets a time that is at most this old. So enough time is left to merge it.
+ */
 const maxAgeMs = 10_000;
 /** The clocks of other writers move the time of an intent forward by at most this. */
 const maxSkewMs = 15 * 60_000;

@@ -14,7 +14,9 @@ import {
   serializeRepositoryIndex,
 } from "./repository-index.ts";
 
-/** An index remembers this many of its latest commits. A writer that got no answer looks for its own commit among them. */
+/**
+ * An index remembers this many of its latest commits. A writer that got no answer looks for its own commit among them.
+ */
 export const maxCommits = 32;
 
 /** What a commit starts from. */
@@ -29,7 +31,10 @@ export interface IndexState {
 /** `conflict`: the store has another state. */
 type WriteAnswer = "written" | "conflict" | Unanswered;
 
-/** Reads the index of a repository. A large index takes `memory`. The caller releases it when it no longer needs the index. */
+/**
+ * Reads the index of a repository. A large index takes `memory`. The caller releases it when it no longer needs the
+ * index.
+ */
 export async function readIndex(store: StoreReader, repository: string, memory?: Memory): Promise<IndexState> {
   const key = indexKey(repository);
   const found = await readSmallObject(store, key, { maxBytes: maxIndexBytes, memory });
@@ -69,9 +74,9 @@ interface IndexWrite {
 }
 
 /**
- * Writes `index` as the next state after `state`, if the store still has `state`. Throws the error of a store that refuses the
- * write, and the errors of `checkFormat`. Throws `LIMIT_EXCEEDED` for an index that would be too large to read: the outcomes of
- * many large intents take room.
+ * Writes `index` as the next state after `state`, if the store still has `state`. Throws the error of a store that
+ * refuses the write, and the errors of `checkFormat`. Throws `LIMIT_EXCEEDED` for an index that would be too large to
+ * read: the outcomes of many large intents take room.
  */
 export async function writeIndex(
   index: RepositoryIndex,
@@ -88,8 +93,8 @@ export async function writeIndex(
   const condition = state.etag === undefined ? "absent" : { etag: state.etag };
   const layout = state.etag === undefined ? await writeLayoutFile(store, repository) : undefined;
   if (typeof layout === "object" && "unanswered" in layout) return layout;
-  // Sent once: if the first write of a commit gets a conflict, the writer knows that its changes were not made. If a proxy
-  // repeats the request, the writer finds its id in `commits`, unless too many commits have followed.
+  // Sent once: if the first write of a commit gets a conflict, the writer knows that its changes were not made. If a
+  // proxy repeats the request, the writer finds its id in `commits`, unless too many commits have followed.
   const answer = await store.put(indexKey(repository), bytes, { condition, once: true });
   return answer !== "conflict" && "etag" in answer ? "written" : answer;
 }

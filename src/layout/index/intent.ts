@@ -1,6 +1,6 @@
 /**
- * Reads and writes intents. A writer that has lost a race leaves its changes in the store as an intent: one small object that
- * never changes. The winner of the next race merges it.
+ * Reads and writes intents. A writer that has lost a race leaves its changes in the store as an intent: one small
+ * object that never changes. The winner of the next race merges it.
  */
 import type { Clock } from "../../clock.ts";
 import { StowageError } from "../../errors.ts";
@@ -13,7 +13,9 @@ import { isCommitId, timeOfCommit } from "./commit.ts";
 import { type Seen, parseChangeSets, parseSeen } from "./parse-change.ts";
 import { currentFormat } from "./repository-index.ts";
 
-/** The most bytes of an intent. A load may publish 10,000 images in a repository, each with a referrer: about 10 MiB. */
+/**
+ * The most bytes of an intent. A load may publish 10,000 images in a repository, each with a referrer: about 10 MiB.
+ */
 export const maxIntentBytes = 16 * 1024 * 1024;
 
 /** How long an intent may wait to be merged. */
@@ -26,8 +28,8 @@ const abandonedMs = 60 * 60_000;
 /** An intent without an answer is sent at most this often. */
 const maxTries = 5;
 /**
- * A try waits this long for its answer. Without this limit, a client would wait on a silent connection for much longer than an
- * intent may wait.
+ * A try waits this long for its answer. Without this limit, a client would wait on a silent connection for much longer
+ * than an intent may wait.
  */
 const maxAnswerMs = 20_000;
 /** The wait before the second try. Each further wait is twice as long. */
@@ -48,10 +50,10 @@ export interface ListedIntent {
 }
 
 /**
- * Sends an intent, and sends it again if no answer comes. Returns the number of tries. Even then it may not be known whether
- * the intent has arrived. While the intent is in the store, no other try can land. But a late try could land after a deletion,
- * and would be merged again. So the intent may be deleted only after a single try. Nothing is sent again after `deadline`.
- * Throws `LIMIT_EXCEEDED` if the intent is too large for other writers to read.
+ * Sends an intent, and sends it again if no answer comes. Returns the number of tries. Even then it may not be known
+ * whether the intent has arrived. While the intent is in the store, no other try can land. But a late try could land
+ * after a deletion, and would be merged again. So the intent may be deleted only after a single try. Nothing is sent
+ * again after `deadline`. Throws `LIMIT_EXCEEDED` if the intent is too large for other writers to read.
  */
 export async function putIntent(
   { id, ...intent }: Intent,

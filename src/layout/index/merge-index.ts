@@ -37,9 +37,9 @@ interface MergedIndex {
 /**
  * Applies each set of changes as a whole, one after the other, or refuses it as a whole.
  *
- * If a tag moves, its old manifest loses the entry, as in every image layout. So an index does not grow with each move of
- * `latest`. A removed digest is remembered, because its bytes stay in the store for a while. Every changed name gets a `Stamp`
- * with the time `now`, in milliseconds since 1970.
+ * If a tag moves, its old manifest loses the entry, as in every image layout. So an index does not grow with each move
+ * of `latest`. A removed digest is remembered, because its bytes stay in the store for a while. Every changed name gets
+ * a `Stamp` with the time `now`, in milliseconds since 1970.
  */
 export function mergeIndex(index: RepositoryIndex, sets: readonly ChangeSet[], now: number): MergedIndex {
   const merge = new IndexMerger(index, now);
@@ -127,7 +127,8 @@ class IndexMerger {
     const name = nameOf(change);
     const before = this.#entries.get(name);
     const wasRemoved = this.#removed.delete(change.digest);
-    if (wasRemoved) this.#markGone(change.digest); // the digest is not removed any more: that is a change of its name too
+    // the digest is not removed any more: that is a change of its name too
+    if (wasRemoved) this.#markGone(change.digest);
     this.#isChanged ||= wasRemoved;
     if (before !== undefined && isSame(before, change)) return { status: "unchanged" };
     this.#entries.set(name, entryOf(change, this.#stampOf(name)));
@@ -148,8 +149,8 @@ class IndexMerger {
   }
 
   /**
-   * Remembers the digest even if no entry has it. The manifest may be a part of an image that is gone. Without this, it would
-   * be served by its digest as long as its bytes stay.
+   * Remembers the digest even if no entry has it. The manifest may be a part of an image that is gone. Without this, it
+   * would be served by its digest as long as its bytes stay.
    */
   #removeDigest(digest: Digest): ChangeOutcome {
     const names = [...this.#entries].flatMap(([name, entry]) => (entry.digest === digest ? name : []));

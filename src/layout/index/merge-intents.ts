@@ -1,5 +1,6 @@
 /**
- * Merges the intents of all writers into the index, in one conditional write. The winner of a race does this for all others.
+ * Merges the intents of all writers into the index, in one conditional write. The winner of a race does this for all
+ * others.
  */
 import type { ChangeSet, ChangeSetOutcome } from "../../oci/index-change.ts";
 import { smallObjectBytes } from "../../storage/read-small-object.ts";
@@ -35,13 +36,19 @@ export interface Merge extends Commit, Look {
   readonly until: number;
 }
 
-/** The outcomes of the own changes. `state` is the index that had these outcomes, or the index that the merge has replaced. */
+/**
+ * The outcomes of the own changes. `state` is the index that had these outcomes, or the index that the merge has
+ * replaced.
+ */
 export interface Decision {
   readonly outcomes: Outcomes;
   readonly state: IndexState;
 }
 
-/** Reads the waiting intents that a merge would take and that this writer does not know yet. Returns true if there were any. */
+/**
+ * Reads the waiting intents that a merge would take and that this writer does not know yet. Returns true if there were
+ * any.
+ */
 export async function readIntents(merge: Merge): Promise<boolean> {
   const { read, state, memory } = merge;
   const intents = mergeable(merge);
@@ -59,8 +66,8 @@ export async function readIntents(merge: Merge): Promise<boolean> {
 
 /**
  * Merges the waiting intents that were read, in the order of age. Returns the outcomes of the own changes if the write
- * succeeded, or if a faster writer merged them. Whether a set is stale is judged by the index before the merge, not by the
- * other sets.
+ * succeeded, or if a faster writer merged them. Whether a set is stale is judged by the index before the merge, not by
+ * the other sets.
  */
 export async function mergeIntents(merge: Merge): Promise<Decision | undefined> {
   const { id, clock, store, repository, state, listed, read, memory } = merge;
@@ -94,8 +101,8 @@ interface Judge {
 }
 
 /**
- * Returns why a set is not merged, or undefined if it is merged. The own sets are never stale: their writer lives, and has just
- * read the index.
+ * Returns why a set is not merged, or undefined if it is merged. The own sets are never stale: their writer lives, and
+ * has just read the index.
  */
 function failureOf(set: ChangeSet, { id, seen }: Intent, { merge, isStale }: Judge): ChangeSetOutcome | undefined {
   if (id === merge.id) return merge.clock.now() > merge.until ? expired : undefined;
@@ -108,7 +115,9 @@ async function deleteAbandoned(merge: Merge): Promise<void> {
   await concurrently(abandoned, maxConcurrentReads, async ({ id }) => deleteIntent(id, merge));
 }
 
-/** The oldest waiting intents that fit into one merge, and at least one. Skips an intent that is too large to be read. */
+/**
+ * The oldest waiting intents that fit into one merge, and at least one. Skips an intent that is too large to be read.
+ */
 function mergeable({ waiting }: Merge): readonly ListedIntent[] {
   let bytes = 0;
   const readable = waiting.filter((intent) => intent.size <= maxIntentBytes);
@@ -134,8 +143,8 @@ export interface Look {
 }
 
 /**
- * Reads the index and then lists the intents, never the other way round: the argument in `combine.ts` depends on this order.
- * With `lastSeen`, the index is not read again.
+ * Reads the index and then lists the intents, never the other way round: the argument in `combine.ts` depends on this
+ * order. With `lastSeen`, the index is not read again.
  */
 export async function look(commit: Commit, lastSeen: IndexState | undefined): Promise<Look> {
   const { id, store, repository, clock, memory } = commit;

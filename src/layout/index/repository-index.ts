@@ -35,8 +35,8 @@ const historyAnnotation = "dev.stowage.history";
 const formatAnnotation = "dev.stowage.format";
 
 /**
- * The format of a bucket that this version writes. The first format had no number. Its indexes can be read, and the next write
- * gives them this format.
+ * The format of a bucket that this version writes. The first format had no number. Its indexes can be read, and the
+ * next write gives them this format.
  */
 export const currentFormat = 2;
 
@@ -126,15 +126,16 @@ export function serializeRepositoryIndex(index: RepositoryIndex): Uint8Array {
 }
 
 /**
- * The length in bytes of an index without entries is a multiple of this number. Stowage writes no other index of such a length.
+ * The length in bytes of an index without entries is a multiple of this number. Stowage writes no other index of such a
+ * length.
  */
 const emptyMultiple = 4096;
 /** Longer than any index without entries that is written. */
 const maxEmptyBytes = 1024 * 1024;
 
 /**
- * Could an index of this many bytes have no entries? A listing of the bucket tells sizes, so a catalog reads only the few
- * indexes with such a size. An index of another tool can have such a size and still have entries.
+ * Could an index of this many bytes have no entries? A listing of the bucket tells sizes, so a catalog reads only the
+ * few indexes with such a size. An index of another tool can have such a size and still have entries.
  */
 export function mayBeEmpty(bytes: number): boolean {
   return bytes % emptyMultiple === 0 && bytes <= maxEmptyBytes;

@@ -63,8 +63,8 @@ interface UploadRequest extends WriteRequest {
 }
 
 /**
- * Streams an object. R2 completes an upload without a condition, so this checks the object just before. The signal ends the
- * source. Requests that run must end before the upload is aborted.
+ * Streams an object. R2 completes an upload without a condition, so this checks the object just before. The signal ends
+ * the source. Requests that run must end before the upload is aborted.
  */
 export async function writeR2Object(
   source: ByteSource,

@@ -26,17 +26,18 @@ interface Message {
 
 /**
  * Options for an agent of Node. All its sockets read into the same memory: libuv fills it and Node's HTTP parser copies the bytes of a
- * body out of it before another socket reads. No options where reads do not work in this way: on Bun, Deno and Windows.
+ * body out of it before another socket reads. The first larger read allocates memory for all larger reads. No options where reads do
+ * not work in this way: on Bun, Deno and Windows.
  */
 export function largeReads(): { readonly onread?: OnReadOpts } {
   if (!isNode() || process.platform === "win32") return {};
-  let memory: Buffer | undefined;
+  let memory: Buffer = Buffer.allocUnsafeSlow(usualChunkBytes);
   let nextBytes = usualChunkBytes;
   return {
     onread: {
       /** Called for each new socket, and after each `callback` for the same socket. */
       buffer() {
-        memory ??= allocate();
+        if (nextBytes > memory.length) memory = allocate();
         const next = memory.subarray(0, nextBytes);
         nextBytes = usualChunkBytes;
         return next;

@@ -120,7 +120,8 @@ export class BlobTransfer {
   async store({ repository, closure }: PlannedImage, store: RescuingStore): Promise<void> {
     const manifests = [...closure.manifests.values()];
     const missing = distinctBlobs(manifests).filter(({ digest }) => !this.#present.has(digest));
-    await concurrently(missing, maxPending, async (blob) =>
+    const { concurrency = defaultConcurrency } = this.#options;
+    await concurrently(missing, concurrency, async (blob) =>
       this.#once(blob, async () => this.#copyBlob(repository, blob, store)),
     );
     for (const manifest of manifests) {
@@ -256,9 +257,6 @@ export class BlobTransfer {
     }
   }
 }
-
-/** Blobs of one image that wait or move. */
-const maxPending = 64;
 
 const nothing: Amount = { blobs: 0, bytes: 0 };
 

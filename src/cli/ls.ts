@@ -15,7 +15,8 @@ import {
   resolveEntries,
 } from "./list-entries.ts";
 import type { ImagePlace } from "../registry/describe-image.ts";
-import { openRegistry, openSource } from "./open-source.ts";
+import { openRegistry } from "./open-registry.ts";
+import { openSource } from "./open-source.ts";
 
 /** Characters in a line if the terminal does not report its width. A program that reads the output gets whole names. */
 const usualColumns = 80;

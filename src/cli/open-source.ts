@@ -1,16 +1,11 @@
 /** Opens a place to read images from: a store, a service, or any registry. */
-import { StowageError } from "../errors.ts";
 import type { Layout } from "../layout/layout.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
 import type { ImageName } from "../oci/reference.ts";
-import { dockerCredentials } from "../remote/docker-credentials.ts";
 import type { ImageSource } from "../remote/image-source.ts";
-import { type RegistryAddress, isRegistryAddress, parseRegistryAddress } from "../remote/registry-address.ts";
-import { RegistrySource, type RegistrySourceOptions } from "../remote/registry-source.ts";
-import { RegistryWriter } from "../remote/registry-writer.ts";
-import { type CommandIo, readName } from "./command.ts";
+import { isRegistryAddress } from "../remote/registry-address.ts";
+import type { CommandIo } from "./command.ts";
 import { openExisting } from "./open-settings.ts";
-import { tokenSourceOf } from "./token-source.ts";
 
 export interface OpenSource {
   readonly source: ImageSource;
@@ -29,40 +24,6 @@ export async function openSource(url: string | undefined, io: CommandIo): Promis
     const { layout } = await openExisting(io, url);
     return { source: new LayoutSource(layout, { keepsIndexes: true }), layout, image: undefined };
   }
+  const { openRegistry } = await import("./open-registry.ts");
   return openRegistry(url, io);
-}
-
-/** Opens a service or a registry. Throws `INPUT_INVALID`, without any secret in the message. */
-export function openRegistry(url: string, io: CommandIo): OpenSource {
-  const address = readName(url, parseRegistryAddress);
-  return { source: new RegistrySource(address, credentialsFor(address, io)), layout: undefined, image: address.image };
-}
-
-/** Opens a service or a registry to write into. Throws `INPUT_INVALID`, without any secret in the message. */
-export function openWritableRegistry(url: string, io: CommandIo): WritableRegistry {
-  const address = readName(url, parseRegistryAddress);
-  if (address.image !== undefined)
-    throw new StowageError("INPUT_INVALID", "found docker:// as --to, expected https://HOST");
-  const options = credentialsFor(address, io);
-  return { source: new RegistrySource(address, options), writer: new RegistryWriter(address, options) };
-}
-
-/** A registry to read from and to write into. */
-export interface WritableRegistry {
-  readonly source: ImageSource;
-  readonly writer: RegistryWriter;
-}
-
-/** The realm of a service's challenge (`http/error-response.ts`). */
-const serviceRealm = "Stowage";
-
-/** The token of the environment is for a service at a URL, if it asks for a token. No other registry gets it. */
-function credentialsFor({ url, image, credentials }: RegistryAddress, io: CommandIo): RegistrySourceOptions {
-  const findToken = image === undefined && credentials === undefined ? tokenSourceOf(io) : undefined;
-  const noLogin = `"docker login ${new URL(url).host}" was not run`;
-  return {
-    ...(findToken && { realmToken: { realm: serviceRealm, find: findToken } }),
-    findCredentials: dockerCredentials(io.env),
-    credentialsHint: image === undefined ? `STOWAGE_TOKEN is not set, and ${noLogin}` : noLogin,
-  };
 }

@@ -8,7 +8,7 @@ import { formatReference } from "../oci/reference.ts";
 import type { ManifestName } from "../registry/find-manifest.ts";
 import type { NewName, TaggedImage } from "../registry/tag-image.ts";
 import type { SourceManifest } from "../remote/image-source.ts";
-import type { WritableRegistry } from "./open-source.ts";
+import type { WritableRegistry } from "./open-registry.ts";
 
 export interface TagChoices extends Pick<TagConditions, "expects"> {
   /** Another repository gets the referrers of the image too. */

@@ -8,7 +8,7 @@ import { type NewName, type TaggedImage, tagImage } from "../registry/tag-image.
 import { type Command, type CommandIo, checkCount, checkOneTarget, exitCodes, readName } from "./command.ts";
 import { formatChange, printable } from "./format.ts";
 import { openExisting } from "./open-settings.ts";
-import { openWritableRegistry } from "./open-source.ts";
+import { openWritableRegistry } from "./open-registry.ts";
 import { type TagChoices, tagInRegistry } from "./tag-in-registry.ts";
 
 const usage = "IMAGE NEW...";

@@ -1,7 +1,7 @@
 // What the benchmarks that compare programs have in common: programs and their figures, an S3 server, a registry.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { accessSync, constants, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { accessSync, constants, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
@@ -22,6 +22,17 @@ export function environmentOf(endpoint) {
 /** Ends all programs that `start` has started. */
 export function endAll() {
   for (const child of children) child.kill("SIGKILL");
+}
+
+/** Makes a temporary folder. When this process ends, also by SIGINT or SIGTERM, all programs end and the folder is deleted. */
+export function makeFolder(parent) {
+  const folder = mkdtempSync(join(parent, "stowage-bench-"));
+  process.once("exit", () => {
+    endAll();
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 }); // a program that ends may still write
+  });
+  process.once("SIGINT", () => process.exit(130)).once("SIGTERM", () => process.exit(143));
+  return folder;
 }
 
 /** An S3 server (VersityGW) with a bucket, which keeps its objects in this folder. */

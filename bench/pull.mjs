@@ -1,6 +1,6 @@
 // Pulls by curl from builds of Stowage and from distribution's registry, all over one S3 server. See README.md.
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { Agent, get } from "node:http";
 import { connect, createServer } from "node:net";
 import { cpus, tmpdir } from "node:os";
@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { makeLayout } from "./make-layout.mjs";
 import { cpuSecondsOf, listening, median, peakMiBOf, print } from "./measuring.mjs";
-import { bucket, endAll, findTool, run, secrets, start, startGateway, startRegistryOnBucket } from "./programs.mjs";
+import { bucket, findTool, makeFolder, run, start, startGateway, startRegistryOnBucket } from "./programs.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true, // other folders with a `dist` of Stowage in them
@@ -29,7 +29,7 @@ const { values, positionals } = parseArgs({
 
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = "true";
 const here = new URL("..", import.meta.url).pathname;
-const folder = mkdtempSync(join(values.folder, "stowage-bench-"));
+const folder = makeFolder(values.folder);
 const layout = join(folder, "layout");
 const prefix = "images";
 const rounds = Number(values.rounds);
@@ -41,37 +41,33 @@ const builds = Object.fromEntries(
 /** The store's address for the services. */
 let endpoint;
 
-try {
-  print(`node ${process.version}, ${cpus().length} cores; ${rounds} rounds, medians, ratios by pairs`);
-  await makeLayout(layout, { mib: Number(values.mib), blobs: 1, images: 1 });
-  const gateway = await startGateway(join(folder, "bucket"));
-  endpoint = gateway.endpoint;
-  const services = Object.fromEntries(
-    Object.entries(builds).map(([name, program]) => [name, () => startStowage(gateway.env, program)]),
-  );
-  if (findTool("registry") !== undefined) services.registry = startDistribution;
-  await fill(services);
-  const far = await startFar(gateway.endpoint);
-  const digest = layerDigest();
-  const size = Number(values.mib);
-  for (const what of values.what.split(",")) {
-    if (what === "blob") await compareDownloads(`blob of ${size} MiB`, services, `/v2/team/app/blobs/${digest}`);
-    if (what === "export") {
-      const { registry: _, ...exporters } = services;
-      await compareDownloads(`export of ${size} MiB`, exporters, "/v1/export/team/app:v0");
-    }
-    if (what === "far") {
-      endpoint = far.endpoint;
-      const store = `of a store at ${values.delay} ms and ${values["mb-per-second"]} MB/s a connection`;
-      await compareDownloads(`blob of ${size} MiB ${store}`, services, `/v2/team/app/blobs/${digest}`);
-      endpoint = gateway.endpoint;
-    }
-    if (what === "manifest") await compareManifests(services);
+print(`node ${process.version}, ${cpus().length} cores; ${rounds} rounds, medians, ratios by pairs`);
+await makeLayout(layout, { mib: Number(values.mib), blobs: 1, images: 1 });
+const gateway = await startGateway(join(folder, "bucket"));
+endpoint = gateway.endpoint;
+const services = Object.fromEntries(
+  Object.entries(builds).map(([name, program]) => [name, () => startStowage(gateway.env, program)]),
+);
+if (findTool("registry") !== undefined) services.registry = startDistribution;
+await fill(services);
+const far = await startFar(gateway.endpoint);
+const digest = layerDigest();
+const size = Number(values.mib);
+for (const what of values.what.split(",")) {
+  if (what === "blob") await compareDownloads(`blob of ${size} MiB`, services, `/v2/team/app/blobs/${digest}`);
+  if (what === "export") {
+    const { registry: _, ...exporters } = services;
+    await compareDownloads(`export of ${size} MiB`, exporters, "/v1/export/team/app:v0");
   }
-} finally {
-  endAll();
-  rmSync(folder, { recursive: true, force: true });
+  if (what === "far") {
+    endpoint = far.endpoint;
+    const store = `of a store at ${values.delay} ms and ${values["mb-per-second"]} MB/s a connection`;
+    await compareDownloads(`blob of ${size} MiB ${store}`, services, `/v2/team/app/blobs/${digest}`);
+    endpoint = gateway.endpoint;
+  }
+  if (what === "manifest") await compareManifests(services);
 }
+process.exit(); // the gateway would keep it alive
 
 async function startStowage(settings, program) {
   const env = { ...settings, AWS_ENDPOINT_URL_S3: endpoint, STOWAGE_ALLOW_ANYONE: "true" };

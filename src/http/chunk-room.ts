@@ -6,8 +6,13 @@ import { usualChunkBytes } from "../storage/object-store.ts";
 import type { Line, Release } from "../streams/line.ts";
 
 const largeChunkBytes = 1024 * 1024;
-/** The pace is measured over this many bytes. */
+/** The pace of an answer with small chunks is measured over this many bytes. */
 const windowBytes = 1024 * 1024;
+/**
+ * The pace of an answer with large chunks is measured over this many bytes. On a busy machine this process often waits longer for
+ * the CPU than a fast client needs for 1 MiB.
+ */
+const largeWindowBytes = 4 * 1024 * 1024;
 /** A slower client reads small chunks. */
 const minBytesPerMs = 32 * 1024;
 
@@ -30,7 +35,7 @@ export class ChunkRoom {
   /** Counts bytes that the client has read. */
   count(bytes: number): void {
     this.#bytes += bytes;
-    if (this.#bytes < windowBytes) return;
+    if (this.#bytes < (this.#release === undefined ? windowBytes : largeWindowBytes)) return;
     const now = performance.now();
     const isFast = this.#bytes >= minBytesPerMs * (now - this.#sinceMs);
     this.#bytes = 0;

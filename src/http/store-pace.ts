@@ -4,6 +4,11 @@
 const paceBytes = 2 * 1024 * 1024;
 /** The rest of a blob is read by several connections if one connection is slower, and the client waits for it. */
 const slowBytesPerMs = 100_000;
+/**
+ * A larger chunk had come before it was read, so its wait does not count: the process was busy, the store was not slow. On a busy
+ * machine several connections cost CPU time and bring no more bytes.
+ */
+const backlogBytes = 256 * 1024;
 
 export class StorePace {
   /** In the last full window, the client has waited most of the time, and the store was slow. */
@@ -15,7 +20,7 @@ export class StorePace {
 
   count(bytes: number, waitMs: number): void {
     this.#bytes += bytes;
-    this.#waitMs += waitMs;
+    if (bytes <= backlogBytes) this.#waitMs += waitMs;
     if (this.#bytes < paceBytes) return;
     const now = performance.now();
     const ms = now - this.#sinceMs;

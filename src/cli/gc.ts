@@ -141,7 +141,7 @@ function describe(
   isDryRun: boolean,
   grace: string | undefined,
 ): string {
-  const { condemned, freed, waiting, kept, untied, postponed, undecided, abandoned, dropped } = report;
+  const { condemned, freed, waiting, kept, removed, postponed, undecided, abandoned, dropped } = report;
   const isUnfinished = "state" in report && report.state === "unfinished";
   const verb = (word: string): string => (isDryRun ? `Would have ${word.toLowerCase()}` : word);
   const lines = [
@@ -152,7 +152,7 @@ function describe(
       : [`${verb("Condemned")} ${amount(condemned)}: a run after ${grace} deletes what is not needed by then`]),
     ...some(waiting, `${amount(waiting)} condemned before: the grace time is not over`),
     ...some(kept, `${verb("Kept")} ${amount(kept)} condemned before: an image needs them again`),
-    ...some(untied, `${verb("Removed")} ${formatCount(untied.blobs, "referrer")} whose subject is gone`),
+    ...some(removed, `${verb("Removed")} ${formatCount(removed.blobs, "referrer")} whose subject is gone`),
     ...some(abandoned, `${verb("Deleted")} ${objects(abandoned)} of uploads that nobody has finished in two days`),
     ...some(postponed, `${amount(postponed)} more than one run deals with: run it again`),
     ...some(undecided, `${amount(undecided)} in doubt, the store did not answer: run it again in an hour`),

@@ -41,7 +41,7 @@ export interface GcRun {
 }
 
 /** An orphan's repositories, and when the move of its mark began. */
-interface Untying {
+interface OrphanRemoval {
   readonly repositories: readonly string[];
   readonly began: number;
 }
@@ -64,7 +64,7 @@ export class BlobSweep {
     if (mark === undefined) return isMarked ? undefined : this.#condemn(candidate, undefined);
     const age = began - mark.time;
     if (mark.state === "deleting" && age <= staleMs) return tally.count("waiting", size);
-    if (isNeeded) return this.#letGo(candidate, mark);
+    if (isNeeded) return this.#unmark(candidate, mark);
     if (mark.state === "rescued") return this.#condemn(candidate, mark);
     if (mark.state === "condemned" && age < graceMs) return tally.count("waiting", size);
     return this.#delete(candidate, mark);
@@ -79,7 +79,7 @@ export class BlobSweep {
    * `deleting` before this request deletes it. A load would then find no mark and trust the blob, and the other run
    * would delete the blob.
    */
-  async #letGo({ digest, size }: Candidate, from: Mark): Promise<void> {
+  async #unmark({ digest, size }: Candidate, from: Mark): Promise<void> {
     const { tally } = this.#run;
     const began = this.#layout.clock.now();
     if (!(await this.#move({ digest, size, from, to: "rescued" }))) return;
@@ -92,9 +92,11 @@ export class BlobSweep {
     const began = this.#layout.clock.now();
     if (!(await this.#move({ digest, size, from, to: "deleting" }))) return;
     const isDone =
-      orphanIn === undefined ? this.#deleteBlob(digest, began) : this.#untie(digest, { repositories: orphanIn, began });
+      orphanIn === undefined
+        ? this.#deleteBlob(digest, began)
+        : this.#removeOrphan(digest, { repositories: orphanIn, began });
     if (!(await isDone)) return tally.count("undecided", size); // the mark stays `deleting`, and loads wait
-    tally.count(orphanIn === undefined ? "freed" : "untied", size);
+    tally.count(orphanIn === undefined ? "freed" : "removed", size);
     await this.#deleteMark(digest, began);
   }
 
@@ -104,8 +106,8 @@ export class BlobSweep {
     if (isNeeded) tally.count("kept", size);
     else if (orphanIn === undefined) tally.count((await this.#deleteBlob(digest, began)) ? "freed" : "undecided", size);
     else {
-      const isDone = await this.#untie(digest, { repositories: orphanIn, began });
-      tally.count(isDone ? "untied" : "undecided", size);
+      const isDone = await this.#removeOrphan(digest, { repositories: orphanIn, began });
+      tally.count(isDone ? "removed" : "undecided", size);
     }
     if (isMarked) await this.#deleteMark(digest, began);
   }
@@ -147,7 +149,7 @@ export class BlobSweep {
    * Removes an orphan from its indexes, within `promptMs`: later a load may have taken over the mark and published the
    * orphan again.
    */
-  async #untie(digest: Digest, { repositories, began }: Untying): Promise<boolean> {
+  async #removeOrphan(digest: Digest, { repositories, began }: OrphanRemoval): Promise<boolean> {
     if (this.#run.isDryRun) return true;
     const { clock } = this.#layout;
     const changes = [{ op: "remove", digest }] as const;

@@ -67,10 +67,9 @@ export async function collectGarbage(layout: Layout, options: GarbageOptions = {
   const { clock } = layout;
   const tally = new Tally();
   const plan: Plan = { graceMs: now ? undefined : graceMs, isDryRun, tally, force, retention, onVerdict, signal };
-  await goOn(layout, newProgress(clock.now()), plan);
-  // The first pass removed referrers, and the second deletes their blobs. One pass removes a referrer and the referrers
-  // of it.
-  if (now && !isDryRun && tally.report().untied.blobs > 0) await goOn(layout, newProgress(clock.now()), plan);
+  await continueRun(layout, newProgress(clock.now()), plan);
+  // The first pass removed referrers, and the second deletes their blobs. One pass removes a referrer and the referrers of it.
+  if (now && !isDryRun && tally.report().removed.blobs > 0) await continueRun(layout, newProgress(clock.now()), plan);
   if (!isDryRun) await sweepIntents(layout, signal);
   await sweepStaging(layout, { isDryRun, signal, onDelete: (bytes) => tally.count("abandoned", bytes) });
   return tally.report();
@@ -92,12 +91,14 @@ export interface Progress {
    */
   readonly began: number;
   readonly search: Search;
-  /** The rank of the last blob that was judged. Undefined before the end of the search. */
-  lastRank: string | undefined;
+  /** Is it known what is needed? Then the run judges blobs. */
+  isSearchDone: boolean;
+  /** The rank of the last blob that was judged. Empty at first. */
+  lastRank: string;
 }
 
 export function newProgress(began: number): Progress {
-  return { began, search: newSearch(), lastRank: undefined };
+  return { began, search: newSearch(), isSearchDone: false, lastRank: "" };
 }
 
 export interface Plan extends Omit<GcRun, "began">, Pick<RetentionRun, "onVerdict"> {
@@ -108,17 +109,17 @@ export interface Plan extends Omit<GcRun, "began">, Pick<RetentionRun, "onVerdic
 }
 
 /** Goes on with a run, to its end or to the end of the slice. Returns whether the run is done. */
-export async function goOn(layout: Layout, progress: Progress, plan: Plan): Promise<boolean> {
+export async function continueRun(layout: Layout, progress: Progress, plan: Plan): Promise<boolean> {
   const { force, isSliceOver, signal, retention: rules, isDryRun, tally, onVerdict } = plan;
   const { began, search } = progress;
-  if (progress.lastRank === undefined) {
+  if (!progress.isSearchDone) {
     const retention = { rules, began, isDryRun, tally, onVerdict };
     const end = { isSliceOver, signal };
     const { isDone, damagedManifests, damagedIndexes } = await findNeeded(layout, search, { ...end, retention });
     if (!force && damagedManifests.length > 0) throw cannotTell(damagedManifests);
     for (const { message } of [...damagedManifests, ...damagedIndexes]) tally.tell(message);
     if (!isDone) return false;
-    progress.lastRank = "";
+    progress.isSearchDone = true;
   }
   const candidates = await findCandidates(layout.store, progress, plan);
   const blobs = new BlobSweep(layout, { ...plan, began });
@@ -143,20 +144,20 @@ const maxMarks = 100_000;
 /** The blobs that are not needed or have a mark, and the marks without a blob, in the order of their ranks. */
 async function findCandidates(
   store: ObjectStore,
-  { search, lastRank = "" }: Progress,
+  { search, lastRank }: Progress,
   { tally, signal }: Plan,
 ): Promise<Candidate[]> {
   const marked = await listMarks(store, maxMarks, signal);
   const orphans = orphansOf(search);
   const candidates: Candidate[] = [];
   const unseen = new Set(marked);
-  let room = maxMarks - marked.size;
+  let marksLeft = maxMarks - marked.size;
   const add = (digest: Digest, size: number): void => {
     const orphanIn = orphans.get(digest);
     const isNeeded = orphanIn === undefined && search.needed.has(digest);
     const candidate = { digest, size, isMarked: marked.has(digest), isNeeded, orphanIn };
     if ((!candidate.isMarked && isNeeded) || rankOf(candidate) <= lastRank) return;
-    if (!candidate.isMarked && --room < 0) tally.count("postponed", size);
+    if (!candidate.isMarked && --marksLeft < 0) tally.count("postponed", size);
     else candidates.push(candidate);
   };
   for await (const { digest, size } of listBlobs(store, { signal })) {

@@ -9,7 +9,7 @@ import { skewMs } from "../layout/marks.ts";
 import type { Layout } from "../layout/layout.ts";
 import { sweepStaging } from "../layout/sweep-staging.ts";
 import { CountingStore } from "../storage/counting-store.ts";
-import { type GarbageOptions, type Progress, checkGrace, goOn, newProgress } from "./collect-garbage.ts";
+import { type GarbageOptions, type Progress, checkGrace, continueRun, newProgress } from "./collect-garbage.ts";
 import { damageCodes } from "./find-needed.ts";
 import { type SavedRun, readRun, saveRun } from "./saved-run.ts";
 import { type GarbageReport, Tally } from "./tally.ts";
@@ -62,7 +62,7 @@ export async function collectSlice(layout: Layout, options: SliceOptions): Promi
   const { began } = progress;
   try {
     const plan = { graceMs, isDryRun: false, force: false, tally, retention, onVerdict, isSliceOver, signal };
-    const isFinished = await goOn(layout.through(store), progress, plan);
+    const isFinished = await continueRun(layout.through(store), progress, plan);
     if (isFinished) {
       await sweepIntents(layout, signal);
       await sweepStaging(layout, { isDryRun: false, signal, onDelete: (bytes) => tally.count("abandoned", bytes) });

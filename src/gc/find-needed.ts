@@ -29,8 +29,8 @@ export interface Search extends WalkState {
   searched: string;
   /** Referrers that no visited manifest leads to so far. They are orphans once all repositories were searched. */
   waiting: UntaggedReferrer[];
-  /** Were all repositories searched? */
-  hasOrphans: boolean;
+  /** Were all repositories searched? Then `waiting` has the orphans. */
+  areAllSearched: boolean;
 }
 
 /** An index entry with a subject and without a tag. */
@@ -41,7 +41,7 @@ export interface UntaggedReferrer {
 }
 
 export function newSearch(): Search {
-  return { needed: new DigestSet(), read: [], pending: [], searched: "", waiting: [], hasOrphans: false };
+  return { needed: new DigestSet(), read: [], pending: [], searched: "", waiting: [], areAllSearched: false };
 }
 
 interface Findings {
@@ -65,11 +65,11 @@ export async function findNeeded(
 ): Promise<Findings> {
   const walk = new ManifestWalk(layout, search, end);
   const damagedIndexes: StowageError[] = [];
-  await walk.visitPending({ withSubjects: !search.hasOrphans });
-  if (!walk.hasStopped && !search.hasOrphans) {
+  await walk.visitPending({ withSubjects: !search.areAllSearched });
+  if (!walk.hasStopped && !search.areAllSearched) {
     await searchRepositories(layout, search, { walk, damagedIndexes, end, retention });
   }
-  if (search.hasOrphans) {
+  if (search.areAllSearched) {
     await walk.visit(
       search.waiting.map(({ entry }) => entry),
       { withSubjects: false },
@@ -114,14 +114,14 @@ async function searchRepositories(
     if (search.waiting.length > maxWaiting) throw limitExceeded(tooManyReferrers, { expected: maxWaiting });
     search.searched = repository;
     search.read = [];
-    walk.noteStep();
+    walk.stopIfSliceIsOver();
     if (walk.hasStopped) return;
   }
   if (damagedIndexes.length > 0) await visitAllManifests(layout, walk, signal);
   const orphans = await visitReferrers(search.waiting, walk);
   if (walk.hasStopped) return;
   search.waiting = orphans;
-  search.hasOrphans = true;
+  search.areAllSearched = true;
 }
 
 /** Without its index a repository may need any manifest. To read all of them is no work for slices. */

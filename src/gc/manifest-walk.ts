@@ -59,13 +59,13 @@ export class ManifestWalk {
     return this.#state.needed;
   }
 
-  /** Has the walk stopped before its end? It asks only after a step that the next slice need not repeat. */
+  /** Has the walk stopped before its end? */
   get hasStopped(): boolean {
     return this.#hasStopped;
   }
 
-  /** Call after each step that the next slice need not repeat. */
-  noteStep(): void {
+  /** Stops the walk if the slice is over. Called after each step that the next slice need not repeat. */
+  stopIfSliceIsOver(): void {
     this.#hasStopped ||= this.#end.isSliceOver?.() === true;
   }
 
@@ -130,7 +130,7 @@ export class ManifestWalk {
         waiting.push(...manifests);
         if (withSubjects && subject !== undefined) waiting.push(subject);
       }
-      this.noteStep();
+      this.stopIfSliceIsOver();
       if (this.#hasStopped) break;
     }
     this.#state.pending.push(...waiting);

@@ -18,7 +18,7 @@ import { packDigest, packedDigestAt, unpackDigest } from "../oci/packed-digest.t
 /** A Worker has 128 MB of memory, and a state takes some four times its length while it is read. */
 const maxBytes = 16 * 1024 * 1024;
 /** A gc begins a new run if it finds another number. */
-const currentFormat = 1;
+const currentFormat = 2;
 
 /** The last run in slices. */
 export interface SavedRun {
@@ -71,7 +71,8 @@ interface SavedLine {
   readonly store: string;
   readonly began: number;
   readonly progress?: {
-    readonly judged: string | undefined;
+    readonly isSearchDone: boolean;
+    readonly lastRank: string;
     readonly search: Omit<Search, "needed" | "read">;
     /** The number of digests of manifests. */
     readonly read: number;
@@ -81,8 +82,9 @@ interface SavedLine {
 function serializeRun({ began, progress }: SavedRun, store: string): Uint8Array {
   const line = { format: currentFormat, store, began };
   if (progress === undefined) return joinParts(line);
+  const { isSearchDone, lastRank } = progress;
   const { needed, read, ...search } = progress.search;
-  const saved = { judged: progress.lastRank, search, read: read.length };
+  const saved = { isSearchDone, lastRank, search, read: read.length };
   return joinParts({ ...line, progress: saved }, ...read.map(packDigest), needed.toBytes());
 }
 
@@ -104,7 +106,7 @@ function parseRun(bytes: Uint8Array, url: string): SavedRun {
   if (store !== url)
     throw new Error(`found the state of ${describeJson(store)}, expected that of ${describeJson(url)}`);
   if (progress === undefined) return { began, progress };
-  const { judged, search } = progress;
+  const { isSearchDone, lastRank, search } = progress;
   const digests = Buffer.from(packed);
   let at = 0;
   const read = Array.from({ length: progress.read }, () => {
@@ -113,7 +115,7 @@ function parseRun(bytes: Uint8Array, url: string): SavedRun {
     return unpackDigest(packedDigest);
   });
   const needed = DigestSet.fromBytes(digests.subarray(at));
-  return { began, progress: { began, lastRank: judged, search: { ...search, read, needed } } };
+  return { began, progress: { began, isSearchDone, lastRank, search: { ...search, read, needed } } };
 }
 
 /** The first line, without its end, and the rest. */

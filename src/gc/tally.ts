@@ -18,7 +18,7 @@ export interface GarbageReport {
   /** Condemned before, and needed now. */
   readonly kept: Amount;
   /** Referrers whose subject is gone: removed from their index. Later runs condemn their blobs. */
-  readonly untied: Amount;
+  readonly removed: Amount;
   /** Not needed, but not marked: the run has reached its limit, or a full disk has no room for the mark. */
   readonly postponed: Amount;
   /** The store did not answer: a run after some 40 minutes finishes them. */
@@ -40,7 +40,7 @@ export class Tally {
     freed: { blobs: 0, bytes: 0 },
     waiting: { blobs: 0, bytes: 0 },
     kept: { blobs: 0, bytes: 0 },
-    untied: { blobs: 0, bytes: 0 },
+    removed: { blobs: 0, bytes: 0 },
     postponed: { blobs: 0, bytes: 0 },
     undecided: { blobs: 0, bytes: 0 },
     abandoned: { blobs: 0, bytes: 0 },

@@ -32,7 +32,7 @@ interface MarkListing {
 export class RescuingStore extends ForwardingStore {
   readonly #store: ObjectStore;
   readonly #clock: Clock;
-  #look: MarkListing | undefined;
+  #listing: MarkListing | undefined;
   /** Asks for the mark of each blob, without a listing. */
   #asksEach = false;
 
@@ -64,12 +64,12 @@ export class RescuingStore extends ForwardingStore {
 
   /** Did the store have marks when the load listed them? */
   async hasMarks({ signal }: CallOptions = {}): Promise<boolean> {
-    return (await this.#lookOnce(signal).marked)?.size !== 0;
+    return (await this.#listOnce(signal).marked)?.size !== 0;
   }
 
   /** May the blob have a mark? Uses the same listing as `hasMarks`. */
   async isMarked(digest: Digest, { signal }: CallOptions = {}): Promise<boolean> {
-    return (await this.#lookOnce(signal).marked)?.has(digest) !== false;
+    return (await this.#listOnce(signal).marked)?.has(digest) !== false;
   }
 
   /** Rescues a needed blob if it is condemned. Does not look whether the blob is in the store. */
@@ -83,18 +83,18 @@ export class RescuingStore extends ForwardingStore {
    */
   fork(): RescuingStore {
     const fork = new RescuingStore(this.#store, this.#clock);
-    fork.#look = this.#look;
+    fork.#listing = this.#listing;
     return fork;
   }
 
   /** Can the load still rely on all blobs that it has found? */
   get isFresh(): boolean {
-    return this.#look === undefined || this.#clock.now() - this.#look.time <= freshMs;
+    return this.#listing === undefined || this.#clock.now() - this.#listing.time <= freshMs;
   }
 
   /** Forgets the listing of the marks. The caller then finds all blobs again. */
   renew(): void {
-    this.#look = undefined;
+    this.#listing = undefined;
   }
 
   /**
@@ -105,17 +105,17 @@ export class RescuingStore extends ForwardingStore {
     const digest = digestOfBlobKey(key);
     if (digest === undefined) return;
     if (this.#asksEach) return this.#rescueBlob(digest, signal);
-    const look = this.#lookOnce(signal);
-    const marked = await look.marked;
+    const listing = this.#listOnce(signal);
+    const marked = await listing.marked;
     if (marked?.has(digest) === false) return;
-    const rescue = look.rescues.get(digest) ?? this.#rescueBlob(digest, signal);
-    look.rescues.set(digest, rescue);
+    const rescue = listing.rescues.get(digest) ?? this.#rescueBlob(digest, signal);
+    listing.rescues.set(digest, rescue);
     await rescue;
   }
 
-  #lookOnce(signal: AbortSignal | undefined): MarkListing {
-    this.#look ??= { time: this.#clock.now(), marked: this.#listMarks(signal), rescues: new Map() };
-    return this.#look;
+  #listOnce(signal: AbortSignal | undefined): MarkListing {
+    this.#listing ??= { time: this.#clock.now(), marked: this.#listMarks(signal), rescues: new Map() };
+    return this.#listing;
   }
 
   async #listMarks(signal: AbortSignal | undefined): Promise<ReadonlySet<Digest> | undefined> {
@@ -129,12 +129,12 @@ export class RescuingStore extends ForwardingStore {
     for (let waitMs = firstWaitMs; ; waitMs = Math.min(2 * waitMs, longestWaitMs)) {
       const mark = await readMark(store, digest, signal);
       if (mark === undefined || mark.state === "rescued") return;
-      const isLeft = mark.state === "condemned" || clock.now() - mark.time > staleMs;
+      const mayBeRescued = mark.state === "condemned" || clock.now() - mark.time > staleMs;
       const move = { from: mark, to: "rescued" } as const;
-      if (isLeft && (await moveMark({ store, clock }, digest, move, signal)) === "moved") return;
+      if (mayBeRescued && (await moveMark({ store, clock }, digest, move, signal)) === "moved") return;
       if (clock.now() > deadline) throw beingDeleted(digest);
       signal?.throwIfAborted();
-      if (!isLeft) await clock.sleep(waitMs);
+      if (!mayBeRescued) await clock.sleep(waitMs);
     }
   }
 }

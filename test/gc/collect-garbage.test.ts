@@ -55,7 +55,7 @@ const nothing: GarbageReport = {
   freed: none,
   waiting: none,
   kept: none,
-  untied: none,
+  removed: none,
   postponed: none,
   undecided: none,
   abandoned: none,
@@ -273,9 +273,9 @@ describe("collectGarbage", () => {
     await remove(store, second.digest);
 
     expect(await gc(store, 0, { now: true, isDryRun: true })).toMatchObject({ freed: { blobs: 2 }, condemned: none });
-    const { freed, untied, condemned } = await gc(store, 0, { now: true });
+    const { freed, removed, condemned } = await gc(store, 0, { now: true });
     expect(condemned).toEqual(none);
-    expect(untied.blobs, "the signature").toBe(1);
+    expect(removed.blobs, "the signature").toBe(1);
     expect(freed.blobs, "manifest and config of the second image, and all of the signature").toBe(2 + 3);
     expect(await keysOf(store, blobsPrefix)).toEqual([...first.blobs.keys()].map(blobKey).toSorted());
     expect(await keysOf(store, "condemned/")).toEqual([]);
@@ -321,7 +321,7 @@ describe("collectGarbage", () => {
       await remove(store, first.digest);
       expect((await gc(store, 0)).condemned.blobs).toBe(ownBlobs.length + 1);
       await expectWhole(store);
-      expect(await gc(store, 25)).toMatchObject({ untied: { blobs: 1 }, freed: { blobs: ownBlobs.length } });
+      expect(await gc(store, 25)).toMatchObject({ removed: { blobs: 1 }, freed: { blobs: ownBlobs.length } });
       expect((await bytesAt(store, "repositories/team/app/_layout/index.json")).toString()).not.toContain(
         `{"mediaType":"${mediaType}","digest":"${digest}"`,
       );
@@ -340,7 +340,7 @@ describe("collectGarbage", () => {
           yield* store.list(prefix, options);
         },
       });
-      expect(await gc(beside, 25)).toMatchObject({ untied: none, freed: none });
+      expect(await gc(beside, 25)).toMatchObject({ removed: none, freed: none });
       expect((await bytesAt(store, "repositories/team/app/_layout/index.json")).toString()).toContain(
         `"digest":"${digest}"`,
       );
@@ -375,15 +375,15 @@ describe("collectGarbage", () => {
       await gc(store, 0);
       await load(first, store);
       await remove(store, first.digest);
-      expect(await gc(store, 25)).toMatchObject({ untied: none, freed: none });
-      expect(await gc(store, 50)).toMatchObject({ untied: { blobs: 1 } });
+      expect(await gc(store, 25)).toMatchObject({ removed: none, freed: none });
+      expect(await gc(store, 50)).toMatchObject({ removed: { blobs: 1 } });
     });
 
     it("keeps it when it is loaded again before that", async () => {
       await remove(store, first.digest);
       await gc(store, 0);
       await loadBytes(chunksOf(await tarOf(referrer), 5000), store, { name: "team/app" });
-      expect(await gc(store, 25)).toMatchObject({ untied: none });
+      expect(await gc(store, 25)).toMatchObject({ removed: none });
       await expectWhole(store);
     });
   });

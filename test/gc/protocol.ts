@@ -56,7 +56,7 @@ export const mutants: Readonly<Record<string, readonly Edit[]>> = {
   "an orphan were deleted while an index has it": [
     {
       file: sweep,
-      replace: "orphanIn === undefined ? this.#deleteBlob(digest, began)",
+      replace: "orphanIn === undefined\n        ? this.#deleteBlob(digest, began)",
       by: "true ? this.#deleteBlob(digest, began)",
     },
   ],
@@ -113,8 +113,8 @@ export const mutantsOfCopies: Readonly<Record<string, readonly Edit[]>> = {
   "copies of a second repository counted as fresh": [
     {
       file: rescuing,
-      replace: "fork.#look = this.#look;",
-      by: "fork.#look = this.#look && { ...this.#look, time: Infinity };",
+      replace: "fork.#listing = this.#listing;",
+      by: "fork.#listing = this.#listing && { ...this.#listing, time: Infinity };",
     },
   ],
   "copies by the store did not look at marks": [

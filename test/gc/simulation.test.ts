@@ -65,7 +65,7 @@ const sightsOfGc = [
   "a gc: freed",
   "a gc: kept",
   "a gc: undecided",
-  "a gc: untied",
+  "a gc: removed",
   "a gc: waiting",
 ] as const;
 

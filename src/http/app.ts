@@ -125,6 +125,42 @@ export function createApp(options: AppOptions): Hono {
 
 /** As `createApp`, with the page for people at `/`. An app in another app has no page: `/` belongs to the other app. */
 export function createAppWithPage(options: AppOptions, pageOf: ((service: Service) => Page) | undefined): Hono {
+  const service = serviceOf(options);
+  const { findCaller, report } = service;
+  const app = new Hono();
+  app.on("ALL", ["/healthz", "/readyz", "/openapi.json"], reportRequests({ ...options, report: problemsTo(report) }));
+  app.get("/healthz", (c) => c.text("ok\n")).all("/healthz", (c) => methodNotAllowed(c, ["GET"]));
+  app.get("/readyz", readyRoute(service)).all("/readyz", (c) => methodNotAllowed(c, ["GET"]));
+  // The middleware is for these paths only. If this app is mounted at the root of another app, it must not ask for
+  // tokens on the routes of the other app.
+  const page = pageOf?.(service);
+  const metricsPaths = options.metrics === undefined ? [] : ["/metrics"];
+  const paths = ["/v1/*", "/v2/*", ...metricsPaths, ...(page?.paths ?? [])];
+  if (page !== undefined) app.on("ALL", [...page.paths], page.around);
+  app.on("ALL", paths, reportRequests({ ...options, report }));
+  if (options.hosts !== undefined) app.on("ALL", paths, refuseOtherHosts(options.hosts));
+  app.on("ALL", paths, refuseCrossSite);
+  app.on("ALL", ["/v2/*", ...metricsPaths], authenticate(findCaller));
+  app.on(
+    "ALL",
+    ["/v1/*", ...(page?.paths ?? [])],
+    (page === undefined ? authenticate : authenticateBrowser)(findCaller),
+  );
+  const routes = routesOf(service);
+  serveRoutes(app, [...routes, ...(page?.routes ?? [])]);
+  app.get("/openapi.json", openApiRoute(routes)).all("/openapi.json", (c) => methodNotAllowed(c, ["GET"]));
+  app.notFound((c) => {
+    if (/^\/v[12]\//.test(c.req.path)) authorizeAnything(c);
+    const message = `Cannot ${c.req.method} ${pathOf(c)}: there is no such route`;
+    return errorResponse(new StowageError("UNSUPPORTED", message), { c, status: 404 });
+  });
+  // `reportRequests` logs the whole error.
+  app.onError((error, c) => errorResponse(isAnonymous(c) ? withoutStore(error) : error, { c }));
+  return app;
+}
+
+/** The objects that all routes share: the lines in which requests wait, and the parts of the app. */
+function serviceOf(options: AppOptions): Service {
   const { layout } = options;
   const { limits, budget } = layout;
   const bodyOf = options.bodyOf ?? webBodyOf;
@@ -175,39 +211,10 @@ export function createAppWithPage(options: AppOptions, pageOf: ((service: Servic
     report,
   };
   options.metrics?.watchLines({ loads, parts, pushes, copies, ...service.answers.lines, memory: budget.memory });
-  const app = new Hono();
-  app.on("ALL", ["/healthz", "/readyz", "/openapi.json"], reportRequests({ ...options, report: problemsTo(report) }));
-  app.get("/healthz", (c) => c.text("ok\n")).all("/healthz", (c) => methodNotAllowed(c, ["GET"]));
-  app.get("/readyz", readyRoute(service)).all("/readyz", (c) => methodNotAllowed(c, ["GET"]));
-  // The middleware is for these paths only. If this app is mounted at the root of another app, it must not ask for
-  // tokens on the routes of the other app.
-  const page = pageOf?.(service);
-  const metricsPaths = options.metrics === undefined ? [] : ["/metrics"];
-  const paths = ["/v1/*", "/v2/*", ...metricsPaths, ...(page?.paths ?? [])];
-  if (page !== undefined) app.on("ALL", [...page.paths], page.around);
-  app.on("ALL", paths, reportRequests({ ...options, report }));
-  if (options.hosts !== undefined) app.on("ALL", paths, refuseOtherHosts(options.hosts));
-  app.on("ALL", paths, refuseCrossSite);
-  app.on("ALL", ["/v2/*", ...metricsPaths], authenticate(findCaller));
-  app.on(
-    "ALL",
-    ["/v1/*", ...(page?.paths ?? [])],
-    (page === undefined ? authenticate : authenticateBrowser)(findCaller),
-  );
-  const routes = routesOf(service);
-  serveRoutes(app, [...routes, ...(page?.routes ?? [])]);
-  app.get("/openapi.json", openApiRoute(routes)).all("/openapi.json", (c) => methodNotAllowed(c, ["GET"]));
-  app.notFound((c) => {
-    if (/^\/v[12]\//.test(c.req.path)) authorizeAnything(c);
-    const message = `Cannot ${c.req.method} ${pathOf(c)}: there is no such route`;
-    return errorResponse(new StowageError("UNSUPPORTED", message), { c, status: 404 });
-  });
-  // `reportRequests` logs the whole error.
-  app.onError((error, c) => errorResponse(isAnonymous(c) ? withoutStore(error) : error, { c }));
-  return app;
+  return service;
 }
 
-/** All routes that come after `authenticate`. */
+/** All routes that need a known caller. */
 export function routesOf(service: Service): readonly Route[] {
   return [
     versionRoute,

@@ -55,7 +55,7 @@ export interface RequestEvent {
   /** Bytes of the answer's body that were sent. */
   readonly bytesOut: number;
   readonly ms: number;
-  /** Requests to the store, as a bucket bills them. Undefined if nobody counts them. */
+  /** Requests to the store, as `RequestCounts` counts them. Undefined if nobody counts them. */
   readonly storeRequests: number | undefined;
 }
 

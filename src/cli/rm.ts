@@ -25,7 +25,7 @@ Options:
   --store URL   remove from this store, default STOWAGE_STORE, else file:./data
   --to URL      have a running service remove, such as http://127.0.0.1:8080
 
-What cannot be removed is said, and the others are removed all the same. Tags that
+What cannot be removed is said, and the others are removed. Tags that
 STOWAGE_IMMUTABLE_TAGS protects stay; a service has a setting of its own.
 
 A service that wants a token gets STOWAGE_TOKEN, or the one in a URL such as

@@ -3,7 +3,7 @@ import { type ErrorCode, StowageError } from "../errors.ts";
 import type { CopyEvent } from "../events.ts";
 import type { Layout } from "../layout/layout.ts";
 import { LayoutSource } from "../layout/layout-source.ts";
-import { type ListClosureOptions, Room } from "../layout/list-closure.ts";
+import { type ListClosureOptions, PlacesLeft } from "../layout/list-closure.ts";
 import { type CopiedImage, type CopyOptions, copyImages } from "./copy-images.ts";
 import { type CopyFailure, type CopyPlan, planCopy } from "./plan-copy.ts";
 import type { SelectedImage } from "./select-images.ts";
@@ -41,7 +41,7 @@ export async function copyToTargets(
 ): Promise<readonly TargetReceipt[]> {
   const { caller, signal } = options;
   const planned = new LayoutSource(layout, { caller, keepsIndexes: true });
-  const plan = await planCopy(planned, images, { platforms, referrers: true, room: new Room(), signal });
+  const plan = await planCopy(planned, images, { platforms, referrers: true, placesLeft: new PlacesLeft(), signal });
   const source = new LayoutSource(layout, { caller });
   const copyTo = async (target: string, store: Layout): Promise<TargetReceipt> => {
     try {

@@ -7,7 +7,7 @@ import {
   type ListClosureOptions,
   type ListedClosure,
   type ListedManifest,
-  Room,
+  PlacesLeft,
   listClosure,
 } from "../layout/list-closure.ts";
 import type { ManifestIdentity } from "../oci/descriptor.ts";
@@ -66,13 +66,13 @@ export interface ExportPlan {
 export async function planExport(
   source: ImageSource,
   images: readonly WantedImage[],
-  options: Omit<ListClosureOptions, "room">,
+  options: Omit<ListClosureOptions, "placesLeft">,
 ): Promise<ExportPlan> {
-  const room = new Room();
+  const placesLeft = new PlacesLeft();
   const groups: ClosedImages[] = [];
   for (const repository of new Set(images.map((image) => image.repository).toSorted())) {
     const own = images.filter((image) => image.repository === repository);
-    const closure = await listClosure({ source, repository }, own, { ...options, room });
+    const closure = await listClosure({ source, repository }, own, { ...options, placesLeft });
     groups.push({ repository, images: own, closure });
   }
   return planFiles(groups);

@@ -112,7 +112,7 @@ export function authorizeAnything(c: Context): void {
   if (!isKnown && grants.length === 0) throw withoutToken("Cannot answer without a token");
 }
 
-export function mayReach(c: Context, action: Action, repository: string | undefined): boolean {
+export function isAllowed(c: Context, action: Action, repository: string | undefined): boolean {
   return permits(callerOf(c).grants, action, repository);
 }
 

@@ -6,9 +6,9 @@ import { headBlob, presignBlob } from "../layout/blobs.ts";
 import { RescuingStore } from "../layout/rescuing-store.ts";
 import { parseDigest } from "../oci/reference.ts";
 import type { ByteRange, ObjectInfo, StoreReader } from "../storage/object-store.ts";
-import { mayReach } from "./authentication.ts";
+import { isAllowed } from "./authentication.ts";
 import type { OpenBlob } from "./answers.ts";
-import { contentHeaders, isFresh, notModified, parseRange, rangeHeader } from "./conditions.ts";
+import { contentHeaders, matchesEtag, notModified, parseRange, rangeHeader } from "./conditions.ts";
 import { errorResponse } from "./error-response.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
@@ -41,7 +41,7 @@ interface AskedBlob {
 async function answerConditions(c: Context, { repository, digest }: AskedBlob, service: Service): Promise<Response> {
   const info = await headBlob(storeFor(c, repository, service), digest, { signal: c.req.raw.signal });
   if (info === undefined) throw unknownBlob(digest);
-  if (isFresh(c.req.header("If-None-Match"), digest)) return notModified(digest);
+  if (matchesEtag(c.req.header("If-None-Match"), digest)) return notModified(digest);
   if (c.req.method === "HEAD") return new Response(null, { headers: blobHeaders(digest, info.size) });
   const range = parseRange(rangeHeader(c, digest), info.size);
   if (range === "unsatisfiable") return rangeNotSatisfiable(c, info);
@@ -58,7 +58,7 @@ async function answerConditions(c: Context, { repository, digest }: AskedBlob, s
  * caller that may load rescues the blob from a gc.
  */
 function storeFor(c: Context, repository: string, { layout }: Service): StoreReader {
-  const isPush = c.req.method === "HEAD" && mayReach(c, "load", repository);
+  const isPush = c.req.method === "HEAD" && isAllowed(c, "load", repository);
   return isPush ? RescuingStore.forOneBlob(layout) : layout.store;
 }
 

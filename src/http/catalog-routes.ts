@@ -4,8 +4,8 @@ import { pageOfRepositories } from "../layout/list-repositories.ts";
 import { type RepositoryIndex, readRepository } from "../layout/read-repository.ts";
 import { tagOf } from "../oci/index-entry.ts";
 import type { TextAnswer } from "./answers.ts";
-import { mayReach, requesterOf, waiterOf } from "./authentication.ts";
-import { readCount, nextLink } from "./request-url.ts";
+import { isAllowed, requesterOf, waiterOf } from "./authentication.ts";
+import { nextLink, readCount } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
 
@@ -24,7 +24,7 @@ export function catalogRoutes({ layout, answers, catalogs }: Service): Route[] {
       query: ["n", "last"],
       async answer(c) {
         const { limit, after } = pageOf(c);
-        const isWanted = (name: string): boolean => mayReach(c, "pull", name);
+        const isWanted = (name: string): boolean => isAllowed(c, "pull", name);
         return answers.sendText(c, async () => {
           const page = await catalogs.inTurn(waiterOf(c), async () =>
             pageOfRepositories(layout, { limit: limit + 1, after, isWanted }, requesterOf(c)),

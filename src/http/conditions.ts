@@ -6,7 +6,7 @@ import type { Expectation } from "../oci/index-change.ts";
 import type { ByteRange } from "../storage/object-store.ts";
 
 /** Does the client already have this content? */
-export function isFresh(ifNoneMatch: string | undefined, expected: string): boolean {
+export function matchesEtag(ifNoneMatch: string | undefined, expected: string): boolean {
   if (ifNoneMatch === undefined) return false;
   return ifNoneMatch.split(",").some((tag) => {
     const etag = tag.trim().replace(/^W\//, "");

@@ -7,7 +7,7 @@ import type { Layout } from "../layout/layout.ts";
 import type { ImageReceipt } from "../load/receipt.ts";
 import { parsePlatform } from "../oci/descriptor.ts";
 import { type JsonObject, describeJson } from "../oci/json.ts";
-import { authorize, callerName, mayReach, waiterOf } from "./authentication.ts";
+import { authorize, callerName, isAllowed, waiterOf } from "./authentication.ts";
 import { RequestRecord } from "./request-record.ts";
 import { readJsonObject } from "./small-body.ts";
 import { type Route, route } from "./route.ts";
@@ -33,7 +33,7 @@ export function copyRoutes(service: Service): Route[] {
           return service.copies.inTurn({ ...waiterOf(c), signal }, async () => {
             const caller = callerName(c);
             const source = new LayoutSource(service.layout, { caller, keepsIndexes: true });
-            const mayRead = (repository: string): boolean => mayReach(c, "copy", repository);
+            const mayRead = (repository: string): boolean => isAllowed(c, "copy", repository);
             const images = await selectImages(source, { patterns: wanted.patterns, mayRead, signal });
             checkCount(images);
             const { targets, platforms } = wanted;

@@ -37,7 +37,7 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
 
 /**
  * Sent with a 401, and with `/v2/` for a caller who could do more with a token. It names only Basic. For Bearer,
- * registry clients would look for a token service (distribution specification, "Authentication").
+ * registry clients would look for a token service, as Docker's registries have one.
  */
 export const challenge = { "WWW-Authenticate": 'Basic realm="Stowage"' };
 

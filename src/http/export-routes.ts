@@ -12,7 +12,7 @@ import { findManifest, unknownManifest } from "../registry/find-manifest.ts";
 import { type ArchiveAnswer } from "./answers.ts";
 import { authorize, requesterOf } from "./authentication.ts";
 import { fitsAnswer, urlSeconds } from "./blob-routes.ts";
-import { isFresh } from "./conditions.ts";
+import { matchesEtag } from "./conditions.ts";
 import { readFlag } from "./request-url.ts";
 import { type Route, route } from "./route.ts";
 import type { Service } from "./service.ts";
@@ -61,7 +61,8 @@ async function answerPlan(
 ): Promise<ArchiveAnswer | Response> {
   const { etag, size } = plan;
   const cacheHeaders = { ETag: `"${etag}"` };
-  if (isFresh(c.req.header("If-None-Match"), etag)) return new Response(null, { status: 304, headers: cacheHeaders });
+  if (matchesEtag(c.req.header("If-None-Match"), etag))
+    return new Response(null, { status: 304, headers: cacheHeaders });
   const headers = {
     ...cacheHeaders,
     "Content-Type": "application/x-tar",

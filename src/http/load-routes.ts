@@ -9,7 +9,7 @@ import { type Receipt, loadEvent } from "../load/receipt.ts";
 import type { ImageName } from "../oci/reference.ts";
 import { readableToBytes } from "../streams/readable-stream.ts";
 import { WatchedSource } from "../streams/watched-source.ts";
-import { authorize, callerName, mayReach, waiterOf } from "./authentication.ts";
+import { authorize, callerName, isAllowed, waiterOf } from "./authentication.ts";
 import { contentLengthOf, expectationOf } from "./conditions.ts";
 import { copyLoaded, targetsNamed } from "./copy-routes.ts";
 import { errorResponse } from "./error-response.ts";
@@ -73,7 +73,7 @@ export async function answerLoad(c: Context, service: Service, asked: AskedLoad)
   authorizeCopy(name?.repository);
   const mayPublish = (repository: string): boolean => {
     authorizeCopy(repository);
-    return mayReach(c, "load", repository);
+    return isAllowed(c, "load", repository);
   };
   const caller = callerName(c);
   const targets = copyTo.length === 0 ? undefined : targetsNamed(copyTo, service);

@@ -1,6 +1,6 @@
 /**
  * `GET`, `HEAD`, `PUT` and `DELETE /v2/<name>/manifests/<reference>` (distribution specification, "Pulling manifests",
- * "Pushing Manifests" and "Deleting Images").
+ * "Pushing Manifests", "Deleting tags" and "Deleting Manifests").
  */
 import type { Context } from "hono";
 import { deleteImage } from "../registry/delete-image.ts";
@@ -8,7 +8,7 @@ import { pushManifest } from "../push/push-manifest.ts";
 import { type FoundManifest, findManifest, unknownManifest } from "../registry/find-manifest.ts";
 import { smallObjectBytes } from "../storage/read-small-object.ts";
 import { callerName, requesterOf } from "./authentication.ts";
-import { contentHeaders, expectationOf, isFresh, notModified } from "./conditions.ts";
+import { contentHeaders, expectationOf, matchesEtag, notModified } from "./conditions.ts";
 import { pushWaiterOf } from "./push-routes.ts";
 import { RequestRecord } from "./request-record.ts";
 import { pathAbove } from "./request-url.ts";
@@ -27,7 +27,7 @@ export function manifestRoutes(service: Service): Route[] {
       async answer(c, { name, reference }) {
         const found = await findManifest(layout, { repository: name, reference }, requesterOf(c));
         const { digest, mediaType, size, bytes } = withoutLarge(found);
-        if (isFresh(c.req.header("If-None-Match"), digest)) return notModified(digest);
+        if (matchesEtag(c.req.header("If-None-Match"), digest)) return notModified(digest);
         const headers = { ...contentHeaders(digest, size), "Content-Type": mediaType };
         if (c.req.method === "HEAD") return new Response(null, { headers });
         if (bytes !== undefined) return new Response(bytes, { headers });

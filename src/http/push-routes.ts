@@ -23,7 +23,7 @@ import { type Chunk, appendChunk, checkBlobBytes, dropSession, receivedBytes } f
 import { type PushSession, beginSession, findSession } from "../push/session.ts";
 import { ByteReader } from "../streams/byte-reader.ts";
 import type { AcquireOptions } from "../streams/line.ts";
-import { callerName, mayReach, requesterOf } from "./authentication.ts";
+import { callerName, isAllowed, requesterOf } from "./authentication.ts";
 import { contentLengthOf } from "./conditions.ts";
 import { errorResponse } from "./error-response.ts";
 import { pathAbove } from "./request-url.ts";
@@ -122,20 +122,20 @@ interface WantedMount {
   readonly name: string;
   /** The digest of the blob. */
   readonly mount: string | undefined;
-  /** The repository that has the blob. Undefined if the client names none. */
+  /** The repository that the client says has the blob. */
   readonly from: string | undefined;
 }
 
 /**
- * Finds a blob that the caller may pull from another repository. Returns its digest. No byte moves: all repositories
- * share their blobs.
+ * Finds a blob that the caller may pull: from the repository `from`, else from the one that it pushes to. Returns its
+ * digest. No byte moves: all repositories share their blobs.
  */
 async function findMount(
   c: Context,
   { layout }: Service,
   { name, mount, from = name }: WantedMount,
 ): Promise<Digest | undefined> {
-  const mayPull = isRepositoryName(from) && mayReach(c, "pull", parseRepositoryName(from));
+  const mayPull = isRepositoryName(from) && isAllowed(c, "pull", parseRepositoryName(from));
   if (!isDigest(mount) || !mayPull) return undefined;
   const found = await headBlob(RescuingStore.forOneBlob(layout), mount, requesterOf(c));
   return found && mount;

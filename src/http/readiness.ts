@@ -11,7 +11,7 @@ import { errorResponse } from "./error-response.ts";
 import type { Service } from "./service.ts";
 
 /** A check of the store counts for this long. */
-const freshMs = 5000;
+const trustedMs = 5000;
 
 /**
  * A request waits at most this long for the check of another request. A check takes less time
@@ -41,18 +41,18 @@ class Readiness {
   }
 
   async isReady(): Promise<boolean> {
-    if (!this.#isFresh()) {
-      await this.#checks.resultOf("store", async () => (this.#isFresh() ? undefined : this.#look()));
+    if (!this.#isTrusted()) {
+      await this.#checks.resultOf("store", async () => (this.#isTrusted() ? undefined : this.#look()));
     }
     return this.#known?.problem === undefined;
   }
 
   /**
-   * Is the last check fresh? This uses the time of day, because other clocks stop in a frozen function. If the clock
-   * was set back, the check does not count as fresh.
+   * Does the last check still count? This uses the time of day, because other clocks stop in a frozen function. If the
+   * clock was set back, the check does not count.
    */
-  #isFresh(): boolean {
-    return this.#known !== undefined && Math.abs(Date.now() - this.#known.atMs) < freshMs;
+  #isTrusted(): boolean {
+    return this.#known !== undefined && Math.abs(Date.now() - this.#known.atMs) < trustedMs;
   }
 
   async #look(): Promise<void> {

@@ -50,7 +50,7 @@ export function pathAbove(c: Context, segments: number): string {
   return parts.slice(0, parts.length - segments).join("/");
 }
 
-/** The Link from one page of a list to the next (RFC 8288; distribution specification, "Pagination"). */
+/** The Link from one page of a list to the next (RFC 8288; distribution specification, "Listing Tags"). */
 export function nextLink(c: Context, query: Readonly<Record<string, string>>): { readonly Link: string } {
   const path = pathAbove(c, 0);
   const parameters = Object.entries(query).map(([name, value]) => `${name}=${encodeURIComponent(value)}`);

@@ -1,10 +1,10 @@
-/** Finds the route of a request. The middleware `authenticate` has found the caller before. */
+/** Finds the route of a request. A middleware of `authentication.ts` has found the caller before. */
 import type { Context, Hono, Next } from "hono";
 import { tryDecodeURIComponent } from "hono/utils/url";
 import { limitExceeded, quote, StowageError } from "../errors.ts";
 import { parseLoadPath } from "../load/archive-name.ts";
 import { parseRepositoryName } from "../oci/reference.ts";
-import { authorize, authorizeAnything, mayReach, refuseAnonymous } from "./authentication.ts";
+import { authorize, authorizeAnything, isAllowed, refuseAnonymous } from "./authentication.ts";
 import { errorResponse } from "./error-response.ts";
 import { RequestRecord } from "./request-record.ts";
 import { pathOf } from "./request-url.ts";
@@ -93,7 +93,7 @@ async function answerRoute(c: Context, route: Route, encoded: Parameters): Promi
   const repository = name === undefined ? undefined : parseRepositoryName(name);
   const asked = image === undefined ? repository : parseLoadPath(image)?.repository;
   if (record !== undefined) record.repository = asked;
-  const mayAsk = c.req.method === "HEAD" && headAlsoFor !== undefined && mayReach(c, headAlsoFor, asked);
+  const mayAsk = c.req.method === "HEAD" && headAlsoFor !== undefined && isAllowed(c, headAlsoFor, asked);
   if (needs !== "anything" && needs !== "nothing" && !mayAsk) authorize(c, needs, asked);
   return route.answer(c, {
     ...others,

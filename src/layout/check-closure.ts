@@ -240,7 +240,7 @@ class ClosureCheck {
       const manifest = isSmall ? await this.#read(child, namedBy) : undefined;
       const isAbsent = isSmall ? manifest === undefined : (await this.#finder.sizeOf(digest)) === undefined;
       if (isAbsent) {
-        this.#absent.checkRoom(++absent);
+        this.#absent.checkPlaces(++absent);
         this.#visited.set(digest, undefined);
       }
       if (manifest?.kind !== "manifest") return;

@@ -104,8 +104,8 @@ export class NamedFinder {
   }
 
   /**
-   * Throws if the archive has a link or the like under this digest, even if the store has the blob: the same tarball
-   * always gets the same answer.
+   * Throws if the archive has a link or the like under this digest, even if the store has the blob: the store
+   * does not decide whether a tarball is accepted.
    */
   #checkUsable(digest: Digest): void {
     const error = this.#options.known.unusable?.(digest);

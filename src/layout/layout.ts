@@ -25,7 +25,7 @@ export interface LayoutOptions {
   readonly limits?: Partial<Limits> | undefined;
   /** Called after each commit, with the number of times that the commit has tried to write the index. */
   readonly onCommit?: ((tries: number) => void) | undefined;
-  /** Hashes large blobs, such as in another thread. By default the calling thread does. */
+  /** Hashes blobs of 256 KiB and more, such as in another thread. By default the calling thread does. */
   readonly hasher?: Hasher | undefined;
   /** For tests. */
   readonly clock?: Clock | undefined;

@@ -27,15 +27,15 @@ export interface ListClosureOptions {
   /** Lists the referrers of all manifests too, such as signatures, and their closures. */
   readonly referrers?: boolean | undefined;
   /**
-   * The number of manifests and blobs that may still be listed. Several closures can share one room. By default
+   * The number of manifests and blobs that may still be listed. Several closures can share this number. By default
    * `maxPlaces`.
    */
-  readonly room?: Room | undefined;
+  readonly placesLeft?: PlacesLeft | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Room for manifests, blobs and referrers in lists. It shrinks while they are listed. */
-export class Room {
+/** How many manifests, blobs and referrers may still be listed. */
+export class PlacesLeft {
   #left = maxPlaces;
 
   /** Throws `LIMIT_EXCEEDED`. */
@@ -99,13 +99,13 @@ class ClosureList {
   /** By digest. Undefined for a manifest that the source lacks. */
   readonly #read = new Map<Digest, ListedManifest | undefined>();
   readonly #referrers: ListedReferrer[] = [];
-  readonly #room: Room;
+  readonly #placesLeft: PlacesLeft;
 
   constructor(source: ImageSource, repository: string, options: ListClosureOptions) {
     this.#source = source;
     this.#repository = repository;
     this.#options = options;
-    this.#room = options.room ?? new Room();
+    this.#placesLeft = options.placesLeft ?? new PlacesLeft();
   }
 
   /** Reads level by level: the roots, then their children and referrers, and so on. */
@@ -134,7 +134,7 @@ class ClosureList {
     const { referrers: isWanted, signal } = this.#options;
     const referrers = isWanted ? await this.#source.listReferrers(this.#repository, new Set(found), { signal }) : [];
     for (const referrer of referrers) {
-      this.#room.take(1, referrer.digest);
+      this.#placesLeft.take(1, referrer.digest);
       this.#referrers.push(referrer);
     }
     return [...children.flat(), ...referrers];
@@ -185,7 +185,7 @@ class ClosureList {
     const { kind, mediaType } = manifest;
     const { manifests, blobs } = successorsOf(manifest);
     const wanted = platforms.length === 0 ? manifests : ofPlatforms(manifests, platforms);
-    this.#room.take(1 + wanted.length + blobs.length, digest);
+    this.#placesLeft.take(1 + wanted.length + blobs.length, digest);
     if (wanted.length === 0 && manifests.length > 0) {
       if (isRoot) throw this.#noSuchPlatform(digest, platformsOf(manifests));
       return undefined;

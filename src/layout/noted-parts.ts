@@ -31,13 +31,13 @@ export class NotedParts<Note> {
   addPart(index: Digest, part: Digest): void {
     const parts = this.#parts.get(index) ?? new Set();
     if (parts.has(part) || !(this.#notes.has(part) || this.leadsToNotes(part))) return;
-    this.checkRoom(1);
+    this.checkPlaces(1);
     this.#places += 1;
     this.#parts.set(index, parts.add(part));
   }
 
-  /** Throws `LIMIT_EXCEEDED` if there is no room for this number of parts. */
-  checkRoom(parts: number): void {
+  /** Throws `LIMIT_EXCEEDED` if this number of parts would be too many. */
+  checkPlaces(parts: number): void {
     if (this.#places + parts <= maxPlaces) return;
     throw limitExceeded(`Cannot check the images: their indexes name too many ${this.#what}`, { expected: maxPlaces });
   }

@@ -21,15 +21,15 @@ export interface IncomingBlob {
   /** Length in bytes, as the archive claims. */
   readonly size: number;
   /**
-   * A `PeekableBytes` comes from a client: memory is taken when its first byte has come. Other bytes come from a store:
-   * memory is taken before they are read.
+   * Of a `PeekableBytes`, memory is taken when its first byte has come: it comes from a client, or from the source of a
+   * copy. For other bytes, which come from the own store, memory is taken before they are read.
    */
   readonly body: PeekableBytes | AsyncIterable<Uint8Array>;
 }
 
 export interface StoreBlobOptions extends BlobTarget, Pick<TakeOptions, "caller" | "givesWay"> {
   readonly budget: ByteBudget;
-  /** Hashes large blobs. By default this thread does. */
+  /** Hashes blobs of 256 KiB and more. By default this thread does. */
   readonly hasher?: Hasher | undefined;
   readonly signal: AbortSignal;
 }

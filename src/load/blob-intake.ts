@@ -54,7 +54,7 @@ export class BlobIntake {
   async store(blob: IncomingBlob): Promise<void> {
     // the archive has the blob twice
     if (this.blobs.has(blob.digest)) return new VerifiedBytes(blob.body, blob).drain();
-    await this.#waitForRoom();
+    await this.#waitForWrites();
     const { bytes, stored } = await storeBlob(blob, this.#options);
     if (bytes !== undefined) this.#keepManifest(blob.digest, bytes);
     this.#awaitWrite(blob, stored);
@@ -74,7 +74,7 @@ export class BlobIntake {
       await this.store({ digest: claimed, size, body });
       return claimed;
     }
-    await this.#waitForRoom();
+    await this.#waitForWrites();
     const algorithm = claimed && algorithmOf(claimed);
     const { digest, store, drop } = await hashBlob({ size, body, algorithm }, this.#options);
     const isWrongClaim = claimed !== undefined && claimed !== digest;
@@ -121,7 +121,7 @@ export class BlobIntake {
   }
 
   /** Waits until fewer than `maxPendingBlobs` blobs are being written. */
-  async #waitForRoom(): Promise<void> {
+  async #waitForWrites(): Promise<void> {
     while (this.#pending.size >= maxPendingBlobs) await Promise.race(this.#pending);
   }
 

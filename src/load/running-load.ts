@@ -69,7 +69,7 @@ export class RunningLoad {
    */
   readonly layout: Layout<RescuingStore>;
   readonly caller: string | undefined;
-  /** Ends the load. Fires also when a blob cannot be stored. */
+  /** Ends the load. Fires also when the archive cannot be read, or a blob cannot be stored. */
   readonly signal: AbortSignal;
   readonly name: ImageName | undefined;
   readonly expects: Expectation | undefined;
@@ -82,7 +82,7 @@ export class RunningLoad {
   /** The blobs on their way into the store. */
   readonly intake: BlobIntake;
   readonly #counted: CountingStore;
-  readonly #failed = new AbortController(); // a blob that cannot be stored ends the whole load at once
+  readonly #failed = new AbortController(); // the first error ends the whole load at once
   #extraBlobs = 0;
 
   /** Throws the errors of `checkName` and `checkLifetime`. */

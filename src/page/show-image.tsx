@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import type { Child } from "hono/jsx";
 import { isDigest } from "../digest.ts";
 import { formatBytes } from "../format-bytes.ts";
-import { mayReach, requesterOf, waiterOf } from "../http/authentication.ts";
+import { isAllowed, requesterOf, waiterOf } from "../http/authentication.ts";
 import { formatReference } from "../oci/reference.ts";
 import { sendPage } from "./frame.tsx";
 import { ImageConfig, Layers, Platforms, TextTable } from "./image-parts.tsx";
@@ -24,7 +24,7 @@ export async function showImage(c: Context, pages: PageService, { name, referenc
     readImage(layout, { repository: name, reference, after }, requesterOf(c)),
   );
   const isTagged = !isDigest(reference);
-  const mayDelete = mayReach(c, "delete", name);
+  const mayDelete = isAllowed(c, "delete", name);
   return sendPage(c, pages, {
     title: `${name}${isTagged ? ":" : "@"}${shortReference(reference)}`,
     current: "repositories",

@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import type { Child } from "hono/jsx";
 import { StowageError } from "../errors.ts";
 import { formatCount } from "../format-bytes.ts";
-import { authorize, mayReach, requesterOf, waiterOf } from "../http/authentication.ts";
+import { authorize, isAllowed, requesterOf, waiterOf } from "../http/authentication.ts";
 import { type ListedRepository, pageOfRepositories } from "../layout/list-repositories.ts";
 import { concurrently } from "../streams/concurrently.ts";
 import { type ListedImages, listImages } from "./list-images.ts";
@@ -21,14 +21,14 @@ const maxConcurrentReads = 8;
 
 export async function showRepositories(c: Context, pages: PageService): Promise<Response> {
   // A token that may only load has nothing to see here.
-  if (!mayReach(c, "pull", undefined) && mayReach(c, "load", undefined))
+  if (!isAllowed(c, "pull", undefined) && isAllowed(c, "load", undefined))
     return c.redirect(`${baseOf(c)}/-/upload`, 303);
   authorize(c, "pull");
   const query = c.req.query("q")?.trim().slice(0, 255) ?? "";
   const after = c.req.query("after");
   const { layout, catalogs } = pages;
   const found = await pages.line.inTurn(waiterOf(c), async () => {
-    const isWanted = (name: string): boolean => mayReach(c, "pull", name) && name.includes(query.toLowerCase());
+    const isWanted = (name: string): boolean => isAllowed(c, "pull", name) && name.includes(query.toLowerCase());
     const listing = await catalogs.inTurn(waiterOf(c), async () =>
       pageOfRepositories(layout, { limit: pageLength + 1, after, isWanted }, requesterOf(c)),
     );

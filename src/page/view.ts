@@ -1,6 +1,6 @@
 /** What each page needs to know of its request, and the links between pages. */
 import type { Context } from "hono";
-import { callerNameIfKnown, hasToken, mayReach } from "../http/authentication.ts";
+import { callerNameIfKnown, hasToken, isAllowed } from "../http/authentication.ts";
 import { pathAbove, protocolOf, publicHost } from "../http/request-url.ts";
 import type { Service } from "../http/service.ts";
 import { hasSessionCookie } from "../http/session-cookie.ts";
@@ -37,7 +37,7 @@ export function viewOf(c: Context): View {
     url: `${protocolOf(c)}//${publicHost(c)}${base}`,
     host: publicHost(c),
     caller: isKnown ? name : undefined,
-    mayLoad: name !== undefined && mayReach(c, "load", undefined),
+    mayLoad: name !== undefined && isAllowed(c, "load", undefined),
     mayLogIn: !isKnown && name !== "anyone",
     mayLogOut: isKnown && hasSessionCookie(c),
   };

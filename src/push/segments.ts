@@ -41,7 +41,7 @@ export interface Segment {
   readonly key: string;
 }
 
-/** Segments of one blob. Each chunk of a client makes one. With chunks of `minChunkBytes`, all segments have 40 GiB. */
+/** Segments of one blob. Each chunk of a client makes one. With chunks of the least size (`minChunkBytes` in `http/push.ts`), all have 39 GiB. */
 const maxSegments = 10_000;
 /** A chunk out of order is read to its end up to this size. Chunks of clients have some MiB. */
 const maxSkippedBytes = 16 * 1024 * 1024;
@@ -74,6 +74,7 @@ export async function appendChunk(
   options: StoreBlobOptions,
 ): Promise<number> {
   const { store, signal } = options;
+  // Only a first chunk counts the caller's other sessions.
   const offsets = await (start ? listOffsets : listOwnOffsets)(store, session, { signal });
   const end = await endOf(store, session, offsets, { signal });
   if (start !== undefined && start !== end) {

@@ -1,4 +1,4 @@
-/** Deletes an image from a repository (distribution specification, "Deleting Images"). */
+/** Deletes an image from a repository (distribution specification, "Deleting tags" and "Deleting Manifests"). */
 import { type Digest, isDigest } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { type TagConditions, updateRepository, conditionFailed } from "../layout/update-repository.ts";

@@ -1,6 +1,6 @@
 /**
- * Hashes large blobs in another thread on Node, while the main thread reads and sends. The main thread copies each chunk into memory
- * that both threads have, which takes a sixth of the time of hashing it.
+ * Hashes blobs of 256 KiB and more in another thread on Node, while the main thread reads and sends. The main thread copies each
+ * chunk into memory that both threads have, which takes a sixth of the time of hashing it.
  */
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";

@@ -28,7 +28,7 @@ const platform = {
 /** Work ends this long before Lambda would kill it. So it can clean up. */
 const cleanUpMs = 5000;
 
-/** A slice of gc ends this long before that end: it finishes what it has started, and saves what the next slice needs. */
+/** A slice of gc ends this long before Lambda would kill it: it finishes what it has started, and saves what the next slice needs. */
 const saveMs = 60_000;
 
 /** The part of Lambda's context that Stowage uses. */

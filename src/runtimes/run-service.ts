@@ -27,7 +27,7 @@ export interface Runtime {
   readonly clientOf?: NonNullable<AppOptions["clientOf"]>;
   /** Calls back when an answer has ended. */
   readonly watchAnswer?: NonNullable<AppOptions["watchAnswer"]>;
-  /** Hashes large blobs beside the main thread. */
+  /** Hashes blobs of 256 KiB and more beside the main thread. */
   readonly hasher?: Hasher | undefined;
   /** Can others reach the service, even with a loopback `HOST`? */
   readonly isReachable?: boolean;

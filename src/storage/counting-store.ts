@@ -7,14 +7,14 @@ import { type CopyFrom, ForwardingStore } from "./forwarding-store.ts";
 import type { ListedObject, ObjectStore, WriteResult } from "./object-store.ts";
 
 /**
- * Requests by kind, as a bucket bills them:
+ * Requests by kind:
  *
  * - `put` counts a whole object, and the two requests that open and complete an upload in parts. `part` counts its
  *   parts.
  * - `copy` counts each copied part of an object, also if the store writes the bytes again because it cannot copy.
- * - `list` counts a listing once, with all its pages.
+ * - `list` counts a listing once. A bucket bills each of its pages.
  *
- * A retry by the store itself is not counted.
+ * A retry by the store itself is not counted, but billed.
  */
 export interface RequestCounts {
   readonly head: number;

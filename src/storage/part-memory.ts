@@ -23,11 +23,8 @@ export interface FilledPart {
   readonly index: number;
   readonly bytes: Uint8Array;
   readonly isLast: boolean;
-  /**
-   * Gives the memory back. A part that `isSent` is read by nobody any more; a request that has failed may still read
-   * its part.
-   */
-  readonly free: (isSent: boolean) => void;
+  /** Gives the memory back. A part that `isUnused` is read by nobody any more. A request that has failed may still read its part. */
+  readonly free: (isUnused: boolean) => void;
 }
 
 /** Memory for one part. */
@@ -89,7 +86,7 @@ export class PartMemory {
       const release = this.#takeMemory();
       if (release !== undefined) {
         const bytes = this.#spare.pop() ?? Buffer.allocUnsafeSlow(this.#options.partBytes);
-        return { bytes, free: (isSent) => this.#free(bytes, isSent, release) };
+        return { bytes, free: (isUnused) => this.#free(bytes, isUnused, release) };
       }
       await new Promise<void>((resolve) => (this.#wake = resolve));
     }
@@ -110,10 +107,10 @@ export class PartMemory {
     };
   }
 
-  #free(bytes: Uint8Array, isSent: boolean, release: () => void): void {
+  #free(bytes: Uint8Array, isUnused: boolean, release: () => void): void {
     release();
-    if (isSent && !this.#isFilled && this.#spare.length < this.#options.leastParts) this.#spare.push(bytes);
-    else if (isSent) freeMemory(bytes);
+    if (isUnused && !this.#isFilled && this.#spare.length < this.#options.leastParts) this.#spare.push(bytes);
+    else if (isUnused) freeMemory(bytes);
     this.#wake();
   }
 }

@@ -10,6 +10,7 @@
  *   client is cut off. A load that waits for its next blob still writes its earlier blobs and gives their bytes back.
  *   So this hold waits for no other one, with one exception: the request of a pushed manifest may wait for `keepJson`.
  *   That wait ends after ten seconds, because a request with kept JSON may wait for `take`.
+ * - `manifestMemory` is for one manifest that a client pulls, while it is read and parsed. It waits for no other hold.
  * - `ask` is for one question to the store, such as a HEAD.
  * - `parse` and `parseMemory` are for one text while it is read from the store and parsed. That may need an `ask`.
  * - `commitMemory` is for the index that a commit changes, from the commit's first read to its last write.

@@ -71,7 +71,7 @@ export const maxTurnWaitMs = 10_000;
 const lookAgainMs = 250;
 
 /** A request does not give way before it has waited for this long. */
-const minWaitMs = 5000;
+const minWaitToGiveWayMs = 5000;
 
 /** Waiting requests of one caller. Each takes some memory, although its body is not read. */
 const defaultMaxWaiters = 128;
@@ -172,15 +172,14 @@ export class Line {
     }: Pick<AcquireOptions, "signal" | "maxWaitMs" | "givesWay">,
   ): Promise<void> {
     const { maxWaiters = defaultMaxWaiters } = this.#options;
-    const hasRoom = waiter.account.waiters.size <= maxWaiters || maxWaitMs === Number.POSITIVE_INFINITY;
+    const mayWait = waiter.account.waiters.size <= maxWaiters || maxWaitMs === Number.POSITIVE_INFINITY;
     const startMs = performance.now();
-    const endMs = hasRoom ? startMs + maxWaitMs : 0;
+    const endMs = mayWait ? startMs + maxWaitMs : 0;
     while (!this.#isTurnOf(waiter)) {
       const now = performance.now();
-      if (now >= endMs) throw this.#tooMany(hasRoom ? `for ${maxWaitMs / 1000} seconds` : "while others wait");
-      // one request of a caller gives way at a time: the one that has waited least
-      const isYoungest = [...waiter.account.waiters].at(-1) === waiter;
-      if (now - startMs >= minWaitMs && isYoungest && givesWay()) {
+      if (now >= endMs) throw this.#tooMany(mayWait ? `for ${maxWaitMs / 1000} seconds` : "while others wait");
+      const isYoungest = [...waiter.account.waiters].at(-1) === waiter; // one request of a caller gives way at a time: the one that has waited least
+      if (now - startMs >= minWaitToGiveWayMs && isYoungest && givesWay()) {
         throw this.#tooMany("while another caller waited for a turn");
       }
       await wokenOrAborted(waiter, Math.min(lookAgainMs, endMs - now), signal);

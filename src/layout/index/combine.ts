@@ -2,8 +2,8 @@
  * A commit of several writers together: each writer leaves its changes as an intent, and the winner of the next race
  * merges them all.
  *
- * One conditional write decides the outcome of an intent, once. The same write puts the outcome into the index's
- * `applied`. The outcome stays there as long as the intent is in the store. Why no old change comes back:
+ * One conditional write decides the outcome of an intent, once. The same write puts the outcome into the index's `applied`.
+ * The outcome stays there as long as the intent is in the store. `docs/commit.md` has examples. Why no old change comes back:
  *
  * - A merge lists the intents *after* it has read the index. If that index has forgotten an outcome, the intent was
  *   deleted before, and is not in the list. If the index has moved in the meantime, the conditional write fails.
@@ -53,7 +53,7 @@ const longestReaderMs = 350;
  * The wait after each round, as a multiple of the usual time of a merge. An intent that came too late for one merge is
  * in the next. The waits grow, so a merge by a process that gets little CPU time is over within few rounds too.
  */
-const patience = [1, 1, 4, 24];
+const waitFactors = [1, 1, 4, 24];
 const longestWaitMs = 8000;
 /** The usual time of a merge if the store did not answer a look. */
 const waitAfterErrorMs = 100;
@@ -99,12 +99,12 @@ interface Attempt {
 
 /** Sends an intent with all changes, and returns their outcomes. */
 async function sendIntent(
-  lone: Commit,
+  wanted: Commit,
   { lastSeen, until, earlier, crowd }: Attempt,
 ): Promise<Decision & Pick<Attempt, "crowd">> {
-  const { sets, clock, repository, store } = lone;
-  const id = newIntentId(clock, { commit: lone.id, commits: lastSeen.index.commits, intents: earlier });
-  const commit: Commit = { ...lone, id };
+  const { sets, clock, repository, store } = wanted;
+  const id = newIntentId(clock, { commit: wanted.id, commits: lastSeen.index.commits, intents: earlier });
+  const commit: Commit = { ...wanted, id };
   const own: Intent = { id, sets, seen: seenOf(lastSeen.index) };
   const read = new Map([[id, own]]);
   let beganMs = clock.now();
@@ -196,6 +196,6 @@ function mergeMs(intents: number, requestMs: number): number {
 
 /** The wait is a little longer than a merge, so that the merge is over by then. */
 function waitMs({ usualMs, round, random }: { usualMs: number; round: number; random: number }): number {
-  const times = patience[Math.min(round, patience.length - 1)] ?? 1;
+  const times = waitFactors[Math.min(round, waitFactors.length - 1)] ?? 1;
   return Math.min(usualMs * times, longestWaitMs) * (1.1 + 0.2 * random);
 }

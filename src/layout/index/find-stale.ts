@@ -35,8 +35,8 @@ export function findStale(index: RepositoryIndex, sets: readonly ChangeSet[]): S
     if (change.op === "set") return change.tag === undefined ? [change.digest] : [change.tag, change.digest];
     if ("tag" in change) return [change.tag];
     const names = [...byName].flatMap(([name, { digest }]) => (digest === change.digest ? [name] : []));
-    const later = sets.flatMap(({ changes }) => changes).filter(isSet);
-    return [change.digest, ...names, ...later.flatMap((it) => (it.digest === change.digest ? nameOf(it) : []))];
+    const merged = sets.flatMap(({ changes }) => changes).filter(isSet);
+    return [change.digest, ...names, ...merged.flatMap((it) => (it.digest === change.digest ? nameOf(it) : []))];
   };
 
   return ({ changes }, seen) =>

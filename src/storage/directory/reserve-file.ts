@@ -54,7 +54,7 @@ export class ReserveFile {
    * reserve is filled again from the room that is left.
    */
   async doLarge<Result>(size: number, doing: string, work: () => Promise<Result>): Promise<Result> {
-    await this.#checkRoom(size, doing);
+    await this.#checkSpace(size, doing);
     try {
       return await work();
     } catch (error) {
@@ -82,7 +82,7 @@ export class ReserveFile {
     }
   }
 
-  async #checkRoom(size: number, doing: string): Promise<void> {
+  async #checkSpace(size: number, doing: string): Promise<void> {
     const [free, reserved] = await Promise.all([freeBytes(dirname(this.#path)), this.#size()]);
     const expected = size + Math.max(0, reserveBytes - reserved);
     if (free === undefined || free >= expected) return;

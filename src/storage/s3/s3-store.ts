@@ -168,8 +168,8 @@ export class S3Store implements ObjectStore {
       }
       if (copied === "refused") return copied;
       if (copied === "gone" && condition !== "absent") throw new Error("its upload is gone");
-      const { parts, isResumed, ...told }: S3Copy = copied === "gone" ? { parts: 0 } : copied;
-      await this.#checkCopy(to, options, told);
+      const { parts, isResumed, ...answer }: S3Copy = copied === "gone" ? { parts: 0 } : copied;
+      await this.#checkCopy(to, options, answer);
       return { outcome: "written", parts, ...(isResumed === true && { isResumed }) };
     } catch (error) {
       return throwFailure(error, request);
@@ -178,14 +178,14 @@ export class S3Store implements ObjectStore {
 
   /**
    * Deletes a copy that is not what was expected, and throws. An object that has replaced the copy meanwhile stays. If the hash
-   * that the store told is right, the size is too.
+   * in the answer is right, the size is too.
    */
   async #checkCopy(
     key: string,
     { size, digest, signal }: CopyOptions,
-    told: Pick<S3Copy, "sha256" | "etag">,
+    answer: Pick<S3Copy, "sha256" | "etag">,
   ): Promise<void> {
-    const hash = told.sha256 && Buffer.from(told.sha256, "base64").toString("hex");
+    const hash = answer.sha256 && Buffer.from(answer.sha256, "base64").toString("hex");
     const expected = sha256In(digest);
     if (hash !== undefined && hash === expected) return;
     const copy = await this.head(key, { signal });
@@ -194,7 +194,7 @@ export class S3Store implements ObjectStore {
     if (copy.size === size && !isHashWrong) return;
     const failure =
       copy.size === size ? damagedObject(this, key, hash, expected) : damagedObject(this, key, copy.size, size);
-    const isReplaced = isHashWrong && told.etag !== undefined && told.etag !== copy.etag;
+    const isReplaced = isHashWrong && answer.etag !== undefined && answer.etag !== copy.etag;
     // Without the signal: a copy that is wrong must go even if the caller has stopped. Once, because a late second try
     // could delete a good object.
     if (!isReplaced) await this.delete(key, { once: true }).catch(() => undefined);

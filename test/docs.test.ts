@@ -165,8 +165,39 @@ describe("limits in docs/architecture.md", () => {
     expect(named.length).toBeGreaterThan(60);
   });
 
-  it("are in the files that they lead to", () => {
-    expect(named.filter(([name, path]) => !new RegExp(`\\b${name}\\b`).test(read(path)))).toEqual([]);
+  it("are declared in the files that they lead to", () => {
+    const isDeclared = (name: string, path: string): boolean =>
+      new RegExp(`\\b(?:const|readonly|class|function) ${name}\\b`).test(read(path));
+    expect(named.filter(([name, path]) => !isDeclared(name, path))).toEqual([]);
+  });
+});
+
+describe("steps in docs/architecture.md", () => {
+  const page = "docs/architecture.md";
+  const ways = withoutBlocks(read(page))
+    .split(/^## /m)
+    .filter((section) => section.startsWith("The way of"));
+  /** From `1. [src/…` to the next step, or to the next line that is not indented. */
+  const steps = ways.flatMap((way) =>
+    way
+      .split(/^(?=\d+\. )/m)
+      .slice(1)
+      .map((step) => step.split(/\n(?=[^\s\d])/)[0] ?? ""),
+  );
+
+  it("are found", () => {
+    expect(ways.length).toBeGreaterThan(5);
+    expect(steps.length).toBeGreaterThan(40);
+  });
+
+  it("name functions that are in the files to which they lead", () => {
+    const wrong = steps.flatMap((step) => {
+      const code = linksOf(step).filter((link) => link.endsWith(".ts"));
+      const text = code.map((link) => read(join(dirname(page), link))).join("\n");
+      const names = [...step.matchAll(/`(\w*[a-z]\w*)`/g)].map(([, name = ""]) => name);
+      return names.filter((name) => !new RegExp(`\\b${name}\\b`).test(text)).map((name) => `${name}: ${step}`);
+    });
+    expect(wrong).toEqual([]);
   });
 });
 

@@ -1,4 +1,7 @@
-/** The limits that settings can change, and some fixed limits that several folders need. Other limits are defined beside their code. */
+/**
+ * The limits that settings can change, and some fixed limits that several folders need. Other limits are defined beside
+ * their code.
+ */
 
 /**
  * The limits of a service or a load. Above a limit, the error is `LIMIT_EXCEEDED`. For a limit of time it is
@@ -47,9 +50,9 @@ export interface Limits {
 export type LoadLimits = Omit<Limits, "maxBufferBytes" | "maxLoads" | "maxIdleSeconds" | "maxLoadSeconds">;
 
 /**
- * The default limits. They should stop work that never ends, and not large work. A layer may have about as many
- * bytes as S3 takes in 10,000 parts of 5 MiB: a larger one needs larger parts, and more memory. Six hours are 27 GB at 10 Mbit/s. An engine that saves a
- * large image can be silent for minutes.
+ * The default limits. They should stop work that never ends, and not large work. A layer may have about as many bytes
+ * as S3 takes in 10,000 parts of 5 MiB: a larger one needs larger parts, and more memory. Six hours are 27 GB at 10
+ * Mbit/s. An engine that saves a large image can be silent for minutes.
  */
 export const defaultLimits: Limits = {
   maxBufferBytes: 64 * 1024 * 1024,

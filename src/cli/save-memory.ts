@@ -4,13 +4,17 @@ import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { isNode } from "../is-node.ts";
 
-/** Garbage is collected as soon as the heap has this many times the bytes that the last collection left. V8 waits for 8 MiB more. */
+/**
+ * Garbage is collected as soon as the heap has this many times the bytes that the last collection left. V8 waits for 8
+ * MiB more.
+ */
 const maxGrowth = 1.15;
 const lookMs = 50;
 
 /**
- * Must be called before most of the code is loaded. Loading it makes the heap grow, and the heap does not shrink. Loading it also
- * starts the optimizing compiler. Measured on Node 20: a copy of 1,000 blobs by the store takes 64 MiB instead of 115.
+ * Must be called before most of the code is loaded. Loading it makes the heap grow, and the heap does not shrink.
+ * Loading it also starts the optimizing compiler. Measured on Node 20: a copy of 1,000 blobs by the store takes 64 MiB
+ * instead of 115.
  */
 export function saveMemory(): void {
   if (!isNode()) return;

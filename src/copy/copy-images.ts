@@ -1,7 +1,7 @@
 /**
  * Copies images into a store. The blobs that the store lacks come first, then manifests, children before parents. Each
- * repository's index comes last, by one commit. A copy that is stopped leaves blobs behind and no index that names missing blobs.
- * The next copy goes on where it was.
+ * repository's index comes last, by one commit. A copy that is stopped leaves blobs behind and no index that names
+ * missing blobs. The next copy goes on where it was.
  */
 import { setMaxListeners } from "node:events";
 import type { Digest } from "../digest.ts";
@@ -224,7 +224,9 @@ class Copy {
     return [this.#toName(image), ...referrers].map(withExpectation);
   }
 
-  /** A tag that may not move, or a blob that is gone, stops its own images. Any other error stops all of the repository. */
+  /**
+   * A tag that may not move, or a blob that is gone, stops its own images. Any other error stops all of the repository.
+   */
   #withoutRefused(images: readonly PlannedImage[], error: StowageError): readonly PlannedImage[] {
     const { reference, digest } = error.detail ?? {};
     const concerns = (image: PlannedImage): boolean => {

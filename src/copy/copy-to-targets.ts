@@ -30,8 +30,8 @@ type CopyToTargetsOptions = Pick<ListClosureOptions, "platforms"> &
   Pick<CopyOptions, "immutableTags" | "expires" | "caller" | "signal">;
 
 /**
- * Copies the images, with their referrers, into each target. A target that fails does not stop the others. The targets share the
- * memory of the layout. Throws only the signal's reason.
+ * Copies the images, with their referrers, into each target. A target that fails does not stop the others. The targets
+ * share the memory of the layout. Throws only the signal's reason.
  */
 export async function copyToTargets(
   layout: Layout,

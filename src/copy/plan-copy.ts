@@ -94,8 +94,8 @@ export interface Lookup {
 }
 
 /**
- * Returns the wanted blobs that the store has, with the wanted size. The look at the marks of gc comes before the listing. A
- * listed blob with a mark may be deleted at any moment, so it is asked for: that rescues it.
+ * Returns the wanted blobs that the store has, with the wanted size. The look at the marks of gc comes before the
+ * listing. A listed blob with a mark may be deleted at any moment, so it is asked for: that rescues it.
  */
 export async function findPresent(
   wanted: ReadonlyMap<Digest, number>,
@@ -117,8 +117,8 @@ export async function findPresent(
 }
 
 /**
- * Returns the ETags of blobs that the store of the source is going to copy: one listing instead of a HEAD for each. A blob
- * without an ETag has to be asked for.
+ * Returns the ETags of blobs that the store of the source is going to copy: one listing instead of a HEAD for each. A
+ * blob without an ETag has to be asked for.
  */
 export async function findEtags(
   wanted: ReadonlyMap<Digest, number>,

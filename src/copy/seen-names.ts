@@ -31,7 +31,10 @@ export function namesIn(entries: readonly Descriptor[]): SeenNames {
   return { tags, digests: new Set(entries.map(({ digest }) => digest)), ends };
 }
 
-/** Another copy of the same image may have been faster: its tag is at the wanted digest then. Notes that, and returns true. */
+/**
+ * Another copy of the same image may have been faster: its tag is at the wanted digest then. Notes that, and returns
+ * true.
+ */
 export function noteSameTag(
   { code, detail }: StowageError,
   named: readonly NamedImage[],

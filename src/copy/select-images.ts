@@ -29,8 +29,8 @@ export interface SelectedImage {
 }
 
 /**
- * Reads a pattern such as `team/**:v*`. `*` fits any text, but no `/` of a repository's name. `**` fits any text. Throws
- * `INPUT_INVALID`.
+ * Reads a pattern such as `team/**:v*`. `*` fits any text, but no `/` of a repository's name. `**` fits any text.
+ * Throws `INPUT_INVALID`.
  */
 export function parseImagePattern(text: string): ImagePattern {
   const at = text.indexOf("@");
@@ -57,8 +57,9 @@ export interface SelectOptions {
 }
 
 /**
- * Lists the chosen images, ordered by repository. A registry need not list its repositories if all patterns name them. Throws
- * `NAME_UNKNOWN` for a repository that a pattern names and the source lacks, and `MANIFEST_UNKNOWN` if a pattern fits no image.
+ * Lists the chosen images, ordered by repository. A registry need not list its repositories if all patterns name them.
+ * Throws `NAME_UNKNOWN` for a repository that a pattern names and the source lacks, and `MANIFEST_UNKNOWN` if a pattern
+ * fits no image.
  */
 export async function selectImages(source: ImageSource, options: SelectOptions): Promise<readonly SelectedImage[]> {
   const { patterns, latest, mayRead = () => true, signal } = options;
@@ -114,7 +115,10 @@ function isWanted({ reference, subject }: ListedEntry, referrers: boolean): bool
   return subject === undefined && !isReferrersTag(reference);
 }
 
-/** A store knows when each tag was changed. Of a registry's tags, the highest versions count as the newest: 1.10 before 1.9. */
+/**
+ * A store knows when each tag was changed. Of a registry's tags, the highest versions count as the newest: 1.10 before
+ * 1.9.
+ */
 function newest(entries: readonly ListedEntry[], count: number): readonly ListedEntry[] {
   const tags = entries.filter(({ reference }) => !isDigest(reference) && !isReferrersTag(reference));
   const order = new Intl.Collator("en", { numeric: true });

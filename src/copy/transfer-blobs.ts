@@ -1,4 +1,7 @@
-/** Moves blobs into the target: the target's store copies them, or their bytes stream through this process and are verified. */
+/**
+ * Moves blobs into the target: the target's store copies them, or their bytes stream through this process and are
+ * verified.
+ */
 import { type Digest, algorithmOf } from "../digest.ts";
 import { StowageError } from "../errors.ts";
 import { getBlob, headBlob } from "../layout/blobs.ts";
@@ -85,7 +88,10 @@ export class BlobTransfer {
     this.#streams = new Line({ capacity: Math.min(streams, concurrency), units: "streams", limit: "concurrency" });
   }
 
-  /** Tells which blobs the copy needs, which of these the target has, and when a look at the target began to find that out. */
+  /**
+   * Tells which blobs the copy needs, which of these the target has, and when a look at the target began to find that
+   * out.
+   */
   expect(
     sizes: ReadonlyMap<Digest, number>,
     { present, seenMs }: { readonly present: ReadonlySet<Digest>; readonly seenMs: number },
@@ -188,8 +194,8 @@ export class BlobTransfer {
   }
 
   /**
-   * Lists the source once, after the store has made a first copy: until then, it may make none. Without the right to list, each
-   * blob is asked for.
+   * Lists the source once, after the store has made a first copy: until then, it may make none. Without the right to
+   * list, each blob is asked for.
    */
   async #sourceEtagOf(digest: Digest, store: ObjectStore): Promise<string | undefined> {
     if (this.#copiedByStore.blobs === 0) return undefined;

@@ -68,7 +68,8 @@ export async function collectGarbage(layout: Layout, options: GarbageOptions = {
   const tally = new Tally();
   const plan: Plan = { graceMs: now ? undefined : graceMs, isDryRun, tally, force, retention, onVerdict, signal };
   await continueRun(layout, newProgress(clock.now()), plan);
-  // The first pass removed referrers, and the second deletes their blobs. One pass removes a referrer and the referrers of it.
+  // The first pass removed referrers, and the second deletes their blobs. One pass removes a referrer and the referrers
+  // of it.
   if (now && !isDryRun && tally.report().removed.blobs > 0) await continueRun(layout, newProgress(clock.now()), plan);
   if (!isDryRun) await sweepIntents(layout, signal);
   await sweepStaging(layout, { isDryRun, signal, onDelete: (bytes) => tally.count("abandoned", bytes) });

@@ -1,4 +1,7 @@
-/** The bytes of a tarball for a client. While others wait for a connection to the store, a slow reader gives its own back. */
+/**
+ * The bytes of a tarball for a client. While others wait for a connection to the store, a slow reader gives its own
+ * back.
+ */
 import type { Digest } from "../digest.ts";
 import type { BlobOpener } from "../export/pack-archive.ts";
 import type { AnswerSource } from "./answer-stream.ts";

@@ -89,8 +89,8 @@ export class BlobBytes implements AnswerSource {
   }
 
   /**
-   * Undefined if there is no such blob. Throws `TOOMANYREQUESTS` if no connection becomes free in time: in ten seconds, or in a
-   * minute if `hasBegun` tells that the client has got a part of its answer.
+   * Undefined if there is no such blob. Throws `TOOMANYREQUESTS` if no connection becomes free in time: in ten seconds,
+   * or in a minute if `hasBegun` tells that the client has got a part of its answer.
    */
   static async open(
     reader: BlobReader,

@@ -9,8 +9,8 @@ const largeChunkBytes = 1024 * 1024;
 /** The pace of an answer with small chunks is measured over this many bytes. */
 const windowBytes = 1024 * 1024;
 /**
- * The pace of an answer with large chunks is measured over this many bytes. On a busy machine this process often waits longer for
- * the CPU than a fast client needs for 1 MiB.
+ * The pace of an answer with large chunks is measured over this many bytes. On a busy machine this process often waits
+ * longer for the CPU than a fast client needs for 1 MiB.
  */
 const largeWindowBytes = 4 * 1024 * 1024;
 /** A slower client reads small chunks. */

@@ -1,8 +1,8 @@
 /**
- * Reads the rest of a large blob by several requests to the store at once, each for a part of the blob. A bucket takes some 30 ms for
- * an answer and sends some 80 MB a second on each connection, and most clients take more. Parts wait in memory until the
- * client reads them. The memory is held before a part is requested, so a part comes whole at the store's speed, and its
- * connection is free again.
+ * Reads the rest of a large blob by several requests to the store at once, each for a part of the blob. A bucket takes
+ * some 30 ms for an answer and sends some 80 MB a second on each connection, and most clients take more. Parts wait in
+ * memory until the client reads them. The memory is held before a part is requested, so a part comes whole at the
+ * store's speed, and its connection is free again.
  */
 import type { ByteRange } from "../storage/object-store.ts";
 import type { Release } from "../streams/line.ts";
@@ -49,8 +49,8 @@ export class ReadAhead {
   /** The client has waited for a part. */
   #hasWaited = false;
   /**
-   * Parts that the client has read since `#sinceMs`, when the width was changed. Begins at 1: the bytes before `start`, which
-   * the first connection brings, count as one part.
+   * Parts that the client has read since `#sinceMs`, when the width was changed. Begins at 1: the bytes before `start`,
+   * which the first connection brings, count as one part.
    */
   #readParts = 1;
   #sinceMs = performance.now();

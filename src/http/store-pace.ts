@@ -2,11 +2,14 @@
 
 /** The pace of a connection is measured over this many bytes. */
 const paceBytes = 2 * 1024 * 1024;
-/** The rest of a blob is read by several connections if one connection is slower (100 MB/s), and the client waits for it. */
+/**
+ * The rest of a blob is read by several connections if one connection is slower (100 MB/s), and the client waits for
+ * it.
+ */
 const slowBytesPerMs = 100_000;
 /**
- * A larger chunk had come before it was read, so its wait does not count: the process was busy, the store was not slow. On a busy
- * machine several connections cost CPU time and bring no more bytes.
+ * A larger chunk had come before it was read, so its wait does not count: the process was busy, the store was not slow.
+ * On a busy machine several connections cost CPU time and bring no more bytes.
  */
 const backlogBytes = 256 * 1024;
 

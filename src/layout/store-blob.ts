@@ -1,7 +1,7 @@
 /**
- * Stores one blob of a load, a push or a copy, unless the store has it. A small blob is held in memory. A HEAD on its key
- * runs while its bytes are read. A load reads the next entry while the blob is written. A large blob is streamed part by
- * part:
+ * Stores one blob of a load, a push or a copy, unless the store has it. A small blob is held in memory. A HEAD on its
+ * key runs while its bytes are read. A load reads the next entry while the blob is written. A large blob is streamed
+ * part by part:
  *
  *     the archive's entry -> VerifiedBytes, holds back the last chunk, and tells when the next entry can be read
  *                         -> store.write, on S3 in parts, as many at once as there is memory for (`storage/s3/s3-write.ts`)
@@ -42,9 +42,9 @@ interface TakenBlob {
 }
 
 /**
- * Reads the blob to its end and verifies every byte, even if the store has the blob: the store's contents must not decide
- * whether a tarball is valid. The call, or `stored`, rejects with `SIZE_INVALID` or `DIGEST_INVALID`, or with the error of the
- * body.
+ * Reads the blob to its end and verifies every byte, even if the store has the blob: the store's contents must not
+ * decide whether a tarball is valid. The call, or `stored`, rejects with `SIZE_INVALID` or `DIGEST_INVALID`, or with
+ * the error of the body.
  */
 export async function storeBlob(blob: IncomingBlob, options: StoreBlobOptions): Promise<TakenBlob> {
   return blob.size <= options.store.partBytes ? storeWhole(blob, options) : storeStreamed(blob, options);

@@ -41,7 +41,10 @@ export interface Segment {
   readonly key: string;
 }
 
-/** Segments of one blob. Each chunk of a client makes one. With chunks of the least size (`minChunkBytes` in `http/push.ts`), all have 39 GiB. */
+/**
+ * Segments of one blob. Each chunk of a client makes one. With chunks of the least size (`minChunkBytes` in
+ * `http/push-routes.ts`), all have 39 GiB.
+ */
 const maxSegments = 10_000;
 /** A chunk out of order is read to its end up to this size. Chunks of clients have some MiB. */
 const maxSkippedBytes = 16 * 1024 * 1024;

@@ -1,6 +1,6 @@
 /**
- * Gives images of a registry more names (distribution specification, "Pushing Manifests" and "Mounting a blob from another
- * repository"). No blob is sent.
+ * Gives images of a registry more names (distribution specification, "Pushing Manifests" and "Mounting a blob from
+ * another repository"). No blob is sent.
  */
 import type { Digest } from "../digest.ts";
 import type { Expectation } from "../oci/index-change.ts";

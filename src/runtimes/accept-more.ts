@@ -1,7 +1,7 @@
 /**
- * More listeners on the port of a service. Node accepts one connection of a listener in each turn of its event loop. A turn can
- * take 50 ms while many loads and pushes run. With one listener, a client that opened a connection then waited for half a
- * minute behind others that opened one each.
+ * More listeners on the port of a service. Node accepts one connection of a listener in each turn of its event loop. A
+ * turn can take 50 ms while many loads and pushes run. With one listener, a client that opened a connection then waited
+ * for half a minute behind others that opened one each.
  */
 import { once } from "node:events";
 import type { Server as HttpServer } from "node:http";
@@ -14,7 +14,10 @@ const listeners = 16;
 /** Can several listeners have one port? On other systems `reusePort` is an error. Deno and Bun accept by themselves. */
 export const canSharePort = process.platform === "linux" && isNode();
 
-/** Throws as `listen` if the port is taken. With `reusePort`, another service of the same user would share it in silence. */
+/**
+ * Throws as `listen` if the port is taken. With `reusePort`, another service of the same user would share it in
+ * silence.
+ */
 export async function checkPort(host: string, port: number): Promise<void> {
   const server = createServer().listen(port, host);
   await once(server, "listening");

@@ -1,4 +1,7 @@
-/** The connections of the service on Node: which request runs on each, which requests wait, and which connections are idle. */
+/**
+ * The connections of the service on Node: which request runs on each, which requests wait, and which connections are
+ * idle.
+ */
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { messageOf } from "../errors.ts";

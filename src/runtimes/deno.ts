@@ -3,9 +3,9 @@
  *
  *     deno run --allow-net --allow-env --allow-sys --allow-read --allow-write src/runtimes/deno.ts
  *
- * Deno's `node:http` serves the program. `Deno.serve` is some 10 % faster, but it never closes a silent connection, and it ends
- * the process when file descriptors run out. `deno serve`, with the same permissions, uses `Deno.serve`. The default export is
- * for `deno serve`: Deno prints a warning about it when the program starts.
+ * Deno's `node:http` serves the program. `Deno.serve` is some 10 % faster, but it never closes a silent connection, and
+ * it ends the process when file descriptors run out. `deno serve`, with the same permissions, uses `Deno.serve`. The
+ * default export is for `deno serve`: Deno prints a warning about it when the program starts.
  */
 import { keepAccepting } from "./keep-accepting.ts";
 import { DenoServe } from "./deno-serve.ts";

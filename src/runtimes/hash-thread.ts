@@ -1,6 +1,6 @@
 /**
- * Hashes blobs of 256 KiB and more in another thread on Node, while the main thread reads and sends. The main thread copies each
- * chunk into memory that both threads have, which takes a sixth of the time of hashing it.
+ * Hashes blobs of 256 KiB and more in another thread on Node, while the main thread reads and sends. The main thread
+ * copies each chunk into memory that both threads have, which takes a sixth of the time of hashing it.
  */
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
@@ -14,8 +14,8 @@ const messageBytes = memoryBytes / 16;
 const stepBytes = memoryBytes / 4;
 
 /**
- * The program of the thread. It is a text, because a file would have another name in `dist` and in a bundle. A message is a list of
- * pieces, or ends a hash. The first piece of a hash begins it.
+ * The program of the thread. It is a text, because a file would have another name in `dist` and in a bundle. A message
+ * is a list of pieces, or ends a hash. The first piece of a hash begins it.
  */
 const program = `
   const { createHash } = require("node:crypto");
@@ -62,12 +62,15 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
-/** With two cores, the thread takes them from the client and the store, if these run on the same machine (`docs/performance.md`). */
+/**
+ * With two cores, the thread takes them from the client and the store, if these run on the same machine
+ * (`docs/performance.md`).
+ */
 const leastCores = 4;
 
 /**
- * Undefined if there are too few cores for a thread. The thread begins with the first blob. If it cannot begin, as under Node's
- * `--permission`, or if it has failed, the calling thread hashes.
+ * Undefined if there are too few cores for a thread. The thread begins with the first blob. If it cannot begin, as
+ * under Node's `--permission`, or if it has failed, the calling thread hashes.
  */
 export function threadHasher(cores = availableParallelism()): Hasher | undefined {
   if (cores < leastCores) return undefined;

@@ -49,8 +49,8 @@ interface Read {
 }
 
 /**
- * The chunks of a body, each as it comes. Node's own iterator joins chunks that have come together, and takes twice the time. A reader
- * that leaves early does not destroy the message: the answer goes over the same connection.
+ * The chunks of a body, each as it comes. Node's own iterator joins chunks that have come together, and takes twice the
+ * time. A reader that leaves early does not destroy the message: the answer goes over the same connection.
  */
 export class IncomingChunks implements AsyncIterator<Uint8Array, undefined> {
   readonly #incoming: IncomingMessage;

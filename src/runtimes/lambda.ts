@@ -1,6 +1,6 @@
 /**
- * The service on AWS Lambda. One handler answers the requests of a function URL (or an HTTP API, payload version 2), loads the
- * tarballs that events of the bucket name, and collects garbage.
+ * The service on AWS Lambda. One handler answers the requests of a function URL (or an HTTP API, payload version 2),
+ * loads the tarballs that events of the bucket name, and collects garbage.
  */
 import { Buffer } from "node:buffer";
 import process from "node:process";
@@ -28,7 +28,10 @@ const platform = {
 /** Work ends this long before Lambda would kill it. So it can clean up. */
 const cleanUpMs = 5000;
 
-/** A slice of gc ends this long before Lambda would kill it: it finishes what it has started, and saves what the next slice needs. */
+/**
+ * A slice of gc ends this long before Lambda would kill it: it finishes what it has started, and saves what the next
+ * slice needs.
+ */
 const saveMs = 60_000;
 
 /** The part of Lambda's context that Stowage uses. */
@@ -145,8 +148,8 @@ export function parseHttpEvent(event: unknown): HttpEvent | undefined {
 }
 
 /**
- * Answers a request. If the request cannot be read, the client gets an error and the app does not see it. If the answer's
- * bytes cannot be read to their end, an error takes the answer's place. `signal` ends the request.
+ * Answers a request. If the request cannot be read, the client gets an error and the app does not see it. If the
+ * answer's bytes cannot be read to their end, an error takes the answer's place. `signal` ends the request.
  */
 export async function answerHttpEvent(
   event: HttpEvent,

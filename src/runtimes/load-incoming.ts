@@ -69,8 +69,8 @@ export interface IncomingOptions extends Omit<LoadOptions, "name"> {
 }
 
 /**
- * Throws `COPY_FAILED` if the copy can succeed later: the platform then sends the event again. A tag that may not move in a target,
- * for example, is only logged.
+ * Throws `COPY_FAILED` if the copy can succeed later: the platform then sends the event again. A tag that may not move
+ * in a target, for example, is only logged.
  */
 async function copyAfterLoad(
   { layout, config, copyTargets }: Pick<OpenedApp, "layout" | "config" | "copyTargets">,
@@ -92,8 +92,8 @@ async function copyAfterLoad(
 
 /**
  * Loads an object and deletes it. Returns undefined if the object is gone or has another ETag than the event's: the new
- * object has an event of its own. Throws what `loadArchive` throws. The object then stays, for another try or for a person
- * to look at.
+ * object has an event of its own. Throws what `loadArchive` throws. The object then stays, for another try or for a
+ * person to look at.
  *
  * An object that was replaced during the load stays too. A replacement between that check and the deletion is lost: not
  * every store can delete on a condition. `key` is relative to the store's prefix, see `incomingKeyOf`.
@@ -119,8 +119,8 @@ export async function loadIncoming(
 }
 
 /**
- * The store's key of an object, from its key in the bucket. Undefined if the object does not lie under `incoming/` of this
- * store, or stands for a folder. S3's events encode a key: decode it first.
+ * The store's key of an object, from its key in the bucket. Undefined if the object does not lie under `incoming/` of
+ * this store, or stands for a folder. S3's events encode a key: decode it first.
  *
  * @param storeUrl such as `s3://bucket/prefix`, `s3://bucket/prefix?endpoint=host` or `r2:BINDING/prefix`
  */

@@ -1,6 +1,6 @@
 /**
- * The metrics of the service for Prometheus, on Node, Deno and Bun. They are made of events. No label has a value that a client
- * chooses: no repository, no tag, and of a signed token only its issuer.
+ * The metrics of the service for Prometheus, on Node, Deno and Bun. They are made of events. No label has a value that
+ * a client chooses: no repository, no tag, and of a signed token only its issuer.
  */
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
 import type { CopyEvent, RequestEvent, StowageEvent } from "../events.ts";

@@ -121,7 +121,9 @@ export class NodeRuntime implements Runtime {
   }
 }
 
-/** Counts the bytes of an answer's body, as they are handed over to the connection, and frees the chunks that are sent. */
+/**
+ * Counts the bytes of an answer's body, as they are handed over to the connection, and frees the chunks that are sent.
+ */
 function watchWrites(outgoing: ServerResponse): () => number {
   let bytes = 0;
   let isEnding = false;

@@ -11,7 +11,9 @@ import { errorResponse } from "../http/error-response.ts";
 import type { Connections } from "./connections.ts";
 import { lingerMs } from "./incoming-body.ts";
 
-/** The log says at most this often that a client speaks TLS: podman and crane try that before each pull by plain HTTP. */
+/**
+ * The log says at most this often that a client speaks TLS: podman and crane try that before each pull by plain HTTP.
+ */
 const tlsLogMs = 60_000;
 
 /** Answers requests that Node's parser cannot read, headers that do not come in time, and CONNECT. */
@@ -40,7 +42,9 @@ export function answerUnparsed(server: Server, connections: Connections, report:
   });
 }
 
-/** HTTP/1.1 requires a Host header (RFC 9112, section 3.2). HTTP/1.0 does not: the health checks of some proxies use it. */
+/**
+ * HTTP/1.1 requires a Host header (RFC 9112, section 3.2). HTTP/1.0 does not: the health checks of some proxies use it.
+ */
 export async function refuseHostless(
   incoming: IncomingMessage,
   outgoing: ServerResponse,

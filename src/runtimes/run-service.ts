@@ -36,8 +36,8 @@ export interface Runtime {
   /** The platform's values for settings that are not set. */
   readonly defaults?: Settings;
   /**
-   * Listens. Throws if the port is taken, for example. Port 0 stands for any free port. `report` gets events of requests
-   * and connections that the app never sees.
+   * Listens. Throws if the port is taken, for example. Port 0 stands for any free port. `report` gets events of
+   * requests and connections that the app never sees.
    */
   listen(fetch: Hono["fetch"], settings: ListenSettings, report: Report): Promise<Listener>;
 }
@@ -62,8 +62,8 @@ export interface Output {
 const farewellMs = 2000;
 
 /**
- * Serves until the signal fires, and then until the running requests have ended. A SIGINT or SIGTERM after the signal ends
- * them at once.
+ * Serves until the signal fires, and then until the running requests have ended. A SIGINT or SIGTERM after the signal
+ * ends them at once.
  */
 export async function runService(
   settings: Settings,

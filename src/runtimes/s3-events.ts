@@ -42,7 +42,9 @@ function isS3Record(record: unknown): record is Readonly<Record<string, unknown>
   return isJsonObject(record) && record["eventSource"] === "aws:s3";
 }
 
-/** Keys come as in a form: `+` for a space, other characters as `%XX`. A key that cannot be decoded is used as it is. */
+/**
+ * Keys come as in a form: `+` for a space, other characters as `%XX`. A key that cannot be decoded is used as it is.
+ */
 function decodeKey(key: string): string {
   try {
     return decodeURIComponent(key.replaceAll("+", " "));

@@ -1,6 +1,6 @@
 /**
- * The file of `STOWAGE_TOKENS_FILE`, on Node, Deno and Bun. Requests look whether it has changed, at most once a second. A watcher
- * would miss files that are replaced: editors do so, and Kubernetes with mounted secrets.
+ * The file of `STOWAGE_TOKENS_FILE`, on Node, Deno and Bun. Requests look whether it has changed, at most once a
+ * second. A watcher would miss files that are replaced: editors do so, and Kubernetes with mounted secrets.
  */
 import { stat } from "node:fs/promises";
 import type { Token } from "../auth/access.ts";
@@ -14,7 +14,10 @@ type ReportNotice = (event: NoticeEvent) => void;
 
 const lookAgainMs = 1000;
 
-/** Returns a function that returns the tokens of the file as it is then. Throws `INPUT_INVALID` if it cannot be used now. */
+/**
+ * Returns a function that returns the tokens of the file as it is then. Throws `INPUT_INVALID` if it cannot be used
+ * now.
+ */
 export async function openTokensFile(path: string, report: ReportNotice): Promise<() => Promise<readonly Token[]>> {
   const file = new TokensFile(path, report);
   checkSettings(await file.look());

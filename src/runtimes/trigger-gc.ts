@@ -6,8 +6,8 @@ import { type Verdict, describeVerdict } from "../gc/judge-entries.ts";
 import type { OpenedApp } from "../open-app.ts";
 
 /**
- * Goes on with a run, or begins one if the last began `STOWAGE_GC_EVERY` ago, and reports what became of blobs. Throws what
- * `collectSlice` throws.
+ * Goes on with a run, or begins one if the last began `STOWAGE_GC_EVERY` ago, and reports what became of blobs. Throws
+ * what `collectSlice` throws.
  */
 export async function triggerGc(
   { layout, config }: Pick<OpenedApp, "layout" | "config">,

@@ -26,8 +26,8 @@ const defaults: Settings = {
 const maxParts = 4;
 
 /**
- * As of November 2026, a Cron Trigger may run for 15 minutes and send 10,000 requests. The rest is for pages of listings, which
- * are not counted, for requests that are repeated, and for saving what the next slice needs.
+ * As of November 2026, a Cron Trigger may run for 15 minutes and send 10,000 requests. The rest is for pages of
+ * listings, which are not counted, for requests that are repeated, and for saving what the next slice needs.
  */
 const gcSlice = { maxMs: 10 * 60_000, maxRequests: 7000 };
 

@@ -23,7 +23,10 @@ export interface FilledPart {
   readonly index: number;
   readonly bytes: Uint8Array;
   readonly isLast: boolean;
-  /** Gives the memory back. A part that `isUnused` is read by nobody any more. A request that has failed may still read its part. */
+  /**
+   * Gives the memory back. A part that `isUnused` is read by nobody any more. A request that has failed may still read
+   * its part.
+   */
   readonly free: (isUnused: boolean) => void;
 }
 

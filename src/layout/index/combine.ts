@@ -2,8 +2,9 @@
  * A commit of several writers together: each writer leaves its changes as an intent, and the winner of the next race
  * merges them all.
  *
- * One conditional write decides the outcome of an intent, once. The same write puts the outcome into the index's `applied`.
- * The outcome stays there as long as the intent is in the store. `docs/commit.md` has examples. Why no old change comes back:
+ * One conditional write decides the outcome of an intent, once. The same write puts the outcome into the index's
+ * `applied`. The outcome stays there as long as the intent is in the store. `docs/commit.md` has examples. Why no old
+ * change comes back:
  *
  * - A merge lists the intents *after* it has read the index. If that index has forgotten an outcome, the intent was
  *   deleted before, and is not in the list. If the index has moved in the meantime, the conditional write fails.

@@ -25,9 +25,9 @@ interface Message {
 }
 
 /**
- * Options for an agent of Node. All its sockets read into the same memory: libuv fills it and Node's HTTP parser copies the bytes of a
- * body out of it before another socket reads. The first larger read allocates memory for all larger reads. No options where reads do
- * not work in this way: on Bun, Deno and Windows.
+ * Options for an agent of Node. All its sockets read into the same memory: libuv fills it and Node's HTTP parser copies
+ * the bytes of a body out of it before another socket reads. The first larger read allocates memory for all larger
+ * reads. No options where reads do not work in this way: on Bun, Deno and Windows.
  */
 export function largeReads(): { readonly onread?: OnReadOpts } {
   if (!isNode() || process.platform === "win32") return {};
@@ -52,8 +52,9 @@ export function largeReads(): { readonly onread?: OnReadOpts } {
 }
 
 /**
- * The memory that all sockets read into. A larger block is freed before: glibc then keeps freed memory of up to twice its size for the
- * next chunks. Otherwise it returns each large chunk to the system, and the next chunk gets fresh pages.
+ * The memory that all sockets read into. A larger block is freed before: glibc then keeps freed memory of up to twice
+ * its size for the next chunks. Otherwise it returns each large chunk to the system, and the next chunk gets fresh
+ * pages.
  */
 function allocate(): Buffer {
   freeMemory(Buffer.allocUnsafeSlow(4 * maxReadBytes));

@@ -59,8 +59,8 @@ function viewOf(client: S3Client, abortSignal: AbortSignal | undefined, { isOnce
 }
 
 /**
- * Builds the client's middleware once for each kind of command. The SDK can do that too (`cacheMiddleware`), but then keeps the
- * first command of each kind as long as the client, with its body: up to a part for each load.
+ * Builds the client's middleware once for each kind of command. The SDK can do that too (`cacheMiddleware`), but then
+ * keeps the first command of each kind as long as the client, with its body: up to a part for each load.
  */
 export function buildOnce(client: S3Client): S3Client {
   const handlers = new WeakMap<object, SdkHandler>();

@@ -32,7 +32,9 @@ import { putS3Object, writeS3Object } from "./s3-write.ts";
 
 /** S3's smallest part size. With memory for twelve of them, larger parts are no faster. */
 const defaultPartBytes = 5 * 1024 * 1024;
-/** Parts of one stream that are in memory at once, if there is no more memory: one is filled while the other is sent. */
+/**
+ * Parts of one stream that are in memory at once, if there is no more memory: one is filled while the other is sent.
+ */
 const leastParts = 2;
 
 /** The bucket and its clients. */
@@ -50,7 +52,9 @@ export interface S3StoreOptions {
   readonly copyBytes?: number;
   /** Signs URLs for the address that clients use. Without it there are no presigned URLs. */
   readonly presignClient?: S3Client | undefined;
-  /** Is named in the store's `url`, so that messages tell apart two buckets of one name. By default no host is named. */
+  /**
+   * Is named in the store's `url`, so that messages tell apart two buckets of one name. By default no host is named.
+   */
   readonly endpointHost?: string | undefined;
 }
 
@@ -131,8 +135,9 @@ export class S3Store implements ObjectStore {
   }
 
   /**
-   * Looks at the source with the source's own credentials first, unless the caller has done so. S3 copies the object only if this store's
-   * credentials see the ETag that the source's credentials saw. The source must never change: a copy may go on where a killed one stopped.
+   * Looks at the source with the source's own credentials first, unless the caller has done so. S3 copies the object
+   * only if this store's credentials see the ETag that the source's credentials saw. The source must never change: a
+   * copy may go on where a killed one stopped.
    */
   async copyFrom(
     source: ObjectStore,
@@ -177,8 +182,8 @@ export class S3Store implements ObjectStore {
   }
 
   /**
-   * Deletes a copy that is not what was expected, and throws. An object that has replaced the copy meanwhile stays. If the hash
-   * in the answer is right, the size is too.
+   * Deletes a copy that is not what was expected, and throws. An object that has replaced the copy meanwhile stays. If
+   * the hash in the answer is right, the size is too.
    */
   async #checkCopy(
     key: string,
